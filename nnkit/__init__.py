@@ -1,0 +1,33 @@
+"""nnkit: small and medium neural networks on the CPU, at the speed of the machine.
+
+Layers, activations, losses and optimizers are classes with kernels; a `Sequential` of them trains as machine code.
+
+>>> import nnkit as nn
+>>> nn.Sequential([nn.Linear(128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(10)])
+Sequential([Linear(128), ReLU(), Dropout(0.2), Linear(10)])
+"""
+
+from nnkit import registry
+from nnkit.activations import *  # noqa: F403
+from nnkit.core.activation import Activation
+from nnkit.core.callback import Callback
+from nnkit.core.initializer import Initializer
+from nnkit.core.layer import Layer, PythonLayer
+from nnkit.core.loss import Loss
+from nnkit.core.metric import Metric
+from nnkit.core.optimizer import Optimizer
+from nnkit.core.part import Example
+from nnkit.core.registry import register
+from nnkit.core.schedule import Schedule
+from nnkit.errors import *  # noqa: F403
+from nnkit.initializers import *  # noqa: F403
+from nnkit.layers import *  # noqa: F403
+from nnkit.losses import *  # noqa: F403
+from nnkit.metrics import *  # noqa: F403
+from nnkit.model import Sequential
+from nnkit.optimizers import *  # noqa: F403
+from nnkit.schedules import *  # noqa: F403
+from nnkit.training.callbacks import *  # noqa: F403
+from nnkit.training.history import History
+
+__version__ = "0.1.0"

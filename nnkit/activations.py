@@ -1,0 +1,735 @@
+"""Activations: out = s(x), grad_x = grad_out s'(x)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nnkit.core.activation import Activation
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.kernels.math import erf, exp, expm1, log, sigmoid, softplus, tanh
+
+__all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "SELU",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "Identity",
+    "LeakyReLU",
+    "LogSigmoid",
+    "LogSoftmax",
+    "Mish",
+    "PReLU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "Tanhshrink",
+]
+# mypy: disable-error-code="no-untyped-def"
+
+
+@register("identity")
+class Identity(Activation):
+    """s(x) = x, s'(x) = 1.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["identity"]).build((2,)).predict([[1.0, -2.0]])
+    array([[ 1., -2.]], dtype=float32)
+    """
+
+    @staticmethod
+    def forward(x):
+        return x
+
+    @staticmethod
+    def backward(grad_out):
+        return grad_out
+
+
+@register("sigmoid")
+class Sigmoid(Activation):
+    """s(x) = 1 / (1 + exp(-x)), s'(x) = s(x) (1 - s(x)): in (0, 1).
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["sigmoid"]).build((2,)).predict([[0.0, 100.0]])
+    array([[0.5, 1. ]], dtype=float32)
+
+    References
+    ----------
+    Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors", eq. 2.
+    """
+
+    @staticmethod
+    def forward(x):
+        return sigmoid(x)
+
+    @staticmethod
+    def backward(grad_out, out):
+        return grad_out * out * (1.0 - out)
+
+
+@register("tanh")
+class Tanh(Activation):
+    """s(x) = tanh(x), s'(x) = 1 - s(x)**2: in (-1, 1).
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["tanh"]).build((2,)).predict([[0.0, 100.0]])
+    array([[0., 1.]], dtype=float32)
+
+    References
+    ----------
+    LeCun, Bottou, Orr and Mueller 1998, "Efficient BackProp", section 4.4.
+    """
+
+    @staticmethod
+    def forward(x):
+        return tanh(x)
+
+    @staticmethod
+    def backward(grad_out, out):
+        return grad_out * (1.0 - out * out)
+
+
+@register("relu")
+class ReLU(Activation):
+    """s(x) = max(x, 0), s'(x) = 1 for x > 0, else 0 (also at 0). NaN stays NaN.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["relu"]).build((2,)).predict([[3.0, -3.0]])
+    array([[3., 0.]], dtype=float32)
+
+    References
+    ----------
+    Nair and Hinton 2010, "Rectified linear units improve restricted Boltzmann machines".
+    """
+
+    kinks = (0.0,)
+
+    @staticmethod
+    def forward(x):
+        return 0.0 if x < 0.0 else x
+
+    @staticmethod
+    def backward(grad_out, out):
+        return grad_out if out > 0.0 else 0.0
+
+
+@register("relu6")
+class ReLU6(Activation):
+    """s(x) = min(max(x, 0), 6), s'(x) = 1 for 0 < x < 6, else 0.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["relu6"]).build((2,)).predict([[3.0, 9.0]])
+    array([[3., 6.]], dtype=float32)
+
+    References
+    ----------
+    Krizhevsky 2010, "Convolutional deep belief networks on CIFAR-10".
+    """
+
+    kinks = (0.0, 6.0)
+    low, high = -3.0, 9.0
+
+    @staticmethod
+    def forward(x):
+        positive = 0.0 if x < 0.0 else x
+        return 6.0 if positive > 6.0 else positive
+
+    @staticmethod
+    def backward(grad_out, out):
+        return grad_out if (out > 0.0) & (out < 6.0) else 0.0
+
+
+@register("leaky_relu")
+class LeakyReLU(Activation):
+    """s(x) = x for x > 0, else a x with a the negative_slope; s'(x) = 1 or a.
+
+    Parameters
+    ----------
+    negative_slope : float >= 0, default 0.01
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.LeakyReLU(0.5)]).build((2,)).predict([[3.0, -3.0]])
+    array([[ 3. , -1.5]], dtype=float32)
+
+    References
+    ----------
+    Maas, Hannun and Ng 2013, "Rectifier nonlinearities improve neural network acoustic models".
+    """
+
+    kinks = (0.0,)
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+        self.require_number("negative_slope", 0.0)
+
+    @staticmethod
+    def forward(x, negative_slope):
+        return x if x > 0.0 else negative_slope * x
+
+    @staticmethod
+    def backward(grad_out, x, negative_slope):
+        return grad_out if x > 0.0 else negative_slope * grad_out
+
+
+@register("prelu")
+class PReLU(Activation):
+    """s(x) = x for x > 0, else a x, where the slope a is learnt.
+
+    ds/dx = 1 or a; ds/da = 0 or x, so dL/da = sum of grad_out x over all x < 0 that share a.
+
+    Parameters
+    ----------
+    num_parameters : 1 for one slope, or the size of the row's first axis (channels, features) for one slope each
+    init : float, slope before training
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.PReLU()]).build((2,)).predict([[3.0, -4.0]])
+    array([[ 3., -1.]], dtype=float32)
+
+    References
+    ----------
+    He, Zhang, Ren and Sun 2015, "Delving deep into rectifiers", eqs. 1 and 8.
+    """
+
+    elementwise = False
+    kinks = (0.0,)
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+        self.num_parameters = num_parameters
+        self.init = init
+        self.require_size("num_parameters")
+        self.require_number("init")
+
+    def build(self, in_shape: Shape) -> Shape:
+        from nnkit.initializers import Constant
+
+        channels = in_shape[0] if in_shape else 1
+        self.require("num_parameters", self.num_parameters in (1, channels), f"1 or {channels} for rows of {in_shape}")
+        self.parameter("weight", (self.num_parameters,), init=Constant(self.init))
+        self.group = int(np.prod(in_shape)) // self.num_parameters  # neighbours that share a slope
+        return in_shape
+
+    @staticmethod
+    def forward(x, weight, group, out):
+        a, b = x.reshape(-1), out.reshape(-1)
+        for g in range(a.shape[0] // group):
+            slope = weight[g % weight.shape[0]]
+            for i in range(group):
+                value = a[g * group + i]
+                b[g * group + i] = value if value > 0.0 else slope * value
+
+    @staticmethod
+    def backward(x, weight, group, grad_out, grad_x, grad_weight):
+        a, d, b = x.reshape(-1), grad_out.reshape(-1), grad_x.reshape(-1)
+        grad_weight[:] = 0.0
+        for g in range(a.shape[0] // group):
+            slope = weight[g % weight.shape[0]]
+            total = 0.0
+            for i in range(group):
+                value, grad = a[g * group + i], d[g * group + i]
+                b[g * group + i] = grad if value > 0.0 else slope * grad
+                total += 0.0 if value > 0.0 else grad * value
+            grad_weight[g % weight.shape[0]] += total
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (3, 4), kinks=cls.kinks), Example(cls(3, 0.1), (3, 4), kinks=cls.kinks)]
+
+
+@register("elu")
+class ELU(Activation):
+    """s(x) = x for x > 0, else a (exp(x) - 1); s'(x) = 1, or a exp(x) = s(x) + a.
+
+    Parameters
+    ----------
+    alpha : float, a, default 1
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["elu"]).build((2,)).predict([[3.0, -100.0]])
+    array([[ 3., -1.]], dtype=float32)
+
+    References
+    ----------
+    Clevert, Unterthiner and Hochreiter 2016, "Fast and accurate deep network learning by exponential linear units", eq. 14.
+    """
+
+    kinks = (0.0,)
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+        self.require_number("alpha", 0.0)
+
+    @staticmethod
+    def forward(x, alpha):
+        return x if x > 0.0 else alpha * expm1(x)
+
+    @staticmethod
+    def backward(grad_out, out, alpha):
+        return grad_out if out > 0.0 else grad_out * (out + alpha)
+
+
+@register("selu")
+class SELU(Activation):
+    """s(x) = l x for x > 0, else l a (exp(x) - 1), with a = 1.6733 and l = 1.0507; s'(x) = l, or l a exp(x) = s(x) + l a.
+
+    Keeps mean 0 and variance 1 from layer to layer, with the ``lecun_normal`` initializer.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["selu"]).build((2,)).predict([[1.0, -100.0]])
+    array([[ 1.050701 , -1.7580993]], dtype=float32)
+
+    References
+    ----------
+    Klambauer, Unterthiner, Mayr and Hochreiter 2017, "Self-normalizing neural networks", eq. 2 and appendix A.
+    """
+
+    kinks = (0.0,)
+
+    @staticmethod
+    def forward(x):
+        return 1.0507009873554805 * x if x > 0.0 else 1.7580993408473766 * expm1(x)
+
+    @staticmethod
+    def backward(grad_out, out):
+        return grad_out * 1.0507009873554805 if out > 0.0 else grad_out * (out + 1.7580993408473766)
+
+
+@register("celu")
+class CELU(Activation):
+    """s(x) = x for x > 0, else a (exp(x / a) - 1); s'(x) = 1, or exp(x / a) = s(x) / a + 1: smooth for every a.
+
+    Parameters
+    ----------
+    alpha : float > 0, a, default 1
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.CELU(2.0)]).build((2,)).predict([[3.0, -100.0]])
+    array([[ 3., -2.]], dtype=float32)
+
+    References
+    ----------
+    Barron 2017, "Continuously differentiable exponential linear units", eq. 2.
+    """
+
+    kinks = (0.0,)
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+        self.require_number("alpha", 0.0, above=True)
+
+    @staticmethod
+    def forward(x, alpha):
+        return x if x > 0.0 else alpha * expm1(x / alpha)
+
+    @staticmethod
+    def backward(grad_out, out, alpha):
+        return grad_out if out > 0.0 else grad_out * (out / alpha + 1.0)
+
+
+@register("gelu")
+class GELU(Activation):
+    """s(x) = x P(x), where P is the normal distribution function.
+
+    - exact: P(x) = (1 + erf(x / sqrt(2))) / 2, s'(x) = P(x) + x exp(-x**2 / 2) / sqrt(2 pi);
+    - tanh: P(x) = (1 + t) / 2, t = tanh(u), u = sqrt(2 / pi) (x + 0.044715 x**3),
+      s'(x) = P(x) + x (1 - t**2) / 2 sqrt(2 / pi) (1 + 0.134145 x**2).
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["gelu"]).build((2,)).predict([[1.0, -10.0]]).round(4)
+    array([[ 0.8413, -0.    ]], dtype=float32)
+
+    References
+    ----------
+    Hendrycks and Gimpel 2016, "Gaussian error linear units".
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = approximate
+        self.require("approximate", approximate in ("none", "tanh"), "'none' or 'tanh'")
+        self.exact = approximate == "none"
+
+    @staticmethod
+    def forward(x, exact):
+        if exact:
+            return 0.5 * x * (1.0 + erf(x * 0.7071067811865476))
+        return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
+
+    @staticmethod
+    def backward(grad_out, x, exact):
+        if exact:
+            density = 0.3989422804014327 * exp(-0.5 * x * x)
+            return grad_out * (0.5 * (1.0 + erf(x * 0.7071067811865476)) + x * density)
+        t = tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))
+        slope = 0.7978845608028654 * (1.0 + 0.134145 * x * x)
+        return grad_out * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (3, 4)), Example(cls("tanh"), (3, 4))]
+
+
+@register("silu")
+class SiLU(Activation):
+    """s(x) = x g with g = 1 / (1 + exp(-x)); s'(x) = g (1 + x (1 - g)). Also known as swish.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["silu"]).build((2,)).predict([[0.0, 2.0]]).round(4)
+    array([[0.    , 1.7616]], dtype=float32)
+
+    References
+    ----------
+    Elfwing, Uchibe and Doya 2018, "Sigmoid-weighted linear units for neural network function approximation".
+    """
+
+    @staticmethod
+    def forward(x):
+        return x * sigmoid(x)
+
+    @staticmethod
+    def backward(grad_out, x):
+        g = sigmoid(x)
+        return grad_out * g * (1.0 + x * (1.0 - g))
+
+
+@register("mish")
+class Mish(Activation):
+    """s(x) = x t with t = tanh(softplus(x)); s'(x) = t + x (1 - t**2) g with g = 1 / (1 + exp(-x)).
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["mish"]).build((2,)).predict([[0.0, 2.0]]).round(4)
+    array([[0.   , 1.944]], dtype=float32)
+
+    References
+    ----------
+    Misra 2019, "Mish: a self regularized non-monotonic activation function".
+    """
+
+    @staticmethod
+    def forward(x):
+        return x * tanh(softplus(x))
+
+    @staticmethod
+    def backward(grad_out, x):
+        t = tanh(softplus(x))
+        return grad_out * (t + x * (1.0 - t * t) * sigmoid(x))
+
+
+@register("softplus")
+class Softplus(Activation):
+    """s(x) = log(1 + exp(b x)) / b, s'(x) = 1 / (1 + exp(-b x)): positive, a smooth ReLU.
+
+    Parameters
+    ----------
+    beta : float > 0, b, default 1
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["softplus"]).build((2,)).predict([[0.0, 100.0]])
+    array([[  0.6931472, 100.       ]], dtype=float32)
+
+    References
+    ----------
+    Dugas, Bengio, Belisle, Nadeau and Garcia 2001, "Incorporating second-order functional knowledge for better option pricing".
+    """
+
+    def __init__(self, beta: float = 1.0) -> None:
+        self.beta = beta
+        self.require_number("beta", 0.0, above=True)
+
+    @staticmethod
+    def forward(x, beta):
+        return softplus(beta * x) / beta
+
+    @staticmethod
+    def backward(grad_out, x, beta):
+        return grad_out * sigmoid(beta * x)
+
+
+@register("softsign")
+class Softsign(Activation):
+    """s(x) = x / (1 + |x|), s'(x) = 1 / (1 + |x|)**2 = (1 - |s(x)|)**2: in (-1, 1).
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["softsign"]).build((2,)).predict([[1.0, -3.0]])
+    array([[ 0.5 , -0.75]], dtype=float32)
+
+    References
+    ----------
+    Bergstra, Desjardins, Lamblin and Bengio 2009, "Quadratic polynomials learn better image features".
+    """
+
+    @staticmethod
+    def forward(x):
+        return x / (1.0 + abs(x))
+
+    @staticmethod
+    def backward(grad_out, out):
+        slope = 1.0 - abs(out)
+        return grad_out * slope * slope
+
+
+@register("hardtanh")
+class Hardtanh(Activation):
+    """s(x) = x cut off to [min_val, max_val], s'(x) = 1 inside, 0 outside.
+
+    Parameters
+    ----------
+    min_val, max_val : float, min_val < max_val, default -1 and 1
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["hardtanh"]).build((2,)).predict([[0.5, -3.0]])
+    array([[ 0.5, -1. ]], dtype=float32)
+
+    References
+    ----------
+    Collobert 2004, "Large scale machine learning".
+    """
+
+    kinks = (-1.0, 1.0)
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        self.min_val = min_val
+        self.max_val = max_val
+        self.require_number("min_val")
+        self.require_number("max_val", min_val, above=True)
+
+    @staticmethod
+    def forward(x, min_val, max_val):
+        cut = min_val if x < min_val else x
+        return max_val if cut > max_val else cut
+
+    @staticmethod
+    def backward(grad_out, out, min_val, max_val):
+        return grad_out if (out > min_val) & (out < max_val) else 0.0
+
+
+@register("hardsigmoid")
+class Hardsigmoid(Activation):
+    """s(x) = x / 6 + 1 / 2 cut off to [0, 1], s'(x) = 1 / 6 for -3 < x < 3, else 0.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["hardsigmoid"]).build((2,)).predict([[0.0, 4.0]])
+    array([[0.5, 1. ]], dtype=float32)
+
+    References
+    ----------
+    Courbariaux, Bengio and David 2015, "BinaryConnect", eq. 3 (with PyTorch's slope of 1 / 6).
+    """
+
+    kinks = (-3.0, 3.0)
+    low, high = -5.0, 5.0
+
+    @staticmethod
+    def forward(x):
+        positive = 0.0 if x < -3.0 else x / 6.0 + 0.5
+        return 1.0 if x > 3.0 else positive
+
+    @staticmethod
+    def backward(grad_out, out):
+        return grad_out / 6.0 if (out > 0.0) & (out < 1.0) else 0.0
+
+
+@register("hardswish")
+class Hardswish(Activation):
+    """s(x) = 0 for x <= -3, x for x >= 3, x (x + 3) / 6 between; s'(x) = 0, 1, or (2 x + 3) / 6.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["hardswish"]).build((2,)).predict([[3.0, -4.0]])
+    array([[3., 0.]], dtype=float32)
+
+    References
+    ----------
+    Howard et al. 2019, "Searching for MobileNetV3", section 5.2.
+    """
+
+    kinks = (-3.0, 3.0)
+    low, high = -5.0, 5.0
+
+    @staticmethod
+    def forward(x):
+        middle = 0.0 if x < -3.0 else x * (x + 3.0) / 6.0
+        return x if x > 3.0 else middle
+
+    @staticmethod
+    def backward(grad_out, x):
+        middle = 0.0 if x < -3.0 else grad_out * (2.0 * x + 3.0) / 6.0
+        return grad_out if x > 3.0 else middle
+
+
+@register("logsigmoid")
+class LogSigmoid(Activation):
+    """s(x) = log(1 / (1 + exp(-x))) = -softplus(-x), s'(x) = 1 / (1 + exp(x)) = 1 - exp(s(x)): negative.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["logsigmoid"]).build((2,)).predict([[0.0, -100.0]])
+    array([[  -0.6931472, -100.       ]], dtype=float32)
+    """
+
+    @staticmethod
+    def forward(x):
+        return -softplus(-x)
+
+    @staticmethod
+    def backward(grad_out, x):
+        return grad_out * sigmoid(-x)
+
+
+@register("tanhshrink")
+class Tanhshrink(Activation):
+    """s(x) = x - tanh(x), s'(x) = tanh(x)**2.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["tanhshrink"]).build((2,)).predict([[0.0, 10.0]])
+    array([[0., 9.]], dtype=float32)
+    """
+
+    @staticmethod
+    def forward(x):
+        return x - tanh(x)
+
+    @staticmethod
+    def backward(grad_out, x):
+        t = tanh(x)
+        return grad_out * t * t
+
+
+@register("softmax")
+class Softmax(Activation):
+    """Over the last axis, s_k = exp(x_k) / sum_j exp(x_j): positive, with sum 1.
+
+    ds_k/dx_i = s_k (1[i = k] - s_i), so grad_x_i = s_i (grad_out_i - sum_k grad_out_k s_k). The largest x is subtracted first:
+    nothing overflows. For training a classifier leave it out: `CrossEntropyLoss` takes x itself.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["softmax"]).build((2,)).predict([[1000.0, 1000.0]])
+    array([[0.5, 0.5]], dtype=float32)
+
+    References
+    ----------
+    Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
+    """
+
+    elementwise = False
+    inplace = folds_rows = True
+
+    @staticmethod
+    def forward(x, out):
+        for n in range(x.shape[0]):
+            a, b = x[n], out[n]
+            top = a[0]
+            for k in range(a.shape[0]):
+                top = max(top, a[k])
+            total = 0.0
+            for k in range(a.shape[0]):
+                b[k] = exp(a[k] - top)
+                total += b[k]
+            for k in range(a.shape[0]):
+                b[k] /= total
+
+    @staticmethod
+    def backward(out, grad_out, grad_x):
+        for n in range(out.shape[0]):
+            s, d, g = out[n], grad_out[n], grad_x[n]
+            mean = 0.0
+            for k in range(s.shape[0]):
+                mean += s[k] * d[k]
+            for k in range(s.shape[0]):
+                g[k] = s[k] * (d[k] - mean)
+
+
+@register("log_softmax")
+class LogSoftmax(Activation):
+    """Over the last axis, s_k = x_k - log(sum_j exp(x_j)): the logarithm of `Softmax`, without its rounding to 0.
+
+    grad_x_i = grad_out_i - exp(s_i) sum_k grad_out_k.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["log_softmax"]).build((2,)).predict([[1000.0, 1000.0]])
+    array([[-0.6931472, -0.6931472]], dtype=float32)
+    """
+
+    elementwise = False
+    inplace = folds_rows = True
+
+    @staticmethod
+    def forward(x, out):
+        for n in range(x.shape[0]):
+            a, b = x[n], out[n]
+            top = a[0]
+            for k in range(a.shape[0]):
+                top = max(top, a[k])
+            total = 0.0
+            for k in range(a.shape[0]):
+                total += exp(a[k] - top)
+            shift = log(total)
+            for k in range(a.shape[0]):
+                b[k] = (a[k] - top) - shift
+
+    @staticmethod
+    def backward(out, grad_out, grad_x):
+        for n in range(out.shape[0]):
+            s, d, g = out[n], grad_out[n], grad_x[n]
+            total = 0.0
+            for k in range(s.shape[0]):
+                total += d[k]
+            for k in range(s.shape[0]):
+                g[k] = d[k] - exp(s[k]) * total

@@ -1,0 +1,96 @@
+"""The contract of an activation: two scalar functions, of which nnkit makes the loops."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, ClassVar
+
+from nnkit.core.layer import Layer, kernel_names
+from nnkit.core.part import Example
+from nnkit.core.registry import Registry
+from nnkit.errors import KernelError
+
+__all__ = ["Activation"]
+
+
+class Activation(Layer):
+    """A function of each number: ``forward(x)`` gives the output, ``backward`` the gradient of the input.
+
+    Both are static methods on scalars. ``backward`` names ``grad_out`` and either ``out`` or ``x``, whichever its derivative is
+    written in (``out`` needs less memory: then nnkit works in place). Both may name hyper-parameters.
+
+    An activation that is not elementwise, such as softmax, sets ``elementwise = False`` and writes its kernels on arrays as
+    any `Layer`.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> class Square(nn.Activation):
+    ...     @staticmethod
+    ...     def forward(x):
+    ...         return x * x
+    ...     @staticmethod
+    ...     def backward(grad_out, x):
+    ...         return 2.0 * x * grad_out
+    >>> nn.Sequential([Square()]).build((2,)).predict([[3.0, -4.0]])
+    array([[ 9., 16.]], dtype=float32)
+    """
+
+    registry: ClassVar[Registry[Any]] = Registry("activation")
+
+    elementwise: ClassVar[bool] = True
+    low: ClassVar[float] = -3.0  # range of inputs that the contract tests draw from
+    high: ClassVar[float] = 3.0
+    kinks: ClassVar[tuple[float, ...]] = ()  # inputs without a derivative
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.elementwise:
+            cls.inplace = cls.flat = True
+
+    def kernels(self) -> tuple[Callable[..., Any], ...]:
+        cls = type(self)
+        if not self.elementwise:
+            return super().kernels()
+        return _forward_loop(cls), _backward_loop(cls)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(example.part, (3, 4), cls.low, cls.high, cls.kinks) for example in super().examples()]
+
+    @classmethod
+    def validate(cls) -> None:
+        if cls.elementwise:
+            for name in ("forward", "backward"):
+                if not isinstance(inspect.getattr_static(cls, name, None), staticmethod):
+                    raise KernelError(f"{cls.__name__}: expected {name} to be a @staticmethod on scalars")
+        super().validate()
+
+
+@cache
+def _forward_loop(cls: type[Activation]) -> Callable[..., Any]:
+    return _loop(cls, cls.forward, "forward", "out", indexed={"x"})
+
+
+@cache
+def _backward_loop(cls: type[Activation]) -> Callable[..., Any]:
+    return _loop(cls, cls.backward, "backward", "grad_x", indexed={"x", "out", "grad_out"})
+
+
+def _loop(cls: type[Activation], function: Callable[..., Any], name: str, target: str, indexed: set[str]) -> Any:
+    """``function`` of every number of its arrays."""
+    names = kernel_names(function)
+    call = ", ".join(f"{item}[i]" if item in indexed else item for item in names)
+    source = (
+        f"def {name}({', '.join((*names, target))}):\n"
+        f"    for i in range({target}.shape[0]):\n"
+        f"        {target}[i] = function({call})\n"
+    )
+    namespace: dict[str, Any] = {"function": function}
+    exec(source, namespace)
+    loop = namespace[name]
+    loop.source = source
+    loop.described = f"{cls.__module__}.{cls.__qualname__}.{name}"
+    return loop

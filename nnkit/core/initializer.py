@@ -1,0 +1,39 @@
+"""The contract of an initializer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.part import Part
+from nnkit.core.registry import Registry
+
+__all__ = ["Initializer", "fans"]
+
+
+class Initializer(Part):
+    """Fills a parameter before training: one method, `__call__`."""
+
+    registry: ClassVar[Registry[Any]] = Registry("initializer")
+
+    @abstractmethod
+    def __call__(self, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float64]:
+        """Draw an array of ``shape``."""
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Inputs and outputs of one unit: (fan_in, fan_out).
+
+    A matrix is (in, out); a convolution's weight is (out, in, *kernel); a vector counts as both.
+    """
+    if len(shape) < 2:
+        size = prod(shape) or 1
+        return size, size
+    if len(shape) == 2:
+        return max(shape[0], 1), max(shape[1], 1)
+    field = prod(shape[2:])
+    return max(shape[1] * field, 1), max(shape[0] * field, 1)

@@ -1,0 +1,258 @@
+"""The contract of a layer."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.initializer import Initializer
+from nnkit.core.part import Part, Shape
+from nnkit.core.registry import Registry
+from nnkit.errors import KernelError, ShapeError
+
+__all__ = ["Built", "Declared", "Layer", "PythonLayer", "kernel_names"]
+
+# What every kernel of a layer may name, beside what the layer declares and its own attributes.
+FORWARD_NAMES = ("x", "out", "training", "seed", "first_row")
+BACKWARD_NAMES = (*FORWARD_NAMES, "grad_out", "grad_x")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An array that a layer has asked for."""
+
+    name: str
+    shape: Shape
+    init: Any = "zeros"
+    dtype: str = "real"  # "real": the model's
+
+
+@dataclass
+class Built:
+    """A layer in its place in a model: shapes known, arrays declared."""
+
+    layer: Layer
+    in_shape: Shape
+    out_shape: Shape = ()
+    parameters: dict[str, Declared] = field(default_factory=dict)  # trained
+    states: dict[str, Declared] = field(default_factory=dict)  # kept, not trained
+    scratch: dict[str, Declared] = field(default_factory=dict)  # one for every row of a batch, gone after the step
+
+
+class Layer(Part):
+    """A layer: ``build`` says what it needs, ``forward`` and ``backward`` are kernels whose argument names say the same.
+
+    Kernels are static methods in plain Python that Numba can compile. They get the arrays that they name and write into
+    them; they return nothing:
+
+    - ``x`` (N, *in_shape) and ``out`` (N, *out_shape); in backward also ``grad_out`` and ``grad_x``, alike;
+    - every declared parameter, state and scratch array by its name, and ``grad_<parameter>`` in backward, which is to
+      be *written*, not added to;
+    - every attribute of the layer that is a number or a truth value;
+    - ``training``; ``seed``, the layer's random stream in this step (see ``nnkit.kernels.random``); ``first_row``, where
+      these N rows begin in the batch.
+
+    ``backward`` may leave ``grad_x`` to a second kernel, ``backward_x``: where nobody needs the gradient of the input,
+    it is not run.
+
+    What backward does not name need not be kept: with ``inplace``, a layer whose backward does not name ``x`` works in
+    place.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> class Scale(nn.Layer):
+    ...     def build(self, in_shape):
+    ...         self.parameter("scale", in_shape, init="ones")
+    ...         return in_shape
+    ...     @staticmethod
+    ...     def forward(x, scale, out):
+    ...         for n in range(x.shape[0]):
+    ...             for j in range(x.shape[1]):
+    ...                 out[n, j] = x[n, j] * scale[j]
+    ...     @staticmethod
+    ...     def backward(x, scale, grad_out, grad_x, grad_scale):
+    ...         grad_scale[:] = 0.0
+    ...         for n in range(x.shape[0]):
+    ...             for j in range(x.shape[1]):
+    ...                 grad_scale[j] += grad_out[n, j] * x[n, j]
+    ...                 grad_x[n, j] = grad_out[n, j] * scale[j]
+    >>> nn.Sequential([Scale()]).build((3,)).predict([[1.0, 2.0, 3.0]])
+    array([[1., 2., 3.]], dtype=float32)
+    """
+
+    registry: ClassVar[Registry[Any]] = Registry("layer")
+
+    mixes_rows: ClassVar[bool] = False  # an output row depends on other rows: the batch is never cut into shards
+    inplace: ClassVar[bool] = False  # forward may write over x, backward over grad_out
+    folds_rows: ClassVar[bool] = False  # kernels see (rows, last axis), whatever lies between
+    flat: ClassVar[bool] = False  # kernels see one long row of numbers
+    interpreted: ClassVar[bool] = False  # kernels stay Python
+    input_dtype: ClassVar[str] = "real"  # "int64" for a layer that looks things up
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    backward_x: ClassVar[Callable[..., Any] | None] = None
+
+    _built: Built
+
+    def build(self, in_shape: Shape) -> Shape:
+        """Declare what the layer needs for input rows of ``in_shape``; return the shape of an output row."""
+        return in_shape
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        """Multiplications of a forward pass of one row, roughly; decides how a batch is cut into shards."""
+        folded = prod(in_shape[:-1]) if self.folds_rows else 1
+        return parameters * folded + prod(out_shape)
+
+    def parameter(self, name: str, shape: Iterable[int], init: Any = "zeros") -> None:
+        """Declare a trained array; one of size zero is absent."""
+        self._declare(self._built.parameters, name, shape, Initializer.make(init, f"{self!r}: init of {name!r}"))
+
+    def state(self, name: str, shape: Iterable[int], init: Any = "zeros") -> None:
+        """Declare an array that is kept with the model but not trained, such as a running mean."""
+        self._declare(self._built.states, name, shape, Initializer.make(init, f"{self!r}: init of {name!r}"))
+
+    def scratch(self, name: str, shape: Iterable[int], dtype: str = "real") -> None:
+        """Declare working memory for each row of the batch: ``shape`` is without the batch axis."""
+        self._declare(self._built.scratch, name, shape, "zeros", dtype)
+
+    def _declare(self, group: dict[str, Declared], name: str, shape: Iterable[int], init: Any, dtype: str = "real") -> None:
+        built = self._built
+        taken = {*BACKWARD_NAMES, *built.parameters, *built.states, *built.scratch}
+        if not name.isidentifier() or name in taken or name.startswith("grad_"):
+            raise KernelError(f"{self!r}: the name {name!r} cannot be declared; it is taken or no identifier")
+        group[name] = Declared(name, tuple(int(size) for size in shape), init, dtype)
+
+    def place(self, in_shape: Shape) -> Built:
+        """This layer built for input rows of ``in_shape``. The layer itself stays as it was: many models may hold it."""
+        layer = copy.copy(self)
+        layer._built = built = Built(layer, tuple(in_shape))
+        out_shape = layer.build(built.in_shape)
+        if not isinstance(out_shape, tuple) or not all(isinstance(n, int | np.integer) and n > 0 for n in out_shape):
+            raise ShapeError(f"{self!r}: expected build to return a shape of positive integers, got {out_shape!r}")
+        built.out_shape = tuple(int(size) for size in out_shape)
+        check_kernel_names(built)
+        return built
+
+    def kernels(self) -> tuple[Callable[..., Any], ...]:
+        """The functions that run: forward first, then those that together are backward."""
+        extra = type(self).backward_x
+        return (type(self).forward, type(self).backward, *([extra] if extra is not None else []))
+
+    @classmethod
+    def validate(cls) -> None:
+        missing = [name for name in ("forward", "backward") if not callable(getattr(cls, name, None))]
+        if missing:
+            raise KernelError(f"{cls.__name__}: expected kernels forward and backward, {' and '.join(missing)} missing")
+        for example in cls.examples():
+            example.part.place(example.in_shape)
+
+
+def kernel_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of a kernel's arguments, without the ``self`` of a `PythonLayer`."""
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount]
+    return names[1:] if names[:1] == ("self",) else names
+
+
+def check_kernel_names(built: Built) -> None:
+    """Refuse a kernel that names what nobody provides."""
+    layer = built.layer
+    declared = [*built.parameters, *built.states, *built.scratch]
+    for function in layer.kernels():
+        is_forward = function is type(layer).forward
+        names = [*(FORWARD_NAMES if is_forward else BACKWARD_NAMES), *declared]
+        if not is_forward:
+            names += [f"grad_{name}" for name in (*built.parameters, *built.scratch)]
+        for name in kernel_names(function):
+            if name in names or _is_hyperparameter(getattr(layer, name, None)):
+                continue
+            near = difflib.get_close_matches(name, [*names, *vars(layer)], 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it may name {', '.join(names)}, or a number of the layer's"
+            raise KernelError(f"{layer!r}: {function.__name__} names {name!r}, which nobody provides; {hint}")
+        if not layer.interpreted:
+            _check_written(layer, function, is_forward)
+    if layer.kernels() and not layer.interpreted:
+        written = {name for function in layer.kernels()[1:] for name in kernel_names(function)}
+        forgotten = [f"grad_{name}" for name, item in built.parameters.items()
+                     if prod(item.shape) and f"grad_{name}" not in written]  # fmt: skip
+        if "grad_x" not in written and layer.input_dtype == "real":
+            forgotten.insert(0, "grad_x")
+        if forgotten:
+            raise KernelError(f"{layer!r}: expected backward to name (and write) {', '.join(forgotten)}")
+
+
+def _check_written(layer: Layer, function: Callable[..., Any], is_forward: bool) -> None:
+    if not isinstance(inspect.getattr_static(type(layer), function.__name__), staticmethod):
+        raise KernelError(f"{layer!r}: {function.__name__} must be a @staticmethod (or derive from PythonLayer)")
+    if is_forward and "out" not in kernel_names(function):
+        raise KernelError(f"{layer!r}: expected forward to name (and write) out")
+
+
+def _is_hyperparameter(value: Any) -> bool:
+    return isinstance(value, bool | int | float | np.number)
+
+
+class Work(Protocol):
+    """A Python kernel of one shard: gets the shard's number, then the arrays it named."""
+
+    def __call__(self, shard: int, *arguments: Any) -> None: ...
+
+
+class PythonLayer(Layer):
+    """A layer in plain NumPy: for a first draft, or for code that Numba cannot compile.
+
+    ``forward(self, x, ...)`` returns the output, ``backward(self, grad_out, ...)`` the gradient of the input. Both may name,
+    after these, what the kernels of any `Layer` may name; ``grad_<parameter>`` arrays are written. Every shard works on its
+    own copy of the layer, so ``forward`` may keep things on ``self`` for ``backward``.
+
+    Everything works as with a compiled layer, in the same model; each call costs some microseconds more.
+
+    Examples
+    --------
+    >>> import numpy as np, nnkit as nn
+    >>> class Sine(nn.PythonLayer):
+    ...     def forward(self, x):
+    ...         return np.sin(x)
+    ...     def backward(self, x, grad_out):
+    ...         return grad_out * np.cos(x)
+    >>> nn.Sequential([Sine()]).build((2,), dtype="float64").predict([[0.0, np.pi / 2]])
+    array([[0., 1.]])
+    """
+
+    interpreted: ClassVar[bool] = True
+
+    def forward_kernel(self, shards: dict[int, PythonLayer]) -> Work:
+        """A kernel that calls ``forward`` on the shard's own copy and stores what it returns in the last operand."""
+        return self._kernel(shards, "forward", "output")
+
+    def backward_kernel(self, shards: dict[int, PythonLayer]) -> Work:
+        """The same for ``backward``."""
+        return self._kernel(shards, "backward", "gradient of the input")
+
+    def _kernel(self, shards: dict[int, PythonLayer], method: str, what: str) -> Work:
+        def work(shard: int, *arguments: Any) -> None:
+            layer = shards.get(shard)
+            if layer is None:
+                layer = shards[shard] = copy.copy(self)
+            *given, target = arguments
+            result = getattr(layer, method)(*given)
+            self._store(result, target, method, what)
+
+        return work
+
+    def _store(self, result: Any, target: NDArray[Any], method: str, what: str) -> None:
+        shape = np.shape(result)
+        if result is None or shape != target.shape:
+            came = "None" if result is None else f"shape {shape}"
+            raise ShapeError(f"{self!r}: expected {method} to return the {what}, shape {target.shape}, got {came}")
+        target[...] = result

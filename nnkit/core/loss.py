@@ -1,0 +1,331 @@
+"""The contract of a loss; its reduction, weights and targets, which are the framework's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnkit.core.layer import kernel_names
+from nnkit.core.part import Example, Part, Shape
+from nnkit.core.registry import Registry
+from nnkit.engine.operands import Array, Control, constant
+from nnkit.engine.program import Instruction, Program
+from nnkit.engine.runner import Runner
+from nnkit.errors import DataError, KernelError, ShapeError
+from nnkit.kernels.data import accumulate_loss
+
+__all__ = ["BoundLoss", "Loss", "LossArrays"]
+
+
+@dataclass(frozen=True)
+class LossArrays:
+    """What a loss works on, seen as (rows, last axis) and (rows,)."""
+
+    prediction: Array
+    target: Array
+    weight: Array
+    row_loss: Array
+    grad: Array | None  # None where only the loss is wanted
+
+
+class Loss(Part):
+    """What training minimises: ``forward`` gives the loss, ``backward`` its derivative by the prediction.
+
+    Both are static methods. By default they are scalar functions ``forward(prediction, target)`` and
+    ``backward(prediction, target)`` of each number. With ``rowwise = True`` they get one row (the last axis) at a time:
+    ``forward(prediction, target)`` returns the row's loss and ``backward(prediction, target, grad_prediction)`` writes the row's
+    gradient. Both may name hyper-parameters.
+
+    Reduction and sample weights are applied outside: with w the weights (1 by default) and K the terms of a row (all its
+    numbers, or its last-axis rows), ``"mean"`` is sum_n w_n sum_k l_nk / (K sum_n w_n) over the batch, ``"sum"`` is
+    sum_n w_n sum_k l_nk.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> class Quartic(nn.Loss):
+    ...     @staticmethod
+    ...     def forward(prediction, target):
+    ...         return (prediction - target) ** 4.0
+    ...     @staticmethod
+    ...     def backward(prediction, target):
+    ...         return 4.0 * (prediction - target) ** 3.0
+    >>> loss, grad = Quartic(reduction="sum")([[1.0, 2.0]], [[0.0, 0.0]])
+    >>> float(loss), grad.tolist()
+    (17.0, [[4.0, 32.0]])
+    """
+
+    registry: ClassVar[Registry[Any]] = Registry("loss")
+
+    rowwise: ClassVar[bool] = False
+    classes: ClassVar[bool] = False  # targets are class labels, or a probability for each class
+    target_low: ClassVar[float] = -np.inf  # legal targets
+    target_high: ClassVar[float] = np.inf
+    target_values: ClassVar[tuple[float, ...] | None] = None  # the only legal targets, where there are few
+    prediction_low: ClassVar[float] = -2.0  # legal predictions, for the contract tests to draw from
+    prediction_high: ClassVar[float] = 2.0
+    kinks: ClassVar[tuple[float, ...]] = ()  # values of prediction - target without a derivative
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+    def __init__(self, reduction: str = "mean") -> None:
+        self.reduction = reduction
+        self.check_reduction()
+
+    def check_reduction(self) -> None:
+        self.require("reduction", self.reduction in ("mean", "sum"), "'mean' or 'sum'")
+
+    # ------------------------------------------------------------------------------------------------- shapes
+
+    def target_shape(self, out_shape: Shape) -> Shape:
+        """Shape of a row of targets (of class labels, where targets are classes) for prediction rows of ``out_shape``."""
+        return out_shape[:-1] if self.classes else out_shape
+
+    def dense_shape(self, out_shape: Shape) -> Shape:
+        """Shape of a row of targets as the kernels see it."""
+        return out_shape if self.classes else self.target_shape(out_shape)
+
+    def terms(self, out_shape: Shape) -> int:
+        """How many terms a row has in the mean."""
+        return prod(out_shape[:-1]) if self.rowwise else prod(out_shape)
+
+    def probabilities(self, prediction: NDArray[Any]) -> NDArray[Any] | None:
+        """Class probabilities behind raw predictions; None where predictions are not about classes."""
+        return None
+
+    def decide(self, prediction: NDArray[Any]) -> NDArray[Any]:
+        """The predicted labels or values behind raw predictions."""
+        return prediction
+
+    # ------------------------------------------------------------------------------------------------ targets
+
+    def check_target(self, y: NDArray[Any], out_shape: Shape, rows: int, name: str = "y") -> None:
+        """Refuse targets that do not fit predictions of ``out_shape``, or are out of the loss's range."""
+        who = type(self).__name__
+        if y.ndim == 0 or len(y) != rows:
+            raise ShapeError(f"{who}: expected {name} with {rows} rows, as X has, got shape {y.shape}")
+        expected = self.target_shape(out_shape)
+        if self.classes and y.shape[1:] == out_shape and y.shape[1:] != expected:
+            self._check_values(y, name)
+            self._check_distribution(y, name)
+            return
+        if y.shape[1:] != expected:
+            raise ShapeError(self._shape_message(y, out_shape, rows, name))
+        if not self.classes:
+            self._check_values(y, name)
+            return
+        if not np.issubdtype(y.dtype, np.integer) and y.dtype != bool:
+            raise DataError(f"{who}: expected {name} to hold integer class labels, got dtype {y.dtype}")
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= out_shape[-1]:
+            wrong = low if low < 0 else high
+            raise DataError(
+                f"{who}: expected labels in {name} from 0 to {out_shape[-1] - 1} (the model has {out_shape[-1]} outputs), "
+                f"got {wrong} in row {int(np.argwhere(y == wrong)[0][0])}"
+            )
+
+    def _shape_message(self, y: NDArray[Any], out_shape: Shape, rows: int, name: str) -> str:
+        who, expected = type(self).__name__, (rows, *self.target_shape(out_shape))
+        message = f"{who}: expected {name} of shape {expected}"
+        if self.classes:
+            message += f" (integer labels) or {(rows, *out_shape)} (probabilities)"
+        message += f" for model outputs of shape {(rows, *out_shape)}, got {y.shape}"
+        if y.shape + (1,) == expected:
+            message += f"; nothing is broadcast silently: pass {name}.reshape(-1, 1)"
+        elif y.shape == expected + (1,):
+            message += f"; pass {name}.ravel()"
+        return message
+
+    def _check_values(self, y: NDArray[Any], name: str) -> None:
+        who = type(self).__name__
+        if self.target_values is not None:
+            wrong = ~np.isin(y, self.target_values)
+            expected = " or ".join(f"{value:g}" for value in self.target_values)
+        elif np.isfinite(self.target_low) or np.isfinite(self.target_high):
+            wrong = (y < self.target_low) | (y > self.target_high)
+            expected = f"in [{self.target_low:g}, {self.target_high:g}]"
+        else:
+            return
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise DataError(f"{who}: expected {name} to be {expected}, got {y[place]!s} at {list(place)}")
+
+    def _check_distribution(self, y: NDArray[Any], name: str) -> None:
+        total = y.sum(axis=-1)
+        wrong = (y < 0).any(axis=-1) | (np.abs(total - 1) > 1e-3)
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise DataError(
+                f"{type(self).__name__}: expected rows of {name} to be probabilities that add up to 1, "
+                f"got {y[place]} (sum {total[place]:g}) at {list(place)}"
+            )
+
+    def dense_target(self, y: NDArray[Any], out_shape: Shape, dtype: Any) -> NDArray[Any]:
+        """Checked targets as the kernels see them: real numbers, class labels as one-hot rows."""
+        if self.classes and y.shape[1:] != out_shape:
+            return np.eye(out_shape[-1], dtype=dtype)[y.astype(np.int64)]
+        return np.ascontiguousarray(y, dtype)
+
+    # ------------------------------------------------------------------------------------------------ kernels
+
+    def kernel(self, gradient: bool) -> Callable[..., Any]:
+        """The loop over a shard: writes ``row_loss`` and, with ``gradient``, ``grad`` times the weights."""
+        return _loop(type(self), gradient)
+
+    def __call__(
+        self, prediction: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[np.floating[Any], NDArray[Any]]:
+        """The loss of a batch and its gradient by the prediction.
+
+        Parameters
+        ----------
+        prediction : (N, ...) array of float32 or float64 (anything else counts as float64)
+        target : (N, ...) array, or (N,) integer labels where targets are classes
+        sample_weight : (N,) array, optional
+
+        Returns
+        -------
+        loss : float
+        grad : (N, ...) array, d loss / d prediction
+
+        Raises
+        ------
+        ShapeError, DataError
+            The target does not fit the prediction, or is out of range.
+        """
+        p = np.ascontiguousarray(prediction)
+        p = p if p.dtype in (np.float32, np.float64) else p.astype(np.float64)
+        if p.ndim == 0 or p.size == 0:
+            raise ShapeError(f"{type(self).__name__}: expected predictions of shape (N, ...), got {p.shape}")
+        y = np.asarray(target)
+        self.check_target(y, p.shape[1:], len(p), "target")
+        grad = np.empty_like(p)
+        return p.dtype.type(BoundLoss(self, p, y, sample_weight, grad).value()), grad
+
+    def instructions(self, arrays: LossArrays, real: str) -> list[Instruction]:
+        """Compute the loss of every row (and the gradient, where there is an array for it) and what they add up to."""
+        given = {
+            "prediction": arrays.prediction,
+            "target": arrays.target,
+            "weight": arrays.weight,
+            "row_loss": arrays.row_loss,
+            "grad": arrays.grad,
+        }
+        function = self.kernel(gradient=arrays.grad is not None)
+        operands = tuple(given.get(name) or constant(getattr(self, name), real) for name in kernel_names(function))
+        who = type(self).__name__
+        return [
+            Instruction(function, operands, who, "loss"),
+            Instruction(accumulate_loss, (arrays.weight, arrays.row_loss, Control("float64")), who, "loss"),
+        ]
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        """Ready-made losses: what the contract tests run on."""
+        return [Example(cls(), (4,), cls.prediction_low, cls.prediction_high, cls.kinks)]
+
+    def example_target(self, random: np.random.Generator, rows: int, out_shape: Shape) -> NDArray[Any]:
+        """Legal targets for the contract tests."""
+        if self.classes:
+            return random.integers(0, out_shape[-1], (rows, *out_shape[:-1]))
+        shape = (rows, *self.target_shape(out_shape))
+        if self.target_values is not None:
+            return random.choice(np.array(self.target_values), shape)
+        return random.uniform(max(self.target_low, -2.0), min(self.target_high, 2.0), shape)
+
+    @classmethod
+    def validate(cls) -> None:
+        for name in ("forward", "backward"):
+            if not isinstance(inspect.getattr_static(cls, name, None), staticmethod):
+                raise KernelError(f"{cls.__name__}: expected {name} to be a @staticmethod")
+        for example in cls.examples():
+            for function in (cls.forward, cls.backward):
+                for name in kernel_names(function):
+                    if name not in ("prediction", "target", "grad_prediction") and not hasattr(example.part, name):
+                        raise KernelError(f"{cls.__name__}: {function.__name__} names {name!r}, which nobody provides")
+
+
+def _indexed(function: Callable[..., Any], subscript: str) -> str:
+    arrays = {"prediction": f"prediction{subscript}", "target": f"target{subscript}", "grad_prediction": "grad[n]"}
+    return ", ".join(arrays.get(name, name) for name in kernel_names(function))
+
+
+@cache
+def _loop(cls: type[Loss], gradient: bool) -> Callable[..., Any]:
+    value, derivative = cls.forward, cls.backward
+    used = [*kernel_names(value), *(kernel_names(derivative) if gradient else ())]
+    numbers = [name for name in dict.fromkeys(used) if name not in ("prediction", "target", "grad_prediction")]
+    names = ["prediction", "target", *numbers, *(["weight", "grad"] if gradient else []), "row_loss"]
+    lines = [f"def loss({', '.join(names)}):", "    for n in range(prediction.shape[0]):"]
+    if cls.rowwise:
+        lines.append(f"        row_loss[n] = value({_indexed(value, '[n]')})")
+        if gradient:
+            lines += [
+                f"        derivative({_indexed(derivative, '[n]')})",
+                "        for j in range(grad.shape[1]):",
+                "            grad[n, j] *= weight[n]",
+            ]
+    else:
+        lines += ["        total = 0.0", "        for j in range(prediction.shape[1]):"]
+        lines.append(f"            total += value({_indexed(value, '[n, j]')})")
+        if gradient:
+            lines.append(f"            grad[n, j] = weight[n] * derivative({_indexed(derivative, '[n, j]')})")
+        lines.append("        row_loss[n] = total")
+    source = "\n".join(lines) + "\n"
+    namespace: dict[str, Any] = {"value": value, "derivative": derivative}
+    exec(source, namespace)
+    loop = namespace["loss"]
+    loop.source = source
+    loop.described = f"{cls.__module__}.{cls.__qualname__}"
+    return loop  # type: ignore[no-any-return]
+
+
+class BoundLoss:
+    """A loss on arrays that stay where they are: `value` computes it (and the gradient) from what they hold then."""
+
+    def __init__(
+        self,
+        loss: Loss,
+        prediction: NDArray[Any],
+        target: NDArray[Any],
+        sample_weight: ArrayLike | None,
+        grad: NDArray[Any] | None = None,
+        python: bool = False,
+    ) -> None:
+        rows, out_shape, real = len(prediction), prediction.shape[1:], prediction.dtype.name
+        w = np.ones(rows) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        if w.shape != (rows,):
+            raise ShapeError(f"{type(loss).__name__}: expected sample_weight of shape {(rows,)}, got {w.shape}")
+        total = w.sum() * loss.terms(out_shape)
+        if loss.reduction == "mean":
+            w = w / total if total > 0 else np.zeros_like(w)
+        weight = np.repeat(w.astype(real), prod(out_shape[:-1]))
+        count = len(weight)
+        dense = loss.dense_target(target, out_shape, prediction.dtype)
+        arrays = LossArrays(
+            Array.view(prediction.reshape(count, -1)),
+            Array.view(dense.reshape(count, -1)),
+            Array.view(weight),
+            Array.view(np.empty_like(weight)),
+            None if grad is None else Array.view(grad.reshape(count, -1)),
+        )
+        self._program = Program(loss.instructions(arrays, real), real, python=python)
+        self._runner = Runner(self._program, rows)
+        self._runner.order(0, rows, 0, 0, 0)
+
+    def value(self) -> float:
+        """The loss now."""
+        self._runner.run(0, 1)
+        return float(self._runner.losses[0])

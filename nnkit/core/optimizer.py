@@ -1,0 +1,218 @@
+"""The contract of an optimizer."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.layer import kernel_names
+from nnkit.core.part import Part
+from nnkit.core.registry import Registry
+from nnkit.core.schedule import Schedule
+from nnkit.engine.operands import Array, Coefficient, ControlWord, Operand, Storage, Word, constant
+from nnkit.engine.program import Instruction, Program, aligned_zeros
+from nnkit.errors import KernelError
+from nnkit.kernels.data import (
+    add_slabs,
+    clip_gradient,
+    decay_gradient,
+    gradient_norm,
+    scale_gradient,
+    shrink_value,
+)
+
+if TYPE_CHECKING:
+    from nnkit.model import Sequential
+
+__all__ = ["Optimizer", "Updater"]
+
+
+class Optimizer(Part):
+    """One step of descent on the flat vector of all parameters.
+
+    ``update`` is a kernel (a static method) over a chunk of the vector. It may name ``value`` (to be changed), ``grad``, every
+    array in ``states`` (same length, zero at first, kept from step to step), ``lr``, ``step`` (a real number, 1 in the first
+    step), every attribute that is a number, and whatever `coefficients` returns.
+
+    Clipping, weight decay and the schedule are the framework's, in this order: the gradient is clipped by value, then by
+    norm; then the decay is added to it (or, with ``decoupled = True``, the parameters are shrunk by lr * weight_decay); then
+    ``update`` runs.
+
+    Parameters
+    ----------
+    lr : float > 0, learning rate (per step)
+    weight_decay : float >= 0
+    clip_norm : float > 0, optional: the largest Euclidean norm of the whole gradient
+    clip_value : float > 0, optional: the largest absolute value of each number of the gradient
+    schedule : Schedule or its name, optional: makes the learning rate a function of the epoch
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> class SignDescent(nn.Optimizer):
+    ...     def __init__(self, lr=0.01):
+    ...         self.lr = lr
+    ...     @staticmethod
+    ...     def update(value, grad, lr):
+    ...         for i in range(value.shape[0]):
+    ...             value[i] -= lr if grad[i] > 0 else -lr
+    >>> history = nn.Sequential(["linear"]).fit([[1.0], [2.0]], [[2.0], [4.0]], optimizer=SignDescent(), epochs=1)
+    """
+
+    registry: ClassVar[Registry[Any]] = Registry("optimizer")
+
+    states: ClassVar[tuple[str, ...]] = ()
+    decoupled: ClassVar[bool] = False
+
+    lr: float
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    schedule: Schedule | str | None = None
+
+    update: Callable[..., Any]
+
+    def check(self) -> None:
+        """Refuse hyper-parameters out of range; `fit` and `step` call it."""
+        self.require_number("lr", 0.0, above=True)
+        self.require_number("weight_decay", 0.0)
+        for name in ("clip_norm", "clip_value"):
+            if getattr(self, name) is not None:
+                self.require_number(name, 0.0, above=True)
+
+    def coefficients(self, lr: NDArray[np.float64], step: NDArray[np.float64]) -> dict[str, Any]:
+        """Numbers that depend on the step alone, in float64 for many steps at once; ``update`` may name them."""
+        return {}
+
+    def step(self, model: Sequential) -> None:
+        """Update a model's parameters by its gradients, after ``model.backward``.
+
+        The state (moments, number of the step) belongs to the pair of optimizer and model.
+        """
+        model.update(self)
+
+    @classmethod
+    def validate(cls) -> None:
+        if not isinstance(inspect.getattr_static(cls, "update", None), staticmethod):
+            raise KernelError(f"{cls.__name__}: expected update to be a @staticmethod")
+        for example in cls.examples():
+            example.part.check_kernel_names()
+
+    def check_kernel_names(self) -> None:
+        """Refuse an update that names what nobody provides."""
+        one = np.ones(1)
+        names = ["value", "grad", "lr", "step", *self.states, *self.coefficients(one, one)]
+        for name in kernel_names(type(self).update):
+            if name not in names and not isinstance(getattr(self, name, None), bool | int | float | np.number):
+                near = difflib.get_close_matches(name, [*names, *vars(self)], 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"it may name {', '.join(names)}, or a number of its own"
+                raise KernelError(f"{self!r}: update names {name!r}, which nobody provides; {hint}")
+
+
+class Updater:
+    """An optimizer at work on one vector of parameters: its state, and the programs that apply it.
+
+    The vector is cut into chunks that fit the first-level cache; everything that happens to a chunk happens while it is there.
+
+    Parameters
+    ----------
+    value, grad : flat vectors of the same length, a multiple of the number of chunks
+    slabs : (shards, length), the shards' gradients to be summed into ``grad``; None where there is one shard, which writes ``grad``
+    shard_rows : rows of a shard
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        value: NDArray[Any],
+        grad: NDArray[Any],
+        *,
+        chunk: int,
+        slabs: NDArray[Any] | None = None,
+        shard_rows: int = 0,
+        python: bool = False,
+    ) -> None:
+        optimizer.check()
+        optimizer.check_kernel_names()
+        self.optimizer = optimizer
+        self.real = value.dtype.name
+        self.states = {name: aligned_zeros(value.size, self.real) for name in optimizer.states}
+        self.steps = 0
+        self.schedule = copy.deepcopy(Schedule.make(optimizer.schedule if optimizer.schedule is not None else "constant"))
+        self.chunks = value.size // chunk
+        self.norms = np.zeros(self.chunks + 1)
+        one = np.ones(1)
+        self._names = ["lr", "step", *optimizer.coefficients(one, one)]
+        given = {name: self._chunk(array, chunk) for name, array in
+                 {"value": value, "grad": grad, **self.states}.items()}  # fmt: skip
+        norm = Array(Storage(shared=self.norms), (1,), "float64", stride=8)
+        factor = Array(Storage(shared=self.norms), (1,), "float64", offset=8 * self.chunks)
+        reduce, update = self._gradient(given, slabs, shard_rows, norm), self._update(given, factor)
+        options: dict[str, Any] = {"shards": self.chunks, "python": python, "one_control": True}
+        self.reduce = Program(reduce, self.real, **options)
+        self.update = Program(update, self.real, **options)
+
+    @staticmethod
+    def _chunk(array: NDArray[Any], chunk: int) -> Array:
+        return Array(Storage(shared=array), (chunk,), array.dtype.name, stride=chunk * array.itemsize)
+
+    def _gradient(
+        self, given: dict[str, Array], slabs: NDArray[Any] | None, shard_rows: int, norm: Array
+    ) -> list[Instruction]:
+        """The shards' gradients -> one, clipped by value; its squared norm."""
+        optimizer, grad = self.optimizer, given["grad"]
+        program: list[tuple[Callable[..., Any], tuple[Operand, ...]]] = []
+        if slabs is not None:
+            (chunk,), size = grad.shape, slabs.shape[1]
+            every = Array(Storage(shared=slabs), ((len(slabs) - 1) * size + chunk,), self.real, stride=grad.stride)
+            rows = ControlWord(Word.BATCH_ROWS), constant(shard_rows, self.real)
+            program.append((add_slabs, (every, constant(size, self.real), *rows, grad)))
+        if optimizer.clip_value is not None:
+            program.append((clip_gradient, (grad, constant(float(optimizer.clip_value), self.real))))
+        if optimizer.clip_norm is not None:
+            program.append((gradient_norm, (grad, norm)))
+        return [Instruction(function, operands, type(optimizer).__name__, "update") for function, operands in program]
+
+    def _update(self, given: dict[str, Array], factor: Array) -> list[Instruction]:
+        """Clip by norm, decay, descend."""
+        optimizer, value, grad = self.optimizer, given["value"], given["grad"]
+        decay = constant(float(optimizer.weight_decay), self.real)
+        program: list[tuple[Callable[..., Any], tuple[Operand, ...]]] = []
+        if optimizer.clip_norm is not None:
+            program.append((scale_gradient, (grad, factor)))
+        if optimizer.weight_decay and optimizer.decoupled:
+            program.append((shrink_value, (value, Coefficient(0, self.real), decay)))
+        elif optimizer.weight_decay:
+            program.append((decay_gradient, (grad, value, decay)))
+        named: dict[str, Operand] = {name: Coefficient(i, self.real) for i, name in enumerate(self._names)}
+        function = type(optimizer).update
+        program.append(
+            (function, tuple({**named, **given}.get(name) or constant(getattr(optimizer, name), self.real)
+                             for name in kernel_names(function)))
+        )  # fmt: skip
+        return [Instruction(function, operands, type(optimizer).__name__, "update") for function, operands in program]
+
+    @property
+    def width(self) -> int:
+        """How many coefficients each step has."""
+        return len(self._names)
+
+    @property
+    def clip_norm(self) -> float:
+        """The limit of the whole gradient's norm, 0 for none."""
+        return float(self.optimizer.clip_norm or 0.0)
+
+    def fill(self, coefficients: NDArray[Any], epoch: NDArray[np.float64], epochs: float) -> NDArray[np.float64]:
+        """Compute the coefficients of the next ``len(epoch)`` steps, which begin at these times; return their rates."""
+        step = np.arange(self.steps + 1, self.steps + len(epoch) + 1, dtype=np.float64)
+        lr = self.optimizer.lr * self.schedule.factor(epoch, epochs)
+        numbers = {"lr": lr, "step": step, **self.optimizer.coefficients(lr, step)}
+        for index, name in enumerate(self._names):
+            coefficients[: len(epoch), index] = numbers[name]
+        return lr

@@ -1,0 +1,117 @@
+"""What all parts have in common: a constructor that only stores, a repr that can be typed back in, examples."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from nnkit.core.registry import Registry
+from nnkit.errors import ParameterError
+
+__all__ = ["Example", "Part", "Shape"]
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A part with legal inputs: the contract tests, the benchmarks and the documentation take theirs from here.
+
+    Attributes
+    ----------
+    part : the part, ready to use.
+    in_shape : shape of one input row (of a prediction row, for a loss).
+    low, high : range that inputs are drawn from.
+    kinks : inputs where there is no derivative; finite differences keep away from them.
+    """
+
+    part: Any
+    in_shape: Shape = (5,)
+    low: float = -3.0
+    high: float = 3.0
+    kinks: tuple[float, ...] = ()
+
+
+class Part:
+    """Base of everything that can be registered.
+
+    The constructor stores its arguments under their own names and does nothing else but check them: the repr, copies and
+    searches over hyper-parameters follow from that.
+    """
+
+    registry: ClassVar[Registry[Any]]
+    key: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        """Nothing to store."""
+
+    @classmethod
+    def validate(cls) -> None:
+        """Check the class as it is registered."""
+
+    @classmethod
+    def make(cls, part: Any, what: str = "") -> Self:
+        """A part from a part, its class or its name."""
+        if isinstance(part, str):
+            return cls.registry[part]()  # type: ignore[no-any-return]
+        if isinstance(part, type) and issubclass(part, cls):
+            return part()
+        if isinstance(part, cls):
+            return part
+        kind = cls.registry.kind
+        raise ParameterError(f"{what or kind}: expected a {kind} or the name of one, got {part!r}")
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        """Ready-made parts with legal inputs; none where the constructor needs arguments, unless overridden."""
+        required = [
+            parameter.name
+            for parameter in list(inspect.signature(cls.__init__).parameters.values())[1:]
+            if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        ]
+        return [] if required else [Example(cls())]
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """The constructor's arguments, as this part was made."""
+        signature = inspect.signature(type(self).__init__)
+        return {name: getattr(self, name) for name in list(signature.parameters)[1:]}
+
+    def __repr__(self) -> str:
+        shown = []
+        for name, parameter in list(inspect.signature(type(self).__init__).parameters.items())[1:]:
+            value = getattr(self, name)
+            if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                shown.append(repr(value))
+            elif not _same(value, parameter.default):
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def require(self, name: str, condition: bool, expected: str) -> None:
+        """Refuse a hyper-parameter that does not meet ``condition``."""
+        if not condition:
+            raise ParameterError(f"{type(self).__name__}: expected {name} to be {expected}, got {getattr(self, name)!r}")
+
+    def require_number(
+        self, name: str, low: float = -np.inf, high: float = np.inf, *, above: bool = False, below: bool = False
+    ) -> None:
+        """Refuse a hyper-parameter that is not a finite number in [low, high]; ``above`` and ``below`` exclude an end."""
+        value = getattr(self, name)
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        ends = f"{'(' if above else '['}{low:g}, {high:g}{')' if below else ']'}"
+        fits = number and np.isfinite(value) and low <= value <= high
+        fits = fits and not (above and value == low) and not (below and value == high)
+        self.require(name, bool(fits), f"a number in {ends}")
+
+    def require_size(self, name: str, low: int = 1) -> None:
+        """Refuse a hyper-parameter that is not an integer of at least ``low``."""
+        value = getattr(self, name)
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        self.require(name, whole and value >= low, f"an integer of at least {low}")
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(np.all(value == default))

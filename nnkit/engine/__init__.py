@@ -1,0 +1,1 @@
+"""Runs tables of kernels; knows kernels and memory, not layers."""

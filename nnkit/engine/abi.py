@@ -1,0 +1,100 @@
+"""The few instructions that Numba has no word for: call an address, see an address as memory, meet other threads.
+
+Every kernel has the same native signature, ``void(int64 frame)``. Imported by compiled stubs only.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+from __future__ import annotations
+
+import ctypes
+import sys
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+__all__ = ["atomic_add", "atomic_load", "call", "pause", "pointer", "yield_core"]
+
+_INT64 = ir.IntType(64)
+
+
+@intrinsic
+def call(typing, address, frame):
+    """Call the kernel at ``address`` with ``frame``, the address of its arguments."""
+
+    def generate(context, builder, signature, args):
+        kind = ir.FunctionType(ir.VoidType(), [_INT64])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def pointer(typing, address):
+    """``address`` as the untyped pointer that ``numba.carray`` takes."""
+
+    def generate(context, builder, signature, args):
+        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.int64), generate
+
+
+@intrinsic
+def atomic_add(typing, address, amount):
+    """Add to the int64 at ``address`` and return what was there, sequentially consistent."""
+
+    def generate(context, builder, signature, args):
+        place = builder.inttoptr(args[0], _INT64.as_pointer())
+        return builder.atomic_rmw("add", place, args[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def atomic_load(typing, address):
+    """Read the int64 at ``address``; what its writer wrote before is visible after."""
+
+    def generate(context, builder, signature, args):
+        return builder.load_atomic(builder.inttoptr(args[0], _INT64.as_pointer()), "acquire", 8)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def pause(typing):
+    """Tell the core that this is a spin loop; nothing where the instruction is unknown."""
+
+    def generate(context, builder, signature, args):
+        machine = llvm.get_process_triple().split("-")[0].lower()
+        if machine in ("x86_64", "amd64"):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), kind), [])
+        elif machine in ("aarch64", "arm64"):
+            kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+            yield_hint = ir.Constant(ir.IntType(32), 1)
+            builder.call(builder.module.declare_intrinsic("llvm.aarch64.hint", (), kind), [yield_hint])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+def _system_yield() -> int:
+    """Address of the system's own ``give my core to somebody else``; 0 where there is none."""
+    try:
+        library = ctypes.windll.kernel32 if sys.platform == "win32" else ctypes.CDLL(None)
+        function = library.SwitchToThread if sys.platform == "win32" else library.sched_yield
+    except (AttributeError, OSError):
+        return 0
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+@ctypes.CFUNCTYPE(ctypes.c_int)
+def _no_yield() -> int:
+    return 0
+
+
+# A cached kernel that names an unresolved symbol aborts the process as it loads: so it is registered at import.
+llvm.add_symbol("nnkit_yield_v1", _system_yield() or ctypes.cast(_no_yield, ctypes.c_void_p).value)
+yield_core = types.ExternalFunction("nnkit_yield_v1", types.int32())

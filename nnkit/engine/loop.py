@@ -1,0 +1,91 @@
+"""The one loop: for every step walk the shards' tables, meet, update the parameters, meet again.
+
+It knows neither layers nor epochs. Every worker runs this same function on its share of the shards and of the
+parameters; what a worker reads of another one's work lies behind a meeting. ``run`` is compiled like any kernel; the
+reference engine runs it as it stands, with ``call`` replaced.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+from __future__ import annotations
+
+import numpy as np
+
+from nnkit.engine.abi import atomic_add, atomic_load, call, pause, yield_core
+
+# Mirrors of operands.Word and program's status codes: compiled code wants plain integers.
+ROWS, FIRST_ROW, BATCH_ROWS, ORDER, OFFSET, STEP, STATUS, COEFFICIENTS = 0, 1, 2, 3, 4, 5, 6, 7
+LOSS = 9
+NOT_FINITE = 2
+
+SPINS = 4000  # pauses (~20-100 us) until a waiting worker offers its core to others
+
+
+def meet(counter, workers):
+    """Wait until all workers are here. ``counter`` is the address of a count of arrivals, which only grows."""
+    if workers > 1:
+        goal = (atomic_add(counter, 1) // workers + 1) * workers
+        spins = 0
+        while atomic_load(counter) < goal:
+            pause()
+            spins += 1
+            if spins > SPINS:
+                yield_core()
+
+
+def run(table, controls, losses_of_shards, reduce, norms, update, update_control, steps, coefficients, row_bytes,
+        losses, span, counter, shard_rows, clip_norm, worker, workers):  # fmt: skip
+    """Run steps ``span[0]`` to ``span[1]``; stop early with ``span[2]`` the status, ``span[3]`` the step after the last.
+
+    table : (shards, instructions, 2) of data, forward, loss and backward: a kernel's address and its frame's.
+    controls, losses_of_shards : (shards, words): the control blocks, and the same memory as float64.
+    reduce, update : (chunks, instructions, 2): sum the shards' gradients; update that chunk of the parameters.
+    norms : (chunks + 1,) squared gradient norms of the chunks, and the factor that clips the whole.
+    coefficients : address of the first step's coefficients, ``row_bytes`` apart from step to step.
+    steps : (steps, 4): address of the batch's row numbers, rows, offset of the row numbers, number of the step.
+    """
+    chunks = update.shape[0]
+    first_chunk, last_chunk = worker * chunks // workers, (worker + 1) * chunks // workers
+    for t in range(span[0], span[1]):
+        rows = steps[t, 1]
+        active = (rows + shard_rows - 1) // shard_rows
+        for s in range(worker, active, workers):
+            control = controls[s]
+            control[FIRST_ROW] = s * shard_rows
+            control[ROWS] = min(shard_rows, rows - s * shard_rows)
+            control[BATCH_ROWS] = rows
+            control[ORDER] = steps[t, 0]
+            control[OFFSET] = steps[t, 2]
+            control[STEP] = steps[t, 3]
+            for i in range(table.shape[1]):
+                call(table[s, i, 0], table[s, i, 1])
+                if control[STATUS] != 0:
+                    break
+        if worker == 0:
+            update_control[0, STEP] = steps[t, 3]
+            update_control[0, BATCH_ROWS] = rows
+            update_control[0, COEFFICIENTS] = coefficients + t * row_bytes
+        meet(counter, workers)
+        loss, status = 0.0, 0
+        for s in range(active):
+            loss += losses_of_shards[s, LOSS]
+            status = max(status, controls[s, STATUS])
+        if status == 0 and not np.isfinite(loss):
+            status = NOT_FINITE
+        if worker == 0:
+            losses[t] = loss
+            span[2], span[3] = status, t + 1
+        if status != 0:
+            break
+        for chunk in range(first_chunk, last_chunk):
+            for i in range(reduce.shape[1]):
+                call(reduce[chunk, i, 0], reduce[chunk, i, 1])
+        if clip_norm > 0.0:
+            meet(counter, workers)
+            if worker == 0:
+                norm = np.sqrt(norms[:chunks].sum())
+                norms[chunks] = clip_norm / norm if norm > clip_norm else 1.0
+            meet(counter, workers)
+        for chunk in range(first_chunk, last_chunk):
+            for i in range(update.shape[1]):
+                call(update[chunk, i, 0], update[chunk, i, 1])
+        meet(counter, workers)

@@ -1,0 +1,295 @@
+"""What a kernel's argument can be, and how it travels: as words of the frame, as source in the stub, as a Python value.
+
+A frame is a row of int64. Word 0 is the address of the shard's *control block*, which holds what changes from step to
+step; the other words are addresses, sizes and constants that never change while a program lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.kernels.random import stream
+
+__all__ = [
+    "CONTROL_WORDS",
+    "Array",
+    "Coefficient",
+    "Constant",
+    "Control",
+    "ControlWord",
+    "Operand",
+    "Order",
+    "Seed",
+    "Storage",
+    "Word",
+    "constant",
+]
+
+CONTROL_WORDS = 16  # two cache lines: shards of different threads never share one
+
+
+class Word(IntEnum):
+    """The words of a control block."""
+
+    ROWS = 0  # rows of this shard, this step
+    FIRST_ROW = 1  # where they begin in the batch
+    BATCH_ROWS = 2  # rows of the whole batch
+    ORDER = 3  # address of the batch's first row number
+    OFFSET = 4  # added to every row number
+    STEP = 5  # steps since training began
+    STATUS = 6  # 0, or why the shard stopped
+    COEFFICIENTS = 7  # address of the step's row of optimizer coefficients
+    SEED = 8  # of the whole run
+    LOSS = 9  # what the shard adds to the batch's loss: the bits of a float64
+
+
+class Storage:
+    """A piece of memory: a shard's own (placed when the program is laid out), or an array that outlives it."""
+
+    def __init__(self, row_bytes: int = 0, fixed_bytes: int = 0, shared: NDArray[Any] | None = None) -> None:
+        self.row_bytes = row_bytes
+        self.fixed_bytes = fixed_bytes
+        self.shared = shared
+        self.first = 2**60  # instructions that use it, first and last: outside of them the memory is free
+        self.last = -1
+        self.offset = 0  # from the start of the shard's memory
+
+    def use(self, position: int) -> None:
+        """Note that the instruction at ``position`` reads or writes it."""
+        self.first = min(self.first, position)
+        self.last = max(self.last, position)
+
+    def size(self, rows: int) -> int:
+        """Bytes it needs for ``rows`` rows."""
+        return self.fixed_bytes + self.row_bytes * rows
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One argument of a kernel."""
+
+    def kind(self) -> Hashable:
+        """What the compiled code depends on."""
+        raise NotImplementedError
+
+    def source(self, word: int, real: str) -> str:
+        """Expression in the stub, where ``f`` is the frame and ``c`` the control block."""
+        raise NotImplementedError
+
+    def words(self) -> list[int]:
+        """Words of the frame for shard 0 (addresses are filled in by ``address``)."""
+        return []
+
+    def address(self, base: int) -> int | None:
+        """The address that word 0 of this operand holds, for a shard whose memory is at ``base``."""
+        return None
+
+    def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> Any:
+        """What the uncompiled kernel gets."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Array(Operand):
+    """A C-contiguous array; with ``batched``, its first axis counts ``multiple`` entries for every row of the shard."""
+
+    storage: Storage
+    shape: tuple[int, ...]  # without the batch axis where batched
+    dtype: str
+    batched: bool = False
+    multiple: int = 1
+    offset: int = 0  # bytes from the start of the storage
+    stride: int = 0  # bytes from one shard's array to the next one's, where the storage is shared
+
+    @classmethod
+    def rows(cls, shape: tuple[int, ...], dtype: str) -> Array:
+        """New memory for a batch of rows of ``shape``."""
+        return cls(Storage(row_bytes=prod(shape) * np.dtype(dtype).itemsize), shape, dtype, batched=True)
+
+    @classmethod
+    def fixed(cls, shape: tuple[int, ...], dtype: str) -> Array:
+        """New memory of a size that does not depend on the rows."""
+        return cls(Storage(fixed_bytes=prod(shape) * np.dtype(dtype).itemsize), shape, dtype)
+
+    @classmethod
+    def view(cls, array: NDArray[Any]) -> Array:
+        """An array that lives outside of the program."""
+        return cls(Storage(shared=array), array.shape, array.dtype.name)
+
+    def folded(self) -> Array:
+        """Seen as (rows, last axis): the axes between are folded into the rows."""
+        if not self.batched:
+            return self
+        *leading, last = self.shape or (1,)
+        return replace(self, shape=(last,), multiple=self.multiple * prod(leading))
+
+    def flat(self) -> Array:
+        """Seen as one long row of numbers."""
+        if self.batched:
+            return replace(self, shape=(), multiple=self.multiple * prod(self.shape))
+        return replace(self, shape=(prod(self.shape),))
+
+    def reshaped(self, shape: tuple[int, ...]) -> Array:
+        """The same numbers in rows of another shape."""
+        return replace(self, shape=shape)
+
+    def kind(self) -> Hashable:
+        return ("array", self.dtype, len(self.shape) + self.batched, self.batched)
+
+    def source(self, word: int, real: str) -> str:
+        first = [f"c[{Word.ROWS}] * f[{word + 1}]"] if self.batched else []
+        rest = [f"f[{word + 1 + len(first) + axis}]" for axis in range(len(self.shape))]
+        return f"carray(pointer(f[{word}]), ({', '.join(first + rest)},), np.{self.dtype})"
+
+    def words(self) -> list[int]:
+        return [0, *([self.multiple] if self.batched else []), *self.shape]
+
+    def address(self, base: int) -> int:
+        if self.storage.shared is not None:
+            return int(self.storage.shared.ctypes.data) + self.offset
+        return base + self.storage.offset + self.offset
+
+    def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> NDArray[Any]:
+        first = (int(control[Word.ROWS]) * self.multiple,) if self.batched else ()
+        if self.storage.shared is None:
+            data: NDArray[Any] = memory[self.storage.offset + self.offset :]
+        else:
+            data = self.storage.shared.reshape(-1).view(np.uint8)[self.offset + shard * self.stride :]
+        shape = first + self.shape
+        return data[: prod(shape) * np.dtype(self.dtype).itemsize].view(self.dtype).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Constant(Operand):
+    """A number or truth value that is part of the program: a hyper-parameter, ``training``."""
+
+    number: float | int | bool
+    dtype: str  # "int64", "bool" or the program's real dtype
+
+    def kind(self) -> Hashable:
+        return ("constant", self.dtype)
+
+    def source(self, word: int, real: str) -> str:
+        return {
+            "int64": f"f[{word}]",
+            "bool": f"f[{word}] != 0",
+            "float32": f"np.int32(f[{word}]).view(np.float32)",
+            "float64": f"np.int64(f[{word}]).view(np.float64)",
+        }[self.dtype]
+
+    def words(self) -> list[int]:
+        if self.dtype in ("int64", "bool"):
+            return [int(self.number)]
+        bits = "int32" if self.dtype == "float32" else "int64"
+        return [int(np.array(self.number, self.dtype).view(bits))]
+
+    def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> Any:
+        plain = {"int64": int, "bool": bool}.get(self.dtype)
+        return plain(self.number) if plain else np.dtype(self.dtype).type(self.number)
+
+
+def constant(number: Any, real: str) -> Constant:
+    """A hyper-parameter as an operand: truth values and integers as they are, other numbers in the program's dtype."""
+    if isinstance(number, bool | np.bool_):
+        return Constant(bool(number), "bool")
+    if isinstance(number, int | np.integer):
+        return Constant(int(number), "int64")
+    return Constant(float(number), real)
+
+
+@dataclass(frozen=True)
+class ControlWord(Operand):
+    """An integer of the control block."""
+
+    word: Word
+
+    def kind(self) -> Hashable:
+        return ("control", int(self.word))
+
+    def source(self, word: int, real: str) -> str:
+        return f"c[{self.word}]"
+
+    def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> int:
+        return int(control[self.word])
+
+
+@dataclass(frozen=True)
+class Control(Operand):
+    """The whole control block, as int64 or (for ``Word.LOSS``) as float64."""
+
+    dtype: str = "int64"
+
+    def kind(self) -> Hashable:
+        return ("control block", self.dtype)
+
+    def source(self, word: int, real: str) -> str:
+        return f"carray(pointer(f[0]), ({CONTROL_WORDS},), np.{self.dtype})"
+
+    def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> NDArray[Any]:
+        return control.view(self.dtype)
+
+
+@dataclass(frozen=True)
+class Order(Operand):
+    """The row numbers of the whole batch: int64, one for each of its rows."""
+
+    def kind(self) -> Hashable:
+        return "order"
+
+    def source(self, word: int, real: str) -> str:
+        return f"carray(pointer(c[{Word.ORDER}]), (c[{Word.BATCH_ROWS}],), np.int64)"
+
+    def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> NDArray[np.int64]:
+        return _borrow(int(control[Word.ORDER]), int(control[Word.BATCH_ROWS]), "int64")
+
+
+@dataclass(frozen=True)
+class Seed(Operand):
+    """Seed of a part's random numbers in this step; the same in its forward and its backward."""
+
+    salt: int
+
+    def kind(self) -> Hashable:
+        return "seed"
+
+    def source(self, word: int, real: str) -> str:
+        return f"stream(c[{Word.SEED}], c[{Word.STEP}], f[{word}])"
+
+    def words(self) -> list[int]:
+        return [self.salt]
+
+    def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> int:
+        with np.errstate(over="ignore"):
+            return int(stream(control[Word.SEED], control[Word.STEP], self.salt))
+
+
+@dataclass(frozen=True)
+class Coefficient(Operand):
+    """A number that the optimizer computed for this step."""
+
+    index: int
+    dtype: str
+
+    def kind(self) -> Hashable:
+        return ("coefficient", self.index, self.dtype)
+
+    def source(self, word: int, real: str) -> str:
+        return f"carray(pointer(c[{Word.COEFFICIENTS}]), ({self.index + 1},), np.{self.dtype})[{self.index}]"
+
+    def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> Any:
+        return _borrow(int(control[Word.COEFFICIENTS]), self.index + 1, self.dtype)[self.index]
+
+
+def _borrow(address: int, count: int, dtype: str) -> NDArray[Any]:
+    """The numbers at an address, as an array that does not own them."""
+    import ctypes
+
+    kind = {"int64": ctypes.c_int64, "float32": ctypes.c_float, "float64": ctypes.c_double}[dtype]
+    return np.ctypeslib.as_array((kind * count).from_address(address))

@@ -1,0 +1,190 @@
+"""A program: a table of kernel addresses beside the frames of their arguments, and the memory they work in.
+
+Every shard of a batch runs the same table on memory of its own. The memories have one layout, so the frames of shard s
+are those of shard 0 with the addresses moved on by s times the size of a shard's memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.engine.operands import CONTROL_WORDS, Array, Operand, Storage, Word
+from nnkit.engine.stub import Kernel, kernel
+
+__all__ = ["ALIGNMENT", "FAILED", "NOT_FINITE", "Instruction", "Program", "aligned_zeros"]
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector in use
+
+# Why a shard stopped: Word.STATUS.
+FAILED = 1
+NOT_FINITE = 2
+
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+
+
+def aligned_zeros(count: int, dtype: str) -> NDArray[Any]:
+    """Zeros that begin on a cache line."""
+    item = np.dtype(dtype).itemsize
+    raw = np.zeros(count * item + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + count * item].view(dtype)
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One call of a kernel. With ``interpreted`` it stays Python, and gets the shard's number before its operands."""
+
+    function: Callable[..., Any]
+    operands: tuple[Operand, ...]
+    part: str  # whose kernel it is, for messages
+    stage: str  # "data", "forward", "loss", "backward", "update"
+    interpreted: bool = False
+
+
+class Program:
+    """Instructions with memory for ``shards`` shards of up to ``rows`` rows each.
+
+    Parameters
+    ----------
+    instructions : the table, in order.
+    real : "float32" or "float64".
+    shards, rows : how many shards, and for how many rows each has memory.
+    python : run every kernel uncompiled.
+    poison : byte that fresh memory is filled with; 255 makes every float a NaN.
+    keep : never let two buffers share memory, so that all of them can be read afterwards.
+    one_control : all shards read the same control block.
+    """
+
+    def __init__(
+        self,
+        instructions: Sequence[Instruction],
+        real: str,
+        *,
+        shards: int = 1,
+        rows: int = 1,
+        python: bool = False,
+        poison: int = 0,
+        keep: bool = False,
+        one_control: bool = False,
+    ) -> None:
+        self.instructions = list(instructions)
+        self.real = real
+        self.shards = shards
+        self.rows = rows
+        self.python = python
+        self.failure: BaseException | None = None
+        size = self._lay_out(keep)
+        self.memory = aligned_zeros(size * shards, "uint8").reshape(shards, size)
+        if poison:
+            self.memory.fill(poison)
+        blocks = 1 if one_control else shards
+        self.controls = aligned_zeros(blocks * CONTROL_WORDS, "int64").reshape(blocks, CONTROL_WORDS)
+        self.places: dict[int, int] = {}  # address of a frame -> its shard, where the program is all Python
+        self._callbacks: list[Any] = []  # ctypes callbacks live only as long as somebody holds them
+        self._make_frames()
+
+    def _lay_out(self, keep: bool) -> int:
+        """Give every storage an offset; storages that are never alive together share memory (unless ``keep``)."""
+        storages: dict[Storage, None] = {}
+        for position, instruction in enumerate(self.instructions):
+            for operand in instruction.operands:
+                if isinstance(operand, Array) and operand.storage.shared is None:
+                    operand.storage.use(position)
+                    storages[operand.storage] = None
+        placed: list[tuple[int, int, Storage]] = []  # offset, end
+        for storage in sorted(storages, key=lambda item: -item.size(self.rows)):
+            size = -(-storage.size(self.rows) // ALIGNMENT) * ALIGNMENT
+            alive = sorted(
+                (start, end) for start, end, other in placed
+                if keep or (other.first <= storage.last and storage.first <= other.last)
+            )
+            offset = 0
+            for start, end in alive:
+                if offset + size <= start:
+                    break
+                offset = max(offset, end)
+            storage.offset = offset
+            placed.append((offset, offset + size, storage))
+        # The odd cache line keeps the same buffer of two shards off the same cache sets.
+        return max((end for _, end, _ in placed), default=0) + ALIGNMENT
+
+    def _make_frames(self) -> None:
+        """Fill in the table and every shard's frames."""
+        base, control = self.memory.ctypes.data, self.controls.ctypes.data
+        moves: list[int] = []  # by how much each word grows from shard to shard
+        words: list[int] = []
+        starts: list[int] = []
+        for instruction in self.instructions:
+            starts.append(len(words))
+            words.append(control)
+            moves.append(CONTROL_WORDS * 8 if len(self.controls) > 1 else 0)
+            aliased: set[Operand] = set()
+            for operand in instruction.operands:
+                if isinstance(operand, Array):
+                    if operand in aliased:
+                        continue
+                    aliased.add(operand)
+                own = operand.words()
+                address = operand.address(base)
+                if address is not None:
+                    own[0] = address
+                words.extend(own)
+                moves.extend([0] * len(own))
+                if isinstance(operand, Array):
+                    moves[-len(own)] = operand.stride if operand.storage.shared is not None else self.memory.shape[1]
+        shard = np.arange(self.shards)[:, None]
+        self.frames = np.array(words, np.int64) + shard * np.array(moves, np.int64)
+        self.table = np.empty((self.shards, len(starts), 2), np.int64)
+        for index, instruction in enumerate(self.instructions):
+            self.table[:, index, 1] = self.frames.ctypes.data + 8 * starts[index] + 8 * len(words) * np.arange(self.shards)
+            if self.python:
+                self.table[:, index, 0] = index
+                self.places.update((int(self.table[number, index, 1]), number) for number in range(self.shards))
+            elif instruction.interpreted:
+                for number in range(self.shards):
+                    self.table[number, index, 0] = self._callback(index, number)
+            else:
+                self.table[:, index, 0] = self.kernel(index).address
+
+    def call(self, index: int, frame: int) -> None:
+        """What calling a table's entry means when the whole program is Python."""
+        self.interpret(int(index), self.places[int(frame)])
+
+    def kernel(self, index: int) -> Kernel:
+        """The kernel of an instruction."""
+        instruction = self.instructions[index]
+        return kernel(instruction.function, instruction.operands, self.real)
+
+    def interpret(self, index: int, shard: int) -> None:
+        """Run one instruction of one shard uncompiled."""
+        instruction = self.instructions[index]
+        control, memory = self.controls[shard % len(self.controls)], self.memory[shard]
+        arguments = [operand.value(control, memory, shard) for operand in instruction.operands]
+        if instruction.interpreted:
+            arguments.insert(0, shard)
+        with np.errstate(all="ignore"):
+            instruction.function(*arguments)
+
+    def _callback(self, index: int, shard: int) -> int:
+        """Native address of an instruction that is Python; what it raises stops the shard and is kept."""
+
+        def run(frame: int) -> None:
+            try:
+                self.interpret(index, shard)
+            except BaseException as error:  # also KeyboardInterrupt: nothing may pass through native code
+                self.failure = self.failure or error
+                self.controls[shard % len(self.controls), Word.STATUS] = FAILED
+
+        callback = _CALLBACK(run)
+        self._callbacks.append(callback)
+        return ctypes.cast(callback, ctypes.c_void_p).value or 0
+
+    def array(self, operand: Array, shard: int = 0) -> NDArray[Any]:
+        """An operand's memory as an array, for as many rows as the shard has now."""
+        return operand.value(self.controls[shard], self.memory[shard], shard)  # type: ignore[no-any-return]

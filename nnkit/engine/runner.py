@@ -1,0 +1,153 @@
+"""Runs programs: binds tables, steps and coefficients to the loop, compiled or not."""
+
+from __future__ import annotations
+
+import ctypes
+import types
+from typing import Any
+
+import numpy as np
+
+from nnkit.engine.operands import Array, Constant, Operand, Word
+from nnkit.engine.program import FAILED, Instruction, Program, aligned_zeros
+from nnkit.engine.workers import Team
+
+__all__ = ["Runner"]
+
+_NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_int64)  # releases the GIL while it runs
+
+
+class Runner:
+    """A program for the batch and, for training, two for each chunk of the parameters.
+
+    Parameters
+    ----------
+    program : data, forward, loss and backward, for every shard.
+    shard_rows : how many rows of a batch go to one shard.
+    capacity : how many steps one call of `run` can do.
+    reduce, update : run for every chunk of the parameters after every step.
+    norms : (chunks + 1,) float64, shared with ``reduce``.
+    clip_norm : the largest norm of the whole gradient; 0 for no limit.
+    coefficients : how many numbers ``update`` reads for each step.
+    seed : of all random streams.
+    workers : how many threads run it.
+    part : which of the program's instructions run.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        shard_rows: int,
+        *,
+        capacity: int = 1,
+        reduce: Program | None = None,
+        update: Program | None = None,
+        norms: Any = None,
+        clip_norm: float = 0.0,
+        coefficients: int = 0,
+        seed: int = 0,
+        workers: int = 1,
+        part: slice = slice(None),
+    ) -> None:
+        self.program = program
+        self.shard_rows = shard_rows
+        self.capacity = capacity
+        self.workers = workers
+        self.steps = np.zeros((capacity, 4), np.int64)
+        self.losses = np.zeros(capacity)
+        self.coefficients = aligned_zeros(capacity * max(coefficients, 1), program.real).reshape(capacity, -1)
+        self.programs = [program, *(item for item in (reduce, update) if item is not None)]
+        self._span = np.zeros(4, np.int64)
+        self._counter = aligned_zeros(8, "int64")
+        program.controls[:, Word.SEED] = seed
+        nothing = np.empty((0, 0, 2), np.int64)
+        control = np.zeros((1, 16), np.int64) if update is None else update.controls
+        operands: tuple[Operand, ...] = (
+            Array.view(np.ascontiguousarray(program.table[:, part])),
+            Array.view(program.controls),
+            Array.view(program.controls.view(np.float64)),
+            Array.view(nothing if reduce is None else reduce.table),
+            Array.view(np.zeros(1) if norms is None else norms),
+            Array.view(nothing if update is None else update.table),
+            Array.view(control),
+            Array.view(self.steps),
+            Constant(self.coefficients.ctypes.data, "int64"),
+            Constant(self.coefficients.strides[0], "int64"),
+            Array.view(self.losses),
+            Array.view(self._span),
+            Constant(self._counter.ctypes.data, "int64"),
+            Constant(shard_rows, "int64"),
+            Constant(clip_norm, "float64"),
+        )
+        self._arguments = operands
+        if program.python:
+            self._uncompiled = self._make_uncompiled()
+        else:
+            self._compile()
+
+    def _compile(self) -> None:
+        from nnkit.engine.loop import run
+
+        instructions = [
+            Instruction(run, (*self._arguments, Constant(worker, "int64"), Constant(self.workers, "int64")), "loop", "loop")
+            for worker in range(self.workers)
+        ]
+        loop = Program(instructions, "float64")
+        self._loop = loop  # holds the frames
+        self.address = int(loop.table[0, 0, 0])
+        self.frames = [int(frame) for frame in loop.table[0, :, 1]]
+        self._native = _NATIVE(self.address)
+
+    def _make_uncompiled(self) -> Any:
+        """The very same loop, as Python, with ``call`` going to the uncompiled kernels."""
+        from nnkit.engine import loop
+
+        owners = {frame: program for program in self.programs for frame in program.places}
+
+        def call(index: int, frame: int) -> None:
+            owners[int(frame)].call(index, frame)
+
+        def meet(counter: int, workers: int) -> None:
+            pass
+
+        return types.FunctionType(loop.run.__code__, {**vars(loop), "call": call, "meet": meet})
+
+    def order(self, step: int, rows: int, address: int, offset: int, number: int) -> None:
+        """Say what one of the steps works on."""
+        self.steps[step] = address, rows, offset, number
+
+    def run(self, first: int, last: int, team: Team | None = None) -> int:
+        """Do the steps ``first`` to ``last``; return how many were done before it stopped, see `status`.
+
+        Raises
+        ------
+        BaseException
+            What a kernel in Python has raised.
+        """
+        span = self._span
+        span[0], span[1], span[2], span[3] = first, last, 0, first
+        if self.program.python:
+            arguments = [item.value(self.program.controls[0], self.program.memory[0]) for item in self._arguments]
+            self.program.controls[:, Word.STATUS] = 0
+            self._uncompiled(*arguments, 0, 1)
+        elif team is None or self.workers == 1:
+            self._native(self.frames[0])
+        else:
+            self._counter[0] = 0
+            team.run(self.address, self.frames)
+        if span[2]:
+            self._stopped()
+        return int(span[3]) - first
+
+    @property
+    def status(self) -> int:
+        """0, or why the last `run` stopped."""
+        return int(self._span[2])
+
+    def _stopped(self) -> None:
+        """Make ready for another run, and raise what a kernel in Python has raised."""
+        self.program.controls[:, Word.STATUS] = 0
+        if self._span[2] == FAILED:
+            failure, self.program.failure = self.program.failure, None
+            assert failure is not None
+            raise failure

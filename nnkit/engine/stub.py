@@ -1,0 +1,438 @@
+"""A kernel's source -> a self-contained module in the cache folder -> a native address.
+
+The module holds the kernel, the helpers and constants that it names, and one entry point ``void(int64 frame)`` that unpacks
+the frame; its name is a hash of all of that and of everything else that shapes the machine code. So Numba's own disk
+cache beside it never goes stale: an edit anywhere gives another file. One function and one signature per file,
+written under a temporary name and renamed, make it safe for many processes to start on a cold cache at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import math
+import os
+import platform
+import stat
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+import types
+from collections.abc import Callable, Hashable, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnkit.engine.operands import CONTROL_WORDS, Array, Operand
+from nnkit.errors import KernelError
+from nnkit.kernels.random import stream
+
+__all__ = ["Kernel", "Statistics", "cache_folder", "described", "kernel", "statistics"]
+
+_STUB_VERSION = 1
+_LIFETIME = 90 * 86400.0  # seconds after its last use until a cached kernel is pruned
+_BUILTINS = {"range", "len", "min", "max", "abs", "int", "float", "bool", "round", "enumerate", "zip", "isinstance"}
+
+
+# --------------------------------------------------------------------------------------------------------- source
+
+
+def described(function: Callable[..., Any]) -> str:
+    """A kernel's name for people: ``nnkit.activations.ReLU.forward``."""
+    return getattr(function, "described", f"{function.__module__}.{function.__qualname__}")
+
+
+def _source(function: Callable[..., Any]) -> ast.FunctionDef:
+    """The function's definition, without decorators, annotations and docstring."""
+    try:
+        text = getattr(function, "source", None) or textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError) as error:
+        raise KernelError(
+            f"{described(function)}: expected a function whose source can be read, got one without a file; "
+            "define it in a module or in a notebook cell, or derive from PythonLayer"
+        ) from error
+    node = ast.parse(text).body[0]
+    if not isinstance(node, ast.FunctionDef):
+        raise KernelError(f"{described(function)}: expected a plain function (def), got {ast.unparse(node)[:60]!r}")
+    node.decorator_list = []
+    node.returns = None
+    for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]:
+        argument.annotation = None
+    if ast.get_docstring(node) is not None:
+        node.body = node.body[1:] or [ast.Pass()]
+    return node
+
+
+class _Rename(ast.NodeTransformer):
+    """Give every global that a function names its place in the bundle, and every float literal the kernel's dtype."""
+
+    def __init__(self, bundle: _Bundle, function: Callable[..., Any]) -> None:
+        self.bundle = bundle
+        self.function = function
+        code = function.__code__
+        self.local = {*code.co_varnames, *code.co_cellvars}
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+        self.namespace = {**function.__globals__, **{name: cell.cell_contents for name, cell in cells}}
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return self.bundle.real(node) if isinstance(node.value, float) else node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        path = [node.attr]
+        inner = node.value
+        while isinstance(inner, ast.Attribute):
+            path.insert(0, inner.attr)
+            inner = inner.value
+        root = inner.id if isinstance(inner, ast.Name) else ""
+        owner = self.namespace.get(root)
+        if not isinstance(owner, types.ModuleType) or root in self.local:
+            self.generic_visit(node)
+            return node
+        value: Any = owner
+        for name in path:
+            if not hasattr(value, name):
+                raise KernelError(f"{described(self.function)}: {root}.{'.'.join(path)} does not exist")
+            value = getattr(value, name)
+        if owner in (np, math):
+            self.bundle.imports.add(f"import {owner.__name__} as {root}")
+            return self.bundle.real(node) if isinstance(value, float) else node
+        return ast.Name(self.bundle.place(node.attr, value, self.function), ast.Load())
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id in self.local or not isinstance(node.ctx, ast.Load):
+            return node
+        if node.id not in self.namespace:
+            if node.id in _BUILTINS:
+                return node
+            known = [*self.namespace, *self.local, *_BUILTINS]
+            near = difflib.get_close_matches(node.id, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            what = "a builtin that compiled code does not have" if hasattr(builtins, node.id) else "unknown"
+            raise KernelError(f"{described(self.function)}: the name {node.id!r} is {what}{hint}")
+        value = self.namespace[node.id]
+        if isinstance(value, types.ModuleType):
+            self.bundle.imports.add(f"import {value.__name__} as {node.id}")
+            return node
+        return ast.Name(self.bundle.place(node.id, value, self.function), ast.Load())
+
+
+class _Bundle:
+    """Collects a function and all that it names into one module text."""
+
+    def __init__(self, real: str) -> None:
+        self.dtype = real
+        self.imports: set[str] = {"import numpy as np"}
+        self.lines: list[str] = []
+        self.names: dict[Hashable, str] = {}
+
+    def real(self, node: ast.expr) -> ast.expr:
+        """``node`` in the kernel's dtype: Python's own floats are float64 and would widen float32 arithmetic."""
+        if self.dtype == "float64":
+            return node
+        return ast.Call(ast.parse(f"np.{self.dtype}", mode="eval").body, [node], [])
+
+    def name(self, wish: str, key: Hashable) -> str:
+        """A name that is free in the module, for the thing known by ``key``."""
+        taken = {*self.names.values(), "np", "f", "c", "pointer", "carray", "helper", "entry", "stream"}
+        name, count = wish, 1
+        while name in taken:
+            count += 1
+            name = f"{wish}_{count}"
+        self.names[key] = name
+        return name
+
+    def place(self, wish: str, value: Any, user: Callable[..., Any]) -> str:
+        """Bring a global of ``user`` into the module and return the name it has there."""
+        value = getattr(value, "py_func", value)  # a helper that is jitted already
+        value = getattr(value, "variants", {}).get(self.dtype, value)
+        key: Hashable = id(value) if callable(value) else (wish, repr(value))
+        if key in self.names:
+            return self.names[key]
+        if isinstance(value, types.FunctionType):
+            name = self.name(wish, key)
+            self.function(value, name)
+        elif isinstance(value, bool | int | float | np.number | tuple):
+            name = self.name(wish, key)
+            self.lines.append(f"{name} = {self._literal(value, wish, user)}")
+        elif isinstance(value, type) and issubclass(value, np.generic):
+            name = self.name(wish, key)
+            self.lines.append(f"{name} = np.{value.__name__}")
+        elif type(value).__module__.startswith("numba."):
+            home = getattr(value, "_defn", None)
+            module = home.__module__ if home is not None else user.__module__
+            name = self.name(wish, key)
+            self.imports.add(f"from {module} import {wish} as {name}  # {_fingerprint(module)}")
+        elif getattr(builtins, wish, None) is value and wish in _BUILTINS:
+            return wish
+        else:
+            raise KernelError(
+                f"{described(user)}: expected its globals to be numbers, tuples of numbers and functions, "
+                f"got {wish} of type {type(value).__name__}; pass it as a hyper-parameter, parameter or state"
+            )
+        return name
+
+    def _literal(self, value: Any, wish: str, user: Callable[..., Any]) -> str:
+        """A constant as source, reals in the kernel's dtype."""
+        if isinstance(value, tuple):
+            return "(" + "".join(self._literal(item, wish, user) + ", " for item in value) + ")"
+        if isinstance(value, np.floating | float) and not isinstance(value, np.float32):
+            return f"np.{self.dtype}({float(value)!r})".replace("(inf)", "(np.inf)").replace("(nan)", "(np.nan)")
+        if isinstance(value, np.number):
+            return f"np.{value.dtype.name}({value.item()!r})"
+        if isinstance(value, bool | int):
+            return repr(value)
+        raise KernelError(f"{described(user)}: the constant {wish} holds {type(value).__name__}, expected numbers")
+
+    def function(self, function: Callable[..., Any], name: str) -> None:
+        """Append ``function`` under ``name``, after whatever it calls."""
+        node = _Rename(self, function).visit(_source(function))
+        node.name = name
+        self.lines.append("@helper\n" + ast.unparse(ast.fix_missing_locations(node)))
+
+
+@cache
+def _fingerprint(module: str) -> str:
+    """Hash of a module's source."""
+    return hashlib.sha256(inspect.getsource(sys.modules[module]).encode()).hexdigest()[:16]
+
+
+# ---------------------------------------------------------------------------------------------------------- cache
+
+
+@cache
+def _versions() -> str:
+    """Everything outside of a kernel's source that shapes its machine code."""
+    import llvmlite
+    import llvmlite.binding as llvm
+    import numba
+    import scipy  # type: ignore[import-untyped]
+
+    cpu = hashlib.sha256(llvm.get_host_cpu_features().flatten().encode()).hexdigest()[:8]
+    return (
+        f"py{sys.version_info[0]}{sys.version_info[1]}-numba{numba.__version__}-llvmlite{llvmlite.__version__}"
+        f"-numpy{np.__version__}-scipy{scipy.__version__}-{platform.machine()}-{llvm.get_host_cpu_name()}-{cpu}"
+    )
+
+
+def _usable(folder: Path) -> bool:
+    """Whether the folder is, or can be made, ours alone to write: its files are executed."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & stat.S_IWOTH):
+            return False
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@cache
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: ``NNKIT_CACHE_DIR``, the user's cache folder, or else a temporary folder."""
+    candidates = [Path(os.environ["NNKIT_CACHE_DIR"])] if os.environ.get("NNKIT_CACHE_DIR") else []
+    try:
+        home = Path.home()
+        candidates.append(
+            {
+                "darwin": home / "Library" / "Caches",
+                "win32": Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")),
+            }.get(sys.platform, Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache"))
+            / "nnkit"
+        )
+    except RuntimeError:  # no home
+        pass
+    owner = str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    candidates.append(Path(tempfile.gettempdir()) / f"nnkit-{owner}")
+    for folder in candidates:
+        if _usable(folder):
+            return folder
+    return Path(tempfile.mkdtemp(prefix="nnkit-"))
+
+
+def _prune(root: Path) -> None:
+    """Remove kernels that nobody has used for long."""
+    oldest = time.time() - _LIFETIME
+    for folder, _, names in os.walk(root, topdown=False):
+        for name in names:
+            path = Path(folder) / name
+            try:
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+            except OSError:
+                pass  # another process was faster
+        if folder != str(root) and not os.listdir(folder):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                pass
+
+
+def _write(path: Path, text: str) -> None:
+    """Write the whole file or none of it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
+class Statistics:
+    """What compiling has cost this process: kernels compiled, kernels loaded from the cache, seconds spent."""
+
+    def __init__(self) -> None:
+        self.compiled = 0
+        self.loaded = 0
+        self.seconds = 0.0
+
+
+statistics = Statistics()
+_lock = threading.RLock()
+
+
+# --------------------------------------------------------------------------------------------------------- kernel
+
+
+class Kernel:
+    """A function with the kinds of its operands: everything that its machine code depends on."""
+
+    def __init__(self, function: Callable[..., Any], operands: Sequence[Operand], aliases: dict[int, int], real: str):
+        self.function = function
+        self.real = real
+        self._operands = tuple(operands)
+        self._aliases = aliases
+
+    @cached_property
+    def text(self) -> str:
+        """The stub: a module whose one entry point unpacks the frame and calls the function."""
+        bundle = _Bundle(self.real)
+        name = bundle.place(self.function.__name__, self.function, self.function)
+        draws = any("stream(" in operand.source(1, self.real) for operand in self._operands)
+        drawn = bundle.place("stream", stream, self.function) if draws else ""
+        lines, word = [], 1
+        for index, operand in enumerate(self._operands):
+            if index in self._aliases:  # the very same array: the compiler must see that, or it will not vectorise
+                lines.append(f"    a{index} = a{self._aliases[index]}")
+                continue
+            expression = operand.source(word, self.real)
+            lines.append(f"    a{index} = {expression.replace('stream(', drawn + '(', 1)}")
+            word += len(operand.words())
+        arguments = ", ".join(f"a{index}" for index in range(len(self._operands)))
+        imports = sorted({*bundle.imports, "from numba import carray", "from nnkit.engine.abi import pointer"})
+        return "\n".join(
+            [
+                f'"""{described(self.function)} in {self.real}; written by nnkit."""',
+                *imports,
+                "from nnkit.kernels.jit import entry, helper",
+                *bundle.lines,
+                "def {entry}(frame):",
+                f"    f = carray(pointer(frame), ({max(word, 1)},), np.int64)",
+                f"    c = carray(pointer(f[0]), ({CONTROL_WORDS},), np.int64)",
+                *lines,
+                f"    {name}({arguments})",
+                "",
+            ]
+        )
+
+    @cached_property
+    def entry(self) -> Any:
+        """Numba's compiled function; loaded from the cache when it is there."""
+        with _lock:
+            begin = time.perf_counter()
+            try:
+                return self._load()
+            finally:
+                statistics.seconds += time.perf_counter() - begin
+
+    @cached_property
+    def address(self) -> int:
+        """Native address of ``void(int64 frame)``."""
+        return int(self.entry.address)
+
+    def _load(self) -> Any:
+        import nnkit.engine.abi
+        import nnkit.kernels.jit
+
+        versions = _versions()
+        about = (versions, str(_STUB_VERSION), _fingerprint("nnkit.engine.abi"), _fingerprint("nnkit.kernels.jit"))
+        digest = hashlib.sha256("\0".join((*about, self.text)).encode()).hexdigest()[:24]
+        name = f"k_{self.function.__name__}_{digest}"
+        text = self.text.replace("def {entry}", f"def {name}")
+        path = cache_folder() / versions / f"{name}.py"
+        if not path.exists():
+            _write(path, text)
+            _prune(cache_folder())
+        elif time.time() - path.stat().st_mtime > 86400:
+            for file in (path, *(path.parent / "__pycache__").glob(f"{name}*")):
+                os.utime(file)
+        module = _import(name, path)
+        compiled = self._compile(getattr(module, name))
+        if getattr(compiled, "cache_hits", 0):
+            statistics.loaded += 1
+        else:
+            statistics.compiled += 1
+        return compiled
+
+    def _compile(self, function: Callable[..., Any]) -> Any:
+        from numba.core.errors import NumbaError
+
+        from nnkit.kernels.jit import entry
+
+        try:
+            return entry(cache=True)(function)
+        except NumbaError as error:
+            reason = str(error).strip().splitlines()
+            raise KernelError(
+                f"{described(self.function)}: Numba cannot compile this kernel for {self.real} operands "
+                f"({', '.join(inspect.signature(self.function).parameters)}); write it with loops over arrays and "
+                "scalar arithmetic, or derive from PythonLayer. Numba says:\n  " + "\n  ".join(reason[:25])
+            ) from error
+        except OSError:  # the disk is full or gone: compile for this process alone
+            return entry(cache=False)(function)
+
+    def inspect(self) -> str:
+        """LLVM code, compiled afresh (code from the cache cannot be inspected)."""
+        from nnkit.kernels.jit import entry
+
+        name = "inspected"
+        namespace: dict[str, Any] = {"__name__": "nnkit_inspected"}
+        exec(compile(self.text.replace("def {entry}", f"def {name}"), "<inspected>", "exec"), namespace)
+        return str(entry(cache=False)(namespace[name]).inspect_llvm())
+
+
+def _import(name: str, path: Path) -> types.ModuleType:
+    """Execute a stub under its own name; it stays in ``sys.modules`` because cached code refers to it."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+_kernels: dict[Hashable, Kernel] = {}
+
+
+def kernel(function: Callable[..., Any], operands: Sequence[Operand], real: str) -> Kernel:
+    """The kernel for a function on operands of these kinds; the same one for the same kinds."""
+    seen: dict[Operand, int] = {}
+    aliases: dict[int, int] = {}
+    for index, operand in enumerate(operands):
+        if isinstance(operand, Array) and seen.setdefault(operand, index) != index:
+            aliases[index] = seen[operand]
+    kinds = ((operand.kind(), aliases.get(index)) for index, operand in enumerate(operands))
+    key = (function, real, tuple(kinds))
+    found = _kernels.get(key)
+    if found is None:
+        found = _kernels[key] = Kernel(function, operands, aliases, real)
+    return found

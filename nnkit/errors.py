@@ -1,0 +1,60 @@
+"""What can go wrong, by kind; every message says who, what was expected, what came and what to do."""
+
+from __future__ import annotations
+
+__all__ = [
+    "DataError",
+    "KernelError",
+    "NnkitError",
+    "NonFiniteError",
+    "NotBuiltError",
+    "ParameterError",
+    "RegistryError",
+    "ShapeError",
+]
+
+
+class NnkitError(Exception):
+    """The root of every error that nnkit raises on purpose."""
+
+
+class RegistryError(NnkitError, LookupError):
+    """A part's name is unknown, or taken."""
+
+
+class ParameterError(NnkitError, ValueError):
+    """A hyper-parameter is out of its range or of the wrong type."""
+
+
+class ShapeError(NnkitError, ValueError):
+    """Arrays or layers do not fit together."""
+
+
+class DataError(NnkitError, ValueError):
+    """The data cannot be learnt from: ragged, empty, not finite, out of range."""
+
+
+class KernelError(NnkitError, TypeError):
+    """A part's kernel cannot be compiled, or names something that nobody provides."""
+
+
+class NotBuiltError(NnkitError, RuntimeError):
+    """A model is used before its shapes are known."""
+
+
+class NonFiniteError(NnkitError, ArithmeticError):
+    """Training met NaN or infinity.
+
+    Attributes
+    ----------
+    epoch, step : int
+        Where it happened; both count from 0, ``step`` within the whole fit.
+    part : str
+        The first part, in the order of computation, whose output or gradient was not finite.
+    """
+
+    def __init__(self, message: str, *, epoch: int, step: int, part: str) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.step = step
+        self.part = part

@@ -1,0 +1,134 @@
+"""Kernels between the user's data and the net: gather a batch, weigh its rows, add up its loss, check it."""
+
+# mypy: disable-error-code="no-untyped-def"
+from __future__ import annotations
+
+__all__ = [
+    "accumulate_loss",
+    "add_slabs",
+    "clip_gradient",
+    "copy",
+    "decay_gradient",
+    "gather",
+    "gather_classes",
+    "gather_weights",
+    "gradient_norm",
+    "require_finite",
+    "scale_gradient",
+    "shrink_value",
+    "uniform_weights",
+]
+
+LOSS = 9  # operands.Word.LOSS
+STATUS = 6  # operands.Word.STATUS
+NOT_FINITE = 2  # program.NOT_FINITE
+
+
+def gather(source, row_stride, column_stride, order, offset, first_row, out):
+    """Copy this shard's rows of the data, in whatever dtype and memory order it has; strides count numbers."""
+    for n in range(out.shape[0]):
+        start = (order[first_row + n] + offset) * row_stride
+        row = source[start:]
+        if column_stride == 1:
+            for j in range(out.shape[1]):
+                out[n, j] = row[j]
+        else:
+            for j in range(out.shape[1]):
+                out[n, j] = row[j * column_stride]
+
+
+def gather_classes(source, row_stride, column_stride, order, offset, first_row, per_row, out):
+    """Spell class labels, ``per_row`` of them a row, as one-hot rows of ``out``."""
+    out[:] = 0.0
+    for n in range(out.shape[0] // per_row):
+        start = (order[first_row + n] + offset) * row_stride
+        for r in range(per_row):
+            out[n * per_row + r, source[start + r * column_stride]] = 1.0
+
+
+def copy(source, out):
+    """out = source."""
+    for i in range(out.shape[0]):
+        out[i] = source[i]
+
+
+def uniform_weights(batch_rows, terms, mean, weight):
+    """Every row weighs the same; with ``mean``, all terms of the batch together weigh 1."""
+    share = 1.0 / (batch_rows * terms) if mean else 1.0
+    for i in range(weight.shape[0]):
+        weight[i] = share
+
+
+def gather_weights(source, order, offset, first_row, batch_rows, per_row, terms, mean, weight):
+    """Sample weights of this shard's rows; with ``mean`` divided by the weight of the whole batch, not of the shard."""
+    total = 0.0
+    for n in range(batch_rows):
+        total += source[order[n] + offset]
+    share = 1.0
+    if mean:
+        share = 1.0 / (total * terms) if total > 0.0 else 0.0
+    for n in range(weight.shape[0] // per_row):
+        for r in range(per_row):
+            weight[n * per_row + r] = source[order[first_row + n] + offset] * share
+
+
+def accumulate_loss(weight, row_loss, control):
+    """Add up what the shard's rows contribute to the batch's loss, in float64."""
+    total = 0.0
+    for n in range(row_loss.shape[0]):
+        total += weight[n] * row_loss[n]
+    control[LOSS] = total
+
+
+def require_finite(array, control):
+    """Stop the shard where a number is NaN or infinite; 0 times it is NaN, and so is a sum that holds it."""
+    total = array[0] * 0.0
+    for i in range(array.shape[0]):
+        total += array[i] * 0.0
+    if total != 0.0:
+        control[STATUS] = NOT_FINITE
+
+
+def add_slabs(slabs, size, batch_rows, shard_rows, grad):
+    """Sum the shards' gradients in the order of the shards; slab s of ``size`` numbers begins at s * size."""
+    count = grad.shape[0]
+    for i in range(count):
+        grad[i] = slabs[i]
+    for shard in range(1, (batch_rows + shard_rows - 1) // shard_rows):
+        slab = slabs[shard * size : shard * size + count]
+        for i in range(count):
+            grad[i] += slab[i]
+
+
+def clip_gradient(grad, limit):
+    """Clip every number to [-limit, limit]."""
+    for i in range(grad.shape[0]):
+        grad[i] = min(max(grad[i], -limit), limit)
+
+
+def gradient_norm(grad, norm):
+    """Squared Euclidean norm of a chunk."""
+    total = 0.0
+    for i in range(grad.shape[0]):
+        total += grad[i] * grad[i]
+    norm[0] = total
+
+
+def scale_gradient(grad, factor):
+    """Multiply by the factor that clips the whole gradient's norm."""
+    scale = factor[0]
+    for i in range(grad.shape[0]):
+        grad[i] *= scale
+
+
+def decay_gradient(grad, value, weight_decay):
+    """L2 penalty: the gradient of weight_decay / 2 * value**2."""
+    for i in range(grad.shape[0]):
+        grad[i] += weight_decay * value[i]
+
+
+def shrink_value(value, lr, weight_decay):
+    """Decoupled weight decay (Loshchilov and Hutter 2019): value -= lr * weight_decay * value."""
+    keep = 1.0 - lr * weight_decay
+    for i in range(value.shape[0]):
+        value[i] *= keep

@@ -1,0 +1,32 @@
+"""Random numbers by counter: a pure function of (seed, counter), so any thread can draw any of them in any order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["stream", "uniform_bits"]
+
+
+def stream(seed, step, salt):  # type: ignore[no-untyped-def]
+    """Seed of one part's random stream in one step: splitmix64's finaliser (Steele, Lea, Flood 2014)."""
+    z = np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(step + 1)
+    z = z + np.uint64(0xD1B54A32D192ED03) * np.uint64(salt + 1)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.int64((z ^ (z >> np.uint64(31))) >> np.uint64(1))
+
+
+def uniform_bits(seed, counter):  # type: ignore[no-untyped-def]
+    """Draw a 32-bit unsigned integer for ``counter`` (below 2**32) in the stream ``seed``.
+
+    Two rounds of a 32-bit xor-multiply mixer (Wellons 2018, "lowbias32"), keyed by one half of the seed each. All is
+    32-bit arithmetic: loops over ``counter`` vectorise.
+    """
+    # Numba widens every operation on 32-bit integers to 64: each line narrows its result again.
+    bits = np.uint32(np.uint32(counter) ^ np.uint32(seed & 0xFFFFFFFF))
+    bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    bits = np.uint32((bits ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B))
+    bits = np.uint32((bits ^ (bits >> np.uint32(16))) + np.uint32(seed >> 32))
+    bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    bits = np.uint32((bits ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B))
+    return np.uint32(bits ^ (bits >> np.uint32(16)))

@@ -1,0 +1,7 @@
+"""Layers; each module is one theme."""
+
+from nnkit.layers.dropout import Dropout
+from nnkit.layers.linear import Linear
+from nnkit.layers.shape import Flatten, Reshape
+
+__all__ = ["Dropout", "Flatten", "Linear", "Reshape"]

@@ -1,0 +1,81 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.kernels.random import uniform_bits
+
+__all__ = ["Dropout"]
+
+
+@register("dropout")
+class Dropout(Layer):
+    """In training, set each number to 0 with probability ``rate`` and scale the others up; else do nothing.
+
+    out = x m / (1 - rate) and grad_x = grad_out m / (1 - rate), where m is 0 with probability rate and 1 otherwise; outside of
+    training out = x. The expected value of out is x in both.
+
+    The mask is a function of the seed, the step, the row's place in the batch and the unit: it is drawn anew in backward instead
+    of being stored, and it does not depend on the number of threads.
+
+    Parameters
+    ----------
+    rate : float in [0, 1), probability of a zero
+
+    Shape
+    -----
+    x: (N, ...) -> out: (N, ...)
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.Dropout(0.5)]).build((4,)).predict([[1.0, 2.0, 3.0, 4.0]])
+    array([[1., 2., 3., 4.]], dtype=float32)
+
+    References
+    ----------
+    Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov 2014, "Dropout: a simple way to prevent neural networks from
+    overfitting" (scaled in training, as PyTorch does, instead of at test time).
+    """
+
+    inplace = flat = True
+
+    def __init__(self, rate: float = 0.5) -> None:
+        self.rate = rate
+        self.require_number("rate", 0.0, 1.0, below=True)
+
+    def build(self, in_shape: Shape) -> Shape:
+        self.width = prod(in_shape)
+        self.threshold = int(self.rate * 2**32)  # of 32-bit numbers, so many are below
+        return in_shape
+
+    @staticmethod
+    def forward(x, rate, threshold, width, training, seed, first_row, out):  # type: ignore[no-untyped-def]
+        if training:
+            scale = 1.0 / (1.0 - rate)
+            for i in range(x.shape[0]):
+                keep = uniform_bits(seed, first_row * width + i) >= threshold
+                out[i] = x[i] * scale if keep else 0.0
+        else:
+            for i in range(x.shape[0]):
+                out[i] = x[i]
+
+    @staticmethod
+    def backward(grad_out, rate, threshold, width, training, seed, first_row, grad_x):  # type: ignore[no-untyped-def]
+        if training:
+            scale = 1.0 / (1.0 - rate)
+            for i in range(grad_out.shape[0]):
+                keep = uniform_bits(seed, first_row * width + i) >= threshold
+                grad_x[i] = grad_out[i] * scale if keep else 0.0
+        else:
+            for i in range(grad_out.shape[0]):
+                grad_x[i] = grad_out[i]
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(0.3), (5,)), Example(cls(0.5), (2, 3))]

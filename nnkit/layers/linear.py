@@ -1,0 +1,101 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.errors import ShapeError
+
+__all__ = ["Linear"]
+
+
+@register("linear")
+class Linear(Layer):
+    r"""Every output is a weighted sum of all inputs: out = x @ weight + bias.
+
+    With the textbook's names, z_j = sum_i w_ij a_i + b_j. Given delta_j = dL/dz_j (``grad_out``), backward is
+
+    - dL/dw_ij = sum_n a_ni delta_nj (``x.T @ grad_out``), summed over the rows n of the batch,
+    - dL/db_j = sum_n delta_nj,
+    - dL/da_i = sum_j w_ij delta_j (``grad_out @ weight.T``).
+
+    Parameters
+    ----------
+    out_features : int >= 1; the number of inputs is inferred
+    bias : bool, default True
+    weight_init, bias_init : initializer or its name. The default weight, Kaiming uniform with gain 1/sqrt(3), is
+        PyTorch's: uniform in [-1/sqrt(in_features), 1/sqrt(in_features)].
+
+    Shape
+    -----
+    x: (N, ..., in_features) -> out: (N, ..., out_features); weight: (in_features, out_features), so weight[i, j] goes from
+    input i to output j; bias: (out_features,).
+
+    Raises
+    ------
+    ShapeError
+        The input has no feature axis.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential([nn.Linear(2, weight_init="ones")]).build((3,))
+    >>> model.predict([[1.0, 2.0, 3.0]])
+    array([[6., 6.]], dtype=float32)
+
+    References
+    ----------
+    Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors", eqs. 4 to 7.
+    """
+
+    folds_rows = True
+
+    def __init__(
+        self, out_features: int = 1, bias: bool = True, weight_init: Any = "linear_uniform", bias_init: Any = "zeros"
+    ) -> None:
+        self.out_features = out_features
+        self.bias = bias
+        self.weight_init = weight_init
+        self.bias_init = bias_init
+        self.require_size("out_features")
+
+    def build(self, in_shape: Shape) -> Shape:
+        if not in_shape:
+            raise ShapeError(f"{self!r}: expected input rows with a feature axis, (N, ..., in_features), got shape (N,)")
+        *leading, in_features = in_shape
+        self.parameter("weight", (in_features, self.out_features), init=self.weight_init)
+        self.parameter("bias", (self.out_features,) if self.bias else (0,), init=self.bias_init)
+        return (*leading, self.out_features)
+
+    @staticmethod
+    def forward(x, weight, bias, out):  # type: ignore[no-untyped-def]
+        np.dot(x, weight, out)
+        if bias.shape[0] > 0:
+            for n in range(out.shape[0]):
+                row = out[n]
+                for j in range(row.shape[0]):
+                    row[j] += bias[j]
+
+    @staticmethod
+    def backward(x, grad_out, grad_weight, grad_bias):  # type: ignore[no-untyped-def]
+        np.dot(x.T, grad_out, grad_weight)
+        grad_bias[:] = 0.0
+        if grad_bias.shape[0] > 0:
+            for n in range(grad_out.shape[0]):
+                row = grad_out[n]
+                for j in range(row.shape[0]):
+                    grad_bias[j] += row[j]
+
+    @staticmethod
+    def backward_x(weight, grad_out, grad_x):  # type: ignore[no-untyped-def]
+        np.dot(grad_out, weight.T, grad_x)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(3), (4,)), Example(cls(2, bias=False), (5,)), Example(cls(3), (2, 4))]

@@ -1,0 +1,425 @@
+"""Sequential: layers one after the other, with fit, predict and the passes by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from nnkit.core.activation import Activation
+from nnkit.core.layer import Built, Layer
+from nnkit.core.loss import Loss
+from nnkit.core.optimizer import Optimizer, Updater
+from nnkit.engine.operands import Array, Operand, Storage
+from nnkit.engine.program import ALIGNMENT, Program, aligned_zeros
+from nnkit.engine.runner import Runner
+from nnkit.engine.workers import Team, available_threads, single_threaded_blas
+from nnkit.errors import DataError, KernelError, NotBuiltError, ParameterError, RegistryError, ShapeError
+from nnkit.passes import BLOCK, Evaluator, Pass, Predictor
+from nnkit.training.data import check_finite, check_weights, to_array
+
+if TYPE_CHECKING:
+    from nnkit.core.callback import Callback
+    from nnkit.core.metric import Metric
+    from nnkit.training.history import History
+
+__all__ = ["Sequential", "generator"]
+
+CHUNK = 2048  # numbers of a chunk of parameters: with gradient and two moments they fill a first-level cache
+
+
+def generator(random_state: Any) -> np.random.Generator:
+    """A random generator from what scikit-learn calls a random state: None, an int, a RandomState or a Generator."""
+    if isinstance(random_state, np.random.Generator):
+        return random_state
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(0, 2**31 - 1, 4))
+    if random_state is not None and (isinstance(random_state, bool) or not isinstance(random_state, int | np.integer)):
+        raise ParameterError(f"random_state: expected None, an integer, a RandomState or a Generator, got {random_state!r}")
+    return np.random.default_rng(random_state)
+
+
+def make_layer(layer: Any) -> Layer:
+    """A layer from a layer, its class or its name; activations are layers."""
+    if isinstance(layer, str) and layer not in Layer.registry:
+        if layer in Activation.registry:
+            return Activation.make(layer)
+        raise RegistryError(str(Layer.registry.unknown(layer, {**Layer.registry, **Activation.registry})))
+    return Layer.make(layer)
+
+
+class Sequential:
+    """Layers one after the other.
+
+    Parameters
+    ----------
+    layers : layers, their classes or their names
+
+    Attributes
+    ----------
+    in_shape, out_shape : shapes of one row, once built
+    dtype : "float32" or "float64"
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> y = np.array([0, 1, 1, 0])
+    >>> model = nn.Sequential([nn.Linear(8), nn.Tanh(), nn.Linear(2)])
+    >>> history = model.fit(X, y, loss="cross_entropy", optimizer=nn.Adam(lr=0.1), epochs=100, random_state=0)
+    >>> model.predict(X).argmax(axis=1)
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(self, layers: Iterable[Layer | type[Layer] | str]) -> None:
+        if isinstance(layers, str | Layer):
+            raise ParameterError(f"Sequential: expected a list of layers, got {layers!r}; write Sequential([...])")
+        self.layers: list[Layer] = [make_layer(layer) for layer in layers]
+        if not self.layers:
+            raise ParameterError("Sequential: expected at least one layer, got an empty list")
+        self._built: list[Built] = []
+
+    def __repr__(self) -> str:
+        return f"Sequential([{', '.join(map(repr, self.layers))}])"
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> Layer:
+        return self.layers[index]
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    # -------------------------------------------------------------------------------------------------- building
+
+    def build(self, in_shape: Sequence[int], random_state: Any = None, dtype: DTypeLike = "float32") -> Sequential:
+        """Infer all shapes and draw all parameters; `fit` does it when needed. Building again starts afresh.
+
+        Parameters
+        ----------
+        in_shape : shape of one input row, without the batch axis
+        random_state : None, int, RandomState or Generator
+        dtype : "float32" or "float64"
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ShapeError
+            A layer does not fit the output of the one before.
+        """
+        random = generator(random_state)
+        name = np.dtype(dtype).name
+        if name not in ("float32", "float64"):
+            raise ParameterError(f"Sequential.build: expected dtype float32 or float64, got {name}")
+        shape = (in_shape,) if isinstance(in_shape, int) else tuple(int(size) for size in in_shape)
+        if any(size < 1 for size in shape):
+            raise ShapeError(f"Sequential.build: expected in_shape of positive integers, got {tuple(in_shape)}")
+        built = []
+        first = shape
+        for index, layer in enumerate(self.layers):
+            if index and layer.input_dtype != "real":
+                raise ShapeError(f"layer {index}, {layer!r}: takes integers, so it can only be the first layer")
+            built.append(layer.place(shape))
+            shape = built[-1].out_shape
+        self.in_shape, self.out_shape, self.dtype = first, shape, name
+        self.input_dtype = name if self.layers[0].input_dtype == "real" else self.layers[0].input_dtype
+        self._built = built
+        self._allocate(random)
+        return self
+
+    def _allocate(self, random: np.random.Generator) -> None:
+        """Lay all parameters out in one vector (each on a cache line, so that kernels can), and fill them."""
+        line = ALIGNMENT // np.dtype(self.dtype).itemsize
+        self._offsets: dict[str, int] = {}
+        total = 0
+        for index, built in enumerate(self._built):
+            for name, declared in built.parameters.items():
+                self._offsets[f"{index}.{name}"] = total
+                total += -(-prod(declared.shape) // line) * line
+        chunks = max(1, -(-total // CHUNK))
+        self.chunk = max(line, -(-total // (chunks * line)) * line)
+        self.vector = aligned_zeros(chunks * self.chunk, self.dtype)
+        self.gradient = aligned_zeros(chunks * self.chunk, self.dtype)
+        self._states: dict[str, NDArray[Any]] = {}
+        parameters = self.parameters()
+        for index, built in enumerate(self._built):
+            for name, declared in built.parameters.items():
+                if prod(declared.shape):
+                    parameters[f"{index}.{name}"][...] = declared.init(declared.shape, random)
+            for name, declared in built.states.items():
+                state = aligned_zeros(prod(declared.shape), self.dtype).reshape(declared.shape)
+                state[...] = declared.init(declared.shape, random)
+                self._states[f"{index}.{name}"] = state
+        self._seed = int(random.integers(2**62))
+        self._step = 0
+        self._forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Layers, shapes and numbers; never addresses."""
+        transient = ("_local", "_passes", "_last", "_updaters")
+        return {name: value for name, value in vars(self).items() if name not in transient}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for name in ("vector", "gradient"):  # where they are read back to is not aligned
+            if name in state:
+                array = aligned_zeros(state[name].size, self.dtype)
+                array[:] = state[name]
+                setattr(self, name, array)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop everything that was compiled for these arrays."""
+        self._local = threading.local()
+        self._passes: dict[bool, Pass] = {}
+        self._last: Pass | None = None
+        self._updaters: dict[int, tuple[Optimizer, Updater, Runner]] = {}
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the shapes are known."""
+        return bool(self._built)
+
+    def _require_built(self, what: str) -> None:
+        if not self._built:
+            raise NotBuiltError(f"Sequential.{what}: expected a built model; call fit, or build(in_shape=...) first")
+
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """All trained arrays by name, such as ``"0.weight"``: live views, writing to them changes the model."""
+        return self._views(self.vector, "parameters")
+
+    def gradients(self) -> dict[str, NDArray[Any]]:
+        """The loss's gradients by the parameters, from the last backward pass: live views."""
+        return self._views(self.gradient, "gradients")
+
+    def states(self) -> dict[str, NDArray[Any]]:
+        """All arrays that are kept but not trained, by name: live."""
+        self._require_built("states")
+        return dict(self._states)
+
+    def work(self) -> int:
+        """Multiplications of a forward pass of one row, roughly."""
+        return sum(
+            built.layer.work(built.in_shape, built.out_shape, sum(prod(item.shape) for item in built.parameters.values()))
+            for built in self._built
+        )
+
+    def _views(self, vector: NDArray[Any], what: str) -> dict[str, NDArray[Any]]:
+        self._require_built(what)
+        views = {}
+        for index, built in enumerate(self._built):
+            for name, declared in built.parameters.items():
+                size, offset = prod(declared.shape), self._offsets[f"{index}.{name}"]
+                if size:
+                    views[f"{index}.{name}"] = vector[offset : offset + size].reshape(declared.shape)
+        return views
+
+    def placed(self, gradient: NDArray[Any] | None = None) -> list[tuple[str, Built, dict[str, Operand]]]:
+        """The layers with their arrays as operands; with ``gradient``, (shards, size) or flat, also their gradients'."""
+        item = self.vector.itemsize
+        placed = []
+        parameters = Storage(shared=self.vector)
+        slabs = Storage(shared=gradient)
+        stride = gradient.strides[0] if gradient is not None and gradient.ndim == 2 else 0
+        for index, built in enumerate(self._built):
+            arrays: dict[str, Operand] = {}
+            for name, declared in built.parameters.items():
+                offset = self._offsets[f"{index}.{name}"] * item
+                arrays[name] = Array(parameters, declared.shape, self.dtype, offset=offset)
+                if gradient is not None:
+                    arrays[f"grad_{name}"] = Array(slabs, declared.shape, self.dtype, offset=offset, stride=stride)
+            for name in built.states:
+                arrays[name] = Array.view(self._states[f"{index}.{name}"])
+            placed.append((f"layer {index}, {built.layer!r}", built, arrays))
+        return placed
+
+    # --------------------------------------------------------------------------------------------------- using it
+
+    def _check_rows(self, X: ArrayLike, what: str) -> NDArray[Any]:
+        """``X`` as an array of rows that fit this model."""
+        self._require_built(what)
+        array = to_array(X, "X")
+        if array.shape[1:] != self.in_shape:
+            hint = f"; one row alone is X.reshape(1, {', '.join(map(str, array.shape))})" if array.shape == self.in_shape else ""
+            raise ShapeError(f"Sequential.{what}: expected X of shape (N, {', '.join(map(str, self.in_shape))}), "
+                             f"got {array.shape}{hint}")  # fmt: skip
+        return array
+
+    def predict(self, X: ArrayLike, n_threads: int | None = None) -> NDArray[Any]:
+        """Raw outputs of the last layer, in evaluation mode (dropout off).
+
+        Parameters
+        ----------
+        X : (N, *in_shape) array of numbers; NaN and infinity go through
+        n_threads : int, optional. The result does not depend on it.
+
+        Returns
+        -------
+        (N, *out_shape) array of the model's dtype
+
+        Raises
+        ------
+        NotBuiltError, ShapeError, DataError
+        """
+        if type(X) is not np.ndarray or X.dtype.kind not in "fiub" or not X.size or not self._built \
+                or X.shape[1:] != self.in_shape:  # fmt: skip
+            X = self._check_rows(X, "predict")
+        rows = len(X)
+        if rows > BLOCK:
+            return self._predict_many(X, n_threads)
+        predictor = getattr(self._local, "predictor", None)  # one for each thread: predict may be called from many
+        if predictor is None or predictor.rows < rows:
+            predictor = self._local.predictor = Predictor(self, min(BLOCK, 1 << (rows - 1).bit_length()))
+        predictor.stage[:rows] = X
+        predictor.run(rows)
+        return predictor.result[:rows].copy()  # type: ignore[no-any-return]
+
+    def _predict_many(self, X: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
+        out = np.empty((len(X), *self.out_shape), self.dtype)
+        shards = self._prediction_shards(len(X), n_threads)
+        with single_threaded_blas(), Team(shards) as team:
+            Predictor(self, BLOCK, shards).all(X, out, team)
+        return out
+
+    def _prediction_shards(self, rows: int, n_threads: int | None) -> int:
+        """How many threads are worth their start (~0.1 ms): one for every 10 million multiplications or so."""
+        work = rows * self.work()
+        return max(1, min(available_threads(n_threads), -(-rows // BLOCK), work // 10_000_000))
+
+    def evaluate(
+        self, X: ArrayLike, y: ArrayLike, loss: Loss | str = "mse", sample_weight: ArrayLike | None = None,
+        n_threads: int | None = None,
+    ) -> float:  # fmt: skip
+        """The loss on data, in evaluation mode.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        NotBuiltError, ShapeError, DataError
+        """
+        X = self._check_rows(X, "evaluate")
+        loss = Loss.make(loss)
+        target = to_array(y, "y")
+        loss.check_target(target, self.out_shape, len(X))
+        weights = check_weights(sample_weight, len(X))
+        shards = self._prediction_shards(len(X), n_threads)
+        with single_threaded_blas(), Team(shards) as team:
+            return Evaluator(self, loss, X, target, weights, shards=shards).run(team)
+
+    def forward(self, x: ArrayLike, training: bool = False) -> NDArray[Any]:
+        """Output of one batch, remembered for `backward`.
+
+        Parameters
+        ----------
+        x : (N, *in_shape)
+        training : True switches dropout and the like on; each call draws anew
+        """
+        batch = self._check_rows(x, "forward")
+        last = self._passes.get(training)
+        if last is None or last.rows < len(batch):
+            last = self._passes[training] = Pass(self, len(batch), training=training, gradient=self.gradient)
+        self._last = last
+        self._step += training
+        return last.forward(batch, step=self._step, seed=self._seed)
+
+    def backward(self, grad_out: ArrayLike) -> NDArray[Any] | None:
+        """Backpropagate the gradient of the loss by the output of the last `forward`.
+
+        Writes `gradients` and returns the gradient by the input (None where the input holds integers).
+        """
+        self._require_built("backward")
+        if self._last is None:
+            raise NotBuiltError("Sequential.backward: expected a forward pass before it, got none")
+        grad = np.asarray(grad_out)
+        expected = (self._last.current_rows, *self.out_shape)
+        if grad.shape != expected:
+            raise ShapeError(f"Sequential.backward: expected grad_out of shape {expected}, as the output, got {grad.shape}")
+        return self._last.backward(grad)
+
+    def update(self, optimizer: Optimizer) -> None:
+        """One step of the optimizer from the present gradients: what ``optimizer.step(model)`` does."""
+        self._require_built("update")
+        known = self._updaters.get(id(optimizer))
+        if known is None:
+            updater = Updater(optimizer, self.vector, self.gradient, chunk=self.chunk)
+            runner = Runner(Program([], self.dtype), 1, reduce=updater.reduce, update=updater.update, norms=updater.norms,
+                            clip_norm=updater.clip_norm, coefficients=updater.width)  # fmt: skip
+            known = self._updaters[id(optimizer)] = (optimizer, updater, runner)
+        _, updater, runner = known
+        updater.fill(runner.coefficients, np.zeros(1), 1.0)
+        runner.order(0, 1, 0, 0, updater.steps)
+        runner.run(0, 1)
+        updater.steps += 1
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        loss: Loss | str = "mse",
+        optimizer: Optimizer | str = "adam",
+        epochs: int = 10,
+        batch_size: int = 64,
+        validation_data: tuple[Any, ...] | None = None,
+        validation_split: float = 0.0,
+        sample_weight: ArrayLike | None = None,
+        metrics: Sequence[Metric | str] = (),
+        callbacks: Sequence[Callback | str] = (),
+        shuffle: bool = True,
+        random_state: Any = None,
+        n_threads: int | None = None,
+        progress: bool | str = "auto",
+        engine: str = "compiled",
+    ) -> History:
+        """Train on data; a second call goes on from the present parameters, with a fresh optimizer state.
+
+        Parameters
+        ----------
+        X : (N, ...) numbers of any dtype and memory order; read in place, never copied whole
+        y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``)
+        loss : Loss or its name
+        optimizer : Optimizer or its name
+        epochs : int >= 1
+        batch_size : int >= 1; the last batch of an epoch may be smaller
+        validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
+        validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
+        sample_weight : (N,) weights of at least 0
+        metrics : metrics or their names (also those of scikit-learn's scorers), on the validation data where there are any
+        callbacks : callbacks or their names
+        shuffle : draw the rows in a new order each epoch
+        random_state : None, int, RandomState or Generator: decides parameters, order and dropout
+        n_threads : int, optional; all cores by default. The result is the same to the bit for any number.
+        progress : "auto" (on a terminal only), True or False
+        engine : "compiled", or "python" to run every kernel uncompiled, for debugging
+
+        Returns
+        -------
+        History
+            What was measured after each epoch; also kept after Ctrl-C, which ends training cleanly.
+
+        Raises
+        ------
+        ShapeError, DataError, ParameterError
+            The input is refused, before training begins.
+        NonFiniteError
+            A loss or gradient became NaN or infinite.
+        """
+        from nnkit.training.fit import Fit
+
+        return Fit(
+            self, X, y, loss=loss, optimizer=optimizer, epochs=epochs, batch_size=batch_size,
+            validation_data=validation_data, validation_split=validation_split, sample_weight=sample_weight,
+            metrics=metrics, callbacks=callbacks, shuffle=shuffle, random_state=random_state, n_threads=n_threads,
+            progress=progress, engine=engine,
+        ).run()  # fmt: skip

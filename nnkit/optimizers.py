@@ -1,0 +1,411 @@
+"""Optimizers. w is a parameter (``value``), g its gradient (``grad``), t the number of the step, from 1.
+
+What all share (weight decay, clipping, the schedule) is described in `nnkit.Optimizer`.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.optimizer import Optimizer
+from nnkit.core.part import Example
+from nnkit.core.registry import register
+from nnkit.core.schedule import Schedule
+
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Lion", "NAdam", "RAdam", "RMSprop"]
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(repr=False, eq=False)
+class _Optimizer(Optimizer):
+    """The options that every built-in optimizer has."""
+
+    lr: float = 1e-3
+    _: KW_ONLY
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    schedule: Schedule | str | None = None
+
+    def __post_init__(self) -> None:
+        self.check()
+
+
+@register("sgd")
+@dataclass(repr=False, eq=False)
+class SGD(_Optimizer):
+    """Gradient descent: v <- momentum v + g, w <- w - lr v; with Nesterov's look-ahead w <- w - lr (g + momentum v).
+
+    Parameters
+    ----------
+    lr : float > 0
+    momentum : float in [0, 1)
+    nesterov : bool
+    weight_decay, clip_norm, clip_value, schedule : see `Optimizer`
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.SGD(lr=0.1, momentum=0.9)
+    SGD(lr=0.1, momentum=0.9)
+
+    References
+    ----------
+    Polyak 1964, "Some methods of speeding up the convergence of iteration methods"; Sutskever, Martens, Dahl and Hinton
+    2013, "On the importance of initialization and momentum in deep learning" (in PyTorch's form).
+    """
+
+    lr: float = 1e-2
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    states = ("velocity",)
+
+    def check(self) -> None:
+        super().check()
+        self.require_number("momentum", 0.0, 1.0, below=True)
+        self.require("nesterov", not self.nesterov or self.momentum > 0, "False where momentum is 0")
+
+    @staticmethod
+    def update(value, grad, velocity, lr, momentum, nesterov):
+        if momentum == 0.0:
+            for i in range(value.shape[0]):
+                value[i] -= lr * grad[i]
+        elif nesterov:
+            for i in range(value.shape[0]):
+                velocity[i] = momentum * velocity[i] + grad[i]
+                value[i] -= lr * (grad[i] + momentum * velocity[i])
+        else:
+            for i in range(value.shape[0]):
+                velocity[i] = momentum * velocity[i] + grad[i]
+                value[i] -= lr * velocity[i]
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls()), Example(cls(0.01, 0.9)), Example(cls(0.01, 0.9, True))]
+
+
+@register("adagrad")
+@dataclass(repr=False, eq=False)
+class Adagrad(_Optimizer):
+    """Step sizes from all past gradients: s <- s + g**2, w <- w - lr g / (sqrt(s) + eps).
+
+    Parameters
+    ----------
+    lr : float > 0
+    eps : float > 0
+    weight_decay, clip_norm, clip_value, schedule : see `Optimizer`
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Adagrad()
+    Adagrad()
+
+    References
+    ----------
+    Duchi, Hazan and Singer 2011, "Adaptive subgradient methods for online learning and stochastic optimization".
+    """
+
+    lr: float = 1e-2
+    eps: float = 1e-10
+
+    states = ("square",)
+
+    def check(self) -> None:
+        super().check()
+        self.require_number("eps", 0.0, above=True)
+
+    @staticmethod
+    def update(value, grad, square, lr, eps):
+        for i in range(value.shape[0]):
+            square[i] += grad[i] * grad[i]
+            value[i] -= lr * grad[i] / (np.sqrt(square[i]) + eps)
+
+
+@register("rmsprop")
+@dataclass(repr=False, eq=False)
+class RMSprop(_Optimizer):
+    """Step sizes from recent gradients: s <- a s + (1 - a) g**2, v <- momentum v + g / (sqrt(s) + eps), w <- w - lr v.
+
+    Parameters
+    ----------
+    lr : float > 0
+    alpha : float in [0, 1), a
+    eps : float > 0
+    momentum : float in [0, 1)
+    weight_decay, clip_norm, clip_value, schedule : see `Optimizer`
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.RMSprop(momentum=0.9)
+    RMSprop(momentum=0.9)
+
+    References
+    ----------
+    Hinton 2012, "Neural networks for machine learning", lecture 6e.
+    """
+
+    lr: float = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+
+    states = ("square", "velocity")
+
+    def check(self) -> None:
+        super().check()
+        self.require_number("alpha", 0.0, 1.0, below=True)
+        self.require_number("eps", 0.0, above=True)
+        self.require_number("momentum", 0.0, 1.0, below=True)
+
+    def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
+        return {"fresh": 1 - self.alpha}
+
+    @staticmethod
+    def update(value, grad, square, velocity, lr, alpha, fresh, eps, momentum):
+        for i in range(value.shape[0]):
+            square[i] = alpha * square[i] + fresh * grad[i] * grad[i]
+            velocity[i] = momentum * velocity[i] + grad[i] / (np.sqrt(square[i]) + eps)
+            value[i] -= lr * velocity[i]
+
+
+@dataclass(repr=False, eq=False)
+class _Moments(_Optimizer):
+    """Two running means: m of the gradient, v of its square."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    states = ("m", "v")
+
+    def check(self) -> None:
+        super().check()
+        pair = isinstance(self.betas, tuple | list) and len(self.betas) == 2
+        self.require("betas", pair and all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
+        self.require_number("eps", 0.0, above=True)
+
+    def means(self) -> dict[str, Any]:
+        """Old and fresh share of both means. 1 - beta is computed in float64: in float32 it would lose three digits."""
+        beta1, beta2 = self.betas
+        return {"beta1": beta1, "fresh1": 1 - beta1, "beta2": beta2, "fresh2": 1 - beta2}
+
+
+@register("adam")
+@dataclass(repr=False, eq=False)
+class Adam(_Moments):
+    """Adaptive moments: m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g**2, w <- w - lr m' / (sqrt(v') + eps).
+
+    m' = m / (1 - b1**t) and v' = v / (1 - b2**t) take out the bias of the means towards their start, 0.
+
+    Parameters
+    ----------
+    lr : float > 0
+    betas : b1 and b2, in [0, 1)
+    eps : float > 0
+    weight_decay : float >= 0, added to the gradient as an L2 penalty; `AdamW` decouples it
+    clip_norm, clip_value, schedule : see `Optimizer`
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Adam(lr=0.01, schedule="cosine")
+    Adam(lr=0.01, schedule='cosine')
+
+    References
+    ----------
+    Kingma and Ba 2015, "Adam: a method for stochastic optimization", algorithm 1.
+    """
+
+    def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
+        beta1, beta2 = self.betas
+        return {**self.means(), "rate": lr / (1 - beta1**step), "unbias": 1 / np.sqrt(1 - beta2**step)}
+
+    @staticmethod
+    def update(value, grad, m, v, beta1, fresh1, beta2, fresh2, rate, unbias, eps):
+        for i in range(value.shape[0]):
+            m[i] = beta1 * m[i] + fresh1 * grad[i]
+            v[i] = beta2 * v[i] + fresh2 * grad[i] * grad[i]
+            value[i] -= rate * m[i] / (np.sqrt(v[i]) * unbias + eps)
+
+
+@register("adamw")
+@dataclass(repr=False, eq=False)
+class AdamW(Adam):
+    """`Adam` with decoupled weight decay: w <- w - lr weight_decay w, then Adam's step.
+
+    Parameters
+    ----------
+    lr, betas, eps, clip_norm, clip_value, schedule : as in `Adam`
+    weight_decay : float >= 0, default 0.01
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.AdamW(weight_decay=0.1)
+    AdamW(weight_decay=0.1)
+
+    References
+    ----------
+    Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2 (decay times lr, as in PyTorch).
+    """
+
+    _: KW_ONLY
+    weight_decay: float = 0.01
+
+    decoupled = True
+
+
+@register("nadam")
+@dataclass(repr=False, eq=False)
+class NAdam(_Moments):
+    """`Adam` with Nesterov momentum.
+
+    With mu_t = b1 (1 - 0.96**(t psi) / 2) and M_t = mu_1 ... mu_t,
+    w <- w - lr ((1 - mu_t) g / (1 - M_t) + mu_{t+1} m / (1 - M_{t+1})) / (sqrt(v / (1 - b2**t)) + eps).
+
+    Parameters
+    ----------
+    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule : as in `Adam`
+    momentum_decay : float >= 0, psi
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.NAdam()
+    NAdam()
+
+    References
+    ----------
+    Dozat 2016, "Incorporating Nesterov momentum into Adam", with Sutskever's schedule of mu, as in PyTorch.
+    """
+
+    lr: float = 2e-3
+    momentum_decay: float = 4e-3
+
+    def check(self) -> None:
+        super().check()
+        self.require_number("momentum_decay", 0.0)
+
+    def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
+        beta1, beta2 = self.betas
+        every = np.arange(1, int(step[-1]) + 2)
+        mu = beta1 * (1 - 0.5 * 0.96 ** (every * self.momentum_decay))
+        product = np.cumprod(mu)
+        now = step.astype(int) - 1
+        return {
+            **self.means(),
+            "rate_grad": lr * (1 - mu[now]) / (1 - product[now]),
+            "rate_mean": lr * mu[now + 1] / (1 - product[now + 1]),
+            "unbias": 1 / np.sqrt(1 - beta2**step),
+        }
+
+    @staticmethod
+    def update(value, grad, m, v, beta1, fresh1, beta2, fresh2, rate_grad, rate_mean, unbias, eps):
+        for i in range(value.shape[0]):
+            m[i] = beta1 * m[i] + fresh1 * grad[i]
+            v[i] = beta2 * v[i] + fresh2 * grad[i] * grad[i]
+            value[i] -= (rate_grad * grad[i] + rate_mean * m[i]) / (np.sqrt(v[i]) * unbias + eps)
+
+
+@register("radam")
+@dataclass(repr=False, eq=False)
+class RAdam(_Moments):
+    """`Adam` that waits with its adaptive step until the variance of that step is known: rectified Adam.
+
+    With r_inf = 2 / (1 - b2) - 1 and r = r_inf - 2 t b2**t / (1 - b2**t), where r > 5
+    w <- w - lr m' R / (sqrt(v') + eps') with R**2 = (r - 4) (r - 2) r_inf / ((r_inf - 4) (r_inf - 2) r), else w <- w - lr m'.
+    As in PyTorch eps is added to sqrt(v), before v' is made of v.
+
+    Parameters
+    ----------
+    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule : as in `Adam`
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.RAdam()
+    RAdam()
+
+    References
+    ----------
+    Liu, Jiang, He, Chen, Liu, Gao and Han 2020, "On the variance of the adaptive learning rate and beyond", algorithm 2.
+    """
+
+    def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
+        beta1, beta2 = self.betas
+        limit = 2 / (1 - beta2) - 1
+        length = limit - 2 * step * beta2**step / (1 - beta2**step)
+        known = length > 5
+        length = np.where(known, length, 6.0)
+        rectified = np.sqrt(
+            np.maximum((length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length), 0.0)
+        )
+        rate = lr / (1 - beta1**step)
+        return {
+            **self.means(),
+            "rate_plain": np.where(known, 0.0, rate),
+            "rate_adaptive": np.where(known, rate * rectified * np.sqrt(1 - beta2**step), 0.0),
+        }
+
+    @staticmethod
+    def update(value, grad, m, v, beta1, fresh1, beta2, fresh2, rate_plain, rate_adaptive, eps):
+        for i in range(value.shape[0]):
+            m[i] = beta1 * m[i] + fresh1 * grad[i]
+            v[i] = beta2 * v[i] + fresh2 * grad[i] * grad[i]
+            value[i] -= m[i] * (rate_plain + rate_adaptive / (np.sqrt(v[i]) + eps))
+
+
+@register("lion")
+@dataclass(repr=False, eq=False)
+class Lion(_Optimizer):
+    """Sign of a mean: w <- w - lr sign(b1 m + (1 - b1) g), then m <- b2 m + (1 - b2) g. The decay is decoupled.
+
+    Every number moves by lr in each step: take lr 3 to 10 times smaller than Adam's.
+
+    Parameters
+    ----------
+    lr : float > 0
+    betas : b1 and b2, in [0, 1)
+    weight_decay, clip_norm, clip_value, schedule : see `Optimizer`
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Lion()
+    Lion()
+
+    References
+    ----------
+    Chen et al. 2023, "Symbolic discovery of optimization algorithms", algorithm 2.
+    """
+
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+
+    states = ("m",)
+    decoupled = True
+
+    def check(self) -> None:
+        super().check()
+        pair = isinstance(self.betas, tuple | list) and len(self.betas) == 2
+        self.require("betas", pair and all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
+
+    def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
+        beta1, beta2 = self.betas
+        return {"beta1": beta1, "fresh1": 1 - beta1, "beta2": beta2, "fresh2": 1 - beta2}
+
+    @staticmethod
+    def update(value, grad, m, lr, beta1, fresh1, beta2, fresh2):
+        for i in range(value.shape[0]):
+            direction = beta1 * m[i] + fresh1 * grad[i]
+            value[i] -= (lr if direction > 0.0 else 0.0) - (lr if direction < 0.0 else 0.0)
+            m[i] = beta2 * m[i] + fresh2 * grad[i]

@@ -1,0 +1,296 @@
+"""Learning-rate schedules. t is the time in epochs (fractional), T the number of epochs; lr(t) = lr factor(t)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.part import Example
+from nnkit.core.registry import register
+from nnkit.core.schedule import Schedule
+
+__all__ = [
+    "ConstantSchedule",
+    "CosineSchedule",
+    "ExponentialSchedule",
+    "LinearWarmup",
+    "MultiStepSchedule",
+    "OneCycle",
+    "ReduceOnPlateau",
+    "StepSchedule",
+]
+
+Times = NDArray[np.float64]
+
+
+@register("constant")
+class ConstantSchedule(Schedule):
+    """factor(t) = 1.
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.ConstantSchedule().factor(np.array([0.0, 5.0]), 10)
+    array([1., 1.])
+    """
+
+    def factor(self, epoch: Times, epochs: float) -> Times:
+        return np.ones_like(epoch)
+
+
+@register("step")
+class StepSchedule(Schedule):
+    """factor(t) = gamma ** floor(t / step_size).
+
+    Parameters
+    ----------
+    step_size : float > 0, in epochs
+    gamma : float > 0
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.StepSchedule(step_size=2, gamma=0.5).factor(np.array([0.0, 1.9, 2.0, 4.0]), 10)
+    array([1.  , 1.  , 0.5 , 0.25])
+    """
+
+    def __init__(self, step_size: float = 10, gamma: float = 0.1) -> None:
+        self.step_size = step_size
+        self.gamma = gamma
+        self.require_number("step_size", 0.0, above=True)
+        self.require_number("gamma", 0.0, above=True)
+
+    def factor(self, epoch: Times, epochs: float) -> Times:
+        return np.asarray(self.gamma ** np.floor(epoch / self.step_size))
+
+
+@register("multi_step")
+class MultiStepSchedule(Schedule):
+    """factor(t) = gamma ** (number of milestones up to t).
+
+    Parameters
+    ----------
+    milestones : times in epochs, in order
+    gamma : float > 0
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.MultiStepSchedule([3, 5], gamma=0.5).factor(np.array([0.0, 3.0, 5.0]), 10)
+    array([1.  , 0.5 , 0.25])
+    """
+
+    def __init__(self, milestones: Sequence[float] = (30, 60, 90), gamma: float = 0.1) -> None:
+        self.milestones = tuple(milestones)
+        self.gamma = gamma
+        self.require("milestones", list(self.milestones) == sorted(self.milestones), "in increasing order")
+        self.require_number("gamma", 0.0, above=True)
+
+    def factor(self, epoch: Times, epochs: float) -> Times:
+        return np.asarray(self.gamma ** np.searchsorted(self.milestones, epoch, side="right").astype(float))
+
+
+@register("exponential")
+class ExponentialSchedule(Schedule):
+    """factor(t) = gamma ** t: smooth within the epoch.
+
+    Parameters
+    ----------
+    gamma : float > 0, factor of one epoch
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.ExponentialSchedule(0.5).factor(np.array([0.0, 1.0, 2.0]), 10)
+    array([1.  , 0.5 , 0.25])
+    """
+
+    def __init__(self, gamma: float = 0.95) -> None:
+        self.gamma = gamma
+        self.require_number("gamma", 0.0, above=True)
+
+    def factor(self, epoch: Times, epochs: float) -> Times:
+        return np.asarray(self.gamma**epoch)
+
+
+@register("cosine")
+class CosineSchedule(Schedule):
+    """From 1 down to ``final`` along half a cosine: factor(t) = final + (1 - final) (1 + cos(pi u)) / 2.
+
+    u runs from 0 to 1 over the period: over the whole training or, with ``restart``, over so many epochs, after which it starts
+    again at 1 with the period multiplied by ``stretch``.
+
+    Parameters
+    ----------
+    final : float in [0, 1]
+    restart : float > 0, optional: length of the first period in epochs
+    stretch : float >= 1
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.CosineSchedule().factor(np.array([0.0, 5.0, 10.0]), 10).round(6)
+    array([1. , 0.5, 0. ])
+    >>> nn.CosineSchedule(restart=2, stretch=2).factor(np.array([0.0, 1.0, 2.0, 4.0]), 10).round(6)
+    array([1. , 0.5, 1. , 0.5])
+
+    References
+    ----------
+    Loshchilov and Hutter 2017, "SGDR: stochastic gradient descent with warm restarts", eq. 5.
+    """
+
+    def __init__(self, final: float = 0.0, restart: float | None = None, stretch: float = 1.0) -> None:
+        self.final = final
+        self.restart = restart
+        self.stretch = stretch
+        self.require_number("final", 0.0, 1.0)
+        self.require_number("stretch", 1.0)
+        if restart is not None:
+            self.require_number("restart", 0.0, above=True)
+
+    def factor(self, epoch: Times, epochs: float) -> Times:
+        if self.restart is None:
+            u = np.minimum(epoch / epochs, 1.0)
+        elif self.stretch == 1.0:
+            u = epoch % self.restart / self.restart
+        else:  # the n-th period begins at restart (stretch**n - 1) / (stretch - 1)
+            n = np.floor(np.log1p(epoch * (self.stretch - 1) / self.restart) / np.log(self.stretch) + 1e-9)
+            begin = self.restart * (self.stretch**n - 1) / (self.stretch - 1)
+            u = (epoch - begin) / (self.restart * self.stretch**n)
+        return np.asarray(self.final + (1 - self.final) * (1 + np.cos(np.pi * u)) / 2)
+
+
+@register("linear_warmup")
+class LinearWarmup(Schedule):
+    """From ``initial`` up to 1 on a line over the first epochs, then another schedule.
+
+    factor(t) = initial + (1 - initial) t / warmup for t < warmup, else after(t - warmup).
+
+    Parameters
+    ----------
+    warmup : float > 0, in epochs
+    initial : float in [0, 1]
+    after : Schedule or its name
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.LinearWarmup(2, after="cosine").factor(np.array([0.0, 1.0, 2.0, 10.0]), 10).round(6)
+    array([0. , 0.5, 1. , 0. ])
+
+    References
+    ----------
+    Goyal et al. 2017, "Accurate, large minibatch SGD: training ImageNet in 1 hour", section 2.2.
+    """
+
+    def __init__(self, warmup: float = 1.0, initial: float = 0.0, after: Any = "constant") -> None:
+        self.warmup = warmup
+        self.initial = initial
+        self.after = after
+        self.require_number("warmup", 0.0, above=True)
+        self.require_number("initial", 0.0, 1.0)
+        self.adaptive = Schedule.make(after).adaptive  # type: ignore[misc]
+        self._after = Schedule.make(after)
+
+    def factor(self, epoch: Times, epochs: float) -> Times:
+        rising = self.initial + (1 - self.initial) * epoch / self.warmup
+        later = self._after.factor(np.maximum(epoch - self.warmup, 0.0), max(epochs - self.warmup, 1e-9))
+        return np.where(epoch < self.warmup, rising, later)
+
+    def observe(self, loss: float) -> None:
+        self._after.observe(loss)
+
+
+@register("one_cycle")
+class OneCycle(Schedule):
+    """Up from 1 / div to 1 over the first part of training, then down to 1 / (div final_div), along half cosines.
+
+    Parameters
+    ----------
+    rise : float in (0, 1), the part of training that goes up
+    div : float >= 1; lr is the highest learning rate, lr / div the first
+    final_div : float >= 1
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.OneCycle(rise=0.5, div=10, final_div=10).factor(np.array([0.0, 5.0, 10.0]), 10).round(6)
+    array([0.1 , 1.  , 0.01])
+
+    References
+    ----------
+    Smith and Topin 2018, "Super-convergence: very fast training of neural networks using large learning rates".
+    """
+
+    def __init__(self, rise: float = 0.3, div: float = 25.0, final_div: float = 1e4) -> None:
+        self.rise = rise
+        self.div = div
+        self.final_div = final_div
+        self.require_number("rise", 0.0, 1.0, above=True, below=True)
+        self.require_number("div", 1.0)
+        self.require_number("final_div", 1.0)
+
+    def factor(self, epoch: Times, epochs: float) -> Times:
+        u = np.minimum(epoch / epochs, 1.0)
+        rising = u < self.rise
+        first = np.where(rising, 1 / self.div, 1.0)
+        last = np.where(rising, 1.0, 1 / (self.div * self.final_div))
+        part = np.where(rising, u / self.rise, (u - self.rise) / (1 - self.rise))
+        return np.asarray(last + (first - last) * (1 + np.cos(np.pi * part)) / 2)
+
+
+@register("reduce_on_plateau")
+class ReduceOnPlateau(Schedule):
+    """Multiply the learning rate by ``gamma`` when the loss has not improved for ``patience`` epochs.
+
+    The loss is that of the validation data where there are any, else that of training.
+
+    Parameters
+    ----------
+    gamma : float in (0, 1)
+    patience : int >= 0, in epochs
+    threshold : float >= 0; an improvement counts from this part of the best loss on
+    min_factor : float >= 0
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> schedule = nn.ReduceOnPlateau(gamma=0.5, patience=1)
+    >>> for loss in [1.0, 1.0, 1.0]:
+    ...     schedule.observe(loss)
+    >>> schedule.factor(np.array([3.0]), 10)
+    array([0.5])
+    """
+
+    adaptive = True
+
+    def __init__(
+        self, gamma: float = 0.1, patience: int = 10, threshold: float = 1e-4, min_factor: float = 0.0
+    ) -> None:
+        self.gamma = gamma
+        self.patience = patience
+        self.threshold = threshold
+        self.min_factor = min_factor
+        self.require_number("gamma", 0.0, 1.0, above=True, below=True)
+        self.require_size("patience", 0)
+        self.require_number("threshold", 0.0)
+        self.require_number("min_factor", 0.0)
+        self._factor, self._best, self._waited = 1.0, np.inf, 0
+
+    def factor(self, epoch: Times, epochs: float) -> Times:
+        return np.full_like(epoch, self._factor)
+
+    def observe(self, loss: float) -> None:
+        if not np.isfinite(self._best) or loss < self._best - abs(self._best) * self.threshold:
+            self._best, self._waited = loss, 0
+            return
+        self._waited += 1
+        if self._waited > self.patience:
+            self._factor, self._waited = max(self._factor * self.gamma, self.min_factor), 0
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls()), Example(cls(0.5, patience=2))]

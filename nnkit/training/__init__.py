@@ -1,0 +1,1 @@
+"""Fitting: data, the loop over epochs, callbacks, history."""

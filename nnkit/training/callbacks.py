@@ -1,0 +1,115 @@
+"""Callbacks that come with nnkit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.callback import Callback
+from nnkit.core.registry import register
+from nnkit.errors import ParameterError
+
+if TYPE_CHECKING:
+    from nnkit.training.fit import Fit
+
+__all__ = ["EarlyStopping", "LambdaCallback"]
+
+
+@register("early_stopping")
+class EarlyStopping(Callback):
+    """Stop when a figure has not improved for some epochs, and go back to the parameters of the best one.
+
+    Parameters
+    ----------
+    monitor : "val_loss", "loss" or the name of a metric; by default val_loss where there is one, else loss
+    patience : int >= 0, epochs to wait for an improvement
+    min_delta : float >= 0, the least improvement that counts
+    mode : "min", "max" or "auto": losses and errors are to fall, other metrics to rise
+    restore_best : go back to the parameters of the best epoch, also when training ends for another reason
+
+    Raises
+    ------
+    ParameterError
+        Nothing is measured under the name ``monitor``.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.EarlyStopping(patience=5)
+    EarlyStopping(patience=5)
+
+    References
+    ----------
+    Prechelt 1998, "Early stopping - but when?".
+    """
+
+    def __init__(
+        self,
+        monitor: str | None = None,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+        restore_best: bool = True,
+    ) -> None:
+        self.monitor = monitor
+        self.patience = patience
+        self.min_delta = min_delta
+        self.mode = mode
+        self.restore_best = restore_best
+        self.require_size("patience", 0)
+        self.require_number("min_delta", 0.0)
+        self.require("mode", mode in ("auto", "min", "max"), "'auto', 'min' or 'max'")
+
+    def on_fit_begin(self, fit: Fit) -> None:
+        self._best, self._waited, self._epoch = np.inf, 0, None
+        self._kept: NDArray[Any] | None = None
+        self._states: dict[str, NDArray[Any]] = {}
+
+    def on_epoch_end(self, fit: Fit) -> None:
+        figures = fit.history.last()
+        name = self.monitor or ("val_loss" if "val_loss" in figures else "loss")
+        if name not in figures:
+            raise ParameterError(f"{self!r}: expected monitor to be one of {', '.join(figures)}, got {name!r}")
+        falls = self.mode == "min" or (self.mode == "auto" and ("loss" in name or "error" in name))
+        value = figures[name] if falls else -figures[name]
+        if value < self._best - self.min_delta or self._epoch is None:
+            self._best, self._waited, self._epoch = value, 0, fit.epoch
+            if self.restore_best:
+                self._kept = fit.model.vector.copy()
+                self._states = {key: state.copy() for key, state in fit.model.states().items()}
+            return
+        self._waited += 1
+        if self._waited > self.patience:
+            fit.stop(f"{name} has not improved for {self._waited} epochs")
+
+    def on_fit_end(self, fit: Fit) -> None:
+        if self._kept is None:
+            return
+        fit.model.vector[:] = self._kept
+        for key, state in fit.model.states().items():
+            state[...] = self._states[key]
+        fit.history.best_epoch = self._epoch
+
+
+@register("lambda")
+class LambdaCallback(Callback):
+    """Calls ``function(fit)`` after every epoch.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> seen = []
+    >>> history = nn.Sequential(["linear"]).fit([[1.0], [2.0]], [[2.0], [4.0]], epochs=2,
+    ...     callbacks=[nn.LambdaCallback(lambda fit: seen.append(fit.epoch))])
+    >>> seen
+    [0, 1]
+    """
+
+    def __init__(self, function: Any = None) -> None:
+        self.function = function
+
+    def on_epoch_end(self, fit: Fit) -> None:
+        if self.function is not None:
+            self.function(fit)

@@ -1,0 +1,372 @@
+"""One fit: everything is checked and planned first; then compiled slices of steps alternate with bookkeeping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.callback import Callback
+from nnkit.core.loss import Loss, LossArrays
+from nnkit.core.metric import Metric
+from nnkit.core.optimizer import Optimizer, Updater
+from nnkit.engine.operands import Array, Constant, ControlWord, Operand, Order, Word
+from nnkit.engine.program import NOT_FINITE, Instruction, Program, aligned_zeros
+from nnkit.engine.runner import Runner
+from nnkit.engine.stub import statistics
+from nnkit.engine.workers import Team, available_threads, single_threaded_blas
+from nnkit.errors import NonFiniteError, ParameterError, ShapeError
+from nnkit.kernels.data import gather_weights, uniform_weights
+from nnkit.metrics import metric
+from nnkit.passes import Evaluator, Pass
+from nnkit.planner import Plan
+from nnkit.training.data import Source, check_finite, check_weights, to_array
+from nnkit.training.history import History
+from nnkit.training.progress import Progress
+
+if TYPE_CHECKING:
+    from nnkit.model import Sequential
+
+__all__ = ["Fit", "shard_rows"]
+
+SLICE = 0.1  # seconds of compiled work between two looks at Ctrl-C and the progress line
+BLOCK_STEPS = 2048  # epochs are planned together until they have so many steps
+
+
+def shard_rows(model: Sequential, batch_size: int) -> int:
+    """How many rows of a batch one shard gets: a rule over the model and the batch, never over the machine.
+
+    A shard has at least 32 rows (fewer slow the matrix products down) and half a million multiply-adds (about 20 us, against
+    a meeting of threads of 0.5 us). Each shard writes a gradient of its own, to be summed: where that is larger than
+    1 MB, a shard has at least 64 rows to pay for it.
+    """
+    if any(layer.mixes_rows for layer in model.layers):
+        return batch_size
+    least = 64 if model.vector.nbytes > 1 << 20 else 32
+    work = 3 * model.work() * batch_size
+    shards = max(1, min(batch_size // least, work // 500_000, 64))
+    return -(-batch_size // shards)
+
+
+class Fit:
+    """A running fit, as callbacks see it.
+
+    Attributes
+    ----------
+    model, history : what is trained, and what was measured
+    epoch, step : the present ones, from 0; ``step`` counts through all epochs
+    loss : of the last step
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        X: Any,
+        y: Any,
+        *,
+        loss: Loss | str,
+        optimizer: Optimizer | str,
+        epochs: int,
+        batch_size: int,
+        validation_data: tuple[Any, ...] | None,
+        validation_split: float,
+        sample_weight: Any,
+        metrics: Sequence[Metric | str],
+        callbacks: Sequence[Callback | str],
+        shuffle: bool,
+        random_state: Any,
+        n_threads: int | None,
+        progress: bool | str,
+        engine: str,
+    ) -> None:
+        from nnkit.model import generator
+
+        self._begin = time.perf_counter()
+        self._compiling = statistics.seconds
+        for name, number in (("epochs", epochs), ("batch_size", batch_size)):
+            if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+                raise ParameterError(f"fit: expected {name} to be an integer of at least 1, got {number!r}")
+        if engine not in ("compiled", "python"):
+            raise ParameterError(f"fit: expected engine to be 'compiled' or 'python', got {engine!r}")
+        self.model = model
+        self.history = History()
+        self.epoch = self.step = 0
+        self.loss = float("nan")
+        self.epochs = int(epochs)
+        self._python = engine == "python"
+        self._loss: Loss = Loss.make(loss, "loss")
+        self._optimizer: Optimizer = Optimizer.make(optimizer, "optimizer")
+        self._callbacks = [Callback.make(callback, "callbacks") for callback in callbacks]
+        self._metrics = {getattr(item, "name", item.key): item for item in map(metric, metrics)}
+        self._shuffle = shuffle
+        self._random = generator(random_state)
+        self._threads = available_threads(n_threads)
+        self._stopping = ""
+        self._check_data(X, y, sample_weight)
+        self._split(validation_data, validation_split)
+        self.batch_size = min(int(batch_size), len(self._rows))
+        self.steps_per_epoch = -(-len(self._rows) // self.batch_size)
+        self._plan()
+        self._progress = Progress(progress, self.epochs, self.steps_per_epoch)
+
+    # ------------------------------------------------------------------------------------------------- preparing
+
+    def _check_data(self, X: Any, y: Any, sample_weight: Any) -> None:
+        model, loss = self.model, self._loss
+        columns = getattr(X, "columns", None)
+        self._X, self._y = to_array(X, "X"), to_array(y, "y")
+        if self._X.ndim == 1:
+            raise ShapeError(f"fit: expected X of shape (N, ...), got {self._X.shape}; one feature is X.reshape(-1, 1)")
+        if not model.is_built:
+            model.build(self._X.shape[1:], self._random)
+        elif self._X.shape[1:] != model.in_shape:
+            raise ShapeError(f"fit: expected X of shape (N, {', '.join(map(str, model.in_shape))}), got {self._X.shape}")
+        check_finite(self._X, "X", columns)
+        check_finite(self._y, "y")
+        loss.check_target(self._y, model.out_shape, len(self._X))
+        self._weights = check_weights(sample_weight, len(self._X))
+
+    def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
+        """Say which rows are trained on, and what is validated on."""
+        rows, self._evaluator = len(self._X), None
+        self._rows = np.arange(rows)
+        shards = min(self._threads, 4)
+        if validation_data is not None:
+            if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+                raise ParameterError("fit: expected validation_data to be (X, y) or (X, y, sample_weight)")
+            if validation_split:
+                raise ParameterError("fit: expected validation_data or validation_split, got both")
+            self._validate_on(*validation_data)
+        elif validation_split:
+            if not isinstance(validation_split, float) or not 0 < validation_split < 1:
+                raise ParameterError(f"fit: expected validation_split to be in [0, 1), got {validation_split!r}")
+            held = max(1, round(rows * validation_split))
+            if held >= rows:
+                raise ParameterError(f"fit: validation_split={validation_split} leaves no rows of {rows} to train on")
+            order = self._random.permutation(rows)
+            chosen, self._rows = np.sort(order[:held]), np.sort(order[held:])
+            weights = None if self._weights is None else self._weights[chosen]
+            self._evaluator = Evaluator(self.model, self._loss, self._X, self._y[chosen], weights, chosen=chosen,
+                                        shards=shards, python=self._python)  # fmt: skip
+
+    def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
+        X, y = to_array(X, "validation X"), to_array(y, "validation y")
+        if X.shape[1:] != self.model.in_shape:
+            raise ShapeError(f"fit: expected validation X of shape (N, {', '.join(map(str, self.model.in_shape))}), "
+                             f"got {X.shape}")  # fmt: skip
+        check_finite(X, "validation X")
+        check_finite(y, "validation y")
+        self._loss.check_target(y, self.model.out_shape, len(X), "validation y")
+        weights = check_weights(sample_weight, len(X), "validation sample_weight")
+        work = len(X) * self.model.work()
+        shards = min(self._threads, max(1, work // 2_000_000))
+        self._evaluator = Evaluator(self.model, self._loss, X, y, weights, shards=shards, python=self._python)
+
+    def _plan(self) -> None:
+        """Layers, loss and optimizer -> programs."""
+        model, loss, real = self.model, self._loss, self.model.dtype
+        rows = shard_rows(model, self.batch_size)
+        shards = -(-self.batch_size // rows)
+        slabs = None
+        if shards > 1:
+            slabs = aligned_zeros(shards * model.vector.size, real).reshape(shards, -1)
+        plan = Plan(real, training=True, differentiate=True)
+        x = Array.rows(model.in_shape, model.input_dtype)
+        target = Array.rows(loss.dense_shape(model.out_shape), real)
+        weight = Array.rows(model.out_shape[:-1], real).flat()
+        row_loss = Array.rows(model.out_shape[:-1], real).flat()
+        grad = Array.rows(model.out_shape, real)
+        plan.instructions += self._data(x, target, weight)
+        out = plan.forward(model.placed(model.gradient if slabs is None else slabs), x)
+        arrays = LossArrays(out.folded(), target.folded(), weight, row_loss, grad.folded())
+        plan.instructions += loss.instructions(arrays, real)
+        plan.backward(grad, guard=True)
+        self._updater = Updater(self._optimizer, model.vector, model.gradient, chunk=model.chunk, slabs=slabs,
+                                shard_rows=rows, python=self._python)  # fmt: skip
+        program = Program(plan.instructions, real, shards=shards, rows=rows, python=self._python)
+        self._seed = int(self._random.integers(2**62))
+        watched = self._evaluator is not None or self._metrics or self._updater.schedule.adaptive
+        watched = watched or any(callback.watches("on_epoch_end") for callback in self._callbacks)
+        self._each_step = any(callback.watches("on_batch_end") for callback in self._callbacks)
+        together = 1 if watched or self._each_step else -(-BLOCK_STEPS // self.steps_per_epoch)
+        self._block_epochs = min(together, self.epochs)
+        self._workers = 1 if self._python else min(self._threads, shards)
+        self._runner = Runner(
+            program, rows, capacity=self._block_epochs * self.steps_per_epoch, reduce=self._updater.reduce,
+            update=self._updater.update, norms=self._updater.norms, clip_norm=self._updater.clip_norm,
+            coefficients=self._updater.width, seed=self._seed, workers=self._workers,
+        )  # fmt: skip
+
+    def _data(self, x: Array, target: Array, weight: Array) -> list[Instruction]:
+        """Gather a shard's rows, targets and weights."""
+        loss, out_shape, real = self._loss, self.model.out_shape, self.model.dtype
+        labels = loss.classes and self._y.shape[1:] != out_shape
+        source = Source(self._y)
+        gather_y = source.gather_classes(target) if labels else source.gather(target)
+        terms = Constant(loss.terms(out_shape), "int64")
+        mean = Constant(loss.reduction == "mean", "bool")
+        rows = ControlWord(Word.BATCH_ROWS)
+        if self._weights is None:
+            operands: tuple[Operand, ...] = (rows, terms, mean, weight)
+            weigh = Instruction(uniform_weights, operands, "data", "data")
+        else:
+            place = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW), rows
+            per_row = Constant(prod(out_shape[:-1]), "int64")
+            weigh = Instruction(
+                gather_weights, (Array.view(self._weights), *place, per_row, terms, mean, weight), "data", "data"
+            )
+        return [Source(self._X).gather(x), gather_y, weigh]
+
+    # --------------------------------------------------------------------------------------------------- running
+
+    def stop(self, reason: str) -> None:
+        """End training after this epoch (after this step, where a callback says so after a step)."""
+        self._stopping = self._stopping or reason
+
+    def run(self) -> History:
+        """Train; return the history."""
+        history = self.history
+        self._call("on_fit_begin")
+        started = time.perf_counter()
+        try:
+            with single_threaded_blas(), Team(self._workers) as team, self._progress:
+                while self.epoch < self.epochs and not self._stopping:
+                    self._run_block(team)
+                self._progress.update(self.step, history, last=True)
+        except KeyboardInterrupt:
+            self.stop("interrupted")
+        history.stopped = self._stopping or "finished"
+        history.steps = self.step
+        history.compile_seconds = statistics.seconds - self._compiling
+        self.loop_seconds = time.perf_counter() - started
+        self._call("on_fit_end")
+        history.seconds = time.perf_counter() - self._begin - history.compile_seconds
+        return history
+
+    def _call(self, event: str) -> None:
+        for callback in self._callbacks:
+            getattr(callback, event)(self)
+
+    def _run_block(self, team: Team) -> None:
+        """Plan and run the next epochs, as many as nobody has to look at one by one."""
+        count = min(self._block_epochs, self.epochs - self.epoch)
+        rows, steps = len(self._rows), count * self.steps_per_epoch
+        order = np.tile(self._rows, count) if not self._shuffle else np.concatenate(
+            [self._rows[self._random.permutation(rows)] for _ in range(count)]
+        )  # fmt: skip
+        begins = np.add.outer(np.arange(count) * rows, np.arange(self.steps_per_epoch) * self.batch_size).ravel()
+        table = self._runner.steps
+        table[:steps, 0] = order.ctypes.data + 8 * begins
+        table[:steps, 1] = np.minimum(self.batch_size, rows - np.arange(steps) % self.steps_per_epoch * self.batch_size)
+        table[:steps, 3] = self.step + np.arange(steps)
+        times = (self.step + np.arange(steps)) / self.steps_per_epoch
+        rates = self._updater.fill(self._runner.coefficients, times, float(self.epochs))
+        block = (order, begins, rates)
+        done, budget = 0, 1 if self._each_step else min(16, steps)
+        while done < steps and not (self._stopping and self._each_step):
+            begin = time.perf_counter()
+            finished = self._runner.run(done, min(done + budget, steps), team)
+            if self._runner.status == NOT_FINITE:
+                self._diagnose(order, table[done + finished - 1])
+            for epoch in range(done // self.steps_per_epoch, (done + finished) // self.steps_per_epoch):
+                if self._each_step:
+                    continue
+                self._finish_epoch(team, epoch, *block)
+            done += finished
+            self.step += finished
+            self._updater.steps += finished
+            self.loss = float(self._runner.losses[done - 1])
+            if self._each_step:
+                self._call("on_batch_end")
+                if done == steps:
+                    self._finish_epoch(team, 0, *block)
+            else:
+                speed = (time.perf_counter() - begin) / finished
+                budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * budget))
+            self._progress.update(self.step, self.history)
+
+    def _finish_epoch(
+        self, team: Team, index: int, order: NDArray[np.int64], begins: NDArray[np.int64], rates: NDArray[np.float64]
+    ) -> None:
+        """Record an epoch of the block, and whatever is measured after it."""
+        piece = slice(index * self.steps_per_epoch, (index + 1) * self.steps_per_epoch)
+        losses = self._runner.losses[piece]
+        if self._loss.reduction == "sum":
+            loss = float(losses.sum())
+        elif self._weights is None:
+            loss = float(np.average(losses, weights=self._runner.steps[piece, 1]))
+        else:
+            rows = len(self._rows)
+            weights = self._weights[order[index * rows : (index + 1) * rows]]
+            batches = np.add.reduceat(weights, begins[piece] - index * rows)
+            loss = float(np.average(losses, weights=batches))
+        figures = {"loss": loss, "lr": float(rates[piece][-1])}
+        figures |= self._measure(team)
+        self.history.add(**figures)
+        self._updater.schedule.observe(figures.get("val_loss", loss))
+        self._call("on_epoch_end")
+        self.epoch += 1
+
+    def _measure(self, team: Team) -> dict[str, float]:
+        """Validation loss and metrics."""
+        figures: dict[str, float] = {}
+        evaluator = self._evaluator
+        if evaluator is not None:
+            figures["val_loss"] = evaluator.run(team if evaluator.predictor.shards == team.size else None)
+        if self._metrics:
+            prefix = "val_" if evaluator is not None else ""
+            if evaluator is None:
+                evaluator = self._training_evaluator()
+                evaluator.run()
+            for name, item in self._metrics.items():
+                figures[prefix + name] = item(evaluator.y, evaluator.prediction, self._loss, evaluator.sample_weight)
+        return figures
+
+    def _training_evaluator(self) -> Evaluator:
+        """Where metrics are asked for and nothing is held out, they are of the training data."""
+        if not hasattr(self, "_on_training"):
+            self._on_training = Evaluator(self.model, self._loss, self._X, self._y, self._weights, python=self._python)
+        return self._on_training
+
+    # -------------------------------------------------------------------------------------------------- diagnosis
+
+    def _diagnose(self, order: NDArray[np.int64], step: NDArray[np.int64]) -> None:
+        """Do the step again part by part (nothing was updated), and name the first that is not finite."""
+        model = self.model
+        address, rows, _, number = (int(item) for item in step)
+        first = (address - order.ctypes.data) // 8
+        batch = order[first : first + rows]
+        epoch = number // self.steps_per_epoch
+        check = Pass(model, rows, training=True, gradient=np.zeros_like(model.gradient), keep=True, python=self._python)
+        with np.errstate(all="ignore"):
+            out = check.forward(self._X[batch], step=number, seed=self._seed)
+            part, what = self._first_not_finite(check, out, batch)
+        raise NonFiniteError(
+            f"fit: expected finite numbers, but in epoch {epoch}, step {number}, the {what} of {part} "
+            "was not; lower the learning rate, clip the gradient (clip_norm=1.0), or scale the data",
+            epoch=epoch, step=number, part=part,
+        )  # fmt: skip
+
+    def _first_not_finite(self, check: Pass, out: NDArray[Any], batch: NDArray[np.int64]) -> tuple[str, str]:
+        parameters = self.model.parameters()
+        for node in check.plan.nodes:
+            if not np.isfinite(check.array(node.out)).all():
+                bad = [name for name in node.built.parameters
+                       if not np.isfinite(parameters.get(f"{node.index}.{name}", np.zeros(1))).all()]  # fmt: skip
+                return node.name, "output" if not bad else f"output (and already the parameter {bad[0]!r})"
+        weights = None if self._weights is None else self._weights[batch]
+        loss, grad = self._loss(out, self._y[batch], weights)
+        who = type(self._loss).__name__
+        if not np.isfinite(loss):
+            return who, "value"
+        if not np.isfinite(grad).all():
+            return who, "gradient"
+        check.backward(grad)
+        for node in reversed(check.plan.nodes):
+            if node.grad_x is not None and not np.isfinite(check.array(node.grad_x)).all():
+                return node.name, "gradient"
+        return "the sum of the shards", "gradient"
