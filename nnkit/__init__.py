@@ -7,27 +7,28 @@ Layers, activations, losses and optimizers are classes with kernels; a `Sequenti
 Sequential([Linear(128), ReLU(), Dropout(0.2), Linear(10)])
 """
 
-from nnkit import registry
+from nnkit import registry as registry
 from nnkit.activations import *  # noqa: F403
-from nnkit.core.activation import Activation
-from nnkit.core.callback import Callback
-from nnkit.core.initializer import Initializer
-from nnkit.core.layer import Layer, PythonLayer
-from nnkit.core.loss import Loss
-from nnkit.core.metric import Metric
-from nnkit.core.optimizer import Optimizer
-from nnkit.core.part import Example
-from nnkit.core.registry import register
-from nnkit.core.schedule import Schedule
+from nnkit.core.activation import Activation as Activation
+from nnkit.core.callback import Callback as Callback
+from nnkit.core.initializer import Initializer as Initializer
+from nnkit.core.layer import Layer as Layer
+from nnkit.core.layer import PythonLayer as PythonLayer
+from nnkit.core.loss import Loss as Loss
+from nnkit.core.metric import Metric as Metric
+from nnkit.core.optimizer import Optimizer as Optimizer
+from nnkit.core.part import Example as Example
+from nnkit.core.registry import register as register
+from nnkit.core.schedule import Schedule as Schedule
 from nnkit.errors import *  # noqa: F403
 from nnkit.initializers import *  # noqa: F403
 from nnkit.layers import *  # noqa: F403
 from nnkit.losses import *  # noqa: F403
 from nnkit.metrics import *  # noqa: F403
-from nnkit.model import Sequential
+from nnkit.model import Sequential as Sequential
 from nnkit.optimizers import *  # noqa: F403
 from nnkit.schedules import *  # noqa: F403
 from nnkit.training.callbacks import *  # noqa: F403
-from nnkit.training.history import History
+from nnkit.training.history import History as History
 
 __version__ = "0.1.0"

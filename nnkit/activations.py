@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,6 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
 ]
-# mypy: disable-error-code="no-untyped-def"
 
 
 @register("identity")

@@ -1,6 +1,5 @@
 """Losses. p is the prediction, t the target; reduction and weights are `Loss`'s."""
 
-# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -9,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.part import Example, Shape
 from nnkit.core.loss import Loss
+from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
 from nnkit.kernels.math import exp, log, sigmoid, softplus, tanh
@@ -329,7 +328,7 @@ class BCEWithLogitsLoss(Loss):
 
     def probabilities(self, prediction: NDArray[Any]) -> NDArray[Any] | None:
         with np.errstate(over="ignore"):
-            return 1 / (1 + np.exp(-prediction))
+            return np.asarray(1 / (1 + np.exp(-prediction)))
 
     def decide(self, prediction: NDArray[Any]) -> NDArray[Any]:
         return (prediction > 0).astype(np.int64)
@@ -342,7 +341,7 @@ class _ClassLoss(Loss):
     target_low, target_high = 0.0, 1.0  # of probabilities
 
     def decide(self, prediction: NDArray[Any]) -> NDArray[Any]:
-        return prediction.argmax(axis=-1)
+        return np.asarray(prediction.argmax(axis=-1))
 
 
 @register("cross_entropy")
@@ -411,7 +410,7 @@ class CrossEntropyLoss(_ClassLoss):
 
     def probabilities(self, prediction: NDArray[Any]) -> NDArray[Any] | None:
         powers = np.exp(prediction - prediction.max(axis=-1, keepdims=True))
-        return powers / powers.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
+        return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -448,7 +447,7 @@ class NLLLoss(_ClassLoss):
             grad_prediction[k] = -target[k]
 
     def probabilities(self, prediction: NDArray[Any]) -> NDArray[Any] | None:
-        return np.exp(prediction)
+        return np.asarray(np.exp(prediction))
 
 
 @register("kl_div")
@@ -491,7 +490,7 @@ class KLDivLoss(Loss):
             grad_prediction[k] = -target[k]
 
     def probabilities(self, prediction: NDArray[Any]) -> NDArray[Any] | None:
-        return np.exp(prediction)
+        return np.asarray(np.exp(prediction))
 
 
 @register("poisson_nll")
@@ -545,7 +544,7 @@ class PoissonNLLLoss(Loss):
         return 1.0 - target / (prediction + eps)
 
     def decide(self, prediction: NDArray[Any]) -> NDArray[Any]:
-        return np.exp(prediction) if self.log_input else prediction
+        return np.asarray(np.exp(prediction)) if self.log_input else prediction
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

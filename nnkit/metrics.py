@@ -76,7 +76,7 @@ class Scorer(Metric):
     def __call__(
         self, y: NDArray[Any], prediction: NDArray[Any], loss: Loss, sample_weight: NDArray[Any] | None = None
     ) -> float:
-        from sklearn.metrics import get_scorer  # type: ignore[import-untyped]
+        from sklearn.metrics import get_scorer
 
         if y.ndim == 2 and y.shape[1] == 1:
             y, prediction = y.ravel(), prediction
@@ -96,7 +96,7 @@ class _Predicted:
             self.classes_ = np.arange(width)
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, RegressorTags, Tags, TargetTags  # type: ignore[import-untyped]
+        from sklearn.utils import ClassifierTags, RegressorTags, Tags, TargetTags
 
         classifies = self._probabilities is not None
         return Tags(

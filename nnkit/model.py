@@ -18,9 +18,9 @@ from nnkit.engine.operands import Array, Operand, Storage
 from nnkit.engine.program import ALIGNMENT, Program, aligned_zeros
 from nnkit.engine.runner import Runner
 from nnkit.engine.workers import Team, available_threads, single_threaded_blas
-from nnkit.errors import DataError, KernelError, NotBuiltError, ParameterError, RegistryError, ShapeError
+from nnkit.errors import NotBuiltError, ParameterError, RegistryError, ShapeError
 from nnkit.passes import BLOCK, Evaluator, Pass, Predictor
-from nnkit.training.data import check_finite, check_weights, to_array
+from nnkit.training.data import check_weights, to_array
 
 if TYPE_CHECKING:
     from nnkit.core.callback import Callback
@@ -248,7 +248,8 @@ class Sequential:
         self._require_built(what)
         array = to_array(X, "X")
         if array.shape[1:] != self.in_shape:
-            hint = f"; one row alone is X.reshape(1, {', '.join(map(str, array.shape))})" if array.shape == self.in_shape else ""
+            one = array.shape == self.in_shape
+            hint = f"; one row alone is X.reshape(1, {', '.join(map(str, array.shape))})" if one else ""
             raise ShapeError(f"Sequential.{what}: expected X of shape (N, {', '.join(map(str, self.in_shape))}), "
                              f"got {array.shape}{hint}")  # fmt: skip
         return array
@@ -280,7 +281,7 @@ class Sequential:
             predictor = self._local.predictor = Predictor(self, min(BLOCK, 1 << (rows - 1).bit_length()))
         predictor.stage[:rows] = X
         predictor.run(rows)
-        return predictor.result[:rows].copy()  # type: ignore[no-any-return]
+        return predictor.result[:rows].copy()
 
     def _predict_many(self, X: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
         out = np.empty((len(X), *self.out_shape), self.dtype)

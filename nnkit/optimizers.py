@@ -3,7 +3,6 @@
 What all share (weight decay, clipping, the schedule) is described in `nnkit.Optimizer`.
 """
 
-# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 from collections.abc import Sequence

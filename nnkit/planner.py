@@ -82,7 +82,7 @@ class Plan:
         return out
 
     def copy(self, source: Array, target: Array) -> None:
-        """target = source."""
+        """Target = source."""
         self.instructions.append(Instruction(copy, (source.flat(), target.flat()), "copy", "data"))
 
     def backward(self, grad: Array, *, to_input: bool = False, guard: bool = False) -> Array | None:

@@ -54,7 +54,8 @@ class Activation(Layer):
         cls = type(self)
         if not self.elementwise:
             return super().kernels()
-        return _forward_loop(cls), _backward_loop(cls)
+        part: Any = cls
+        return _loops(part)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -70,13 +71,11 @@ class Activation(Layer):
 
 
 @cache
-def _forward_loop(cls: type[Activation]) -> Callable[..., Any]:
-    return _loop(cls, cls.forward, "forward", "out", indexed={"x"})
-
-
-@cache
-def _backward_loop(cls: type[Activation]) -> Callable[..., Any]:
-    return _loop(cls, cls.backward, "backward", "grad_x", indexed={"x", "out", "grad_out"})
+def _loops(cls: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    return (
+        _loop(cls, cls.forward, "forward", "out", indexed={"x"}),
+        _loop(cls, cls.backward, "backward", "grad_x", indexed={"x", "out", "grad_out"}),
+    )
 
 
 def _loop(cls: type[Activation], function: Callable[..., Any], name: str, target: str, indexed: set[str]) -> Any:

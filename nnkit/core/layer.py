@@ -133,7 +133,7 @@ class Layer(Part):
         group[name] = Declared(name, tuple(int(size) for size in shape), init, dtype)
 
     def place(self, in_shape: Shape) -> Built:
-        """This layer built for input rows of ``in_shape``. The layer itself stays as it was: many models may hold it."""
+        """Build a copy of this layer for input rows of ``in_shape``; the layer itself stays as it was."""
         layer = copy.copy(self)
         layer._built = built = Built(layer, tuple(in_shape))
         out_shape = layer.build(built.in_shape)

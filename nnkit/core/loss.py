@@ -40,8 +40,8 @@ class Loss(Part):
 
     Both are static methods. By default they are scalar functions ``forward(prediction, target)`` and
     ``backward(prediction, target)`` of each number. With ``rowwise = True`` they get one row (the last axis) at a time:
-    ``forward(prediction, target)`` returns the row's loss and ``backward(prediction, target, grad_prediction)`` writes the row's
-    gradient. Both may name hyper-parameters.
+    ``forward(prediction, target)`` returns the row's loss and ``backward(prediction, target, grad_prediction)`` writes the
+    row's gradient. Both may name hyper-parameters.
 
     Reduction and sample weights are applied outside: with w the weights (1 by default) and K the terms of a row (all its
     numbers, or its last-axis rows), ``"mean"`` is sum_n w_n sum_k l_nk / (K sum_n w_n) over the batch, ``"sum"`` is
@@ -182,7 +182,8 @@ class Loss(Part):
 
     def kernel(self, gradient: bool) -> Callable[..., Any]:
         """The loop over a shard: writes ``row_loss`` and, with ``gradient``, ``grad`` times the weights."""
-        return _loop(type(self), gradient)
+        part: Any = type(self)
+        return _loop(part, gradient)
 
     def __call__(
         self, prediction: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None
@@ -263,7 +264,7 @@ def _indexed(function: Callable[..., Any], subscript: str) -> str:
 
 
 @cache
-def _loop(cls: type[Loss], gradient: bool) -> Callable[..., Any]:
+def _loop(cls: Any, gradient: bool) -> Callable[..., Any]:
     value, derivative = cls.forward, cls.backward
     used = [*kernel_names(value), *(kernel_names(derivative) if gradient else ())]
     numbers = [name for name in dict.fromkeys(used) if name not in ("prediction", "target", "grad_prediction")]

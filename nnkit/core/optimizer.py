@@ -123,7 +123,7 @@ class Updater:
     Parameters
     ----------
     value, grad : flat vectors of the same length, a multiple of the number of chunks
-    slabs : (shards, length), the shards' gradients to be summed into ``grad``; None where there is one shard, which writes ``grad``
+    slabs : (shards, length), the shards' gradients to be summed into ``grad``; None where a single shard writes ``grad``
     shard_rows : rows of a shard
     """
 

@@ -3,7 +3,6 @@
 Every kernel has the same native signature, ``void(int64 frame)``. Imported by compiled stubs only.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 from __future__ import annotations
 
 import ctypes
@@ -83,16 +82,16 @@ def pause(typing):
 def _system_yield() -> int:
     """Address of the system's own ``give my core to somebody else``; 0 where there is none."""
     try:
-        library = ctypes.windll.kernel32 if sys.platform == "win32" else ctypes.CDLL(None)
-        function = library.SwitchToThread if sys.platform == "win32" else library.sched_yield
+        if sys.platform == "win32":
+            function = ctypes.windll.kernel32.SwitchToThread
+        else:
+            function = ctypes.CDLL(None).sched_yield
     except (AttributeError, OSError):
         return 0
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-@ctypes.CFUNCTYPE(ctypes.c_int)
-def _no_yield() -> int:
-    return 0
+_no_yield = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 0)
 
 
 # A cached kernel that names an unresolved symbol aborts the process as it loads: so it is registered at import.

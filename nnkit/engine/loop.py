@@ -5,7 +5,6 @@ parameters; what a worker reads of another one's work lies behind a meeting. ``r
 reference engine runs it as it stands, with ``call`` replaced.
 """
 
-# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 import numpy as np

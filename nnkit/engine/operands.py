@@ -6,6 +6,7 @@ step; the other words are addresses, sizes and constants that never change while
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -289,7 +290,5 @@ class Coefficient(Operand):
 
 def _borrow(address: int, count: int, dtype: str) -> NDArray[Any]:
     """The numbers at an address, as an array that does not own them."""
-    import ctypes
-
-    kind = {"int64": ctypes.c_int64, "float32": ctypes.c_float, "float64": ctypes.c_double}[dtype]
-    return np.ctypeslib.as_array((kind * count).from_address(address))
+    kinds: dict[str, Any] = {"int64": ctypes.c_int64, "float32": ctypes.c_float, "float64": ctypes.c_double}
+    return np.ctypeslib.as_array((kinds[dtype] * count).from_address(address))

@@ -187,4 +187,4 @@ class Program:
 
     def array(self, operand: Array, shard: int = 0) -> NDArray[Any]:
         """An operand's memory as an array, for as many rows as the shard has now."""
-        return operand.value(self.controls[shard], self.memory[shard], shard)  # type: ignore[no-any-return]
+        return operand.value(self.controls[shard], self.memory[shard], shard)

@@ -213,7 +213,7 @@ def _versions() -> str:
     import llvmlite
     import llvmlite.binding as llvm
     import numba
-    import scipy  # type: ignore[import-untyped]
+    import scipy
 
     cpu = hashlib.sha256(llvm.get_host_cpu_features().flatten().encode()).hexdigest()[:8]
     return (
@@ -358,8 +358,6 @@ class Kernel:
         return int(self.entry.address)
 
     def _load(self) -> Any:
-        import nnkit.engine.abi
-        import nnkit.kernels.jit
 
         versions = _versions()
         about = (versions, str(_STUB_VERSION), _fingerprint("nnkit.engine.abi"), _fingerprint("nnkit.kernels.jit"))

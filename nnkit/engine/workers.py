@@ -89,7 +89,7 @@ class _BlasLimit:
             self._users += 1
             if self._users == 1:
                 if self._controller is None:
-                    import scipy.linalg.cython_blas  # type: ignore[import-untyped] # noqa: F401 - the BLAS kernels call
+                    import scipy.linalg.cython_blas  # noqa: F401 - the BLAS kernels call
                     from threadpoolctl import ThreadpoolController
 
                     self._controller = ThreadpoolController()

@@ -1,6 +1,5 @@
 """Kernels between the user's data and the net: gather a batch, weigh its rows, add up its loss, check it."""
 
-# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 __all__ = [
@@ -47,7 +46,7 @@ def gather_classes(source, row_stride, column_stride, order, offset, first_row, 
 
 
 def copy(source, out):
-    """out = source."""
+    """Out = source."""
     for i in range(out.shape[0]):
         out[i] = source[i]
 

@@ -21,6 +21,6 @@ def helper(function: Callable[..., Any]) -> Any:
     return numba.njit(**FLAGS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
-def entry(cache: bool) -> Callable[[Callable[..., Any]], Any]:
+def entry(cache: bool) -> Any:
     """Compile a kernel's entry ``void(int64 frame)`` to a native address."""
     return numba.cfunc("void(int64)", cache=cache, **FLAGS)

@@ -8,7 +8,6 @@ The rational approximations were fitted to float64 values (iteratively reweighte
 for the minimax error); the bounds stated are measured over all of their range.
 """
 
-# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 import math
@@ -32,7 +31,7 @@ def variant(**dtypes: Callable[..., Any]) -> Callable[[F], F]:
     return decorate
 
 
-def _exp32(x):
+def _exp32(x: Any) -> Any:
     """Relative error < 1.8e-7: x = n log 2 + r, exp(x) = 2**n exp(r), Taylor to degree 6 with fitted last terms."""
     y = 88.8 if x > 88.8 else x
     y = -87.4 if y < -87.4 else y
@@ -46,12 +45,12 @@ def _exp32(x):
 
 
 @variant(float32=_exp32)
-def exp(x):
+def exp(x: Any) -> Any:
     """e**x."""
     return np.exp(x)
 
 
-def _log32(x):
+def _log32(x: Any) -> Any:
     """Relative error < 2e-7 (absolute near 1): x = 2**e m, log m = 2 artanh((m - 1) / (m + 1)) as a series."""
     bits = np.float32(x).view(np.int32)
     e = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23))
@@ -60,19 +59,19 @@ def _log32(x):
     y = s * s
     series = 2.0 * s * (1.0 + y * (0.33333334 + y * (0.2 + y * (0.14285715 + y * 0.11111111))))
     result = np.float32(e) * 0.6931472 + series
-    result = -np.inf if x < 1.1754944e-38 else result  # subnormal numbers count as zero
-    result = np.nan if x < 0.0 else result
-    result = x if x > 3.4028235e38 else result
-    return result if x == x else x
+    above = x if x > 3.4028235e38 else result
+    zero = -np.inf if x < 1.1754944e-38 else above  # subnormal numbers count as zero
+    negative = np.nan if x < 0.0 else zero
+    return negative if x == x else x
 
 
 @variant(float32=_log32)
-def log(x):
+def log(x: Any) -> Any:
     """Natural logarithm."""
     return np.log(x)
 
 
-def _log1p_unit32(x):
+def _log1p_unit32(x: Any) -> Any:
     """log(1 + x) for x in [0, 1], relative error < 2e-7: 2 artanh(x / (2 + x)) as a series."""
     s = x / (2.0 + x)
     y = s * s
@@ -80,7 +79,7 @@ def _log1p_unit32(x):
     return 2.0 * s * (1.0 + y * (0.33333334 + y * (0.2 + y * (0.14285715 + y * p))))
 
 
-def _log1p32(x):
+def _log1p32(x: Any) -> Any:
     """Exact to rounding for small x; elsewhere log(1 + x)."""
     small = _log1p_unit32(x)
     large = _log32(1.0 + x)
@@ -88,12 +87,12 @@ def _log1p32(x):
 
 
 @variant(float32=_log1p32)
-def log1p(x):
+def log1p(x: Any) -> Any:
     """log(1 + x), exact for small x."""
     return np.log1p(x)
 
 
-def _tanh32(x):
+def _tanh32(x: Any) -> Any:
     """Relative error < 3.5e-7: a rational of degree 11/6 on [-9, 9], where tanh is 1 to within half an ulp."""
     z = 9.0 if x > 9.0 else x
     z = -9.0 if z < -9.0 else z
@@ -107,12 +106,12 @@ def _tanh32(x):
 
 
 @variant(float32=_tanh32)
-def tanh(x):
+def tanh(x: Any) -> Any:
     """Hyperbolic tangent."""
     return np.tanh(x)
 
 
-def _expm132(x):
+def _expm132(x: Any) -> Any:
     """Relative error < 6e-7: 2 t / (1 - t) with t = tanh(x / 2), which keeps its digits near 0; exp(x) - 1 above."""
     t = _tanh32(0.5 * x)
     small = 2.0 * t / (1.0 - t)
@@ -120,27 +119,27 @@ def _expm132(x):
 
 
 @variant(float32=_expm132)
-def expm1(x):
+def expm1(x: Any) -> Any:
     """exp(x) - 1, exact for small x."""
     return np.expm1(x)
 
 
-def sigmoid(x):
+def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)); exp overflows to infinity, which gives the limit 0."""
     return 1.0 / (1.0 + exp(-x))
 
 
-def _softplus32(x):
+def _softplus32(x: Any) -> Any:
     return max(x, np.float32(0.0)) + _log1p_unit32(_exp32(-abs(x)))
 
 
 @variant(float32=_softplus32)
-def softplus(x):
+def softplus(x: Any) -> Any:
     """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))."""
     return max(x, 0.0) + np.log1p(np.exp(-abs(x)))
 
 
-def _erf32(x):
+def _erf32(x: Any) -> Any:
     """Relative error < 4e-7: a rational of degree 11/10 on [-3.92, 3.92], where erf is 1 to within an ulp."""
     z = 3.92 if x > 3.92 else x
     z = -3.92 if z < -3.92 else z
@@ -155,6 +154,6 @@ def _erf32(x):
 
 
 @variant(float32=_erf32)
-def erf(x):
+def erf(x: Any) -> Any:
     """Error function, 2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x."""
     return math.erf(x)

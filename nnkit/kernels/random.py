@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 __all__ = ["stream", "uniform_bits"]
 
 
-def stream(seed, step, salt):  # type: ignore[no-untyped-def]
+def stream(seed: Any, step: Any, salt: Any) -> Any:
     """Seed of one part's random stream in one step: splitmix64's finaliser (Steele, Lea, Flood 2014)."""
     z = np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(step + 1)
     z = z + np.uint64(0xD1B54A32D192ED03) * np.uint64(salt + 1)
@@ -16,7 +18,7 @@ def stream(seed, step, salt):  # type: ignore[no-untyped-def]
     return np.int64((z ^ (z >> np.uint64(31))) >> np.uint64(1))
 
 
-def uniform_bits(seed, counter):  # type: ignore[no-untyped-def]
+def uniform_bits(seed: Any, counter: Any) -> Any:
     """Draw a 32-bit unsigned integer for ``counter`` (below 2**32) in the stream ``seed``.
 
     Two rounds of a 32-bit xor-multiply mixer (Wellons 2018, "lowbias32"), keyed by one half of the seed each. All is

@@ -20,8 +20,8 @@ class Dropout(Layer):
     out = x m / (1 - rate) and grad_x = grad_out m / (1 - rate), where m is 0 with probability rate and 1 otherwise; outside of
     training out = x. The expected value of out is x in both.
 
-    The mask is a function of the seed, the step, the row's place in the batch and the unit: it is drawn anew in backward instead
-    of being stored, and it does not depend on the number of threads.
+    The mask is a function of the seed, the step, the row's place in the batch and the unit: it is drawn anew in backward
+    instead of being stored, and it does not depend on the number of threads.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Dropout(Layer):
         return in_shape
 
     @staticmethod
-    def forward(x, rate, threshold, width, training, seed, first_row, out):  # type: ignore[no-untyped-def]
+    def forward(x, rate, threshold, width, training, seed, first_row, out):
         if training:
             scale = 1.0 / (1.0 - rate)
             for i in range(x.shape[0]):
@@ -66,7 +66,7 @@ class Dropout(Layer):
                 out[i] = x[i]
 
     @staticmethod
-    def backward(grad_out, rate, threshold, width, training, seed, first_row, grad_x):  # type: ignore[no-untyped-def]
+    def backward(grad_out, rate, threshold, width, training, seed, first_row, grad_x):
         if training:
             scale = 1.0 / (1.0 - rate)
             for i in range(grad_out.shape[0]):

@@ -74,7 +74,7 @@ class Linear(Layer):
         return (*leading, self.out_features)
 
     @staticmethod
-    def forward(x, weight, bias, out):  # type: ignore[no-untyped-def]
+    def forward(x, weight, bias, out):
         np.dot(x, weight, out)
         if bias.shape[0] > 0:
             for n in range(out.shape[0]):
@@ -83,7 +83,7 @@ class Linear(Layer):
                     row[j] += bias[j]
 
     @staticmethod
-    def backward(x, grad_out, grad_weight, grad_bias):  # type: ignore[no-untyped-def]
+    def backward(x, grad_out, grad_weight, grad_bias):
         np.dot(x.T, grad_out, grad_weight)
         grad_bias[:] = 0.0
         if grad_bias.shape[0] > 0:
@@ -93,7 +93,7 @@ class Linear(Layer):
                     grad_bias[j] += row[j]
 
     @staticmethod
-    def backward_x(weight, grad_out, grad_x):  # type: ignore[no-untyped-def]
+    def backward_x(weight, grad_out, grad_x):
         np.dot(grad_out, weight.T, grad_x)
 
     @classmethod

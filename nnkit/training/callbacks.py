@@ -63,7 +63,8 @@ class EarlyStopping(Callback):
         self.require("mode", mode in ("auto", "min", "max"), "'auto', 'min' or 'max'")
 
     def on_fit_begin(self, fit: Fit) -> None:
-        self._best, self._waited, self._epoch = np.inf, 0, None
+        self._best, self._waited = np.inf, 0
+        self._epoch: int | None = None
         self._kept: NDArray[Any] | None = None
         self._states: dict[str, NDArray[Any]] = {}
 

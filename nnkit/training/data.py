@@ -90,7 +90,7 @@ class Source:
             contiguous = array[0].flags.c_contiguous and array.strides[0] > 0
             array = (array if contiguous else np.ascontiguousarray(array)).view()
             column_stride = array.itemsize
-            strides = (array.strides[0], column_stride)
+            strides: tuple[int, ...] = (array.strides[0], column_stride)
         else:
             if any(stride < 0 or stride % array.itemsize for stride in array.strides):
                 array = np.ascontiguousarray(array)

@@ -203,7 +203,7 @@ class Fit:
 
     def _data(self, x: Array, target: Array, weight: Array) -> list[Instruction]:
         """Gather a shard's rows, targets and weights."""
-        loss, out_shape, real = self._loss, self.model.out_shape, self.model.dtype
+        loss, out_shape = self._loss, self.model.out_shape
         labels = loss.classes and self._y.shape[1:] != out_shape
         source = Source(self._y)
         gather_y = source.gather_classes(target) if labels else source.gather(target)

@@ -1,0 +1,58 @@
+"""The command line: ``python -m nnkit demo``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+
+__all__ = ["main"]
+
+
+def demo() -> int:
+    """Train a classifier of handwritten digits, and watch."""
+    from rich.console import Console
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    import nnkit as nn
+
+    console = Console(highlight=False)
+    X, y = load_digits(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(X / 16, y, test_size=0.2, stratify=y, random_state=0)
+    model = nn.Sequential([nn.Linear(128), nn.ReLU(), nn.Linear(64), nn.ReLU(), nn.Linear(10)])
+    console.print(f"[bold]{len(X)} handwritten digits of 8 x 8 pixels, a net of 64-128-64-10 units, 100 epochs of Adam[/]")
+
+    begin = time.perf_counter()
+    optimizer = nn.Adam(lr=2e-3, schedule="cosine")
+    history = model.fit(X, y, loss="cross_entropy", optimizer=optimizer, epochs=100, random_state=0)
+    wall = time.perf_counter() - begin
+    accuracy = float((model.predict(X_test).argmax(axis=1) == y_test).mean())
+
+    console.print(f"test accuracy   [bold green]{accuracy:.4f}[/]  on {len(X_test)} digits it has not seen")
+    console.print(f"compiling       {history.compile_seconds:.2f} s  (kept on disk: the next start only loads it)")
+    console.print(f"training        {wall - history.compile_seconds:.2f} s  for {history.steps} steps, "
+                  f"{1e6 * history.seconds / history.steps:.0f} us each")  # fmt: skip
+    console.print()
+    console.print("Next:  make test                        run the tests")
+    console.print("       make bench                       measure it beside PyTorch, JAX and scikit-learn")
+    console.print("       python -c 'import nnkit as nn; help(nn.Sequential.fit)'")
+    console.print("       README.md                        a net of your own in ten lines")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[], int]] = {"demo": demo}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m nnkit", description="Neural networks on the CPU.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, help=(command.__doc__ or "").splitlines()[0])
+    chosen = parser.parse_args(arguments)
+    return COMMANDS[chosen.command]()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
