@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+EXTRAS ?= test
 
 .PHONY: demo test bench clean
 
@@ -13,7 +14,7 @@ $(VENV)/.run: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
@@ -24,7 +25,7 @@ $(VENV)/.bench: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.run
 	$(BIN)/python -m nnkit demo
 
-# Lint, types, tests; warnings are errors.
+# Lint, types, tests; warnings are errors. EXTRAS=test,test-peers adds the comparisons with PyTorch.
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -322,8 +322,8 @@ class BoundLoss:
             Array.view(np.empty_like(weight)),
             None if grad is None else Array.view(grad.reshape(count, -1)),
         )
-        self._program = Program(loss.instructions(arrays, real), real, python=python)
-        self._runner = Runner(self._program, rows)
+        self.program = Program(loss.instructions(arrays, real), real, python=python)
+        self._runner = Runner(self.program, rows)
         self._runner.order(0, rows, 0, 0, 0)
 
     def value(self) -> float:

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["atomic_add", "atomic_load", "call", "pause", "pointer", "yield_core"]
+__all__ = ["atomic_add", "atomic_load", "call", "pause", "pointer", "pointer_at", "yield_core"]
 
 _INT64 = ir.IntType(64)
 
@@ -38,6 +38,21 @@ def pointer(typing, address):
         return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
 
     return types.voidptr(types.int64), generate
+
+
+@intrinsic
+def pointer_at(typing, row, word):
+    """The address that word ``word`` of a row of int64 at address ``row`` holds, as ``numba.carray`` takes it.
+
+    It is loaded as a pointer: made from an integer, LLVM would not see that two uses of it are one array, and would not
+    vectorise a loop that works in place.
+    """
+
+    def generate(context, builder, signature, args):
+        pointers = builder.inttoptr(args[0], ir.IntType(8).as_pointer().as_pointer())
+        return builder.load(builder.gep(pointers, [args[1]]))
+
+    return types.voidptr(types.int64, types.int64), generate
 
 
 @intrinsic

@@ -81,7 +81,7 @@ class Operand:
         raise NotImplementedError
 
     def source(self, word: int, real: str) -> str:
-        """Expression in the stub, where ``f`` is the frame and ``c`` the control block."""
+        """Expression in the stub, where ``words_`` is the frame at address ``frame_`` and ``control_`` the control block."""
         raise NotImplementedError
 
     def words(self) -> list[int]:
@@ -145,9 +145,9 @@ class Array(Operand):
         return ("array", self.dtype, len(self.shape) + self.batched, self.batched)
 
     def source(self, word: int, real: str) -> str:
-        first = [f"c[{Word.ROWS}] * f[{word + 1}]"] if self.batched else []
-        rest = [f"f[{word + 1 + len(first) + axis}]" for axis in range(len(self.shape))]
-        return f"carray(pointer(f[{word}]), ({', '.join(first + rest)},), np.{self.dtype})"
+        first = [f"control_[{Word.ROWS}] * words_[{word + 1}]"] if self.batched else []
+        rest = [f"words_[{word + 1 + len(first) + axis}]" for axis in range(len(self.shape))]
+        return f"carray(pointer_at(frame_, {word}), ({', '.join(first + rest)},), np.{self.dtype})"
 
     def words(self) -> list[int]:
         return [0, *([self.multiple] if self.batched else []), *self.shape]
@@ -179,10 +179,10 @@ class Constant(Operand):
 
     def source(self, word: int, real: str) -> str:
         return {
-            "int64": f"f[{word}]",
-            "bool": f"f[{word}] != 0",
-            "float32": f"np.int32(f[{word}]).view(np.float32)",
-            "float64": f"np.int64(f[{word}]).view(np.float64)",
+            "int64": f"words_[{word}]",
+            "bool": f"words_[{word}] != 0",
+            "float32": f"np.int32(words_[{word}]).view(np.float32)",
+            "float64": f"np.int64(words_[{word}]).view(np.float64)",
         }[self.dtype]
 
     def words(self) -> list[int]:
@@ -215,7 +215,7 @@ class ControlWord(Operand):
         return ("control", int(self.word))
 
     def source(self, word: int, real: str) -> str:
-        return f"c[{self.word}]"
+        return f"control_[{self.word}]"
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> int:
         return int(control[self.word])
@@ -231,7 +231,7 @@ class Control(Operand):
         return ("control block", self.dtype)
 
     def source(self, word: int, real: str) -> str:
-        return f"carray(pointer(f[0]), ({CONTROL_WORDS},), np.{self.dtype})"
+        return f"carray(pointer_at(frame_, 0), ({CONTROL_WORDS},), np.{self.dtype})"
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> NDArray[Any]:
         return control.view(self.dtype)
@@ -245,7 +245,7 @@ class Order(Operand):
         return "order"
 
     def source(self, word: int, real: str) -> str:
-        return f"carray(pointer(c[{Word.ORDER}]), (c[{Word.BATCH_ROWS}],), np.int64)"
+        return f"carray(pointer_at(words_[0], {Word.ORDER:d}), (control_[{Word.BATCH_ROWS}],), np.int64)"
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> NDArray[np.int64]:
         return _borrow(int(control[Word.ORDER]), int(control[Word.BATCH_ROWS]), "int64")
@@ -261,7 +261,7 @@ class Seed(Operand):
         return "seed"
 
     def source(self, word: int, real: str) -> str:
-        return f"stream(c[{Word.SEED}], c[{Word.STEP}], f[{word}])"
+        return f"stream(control_[{Word.SEED}], control_[{Word.STEP}], words_[{word}])"
 
     def words(self) -> list[int]:
         return [self.salt]
@@ -282,7 +282,7 @@ class Coefficient(Operand):
         return ("coefficient", self.index, self.dtype)
 
     def source(self, word: int, real: str) -> str:
-        return f"carray(pointer(c[{Word.COEFFICIENTS}]), ({self.index + 1},), np.{self.dtype})[{self.index}]"
+        return f"carray(pointer_at(words_[0], {Word.COEFFICIENTS:d}), ({self.index + 1},), np.{self.dtype})[{self.index}]"
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> Any:
         return _borrow(int(control[Word.COEFFICIENTS]), self.index + 1, self.dtype)[self.index]

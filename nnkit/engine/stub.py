@@ -12,6 +12,7 @@ import ast
 import builtins
 import difflib
 import hashlib
+import importlib
 import importlib.util
 import inspect
 import math
@@ -141,7 +142,7 @@ class _Bundle:
 
     def name(self, wish: str, key: Hashable) -> str:
         """A name that is free in the module, for the thing known by ``key``."""
-        taken = {*self.names.values(), "np", "f", "c", "pointer", "carray", "helper", "entry", "stream"}
+        taken = {*self.names.values(), "np", "pointer", "pointer_at", "carray", "helper", "entry"}
         name, count = wish, 1
         while name in taken:
             count += 1
@@ -191,17 +192,22 @@ class _Bundle:
             return repr(value)
         raise KernelError(f"{described(user)}: the constant {wish} holds {type(value).__name__}, expected numbers")
 
+    def definition(self, function: Callable[..., Any]) -> ast.FunctionDef:
+        """A function's definition in this module; whatever it calls stands before it."""
+        node: ast.FunctionDef = _Rename(self, function).visit(_source(function))
+        return ast.fix_missing_locations(node)
+
     def function(self, function: Callable[..., Any], name: str) -> None:
-        """Append ``function`` under ``name``, after whatever it calls."""
-        node = _Rename(self, function).visit(_source(function))
+        """Append a function under ``name``, to be called by others."""
+        node = self.definition(function)
         node.name = name
-        self.lines.append("@helper\n" + ast.unparse(ast.fix_missing_locations(node)))
+        self.lines.append("@helper\n" + ast.unparse(node))
 
 
 @cache
 def _fingerprint(module: str) -> str:
     """Hash of a module's source."""
-    return hashlib.sha256(inspect.getsource(sys.modules[module]).encode()).hexdigest()[:16]
+    return hashlib.sha256(inspect.getsource(importlib.import_module(module)).encode()).hexdigest()[:16]
 
 
 # ---------------------------------------------------------------------------------------------------------- cache
@@ -314,30 +320,35 @@ class Kernel:
     def text(self) -> str:
         """The stub: a module whose one entry point unpacks the frame and calls the function."""
         bundle = _Bundle(self.real)
-        name = bundle.place(self.function.__name__, self.function, self.function)
+        node = bundle.definition(self.function)
         draws = any("stream(" in operand.source(1, self.real) for operand in self._operands)
         drawn = bundle.place("stream", stream, self.function) if draws else ""
+        names = [argument.arg for argument in node.args.args]
         lines, word = [], 1
-        for index, operand in enumerate(self._operands):
-            if index in self._aliases:  # the very same array: the compiler must see that, or it will not vectorise
-                lines.append(f"    a{index} = a{self._aliases[index]}")
+        for index, (name, operand) in enumerate(zip(names, self._operands, strict=True)):
+            if index in self._aliases:
+                lines.append(f"{name} = {names[self._aliases[index]]}")
                 continue
             expression = operand.source(word, self.real)
-            lines.append(f"    a{index} = {expression.replace('stream(', drawn + '(', 1)}")
+            lines.append(f"{name} = {expression.replace('stream(', drawn + '(', 1)}")
             word += len(operand.words())
-        arguments = ", ".join(f"a{index}" for index in range(len(self._operands)))
-        imports = sorted({*bundle.imports, "from numba import carray", "from nnkit.engine.abi import pointer"})
+        imports = sorted({*bundle.imports, "from numba import carray", "from nnkit.engine.abi import pointer, pointer_at"})
+        # The body stands in the entry itself. As a function of its own it would be optimised before it is known which of its
+        # arrays are one and the same, with checks for overlap that send every loop in place down the scalar path.
+        body = [
+            f"words_ = carray(pointer(frame_), ({word},), np.int64)",
+            f"control_ = carray(pointer_at(frame_, 0), ({CONTROL_WORDS},), np.int64)",
+            *lines,
+            *(line for statement in node.body for line in ast.unparse(statement).splitlines()),
+        ]
         return "\n".join(
             [
                 f'"""{described(self.function)} in {self.real}; written by nnkit."""',
                 *imports,
                 "from nnkit.kernels.jit import entry, helper",
                 *bundle.lines,
-                "def {entry}(frame):",
-                f"    f = carray(pointer(frame), ({max(word, 1)},), np.int64)",
-                f"    c = carray(pointer(f[0]), ({CONTROL_WORDS},), np.int64)",
-                *lines,
-                f"    {name}({arguments})",
+                "def {entry}(frame_):",
+                *(f"    {line}" for line in body),
                 "",
             ]
         )
@@ -358,7 +369,6 @@ class Kernel:
         return int(self.entry.address)
 
     def _load(self) -> Any:
-
         versions = _versions()
         about = (versions, str(_STUB_VERSION), _fingerprint("nnkit.engine.abi"), _fingerprint("nnkit.kernels.jit"))
         digest = hashlib.sha256("\0".join((*about, self.text)).encode()).hexdigest()[:24]
