@@ -12,7 +12,7 @@ from nnkit.core.loss import Loss
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
-from nnkit.kernels.math import exp, log, sigmoid, softplus, tanh
+from nnkit.kernels.math import exp, log, real, sigmoid, softplus, tanh
 
 __all__ = [
     "BCELoss",
@@ -407,6 +407,40 @@ class CrossEntropyLoss(_ClassLoss):
         scale, uniform = mass / total, label_smoothing * mass / classes
         for k in range(prediction.shape[0]):
             grad_prediction[k] = grad_prediction[k] * scale - (1.0 - label_smoothing) * target[k] - uniform
+
+    @staticmethod
+    def fused(prediction, target, label_smoothing, weight, grad, row_loss):
+        smooth = label_smoothing / real(prediction.shape[1])
+        for n in range(prediction.shape[0]):
+            p, t, g = prediction[n], target[n], grad[n]
+            top = p[0]
+            for k in range(p.shape[0]):
+                top = max(top, p[k])
+            matched = 0.0
+            for k in range(p.shape[0]):
+                g[k] = p[k] - top
+                matched += ((1.0 - label_smoothing) * t[k]) * g[k]
+            row_loss[n] = -matched
+        flat = grad.reshape(-1)
+        if label_smoothing > 0.0:
+            for n in range(prediction.shape[0]):
+                mass, everything = 0.0, 0.0
+                for k in range(prediction.shape[1]):
+                    mass += target[n, k]
+                    everything += grad[n, k]
+                row_loss[n] -= smooth * mass * everything
+        for i in range(flat.shape[0]):  # one long loop of all rows' exponentials: short ones would stay scalar
+            flat[i] = exp(flat[i])
+        for n in range(prediction.shape[0]):
+            t, g, w = target[n], grad[n], weight[n]
+            total, mass = 0.0, 0.0
+            for k in range(g.shape[0]):
+                total += g[k]
+                mass += t[k]
+            row_loss[n] += mass * log(total)
+            scale, uniform = w * mass / total, w * mass * smooth
+            for k in range(g.shape[0]):
+                g[k] = scale * g[k] - (w * (1.0 - label_smoothing) * t[k] + uniform)
 
     def probabilities(self, prediction: NDArray[Any]) -> NDArray[Any] | None:
         powers = np.exp(prediction - prediction.max(axis=-1, keepdims=True))

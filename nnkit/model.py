@@ -353,7 +353,7 @@ class Sequential:
         self._require_built("update")
         known = self._updaters.get(id(optimizer))
         if known is None:
-            updater = Updater(optimizer, self.vector, self.gradient, chunk=self.chunk)
+            updater = Updater(optimizer, self.vector, self.gradient[None], chunk=self.chunk)
             runner = Runner(Program([], self.dtype), 1, reduce=updater.reduce, update=updater.update, norms=updater.norms,
                             clip_norm=updater.clip_norm, coefficients=updater.width)  # fmt: skip
             known = self._updaters[id(optimizer)] = (optimizer, updater, runner)

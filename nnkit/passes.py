@@ -125,11 +125,8 @@ class Pass:
         self._grad_x = plan.backward(self._grad_out, to_input=True) if model.input_dtype == real else None
         if self._grad_x is None:
             plan.backward(self._grad_out)
-        for array in (x, self._out, self._grad_out, self._grad_x):  # read and written from outside, at any time
-            if array is not None:
-                array.storage.use(0)
-                array.storage.use(len(plan.instructions))
-        self.program = Program(plan.instructions, real, rows=rows, python=python, poison=poison, keep=keep)
+        outside = [array for array in (x, self._out, self._grad_out, self._grad_x) if array is not None]
+        self.program = Program(plan.instructions, real, rows=rows, python=python, poison=poison, keep=keep, outside=outside)
         self._forward = Runner(self.program, rows, part=slice(0, forward))
         self._backward = Runner(self.program, rows, part=slice(forward, None))
 

@@ -75,6 +75,9 @@ class Plan:
             named[declared.name] = Array.rows(declared.shape, dtype)
             if f"grad_{declared.name}" in backward_names:
                 named[f"grad_{declared.name}"] = Array.rows(declared.shape, dtype)
+        for declared in built.workspace.values():
+            dtype = self.real if declared.dtype == "real" else declared.dtype
+            named[declared.name] = Array.fixed(declared.shape, dtype)
         node = Node(name, built, len(self.nodes), x, out, named)
         self.nodes.append(node)
         self._read_again |= {id(array.storage) for word, array in (("x", x), ("out", out)) if word in backward_names}

@@ -45,6 +45,7 @@ class Built:
     parameters: dict[str, Declared] = field(default_factory=dict)  # trained
     states: dict[str, Declared] = field(default_factory=dict)  # kept, not trained
     scratch: dict[str, Declared] = field(default_factory=dict)  # one for every row of a batch, gone after the step
+    workspace: dict[str, Declared] = field(default_factory=dict)  # one for every shard, gone after the kernel
 
 
 class Layer(Part):
@@ -54,8 +55,8 @@ class Layer(Part):
     them; they return nothing:
 
     - ``x`` (N, *in_shape) and ``out`` (N, *out_shape); in backward also ``grad_out`` and ``grad_x``, alike;
-    - every declared parameter, state and scratch array by its name, and ``grad_<parameter>`` in backward, which is to
-      be *written*, not added to;
+    - every declared parameter, state, scratch and workspace array by its name, and ``grad_<parameter>`` in backward, which is
+      to be *written*, not added to;
     - every attribute of the layer that is a number or a truth value;
     - ``training``; ``seed``, the layer's random stream in this step (see ``nnkit.kernels.random``); ``first_row``, where
       these N rows begin in the batch.
@@ -125,9 +126,13 @@ class Layer(Part):
         """Declare working memory for each row of the batch: ``shape`` is without the batch axis."""
         self._declare(self._built.scratch, name, shape, "zeros", dtype)
 
+    def workspace(self, name: str, shape: Iterable[int], dtype: str = "real") -> None:
+        """Declare working memory of a fixed size, whatever the number of rows; each shard has its own."""
+        self._declare(self._built.workspace, name, shape, "zeros", dtype)
+
     def _declare(self, group: dict[str, Declared], name: str, shape: Iterable[int], init: Any, dtype: str = "real") -> None:
         built = self._built
-        taken = {*BACKWARD_NAMES, *built.parameters, *built.states, *built.scratch}
+        taken = {*BACKWARD_NAMES, *built.parameters, *built.states, *built.scratch, *built.workspace}
         if not name.isidentifier() or name in taken or name.startswith("grad_"):
             raise KernelError(f"{self!r}: the name {name!r} cannot be declared; it is taken or no identifier")
         group[name] = Declared(name, tuple(int(size) for size in shape), init, dtype)
@@ -167,7 +172,7 @@ def kernel_names(function: Callable[..., Any]) -> tuple[str, ...]:
 def check_kernel_names(built: Built) -> None:
     """Refuse a kernel that names what nobody provides."""
     layer = built.layer
-    declared = [*built.parameters, *built.states, *built.scratch]
+    declared = [*built.parameters, *built.states, *built.scratch, *built.workspace]
     for function in layer.kernels():
         is_forward = function is type(layer).forward
         names = [*(FORWARD_NAMES if is_forward else BACKWARD_NAMES), *declared]

@@ -79,6 +79,9 @@ class Loss(Part):
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
+    # Optional: both at once for a whole shard, where sharing work pays: fused(prediction, target, ..., weight, grad, row_loss)
+    # writes each row's loss, without its weight, and its gradient, times its weight.
+    fused: ClassVar[Callable[..., Any] | None] = None
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = reduction
@@ -182,6 +185,8 @@ class Loss(Part):
 
     def kernel(self, gradient: bool) -> Callable[..., Any]:
         """The loop over a shard: writes ``row_loss`` and, with ``gradient``, ``grad`` times the weights."""
+        if gradient and self.fused is not None:
+            return self.fused
         part: Any = type(self)
         return _loop(part, gradient)
 

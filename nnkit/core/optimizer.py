@@ -122,8 +122,9 @@ class Updater:
 
     Parameters
     ----------
-    value, grad : flat vectors of the same length, a multiple of the number of chunks
-    slabs : (shards, length), the shards' gradients to be summed into ``grad``; None where a single shard writes ``grad``
+    value : flat vector, a multiple of ``chunk`` long
+    slabs : (shards, length), the shards' gradients; they are summed into the first
+    chunk : numbers of a chunk
     shard_rows : rows of a shard
     """
 
@@ -131,10 +132,9 @@ class Updater:
         self,
         optimizer: Optimizer,
         value: NDArray[Any],
-        grad: NDArray[Any],
+        slabs: NDArray[Any],
         *,
         chunk: int,
-        slabs: NDArray[Any] | None = None,
         shard_rows: int = 0,
         python: bool = False,
     ) -> None:
@@ -150,7 +150,7 @@ class Updater:
         one = np.ones(1)
         self._names = ["lr", "step", *optimizer.coefficients(one, one)]
         given = {name: self._chunk(array, chunk) for name, array in
-                 {"value": value, "grad": grad, **self.states}.items()}  # fmt: skip
+                 {"value": value, "grad": slabs[0], **self.states}.items()}  # fmt: skip
         norm = Array(Storage(shared=self.norms), (1,), "float64", stride=8)
         factor = Array(Storage(shared=self.norms), (1,), "float64", offset=8 * self.chunks)
         reduce, update = self._gradient(given, slabs, shard_rows, norm), self._update(given, factor)
@@ -163,16 +163,16 @@ class Updater:
         return Array(Storage(shared=array), (chunk,), array.dtype.name, stride=chunk * array.itemsize)
 
     def _gradient(
-        self, given: dict[str, Array], slabs: NDArray[Any] | None, shard_rows: int, norm: Array
+        self, given: dict[str, Array], slabs: NDArray[Any], shard_rows: int, norm: Array
     ) -> list[Instruction]:
         """The shards' gradients -> one, clipped by value; its squared norm."""
         optimizer, grad = self.optimizer, given["grad"]
         program: list[tuple[Callable[..., Any], tuple[Operand, ...]]] = []
-        if slabs is not None:
+        if len(slabs) > 1:
             (chunk,), size = grad.shape, slabs.shape[1]
             every = Array(Storage(shared=slabs), ((len(slabs) - 1) * size + chunk,), self.real, stride=grad.stride)
             rows = ControlWord(Word.BATCH_ROWS), constant(shard_rows, self.real)
-            program.append((add_slabs, (every, constant(size, self.real), *rows, grad)))
+            program.append((add_slabs, (every, constant(size, self.real), *rows, constant(chunk, self.real))))
         if optimizer.clip_value is not None:
             program.append((clip_gradient, (grad, constant(float(optimizer.clip_value), self.real))))
         if optimizer.clip_norm is not None:

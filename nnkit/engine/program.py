@@ -59,6 +59,7 @@ class Program:
     poison : byte that fresh memory is filled with; 255 makes every float a NaN.
     keep : never let two buffers share memory, so that all of them can be read afterwards.
     one_control : all shards read the same control block.
+    outside : arrays that are also read or written from outside, at any time.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Program:
         poison: int = 0,
         keep: bool = False,
         one_control: bool = False,
+        outside: Sequence[Array] = (),
     ) -> None:
         self.instructions = list(instructions)
         self.real = real
@@ -79,7 +81,7 @@ class Program:
         self.rows = rows
         self.python = python
         self.failure: BaseException | None = None
-        size = self._lay_out(keep)
+        size = self._lay_out(keep, outside)
         self.memory = aligned_zeros(size * shards, "uint8").reshape(shards, size)
         if poison:
             self.memory.fill(poison)
@@ -89,9 +91,12 @@ class Program:
         self._callbacks: list[Any] = []  # ctypes callbacks live only as long as somebody holds them
         self._make_frames()
 
-    def _lay_out(self, keep: bool) -> int:
+    def _lay_out(self, keep: bool, outside: Sequence[Array]) -> int:
         """Give every storage an offset; storages that are never alive together share memory (unless ``keep``)."""
-        storages: dict[Storage, None] = {}
+        storages: dict[Storage, None] = {array.storage: None for array in outside}
+        for storage in storages:
+            storage.use(0)
+            storage.use(len(self.instructions))
         for position, instruction in enumerate(self.instructions):
             for operand in instruction.operands:
                 if isinstance(operand, Array) and operand.storage.shared is None:

@@ -154,6 +154,8 @@ class _Bundle:
         """Bring a global of ``user`` into the module and return the name it has there."""
         value = getattr(value, "py_func", value)  # a helper that is jitted already
         value = getattr(value, "variants", {}).get(self.dtype, value)
+        if isinstance(value, str):
+            return self.compiled(*value.split(":"))
         key: Hashable = id(value) if callable(value) else (wish, repr(value))
         if key in self.names:
             return self.names[key]
@@ -168,9 +170,7 @@ class _Bundle:
             self.lines.append(f"{name} = np.{value.__name__}")
         elif type(value).__module__.startswith("numba."):
             home = getattr(value, "_defn", None)
-            module = home.__module__ if home is not None else user.__module__
-            name = self.name(wish, key)
-            self.imports.add(f"from {module} import {wish} as {name}  # {_fingerprint(module)}")
+            return self.compiled(home.__module__ if home is not None else user.__module__, wish)
         elif getattr(builtins, wish, None) is value and wish in _BUILTINS:
             return wish
         else:
@@ -179,6 +179,14 @@ class _Bundle:
                 f"got {wish} of type {type(value).__name__}; pass it as a hyper-parameter, parameter or state"
             )
         return name
+
+    def compiled(self, module: str, wish: str) -> str:
+        """Import what is compiled already, under a name that it then has."""
+        key = (module, wish)
+        if key not in self.names:
+            name = self.name(wish, key)
+            self.imports.add(f"from {module} import {wish} as {name}  # {_fingerprint(module)}")
+        return self.names[key]
 
     def _literal(self, value: Any, wish: str, user: Callable[..., Any]) -> str:
         """A constant as source, reals in the kernel's dtype."""

@@ -88,15 +88,13 @@ def require_finite(array, control):
         control[STATUS] = NOT_FINITE
 
 
-def add_slabs(slabs, size, batch_rows, shard_rows, grad):
-    """Sum the shards' gradients in the order of the shards; slab s of ``size`` numbers begins at s * size."""
-    count = grad.shape[0]
-    for i in range(count):
-        grad[i] = slabs[i]
+def add_slabs(slabs, size, batch_rows, shard_rows, chunk):
+    """Add the other shards' gradients to the first one's, in order; slab s of ``size`` numbers begins at s * size."""
+    total = slabs[:chunk]
     for shard in range(1, (batch_rows + shard_rows - 1) // shard_rows):
-        slab = slabs[shard * size : shard * size + count]
-        for i in range(count):
-            grad[i] += slab[i]
+        slab = slabs[shard * size : shard * size + chunk]
+        for i in range(chunk):
+            total[i] += slab[i]
 
 
 def clip_gradient(grad, limit):

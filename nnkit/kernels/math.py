@@ -16,19 +16,25 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["erf", "exp", "expm1", "log", "log1p", "sigmoid", "softplus", "tanh"]
+__all__ = ["erf", "exp", "expm1", "log", "log1p", "real", "sigmoid", "softplus", "tanh"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def variant(**dtypes: Callable[..., Any]) -> Callable[[F], F]:
-    """Say which function takes a function's place in kernels of a dtype."""
+def variant(**dtypes: Any) -> Callable[[F], F]:
+    """Say which function (or, as "module:name", compiled function) takes a function's place in kernels of a dtype."""
 
     def decorate(function: F) -> F:
         function.variants = dtypes  # type: ignore[attr-defined]
         return function
 
     return decorate
+
+
+@variant(float32=np.float32, float64=np.float64)
+def real(x: Any) -> Any:
+    """An integer as a number of the kernel's dtype: with a plain integer, float32 arithmetic would turn into float64."""
+    return float(x)
 
 
 def _exp32(x: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["stream", "uniform_bits"]
+__all__ = ["permute", "stream", "uniform_bits"]
 
 
 def stream(seed: Any, step: Any, salt: Any) -> Any:
@@ -16,6 +16,27 @@ def stream(seed: Any, step: Any, salt: Any) -> Any:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.int64((z ^ (z >> np.uint64(31))) >> np.uint64(1))
+
+
+def permute(rows: Any, order: Any, seed: Any) -> None:
+    """Fill every row of ``order`` with a random permutation of ``rows`` (Fisher and Yates, Durstenfeld 1964).
+
+    Row e is a function of ``seed[e]`` alone. A number below i is the high half of the product of i with 32 random bits (Lemire
+    2019); the bias is below i / 2**32.
+    """
+    count = rows.shape[0]
+    for e in range(order.shape[0]):
+        state = np.uint64(seed[e])
+        line = order[e]
+        for i in range(count):
+            line[i] = rows[i]
+        for i in range(count - 1, 0, -1):
+            state = state + np.uint64(0x9E3779B97F4A7C15)  # splitmix64
+            z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            bits = (z ^ (z >> np.uint64(31))) >> np.uint64(32)
+            j = np.int64((bits * np.uint64(i + 1)) >> np.uint64(32))
+            line[i], line[j] = line[j], line[i]
 
 
 def uniform_bits(seed: Any, counter: Any) -> Any:

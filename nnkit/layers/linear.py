@@ -11,6 +11,7 @@ from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
+from nnkit.kernels.gemm import SMALL, dot_transposed
 
 __all__ = ["Linear"]
 
@@ -71,6 +72,8 @@ class Linear(Layer):
         *leading, in_features = in_shape
         self.parameter("weight", (in_features, self.out_features), init=self.weight_init)
         self.parameter("bias", (self.out_features,) if self.bias else (0,), init=self.bias_init)
+        small = in_features * self.out_features * 32 <= SMALL  # a shard has 32 rows and more
+        self.workspace("weight_t", (self.out_features, in_features) if small else (0, 0))
         return (*leading, self.out_features)
 
     @staticmethod
@@ -93,8 +96,8 @@ class Linear(Layer):
                     grad_bias[j] += row[j]
 
     @staticmethod
-    def backward_x(weight, grad_out, grad_x):
-        np.dot(grad_out, weight.T, grad_x)
+    def backward_x(weight, grad_out, weight_t, grad_x):
+        dot_transposed(grad_out, weight, weight_t, grad_x)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -1,7 +1,7 @@
 """The contract of every kind of part, one property to a function; each raises `CheckError` where it is broken.
 
-A property takes an `Example`: a part, and inputs that are legal for it. ``LAYER_CHECKS``, ``ACTIVATION_CHECKS``, ``LOSS_CHECKS``
-and ``OPTIMIZER_CHECKS`` list the properties of a kind.
+A property takes an `Example`: a part, and inputs that are legal for it. ``LAYER_CHECKS``, ``ACTIVATION_CHECKS``,
+``LOSS_CHECKS`` and ``OPTIMIZER_CHECKS`` list the properties of a kind.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from nnkit.core.part import Example, Shape
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Program, aligned_zeros
 from nnkit.engine.runner import Runner
+from nnkit.engine.stub import described
 from nnkit.model import Sequential
 from nnkit.passes import Pass
 from nnkit.testing.compare import require, require_close, require_equal, require_finite
@@ -62,14 +63,15 @@ def _repr_can_be_typed_back_in(part: Any) -> None:
 
 def _machine_code_stays_in_float32(part: Any, program: Program, stages: Sequence[str]) -> None:
     for index, instruction in enumerate(program.instructions):
-        if instruction.stage not in stages or instruction.interpreted:
+        framework = described(instruction.function).startswith("nnkit.kernels.")  # adds losses up in float64, on purpose
+        if instruction.stage not in stages or instruction.interpreted or framework:
             continue
         code = program.kernel(index).inspect()
         name = instruction.function.__name__
-        wide = re.search(r"\bdouble\b|\bfpext\b", code)
-        require(wide is None, part, f"{name} for float32 computes in float64; a constant or a NumPy call widens it")
         allocates = re.search(r"@NRT_(Allocate|MemInfo_alloc)\w*", code)
         require(allocates is None, part, f"{name} allocates memory; write into out and declared scratch arrays instead")
+        wide = re.search(r"\bdouble\b|\bfpext\b", code)
+        require(wide is None, part, f"{name} for float32 computes in float64; a constant or a NumPy call widens it")
 
 
 # ---------------------------------------------------------------------------------------------------------- layers
@@ -174,7 +176,8 @@ def inputs_stay_as_they_are(example: Example) -> None:
     batch.backward(bench.grad_out)
     if node.built.layer.kernels():
         assert node.grad_out is not None
-        for name, array, before in (("x", node.x, bench.x), ("out", node.out, out), ("grad_out", node.grad_out, bench.grad_out)):
+        kept = (("x", node.x, bench.x), ("out", node.out, out), ("grad_out", node.grad_out, bench.grad_out))
+        for name, array, before in kept:
             require_equal(bench.part, "backward", name, batch.work.array(array), before)
     require_equal(bench.part, "backward", "parameter vector", bench.model.vector, parameters)
 
@@ -417,11 +420,11 @@ def loss_compiled_equals_uncompiled(example: Example) -> None:
         for case in _cases(example, dtype):
             uncompiled = case.run(python=True)
             _require_same_loss(case, case.run(), uncompiled, rtol)
-            _require_same_loss(case, case.without_gradient(), uncompiled, rtol)
+            _require_same_loss(case, case.without_gradient(), {"loss": uncompiled["loss"]}, rtol)
 
 
 def loss_float32_stays_float32(example: Example) -> None:
-    """No float64 arithmetic and no allocation in the machine code of the float32 kernel (the sum over rows is framework's)."""
+    """No float64 arithmetic and no allocation in the machine code of the float32 kernel."""
     case = _Case(example, "float32")
     grad = np.empty_like(case.prediction)
     program = BoundLoss(case.loss, case.prediction, case.target, case.weight, grad).program
@@ -488,7 +491,7 @@ class _Descent:
         self.used = size * 3 // 4
         self.value, self.grad = aligned_zeros(size, dtype), aligned_zeros(size, dtype)
         self.value[: self.used] = np.random.default_rng(SEED).uniform(-1.0, 1.0, self.used)
-        self.updater = Updater(optimizer, self.value, self.grad, chunk=chunk, python=python)
+        self.updater = Updater(optimizer, self.value, self.grad[None], chunk=chunk, python=python)
         self.runner = Runner(
             Program([], dtype, python=python), 1, reduce=self.updater.reduce, update=self.updater.update,
             norms=self.updater.norms, clip_norm=self.updater.clip_norm, coefficients=self.updater.width,
@@ -518,9 +521,9 @@ def update_compiled_equals_uncompiled(example: Example) -> None:
 
 
 def update_descends(example: Example) -> None:
-    """300 steps with a rate of 0.03 bring sum(curvature * (value - goal)**2) below a fiftieth of what it was."""
+    """300 steps with a rate of 0.1 bring sum(curvature * (value - goal)**2) below a fiftieth of what it was."""
     optimizer = copy.copy(example.part)
-    optimizer.lr, optimizer.weight_decay = 0.03, 0.0
+    optimizer.lr, optimizer.weight_decay, optimizer.clip_norm = 0.1, 0.0, None
     descent = _Descent(optimizer, "float64")
     random = np.random.default_rng(SEED + 2)
     curvature, goal = random.uniform(0.5, 2.0, descent.used), random.uniform(-1.0, 1.0, descent.used)
@@ -538,9 +541,7 @@ def update_float32_stays_float32(example: Example) -> None:
     """No float64 arithmetic and no allocation in the machine code of the float32 update."""
     descent = _Descent(example.part, "float32")
     require(descent.walk().dtype == np.float32, example.part, "update changes the dtype of value")
-    update = descent.updater.update
-    last = Program(update.instructions[-1:], "float32", shards=update.shards, one_control=True)  # the others are framework's
-    _machine_code_stays_in_float32(example.part, last, ("update",))
+    _machine_code_stays_in_float32(example.part, descent.updater.update, ("update",))
 
 
 def padding_stays_zero(example: Example) -> None:
@@ -558,7 +559,6 @@ def chunks_do_not_matter(example: Example) -> None:
 
 def gradient_is_only_read(example: Example) -> None:
     """``update`` leaves the gradient as the framework made it."""
-    descent = _Descent(example.part, "float64")
     plain = copy.copy(example.part)
     plain.weight_decay, plain.clip_norm, plain.clip_value = 0.0, None, None
     descent = _Descent(plain, "float64")

@@ -21,6 +21,7 @@ from nnkit.engine.stub import statistics
 from nnkit.engine.workers import Team, available_threads, single_threaded_blas
 from nnkit.errors import NonFiniteError, ParameterError, ShapeError
 from nnkit.kernels.data import gather_weights, uniform_weights
+from nnkit.kernels.random import permute
 from nnkit.metrics import metric
 from nnkit.passes import Evaluator, Pass
 from nnkit.planner import Plan
@@ -171,9 +172,10 @@ class Fit:
         model, loss, real = self.model, self._loss, self.model.dtype
         rows = shard_rows(model, self.batch_size)
         shards = -(-self.batch_size // rows)
-        slabs = None
+        slabs = model.gradient[None]
         if shards > 1:
             slabs = aligned_zeros(shards * model.vector.size, real).reshape(shards, -1)
+        self._slabs = slabs
         plan = Plan(real, training=True, differentiate=True)
         x = Array.rows(model.in_shape, model.input_dtype)
         target = Array.rows(loss.dense_shape(model.out_shape), real)
@@ -181,12 +183,11 @@ class Fit:
         row_loss = Array.rows(model.out_shape[:-1], real).flat()
         grad = Array.rows(model.out_shape, real)
         plan.instructions += self._data(x, target, weight)
-        out = plan.forward(model.placed(model.gradient if slabs is None else slabs), x)
+        out = plan.forward(model.placed(slabs), x)
         arrays = LossArrays(out.folded(), target.folded(), weight, row_loss, grad.folded())
         plan.instructions += loss.instructions(arrays, real)
         plan.backward(grad, guard=True)
-        self._updater = Updater(self._optimizer, model.vector, model.gradient, chunk=model.chunk, slabs=slabs,
-                                shard_rows=rows, python=self._python)  # fmt: skip
+        self._updater = Updater(self._optimizer, model.vector, slabs, chunk=model.chunk, shard_rows=rows, python=self._python)
         program = Program(plan.instructions, real, shards=shards, rows=rows, python=self._python)
         self._seed = int(self._random.integers(2**62))
         watched = self._evaluator is not None or self._metrics or self._updater.schedule.adaptive
@@ -194,12 +195,22 @@ class Fit:
         self._each_step = any(callback.watches("on_batch_end") for callback in self._callbacks)
         together = 1 if watched or self._each_step else -(-BLOCK_STEPS // self.steps_per_epoch)
         self._block_epochs = min(together, self.epochs)
+        self._plan_shuffling()
         self._workers = 1 if self._python else min(self._threads, shards)
         self._runner = Runner(
             program, rows, capacity=self._block_epochs * self.steps_per_epoch, reduce=self._updater.reduce,
             update=self._updater.update, norms=self._updater.norms, clip_norm=self._updater.clip_norm,
             coefficients=self._updater.width, seed=self._seed, workers=self._workers,
         )  # fmt: skip
+
+    def _plan_shuffling(self) -> None:
+        """Memory for the order of the rows in the epochs that are planned together, and the program that draws it."""
+        self._orders = np.tile(self._rows, (self._block_epochs, 1))
+        self._epoch_seeds = np.zeros(self._block_epochs, np.int64)
+        operands = tuple(map(Array.view, (self._rows, self._orders, self._epoch_seeds)))
+        shuffle = Instruction(permute, operands, "shuffle", "data")
+        self._shuffler = Runner(Program([shuffle], "float64", python=self._python), 1)
+        self._shuffler.order(0, 1, 0, 0, 0)
 
     def _data(self, x: Array, target: Array, weight: Array) -> list[Instruction]:
         """Gather a shard's rows, targets and weights."""
@@ -248,6 +259,8 @@ class Fit:
         return history
 
     def _call(self, event: str) -> None:
+        if len(self._slabs) > 1:
+            self.model.gradient[:] = self._slabs[0]
         for callback in self._callbacks:
             getattr(callback, event)(self)
 
@@ -255,9 +268,7 @@ class Fit:
         """Plan and run the next epochs, as many as nobody has to look at one by one."""
         count = min(self._block_epochs, self.epochs - self.epoch)
         rows, steps = len(self._rows), count * self.steps_per_epoch
-        order = np.tile(self._rows, count) if not self._shuffle else np.concatenate(
-            [self._rows[self._random.permutation(rows)] for _ in range(count)]
-        )  # fmt: skip
+        order = self._order(count)
         begins = np.add.outer(np.arange(count) * rows, np.arange(self.steps_per_epoch) * self.batch_size).ravel()
         table = self._runner.steps
         table[:steps, 0] = order.ctypes.data + 8 * begins
@@ -288,6 +299,13 @@ class Fit:
                 speed = (time.perf_counter() - begin) / finished
                 budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * budget))
             self._progress.update(self.step, self.history)
+
+    def _order(self, epochs: int) -> NDArray[np.int64]:
+        """The rows of the next epochs, one after the other."""
+        if self._shuffle:
+            self._epoch_seeds[:epochs] = self._random.integers(2**62, size=epochs)
+            self._shuffler.run(0, 1)
+        return self._orders[:epochs].ravel()
 
     def _finish_epoch(
         self, team: Team, index: int, order: NDArray[np.int64], begins: NDArray[np.int64], rates: NDArray[np.float64]
