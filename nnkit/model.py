@@ -194,11 +194,13 @@ class Sequential:
 
     def parameters(self) -> dict[str, NDArray[Any]]:
         """All trained arrays by name, such as ``"0.weight"``: live views, writing to them changes the model."""
-        return self._views(self.vector, "parameters")
+        self._require_built("parameters")
+        return self._views(self.vector)
 
     def gradients(self) -> dict[str, NDArray[Any]]:
         """The loss's gradients by the parameters, from the last backward pass: live views."""
-        return self._views(self.gradient, "gradients")
+        self._require_built("gradients")
+        return self._views(self.gradient)
 
     def states(self) -> dict[str, NDArray[Any]]:
         """All arrays that are kept but not trained, by name: live."""
@@ -212,8 +214,7 @@ class Sequential:
             for built in self._built
         )
 
-    def _views(self, vector: NDArray[Any], what: str) -> dict[str, NDArray[Any]]:
-        self._require_built(what)
+    def _views(self, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
         views = {}
         for index, built in enumerate(self._built):
             for name, declared in built.parameters.items():

@@ -173,8 +173,8 @@ def check_kernel_names(built: Built) -> None:
     """Refuse a kernel that names what nobody provides."""
     layer = built.layer
     declared = [*built.parameters, *built.states, *built.scratch, *built.workspace]
-    for function in layer.kernels():
-        is_forward = function is type(layer).forward
+    for stage, function in zip(("forward", "backward", "backward_x"), layer.kernels(), strict=False):
+        is_forward = stage == "forward"
         names = [*(FORWARD_NAMES if is_forward else BACKWARD_NAMES), *declared]
         if not is_forward:
             names += [f"grad_{name}" for name in (*built.parameters, *built.scratch)]
@@ -183,9 +183,9 @@ def check_kernel_names(built: Built) -> None:
                 continue
             near = difflib.get_close_matches(name, [*names, *vars(layer)], 1)
             hint = f"did you mean {near[0]!r}?" if near else f"it may name {', '.join(names)}, or a number of the layer's"
-            raise KernelError(f"{layer!r}: {function.__name__} names {name!r}, which nobody provides; {hint}")
+            raise KernelError(f"{layer!r}: {stage} names {name!r}, which nobody provides; {hint}")
         if not layer.interpreted:
-            _check_written(layer, function, is_forward)
+            _check_written(layer, function, stage)
     if layer.kernels() and not layer.interpreted:
         written = {name for function in layer.kernels()[1:] for name in kernel_names(function)}
         forgotten = [f"grad_{name}" for name, item in built.parameters.items()
@@ -196,10 +196,10 @@ def check_kernel_names(built: Built) -> None:
             raise KernelError(f"{layer!r}: expected backward to name (and write) {', '.join(forgotten)}")
 
 
-def _check_written(layer: Layer, function: Callable[..., Any], is_forward: bool) -> None:
-    if not isinstance(inspect.getattr_static(type(layer), function.__name__), staticmethod):
-        raise KernelError(f"{layer!r}: {function.__name__} must be a @staticmethod (or derive from PythonLayer)")
-    if is_forward and "out" not in kernel_names(function):
+def _check_written(layer: Layer, function: Callable[..., Any], stage: str) -> None:
+    if not isinstance(inspect.getattr_static(type(layer), stage), staticmethod):
+        raise KernelError(f"{layer!r}: {stage} must be a @staticmethod (or derive from PythonLayer)")
+    if stage == "forward" and "out" not in kernel_names(function):
         raise KernelError(f"{layer!r}: expected forward to name (and write) out")
 
 

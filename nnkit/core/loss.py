@@ -211,10 +211,10 @@ class Loss(Part):
         ShapeError, DataError
             The target does not fit the prediction, or is out of range.
         """
-        p = np.ascontiguousarray(prediction)
-        p = p if p.dtype in (np.float32, np.float64) else p.astype(np.float64)
+        p = np.asarray(prediction)
         if p.ndim == 0 or p.size == 0:
             raise ShapeError(f"{type(self).__name__}: expected predictions of shape (N, ...), got {p.shape}")
+        p = np.ascontiguousarray(p, p.dtype if p.dtype in (np.float32, np.float64) else np.float64)
         y = np.asarray(target)
         self.check_target(y, p.shape[1:], len(p), "target")
         grad = np.empty_like(p)

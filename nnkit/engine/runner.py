@@ -30,7 +30,7 @@ class Runner:
     clip_norm : the largest norm of the whole gradient; 0 for no limit.
     coefficients : how many numbers ``update`` reads for each step.
     seed : of all random streams.
-    workers : how many threads run it.
+    workers : how many threads run it, where `run` is given a team of so many; else the calling thread does all.
     part : which of the program's instructions run.
     """
 
@@ -88,15 +88,16 @@ class Runner:
     def _compile(self) -> None:
         from nnkit.engine.loop import run
 
+        roles = [(0, 1), *((worker, self.workers) for worker in range(self.workers))]  # alone, or one of a team
         instructions = [
-            Instruction(run, (*self._arguments, Constant(worker, "int64"), Constant(self.workers, "int64")), "loop", "loop")
-            for worker in range(self.workers)
+            Instruction(run, (*self._arguments, Constant(worker, "int64"), Constant(workers, "int64")), "loop", "loop")
+            for worker, workers in roles
         ]
         loop = Program(instructions, "float64")
         self._loop = loop  # holds the frames
-        self.address = int(loop.table[0, 0, 0])
-        self.frames = [int(frame) for frame in loop.table[0, :, 1]]
-        self._native = _NATIVE(self.address)
+        self._address = int(loop.table[0, 0, 0])
+        self._alone, *self._frames = (int(frame) for frame in loop.table[0, :, 1])
+        self._native = _NATIVE(self._address)
 
     def _make_uncompiled(self) -> Any:
         """The very same loop, as Python, with ``call`` going to the uncompiled kernels."""
@@ -130,11 +131,11 @@ class Runner:
             arguments = [item.value(self.program.controls[0], self.program.memory[0]) for item in self._arguments]
             self.program.controls[:, Word.STATUS] = 0
             self._uncompiled(*arguments, 0, 1)
-        elif team is None or self.workers == 1:
-            self._native(self.frames[0])
+        elif team is None or team.size != self.workers or self.workers == 1:
+            self._native(self._alone)
         else:
             self._counter[0] = 0
-            team.run(self.address, self.frames)
+            team.run(self._address, self._frames)
         if span[2]:
             self._stopped()
         return int(span[3]) - first

@@ -534,7 +534,7 @@ def update_descends(example: Example) -> None:
     begin = loss()
     for _ in range(300):
         descent.step(2 * curvature * (descent.value[: descent.used] - goal))
-    require(loss() < begin / 50, optimizer, f"300 steps bring a quadratic from {begin:.3g} to {loss():.3g} only")
+    require(loss() < begin / 50, example.part, f"300 steps bring a quadratic from {begin:.3g} to {loss():.3g} only")
 
 
 def update_float32_stays_float32(example: Example) -> None:

@@ -135,7 +135,6 @@ class Fit:
         """Say which rows are trained on, and what is validated on."""
         rows, self._evaluator = len(self._X), None
         self._rows = np.arange(rows)
-        shards = min(self._threads, 4)
         if validation_data is not None:
             if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
                 raise ParameterError("fit: expected validation_data to be (X, y) or (X, y, sample_weight)")
@@ -151,8 +150,7 @@ class Fit:
             order = self._random.permutation(rows)
             chosen, self._rows = np.sort(order[:held]), np.sort(order[held:])
             weights = None if self._weights is None else self._weights[chosen]
-            self._evaluator = Evaluator(self.model, self._loss, self._X, self._y[chosen], weights, chosen=chosen,
-                                        shards=shards, python=self._python)  # fmt: skip
+            self._evaluate_on(self._X, self._y[chosen], weights, chosen)
 
     def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
         X, y = to_array(X, "validation X"), to_array(y, "validation y")
@@ -163,9 +161,14 @@ class Fit:
         check_finite(y, "validation y")
         self._loss.check_target(y, self.model.out_shape, len(X), "validation y")
         weights = check_weights(sample_weight, len(X), "validation sample_weight")
-        work = len(X) * self.model.work()
-        shards = min(self._threads, max(1, work // 2_000_000))
-        self._evaluator = Evaluator(self.model, self._loss, X, y, weights, shards=shards, python=self._python)
+        self._evaluate_on(X, y, weights)
+
+    def _evaluate_on(
+        self, X: NDArray[Any], y: NDArray[Any], weights: NDArray[Any] | None, chosen: NDArray[np.int64] | None = None
+    ) -> None:
+        """Evaluate on these rows after every epoch, with threads where there is work for them (a million multiplications)."""
+        shards = max(1, min(self._threads, len(y) * self.model.work() // 1_000_000))
+        self._evaluator = Evaluator(self.model, self._loss, X, y, weights, chosen=chosen, shards=shards, python=self._python)
 
     def _plan(self) -> None:
         """Layers, loss and optimizer -> programs."""
@@ -334,7 +337,7 @@ class Fit:
         figures: dict[str, float] = {}
         evaluator = self._evaluator
         if evaluator is not None:
-            figures["val_loss"] = evaluator.run(team if evaluator.predictor.shards == team.size else None)
+            figures["val_loss"] = evaluator.run(team)
         if self._metrics:
             prefix = "val_" if evaluator is not None else ""
             if evaluator is None:
