@@ -1,0 +1,317 @@
+"""nnkit and its peers at training: each does the same epochs on the same data from the same weights, in its own idiom.
+
+A trainer is made in a worker process and imports its library there; ImportError means that it is not installed.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from benchmarks.timing import Figures
+from benchmarks.workloads import Problem, nnkit_model
+
+__all__ = ["TRAINERS", "Peak", "Trainer", "sklearn_estimator"]
+
+
+class Trainer(ABC):
+    """One library that trains problems."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.problem: Problem
+
+    def prepare(self, problem: Problem) -> str:
+        """Take a problem; compile what has to be compiled. Returns what is worth a note."""
+        self.problem = problem
+        self.reset()
+        return ""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Go back to the initial weights, with a fresh optimizer."""
+
+    @abstractmethod
+    def train(self, epochs: int) -> float:
+        """Train; return the last epoch's loss: the mean over its rows, each before the step that it takes part in."""
+
+    def measure(self, epochs: int) -> Figures:
+        """Seconds for each step, and the loss at the end."""
+        self.reset()
+        begin = time.perf_counter()
+        loss = self.train(epochs)
+        seconds = time.perf_counter() - begin
+        return {"seconds": seconds / (epochs * self.problem.steps_per_epoch), "loss": loss}
+
+
+@contextmanager
+def _timed(owner: Any, method: str) -> Iterator[list[float]]:
+    """Seconds that each call of a method takes meanwhile."""
+    original = getattr(owner, method)
+    seconds: list[float] = []
+
+    def timed(*arguments: Any, **named: Any) -> Any:
+        begin = time.perf_counter()
+        try:
+            return original(*arguments, **named)
+        finally:
+            seconds.append(time.perf_counter() - begin)
+
+    setattr(owner, method, timed)
+    try:
+        yield seconds
+    finally:
+        setattr(owner, method, original)
+
+
+class NnkitTrainer(Trainer):
+    """``Sequential.fit`` as users call it; beside it, the part of its time that was spent inside of the compiled loop."""
+
+    def prepare(self, problem: Problem) -> str:
+        self.model = nnkit_model(problem.workload)
+        return super().prepare(problem)
+
+    def reset(self) -> None:
+        parameters = list(self.model.parameters().values())
+        given = [array for pair in self.problem.weights for array in pair]
+        for parameter, array in zip(parameters, given, strict=True):
+            parameter[...] = array
+
+    def train(self, epochs: int) -> float:
+        import nnkit as nn
+
+        problem, workload = self.problem, self.problem.workload
+        history = self.model.fit(
+            problem.X, problem.y, loss=workload.loss, optimizer=nn.Adam(lr=workload.lr), epochs=epochs,
+            batch_size=workload.batch, shuffle=workload.shuffle, n_threads=self.threads, progress=False,
+        )  # fmt: skip
+        return history["loss"][-1]
+
+    def measure(self, epochs: int) -> Figures:
+        from nnkit.engine.runner import Runner
+
+        with _timed(Runner, "run") as inside:
+            figures = super().measure(epochs)
+        return {**figures, "loop": sum(inside) / (epochs * self.problem.steps_per_epoch)}
+
+
+class TorchTrainer(Trainer):
+    """A plain eager loop: nn.Sequential, torch.optim.Adam, tensors indexed by a random permutation."""
+
+    ADAMS = ({}, {"foreach": True}, {"fused": True})  # the fastest is taken, for each problem
+    TRIAL = 20  # steps
+
+    def __init__(self, threads: int) -> None:
+        import torch
+
+        super().__init__(threads)
+        torch.set_num_threads(threads)
+        torch.set_num_interop_threads(1)
+
+    def prepare(self, problem: Problem) -> str:
+        import torch
+
+        self.X, self.y = torch.from_numpy(problem.X), torch.from_numpy(problem.y)
+        seconds = []
+        epochs = -(-self.TRIAL // problem.steps_per_epoch)
+        for options in self.ADAMS:
+            self.adam = options
+            super().prepare(problem)
+            seconds.append(min(self.measure(epochs)["seconds"] for _ in range(3)))
+        self.adam = self.ADAMS[int(np.argmin(seconds))]
+        chosen = ", ".join(f"{name}={value}" for name, value in self.adam.items()) or "the default"
+        return f"torch's Adam with {chosen}, the fastest of {len(self.ADAMS)} variants"
+
+    def reset(self) -> None:
+        import torch
+
+        workload = self.problem.workload
+        activation = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}[workload.activation]
+        layers: list[Any] = []
+        for weight, bias in self.problem.weights:
+            linear = torch.nn.Linear(*weight.shape)
+            with torch.no_grad():
+                linear.weight.copy_(torch.from_numpy(weight.T.copy()))
+                linear.bias.copy_(torch.from_numpy(bias))
+            layers += [linear, activation()]
+        self.model = torch.nn.Sequential(*layers[:-1])
+        self.loss = {"cross_entropy": torch.nn.CrossEntropyLoss, "mse": torch.nn.MSELoss}[workload.loss]()
+
+    def train(self, epochs: int) -> float:
+        import torch
+
+        workload, X, y, model = self.problem.workload, self.X, self.y, self.model
+        rows, batch = len(X), workload.batch
+        optimizer = torch.optim.Adam(model.parameters(), lr=workload.lr, **self.adam)
+        total = torch.zeros(())
+        for epoch in range(epochs):
+            order = torch.randperm(rows) if workload.shuffle else None
+            for start in range(0, rows, batch):
+                chosen = slice(start, start + batch) if order is None else order[start : start + batch]
+                target = y[chosen]
+                loss = self.loss(model(X[chosen]), target)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                if epoch == epochs - 1:
+                    total += loss.detach() * len(target)
+        return float(total) / rows
+
+
+class JaxTrainer(Trainer):
+    """One jitted function for an epoch: a scan over the batches with the gather inside, optax.adam."""
+
+    def __init__(self, threads: int) -> None:
+        import jax  # noqa: F401
+        import optax  # noqa: F401
+
+        super().__init__(threads)
+        self.random = np.random.default_rng(0)
+
+    def prepare(self, problem: Problem) -> str:
+        import jax.numpy as jnp
+
+        self.X, self.y = jnp.asarray(problem.X), jnp.asarray(problem.y.astype(np.int32 if problem.y.ndim == 1 else np.float32))
+        self.epoch = self._compile(problem)
+        return super().prepare(problem)
+
+    def _compile(self, problem: Problem) -> Callable[..., Any]:
+        import jax
+        import optax
+
+        workload, X, y = problem.workload, self.X, self.y
+        optimizer = self.optimizer = optax.adam(workload.lr)
+        loss = _jax_loss(workload.activation, workload.loss)
+        rows, batch = len(X), workload.batch
+        full = rows // batch * batch
+
+        def step(state: Any, chosen: Any) -> Any:
+            parameters, moments = state
+            x, target = (X, y) if chosen is None else (X[chosen], y[chosen])
+            value, gradient = jax.value_and_grad(loss)(parameters, x, target)
+            updates, moments = optimizer.update(gradient, moments, parameters)
+            return (optax.apply_updates(parameters, updates), moments), value
+
+        def epoch(state: Any, order: Any) -> Any:
+            if batch >= rows and not workload.shuffle:
+                return step(state, None)
+            state, losses = jax.lax.scan(step, state, order[:full].reshape(-1, batch))
+            total = losses.sum() * batch
+            if full < rows:
+                state, last = step(state, order[full:])
+                total += last * (rows - full)
+            return state, total / rows
+
+        return jax.jit(epoch, donate_argnums=0)
+
+    def reset(self) -> None:
+        import jax.numpy as jnp
+
+        parameters = [(jnp.array(weight), jnp.array(bias)) for weight, bias in self.problem.weights]
+        self.state = parameters, self.optimizer.init(parameters)
+
+    def train(self, epochs: int) -> float:
+        rows, shuffle = len(self.problem.X), self.problem.workload.shuffle
+        state, loss = self.state, float("nan")
+        unshuffled = np.arange(rows, dtype=np.int32)
+        for _ in range(epochs):
+            state, loss = self.epoch(state, self.random.permutation(unshuffled) if shuffle else unshuffled)
+        return float(loss)  # waits for the result
+
+
+def _jax_loss(activation: str, loss: str) -> Callable[..., Any]:
+    import jax
+    import optax
+
+    activate = {"relu": jax.nn.relu, "tanh": jax.numpy.tanh}[activation]
+    compare = {
+        "mse": lambda out, target: (out - target) ** 2,
+        "cross_entropy": optax.softmax_cross_entropy_with_integer_labels,
+    }[loss]
+
+    def value(parameters: Any, x: Any, target: Any) -> Any:
+        *hidden, (weight, bias) = parameters
+        for w, b in hidden:
+            x = activate(x @ w + b)
+        return compare(x @ weight + bias, target).mean()
+
+    return value
+
+
+def sklearn_estimator(problem: Problem, epochs: int) -> Any:
+    """An MLP of scikit-learn's that has the problem's initial weights."""
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    workload = problem.workload
+    estimator = {"cross_entropy": MLPClassifier, "mse": MLPRegressor}[workload.loss](
+        hidden_layer_sizes=workload.sizes[1:-1], activation=workload.activation, solver="adam", alpha=0.0,
+        batch_size=workload.batch, learning_rate_init=workload.lr, shuffle=workload.shuffle, random_state=0, tol=0.0,
+        n_iter_no_change=10**9, max_iter=1, warm_start=True,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one epoch has not converged
+        estimator.fit(problem.X, problem.y)
+    for index, (weight, bias) in enumerate(problem.weights):
+        estimator.coefs_[index][...] = weight
+        estimator.intercepts_[index][...] = bias
+    return estimator.set_params(max_iter=epochs)
+
+
+class SklearnTrainer(Trainer):
+    """MLPClassifier or MLPRegressor without penalty and early stopping; goes on from the given weights by warm_start."""
+
+    def __init__(self, threads: int) -> None:
+        import sklearn.neural_network  # noqa: F401
+
+        super().__init__(threads)
+
+    def reset(self) -> None:
+        self.estimator = sklearn_estimator(self.problem, 1)
+
+    def train(self, epochs: int) -> float:
+        from threadpoolctl import threadpool_limits
+
+        self.estimator.set_params(max_iter=epochs)
+        with warnings.catch_warnings(), threadpool_limits(self.threads):
+            warnings.simplefilter("ignore")
+            self.estimator.fit(self.problem.X, self.problem.y)
+        # Its squared error has a factor of 1/2; Adam's steps do not depend on a factor.
+        return float(self.estimator.loss_) * (2.0 if self.problem.workload.loss == "mse" else 1.0)
+
+
+class Peak:
+    """How fast the machine multiplies matrices: np.dot of two 1024 x 1024 float32 matrices, the best of a few."""
+
+    SIZE = 1024
+    FLOPS = 2 * SIZE**3
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        random = np.random.default_rng(0)
+        self.a, self.b = random.random((2, self.SIZE, self.SIZE), dtype=np.float32)
+        self.out = np.empty_like(self.a)
+
+    def measure(self, times: int = 4) -> Figures:
+        from threadpoolctl import threadpool_limits
+
+        seconds = []
+        with threadpool_limits(self.threads, "blas"):
+            for _ in range(times):
+                begin = time.perf_counter()
+                np.dot(self.a, self.b, self.out)
+                seconds.append(time.perf_counter() - begin)
+        return {"seconds": min(seconds), "gflops": 1e-9 * self.FLOPS / min(seconds)}
+
+
+TRAINERS: dict[str, type[Trainer]] = {
+    "nnkit": NnkitTrainer,
+    "torch": TorchTrainer,
+    "jax": JaxTrainer,
+    "sklearn": SklearnTrainer,
+}
