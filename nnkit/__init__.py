@@ -31,4 +31,14 @@ from nnkit.schedules import *  # noqa: F403
 from nnkit.training.callbacks import *  # noqa: F403
 from nnkit.training.history import History as History
 
+
+def __getattr__(name: str) -> object:
+    """Load ``nnkit.testing`` when it is asked for: training needs none of it."""
+    if name == "testing":
+        import nnkit.testing
+
+        return nnkit.testing
+    raise AttributeError(f"module 'nnkit' has no attribute {name!r}")
+
+
 __version__ = "0.1.0"

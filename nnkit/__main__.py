@@ -1,4 +1,4 @@
-"""The command line: ``python -m nnkit demo``."""
+"""The command line: ``python -m nnkit demo``, ``python -m nnkit list``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,21 @@ def demo() -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[], int]] = {"demo": demo}
+def list_parts() -> int:
+    """Print the names of all parts, by kind."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from nnkit import registry
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for kind in registry.__all__:
+        table.add_row(f"[bold]{kind}[/]", ", ".join(sorted(getattr(registry, kind))))
+    Console(highlight=False).print(table)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[], int]] = {"demo": demo, "list": list_parts}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from nnkit.engine.program import ALIGNMENT, Program, aligned_zeros
 from nnkit.engine.runner import Runner
 from nnkit.engine.workers import Team, available_threads, single_threaded_blas
 from nnkit.errors import NotBuiltError, ParameterError, RegistryError, ShapeError
-from nnkit.passes import BLOCK, Evaluator, Pass, Predictor
+from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor
 from nnkit.training.data import check_weights, to_array
 
 if TYPE_CHECKING:
@@ -271,12 +271,13 @@ class Sequential:
         ------
         NotBuiltError, ShapeError, DataError
         """
-        if type(X) is not np.ndarray or X.dtype.kind not in "fiub" or not X.size or not self._built \
-                or X.shape[1:] != self.in_shape:  # fmt: skip
+        known = type(X) is np.ndarray and self._built and X.dtype.kind in "fiub" and X.shape[1:] == self.in_shape and X.size
+        if not known:
             X = self._check_rows(X, "predict")
+        assert isinstance(X, np.ndarray)
         rows = len(X)
         if rows > BLOCK:
-            return self._predict_many(X, n_threads)
+            return self._predict_many(to_array(X, "X"), n_threads)
         predictor = getattr(self._local, "predictor", None)  # one for each thread: predict may be called from many
         if predictor is None or predictor.rows < rows:
             predictor = self._local.predictor = Predictor(self, min(BLOCK, 1 << (rows - 1).bit_length()))
@@ -288,7 +289,7 @@ class Sequential:
         out = np.empty((len(X), *self.out_shape), self.dtype)
         shards = self._prediction_shards(len(X), n_threads)
         with single_threaded_blas(), Team(shards) as team:
-            Predictor(self, BLOCK, shards).all(X, out, team)
+            BulkPredictor(self, X, out, shards).run(team)
         return out
 
     def _prediction_shards(self, rows: int, n_threads: int | None) -> int:

@@ -2,68 +2,91 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.loss import BoundLoss, Loss
-from nnkit.engine.operands import Array, Storage, Word
-from nnkit.engine.program import Program, aligned_zeros
+from nnkit.engine.operands import Array, Constant, ControlWord, Word
+from nnkit.engine.program import Instruction, Program, aligned_zeros
 from nnkit.engine.runner import Runner
 from nnkit.engine.workers import Team
+from nnkit.kernels.data import scatter
 from nnkit.planner import Node, Plan
+from nnkit.training.data import Source
 
 if TYPE_CHECKING:
     from nnkit.model import Sequential
 
-__all__ = ["Evaluator", "Pass", "Predictor"]
+__all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor"]
 
 BLOCK = 256  # rows that one shard predicts at a time: small enough for the second-level cache
+SLICE = 256  # blocks between two looks at Ctrl-C
 
 
 class Predictor:
-    """Forward passes over blocks of rows: reads `stage`, writes `result`.
+    """Forward passes over a few rows at a time: reads `stage`, writes `result`. Made for little Python around each."""
 
-    A block's output does not depend on the number of shards: block b is rows b * BLOCK and on, whoever computes it.
-    """
+    def __init__(self, model: Sequential, rows: int) -> None:
+        self.rows = rows
+        self.stage = _buffer(rows, model.in_shape, model.input_dtype)
+        self.result = _buffer(rows, model.out_shape, model.dtype)
+        plan = Plan(model.dtype, training=False, differentiate=False)
+        stage, result = (replace(Array.view(buffer[0]), batched=True) for buffer in (self.stage, self.result))
+        plan.copy(plan.forward(model.placed(), stage), result)
+        self._runner = Runner(Program(plan.instructions, model.dtype, rows=rows), rows)
+        self._runner.run(0, 1)  # on no rows: compiles, and leaves the runner ready for `again`
+        self._steps = self._runner.steps
 
-    def __init__(self, model: Sequential, rows: int, shards: int = 1, python: bool = False) -> None:
-        real = model.dtype
-        per_shard = min(rows, BLOCK)
-        self.rows = per_shard * shards
-        self.shards = shards
-        self.stage = self._buffer(model.in_shape, model.input_dtype)
-        self.result = self._buffer(model.out_shape, real)
-        plan = Plan(real, training=False, differentiate=False)
-        out = plan.forward(model.placed(), self._shard(self.stage, per_shard))
-        plan.copy(out, self._shard(self.result, per_shard))
-        self.program = Program(plan.instructions, real, shards=shards, rows=per_shard, python=python)
-        self.runner = Runner(self.program, per_shard, workers=shards)
-        self._steps = self.runner.steps
-
-    def _buffer(self, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-        return aligned_zeros(self.rows * int(np.prod(shape)), dtype).reshape(self.rows, *shape)
-
-    @staticmethod
-    def _shard(buffer: NDArray[Any], rows: int) -> Array:
-        stride = rows * buffer.itemsize * int(np.prod(buffer.shape[1:]))
-        return Array(Storage(shared=buffer), buffer.shape[1:], buffer.dtype.name, batched=True, stride=stride)
-
-    def run(self, rows: int, team: Team | None = None) -> None:
+    def run(self, rows: int) -> None:
         """Compute the first ``rows`` rows of `result` from those of `stage`."""
         self._steps[0, 1] = rows
-        self.runner.run(0, 1, team)
+        self._runner.again()
 
-    def all(
-        self, X: NDArray[Any], out: NDArray[Any], team: Team | None = None, chosen: NDArray[np.int64] | None = None
+
+class BulkPredictor:
+    """Forward passes over all rows of an array (or the ``chosen`` ones), read in place and written to ``out``.
+
+    Blocks of rows are handed to the shards in turn. Which rows make a block does not depend on the number of shards, so the
+    result does not either.
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        X: NDArray[Any],
+        out: NDArray[Any],
+        shards: int = 1,
+        chosen: NDArray[np.int64] | None = None,
+        python: bool = False,
     ) -> None:
-        """Predict every row of ``X`` (or those ``chosen``), in whatever dtype and memory order."""
-        for start in range(0, len(out), self.rows):
-            count = min(self.rows, len(out) - start)
-            self.stage[:count] = X[start : start + count] if chosen is None else X[chosen[start : start + count]]
-            self.run(count, team)
-            out[start : start + count] = self.result[:count]
+        real, rows = model.dtype, BLOCK * shards
+        plan = Plan(real, training=False, differentiate=False)
+        x = Array.rows(model.in_shape, model.input_dtype)
+        self._source = Source(X)
+        plan.instructions.append(self._source.gather(x))
+        result = plan.forward(model.placed(), x)
+        flat = out.reshape(len(out), -1)
+        place = ControlWord(Word.STEP), ControlWord(Word.FIRST_ROW), Constant(rows, "int64")
+        operands = (result.reshaped(flat.shape[1:]), *place, Array.view(flat))
+        plan.instructions.append(Instruction(scatter, operands, "result", "data"))
+        program = Program(plan.instructions, real, shards=shards, rows=BLOCK, python=python)
+        begins = np.arange(0, len(out), rows)
+        self._runner = Runner(program, BLOCK, capacity=len(begins), workers=shards)
+        self._order = np.arange(rows) if chosen is None else chosen
+        steps = self._runner.steps
+        steps[:, 0] = self._order.ctypes.data + (0 if chosen is None else 8 * begins)
+        steps[:, 1] = np.minimum(rows, len(out) - begins)
+        steps[:, 2] = begins if chosen is None else 0
+        steps[:, 3] = np.arange(len(begins))
+
+    def run(self, team: Team | None = None) -> None:
+        """Predict all rows."""
+        for first in range(0, self._runner.capacity, SLICE):
+            self._runner.run(first, min(first + SLICE, self._runner.capacity), team)
 
 
 class Evaluator:
@@ -81,15 +104,19 @@ class Evaluator:
         shards: int = 1,
         python: bool = False,
     ) -> None:
-        self.X, self.y, self.sample_weight, self.chosen = X, y, sample_weight, chosen
-        self.predictor = Predictor(model, len(y), shards, python)
+        self.y, self.sample_weight = y, sample_weight
         self.prediction = np.empty((len(y), *model.out_shape), model.dtype)
+        self._predictor = BulkPredictor(model, X, self.prediction, shards, chosen, python)
         self._loss = BoundLoss(loss, self.prediction, y, sample_weight, python=python)
 
     def run(self, team: Team | None = None) -> float:
         """Predict all rows and return the loss."""
-        self.predictor.all(self.X, self.prediction, team, self.chosen)
+        self._predictor.run(team)
         return self._loss.value()
+
+
+def _buffer(rows: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    return aligned_zeros(rows * prod(shape), dtype).reshape(rows, *shape)
 
 
 class Pass:

@@ -263,32 +263,35 @@ class Loss(Part):
                         raise KernelError(f"{cls.__name__}: {function.__name__} names {name!r}, which nobody provides")
 
 
-def _indexed(function: Callable[..., Any], subscript: str) -> str:
-    arrays = {"prediction": f"prediction{subscript}", "target": f"target{subscript}", "grad_prediction": "grad[n]"}
-    return ", ".join(arrays.get(name, name) for name in kernel_names(function))
-
-
 @cache
 def _loop(cls: Any, gradient: bool) -> Callable[..., Any]:
     value, derivative = cls.forward, cls.backward
     used = [*kernel_names(value), *(kernel_names(derivative) if gradient else ())]
     numbers = [name for name in dict.fromkeys(used) if name not in ("prediction", "target", "grad_prediction")]
     names = ["prediction", "target", *numbers, *(["weight", "grad"] if gradient else []), "row_loss"]
-    lines = [f"def loss({', '.join(names)}):", "    for n in range(prediction.shape[0]):"]
+    rows = {"prediction": "p_", "target": "t_", "grad_prediction": "g_"}
+    each = rows if cls.rowwise else {name: f"{row}[j_]" for name, row in rows.items()}
+
+    def call(function: Callable[..., Any], name: str) -> str:
+        return f"{name}({', '.join(each.get(item, item) for item in kernel_names(function))})"
+
+    lines = [
+        f"def loss({', '.join(names)}):",
+        "    for n_ in range(prediction.shape[0]):",
+        "        p_, t_ = prediction[n_], target[n_]",
+        *(["        g_, w_ = grad[n_], weight[n_]"] if gradient else []),
+    ]
     if cls.rowwise:
-        lines.append(f"        row_loss[n] = value({_indexed(value, '[n]')})")
+        lines.append(f"        row_loss[n_] = {call(value, 'value')}")
         if gradient:
-            lines += [
-                f"        derivative({_indexed(derivative, '[n]')})",
-                "        for j in range(grad.shape[1]):",
-                "            grad[n, j] *= weight[n]",
-            ]
+            lines.append(f"        {call(derivative, 'derivative')}")
+            lines += ["        for j_ in range(g_.shape[0]):", "            g_[j_] *= w_"]
     else:
-        lines += ["        total = 0.0", "        for j in range(prediction.shape[1]):"]
-        lines.append(f"            total += value({_indexed(value, '[n, j]')})")
+        lines += ["        total_ = 0.0", "        for j_ in range(p_.shape[0]):"]
+        lines.append(f"            total_ += {call(value, 'value')}")
         if gradient:
-            lines.append(f"            grad[n, j] = weight[n] * derivative({_indexed(derivative, '[n, j]')})")
-        lines.append("        row_loss[n] = total")
+            lines.append(f"            g_[j_] = w_ * {call(derivative, 'derivative')}")
+        lines.append("        row_loss[n_] = total_")
     source = "\n".join(lines) + "\n"
     namespace: dict[str, Any] = {"value": value, "derivative": derivative}
     exec(source, namespace)

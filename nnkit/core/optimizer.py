@@ -15,7 +15,7 @@ from nnkit.core.layer import kernel_names
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
 from nnkit.core.schedule import Schedule
-from nnkit.engine.operands import Array, Coefficient, ControlWord, Operand, Storage, Word, constant
+from nnkit.engine.operands import CONTROL_WORDS, Array, Coefficient, ControlWord, Operand, Storage, Word, constant
 from nnkit.engine.program import Instruction, Program, aligned_zeros
 from nnkit.errors import KernelError
 from nnkit.kernels.data import (
@@ -154,7 +154,8 @@ class Updater:
         norm = Array(Storage(shared=self.norms), (1,), "float64", stride=8)
         factor = Array(Storage(shared=self.norms), (1,), "float64", offset=8 * self.chunks)
         reduce, update = self._gradient(given, slabs, shard_rows, norm), self._update(given, factor)
-        options: dict[str, Any] = {"shards": self.chunks, "python": python, "one_control": True}
+        control = aligned_zeros(CONTROL_WORDS, "int64").reshape(1, CONTROL_WORDS)
+        options: dict[str, Any] = {"shards": self.chunks, "python": python, "control": control}
         self.reduce = Program(reduce, self.real, **options)
         self.update = Program(update, self.real, **options)
 

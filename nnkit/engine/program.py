@@ -58,7 +58,7 @@ class Program:
     python : run every kernel uncompiled.
     poison : byte that fresh memory is filled with; 255 makes every float a NaN.
     keep : never let two buffers share memory, so that all of them can be read afterwards.
-    one_control : all shards read the same control block.
+    control : (1, words), the one control block that all shards read, and other programs with it; by default each has its own.
     outside : arrays that are also read or written from outside, at any time.
     """
 
@@ -72,7 +72,7 @@ class Program:
         python: bool = False,
         poison: int = 0,
         keep: bool = False,
-        one_control: bool = False,
+        control: NDArray[np.int64] | None = None,
         outside: Sequence[Array] = (),
     ) -> None:
         self.instructions = list(instructions)
@@ -85,8 +85,8 @@ class Program:
         self.memory = aligned_zeros(size * shards, "uint8").reshape(shards, size)
         if poison:
             self.memory.fill(poison)
-        blocks = 1 if one_control else shards
-        self.controls = aligned_zeros(blocks * CONTROL_WORDS, "int64").reshape(blocks, CONTROL_WORDS)
+        own = aligned_zeros(shards * CONTROL_WORDS, "int64").reshape(shards, CONTROL_WORDS)
+        self.controls = own if control is None else control
         self.places: dict[int, int] = {}  # address of a frame -> its shard, where the program is all Python
         self._callbacks: list[Any] = []  # ctypes callbacks live only as long as somebody holds them
         self._make_frames()

@@ -140,6 +140,15 @@ class Runner:
             self._stopped()
         return int(span[3]) - first
 
+    def again(self) -> None:
+        """Do the first step, as `run` has done it before, without a team and with as little Python as can be."""
+        if self.program.python:
+            self.run(0, 1)
+            return
+        self._native(self._alone)
+        if self._span[2]:
+            self._stopped()
+
     @property
     def status(self) -> int:
         """0, or why the last `run` stopped."""

@@ -14,6 +14,7 @@ __all__ = [
     "gradient_norm",
     "require_finite",
     "scale_gradient",
+    "scatter",
     "shrink_value",
     "uniform_weights",
 ]
@@ -49,6 +50,14 @@ def copy(source, out):
     """Out = source."""
     for i in range(out.shape[0]):
         out[i] = source[i]
+
+
+def scatter(out, step, first_row, rows, destination):
+    """Copy a shard's output rows to where they belong, where every step has ``rows`` rows."""
+    start = step * rows + first_row
+    for n in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            destination[start + n, j] = out[n, j]
 
 
 def uniform_weights(batch_rows, terms, mean, weight):

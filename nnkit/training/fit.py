@@ -133,7 +133,8 @@ class Fit:
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
         """Say which rows are trained on, and what is validated on."""
-        rows, self._evaluator = len(self._X), None
+        rows = len(self._X)
+        self._evaluator: Evaluator | None = None
         self._rows = np.arange(rows)
         if validation_data is not None:
             if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
