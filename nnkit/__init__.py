@@ -4,7 +4,7 @@ Layers, activations, losses and optimizers are classes with kernels; a `Sequenti
 
 >>> import nnkit as nn
 >>> nn.Sequential([nn.Linear(128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(10)])
-Sequential([Linear(128), ReLU(), Dropout(0.2), Linear(10)])
+Sequential([Linear(out_features=128), ReLU(), Dropout(rate=0.2), Linear(out_features=10)])
 """
 
 from nnkit import registry as registry

@@ -717,10 +717,11 @@ class LogSoftmax(Activation):
                 top = max(top, a[k])
             total = 0.0
             for k in range(a.shape[0]):
-                total += exp(a[k] - top)
+                b[k] = a[k] - top  # kept: a[k] - (top + shift), which the compiler may make of it, would lose digits
+                total += exp(b[k])
             shift = log(total)
             for k in range(a.shape[0]):
-                b[k] = (a[k] - top) - shift
+                b[k] -= shift
 
     @staticmethod
     def backward(out, grad_out, grad_x):

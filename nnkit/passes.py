@@ -35,7 +35,9 @@ class Predictor:
         self.stage = _buffer(rows, model.in_shape, model.input_dtype)
         self.result = _buffer(rows, model.out_shape, model.dtype)
         plan = Plan(model.dtype, training=False, differentiate=False)
-        stage, result = (replace(Array.view(buffer[0]), batched=True) for buffer in (self.stage, self.result))
+        stage, result = (
+            replace(Array.view(buffer), shape=buffer.shape[1:], batched=True) for buffer in (self.stage, self.result)
+        )
         plan.copy(plan.forward(model.placed(), stage), result)
         self._runner = Runner(Program(plan.instructions, model.dtype, rows=rows), rows)
         self._runner.run(0, 1)  # on no rows: compiles, and leaves the runner ready for `again`

@@ -1,0 +1,27 @@
+"""Every registered optimizer keeps every promise of its contract, with and without what the framework adds."""
+
+import copy
+
+import pytest
+
+import nnkit as nn
+from nnkit.core.part import Example
+from nnkit.testing.checks import OPTIMIZER_CHECKS
+
+PLAIN = [example for part in nn.registry.optimizers.values() for example in part.examples()]
+
+
+def with_everything(example):
+    part = copy.copy(example.part)
+    part.weight_decay, part.clip_norm, part.clip_value = 0.1, 2.0, 0.5
+    return Example(part)
+
+
+def label(item):
+    return getattr(item, "__name__", None) or repr(item.part)
+
+
+@pytest.mark.parametrize("check", OPTIMIZER_CHECKS, ids=label)
+@pytest.mark.parametrize("example", [*PLAIN, *map(with_everything, PLAIN)], ids=label)
+def test_optimizer_keeps_its_contract(example, check):
+    check(example)

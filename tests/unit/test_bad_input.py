@@ -1,0 +1,346 @@
+"""Bad input is refused with an error that says who, what was expected and what came; and nothing is lost."""
+
+import linecache
+
+import numpy as np
+import pytest
+
+import nnkit as nn
+
+X = np.random.default_rng(0).normal(size=(12, 3))
+Y = X.sum(axis=1, keepdims=True)
+LABELS = np.arange(12) % 2
+
+
+def regression():
+    return nn.Sequential([nn.Linear(2), nn.Tanh(), nn.Linear(1)])
+
+
+def classification():
+    return nn.Sequential([nn.Linear(2)])
+
+
+def replaced(array, place, value):
+    array = np.array(array, dtype=float)
+    array[place] = value
+    return array
+
+
+BAD_FITS = {
+    "one-dimensional X": (dict(X=X[:, 0]), nn.ShapeError, r"expected X of shape \(N, \.\.\.\), got \(12,\).*reshape\(-1, 1\)"),
+    "ragged X": (dict(X=[[1.0, 2.0], [3.0]]), nn.DataError, "X: expected a rectangular array, got rows of different lengths"),
+    "object X": (dict(X=np.full((12, 3), "a", object)), nn.DataError, "X: expected numbers, got dtype object"),
+    "text X": (dict(X=np.full((12, 3), "a")), nn.DataError, "X: expected numbers, got dtype <U1"),
+    "complex X": (dict(X=X + 0j), nn.DataError, "X: expected numbers, got dtype complex128"),
+    "NaN in X": (dict(X=replaced(X, (4, 2), np.nan)), nn.DataError, "X: expected finite numbers, got nan in row 4, column 2"),
+    "inf in X": (dict(X=replaced(X, (5, 1), -np.inf)), nn.DataError, "X: expected finite numbers, got -inf in row 5, column 1"),
+    "NaN in y": (dict(y=replaced(Y, (7, 0), np.nan)), nn.DataError, "y: expected finite numbers, got nan in row 7"),
+    "no rows": (dict(X=X[:0], y=Y[:0]), nn.DataError, r"X: expected at least one row .*, got shape \(0, 3\)"),
+    "no columns": (dict(X=X[:, :0]), nn.DataError, r"X: expected at least one row and one column, got shape \(12, 0\)"),
+    "fewer targets": (dict(y=Y[:7]), nn.ShapeError, r"MSELoss: expected y with 12 rows, as X has, got shape \(7, 1\)"),
+    "flat y": (dict(y=Y[:, 0]), nn.ShapeError, r"expected y of shape \(12, 1\) .*, got \(12,\).*y\.reshape\(-1, 1\)"),
+    "wide y": (dict(y=np.hstack([Y, Y])), nn.ShapeError, r"expected y of shape \(12, 1\) .*, got \(12, 2\)"),
+    "unknown loss": (dict(loss="msee"), nn.RegistryError, "no loss is named 'msee'; did you mean 'mse'"),
+    "unknown optimizer": (dict(optimizer="adamm"), nn.RegistryError, "no optimizer is named 'adamm'; did you mean 'adam"),
+    "unknown metric": (dict(metrics=["acuracy"]), nn.RegistryError, "no metric is named 'acuracy'; did you mean 'accuracy'"),
+    "unknown callback": (dict(callbacks=["early"]), nn.RegistryError, "no callback is named 'early'"),
+    "loss of no kind": (dict(loss=3), nn.ParameterError, "loss: expected a loss or the name of one, got 3"),
+    "no epochs": (dict(epochs=0), nn.ParameterError, "expected epochs to be an integer of at least 1, got 0"),
+    "half an epoch": (dict(epochs=0.5), nn.ParameterError, "expected epochs to be an integer of at least 1, got 0.5"),
+    "negative batch": (dict(batch_size=-8), nn.ParameterError, "expected batch_size to be an integer of at least 1, got -8"),
+    "unknown engine": (dict(engine="gpu"), nn.ParameterError, "expected engine to be 'compiled' or 'python', got 'gpu'"),
+    "no threads": (dict(n_threads=0), nn.ParameterError, "n_threads: expected an integer of at least 1.*, got 0"),
+    "bad random state": (dict(random_state="0"), nn.ParameterError, "random_state: expected None, an integer.*, got '0'"),
+    "bad progress": (dict(progress="yes"), nn.ParameterError, "progress: expected 'auto', True or False, got 'yes'"),
+    "few weights": (dict(sample_weight=np.ones(5)), nn.ShapeError, r"sample_weight: expected shape \(12,\).*, got \(5,\)"),
+    "negative weight": (dict(sample_weight=replaced(np.ones(12), 3, -1)), nn.DataError, "of at least 0, got -1 in row 3"),
+    "no weight": (dict(sample_weight=np.zeros(12)), nn.DataError, "sample_weight: expected at least one positive weight"),
+    "NaN weight": (dict(sample_weight=replaced(np.ones(12), 3, np.nan)), nn.DataError, "sample_weight: expected finite"),
+    "validation of X alone": (dict(validation_data=X), nn.ParameterError, r"expected validation_data to be \(X, y\)"),
+    "narrow validation": (dict(validation_data=(X[:, :2], Y)), nn.ShapeError, r"validation X of shape \(N, 3\), got \(12, 2\)"),
+    "NaN in validation": (dict(validation_data=(replaced(X, (1, 0), np.nan), Y)), nn.DataError, "validation X: .* row 1"),
+    "flat validation y": (dict(validation_data=(X, Y[:, 0])), nn.ShapeError, r"validation y of shape \(12, 1\)"),
+    "split above 1": (dict(validation_split=1.5), nn.ParameterError, r"validation_split to be in \[0, 1\), got 1.5"),
+    "negative split": (dict(validation_split=-0.5), nn.ParameterError, r"validation_split to be in \[0, 1\), got -0.5"),
+    "split of everything": (dict(validation_split=0.99), nn.ParameterError, "validation_split=0.99 leaves no rows of 12"),
+    "both validations": (dict(validation_data=(X, Y), validation_split=0.5), nn.ParameterError, "got both"),
+    "unknown monitor": (dict(callbacks=[nn.EarlyStopping("val_loss")]), nn.ParameterError, "monitor to be .*, got 'val_loss'"),
+}  # fmt: skip
+
+BAD_LABELS = {
+    "too large": (LABELS + 1, nn.DataError, "labels in y from 0 to 1 .*, got 2 in row 1"),
+    "negative": (LABELS - 1, nn.DataError, "labels in y from 0 to 1 .*, got -1 in row 0"),
+    "reals": (LABELS + 0.0, nn.DataError, "expected y to hold integer class labels, got dtype float64"),
+    "text": (LABELS.astype(str), nn.DataError, "y: expected numbers, got dtype <U"),
+    "a column": (LABELS[:, None], nn.ShapeError, r"expected y of shape \(12,\) .*, got \(12, 1\); pass y\.ravel\(\)"),
+    "no distribution": (np.full((12, 2), 0.7), nn.DataError, r"probabilities that add up to 1, got .*sum 1.4"),
+    "negative distribution": (np.tile([1.5, -0.5], (12, 1)), nn.DataError, r"to be in \[0, 1\], got 1.5 at \[0, 0\]"),
+}
+
+BAD_TARGETS = {
+    "bce": (np.full((12, 1), 1.5), r"BCELoss: expected y to be in \[0, 1\], got 1.5 at \[0, 0\]"),
+    "bce_with_logits": (replaced(np.ones((12, 1)), (3, 0), -1), r"expected y to be in \[0, 1\], got -1.0 at \[3, 0\]"),
+    "hinge": (np.zeros((12, 1)), r"HingeLoss: expected y to be -1 or 1, got 0.0 at \[0, 0\]"),
+    "poisson_nll": (-np.ones((12, 1)), r"PoissonNLLLoss: expected y to be in \[0, inf\], got -1.0"),
+}
+
+BAD_PARTS = {
+    "negative lr": (lambda: nn.Adam(lr=-1e-3), r"Adam: expected lr to be a number in \(0, inf\], got -0.001"),
+    "lr of zero": (lambda: nn.SGD(lr=0), r"SGD: expected lr to be a number in \(0, inf\], got 0"),
+    "NaN lr": (lambda: nn.SGD(lr=float("nan")), "SGD: expected lr to be a number in .*, got nan"),
+    "text lr": (lambda: nn.SGD(lr="fast"), "SGD: expected lr to be a number in .*, got 'fast'"),
+    "large momentum": (lambda: nn.SGD(momentum=1.0), r"SGD: expected momentum to be a number in \[0, 1\), got 1.0"),
+    "nesterov alone": (lambda: nn.SGD(nesterov=True), "SGD: expected nesterov to be False where momentum is 0"),
+    "negative decay": (lambda: nn.AdamW(weight_decay=-1), "AdamW: expected weight_decay to be a number in .*, got -1"),
+    "clip of zero": (lambda: nn.Adam(clip_norm=0), "Adam: expected clip_norm to be a number in .*, got 0"),
+    "beta of one": (lambda: nn.Adam(betas=(1.0, 0.9)), r"Adam: expected betas to be two numbers in \[0, 1\)"),
+    "one beta": (lambda: nn.Adam(betas=(0.9,)), r"Adam: expected betas to be two numbers in \[0, 1\), got \(0.9,\)"),
+    "dropout of one": (lambda: nn.Dropout(1.0), r"Dropout: expected rate to be a number in \[0, 1\), got 1.0"),
+    "no features": (lambda: nn.Linear(0), "Linear: expected out_features to be an integer of at least 1, got 0"),
+    "half a feature": (lambda: nn.Linear(2.5), "Linear: expected out_features to be an integer of at least 1, got 2.5"),
+    "reduction": (lambda: nn.MSELoss("average"), "MSELoss: expected reduction to be 'mean' or 'sum', got 'average'"),
+    "delta": (lambda: nn.HuberLoss(delta=0), r"HuberLoss: expected delta to be a number in \(0, inf\], got 0"),
+    "quantile": (lambda: nn.QuantileLoss(1), r"QuantileLoss: expected quantile to be a number in \(0, 1\), got 1"),
+    "gelu": (lambda: nn.GELU("fast"), "GELU: expected approximate to be 'none' or 'tanh', got 'fast'"),
+    "warm-up": (lambda: nn.LinearWarmup(0), "LinearWarmup: expected warmup to be a number in .*, got 0"),
+    "no layers": (lambda: nn.Sequential([]), "Sequential: expected at least one layer, got an empty list"),
+    "a layer for a list": (lambda: nn.Sequential(nn.ReLU()), r"expected a list of layers, got ReLU\(\)"),
+    "unknown layer": (lambda: nn.Sequential(["linaer"]), "no layer is named 'linaer'; did you mean 'linear'"),
+    "unknown activation": (lambda: nn.Sequential(["rellu"]), "no layer is named 'rellu'; did you mean 'relu'"),
+    "a number for a layer": (lambda: nn.Sequential([64]), "expected a layer or the name of one, got 64"),
+    "unknown initializer": (lambda: nn.Sequential([nn.Linear(1, weight_init="glorot")]).build((2,)),
+                            "no initializer is named 'glorot'; did you mean 'glorot_"),
+    "unknown schedule": (lambda: regression().fit(X, Y, optimizer=nn.SGD(schedule="cosin")),
+                         "no schedule is named 'cosin'; did you mean 'cosine'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_FITS)
+def test_fit_refuses(case):
+    given, error, message = BAD_FITS[case]
+    given = {"X": X, "y": Y, "epochs": 1, **given}
+    with pytest.raises(error, match=message) as caught:
+        regression().fit(given.pop("X"), given.pop("y"), **given)
+    assert isinstance(caught.value, nn.NnkitError)
+
+
+@pytest.mark.parametrize("case", BAD_LABELS)
+def test_cross_entropy_refuses_labels(case):
+    y, error, message = BAD_LABELS[case]
+    with pytest.raises(error, match=message):
+        classification().fit(X, y, loss="cross_entropy", epochs=1)
+
+
+@pytest.mark.parametrize("loss", BAD_TARGETS)
+def test_loss_refuses_targets_out_of_its_range(loss):
+    y, message = BAD_TARGETS[loss]
+    with pytest.raises(nn.DataError, match=message):
+        regression().fit(X, y, loss=loss, epochs=1)
+
+
+@pytest.mark.parametrize("case", BAD_PARTS)
+def test_part_refuses_hyper_parameters(case):
+    make, message = BAD_PARTS[case]
+    with pytest.raises(nn.NnkitError, match=message):
+        make()
+
+
+def test_wrong_feature_count_is_refused():
+    model = regression().build((3,), random_state=0)
+    message = r"expected X of shape \(N, 3\), got \(12, 2\)"
+    with pytest.raises(nn.ShapeError, match=message):
+        model.fit(X[:, :2], Y)
+    with pytest.raises(nn.ShapeError, match=message):
+        model.predict(X[:, :2])
+    with pytest.raises(nn.ShapeError, match=message):
+        model.evaluate(X[:, :2], Y)
+    with pytest.raises(nn.ShapeError, match=message):
+        model.forward(X[:, :2])
+
+
+def test_one_row_alone_is_refused_with_a_hint():
+    with pytest.raises(nn.ShapeError, match=r"got \(3,\); one row alone is X\.reshape\(1, 3\)"):
+        regression().build((3,)).predict(X[0])
+
+
+@pytest.mark.parametrize("call", ["predict", "evaluate", "forward", "backward", "parameters", "gradients", "states", "update"])
+def test_unbuilt_model_is_refused(call):
+    given = {"evaluate": (X, Y), "parameters": (), "gradients": (), "states": (), "update": (nn.SGD(),)}.get(call, (X,))
+    with pytest.raises(nn.NotBuiltError, match=rf"Sequential\.{call}: expected a built model; call fit, or build"):
+        getattr(regression(), call)(*given)
+
+
+def test_backward_before_forward_is_refused():
+    with pytest.raises(nn.NotBuiltError, match="expected a forward pass before it"):
+        regression().build((3,)).backward(Y)
+
+
+def test_backward_of_another_shape_is_refused():
+    model = regression().build((3,))
+    model.forward(X)
+    with pytest.raises(nn.ShapeError, match=r"expected grad_out of shape \(12, 1\), as the output, got \(12,\)"):
+        model.backward(Y[:, 0])
+
+
+def test_layers_that_do_not_fit_are_refused():
+    with pytest.raises(nn.ShapeError, match=r"Reshape\(\(4, -1\)\): expected input rows of 4 numbers .*, got \(6,\)"):
+        nn.Sequential([nn.Reshape((4, -1))]).build((6,))
+    with pytest.raises(nn.ParameterError, match="PReLU: expected num_parameters to be 1 or 3"):
+        nn.Sequential([nn.PReLU(5)]).build((3, 4))
+    with pytest.raises(nn.ShapeError, match=r"Linear.*: expected input rows with a feature axis"):
+        nn.Sequential([nn.Linear(1)]).build(())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int32"])
+def test_other_dtypes_are_refused(dtype):
+    with pytest.raises(nn.ParameterError, match=f"expected dtype float32 or float64, got {dtype}"):
+        regression().build((3,), dtype=dtype)
+
+
+def test_named_columns_are_named():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(replaced(X, (2, 1), np.nan), columns=["age", "weight", "height"])
+    with pytest.raises(nn.DataError, match="got nan in row 2, column weight; impute it or drop the row"):
+        regression().fit(frame, Y)
+    frame["age"] = "old"
+    with pytest.raises(nn.DataError, match="X: expected numeric columns, got others in age; encode or drop them"):
+        regression().fit(frame, Y)
+
+
+def test_sparse_data_are_refused_with_a_hint():
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(nn.DataError, match=r"X: expected a dense array, got a sparse .*; pass X\.toarray\(\)"):
+        regression().fit(sparse.csr_matrix(X), Y)
+
+
+def test_refused_data_leave_the_model_as_it_was():
+    model = regression()
+    model.fit(X, Y, epochs=2, random_state=0)
+    before = {name: array.copy() for name, array in model.parameters().items()}
+    for case in ("NaN in X", "flat y", "negative weight", "narrow validation"):
+        given, error, _ = BAD_FITS[case]
+        given = {"X": X, "y": Y, **given}
+        with pytest.raises(error):
+            model.fit(given.pop("X"), given.pop("y"), **given)
+    for name, array in model.parameters().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+# ------------------------------------------------------------------------------------------------ parts by others
+
+
+def scale_with(forward, backward):
+    def build(self, in_shape):
+        self.parameter("scale", in_shape)
+        return in_shape
+
+    return type("Scale", (nn.Layer,), {"build": build, "forward": staticmethod(forward), "backward": staticmethod(backward)})
+
+
+def right_forward(x, scale, out):
+    out[:] = x * scale
+
+
+def right_backward(x, scale, grad_out, grad_x, grad_scale):
+    grad_x[:] = grad_out * scale
+    grad_scale[:] = (grad_out * x).sum(axis=0)
+
+
+def misspelt_forward(x, scael, out):
+    out[:] = x * scael
+
+
+def forward_without_out(x, scale):
+    x *= scale
+
+
+def backward_without_scale(x, scale, grad_out, grad_x):
+    grad_x[:] = grad_out * scale
+
+
+def untypable_forward(x, scale, out):
+    out[:] = {"a": x}
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "message"),
+    [
+        (misspelt_forward, right_backward, "names 'scael', which nobody provides; did you mean 'scale'"),
+        (forward_without_out, right_backward, r"expected forward to name \(and write\) out"),
+        (right_forward, backward_without_scale, r"expected backward to name \(and write\) grad_scale"),
+    ],
+)
+def test_kernel_that_names_the_wrong_things_is_refused(forward, backward, message):
+    part = scale_with(forward, backward)
+    with pytest.raises(nn.KernelError, match=message):
+        nn.Sequential([part()]).build((3,))
+    with pytest.raises(nn.KernelError, match=message):
+        nn.register("scale_of_this_test")(part)
+    assert "scale_of_this_test" not in nn.registry.layers
+
+
+def test_kernel_that_cannot_be_compiled_is_refused_with_its_name():
+    model = nn.Sequential([scale_with(untypable_forward, right_backward)()]).build((3,))
+    with pytest.raises(nn.KernelError, match="untypable_forward: Numba cannot compile this kernel for float32"):
+        model.predict(X)
+
+
+def test_kernel_without_source_is_refused():
+    namespace = {}
+    exec("def forward(x, scale, out):\n    out[:] = x * scale\n", namespace)
+    model = nn.Sequential([scale_with(namespace["forward"], right_backward)()]).build((3,))
+    linecache.clearcache()
+    with pytest.raises(nn.KernelError, match="expected a function whose source can be read"):
+        model.predict(X)
+
+
+def test_activation_without_static_methods_is_refused():
+    class Bad(nn.Activation):
+        def forward(self, x):
+            return x
+
+        def backward(self, grad_out):
+            return grad_out
+
+    with pytest.raises(nn.KernelError, match="Bad: expected forward to be a @staticmethod on scalars"):
+        nn.register("bad_of_this_test")(Bad)
+
+
+def test_taken_and_unfit_names_are_refused():
+    class Another(nn.Activation):
+        @staticmethod
+        def forward(x):
+            return x
+
+        @staticmethod
+        def backward(grad_out):
+            return grad_out
+
+    with pytest.raises(nn.RegistryError, match=r"'relu' is taken by nnkit\.activations\.ReLU; .*Another needs another"):
+        nn.register("relu")(Another)
+    with pytest.raises(nn.RegistryError, match="expected a snake_case name"):
+        nn.register("My Part")(Another)
+    with pytest.raises(nn.RegistryError, match="expected a class derived from Layer"):
+        nn.register("number")(int)
+    assert nn.registry.activations["relu"] is nn.ReLU
+
+
+def test_optimizer_that_names_the_wrong_things_is_refused():
+    class Bad(nn.SGD):
+        @staticmethod
+        def update(value, grad, momentumm):
+            value -= momentumm * grad
+
+    with pytest.raises(nn.KernelError, match="update names 'momentumm', which nobody provides; did you mean 'momentum'"):
+        regression().fit(X, Y, optimizer=Bad(), epochs=1)
+
+
+def test_loss_called_with_wrong_shapes_is_refused():
+    with pytest.raises(nn.ShapeError, match=r"expected predictions of shape \(N, \.\.\.\), got \(\)"):
+        nn.MSELoss()(1.0, 1.0)
+    with pytest.raises(nn.ShapeError, match=r"expected target of shape \(2, 1\) .*nothing is broadcast silently"):
+        nn.MSELoss()([[1.0], [2.0]], [1.0, 2.0])
+    with pytest.raises(nn.ShapeError, match=r"expected sample_weight of shape \(2,\), got \(3,\)"):
+        nn.MSELoss()([[1.0], [2.0]], [[1.0], [2.0]], [1.0, 1.0, 1.0])
+    with pytest.raises(nn.ShapeError, match=r"expected predictions of D means and D log-variances, .*, got \(3,\)"):
+        nn.GaussianNLLLoss()([[1.0, 2.0, 3.0]], [[1.0]])
