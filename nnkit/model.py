@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Sequential", "generator"]
 
-CHUNK = 2048  # numbers of a chunk of parameters: with gradient and two moments they fill a first-level cache
+# Numbers of a chunk of parameters. With gradient and two moments 2048 fill a first-level cache; in large nets all of them come
+# from beyond it, and longer runs stream better (784-512-512-10: 2.94 -> 2.84 ms a step).
+CHUNK, LARGE_CHUNK = 2048, 8192
 
 
 def generator(random_state: Any) -> np.random.Generator:
@@ -144,7 +146,7 @@ class Sequential:
             for name, declared in built.parameters.items():
                 self._offsets[f"{index}.{name}"] = total
                 total += -(-prod(declared.shape) // line) * line
-        chunks = max(1, -(-total // CHUNK))
+        chunks = max(1, -(-total // min(max(total // 16, CHUNK), LARGE_CHUNK)))
         self.chunk = max(line, -(-total // (chunks * line)) * line)
         self.vector = aligned_zeros(chunks * self.chunk, self.dtype)
         self.gradient = aligned_zeros(chunks * self.chunk, self.dtype)
@@ -271,19 +273,16 @@ class Sequential:
         ------
         NotBuiltError, ShapeError, DataError
         """
-        known = type(X) is np.ndarray and self._built and X.dtype.kind in "fiub" and X.shape[1:] == self.in_shape and X.size
-        if not known:
-            X = self._check_rows(X, "predict")
-        assert isinstance(X, np.ndarray)
-        rows = len(X)
+        predictor: Predictor | None = getattr(self._local, "predictor", None) if self._built else None
+        if predictor is not None and type(X) is np.ndarray and predictor.fits(X):  # what every call but the first comes to
+            return predictor(X)
+        array = self._check_rows(X, "predict")
+        rows = len(array)
         if rows > BLOCK:
-            return self._predict_many(to_array(X, "X"), n_threads)
-        predictor = getattr(self._local, "predictor", None)  # one for each thread: predict may be called from many
-        if predictor is None or predictor.rows < rows:
+            return self._predict_many(array, n_threads)
+        if predictor is None or predictor.rows < rows:  # one for each thread: predict may be called from many at once
             predictor = self._local.predictor = Predictor(self, min(BLOCK, 1 << (rows - 1).bit_length()))
-        predictor.stage[:rows] = X
-        predictor.run(rows)
-        return predictor.result[:rows].copy()
+        return predictor(array)
 
     def _predict_many(self, X: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
         out = np.empty((len(X), *self.out_shape), self.dtype)

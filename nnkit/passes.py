@@ -28,7 +28,7 @@ SLICE = 256  # blocks between two looks at Ctrl-C
 
 
 class Predictor:
-    """Forward passes over a few rows at a time: reads `stage`, writes `result`. Made for little Python around each."""
+    """Forward passes over a few rows at a time, with as little Python around each as can be."""
 
     def __init__(self, model: Sequential, rows: int) -> None:
         self.rows = rows
@@ -40,13 +40,25 @@ class Predictor:
         )
         plan.copy(plan.forward(model.placed(), stage), result)
         self._runner = Runner(Program(plan.instructions, model.dtype, rows=rows), rows)
-        self._runner.run(0, 1)  # on no rows: compiles, and leaves the runner ready for `again`
-        self._steps = self._runner.steps
+        self._runner.run(0, 1)  # on no rows: leaves the runner ready for `again`
+        self._again = self._runner.again
+        self._count = self._runner.steps[0, 1:2]
+        self._dtype, self._row_shape = self.stage.dtype, model.in_shape
+        self._set_for, self._in, self._out = 0, self.stage[:0], self.result[:0]
 
-    def run(self, rows: int) -> None:
-        """Compute the first ``rows`` rows of `result` from those of `stage`."""
-        self._steps[0, 1] = rows
-        self._runner.again()
+    def fits(self, X: NDArray[Any]) -> bool:
+        """Whether these are rows of the model's own dtype, not too many and not none."""
+        return X.dtype is self._dtype and X.shape[1:] == self._row_shape and 0 < len(X) <= self.rows
+
+    def __call__(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Outputs of a few rows."""
+        rows = len(X)
+        if rows != self._set_for:
+            self._set_for = self._count[0] = rows
+            self._in, self._out = self.stage[:rows], self.result[:rows]
+        self._in[...] = X
+        self._again()
+        return self._out.copy()
 
 
 class BulkPredictor:

@@ -96,7 +96,8 @@ class Runner:
         loop = Program(instructions, "float64")
         self._loop = loop  # holds the frames
         self._address = int(loop.table[0, 0, 0])
-        self._alone, *self._frames = (int(frame) for frame in loop.table[0, :, 1])
+        alone, *self._frames = (int(frame) for frame in loop.table[0, :, 1])
+        self._alone = ctypes.c_int64(alone)  # as an object it is passed 0.1 us faster
         self._native = _NATIVE(self._address)
 
     def _make_uncompiled(self) -> Any:
@@ -141,10 +142,7 @@ class Runner:
         return int(span[3]) - first
 
     def again(self) -> None:
-        """Do the first step, as `run` has done it before, without a team and with as little Python as can be."""
-        if self.program.python:
-            self.run(0, 1)
-            return
+        """Do the compiled first step again, as `run` has done it before, without a team."""
         self._native(self._alone)
         if self._span[2]:
             self._stopped()
