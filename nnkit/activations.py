@@ -9,6 +9,7 @@ import numpy as np
 from nnkit.core.activation import Activation
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
+from nnkit.initializers import Constant
 from nnkit.kernels.math import erf, exp, expm1, log, sigmoid, softplus, tanh
 
 __all__ = [
@@ -225,8 +226,6 @@ class PReLU(Activation):
         self.require_number("init")
 
     def build(self, in_shape: Shape) -> Shape:
-        from nnkit.initializers import Constant
-
         channels = in_shape[0] if in_shape else 1
         self.require("num_parameters", self.num_parameters in (1, channels), f"1 or {channels} for rows of {in_shape}")
         self.parameter("weight", (self.num_parameters,), init=Constant(self.init))
@@ -235,24 +234,25 @@ class PReLU(Activation):
 
     @staticmethod
     def forward(x, weight, group, out):
-        a, b = x.reshape(-1), out.reshape(-1)
-        for g in range(a.shape[0] // group):
+        for g in range(x.size // group):
+            a = x.reshape(-1)[g * group : (g + 1) * group]
+            b = out.reshape(-1)[g * group : (g + 1) * group]
             slope = weight[g % weight.shape[0]]
-            for i in range(group):
-                value = a[g * group + i]
-                b[g * group + i] = value if value > 0.0 else slope * value
+            for i in range(a.shape[0]):
+                b[i] = a[i] if a[i] > 0.0 else slope * a[i]
 
     @staticmethod
     def backward(x, weight, group, grad_out, grad_x, grad_weight):
-        a, d, b = x.reshape(-1), grad_out.reshape(-1), grad_x.reshape(-1)
         grad_weight[:] = 0.0
-        for g in range(a.shape[0] // group):
+        for g in range(x.size // group):
+            a = x.reshape(-1)[g * group : (g + 1) * group]
+            d = grad_out.reshape(-1)[g * group : (g + 1) * group]
+            b = grad_x.reshape(-1)[g * group : (g + 1) * group]
             slope = weight[g % weight.shape[0]]
             total = 0.0
-            for i in range(group):
-                value, grad = a[g * group + i], d[g * group + i]
-                b[g * group + i] = grad if value > 0.0 else slope * grad
-                total += 0.0 if value > 0.0 else grad * value
+            for i in range(a.shape[0]):
+                b[i] = d[i] if a[i] > 0.0 else slope * d[i]
+                total += 0.0 if a[i] > 0.0 else d[i] * a[i]
             grad_weight[g % weight.shape[0]] += total
 
     @classmethod

@@ -14,6 +14,7 @@ from nnkit.core.activation import Activation
 from nnkit.core.layer import Built, Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, Updater
+from nnkit.core.random_state import generator
 from nnkit.engine.operands import Array, Operand, Storage
 from nnkit.engine.program import ALIGNMENT, Program, aligned_zeros
 from nnkit.engine.runner import Runner
@@ -21,28 +22,18 @@ from nnkit.engine.workers import Team, available_threads, single_threaded_blas
 from nnkit.errors import NotBuiltError, ParameterError, RegistryError, ShapeError
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor
 from nnkit.training.data import check_weights, to_array
+from nnkit.training.fit import Fit
 
 if TYPE_CHECKING:
     from nnkit.core.callback import Callback
     from nnkit.core.metric import Metric
     from nnkit.training.history import History
 
-__all__ = ["Sequential", "generator"]
+__all__ = ["Sequential"]
 
 # Numbers of a chunk of parameters. With gradient and two moments 2048 fill a first-level cache; in large nets all of them come
 # from beyond it, and longer runs stream better (784-512-512-10: 2.94 -> 2.84 ms a step).
 CHUNK, LARGE_CHUNK = 2048, 8192
-
-
-def generator(random_state: Any) -> np.random.Generator:
-    """A random generator from what scikit-learn calls a random state: None, an int, a RandomState or a Generator."""
-    if isinstance(random_state, np.random.Generator):
-        return random_state
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.default_rng(random_state.randint(0, 2**31 - 1, 4))
-    if random_state is not None and (isinstance(random_state, bool) or not isinstance(random_state, int | np.integer)):
-        raise ParameterError(f"random_state: expected None, an integer, a RandomState or a Generator, got {random_state!r}")
-    return np.random.default_rng(random_state)
 
 
 def make_layer(layer: Any) -> Layer:
@@ -417,8 +408,6 @@ class Sequential:
         NonFiniteError
             A loss or gradient became NaN or infinite.
         """
-        from nnkit.training.fit import Fit
-
         return Fit(
             self, X, y, loss=loss, optimizer=optimizer, epochs=epochs, batch_size=batch_size,
             validation_data=validation_data, validation_split=validation_split, sample_weight=sample_weight,

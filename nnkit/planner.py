@@ -18,7 +18,7 @@ __all__ = ["Node", "Plan"]
 class Node:
     """A layer in its place in a plan, with the memory that its kernels share."""
 
-    name: str  # "0.linear"
+    name: str  # "layer 0, ReLU()"
     built: Built
     index: int
     x: Array
@@ -103,9 +103,7 @@ class Plan:
             needed = trained[0] if trained else len(self.nodes)
         for node in reversed(self.nodes[needed:]):
             if guard and node.index == needed:
-                self.instructions.append(
-                    Instruction(require_finite, (grad.flat(), Control()), node.name, "backward")
-                )
+                self.instructions.append(Instruction(require_finite, (grad.flat(), Control()), node.name, "backward"))
             grad = self._backward(node, grad, node.index > needed or to_input)
         return grad if to_input else None
 

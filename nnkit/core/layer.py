@@ -150,14 +150,20 @@ class Layer(Part):
 
     def kernels(self) -> tuple[Callable[..., Any], ...]:
         """The functions that run: forward first, then those that together are backward."""
+        self.require_kernels()
         extra = type(self).backward_x
         return (type(self).forward, type(self).backward, *([extra] if extra is not None else []))
 
     @classmethod
-    def validate(cls) -> None:
+    def require_kernels(cls) -> None:
+        """Refuse a class without its kernels."""
         missing = [name for name in ("forward", "backward") if not callable(getattr(cls, name, None))]
         if missing:
             raise KernelError(f"{cls.__name__}: expected kernels forward and backward, {' and '.join(missing)} missing")
+
+    @classmethod
+    def validate(cls) -> None:
+        cls.require_kernels()
         for example in cls.examples():
             example.part.place(example.in_shape)
 

@@ -275,23 +275,34 @@ def _loop(cls: Any, gradient: bool) -> Callable[..., Any]:
     def call(function: Callable[..., Any], name: str) -> str:
         return f"{name}({', '.join(each.get(item, item) for item in kernel_names(function))})"
 
-    lines = [
-        f"def loss({', '.join(names)}):",
+    rowwise = [
         "    for n_ in range(prediction.shape[0]):",
         "        p_, t_ = prediction[n_], target[n_]",
         *(["        g_, w_ = grad[n_], weight[n_]"] if gradient else []),
     ]
     if cls.rowwise:
-        lines.append(f"        row_loss[n_] = {call(value, 'value')}")
+        rowwise.append(f"        row_loss[n_] = {call(value, 'value')}")
         if gradient:
-            lines.append(f"        {call(derivative, 'derivative')}")
-            lines += ["        for j_ in range(g_.shape[0]):", "            g_[j_] *= w_"]
+            rowwise.append(f"        {call(derivative, 'derivative')}")
+            rowwise += ["        for j_ in range(g_.shape[0]):", "            g_[j_] *= w_"]
+        lines = rowwise
     else:
-        lines += ["        total_ = 0.0", "        for j_ in range(p_.shape[0]):"]
-        lines.append(f"            total_ += {call(value, 'value')}")
+        rowwise += ["        total_ = 0.0", "        for j_ in range(p_.shape[0]):"]
+        rowwise.append(f"            total_ += {call(value, 'value')}")
         if gradient:
-            lines.append(f"            g_[j_] = w_ * {call(derivative, 'derivative')}")
-        lines.append("        row_loss[n_] = total_")
+            rowwise.append(f"            g_[j_] = w_ * {call(derivative, 'derivative')}")
+        rowwise.append("        row_loss[n_] = total_")
+        lines = [
+            "    if prediction.shape[1] == 1:  # one loop over the rows, or each would be a loop of one",
+            "        p_, t_ = prediction.reshape(-1), target.reshape(-1)",
+            *(["        g_ = grad.reshape(-1)"] if gradient else []),
+            "        for j_ in range(p_.shape[0]):",
+            f"            row_loss[j_] = {call(value, 'value')}",
+            *([f"            g_[j_] = weight[j_] * {call(derivative, 'derivative')}"] if gradient else []),
+            "        return",
+            *rowwise,
+        ]
+    lines.insert(0, f"def loss({', '.join(names)}):")
     source = "\n".join(lines) + "\n"
     namespace: dict[str, Any] = {"value": value, "derivative": derivative}
     exec(source, namespace)

@@ -14,6 +14,7 @@ from nnkit.core.callback import Callback
 from nnkit.core.loss import Loss, LossArrays
 from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, Updater
+from nnkit.core.random_state import generator
 from nnkit.engine.operands import Array, Constant, ControlWord, Operand, Order, Word
 from nnkit.engine.program import NOT_FINITE, Instruction, Program, aligned_zeros
 from nnkit.engine.runner import Runner
@@ -84,8 +85,6 @@ class Fit:
         progress: bool | str,
         engine: str,
     ) -> None:
-        from nnkit.model import generator
-
         self._begin = time.perf_counter()
         self._compiling = statistics.seconds
         for name, number in (("epochs", epochs), ("batch_size", batch_size)):

@@ -21,7 +21,8 @@ FLOORS = [
     {"engine"},
     {"core"},
     {"layers", "activations", "losses", "optimizers", "initializers", "schedules", "metrics", "registry"},
-    {"planner", "passes", "model", "training"},
+    {"planner", "passes", "training"},
+    {"model"},
     {"testing", "__main__", "__init__"},
 ]
 
