@@ -15,9 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from nnkit.core.layer import kernel_names
 from nnkit.core.part import Example, Part, Shape
 from nnkit.core.registry import Registry
-from nnkit.engine.operands import Array, Control, constant
+from nnkit.engine.operands import Array, Control, Word, constant
 from nnkit.engine.program import Instruction, Program
-from nnkit.engine.runner import Runner
 from nnkit.errors import DataError, KernelError, ShapeError
 from nnkit.kernels.data import accumulate_loss
 
@@ -342,10 +341,8 @@ class BoundLoss:
             None if grad is None else Array.view(grad.reshape(count, -1)),
         )
         self.program = Program(loss.instructions(arrays, real), real, python=python)
-        self._runner = Runner(self.program, rows)
-        self._runner.order(0, rows, 0, 0, 0)
 
     def value(self) -> float:
         """The loss now."""
-        self._runner.run(0, 1)
-        return float(self._runner.losses[0])
+        self.program.run()
+        return float(self.program.controls.view(np.float64)[0, Word.LOSS])

@@ -25,7 +25,7 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector in use
 FAILED = 1
 NOT_FINITE = 2
 
-_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+_NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
 def aligned_zeros(count: int, dtype: str) -> NDArray[Any]:
@@ -176,6 +176,18 @@ class Program:
         with np.errstate(all="ignore"):
             instruction.function(*arguments)
 
+    def run(self) -> None:
+        """Run the first shard's instructions, once, without the loop."""
+        for index in range(len(self.instructions)):
+            if self.python:
+                self.interpret(index, 0)
+            else:
+                address, frame = self.table[0, index]
+                _NATIVE(int(address))(int(frame))
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+
     def _callback(self, index: int, shard: int) -> int:
         """Native address of an instruction that is Python; what it raises stops the shard and is kept."""
 
@@ -186,7 +198,7 @@ class Program:
                 self.failure = self.failure or error
                 self.controls[shard % len(self.controls), Word.STATUS] = FAILED
 
-        callback = _CALLBACK(run)
+        callback = _NATIVE(run)
         self._callbacks.append(callback)
         return ctypes.cast(callback, ctypes.c_void_p).value or 0
 

@@ -212,8 +212,7 @@ class Fit:
         self._epoch_seeds = np.zeros(self._block_epochs, np.int64)
         operands = tuple(map(Array.view, (self._rows, self._orders, self._epoch_seeds)))
         shuffle = Instruction(permute, operands, "shuffle", "data")
-        self._shuffler = Runner(Program([shuffle], "float64", python=self._python), 1)
-        self._shuffler.order(0, 1, 0, 0, 0)
+        self._shuffler = Program([shuffle], "float64", python=self._python)
 
     def _data(self, x: Array, target: Array, weight: Array) -> list[Instruction]:
         """Gather a shard's rows, targets and weights."""
@@ -307,7 +306,7 @@ class Fit:
         """The rows of the next epochs, one after the other."""
         if self._shuffle:
             self._epoch_seeds[:epochs] = self._random.integers(2**62, size=epochs)
-            self._shuffler.run(0, 1)
+            self._shuffler.run()
         return self._orders[:epochs].ravel()
 
     def _finish_epoch(
