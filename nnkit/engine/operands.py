@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from math import prod
 from typing import Any
@@ -58,6 +58,7 @@ class Storage:
         self.row_bytes = row_bytes
         self.fixed_bytes = fixed_bytes
         self.shared = shared
+        self.address = 0 if shared is None else int(shared.ctypes.data)
         self.first = 2**60  # instructions that use it, first and last: outside of them the memory is free
         self.last = -1
         self.offset = 0  # from the start of the shard's memory
@@ -129,17 +130,22 @@ class Array(Operand):
         if not self.batched:
             return self
         *leading, last = self.shape or (1,)
-        return replace(self, shape=(last,), multiple=self.multiple * prod(leading))
+        return self._seen((last,), self.multiple * prod(leading))
 
     def flat(self) -> Array:
         """Seen as one long row of numbers."""
         if self.batched:
-            return replace(self, shape=(), multiple=self.multiple * prod(self.shape))
-        return replace(self, shape=(prod(self.shape),))
+            return self._seen((), self.multiple * prod(self.shape))
+        return self._seen((prod(self.shape),), 1)
 
     def reshaped(self, shape: tuple[int, ...]) -> Array:
         """The same numbers in rows of another shape."""
-        return replace(self, shape=shape)
+        return self._seen(shape, self.multiple)
+
+    def _seen(self, shape: tuple[int, ...], multiple: int) -> Array:
+        if (shape, multiple) == (self.shape, self.multiple):
+            return self
+        return Array(self.storage, shape, self.dtype, self.batched, multiple, self.offset, self.stride)
 
     def kind(self) -> Hashable:
         return ("array", self.dtype, len(self.shape) + self.batched, self.batched)
@@ -154,7 +160,7 @@ class Array(Operand):
 
     def address(self, base: int) -> int:
         if self.storage.shared is not None:
-            return int(self.storage.shared.ctypes.data) + self.offset
+            return self.storage.address + self.offset
         return base + self.storage.offset + self.offset
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> NDArray[Any]:

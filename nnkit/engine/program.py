@@ -146,16 +146,15 @@ class Program:
         shard = np.arange(self.shards)[:, None]
         self.frames = np.array(words, np.int64) + shard * np.array(moves, np.int64)
         self.table = np.empty((self.shards, len(starts), 2), np.int64)
-        for index, instruction in enumerate(self.instructions):
-            self.table[:, index, 1] = self.frames.ctypes.data + 8 * starts[index] + 8 * len(words) * np.arange(self.shards)
-            if self.python:
-                self.table[:, index, 0] = index
-                self.places.update((int(self.table[number, index, 1]), number) for number in range(self.shards))
-            elif instruction.interpreted:
-                for number in range(self.shards):
-                    self.table[number, index, 0] = self._callback(index, number)
-            else:
-                self.table[:, index, 0] = self.kernel(index).address
+        self.table[:, :, 1] = self.frames.ctypes.data + 8 * (np.array(starts, np.int64) + len(words) * shard)
+        if self.python:
+            self.table[:, :, 0] = np.arange(len(starts))
+            self.places = {int(frame): number for number in range(self.shards) for frame in self.table[number, :, 1]}
+            return
+        interpreted = [index for index, instruction in enumerate(self.instructions) if instruction.interpreted]
+        self.table[:, :, 0] = [0 if index in interpreted else self.kernel(index).address for index in range(len(starts))]
+        for index in interpreted:
+            self.table[:, index, 0] = [self._callback(index, number) for number in range(self.shards)]
 
     def call(self, index: int, frame: int) -> None:
         """What calling a table's entry means when the whole program is Python."""
