@@ -53,33 +53,26 @@ def _block_transposer(real: Any, size: int) -> Any:
     return transpose_block
 
 
-_block32 = _block_transposer(ir.FloatType(), 4)
-_block64 = _block_transposer(ir.DoubleType(), 8)
+def _transposer(real: Any, size: int) -> Any:
+    """Target = source.T, both C-contiguous matrices of numbers of ``size`` bytes."""
+    transpose_block = _block_transposer(real, size)
+    lanes = 64 // size
+
+    @helper
+    def transpose(source, target):
+        rows, columns = source.shape
+        whole_rows, whole_columns = rows - rows % lanes, columns - columns % lanes
+        for i in range(0, whole_rows, lanes):
+            for j in range(0, whole_columns, lanes):
+                start = source.ctypes.data + size * (i * columns + j)
+                end = target.ctypes.data + size * (j * rows + i)
+                transpose_block(start, size * columns, end, size * rows)
+        for i in range(rows):
+            for j in range(whole_columns if i < whole_rows else 0, columns):
+                target[j, i] = source[i, j]
+
+    return transpose
 
 
-@helper
-def transpose32(source, target):
-    """Target = source.T, both C-contiguous float32."""
-    rows, columns = source.shape
-    whole_rows, whole_columns = rows - rows % 16, columns - columns % 16
-    for i in range(0, whole_rows, 16):
-        for j in range(0, whole_columns, 16):
-            start, end = source.ctypes.data + 4 * (i * columns + j), target.ctypes.data + 4 * (j * rows + i)
-            _block32(start, 4 * columns, end, 4 * rows)
-    for i in range(rows):
-        for j in range(whole_columns if i < whole_rows else 0, columns):
-            target[j, i] = source[i, j]
-
-
-@helper
-def transpose64(source, target):
-    """Target = source.T, both C-contiguous float64."""
-    rows, columns = source.shape
-    whole_rows, whole_columns = rows - rows % 8, columns - columns % 8
-    for i in range(0, whole_rows, 8):
-        for j in range(0, whole_columns, 8):
-            start, end = source.ctypes.data + 8 * (i * columns + j), target.ctypes.data + 8 * (j * rows + i)
-            _block64(start, 8 * columns, end, 8 * rows)
-    for i in range(rows):
-        for j in range(whole_columns if i < whole_rows else 0, columns):
-            target[j, i] = source[i, j]
+transpose32 = _transposer(ir.FloatType(), 4)
+transpose64 = _transposer(ir.DoubleType(), 8)
