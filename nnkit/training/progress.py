@@ -38,16 +38,12 @@ class Progress:
 
     def _open(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
 
-        self._bar = Bar(
-            TextColumn("{task.fields[epoch]}"), BarColumn(bar_width=20), TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(compact=True), TextColumn("left"),
-            console=Console(file=sys.stderr), auto_refresh=False,
-        )  # fmt: skip
-        self._bar.start()
-        self._task = self._bar.add_task("", total=self._epochs * self._steps, epoch="", figures="")
+        columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=None)  # the bar takes what is left
+        self._bar = Bar(*columns, console=Console(file=sys.stderr), auto_refresh=False, expand=True)
+        self._task = self._bar.add_task("", total=self._epochs * self._steps)
 
     def update(self, step: int, history: History, last: bool = False) -> None:
         """Show that ``step`` steps are done."""
@@ -57,11 +53,17 @@ class Progress:
         self._last = now
         if self._bar is None:
             self._open()
-        figures = [f"{name} {value:.4g}" for name, value in history.last().items() if name != "lr"]
-        speed = step / max(now - self._begin, 1e-9)
-        figures.append(f"{speed:,.0f} steps/s")
-        epoch = f"epoch {min(step // self._steps + (not last), self._epochs)}/{self._epochs}"
-        self._bar.update(self._task, completed=step, epoch=epoch, figures="  ".join(figures), refresh=True)
+        seconds, total = max(now - self._begin, 1e-9), self._epochs * self._steps
+        left = round(seconds * (total - step) / step) if step else 0
+        line = [
+            f"epoch {min(step // self._steps + (not last), self._epochs)}/{self._epochs}",
+            f"{left // 60}:{left % 60:02d} left" if not last else f"{seconds:.1f} s",
+            *(f"{name} {value:.4g}" for name, value in history.last().items() if name != "lr"),
+            f"{step / seconds:,.0f} steps/s",  # last: on a narrow terminal the line is cut off here
+        ]
+        self._bar.update(self._task, description="  ".join(line), completed=step)
+        self._bar.start()
+        self._bar.refresh()
 
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
