@@ -51,6 +51,8 @@ class NonFiniteError(NnkitError, ArithmeticError):
         Where it happened; both count from 0, ``step`` within the whole fit.
     part : str
         The first part, in the order of computation, whose output or gradient was not finite.
+    history : History or None
+        What the finished epochs have measured.
     """
 
     def __init__(self, message: str, *, epoch: int, step: int, part: str) -> None:
@@ -58,3 +60,4 @@ class NonFiniteError(NnkitError, ArithmeticError):
         self.epoch = epoch
         self.step = step
         self.part = part
+        self.history: object = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -43,6 +43,15 @@ def make_layer(layer: Any) -> Layer:
             return Activation.make(layer)
         raise RegistryError(str(Layer.registry.unknown(layer, {**Layer.registry, **Activation.registry})))
     return Layer.make(layer)
+
+
+class _Stepper(NamedTuple):
+    """An optimizer that a model is stepped with by hand, as it was set when its programs were made."""
+
+    optimizer: Optimizer  # held: its id is the key
+    settings: dict[str, Any]
+    updater: Updater
+    runner: Runner
 
 
 class Sequential:
@@ -174,7 +183,7 @@ class Sequential:
         self._local = threading.local()
         self._passes: dict[bool, Pass] = {}
         self._last: Pass | None = None
-        self._updaters: dict[int, tuple[Optimizer, Updater, Runner]] = {}
+        self._updaters: dict[int, _Stepper] = {}
 
     @property
     def is_built(self) -> bool:
@@ -340,17 +349,20 @@ class Sequential:
             raise ShapeError(f"Sequential.backward: expected grad_out of shape {expected}, as the output, got {grad.shape}")
         return self._last.backward(grad)
 
-    def update(self, optimizer: Optimizer) -> None:
+    def update(self, optimizer: Optimizer, epoch: float = 0.0, epochs: float = 1.0) -> None:
         """One step of the optimizer from the present gradients: what ``optimizer.step(model)`` does."""
         self._require_built("update")
         known = self._updaters.get(id(optimizer))
-        if known is None:
+        settings = {name: value for name, value in vars(optimizer).items() if name != "lr"}
+        if known is None or known.settings != settings:
             updater = Updater(optimizer, self.vector, self.gradient[None], chunk=self.chunk)
+            if known is not None:
+                updater.take_over(known.updater)
             runner = Runner(Program([], self.dtype), 1, reduce=updater.reduce, update=updater.update, norms=updater.norms,
                             clip_norm=updater.clip_norm, coefficients=updater.width)  # fmt: skip
-            known = self._updaters[id(optimizer)] = (optimizer, updater, runner)
-        _, updater, runner = known
-        updater.fill(runner.coefficients, np.zeros(1), 1.0)
+            known = self._updaters[id(optimizer)] = _Stepper(optimizer, settings, updater, runner)
+        updater, runner = known.updater, known.runner
+        updater.fill(runner.coefficients, np.array([float(epoch)]), float(epochs))
         runner.order(0, 1, 0, 0, updater.steps)
         runner.run(0, 1)
         updater.steps += 1
@@ -379,7 +391,8 @@ class Sequential:
 
         Parameters
         ----------
-        X : (N, ...) numbers of any dtype and memory order; read in place, never copied whole
+        X : (N, ...) numbers, in C or Fortran order, sliced, memory-mapped; read in place, never copied whole (reversed arrays,
+            float16 and foreign byte order are)
         y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``)
         loss : Loss or its name
         optimizer : Optimizer or its name

@@ -166,7 +166,10 @@ class Pass:
         self._grad_x = plan.backward(self._grad_out, to_input=True) if model.input_dtype == real else None
         if self._grad_x is None:
             plan.backward(self._grad_out)
-        outside = [array for array in (x, self._out, self._grad_out, self._grad_x) if array is not None]
+        # Backward may be called again and again after one forward: all that it reads stays where it is.
+        inner = [item for node in plan.nodes for item in (node.x, node.out, *node.named.values())]
+        outside = [array for array in (x, self._out, self._grad_out, self._grad_x, *inner)
+                   if isinstance(array, Array) and array.storage.shared is None]  # fmt: skip
         self.program = Program(plan.instructions, real, rows=rows, python=python, poison=poison, keep=keep, outside=outside)
         self._forward = Runner(self.program, rows, part=slice(0, forward))
         self._backward = Runner(self.program, rows, part=slice(forward, None))

@@ -63,9 +63,11 @@ class Plan:
             out = x.reshaped(built.out_shape)
             self.nodes.append(Node(name, built, len(self.nodes), x, out, {}))
             return out
+        if layer.interpreted:  # it may keep what forward was given, for backward
+            backward_names |= {item for item in kernel_names(kernels[0]) if item == "x" or item in built.scratch}
         in_place = (
-            layer.inplace
-            and not self.keep
+            self._may_overwrite(built)
+            and x.dtype == self.real
             and not (self.differentiate and ("x" in backward_names or id(x.storage) in self._read_again))
         )
         out = x.reshaped(built.out_shape) if in_place else Array.rows(built.out_shape, self.real)
@@ -83,6 +85,9 @@ class Plan:
         self._read_again |= {id(array.storage) for word, array in (("x", x), ("out", out)) if word in backward_names}
         self._emit(node, kernels[0], "forward", {"x": x, "out": out}, target=out)
         return out
+
+    def _may_overwrite(self, built: Built) -> bool:
+        return built.layer.inplace and not self.keep and prod(built.in_shape) == prod(built.out_shape)
 
     def copy(self, source: Array, target: Array) -> None:
         """Target = source."""
@@ -113,8 +118,8 @@ class Plan:
         node.grad_out = grad
         if not kernels:
             return grad.reshaped(node.built.in_shape)
-        in_place = layer.inplace and not self.keep and prod(node.built.in_shape) == prod(node.built.out_shape)
-        grad_x = grad.reshaped(node.built.in_shape) if in_place else Array.rows(node.built.in_shape, self.real)
+        overwrites = self._may_overwrite(node.built)
+        grad_x = grad.reshaped(node.built.in_shape) if overwrites else Array.rows(node.built.in_shape, self.real)
         node.grad_x = grad_x
         arrays = {"x": node.x, "out": node.out, "grad_out": grad, "grad_x": grad_x}
         for function in kernels:
@@ -135,10 +140,12 @@ class Plan:
         }
         operands = [named[name] if name in named else constant(getattr(layer, name), self.real)
                     for name in kernel_names(function)]  # fmt: skip
+        kept: tuple[Operand, ...] = ()
         if isinstance(layer, PythonLayer):
+            kept = tuple(named[name] for name in kernel_names(layer.kernels()[0]) if name == "x" or name in node.built.scratch)
             function = (layer.forward_kernel if stage == "forward" else layer.backward_kernel)(node.copies)
             operands.append(target)
-        self.instructions.append(Instruction(function, tuple(operands), node.name, stage, layer.interpreted))
+        self.instructions.append(Instruction(function, tuple(operands), node.name, stage, layer.interpreted, kept))
 
     @staticmethod
     def _seen(node: Node, array: Array) -> Array:

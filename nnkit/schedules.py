@@ -194,6 +194,7 @@ class LinearWarmup(Schedule):
         self.require_number("initial", 0.0, 1.0)
         self.adaptive = Schedule.make(after).adaptive  # type: ignore[misc]
         self._after = Schedule.make(after)
+        self._observed = 0
 
     def factor(self, epoch: Times, epochs: float) -> Times:
         rising = self.initial + (1 - self.initial) * epoch / self.warmup
@@ -201,7 +202,9 @@ class LinearWarmup(Schedule):
         return np.where(epoch < self.warmup, rising, later)
 
     def observe(self, loss: float) -> None:
-        self._after.observe(loss)
+        self._observed += 1
+        if self._observed > self.warmup:
+            self._after.observe(loss)
 
 
 @register("one_cycle")

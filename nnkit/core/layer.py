@@ -92,7 +92,9 @@ class Layer(Part):
 
     registry: ClassVar[Registry[Any]] = Registry("layer")
 
-    mixes_rows: ClassVar[bool] = False  # an output row depends on other rows: the batch is never cut into shards
+    # In training, an output row depends on other rows: `fit` never cuts the batch into shards. In evaluation it must not: rows
+    # are then computed in blocks of any size.
+    mixes_rows: ClassVar[bool] = False
     inplace: ClassVar[bool] = False  # forward may write over x, backward over grad_out
     folds_rows: ClassVar[bool] = False  # kernels see (rows, last axis), whatever lies between
     flat: ClassVar[bool] = False  # kernels see one long row of numbers
@@ -119,7 +121,10 @@ class Layer(Part):
         self._declare(self._built.parameters, name, shape, Initializer.make(init, f"{self!r}: init of {name!r}"))
 
     def state(self, name: str, shape: Iterable[int], init: Any = "zeros") -> None:
-        """Declare an array that is kept with the model but not trained, such as a running mean."""
+        """Declare an array that is kept with the model but not trained, such as a running mean.
+
+        All rows share it, and training may write it: a model with states is trained in one shard.
+        """
         self._declare(self._built.states, name, shape, Initializer.make(init, f"{self!r}: init of {name!r}"))
 
     def scratch(self, name: str, shape: Iterable[int], dtype: str = "real") -> None:

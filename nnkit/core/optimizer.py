@@ -17,7 +17,7 @@ from nnkit.core.registry import Registry
 from nnkit.core.schedule import Schedule
 from nnkit.engine.operands import CONTROL_WORDS, Array, Coefficient, ControlWord, Operand, Storage, Word, constant
 from nnkit.engine.program import Instruction, Program, aligned_zeros
-from nnkit.errors import KernelError
+from nnkit.errors import KernelError, ParameterError
 from nnkit.kernels.data import (
     add_slabs,
     clip_gradient,
@@ -90,12 +90,24 @@ class Optimizer(Part):
         """Numbers that depend on the step alone, in float64 for many steps at once; ``update`` may name them."""
         return {}
 
-    def step(self, model: Sequential) -> None:
+    def step(self, model: Sequential, epoch: float | None = None, epochs: float = 1.0) -> None:
         """Update a model's parameters by its gradients, after ``model.backward``.
 
         The state (moments, number of the step) belongs to the pair of optimizer and model.
+
+        Parameters
+        ----------
+        model : a built model
+        epoch, epochs : the time now and at the end, for the schedule; needed where there is one
+
+        Raises
+        ------
+        ParameterError
+            There is a schedule, but no time for it.
         """
-        model.update(self)
+        if self.schedule is not None and epoch is None:
+            raise ParameterError(f"{self!r}: expected step(model, epoch=..., epochs=...) because of its schedule, got no epoch")
+        model.update(self, epoch or 0.0, epochs)
 
     @classmethod
     def validate(cls) -> None:
@@ -198,6 +210,12 @@ class Updater:
                              for name in kernel_names(function)))
         )  # fmt: skip
         return [Instruction(function, operands, type(optimizer).__name__, "update") for function, operands in program]
+
+    def take_over(self, other: Updater) -> None:
+        """Go on from another updater's state, of the same optimizer with other hyper-parameters."""
+        self.steps, self.schedule = other.steps, other.schedule
+        for name, state in self.states.items():
+            state[:] = other.states[name]
 
     @property
     def width(self) -> int:

@@ -14,7 +14,7 @@ from nnkit.engine.abi import atomic_add, atomic_load, call, pause, yield_core
 # Mirrors of operands.Word and program's status codes: compiled code wants plain integers.
 ROWS, FIRST_ROW, BATCH_ROWS, ORDER, OFFSET, STEP, STATUS, COEFFICIENTS = 0, 1, 2, 3, 4, 5, 6, 7
 LOSS = 9
-NOT_FINITE = 2
+NOT_FINITE = 1
 
 SPINS = 4000  # pauses (~20-100 us) until a waiting worker offers its core to others
 

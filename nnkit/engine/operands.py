@@ -82,7 +82,7 @@ class Operand:
         raise NotImplementedError
 
     def source(self, word: int, real: str) -> str:
-        """Expression in the stub, where ``words_`` is the frame at address ``frame_`` and ``control_`` the control block."""
+        """Expression in the stub, where ``_words`` is the frame at address ``_frame`` and ``_control`` the control block."""
         raise NotImplementedError
 
     def words(self) -> list[int]:
@@ -140,6 +140,7 @@ class Array(Operand):
 
     def reshaped(self, shape: tuple[int, ...]) -> Array:
         """The same numbers in rows of another shape."""
+        assert prod(shape) == prod(self.shape), f"{self.shape} does not hold as many numbers as {shape}"
         return self._seen(shape, self.multiple)
 
     def _seen(self, shape: tuple[int, ...], multiple: int) -> Array:
@@ -151,9 +152,9 @@ class Array(Operand):
         return ("array", self.dtype, len(self.shape) + self.batched, self.batched)
 
     def source(self, word: int, real: str) -> str:
-        first = [f"control_[{Word.ROWS}] * words_[{word + 1}]"] if self.batched else []
-        rest = [f"words_[{word + 1 + len(first) + axis}]" for axis in range(len(self.shape))]
-        return f"carray(pointer_at(frame_, {word}), ({', '.join(first + rest)},), np.{self.dtype})"
+        first = [f"_control[{Word.ROWS}] * _words[{word + 1}]"] if self.batched else []
+        rest = [f"_words[{word + 1 + len(first) + axis}]" for axis in range(len(self.shape))]
+        return f"_carray(_pointer_at(_frame, {word}), ({', '.join(first + rest)},), np.{self.dtype})"
 
     def words(self) -> list[int]:
         return [0, *([self.multiple] if self.batched else []), *self.shape]
@@ -185,10 +186,10 @@ class Constant(Operand):
 
     def source(self, word: int, real: str) -> str:
         return {
-            "int64": f"words_[{word}]",
-            "bool": f"words_[{word}] != 0",
-            "float32": f"np.int32(words_[{word}]).view(np.float32)",
-            "float64": f"np.int64(words_[{word}]).view(np.float64)",
+            "int64": f"_words[{word}]",
+            "bool": f"_words[{word}] != 0",
+            "float32": f"np.int32(_words[{word}]).view(np.float32)",
+            "float64": f"np.int64(_words[{word}]).view(np.float64)",
         }[self.dtype]
 
     def words(self) -> list[int]:
@@ -221,7 +222,7 @@ class ControlWord(Operand):
         return ("control", int(self.word))
 
     def source(self, word: int, real: str) -> str:
-        return f"control_[{self.word}]"
+        return f"_control[{self.word}]"
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> int:
         return int(control[self.word])
@@ -237,7 +238,7 @@ class Control(Operand):
         return ("control block", self.dtype)
 
     def source(self, word: int, real: str) -> str:
-        return f"carray(pointer_at(frame_, 0), ({CONTROL_WORDS},), np.{self.dtype})"
+        return f"_carray(_pointer_at(_frame, 0), ({CONTROL_WORDS},), np.{self.dtype})"
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> NDArray[Any]:
         return control.view(self.dtype)
@@ -251,7 +252,7 @@ class Order(Operand):
         return "order"
 
     def source(self, word: int, real: str) -> str:
-        return f"carray(pointer_at(words_[0], {Word.ORDER:d}), (control_[{Word.BATCH_ROWS}],), np.int64)"
+        return f"_carray(_pointer_at(_words[0], {Word.ORDER:d}), (_control[{Word.BATCH_ROWS}],), np.int64)"
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> NDArray[np.int64]:
         return _borrow(int(control[Word.ORDER]), int(control[Word.BATCH_ROWS]), "int64")
@@ -267,7 +268,7 @@ class Seed(Operand):
         return "seed"
 
     def source(self, word: int, real: str) -> str:
-        return f"stream(control_[{Word.SEED}], control_[{Word.STEP}], words_[{word}])"
+        return f"_stream(_control[{Word.SEED}], _control[{Word.STEP}], _words[{word}])"
 
     def words(self) -> list[int]:
         return [self.salt]
@@ -288,7 +289,7 @@ class Coefficient(Operand):
         return ("coefficient", self.index, self.dtype)
 
     def source(self, word: int, real: str) -> str:
-        return f"carray(pointer_at(words_[0], {Word.COEFFICIENTS:d}), ({self.index + 1},), np.{self.dtype})[{self.index}]"
+        return f"_carray(_pointer_at(_words[0], {Word.COEFFICIENTS:d}), ({self.index + 1},), np.{self.dtype})[{self.index}]"
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> Any:
         return _borrow(int(control[Word.COEFFICIENTS]), self.index + 1, self.dtype)[self.index]

@@ -22,8 +22,8 @@ __all__ = ["ALIGNMENT", "FAILED", "NOT_FINITE", "Instruction", "Program", "align
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector in use
 
 # Why a shard stopped: Word.STATUS.
-FAILED = 1
-NOT_FINITE = 2
+NOT_FINITE = 1
+FAILED = 2  # the greater: where one shard failed and another is not finite, the failure is what is reported
 
 _NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
@@ -45,6 +45,7 @@ class Instruction:
     part: str  # whose kernel it is, for messages
     stage: str  # "data", "forward", "loss", "backward", "update"
     interpreted: bool = False
+    kept: tuple[Operand, ...] = ()  # memory that must be intact until then, though the kernel does not name it
 
 
 class Program:
@@ -98,7 +99,7 @@ class Program:
             storage.use(0)
             storage.use(len(self.instructions))
         for position, instruction in enumerate(self.instructions):
-            for operand in instruction.operands:
+            for operand in (*instruction.operands, *instruction.kept):
                 if isinstance(operand, Array) and operand.storage.shared is None:
                     operand.storage.use(position)
                     storages[operand.storage] = None

@@ -34,6 +34,7 @@ import numpy as np
 
 from nnkit.engine.operands import CONTROL_WORDS, Array, Operand
 from nnkit.errors import KernelError
+from nnkit.kernels.math import Compiled
 from nnkit.kernels.random import stream
 
 __all__ = ["Kernel", "Statistics", "cache_folder", "described", "kernel", "statistics"]
@@ -141,21 +142,16 @@ class _Bundle:
         return ast.Call(ast.parse(f"np.{self.dtype}", mode="eval").body, [node], [])
 
     def name(self, wish: str, key: Hashable) -> str:
-        """A name that is free in the module, for the thing known by ``key``."""
-        taken = {*self.names.values(), "np", "pointer", "pointer_at", "carray", "helper", "entry"}
-        name, count = wish, 1
-        while name in taken:
-            count += 1
-            name = f"{wish}_{count}"
-        self.names[key] = name
-        return name
+        """A name for the thing known by ``key`` that no kernel has for an argument or a local."""
+        self.names[key] = f"_{wish}_{len(self.names)}_"
+        return self.names[key]
 
     def place(self, wish: str, value: Any, user: Callable[..., Any]) -> str:
         """Bring a global of ``user`` into the module and return the name it has there."""
         value = getattr(value, "py_func", value)  # a helper that is jitted already
         value = getattr(value, "variants", {}).get(self.dtype, value)
-        if isinstance(value, str):
-            return self.compiled(*value.split(":"))
+        if isinstance(value, Compiled):
+            return self.compiled(value.module, value.name)
         key: Hashable = id(value) if callable(value) else (wish, repr(value))
         if key in self.names:
             return self.names[key]
@@ -329,7 +325,7 @@ class Kernel:
         """The stub: a module whose one entry point unpacks the frame and calls the function."""
         bundle = _Bundle(self.real)
         node = bundle.definition(self.function)
-        draws = any("stream(" in operand.source(1, self.real) for operand in self._operands)
+        draws = any("_stream(" in operand.source(1, self.real) for operand in self._operands)
         drawn = bundle.place("stream", stream, self.function) if draws else ""
         names = [argument.arg for argument in node.args.args]
         lines, word = [], 1
@@ -338,14 +334,16 @@ class Kernel:
                 lines.append(f"{name} = {names[self._aliases[index]]}")
                 continue
             expression = operand.source(word, self.real)
-            lines.append(f"{name} = {expression.replace('stream(', drawn + '(', 1)}")
+            lines.append(f"{name} = {expression.replace('_stream(', drawn + '(', 1)}")
             word += len(operand.words())
-        imports = sorted({*bundle.imports, "from numba import carray", "from nnkit.engine.abi import pointer, pointer_at"})
+        unpacking = ("from numba import carray as _carray", "from nnkit.engine.abi import pointer as _pointer",
+                     "from nnkit.engine.abi import pointer_at as _pointer_at")  # fmt: skip
+        imports = sorted({*bundle.imports, *unpacking})
         # The body stands in the entry itself. As a function of its own it would be optimised before it is known which of its
         # arrays are one and the same, with checks for overlap that send every loop in place down the scalar path.
         body = [
-            f"words_ = carray(pointer(frame_), ({word},), np.int64)",
-            f"control_ = carray(pointer_at(frame_, 0), ({CONTROL_WORDS},), np.int64)",
+            f"_words = _carray(_pointer(_frame), ({word},), np.int64)",
+            f"_control = _carray(_pointer_at(_frame, 0), ({CONTROL_WORDS},), np.int64)",
             *lines,
             *(line for statement in node.body for line in ast.unparse(statement).splitlines()),
         ]
@@ -355,7 +353,7 @@ class Kernel:
                 *imports,
                 "from nnkit.kernels.jit import entry, helper",
                 *bundle.lines,
-                "def {entry}(frame_):",
+                "def {entry}(_frame):",
                 *(f"    {line}" for line in body),
                 "",
             ]

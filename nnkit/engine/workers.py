@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import ctypes
+import operator
 import os
 import queue
 import threading
@@ -26,9 +28,13 @@ def available_threads(n_threads: int | None = None) -> int:
             return int(text)
         affinity = getattr(os, "sched_getaffinity", None)
         return len(affinity(0)) if affinity else os.cpu_count() or 1
-    if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
+    try:
+        count = 0 if isinstance(n_threads, bool) else operator.index(n_threads)
+    except TypeError:
+        count = 0
+    if count < 1:
         raise ParameterError(f"n_threads: expected an integer of at least 1, or None for every core, got {n_threads!r}")
-    return n_threads
+    return count
 
 
 class _Spread:
@@ -106,13 +112,16 @@ class Team:
         """Call the native function once with each frame (one for each member), all at the same time."""
         function = _NATIVE(address)
         self._spread.tie(self._threads)
-        for calls, frame in zip(self._calls, frames[1:], strict=True):
-            calls.put((function, frame))
+        calls = [(function, frame) for frame in frames[1:]]
         try:
-            function(frames[0])
+            # All or none, even if Ctrl-C comes now: a helper alone would wait for the others for ever.
+            collections.deque(map(queue.SimpleQueue.put, self._calls, calls), maxlen=0)
         finally:
-            for _ in self._calls:
-                self._done.get()
+            try:
+                function(frames[0])
+            finally:
+                for _ in self._calls:
+                    self._done.get()
 
 
 class _BlasLimit:

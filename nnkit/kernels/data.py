@@ -21,7 +21,7 @@ __all__ = [
 
 LOSS = 9  # operands.Word.LOSS
 STATUS = 6  # operands.Word.STATUS
-NOT_FINITE = 2  # program.NOT_FINITE
+NOT_FINITE = 1  # program.NOT_FINITE
 
 
 def gather(source, row_stride, column_stride, order, offset, first_row, out):

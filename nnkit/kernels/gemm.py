@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nnkit.kernels.math import variant
+from nnkit.kernels.math import Compiled, variant
 
 __all__ = ["SMALL", "dot_transposed", "transpose"]
 
@@ -16,7 +16,7 @@ __all__ = ["SMALL", "dot_transposed", "transpose"]
 SMALL = 1_000_000
 
 
-@variant(float32="nnkit.kernels.simd:transpose32", float64="nnkit.kernels.simd:transpose64")
+@variant(float32=Compiled("nnkit.kernels.simd", "transpose32"), float64=Compiled("nnkit.kernels.simd", "transpose64"))
 def transpose(source: Any, target: Any) -> None:
     """Target = source.T."""
     target[...] = source.T

@@ -12,17 +12,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-__all__ = ["erf", "exp", "expm1", "log", "log1p", "real", "sigmoid", "softplus", "tanh"]
+__all__ = ["Compiled", "erf", "exp", "expm1", "log", "log1p", "real", "sigmoid", "softplus", "tanh"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Compiled(NamedTuple):
+    """A function that is compiled already; its module is only imported where it is needed."""
+
+    module: str
+    name: str
+
+
 def variant(**dtypes: Any) -> Callable[[F], F]:
-    """Say which function (or, as "module:name", compiled function) takes a function's place in kernels of a dtype."""
+    """Say what takes a function's place in kernels of a dtype: another function, a type, or a `Compiled`."""
 
     def decorate(function: F) -> F:
         function.variants = dtypes  # type: ignore[attr-defined]

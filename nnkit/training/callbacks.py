@@ -26,7 +26,7 @@ class EarlyStopping(Callback):
     monitor : "val_loss", "loss" or the name of a metric; by default val_loss where there is one, else loss
     patience : int >= 0, epochs to wait for an improvement
     min_delta : float >= 0, the least improvement that counts
-    mode : "min", "max" or "auto": losses and errors are to fall, other metrics to rise
+    mode : "min", "max" or "auto": losses and errors are to fall, other metrics (neg_ ones, too) to rise
     restore_best : go back to the parameters of the best epoch, also when training ends for another reason
 
     Raises
@@ -73,9 +73,10 @@ class EarlyStopping(Callback):
         name = self.monitor or ("val_loss" if "val_loss" in figures else "loss")
         if name not in figures:
             raise ParameterError(f"{self!r}: expected monitor to be one of {', '.join(figures)}, got {name!r}")
-        falls = self.mode == "min" or (self.mode == "auto" and ("loss" in name or "error" in name))
-        value = figures[name] if falls else -figures[name]
-        if value < self._best - self.min_delta or self._epoch is None:
+        plain = name.removeprefix("val_")
+        falls = ("loss" in plain or "error" in plain) and not plain.startswith("neg_")  # neg_: scikit-learn's, to rise
+        value = figures[name] if self.mode == "min" or (self.mode == "auto" and falls) else -figures[name]
+        if value < self._best - self.min_delta:  # never where it is NaN
             self._best, self._waited, self._epoch = value, 0, fit.epoch
             if self.restore_best:
                 self._kept = fit.model.vector.copy()

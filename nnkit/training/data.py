@@ -27,6 +27,8 @@ def to_array(data: Any, name: str) -> NDArray[Any]:
         raise DataError(f"{name}: expected a rectangular array, got rows of different lengths ({error})") from error
     if hasattr(data, "toarray") and array.ndim == 0:
         raise DataError(f"{name}: expected a dense array, got a sparse {type(data).__name__}; pass {name}.toarray()")
+    if array.dtype == object and columns is not None and all(kind.kind in "biuf" for kind in data.dtypes):
+        array = data.to_numpy(dtype=np.float64, na_value=np.nan)  # columns of several numeric dtypes, or nullable ones
     if array.dtype == object and columns is not None:
         wrong = [str(column) for column, kind in zip(columns, data.dtypes, strict=True) if kind.kind not in "biuf"]
         raise DataError(f"{name}: expected numeric columns, got others in {', '.join(wrong)}; encode or drop them")
@@ -78,8 +80,8 @@ def check_weights(sample_weight: Any, rows: int, name: str = "sample_weight") ->
 class Source:
     """An array whose rows kernels gather: a flat view of its memory and two strides.
 
-    Two-dimensional arrays are read in place in C or Fortran order, and so are sliced rows and columns; others are copied where
-    their rows are not contiguous.
+    Two-dimensional arrays are read in place in C or Fortran order, and so are sliced rows and columns; arrays of more
+    dimensions where their rows are contiguous. Others are copied: reversed ones, float16, foreign byte order.
     """
 
     def __init__(self, array: NDArray[Any]) -> None:
@@ -87,7 +89,7 @@ class Source:
         self.rows = len(array)
         width = prod(self.row_shape)
         if array.ndim > 2:
-            contiguous = array[0].flags.c_contiguous and array.strides[0] > 0
+            contiguous = array[0].flags.c_contiguous and array.strides[0] > 0 and not array.strides[0] % array.itemsize
             array = (array if contiguous else np.ascontiguousarray(array)).view()
             column_stride = array.itemsize
             strides: tuple[int, ...] = (array.strides[0], column_stride)

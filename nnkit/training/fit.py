@@ -20,7 +20,7 @@ from nnkit.engine.program import NOT_FINITE, Instruction, Program, aligned_zeros
 from nnkit.engine.runner import Runner
 from nnkit.engine.stub import statistics
 from nnkit.engine.workers import Team, available_threads, single_threaded_blas
-from nnkit.errors import NonFiniteError, ParameterError, ShapeError
+from nnkit.errors import DataError, NonFiniteError, ParameterError, ShapeError
 from nnkit.kernels.data import gather_weights, uniform_weights
 from nnkit.kernels.random import permute
 from nnkit.metrics import metric
@@ -39,6 +39,11 @@ SLICE = 0.1  # seconds of compiled work between two looks at Ctrl-C and the prog
 BLOCK_STEPS = 2048  # epochs are planned together until they have so many steps
 
 
+def _listed(parts: Any) -> list[Any]:
+    """Several parts, or one alone."""
+    return list(parts) if isinstance(parts, list | tuple) else [parts]
+
+
 def shard_rows(model: Sequential, batch_size: int) -> int:
     """How many rows of a batch one shard gets: a rule over the model and the batch, never over the machine.
 
@@ -46,8 +51,8 @@ def shard_rows(model: Sequential, batch_size: int) -> int:
     a meeting of threads of 0.5 us). Each shard writes a gradient of its own, to be summed: where that is larger than
     1 MB, a shard has at least 64 rows to pay for it.
     """
-    if any(layer.mixes_rows for layer in model.layers):
-        return batch_size
+    if model.states() or any(layer.mixes_rows for layer in model.layers):
+        return batch_size  # every row has to see all rows of the batch, or what they leave behind
     least = 64 if model.vector.nbytes > 1 << 20 else 32
     work = 3 * model.work() * batch_size
     shards = max(1, min(batch_size // least, work // 500_000, 64))
@@ -100,8 +105,8 @@ class Fit:
         self._python = engine == "python"
         self._loss: Loss = Loss.make(loss, "loss")
         self._optimizer: Optimizer = Optimizer.make(optimizer, "optimizer")
-        self._callbacks = [Callback.make(callback, "callbacks") for callback in callbacks]
-        self._metrics = {getattr(item, "name", item.key): item for item in map(metric, metrics)}
+        self._callbacks = [Callback.make(item, "callbacks") for item in _listed(callbacks)]
+        self._metrics = {getattr(item, "name", item.key or type(item).__name__): item for item in map(metric, _listed(metrics))}
         self._shuffle = shuffle
         self._random = generator(random_state)
         self._threads = available_threads(n_threads)
@@ -142,7 +147,7 @@ class Fit:
                 raise ParameterError("fit: expected validation_data or validation_split, got both")
             self._validate_on(*validation_data)
         elif validation_split:
-            if not isinstance(validation_split, float) or not 0 < validation_split < 1:
+            if not isinstance(validation_split, float | np.floating) or not 0 < validation_split < 1:
                 raise ParameterError(f"fit: expected validation_split to be in [0, 1), got {validation_split!r}")
             held = max(1, round(rows * validation_split))
             if held >= rows:
@@ -150,6 +155,9 @@ class Fit:
             order = self._random.permutation(rows)
             chosen, self._rows = np.sort(order[:held]), np.sort(order[held:])
             weights = None if self._weights is None else self._weights[chosen]
+            if self._weights is not None and not (self._weights[chosen].any() and self._weights[self._rows].any()):
+                raise DataError("fit: expected rows of positive weight on both sides of validation_split, got zeros only on "
+                                "one; hold rows out yourself (validation_data)")  # fmt: skip
             self._evaluate_on(self._X, self._y[chosen], weights, chosen)
 
     def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
@@ -242,23 +250,32 @@ class Fit:
 
     def run(self) -> History:
         """Train; return the history."""
-        history = self.history
         self._call("on_fit_begin")
-        started = time.perf_counter()
         try:
             with single_threaded_blas(), Team(self._workers) as team, self._progress:
                 while self.epoch < self.epochs and not self._stopping:
                     self._run_block(team)
-                self._progress.update(self.step, history, last=True)
+                self._progress.update(self.step, self.history, last=True)
+            self._check_parameters()
         except KeyboardInterrupt:
             self.stop("interrupted")
+        except BaseException as error:
+            self.stop(f"failed: {type(error).__name__}")
+            if isinstance(error, NonFiniteError):
+                error.history = self.history
+            self._end()
+            raise
+        self._end()
+        return self.history
+
+    def _end(self) -> None:
+        """Close the history and let the callbacks clean up, however training has ended."""
+        history = self.history
         history.stopped = self._stopping or "finished"
         history.steps = self.step
         history.compile_seconds = statistics.seconds - self._compiling
-        self.loop_seconds = time.perf_counter() - started
         self._call("on_fit_end")
         history.seconds = time.perf_counter() - self._begin - history.compile_seconds
-        return history
 
     def _call(self, event: str) -> None:
         if len(self._slabs) > 1:
@@ -370,6 +387,21 @@ class Fit:
             "was not; lower the learning rate, clip the gradient (clip_norm=1.0), or scale the data",
             epoch=epoch, step=number, part=part,
         )  # fmt: skip
+
+    def _check_parameters(self) -> None:
+        """What the last step has written no later step has looked at."""
+        with np.errstate(all="ignore"):
+            if np.isfinite(self.model.vector.sum()):
+                return
+        for name, array in self.model.parameters().items():
+            if not np.isfinite(array).all():
+                index = int(name.partition(".")[0])
+                part = f"layer {index}, {self.model.layers[index]!r}"
+                raise NonFiniteError(
+                    f"fit: expected finite numbers, but after epoch {self.epochs - 1}, step {self.step - 1}, the parameter "
+                    f"{name!r} of {part} was not; lower the learning rate, or clip the gradient (clip_norm=1.0)",
+                    epoch=self.epochs - 1, step=self.step - 1, part=part,
+                )  # fmt: skip
 
     def _first_not_finite(self, check: Pass, out: NDArray[Any], batch: NDArray[np.int64]) -> tuple[str, str]:
         parameters = self.model.parameters()
