@@ -102,10 +102,11 @@ class _Rename(ast.NodeTransformer):
         for name in path:
             if not hasattr(value, name):
                 raise KernelError(f"{described(self.function)}: {root}.{'.'.join(path)} does not exist")
-            value = getattr(value, name)
+            home, value = value, getattr(value, name)
         if owner in (np, math):
             self.bundle.imports.add(f"import {owner.__name__} as {root}")
             return self.bundle.real(node) if isinstance(value, float) else node
+        self.bundle.named.append((vars(home), node.attr, value))
         return ast.Name(self.bundle.place(node.attr, value, self.function), ast.Load())
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
@@ -123,6 +124,8 @@ class _Rename(ast.NodeTransformer):
         if isinstance(value, types.ModuleType):
             self.bundle.imports.add(f"import {value.__name__} as {node.id}")
             return node
+        if node.id in self.function.__globals__:
+            self.bundle.named.append((self.function.__globals__, node.id, value))
         return ast.Name(self.bundle.place(node.id, value, self.function), ast.Load())
 
 
@@ -132,6 +135,7 @@ class _Bundle:
     def __init__(self, real: str) -> None:
         self.dtype = real
         self.imports: set[str] = {"import numpy as np"}
+        self.named: list[tuple[dict[str, Any], str, Any]] = []  # globals: where they are, their name and value
         self.lines: list[str] = []
         self.names: dict[Hashable, str] = {}
 
@@ -319,6 +323,7 @@ class Kernel:
         self.real = real
         self._operands = tuple(operands)
         self._aliases = aliases
+        self._named: list[tuple[dict[str, Any], str, Any]] = []
 
     @cached_property
     def text(self) -> str:
@@ -339,6 +344,7 @@ class Kernel:
         unpacking = ("from numba import carray as _carray", "from nnkit.engine.abi import pointer as _pointer",
                      "from nnkit.engine.abi import pointer_at as _pointer_at")  # fmt: skip
         imports = sorted({*bundle.imports, *unpacking})
+        self._named = bundle.named
         # The body stands in the entry itself. As a function of its own it would be optimised before it is known which of its
         # arrays are one and the same, with checks for overlap that send every loop in place down the scalar path.
         body = [
@@ -358,6 +364,11 @@ class Kernel:
                 "",
             ]
         )
+
+    @property
+    def is_current(self) -> bool:
+        """Whether all globals that it was made of still have the values that they had."""
+        return all(home.get(name) is value for home, name, value in self._named)
 
     @cached_property
     def entry(self) -> Any:
@@ -447,6 +458,6 @@ def kernel(function: Callable[..., Any], operands: Sequence[Operand], real: str)
     kinds = ((operand.kind(), aliases.get(index)) for index, operand in enumerate(operands))
     key = (function, real, tuple(kinds))
     found = _kernels.get(key)
-    if found is None:
+    if found is None or not found.is_current:
         found = _kernels[key] = Kernel(function, operands, aliases, real)
     return found

@@ -256,3 +256,35 @@ def test_failure_of_python_is_reported_before_numbers_that_are_not_finite():
     layers = [nn.Linear(512, weight_init="ones"), nn.Linear(512, weight_init="ones"), Late(), nn.Linear(1)]
     with pytest.raises(KeyError, match="mine"):
         nn.Sequential(layers).fit(data, data[:, :1], batch_size=512, epochs=1, shuffle=False)
+
+
+FACTOR = 2.0
+
+
+def scaled(value):
+    return value * FACTOR
+
+
+class Scaled(nn.Activation):
+    @staticmethod
+    def forward(x):
+        return scaled(x)
+
+    @staticmethod
+    def backward(grad_out):
+        return scaled(grad_out)
+
+
+def test_changed_globals_are_seen_by_the_next_model(monkeypatch):
+    def result():
+        return nn.Sequential([Scaled()]).build((1,)).predict([[3.0]]).item()
+
+    assert result() == 6.0
+    monkeypatch.setitem(globals(), "FACTOR", 5.0)
+    assert result() == 15.0
+    monkeypatch.setitem(globals(), "scaled", doubled)
+    assert result() == 6.0
+
+
+def doubled(value):
+    return value + value
