@@ -16,12 +16,11 @@ from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.core.random_state import generator
 from nnkit.engine.operands import Array, Operand, Storage
-from nnkit.engine.program import ALIGNMENT, Program, aligned_zeros
-from nnkit.engine.runner import Runner
+from nnkit.engine.program import ALIGNMENT, aligned_zeros
 from nnkit.engine.workers import Team, available_threads, single_threaded_blas
 from nnkit.errors import NotBuiltError, ParameterError, RegistryError, ShapeError
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor
-from nnkit.training.data import check_weights, to_array
+from nnkit.training.data import check_row_shape, check_weights, to_array
 from nnkit.training.fit import Fit
 
 if TYPE_CHECKING:
@@ -51,7 +50,6 @@ class _Stepper(NamedTuple):
     optimizer: Optimizer  # held: its id is the key
     settings: dict[str, Any]
     updater: Updater
-    runner: Runner
 
 
 class Sequential:
@@ -134,6 +132,7 @@ class Sequential:
         self.in_shape, self.out_shape, self.dtype = first, shape, name
         self.input_dtype = name if self.layers[0].input_dtype == "real" else self.layers[0].input_dtype
         self._built = built
+        self._names = [f"layer {index}, {layer!r}" for index, layer in enumerate(self.layers)]  # in messages
         self._allocate(random)
         return self
 
@@ -241,7 +240,7 @@ class Sequential:
                     arrays[f"grad_{name}"] = Array(slabs, declared.shape, self.dtype, offset=offset, stride=stride)
             for name in built.states:
                 arrays[name] = Array.view(self._states[f"{index}.{name}"])
-            placed.append((f"layer {index}, {built.layer!r}", built, arrays))
+            placed.append((self._names[index], built, arrays))
         return placed
 
     # --------------------------------------------------------------------------------------------------- using it
@@ -250,11 +249,7 @@ class Sequential:
         """``X`` as an array of rows that fit this model."""
         self._require_built(what)
         array = to_array(X, "X")
-        if array.shape[1:] != self.in_shape:
-            one = array.shape == self.in_shape
-            hint = f"; one row alone is X.reshape(1, {', '.join(map(str, array.shape))})" if one else ""
-            raise ShapeError(f"Sequential.{what}: expected X of shape (N, {', '.join(map(str, self.in_shape))}), "
-                             f"got {array.shape}{hint}")  # fmt: skip
+        check_row_shape(array, self.in_shape, f"Sequential.{what}")
         return array
 
     def predict(self, X: ArrayLike, n_threads: int | None = None) -> NDArray[Any]:
@@ -358,14 +353,8 @@ class Sequential:
             updater = Updater(optimizer, self.vector, self.gradient[None], chunk=self.chunk)
             if known is not None:
                 updater.take_over(known.updater)
-            runner = Runner(Program([], self.dtype), 1, reduce=updater.reduce, update=updater.update, norms=updater.norms,
-                            clip_norm=updater.clip_norm, coefficients=updater.width)  # fmt: skip
-            known = self._updaters[id(optimizer)] = _Stepper(optimizer, settings, updater, runner)
-        updater, runner = known.updater, known.runner
-        updater.fill(runner.coefficients, np.array([float(epoch)]), float(epochs))
-        runner.order(0, 1, 0, 0, updater.steps)
-        runner.run(0, 1)
-        updater.steps += 1
+            known = self._updaters[id(optimizer)] = _Stepper(optimizer, settings, updater)
+        known.updater.step(epoch, epochs)
 
     def fit(
         self,

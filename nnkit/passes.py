@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.loss import BoundLoss, Loss
-from nnkit.engine.operands import Array, Constant, ControlWord, Word
+from nnkit.engine.operands import Array, Constant, ControlWord
 from nnkit.engine.program import Instruction, Program, aligned_zeros
 from nnkit.engine.runner import Runner
 from nnkit.engine.workers import Team
+from nnkit.kernels.control import Word
 from nnkit.kernels.data import scatter
 from nnkit.planner import Node, Plan
 from nnkit.training.data import Source

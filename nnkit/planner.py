@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from math import prod
 
 from nnkit.core.layer import Built, PythonLayer, kernel_names
-from nnkit.engine.operands import Array, Constant, Control, ControlWord, Operand, Seed, Word, constant
+from nnkit.engine.operands import Array, Constant, Control, ControlWord, Operand, Seed, constant
 from nnkit.engine.program import Instruction
+from nnkit.kernels.control import Word
 from nnkit.kernels.data import copy, require_finite
 
 __all__ = ["Node", "Plan"]

@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from nnkit.core.layer import kernel_names
 from nnkit.core.part import Example, Part, Shape
 from nnkit.core.registry import Registry
-from nnkit.engine.operands import Array, Control, Word, constant
+from nnkit.engine.operands import Array, Control, constant
 from nnkit.engine.program import Instruction, Program
 from nnkit.errors import DataError, KernelError, ShapeError
+from nnkit.kernels.control import Word
 from nnkit.kernels.data import accumulate_loss
 
 __all__ = ["BoundLoss", "Loss", "LossArrays"]

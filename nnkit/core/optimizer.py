@@ -6,6 +6,7 @@ import copy
 import difflib
 import inspect
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,9 +16,11 @@ from nnkit.core.layer import kernel_names
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
 from nnkit.core.schedule import Schedule
-from nnkit.engine.operands import CONTROL_WORDS, Array, Coefficient, ControlWord, Operand, Storage, Word, constant
+from nnkit.engine.operands import Array, Coefficient, ControlWord, Operand, Storage, constant
 from nnkit.engine.program import Instruction, Program, aligned_zeros
+from nnkit.engine.runner import Runner
 from nnkit.errors import KernelError, ParameterError
+from nnkit.kernels.control import CONTROL_WORDS, Word
 from nnkit.kernels.data import (
     add_slabs,
     clip_gradient,
@@ -217,15 +220,23 @@ class Updater:
         for name, state in self.states.items():
             state[:] = other.states[name]
 
-    @property
-    def width(self) -> int:
-        """How many coefficients each step has."""
-        return len(self._names)
+    def runner(self, program: Program, shard_rows: int, **options: Any) -> Runner:
+        """Make a runner that updates the parameters after every step of ``program``."""
+        return Runner(
+            program, shard_rows, reduce=self.reduce, update=self.update, norms=self.norms,
+            clip_norm=float(self.optimizer.clip_norm or 0.0), coefficients=len(self._names), **options,
+        )  # fmt: skip
 
-    @property
-    def clip_norm(self) -> float:
-        """The limit of the whole gradient's norm, 0 for none."""
-        return float(self.optimizer.clip_norm or 0.0)
+    @cached_property
+    def _alone(self) -> Runner:
+        return self.runner(Program([], self.real, python=self.update.python), 1)
+
+    def step(self, epoch: float = 0.0, epochs: float = 1.0) -> None:
+        """Update the parameters once, from the gradient that is there."""
+        self.fill(self._alone.coefficients, np.array([float(epoch)]), float(epochs))
+        self._alone.order(0, 1, 0, 0, self.steps)
+        self._alone.run(0, 1)
+        self.steps += 1
 
     def fill(self, coefficients: NDArray[Any], epoch: NDArray[np.float64], epochs: float) -> NDArray[np.float64]:
         """Compute the coefficients of the next ``len(epoch)`` steps, which begin at these times; return their rates."""

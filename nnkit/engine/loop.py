@@ -10,11 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from nnkit.engine.abi import atomic_add, atomic_load, call, pause, yield_core
+from nnkit.kernels.control import NOT_FINITE, Word
 
-# Mirrors of operands.Word and program's status codes: compiled code wants plain integers.
-ROWS, FIRST_ROW, BATCH_ROWS, ORDER, OFFSET, STEP, STATUS, COEFFICIENTS = 0, 1, 2, 3, 4, 5, 6, 7
-LOSS = 9
-NOT_FINITE = 1
+# Compiled code wants plain integers.
+ROWS, FIRST_ROW, BATCH_ROWS, ORDER, OFFSET, STEP, STATUS, COEFFICIENTS, _, LOSS = map(int, Word)
 
 SPINS = 4000  # pauses (~20-100 us) until a waiting worker offers its core to others
 

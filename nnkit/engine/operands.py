@@ -7,19 +7,19 @@ step; the other words are addresses, sizes and constants that never change while
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.kernels.control import CONTROL_WORDS, Word
 from nnkit.kernels.random import stream
 
 __all__ = [
-    "CONTROL_WORDS",
+    "NATIVE",
     "Array",
     "Coefficient",
     "Constant",
@@ -29,27 +29,11 @@ __all__ = [
     "Order",
     "Seed",
     "Storage",
-    "Word",
+    "aliases",
     "constant",
 ]
 
-CONTROL_WORDS = 16  # two cache lines: shards of different threads never share one
-
-
-class Word(IntEnum):
-    """The words of a control block."""
-
-    ROWS = 0  # rows of this shard, this step
-    FIRST_ROW = 1  # where they begin in the batch
-    BATCH_ROWS = 2  # rows of the whole batch
-    ORDER = 3  # address of the batch's first row number
-    OFFSET = 4  # added to every row number
-    STEP = 5  # steps since training began
-    STATUS = 6  # 0, or why the shard stopped
-    COEFFICIENTS = 7  # address of the step's row of optimizer coefficients
-    SEED = 8  # of the whole run
-    LOSS = 9  # what the shard adds to the batch's loss: the bits of a float64
-
+NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_int64)  # what every kernel is: void(int64 frame); called, it releases the GIL
 
 class Storage:
     """A piece of memory: a shard's own (placed when the program is laid out), or an array that outlives it."""
@@ -293,6 +277,16 @@ class Coefficient(Operand):
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> Any:
         return _borrow(int(control[Word.COEFFICIENTS]), self.index + 1, self.dtype)[self.index]
+
+
+def aliases(operands: Sequence[Operand]) -> dict[int, int]:
+    """Places of arrays that a kernel is given again -> their first places; the frame holds such an array once."""
+    first: dict[Operand, int] = {}
+    return {
+        index: first[operand]
+        for index, operand in enumerate(operands)
+        if isinstance(operand, Array) and first.setdefault(operand, index) != index
+    }
 
 
 def _borrow(address: int, count: int, dtype: str) -> NDArray[Any]:

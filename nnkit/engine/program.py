@@ -14,18 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.engine.operands import CONTROL_WORDS, Array, Operand, Storage, Word
+from nnkit.engine.operands import NATIVE, Array, Operand, Storage, aliases
 from nnkit.engine.stub import Kernel, kernel
+from nnkit.kernels.control import CONTROL_WORDS, FAILED, Word
 
-__all__ = ["ALIGNMENT", "FAILED", "NOT_FINITE", "Instruction", "Program", "aligned_zeros"]
+__all__ = ["ALIGNMENT", "Instruction", "Program", "aligned_zeros"]
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector in use
 
-# Why a shard stopped: Word.STATUS.
-NOT_FINITE = 1
-FAILED = 2  # the greater: where one shard failed and another is not finite, the failure is what is reported
-
-_NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
 def aligned_zeros(count: int, dtype: str) -> NDArray[Any]:
@@ -86,8 +82,9 @@ class Program:
         self.memory = aligned_zeros(size * shards, "uint8").reshape(shards, size)
         if poison:
             self.memory.fill(poison)
-        own = aligned_zeros(shards * CONTROL_WORDS, "int64").reshape(shards, CONTROL_WORDS)
-        self.controls = own if control is None else control
+        if control is None:
+            control = aligned_zeros(shards * CONTROL_WORDS, "int64").reshape(shards, CONTROL_WORDS)
+        self.controls = control
         self.places: dict[int, int] = {}  # address of a frame -> its shard, where the program is all Python
         self._callbacks: list[Any] = []  # ctypes callbacks live only as long as somebody holds them
         self._make_frames()
@@ -130,12 +127,10 @@ class Program:
             starts.append(len(words))
             words.append(control)
             moves.append(CONTROL_WORDS * 8 if len(self.controls) > 1 else 0)
-            aliased: set[Operand] = set()
-            for operand in instruction.operands:
-                if isinstance(operand, Array):
-                    if operand in aliased:
-                        continue
-                    aliased.add(operand)
+            repeated = aliases(instruction.operands)
+            for place, operand in enumerate(instruction.operands):
+                if place in repeated:
+                    continue
                 own = operand.words()
                 address = operand.address(base)
                 if address is not None:
@@ -183,7 +178,7 @@ class Program:
                 self.interpret(index, 0)
             else:
                 address, frame = self.table[0, index]
-                _NATIVE(int(address))(int(frame))
+                NATIVE(int(address))(int(frame))
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
@@ -198,7 +193,7 @@ class Program:
                 self.failure = self.failure or error
                 self.controls[shard % len(self.controls), Word.STATUS] = FAILED
 
-        callback = _NATIVE(run)
+        callback = NATIVE(run)
         self._callbacks.append(callback)
         return ctypes.cast(callback, ctypes.c_void_p).value or 0
 

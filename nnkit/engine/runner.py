@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from nnkit.engine.operands import Array, Constant, Operand, Word
-from nnkit.engine.program import FAILED, Instruction, Program, aligned_zeros
+from nnkit.engine.operands import NATIVE, Array, Constant, Operand
+from nnkit.engine.program import Instruction, Program, aligned_zeros
 from nnkit.engine.workers import Team
+from nnkit.kernels.control import CONTROL_WORDS, FAILED, Word
 
 __all__ = ["Runner"]
-
-_NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_int64)  # releases the GIL while it runs
 
 
 class Runner:
@@ -61,7 +60,7 @@ class Runner:
         self._counter = aligned_zeros(8, "int64")
         program.controls[:, Word.SEED] = seed
         nothing = np.empty((0, 0, 2), np.int64)
-        control = np.zeros((1, 16), np.int64) if update is None else update.controls
+        control = np.zeros((1, CONTROL_WORDS), np.int64) if update is None else update.controls
         operands: tuple[Operand, ...] = (
             Array.view(np.ascontiguousarray(program.table[:, part])),
             Array.view(program.controls),
@@ -98,7 +97,7 @@ class Runner:
         self._address = int(loop.table[0, 0, 0])
         alone, *self._frames = (int(frame) for frame in loop.table[0, :, 1])
         self._alone = ctypes.c_int64(alone)  # as an object it is passed 0.1 us faster
-        self._native = _NATIVE(self._address)
+        self._native = NATIVE(self._address)
 
     def _make_uncompiled(self) -> Any:
         """The very same loop, as Python, with ``call`` going to the uncompiled kernels."""

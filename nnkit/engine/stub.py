@@ -32,8 +32,9 @@ from typing import Any
 
 import numpy as np
 
-from nnkit.engine.operands import CONTROL_WORDS, Array, Operand
+from nnkit.engine.operands import Operand, aliases
 from nnkit.errors import KernelError
+from nnkit.kernels.control import CONTROL_WORDS
 from nnkit.kernels.math import Compiled
 from nnkit.kernels.random import stream
 
@@ -318,11 +319,11 @@ _lock = threading.RLock()
 class Kernel:
     """A function with the kinds of its operands: everything that its machine code depends on."""
 
-    def __init__(self, function: Callable[..., Any], operands: Sequence[Operand], aliases: dict[int, int], real: str):
+    def __init__(self, function: Callable[..., Any], operands: Sequence[Operand], real: str):
         self.function = function
         self.real = real
         self._operands = tuple(operands)
-        self._aliases = aliases
+        self._aliases = aliases(operands)
         self._named: list[tuple[dict[str, Any], str, Any]] = []
 
     @cached_property
@@ -450,14 +451,9 @@ _kernels: dict[Hashable, Kernel] = {}
 
 def kernel(function: Callable[..., Any], operands: Sequence[Operand], real: str) -> Kernel:
     """The kernel for a function on operands of these kinds; the same one for the same kinds."""
-    seen: dict[Operand, int] = {}
-    aliases: dict[int, int] = {}
-    for index, operand in enumerate(operands):
-        if isinstance(operand, Array) and seen.setdefault(operand, index) != index:
-            aliases[index] = seen[operand]
-    kinds = ((operand.kind(), aliases.get(index)) for index, operand in enumerate(operands))
-    key = (function, real, tuple(kinds))
+    repeated = aliases(operands)
+    key = (function, real, tuple((operand.kind(), repeated.get(index)) for index, operand in enumerate(operands)))
     found = _kernels.get(key)
     if found is None or not found.is_current:
-        found = _kernels[key] = Kernel(function, operands, aliases, real)
+        found = _kernels[key] = Kernel(function, operands, real)
     return found

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+from nnkit.engine.operands import NATIVE
 from nnkit.errors import ParameterError
 
 __all__ = ["Team", "available_threads", "single_threaded_blas"]
 
-_NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_int64)  # releases the GIL while it runs
 
 
 def available_threads(n_threads: int | None = None) -> int:
@@ -110,7 +110,7 @@ class Team:
 
     def run(self, address: int, frames: Sequence[int]) -> None:
         """Call the native function once with each frame (one for each member), all at the same time."""
-        function = _NATIVE(address)
+        function = NATIVE(address)
         self._spread.tie(self._threads)
         calls = [(function, frame) for frame in frames[1:]]
         try:

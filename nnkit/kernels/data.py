@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nnkit.kernels.control import NOT_FINITE, Word
+
 __all__ = [
     "accumulate_loss",
     "add_slabs",
@@ -19,9 +21,7 @@ __all__ = [
     "uniform_weights",
 ]
 
-LOSS = 9  # operands.Word.LOSS
-STATUS = 6  # operands.Word.STATUS
-NOT_FINITE = 1  # program.NOT_FINITE
+LOSS, STATUS = int(Word.LOSS), int(Word.STATUS)  # compiled code wants plain integers
 
 
 def gather(source, row_stride, column_stride, order, offset, first_row, out):

@@ -22,7 +22,6 @@ from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.core.part import Example, Shape
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Program, aligned_zeros
-from nnkit.engine.runner import Runner
 from nnkit.engine.stub import described
 from nnkit.model import Sequential
 from nnkit.passes import Pass
@@ -492,18 +491,11 @@ class _Descent:
         self.value, self.grad = aligned_zeros(size, dtype), aligned_zeros(size, dtype)
         self.value[: self.used] = np.random.default_rng(SEED).uniform(-1.0, 1.0, self.used)
         self.updater = Updater(optimizer, self.value, self.grad[None], chunk=chunk, python=python)
-        self.runner = Runner(
-            Program([], dtype, python=python), 1, reduce=self.updater.reduce, update=self.updater.update,
-            norms=self.updater.norms, clip_norm=self.updater.clip_norm, coefficients=self.updater.width,
-        )  # fmt: skip
 
     def step(self, grad: NDArray[Any]) -> None:
         """Update the parameters by this gradient."""
         self.grad[: self.used] = grad
-        self.updater.fill(self.runner.coefficients, np.zeros(1), 1.0)
-        self.runner.order(0, 1, 0, 0, self.updater.steps)
-        self.runner.run(0, 1)
-        self.updater.steps += 1
+        self.updater.step()
 
     def walk(self, steps: int = 5) -> NDArray[Any]:
         """Parameters after some steps by random gradients."""

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.engine.operands import Array, Constant, ControlWord, Order, Storage, Word
+from nnkit.engine.operands import Array, Constant, ControlWord, Order, Storage
 from nnkit.engine.program import Instruction
 from nnkit.errors import DataError, ShapeError
+from nnkit.kernels.control import Word
 from nnkit.kernels.data import gather, gather_classes
 
-__all__ = ["Source", "check_finite", "check_weights", "to_array"]
+__all__ = ["Source", "check_finite", "check_row_shape", "check_weights", "to_array"]
 
 _CHUNK = 1 << 22  # numbers looked at in one go
 
@@ -42,6 +43,14 @@ def to_array(data: Any, name: str) -> NDArray[Any]:
     if array.dtype.itemsize not in (1, 2, 4, 8) or not array.dtype.isnative or array.dtype == np.float16:
         array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     return array
+
+
+def check_row_shape(array: NDArray[Any], in_shape: tuple[int, ...], who: str, name: str = "X") -> None:
+    """Refuse rows that a model of ``in_shape`` does not take."""
+    if array.shape[1:] != in_shape:
+        one = array.shape == in_shape
+        hint = f"; one row alone is {name}.reshape(1, {', '.join(map(str, array.shape))})" if one else ""
+        raise ShapeError(f"{who}: expected {name} of shape (N, {', '.join(map(str, in_shape))}), got {array.shape}{hint}")
 
 
 def check_finite(array: NDArray[Any], name: str, columns: Any = None) -> None:

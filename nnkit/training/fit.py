@@ -15,18 +15,18 @@ from nnkit.core.loss import Loss, LossArrays
 from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.core.random_state import generator
-from nnkit.engine.operands import Array, Constant, ControlWord, Operand, Order, Word
-from nnkit.engine.program import NOT_FINITE, Instruction, Program, aligned_zeros
-from nnkit.engine.runner import Runner
+from nnkit.engine.operands import Array, Constant, ControlWord, Operand, Order
+from nnkit.engine.program import Instruction, Program, aligned_zeros
 from nnkit.engine.stub import statistics
 from nnkit.engine.workers import Team, available_threads, single_threaded_blas
 from nnkit.errors import DataError, NonFiniteError, ParameterError, ShapeError
+from nnkit.kernels.control import NOT_FINITE, Word
 from nnkit.kernels.data import gather_weights, uniform_weights
 from nnkit.kernels.random import permute
 from nnkit.metrics import metric
 from nnkit.passes import Evaluator, Pass
 from nnkit.planner import Plan
-from nnkit.training.data import Source, check_finite, check_weights, to_array
+from nnkit.training.data import Source, check_finite, check_row_shape, check_weights, to_array
 from nnkit.training.history import History
 from nnkit.training.progress import Progress
 
@@ -128,8 +128,7 @@ class Fit:
             raise ShapeError(f"fit: expected X of shape (N, ...), got {self._X.shape}; one feature is X.reshape(-1, 1)")
         if not model.is_built:
             model.build(self._X.shape[1:], self._random)
-        elif self._X.shape[1:] != model.in_shape:
-            raise ShapeError(f"fit: expected X of shape (N, {', '.join(map(str, model.in_shape))}), got {self._X.shape}")
+        check_row_shape(self._X, model.in_shape, "fit")
         check_finite(self._X, "X", columns)
         check_finite(self._y, "y")
         loss.check_target(self._y, model.out_shape, len(self._X))
@@ -154,17 +153,15 @@ class Fit:
                 raise ParameterError(f"fit: validation_split={validation_split} leaves no rows of {rows} to train on")
             order = self._random.permutation(rows)
             chosen, self._rows = np.sort(order[:held]), np.sort(order[held:])
-            weights = None if self._weights is None else self._weights[chosen]
-            if self._weights is not None and not (self._weights[chosen].any() and self._weights[self._rows].any()):
+            weights = self._weights
+            if weights is not None and not all(weights[side].any() for side in (chosen, self._rows)):
                 raise DataError("fit: expected rows of positive weight on both sides of validation_split, got zeros only on "
                                 "one; hold rows out yourself (validation_data)")  # fmt: skip
-            self._evaluate_on(self._X, self._y[chosen], weights, chosen)
+            self._evaluate_on(self._X, self._y[chosen], None if weights is None else weights[chosen], chosen)
 
     def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
         X, y = to_array(X, "validation X"), to_array(y, "validation y")
-        if X.shape[1:] != self.model.in_shape:
-            raise ShapeError(f"fit: expected validation X of shape (N, {', '.join(map(str, self.model.in_shape))}), "
-                             f"got {X.shape}")  # fmt: skip
+        check_row_shape(X, self.model.in_shape, "fit", "validation X")
         check_finite(X, "validation X")
         check_finite(y, "validation y")
         self._loss.check_target(y, self.model.out_shape, len(X), "validation y")
@@ -208,11 +205,8 @@ class Fit:
         self._block_epochs = min(together, self.epochs)
         self._plan_shuffling()
         self._workers = 1 if self._python else min(self._threads, shards)
-        self._runner = Runner(
-            program, rows, capacity=self._block_epochs * self.steps_per_epoch, reduce=self._updater.reduce,
-            update=self._updater.update, norms=self._updater.norms, clip_norm=self._updater.clip_norm,
-            coefficients=self._updater.width, seed=self._seed, workers=self._workers,
-        )  # fmt: skip
+        capacity = self._block_epochs * self.steps_per_epoch
+        self._runner = self._updater.runner(program, rows, capacity=capacity, seed=self._seed, workers=self._workers)
 
     def _plan_shuffling(self) -> None:
         """Memory for the order of the rows in the epochs that are planned together, and the program that draws it."""
@@ -302,21 +296,18 @@ class Fit:
             finished = self._runner.run(done, min(done + budget, steps), team)
             if self._runner.status == NOT_FINITE:
                 self._diagnose(order, table[done + finished - 1])
-            for epoch in range(done // self.steps_per_epoch, (done + finished) // self.steps_per_epoch):
-                if self._each_step:
-                    continue
-                self._finish_epoch(team, epoch, *block)
+            ended = range(done // self.steps_per_epoch, (done + finished) // self.steps_per_epoch)
             done += finished
             self.step += finished
             self._updater.steps += finished
             self.loss = float(self._runner.losses[done - 1])
             if self._each_step:
                 self._call("on_batch_end")
-                if done == steps:
-                    self._finish_epoch(team, 0, *block)
             else:
                 speed = (time.perf_counter() - begin) / finished
                 budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * budget))
+            for epoch in ended:
+                self._finish_epoch(team, epoch, *block)
             self._progress.update(self.step, self.history)
 
     def _order(self, epochs: int) -> NDArray[np.int64]:

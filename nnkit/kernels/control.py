@@ -1,0 +1,29 @@
+"""The control block: what a kernel can learn of the present step, and how it reports trouble."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["CONTROL_WORDS", "FAILED", "NOT_FINITE", "Word"]
+
+CONTROL_WORDS = 16  # two cache lines: shards of different threads never share one
+
+
+class Word(IntEnum):
+    """The words of a control block."""
+
+    ROWS = 0  # rows of this shard, this step
+    FIRST_ROW = 1  # where they begin in the batch
+    BATCH_ROWS = 2  # rows of the whole batch
+    ORDER = 3  # address of the batch's first row number
+    OFFSET = 4  # added to every row number
+    STEP = 5  # steps since training began
+    STATUS = 6  # 0, or why the shard stopped
+    COEFFICIENTS = 7  # address of the step's row of optimizer coefficients
+    SEED = 8  # of the whole run
+    LOSS = 9  # what the shard adds to the batch's loss: the bits of a float64
+
+
+# Why a shard stopped: Word.STATUS.
+NOT_FINITE = 1
+FAILED = 2  # the greater: where one shard failed and another is not finite, the failure is what is reported
