@@ -9,22 +9,18 @@ LAYERS = [example for part in nn.registry.layers.values() for example in part.ex
 ACTIVATIONS = [example for part in nn.registry.activations.values() for example in part.examples()]
 
 
-def label(item):
-    return getattr(item, "__name__", None) or f"{item.part!r}{item.in_shape}"
-
-
-@pytest.mark.parametrize("check", LAYER_CHECKS, ids=label)
-@pytest.mark.parametrize("example", LAYERS, ids=label)
+@pytest.mark.parametrize("check", LAYER_CHECKS)
+@pytest.mark.parametrize("example", LAYERS)
 def test_layer_keeps_its_contract(example, check):
     check(example)
 
 
-@pytest.mark.parametrize("check", ACTIVATION_CHECKS, ids=label)
-@pytest.mark.parametrize("example", ACTIVATIONS, ids=label)
+@pytest.mark.parametrize("check", ACTIVATION_CHECKS)
+@pytest.mark.parametrize("example", ACTIVATIONS)
 def test_activation_keeps_its_contract(example, check):
     check(example)
 
 
-@pytest.mark.parametrize("part", [*nn.registry.layers.values(), *nn.registry.activations.values()], ids=label)
+@pytest.mark.parametrize("part", [*nn.registry.layers.values(), *nn.registry.activations.values()])
 def test_every_layer_has_examples(part):
     assert part.examples()

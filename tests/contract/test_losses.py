@@ -8,11 +8,7 @@ from nnkit.testing.checks import LOSS_CHECKS
 LOSSES = [example for part in nn.registry.losses.values() for example in part.examples()]
 
 
-def label(item):
-    return getattr(item, "__name__", None) or f"{item.part!r}{item.in_shape}"
-
-
-@pytest.mark.parametrize("check", LOSS_CHECKS, ids=label)
-@pytest.mark.parametrize("example", LOSSES, ids=label)
+@pytest.mark.parametrize("check", LOSS_CHECKS)
+@pytest.mark.parametrize("example", LOSSES)
 def test_loss_keeps_its_contract(example, check):
     check(example)

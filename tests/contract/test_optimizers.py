@@ -17,11 +17,7 @@ def with_everything(example):
     return Example(part)
 
 
-def label(item):
-    return getattr(item, "__name__", None) or repr(item.part)
-
-
-@pytest.mark.parametrize("check", OPTIMIZER_CHECKS, ids=label)
-@pytest.mark.parametrize("example", [*PLAIN, *map(with_everything, PLAIN)], ids=label)
+@pytest.mark.parametrize("check", OPTIMIZER_CHECKS)
+@pytest.mark.parametrize("example", [*PLAIN, *map(with_everything, PLAIN)])
 def test_optimizer_keeps_its_contract(example, check):
     check(example)

@@ -14,16 +14,12 @@ TIMES = np.linspace(0.0, 10.0, 201)[:-1]
 SHAPES = [(), (7,), (0,), (64, 32), (8, 4, 3, 3)]
 
 
-def label(example):
-    return repr(example.part)
-
-
-@pytest.mark.parametrize("example", [*SCHEDULES, *INITIALIZERS, *OTHERS], ids=label)
+@pytest.mark.parametrize("example", [*SCHEDULES, *INITIALIZERS, *OTHERS])
 def test_repr_can_be_typed_back_in(example):
     repr_can_be_typed_back_in(example)
 
 
-@pytest.mark.parametrize("example", SCHEDULES, ids=label)
+@pytest.mark.parametrize("example", SCHEDULES)
 def test_factor_is_finite_and_between_0_and_1(example):
     factor = example.part.factor(TIMES, 10.0)
     assert factor.shape == TIMES.shape
@@ -33,13 +29,13 @@ def test_factor_is_finite_and_between_0_and_1(example):
     assert factor.max() > 0
 
 
-@pytest.mark.parametrize("example", SCHEDULES, ids=label)
+@pytest.mark.parametrize("example", SCHEDULES)
 def test_factor_of_many_times_equals_one_by_one(example):
     one_by_one = np.concatenate([example.part.factor(TIMES[i : i + 1], 10.0) for i in range(len(TIMES))])
     np.testing.assert_array_equal(example.part.factor(TIMES, 10.0), one_by_one)
 
 
-@pytest.mark.parametrize("example", SCHEDULES, ids=label)
+@pytest.mark.parametrize("example", SCHEDULES)
 def test_fit_follows_the_schedule(example):
     X, y = np.ones((4, 2)), np.zeros((4, 1))
     optimizer = nn.SGD(lr=0.5, schedule=example.part)
@@ -49,7 +45,7 @@ def test_fit_follows_the_schedule(example):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("example", INITIALIZERS, ids=label)
+@pytest.mark.parametrize("example", INITIALIZERS)
 def test_initializer_fills_the_shape_from_the_seed_alone(example, shape):
     first, again = (example.part(shape, np.random.default_rng(3)) for _ in range(2))
     assert np.shape(first) == shape

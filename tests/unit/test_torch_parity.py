@@ -51,12 +51,8 @@ def tensor(array, **options):
     return torch.tensor(np.asarray(array), **options)
 
 
-def label(item):
-    return repr(item) if isinstance(item, nn.Layer | nn.Loss | nn.Optimizer | nn.Schedule) else None
-
-
 @dtypes
-@pytest.mark.parametrize(("ours", "theirs"), ACTIVATIONS, ids=label)
+@pytest.mark.parametrize(("ours", "theirs"), ACTIVATIONS)
 def test_activation_equals_torchs(ours, theirs, dtype):
     theirs = theirs.to(getattr(torch, dtype))
     x = RANDOM.normal(scale=3.0, size=(6, 4)).astype(dtype)
@@ -136,8 +132,7 @@ LOSSES = [
 
 @dtypes
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize(("ours", "options", "theirs", "their_options", "prediction", "target"), LOSSES,
-                         ids=lambda item: getattr(item, "__name__", None))  # fmt: skip
+@pytest.mark.parametrize(("ours", "options", "theirs", "their_options", "prediction", "target"), LOSSES)
 def test_loss_equals_torchs(ours, options, theirs, their_options, prediction, target, reduction, dtype):
     compare_loss(ours(**options, reduction=reduction), theirs(**their_options, reduction=reduction), prediction, target, dtype)
 
@@ -217,7 +212,7 @@ def torch_dtype(dtype):
 
 @dtypes
 @pytest.mark.usefixtures("torch_dtype")
-@pytest.mark.parametrize(("ours", "theirs", "options"), OPTIMIZERS, ids=label)
+@pytest.mark.parametrize(("ours", "theirs", "options"), OPTIMIZERS)
 def test_ten_steps_equal_torchs(ours, theirs, options, dtype):
     options = dict(options)
     clip_norm, clip_value = options.pop("clip_norm", None), options.pop("clip_value", None)
@@ -253,7 +248,7 @@ SCHEDULES = [
 ]
 
 
-@pytest.mark.parametrize(("ours", "theirs"), SCHEDULES, ids=label)
+@pytest.mark.parametrize(("ours", "theirs"), SCHEDULES)
 def test_schedule_equals_torchs_at_whole_epochs(ours, theirs):
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     schedule, rates = theirs(optimizer), []
