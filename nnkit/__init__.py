@@ -15,6 +15,7 @@ from nnkit.core.initializer import Initializer as Initializer
 from nnkit.core.layer import Layer as Layer
 from nnkit.core.layer import PythonLayer as PythonLayer
 from nnkit.core.loss import Loss as Loss
+from nnkit.core.loss import PythonLoss as PythonLoss
 from nnkit.core.metric import Metric as Metric
 from nnkit.core.optimizer import Optimizer as Optimizer
 from nnkit.core.part import Example as Example

@@ -1,8 +1,9 @@
-"""The command line: ``python -m nnkit demo``, ``python -m nnkit list``."""
+"""The command line: ``python -m nnkit demo``, ``python -m nnkit list``, ``python -m nnkit check module:Class``."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import time
 from collections.abc import Callable, Sequence
 
@@ -44,20 +45,69 @@ def demo() -> int:
 
 
 def list_parts() -> int:
-    """Print the names of all parts, by kind."""
+    """Print the names of all parts, by kind and by the distribution that they come from."""
     from rich.console import Console
     from rich.table import Table
 
     from nnkit import registry
+    from nnkit.core import plugins
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for kind in registry.__all__:
-        table.add_row(f"[bold]{kind}[/]", ", ".join(sorted(getattr(registry, kind))))
-    Console(highlight=False).print(table)
+        names: dict[str, list[str]] = {}
+        for key, part in sorted(getattr(registry, kind).items()):
+            names.setdefault(" ".join(plugins.provider(part)), []).append(key)
+        for origin, keys in sorted(names.items(), key=lambda item: (item[0].split()[0] != "nnkit", item[0])):
+            table.add_row(f"[bold]{kind}[/]", f"[dim]{origin}[/]", ", ".join(keys))
+            kind = ""
+    console = Console(highlight=False)
+    console.print(table)
+    for plugin, error in plugins.failures.items():
+        console.print(f"left out: {plugin}, which cannot be loaded ({type(error).__name__}: {error})", markup=False)
+    if plugins.left_out():
+        console.print(f"left out: {plugins.left_out()}, by NNKIT_PLUGINS or NNKIT_PLUGINS_BLOCK", markup=False)
     return 0
 
 
-COMMANDS: dict[str, Callable[[], int]] = {"demo": demo, "list": list_parts}
+def check(target: str) -> int:
+    """Check parts: module:Class, module, file.py, or the name of an installed distribution."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from nnkit.testing import CheckError
+    from nnkit.testing.checks import examples_of, findings, report
+    from nnkit.testing.plugin import docstring_examples_run, find
+
+    console = Console(highlight=False, soft_wrap=True)
+    wrong = 0
+
+    def show(what: str, error: CheckError | None) -> None:
+        nonlocal wrong
+        wrong += error is not None
+        console.print(f"  [green]right[/]  {what}" if error is None else f"  [red]wrong  {what}[/]")
+        if error is not None:
+            console.print(f"         {escape(str(error))}")
+
+    try:
+        for part in find(target):
+            for example in examples_of(part):
+                console.print(f"[bold]{escape(repr(example.part))}[/]")
+                passed = []
+                for item, error in findings(example):
+                    show(item.__name__, error)
+                    passed += [item] if error is None else []
+                if not wrong:
+                    for line in repr(report(example, passed)).splitlines()[1:]:
+                        console.print(f"[dim]{escape(line)}[/]")
+            docstring_examples_run(part)
+    except CheckError as error:
+        wrong += 1
+        console.print(f"[red]wrong[/]  {escape(str(error))}")
+    console.print("[bold red]not all is right[/]" if wrong else "[bold green]all is right[/]")
+    return int(wrong > 0)
+
+
+COMMANDS: dict[str, Callable[..., int]] = {"demo": demo, "list": list_parts, "check": check}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,9 +115,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m nnkit", description="Neural networks on the CPU.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, command in COMMANDS.items():
-        commands.add_parser(name, help=(command.__doc__ or "").splitlines()[0])
-    chosen = parser.parse_args(arguments)
-    return COMMANDS[chosen.command]()
+        about = (command.__doc__ or "").splitlines()[0]
+        added = commands.add_parser(name, help=about, description=about)
+        for parameter in inspect.signature(command).parameters:
+            added.add_argument(parameter)
+    given = vars(parser.parse_args(arguments))
+    return COMMANDS[given.pop("command")](**given)
 
 
 if __name__ == "__main__":

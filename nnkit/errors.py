@@ -9,6 +9,7 @@ __all__ = [
     "NonFiniteError",
     "NotBuiltError",
     "ParameterError",
+    "PluginWarning",
     "RegistryError",
     "ShapeError",
 ]
@@ -20,6 +21,10 @@ class NnkitError(Exception):
 
 class RegistryError(NnkitError, LookupError):
     """A part's name is unknown, or taken."""
+
+
+class PluginWarning(UserWarning):
+    """An installed plugin cannot be loaded; everything else works without it."""
 
 
 class ParameterError(NnkitError, ValueError):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nnkit.core.activation import Activation
 from nnkit.core.layer import Built, Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, Updater
@@ -18,7 +17,7 @@ from nnkit.core.random_state import generator
 from nnkit.engine.operands import Array, Operand, Storage
 from nnkit.engine.program import ALIGNMENT, aligned_zeros
 from nnkit.engine.workers import Team, available_threads, single_threaded_blas
-from nnkit.errors import NotBuiltError, ParameterError, RegistryError, ShapeError
+from nnkit.errors import NotBuiltError, ParameterError, ShapeError
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor
 from nnkit.training.data import check_row_shape, check_weights, to_array
 from nnkit.training.fit import Fit
@@ -33,15 +32,6 @@ __all__ = ["Sequential"]
 # Numbers of a chunk of parameters. With gradient and two moments 2048 fill a first-level cache; in large nets all of them come
 # from beyond it, and longer runs stream better (784-512-512-10: 2.94 -> 2.84 ms a step).
 CHUNK, LARGE_CHUNK = 2048, 8192
-
-
-def make_layer(layer: Any) -> Layer:
-    """A layer from a layer, its class or its name; activations are layers."""
-    if isinstance(layer, str) and layer not in Layer.registry:
-        if layer in Activation.registry:
-            return Activation.make(layer)
-        raise RegistryError(str(Layer.registry.unknown(layer, {**Layer.registry, **Activation.registry})))
-    return Layer.make(layer)
 
 
 class _Stepper(NamedTuple):
@@ -78,7 +68,7 @@ class Sequential:
     def __init__(self, layers: Iterable[Layer | type[Layer] | str]) -> None:
         if isinstance(layers, str | Layer):
             raise ParameterError(f"Sequential: expected a list of layers, got {layers!r}; write Sequential([...])")
-        self.layers: list[Layer] = [make_layer(layer) for layer in layers]
+        self.layers: list[Layer] = [Layer.make(layer) for layer in layers]
         if not self.layers:
             raise ParameterError("Sequential: expected at least one layer, got an empty list")
         self._built: list[Built] = []

@@ -38,7 +38,7 @@ class Activation(Layer):
     array([[ 9., 16.]], dtype=float32)
     """
 
-    registry: ClassVar[Registry[Any]] = Registry("activation")
+    registry: ClassVar[Registry[Any]] = Registry("activation", within=Layer.registry)
 
     elementwise: ClassVar[bool] = True
     low: ClassVar[float] = -3.0  # range of inputs that the contract tests draw from

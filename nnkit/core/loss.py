@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from nnkit.errors import DataError, KernelError, ShapeError
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import accumulate_loss
 
-__all__ = ["BoundLoss", "Loss", "LossArrays"]
+__all__ = ["BoundLoss", "Loss", "LossArrays", "PythonLoss"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Loss(Part):
     registry: ClassVar[Registry[Any]] = Registry("loss")
 
     rowwise: ClassVar[bool] = False
+    interpreted: ClassVar[bool] = False  # kernels stay Python
     classes: ClassVar[bool] = False  # targets are class labels, or a probability for each class
     target_low: ClassVar[float] = -np.inf  # legal targets
     target_high: ClassVar[float] = np.inf
@@ -230,10 +232,11 @@ class Loss(Part):
             "grad": arrays.grad,
         }
         function = self.kernel(gradient=arrays.grad is not None)
-        operands = tuple(given.get(name) or constant(getattr(self, name), real) for name in kernel_names(function))
+        names = kernel_names(function)[self.interpreted :]  # a Python kernel gets its shard first
+        operands = tuple(given.get(name) or constant(getattr(self, name), real) for name in names)
         who = type(self).__name__
         return [
-            Instruction(function, operands, who, "loss"),
+            Instruction(function, operands, who, "loss", self.interpreted),
             Instruction(accumulate_loss, (arrays.weight, arrays.row_loss, Control("float64")), who, "loss"),
         ]
 
@@ -310,6 +313,73 @@ def _loop(cls: Any, gradient: bool) -> Callable[..., Any]:
     loop.source = source
     loop.described = f"{cls.__module__}.{cls.__qualname__}"
     return loop  # type: ignore[no-any-return]
+
+
+class PythonLoss(Loss):
+    """A loss in plain NumPy: for a first draft, or for code that Numba cannot compile.
+
+    ``forward(self, prediction, target)`` gets arrays of shape (rows, k), where rows counts whatever lies before the last axis,
+    and returns the loss of every number, (rows, k), or, with ``rowwise = True``, of every row, (rows,).
+    ``backward(self, prediction, target)`` returns its derivative by the prediction, (rows, k). Where targets are classes, they
+    come as one-hot rows. Reduction and weights are applied outside, as for any `Loss`.
+
+    Every shard works on its own copy of the loss, so ``forward`` may keep things on ``self`` for ``backward``, which is called
+    right after it.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}
+
+    Raises
+    ------
+    ShapeError
+        When it runs: a method returns an array of another shape.
+
+    Examples
+    --------
+    >>> import numpy as np, nnkit as nn
+    >>> class Quartic(nn.PythonLoss):
+    ...     def forward(self, prediction, target):
+    ...         return (prediction - target) ** 4
+    ...     def backward(self, prediction, target):
+    ...         return 4 * (prediction - target) ** 3
+    >>> loss, grad = Quartic(reduction="sum")([[1.0, 2.0]], [[0.0, 0.0]])
+    >>> float(loss), grad.tolist()
+    (17.0, [[4.0, 32.0]])
+    """
+
+    interpreted: ClassVar[bool] = True
+
+    def kernel(self, gradient: bool) -> Callable[..., Any]:
+        copies: dict[int, PythonLoss] = {}
+
+        def value(shard: int, prediction: Any, target: Any, row_loss: Any) -> PythonLoss:
+            loss = copies.setdefault(shard, copy.copy(self))
+            shape = row_loss.shape if self.rowwise else prediction.shape
+            losses = self._returned(loss.forward(prediction, target), shape, "forward", "losses")
+            row_loss[...] = losses if self.rowwise else losses.sum(axis=1)
+            return loss
+
+        def value_and_gradient(shard: int, prediction: Any, target: Any, weight: Any, grad: Any, row_loss: Any) -> None:
+            loss = value(shard, prediction, target, row_loss)
+            derivative = self._returned(loss.backward(prediction, target), grad.shape, "backward", "gradient of the prediction")
+            np.multiply(derivative, weight[:, None], out=grad, casting="same_kind")
+
+        return value_and_gradient if gradient else value
+
+    def _returned(self, result: Any, shape: Shape, method: str, what: str) -> NDArray[Any]:
+        """What a method has returned, if it is what it should be."""
+        came = "None" if result is None else f"shape {np.shape(result)}"
+        if result is None or np.shape(result) != shape:
+            raise ShapeError(f"{self!r}: expected {method} to return the {what}, shape {shape}, got {came}")
+        return np.asarray(result)
+
+    @classmethod
+    def validate(cls) -> None:
+        for name in ("forward", "backward"):
+            names = kernel_names(getattr(cls, name, None) or (lambda: None))
+            if names != ("prediction", "target") or isinstance(inspect.getattr_static(cls, name), staticmethod):
+                raise KernelError(f"{cls.__name__}: expected a method {name}(self, prediction, target)")
 
 
 class BoundLoss:

@@ -57,7 +57,7 @@ class Part:
     def make(cls, part: Any, what: str = "") -> Self:
         """A part from a part, its class or its name."""
         if isinstance(part, str):
-            return cls.registry[part]()  # type: ignore[no-any-return]
+            return cls.registry.find(part)()  # type: ignore[no-any-return]
         if isinstance(part, type) and issubclass(part, cls):
             return part()
         if isinstance(part, cls):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from nnkit.core import plugins
 from nnkit.errors import RegistryError
 
 __all__ = ["Registry", "register"]
@@ -16,52 +19,99 @@ C = TypeVar("C", bound=type[Any])
 
 
 class Registry(Mapping[str, type[T]], Generic[T]):
-    """A mapping from names to the classes of one kind of part."""
+    """A mapping from names to the classes of one kind of part.
 
-    def __init__(self, kind: str) -> None:
+    Who asks for a name that is not there yet, or for all names, makes it load the installed plugins.
+
+    Parameters
+    ----------
+    kind : what the parts are called
+    within : the registry of a more general kind: these parts serve wherever those do, so no two may share a name
+    """
+
+    def __init__(self, kind: str, within: Registry[Any] | None = None) -> None:
         self.kind = kind
         self._classes: dict[str, type[T]] = {}
+        self._origins: dict[str, tuple[ModuleType | None, Any]] = {}
+        self._family: list[Registry[Any]] = [self] if within is None else within._family
+        self._serving: list[Registry[Any]] = [self]  # this kind, and those within it
+        if within is not None:
+            within._family.append(self)
+            within._serving.append(self)
 
     def __getitem__(self, key: str) -> type[T]:
-        try:
-            return self._classes[key]
-        except KeyError:
-            raise self.unknown(key, self._classes) from None
+        if key not in self:
+            raise self.unknown(key, self._classes)
+        return self._classes[key]
+
+    def __contains__(self, key: object) -> bool:
+        if key not in self._classes:
+            plugins.load()
+        return key in self._classes
 
     def __iter__(self) -> Iterator[str]:
+        plugins.load()
         return iter(self._classes)
 
     def __len__(self) -> int:
-        return len(self._classes)
+        return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        return f"Registry({self.kind}: {', '.join(self._classes)})"
+        return f"Registry({self.kind}: {', '.join(self)})"
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._classes
+    def find(self, key: str) -> Any:
+        """The class of this name, also of the kinds within this one: an activation is a layer."""
+        known = ChainMap(*(registry._classes for registry in self._serving))
+        if key not in known:
+            plugins.load()
+        if key not in known:
+            raise self.unknown(key, known)
+        return known[key]
 
-    def unknown(self, key: str, known: Mapping[str, Any]) -> RegistryError:
+    def unknown(self, key: str, known: Iterable[str]) -> RegistryError:
         """The error for a name that nobody has registered."""
-        near = difflib.get_close_matches(str(key), known, 1)
+        near = difflib.get_close_matches(str(key), list(known), 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-        return RegistryError(f"no {self.kind} is named {key!r}; {hint}")
+        absent = [f"{plugin} (it cannot be loaded)" for plugin in plugins.failures]
+        if plugins.left_out():
+            absent.append(f"{plugins.left_out()} (by NNKIT_PLUGINS)")
+        return RegistryError(
+            f"no {self.kind} is named {key!r}; {hint}" + (f"; plugins left out: {', '.join(absent)}" if absent else "")
+        )
 
     def add(self, key: str, part: type[T]) -> None:
-        """Register a class; a second run of a notebook cell replaces the first one's class, nothing else is replaced."""
-        old = self._classes.get(key)
-        if old is not None:
-            again = (old.__module__, old.__qualname__) == (part.__module__, part.__qualname__)
-            interactive = not hasattr(sys.modules.get(part.__module__), "__file__")
-            if not (again and interactive):
+        """Register a class. It quietly replaces the one of a module or notebook cell that is run again, and no other."""
+        origin = _origin(part)
+        for registry in self._family:
+            old = registry._classes.get(key)
+            if old is not None and not (registry is self and self._is_made_again(key, part, origin)):
                 raise RegistryError(
-                    f"{self.kind} {key!r} is taken by {old.__module__}.{old.__qualname__}; "
+                    f"{registry.kind} {key!r} is taken by {old.__module__}.{old.__qualname__}; "
                     f"{part.__module__}.{part.__qualname__} needs another name"
                 )
         self._classes[key] = part
+        self._origins[key] = origin
+
+    def _is_made_again(self, key: str, part: type[T], origin: tuple[ModuleType | None, Any]) -> bool:
+        """Whether the class of this name comes from an earlier run of the very code that makes ``part``."""
+        old = self._classes[key]
+        same = (old.__module__, old.__qualname__) == (part.__module__, part.__qualname__)
+        interactive = not hasattr(origin[0], "__file__")
+        ran_before = any(one is not other for one, other in zip(self._origins[key], origin, strict=True))
+        return same and (interactive or ran_before)
+
+
+def _origin(part: type) -> tuple[ModuleType | None, Any]:
+    """The run of a module: its object is a new one after a new import, its spec after a reload."""
+    module = sys.modules.get(part.__module__)
+    return module, getattr(module, "__spec__", None)
 
 
 def register(key: str) -> Callable[[C], C]:
     """Register a class under a name; the kind comes from its base class.
+
+    Running a notebook cell again, or reloading a module, redefines the part; any other use of a taken name is refused, and
+    so no plugin replaces a built-in part.
 
     Parameters
     ----------
@@ -74,6 +124,20 @@ def register(key: str) -> Callable[[C], C]:
         The name is taken, is no identifier, or the class derives from no kind of part.
     KernelError
         A kernel of the class names something that nobody provides.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> @nn.register("cube")
+    ... class Cube(nn.Activation):
+    ...     @staticmethod
+    ...     def forward(x):
+    ...         return x * x * x
+    ...     @staticmethod
+    ...     def backward(grad_out, x):
+    ...         return 3.0 * x * x * grad_out
+    >>> nn.Sequential(["cube"]).build((2,)).predict([[2.0, -1.0]])
+    array([[ 8., -1.]], dtype=float32)
     """
 
     def decorate(part: C) -> C:

@@ -424,8 +424,9 @@ class Kernel:
         except OSError:  # the disk is full or gone: compile for this process alone
             return entry(cache=False)(function)
 
-    def inspect(self) -> str:
-        """LLVM code, compiled afresh (code from the cache cannot be inspected)."""
+    @cached_property
+    def llvm(self) -> str:
+        """LLVM code, optimised; compiled afresh (code from the cache cannot be inspected)."""
         from nnkit.kernels.jit import entry
 
         name = "inspected"

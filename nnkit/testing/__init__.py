@@ -8,12 +8,26 @@
 ...         return x * x * x
 ...     @staticmethod
 ...     def backward(grad_out, x):
-...         return 3.0 * x * x * grad_out
->>> check_activation(Cube())
+...         return -3.0 * x * x * grad_out
+>>> check_activation(Cube())  # doctest: +ELLIPSIS
+Traceback (most recent call last):
+...
+nnkit.testing.compare.CheckError: Cube(): backward gives a wrong grad_x: at [...] expected ..., got ... (48 of 48 numbers
+differ); likely cause: the sign is wrong
 """
 
-from nnkit.testing.checks import check_activation, check_layer, check_loss, check_optimizer
+from nnkit.testing.checks import Report, check_activation, check_layer, check_loss, check_optimizer
 from nnkit.testing.compare import CheckError
 from nnkit.testing.gradcheck import central_differences
+from nnkit.testing.plugin import check_plugin
 
-__all__ = ["CheckError", "central_differences", "check_activation", "check_layer", "check_loss", "check_optimizer"]
+__all__ = [
+    "CheckError",
+    "Report",
+    "central_differences",
+    "check_activation",
+    "check_layer",
+    "check_loss",
+    "check_optimizer",
+    "check_plugin",
+]

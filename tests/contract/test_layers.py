@@ -3,7 +3,7 @@
 import pytest
 
 import nnkit as nn
-from nnkit.testing.checks import ACTIVATION_CHECKS, LAYER_CHECKS
+from nnkit.testing.layers import ACTIVATION_CHECKS, LAYER_CHECKS
 
 LAYERS = [example for part in nn.registry.layers.values() for example in part.examples()]
 ACTIVATIONS = [example for part in nn.registry.activations.values() for example in part.examples()]

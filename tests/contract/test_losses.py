@@ -3,7 +3,7 @@
 import pytest
 
 import nnkit as nn
-from nnkit.testing.checks import LOSS_CHECKS
+from nnkit.testing.losses import LOSS_CHECKS
 
 LOSSES = [example for part in nn.registry.losses.values() for example in part.examples()]
 

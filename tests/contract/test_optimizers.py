@@ -6,7 +6,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.core.part import Example
-from nnkit.testing.checks import OPTIMIZER_CHECKS
+from nnkit.testing.optimizers import OPTIMIZER_CHECKS
 
 PLAIN = [example for part in nn.registry.optimizers.values() for example in part.examples()]
 

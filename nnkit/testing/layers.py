@@ -1,0 +1,391 @@
+"""The contract of layers and activations, one property to a function; each raises `CheckError` where it is broken.
+
+A property takes an `Example`: a part, and inputs that are legal for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.activation import Activation
+from nnkit.core.layer import kernel_names
+from nnkit.core.part import Example
+from nnkit.engine.operands import Array, Storage
+from nnkit.engine.program import Program, aligned_zeros
+from nnkit.engine.runner import Runner
+from nnkit.engine.workers import Team
+from nnkit.model import Sequential
+from nnkit.passes import Pass
+from nnkit.planner import Plan
+from nnkit.testing.compare import (
+    Suspects,
+    agree,
+    because,
+    require,
+    require_close,
+    require_equal,
+    require_finite,
+    usual_suspects,
+)
+from nnkit.testing.gradcheck import central_differences, draw
+from nnkit.testing.part import (
+    AGREEMENT,
+    DIFFERENCES,
+    PART_CHECKS,
+    ROUNDING,
+    ROWS,
+    SEED,
+    Arrays,
+    Check,
+    explained,
+    machine_code_stays_in_float32,
+)
+
+__all__ = ["ACTIVATION_CHECKS", "LAYER_CHECKS", "layer_program"]
+
+
+class _Neighbour(Activation):
+    """Gives x on, in place; its backward reads out, which must still be there by then."""
+
+    @staticmethod
+    def forward(x):
+        return x
+
+    @staticmethod
+    def backward(grad_out, out):
+        return grad_out * out
+
+
+class _Bench:
+    """A layer in a model, alone or between neighbours, with a batch of inputs and a gradient of the output."""
+
+    def __init__(self, example: Example, dtype: str = "float64", rows: int = ROWS, neighbours: bool = False) -> None:
+        self.part = example.part
+        random = np.random.default_rng(SEED)
+        before = [_Neighbour()] if neighbours and self.part.input_dtype == "real" else []
+        after = [_Neighbour()] if neighbours else []
+        self.model = Sequential([*before, self.part, *after]).build(example.in_shape, SEED, dtype)
+        for array in self.model.parameters().values():  # also those that begin as zeros
+            array[...] += random.uniform(-0.5, 0.5, array.shape)
+        shape = (rows, *example.in_shape)
+        if self.model.input_dtype == "int64":
+            self.x: NDArray[Any] = random.integers(int(example.low), int(example.high), shape)
+        else:
+            self.x = draw(random, shape, example.low, example.high, example.kinks).astype(dtype)
+        self.grad_out = random.uniform(-1.0, 1.0, (rows, *self.model.out_shape)).astype(dtype)
+
+    def run(self, rows: slice = slice(None), seed: int = SEED, **options: Any) -> Arrays:
+        """Everything that a forward and a backward pass of these rows give."""
+        batch = _Batch(self, rows=len(self.x[rows]), **options)
+        return {"out": batch.forward(self.x[rows], seed), **batch.backward(self.grad_out[rows])}
+
+
+class _Batch:
+    """A pass on memory of its own, which writes its parameter gradients over NaN."""
+
+    def __init__(self, bench: _Bench, rows: int = ROWS, training: bool = True, **options: Any) -> None:
+        self.model = bench.model
+        self.vector = aligned_zeros(self.model.gradient.size, self.model.dtype)
+        self.vector[:] = np.nan
+        self.work = Pass(self.model, rows, training=training, gradient=self.vector, **options)
+        self.parameters = _parameter_gradients(self.work.plan)
+
+    def forward(self, x: NDArray[Any], seed: int = SEED) -> NDArray[Any]:
+        return self.work.forward(x, seed=seed)
+
+    def backward(self, grad_out: NDArray[Any]) -> Arrays:
+        grad_x = self.work.backward(grad_out)
+        given = {name: self.work.array(operand).copy() for name, operand in self.parameters.items()}
+        return given if grad_x is None else {"grad_x": grad_x, **given}
+
+
+class _Training:
+    """Forward and backward in one go as in `fit`: memory is used again as soon as it is free, the batch is cut in shards."""
+
+    def __init__(self, bench: _Bench, shards: int = 1, workers: int = 1) -> None:
+        model, rows = bench.model, len(bench.x) // shards
+        real = model.dtype
+        self.slabs = aligned_zeros(shards * model.vector.size, real).reshape(shards, -1)
+        self.slabs[:] = np.nan
+        self.result = {"out": np.empty_like(bench.grad_out)}
+
+        def cut(array: NDArray[Any]) -> Array:
+            return Array(Storage(shared=array), array.shape[1:], array.dtype.name, batched=True, stride=rows * array[0].nbytes)
+
+        self.plan = Plan(real, training=True, differentiate=True)
+        x, grad_out = Array.rows(model.in_shape, model.input_dtype), Array.rows(model.out_shape, real)
+        self.plan.copy(cut(bench.x), x)
+        self.plan.copy(self.plan.forward(model.placed(self.slabs), x), cut(self.result["out"]))
+        self.plan.copy(cut(bench.grad_out), grad_out)
+        grad_x = self.plan.backward(grad_out, to_input=model.input_dtype == real)
+        if grad_x is not None:
+            self.result["grad_x"] = np.empty_like(bench.x)
+            self.plan.copy(grad_x, cut(self.result["grad_x"]))
+        self.program = Program(self.plan.instructions, real, shards=shards, rows=rows, poison=255)
+        self.runner = Runner(self.program, rows, seed=SEED, workers=workers)
+        self.runner.order(0, len(bench.x), 0, 0, 0)
+
+    def run(self, team: Team | None = None) -> Arrays:
+        """One step: output and gradients, those of the parameters summed over the shards."""
+        self.runner.run(0, 1, team)
+        gradients = {
+            name: np.sum([self.program.array(operand, shard) for shard in range(self.program.shards)], axis=0)
+            for name, operand in _parameter_gradients(self.plan).items()
+        }
+        return {**{name: array.copy() for name, array in self.result.items()}, **gradients}
+
+
+def _parameter_gradients(plan: Plan) -> dict[str, Array]:
+    """Where backward writes the gradient of each parameter."""
+    operands = {f"grad_{name}": node.named[f"grad_{name}"] for node in plan.nodes for name in node.built.parameters}
+    return {name: operand for name, operand in operands.items() if isinstance(operand, Array) and 0 not in operand.shape}
+
+
+def _kernel_of(array: str) -> str:
+    return "forward" if array == "out" else "backward"
+
+
+def _require_same(part: Any, got: Arrays, expected: Arrays, rtol: float, suspects: Suspects = ()) -> None:
+    for name, array in expected.items():
+        require_close(part, _kernel_of(name), name, got[name], array, rtol, 0.0 if rtol == 0.0 else None, suspects)
+
+
+def layer_program(example: Example) -> Program:
+    """The float32 kernels of a layer, forward and backward."""
+    return _Batch(_Bench(example, "float32")).work.program
+
+
+# ------------------------------------------------------------------------------------------------------------ layers
+
+
+def indices_are_in_range(example: Example) -> None:
+    """Run as Python, with 4, 3 and 1 rows, in training and out of it: every index fits, every shape is what build says."""
+    for rows in (ROWS, 3, 1):
+        bench = _Bench(example, rows=rows)
+        for training in (True, False):
+            with explained(bench.part):
+                bench.run(training=training, python=True)
+
+
+def gradients_are_the_derivatives(example: Example) -> None:
+    """Of the input and of every parameter, in float64, against central differences of sum(out * grad_out)."""
+    bench = _Bench(example)
+    for training in _modes(bench):
+        batch = _Batch(bench, training=training)
+
+        def value(batch: _Batch = batch) -> float:
+            return float((batch.forward(bench.x) * bench.grad_out).sum())
+
+        value()
+        given = batch.backward(bench.grad_out)
+        inputs = {"grad_x": bench.x} if "grad_x" in given else {}
+        parameters = {f"grad_{name.partition('.')[2]}": array for name, array in bench.model.parameters().items()}
+        kernel = "backward" if training else "backward, out of training,"
+        for name, array in {**inputs, **parameters}.items():
+            expected = central_differences(value, array)
+            suspects = _suspects(bench, training, name, given[name], expected)
+            require_close(bench.part, kernel, name, given[name], expected, DIFFERENCES, suspects=suspects)
+
+
+def _modes(bench: _Bench) -> tuple[bool, ...]:
+    """Values of ``training`` that make a difference."""
+    named = {name for kernel in bench.part.kernels() for name in kernel_names(kernel)}
+    return (True, False) if "training" in named or bench.model.states() else (True,)
+
+
+def _suspects(
+    bench: _Bench, training: bool, name: str, got: NDArray[Any], expected: NDArray[Any]
+) -> Iterator[tuple[bool, str]]:
+    """Why a gradient may be wrong: hypotheses, each tried out."""
+    written = bool(np.isfinite(got).all() and got.any())
+    doubled = _Batch(bench, training=training)
+    doubled.forward(bench.x)
+    yield written and agree(doubled.backward(2 * bench.grad_out)[name], got), "it does not depend on grad_out; multiply by it"
+    if name != "grad_x":
+        yield agree(ROWS * got, expected), "it is averaged over the rows; add them up, the loss does the averaging"
+        for row, words in ((ROWS - 1, "last"), (0, "first")):
+            alone = bench.run(slice(row, row + 1), training=training)[name]
+            yield written and agree(alone, got), f"only the {words} row of the batch counts; add up over the rows (+=)"
+    yield from usual_suspects(got, expected)
+    if bench.grad_out.shape == bench.x.shape and bench.model.input_dtype == bench.model.dtype:
+        swapped = _Batch(bench, training=training, keep=True)
+        out = swapped.forward(bench.x)
+        swapped.work.array(swapped.work.nodes()[0].x)[...] = out
+        yield agree(swapped.backward(bench.grad_out)[name], expected), "it would be right with out in place of x"
+
+
+def compiled_equals_uncompiled(example: Example) -> None:
+    """In both dtypes, in training and out of it."""
+    for dtype, rtol in AGREEMENT.items():
+        bench = _Bench(example, dtype)
+        for training in (True, False):
+            _require_same(bench.part, bench.run(training=training), bench.run(training=training, python=True), rtol)
+
+
+def float32_stays_float32(example: Example) -> None:
+    """No float64 arithmetic and no allocation in the machine code of float32 kernels."""
+    for name, array in _Bench(example, "float32").run().items():
+        require(array.dtype == np.float32, example.part, f"{name} is {array.dtype}, expected float32")
+    machine_code_stays_in_float32(example.part, layer_program(example), ("forward", "backward"))
+
+
+def inputs_stay_as_they_are(example: Example) -> None:
+    """Neither pass writes to x, to the parameters, or backward to out and grad_out."""
+    bench = _Bench(example)
+    batch = _Batch(bench, keep=True)
+    parameters = bench.model.vector.copy()
+    reason = because("it works in place; a kernel may write to what it gives (out, grad_x, grad_...), scratch and states only")
+    out = batch.forward(bench.x)
+    (node,) = batch.work.nodes()
+    require_equal(bench.part, "forward", "x", batch.work.array(node.x), bench.x, reason)
+    batch.backward(bench.grad_out)
+    if node.built.layer.kernels():
+        assert node.grad_out is not None
+        kept = (("x", node.x, bench.x), ("out", node.out, out), ("grad_out", node.grad_out, bench.grad_out))
+        for name, array, before in kept:
+            require_equal(bench.part, "backward", name, batch.work.array(array), before, reason)
+    require_equal(bench.part, "a kernel", "parameter vector", bench.model.vector, parameters, reason)
+
+
+def nothing_unwritten_is_read(example: Example) -> None:
+    """Memory that holds NaN before gives the same finite numbers as memory of zeros, working in place or not."""
+    bench = _Bench(example)
+    clean = bench.run(keep=True)
+    reason = because("a number is left unwritten, or memory is read (or added to) before it is written")
+    for name, array in clean.items():
+        require_finite(bench.part, _kernel_of(name), name, array, reason)
+    for keep in (False, True):
+        _require_same(bench.part, bench.run(keep=keep, poison=255), clean, 0.0, reason)
+
+
+def only_these_rows_are_written(example: Example) -> None:
+    """A ragged batch gives what a full batch of its size gives, and leaves the rows beyond and other gradients alone."""
+    bench = _Bench(example, rows=3)
+    batch = _Batch(bench, rows=8, keep=True, poison=255)
+    got = {"out": batch.forward(bench.x), **batch.backward(bench.grad_out)}
+    _require_same(bench.part, got, bench.run(keep=True), ROUNDING)
+    (node,) = batch.work.nodes()
+    scratch = {name: operand for name, operand in node.named.items() if isinstance(operand, Array)}
+    for name, array in {"out": node.out, "grad_x": node.grad_x, **scratch}.items():
+        if array is None or not array.batched or array.storage.shared is not None:
+            continue
+        start, row = array.storage.offset, array.storage.row_bytes
+        beyond = batch.work.program.memory[0, start + 3 * row : start + 8 * row]
+        require(bool((beyond == 255).all()), bench.part, f"{_kernel_of(name)} writes to {name} beyond the rows of the batch")
+    for operand in batch.parameters.values():
+        batch.work.array(operand)[...] = np.nan
+    require(bool(np.isnan(batch.vector).all()), bench.part, "backward writes beyond its parameters' gradients")
+
+
+def batch_equals_rows(example: Example) -> None:
+    """A row's results do not depend on the others (unless ``mixes_rows``); parameter gradients are their sum."""
+    bench = _Bench(example)
+    if bench.part.mixes_rows:
+        return
+    whole = bench.run(training=False)
+    rows = [bench.run(slice(n, n + 1), training=False) for n in range(ROWS)]
+    mixed = because("a row depends on others of the batch, or on how many there are; if that is meant, set mixes_rows = True")
+    for name, got in whole.items():
+        parts = [row[name] for row in rows]
+        if name in ("out", "grad_x"):
+            require_close(bench.part, _kernel_of(name), name, got, np.concatenate(parts), ROUNDING, suspects=mixed)
+        else:
+            reason = because("the rows' gradients are to be added up (+=), neither averaged nor replaced")
+            require_close(bench.part, "backward", name, got, np.sum(parts, axis=0), ROUNDING, suspects=reason)
+
+
+def randomness_follows_the_seed(example: Example) -> None:
+    """The same seed gives the same bits again; out of training, nothing is random."""
+    for dtype in AGREEMENT:
+        bench = _Bench(example, dtype)
+        reason = because("the kernel draws numbers of its own, or remembers; draw them from seed (nnkit.kernels.random)")
+        _require_same(bench.part, bench.run(), bench.run(), 0.0, reason)
+        reason = because("it is random out of training, too; name training and ask it")
+        _require_same(bench.part, bench.run(training=False, seed=SEED + 1), bench.run(training=False), 0.0, reason)
+
+
+def passes_do_not_disturb_each_other(example: Example) -> None:
+    """Two forward passes, then their two backward passes: nothing is kept outside of a pass."""
+    bench = _Bench(example)
+    forwards, backwards = slice(None), slice(None, None, -1)
+    first, second = _Batch(bench), _Batch(bench)
+    outs = [first.forward(bench.x[forwards]), second.forward(bench.x[backwards])]
+    grads = [first.backward(bench.grad_out[forwards]), second.backward(bench.grad_out[backwards])]
+    reason = because("something is kept on the class, in a global, or in a container that copies of the layer share")
+    for out, grad, rows in zip(outs, grads, (forwards, backwards), strict=True):
+        _require_same(bench.part, {"out": out, **grad}, bench.run(rows), 0.0, reason)
+
+
+def neighbours_do_not_matter(example: Example) -> None:
+    """Between other layers, memory reused as in `fit`, it gives what it gives with all memory to itself."""
+    bench = _Bench(example, neighbours=True)
+    reason = because("it reads memory that it has not named, or writes to memory that is not its to change")
+    _require_same(bench.part, _Training(bench).run(), bench.run(keep=True), 0.0, reason)
+
+
+def shards_and_threads_do_not_matter(example: Example) -> None:
+    """A batch cut in two gives the same, by one thread or by two; so do passes in several threads at once."""
+    bench = _Bench(example, neighbours=True)
+    whole = bench.run(keep=True)
+    if not (bench.part.mixes_rows or bench.model.states()):  # those are trained in one shard
+        alone = _Training(bench, shards=2).run()
+        draws = any("seed" in kernel_names(kernel) for kernel in bench.part.kernels())
+        reason = "random numbers depend on the shard; count rows from first_row" if draws else "it counts on the whole batch"
+        _require_same(bench.part, alone, whole, ROUNDING, because(reason))
+        with Team(2) as team:
+            _require_same(bench.part, _Training(bench, shards=2, workers=2).run(team), alone, 0.0, _threads)
+    with ThreadPoolExecutor(2) as pool:
+        for got in pool.map(lambda _: bench.run(keep=True), range(4)):
+            _require_same(bench.part, got, whole, 0.0, _threads)
+
+
+_threads = because("threads share something that one of them changes: a global, the class, or a container on the layer")
+
+LAYER_CHECKS: tuple[Check, ...] = (
+    indices_are_in_range,  # first: compiled code does not look
+    gradients_are_the_derivatives,
+    compiled_equals_uncompiled,
+    float32_stays_float32,
+    inputs_stay_as_they_are,
+    nothing_unwritten_is_read,
+    only_these_rows_are_written,
+    batch_equals_rows,
+    randomness_follows_the_seed,
+    passes_do_not_disturb_each_other,
+    neighbours_do_not_matter,
+    shards_and_threads_do_not_matter,
+    *PART_CHECKS,
+)
+
+
+# ------------------------------------------------------------------------------------------------------- activations
+
+
+def nan_stays_nan(example: Example) -> None:
+    """Otherwise a broken net would look well."""
+    for dtype in AGREEMENT:
+        bench = _Bench(example, dtype)
+        bench.x[...] = np.nan
+        out = _Batch(bench).forward(bench.x)
+        require(
+            bool(np.isnan(out).all()), bench.part,
+            f"forward makes numbers of NaN in {dtype}; a comparison with NaN is false: let that branch give x on",
+        )  # fmt: skip
+
+
+def large_inputs_stay_finite(example: Example) -> None:
+    """At -10000 and 10000 neither the output nor the gradient of the input overflows."""
+    for dtype in AGREEMENT:
+        bench = _Bench(example, dtype)
+        bench.x[...] = np.where(np.arange(bench.x.size).reshape(bench.x.shape) % 2, 1e4, -1e4)
+        reason = because("an exponential overflows; take that of -abs(x), or tanh, sigmoid, softplus of nnkit.kernels.math")
+        for name, array in bench.run().items():
+            require_finite(bench.part, _kernel_of(name), name, array, reason)
+
+
+ACTIVATION_CHECKS: tuple[Check, ...] = (*LAYER_CHECKS, nan_stays_nan, large_inputs_stay_finite)

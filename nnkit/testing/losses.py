@@ -1,0 +1,199 @@
+"""The contract of losses, one property to a function; each raises `CheckError` where it is broken."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.loss import BoundLoss, Loss
+from nnkit.core.part import Example
+from nnkit.engine.program import Program
+from nnkit.testing.compare import Suspects, agree, because, require_close, require_equal, usual_suspects
+from nnkit.testing.gradcheck import central_differences, keep_away
+from nnkit.testing.part import (
+    AGREEMENT,
+    DIFFERENCES,
+    PART_CHECKS,
+    ROUNDING,
+    ROWS,
+    SEED,
+    Arrays,
+    Check,
+    explained,
+    machine_code_stays_in_float32,
+)
+
+__all__ = ["LOSS_CHECKS", "loss_program"]
+
+
+class _Case:
+    """A loss with predictions, targets and weights for some rows."""
+
+    def __init__(self, example: Example, dtype: str = "float64", rows: int = ROWS, reduction: str = "mean") -> None:
+        self.loss: Loss = copy.copy(example.part)
+        self.loss.reduction = reduction
+        random = np.random.default_rng(SEED)
+        shape = (rows, *example.in_shape)
+        self.target = self.loss.example_target(random, rows, example.in_shape)
+        self.prediction = random.uniform(example.low, example.high, shape)
+        if self.target.shape == shape:  # the kinks are of their difference
+            self.prediction = keep_away(self.prediction - self.target, example.kinks) + self.target
+        self.prediction = self.prediction.astype(dtype)
+        self.weight = random.integers(1, 4, rows).astype(np.float64)
+
+    def run(self, python: bool = False) -> Arrays:
+        """The weighted loss and its gradient."""
+        grad = np.full_like(self.prediction, np.nan)
+        bound = BoundLoss(self.loss, self.prediction, self.target, self.weight, grad, python)
+        return {"loss": np.array(bound.value()), "grad_prediction": grad}
+
+    def without_gradient(self, python: bool = False) -> Arrays:
+        """The weighted loss by the kernel that computes nothing else."""
+        return {"loss": np.array(BoundLoss(self.loss, self.prediction, self.target, self.weight, None, python).value())}
+
+
+def _cases(example: Example, dtype: str = "float64", rows: int = ROWS) -> list[_Case]:
+    return [_Case(example, dtype, rows, reduction) for reduction in ("mean", "sum")]
+
+
+def _require_same_loss(case: _Case, got: Arrays, expected: Arrays, rtol: float, suspects: Suspects = ()) -> None:
+    for name, array in expected.items():
+        kernel = "forward" if name == "loss" else "backward"
+        require_close(case.loss, kernel, name, got[name], array, rtol, 0.0 if rtol == 0.0 else None, suspects)
+
+
+def loss_program(example: Example) -> Program:
+    """The float32 kernels of a loss."""
+    case = _Case(example, "float32")
+    return BoundLoss(case.loss, case.prediction, case.target, case.weight, np.empty_like(case.prediction)).program
+
+
+def loss_indices_are_in_range(example: Example) -> None:
+    """Run as Python, with 4, 3 and 1 rows: every index fits, every shape is what it should be."""
+    for rows in (ROWS, 3, 1):
+        for case in _cases(example, rows=rows):
+            with explained(case.loss):
+                case.run(python=True)
+
+
+def loss_gradient_is_the_derivative(example: Example) -> None:
+    """Of the loss that is reported, weights and reduction included, in float64 against central differences."""
+    for case in _cases(example):
+        given = case.run()["grad_prediction"]
+        value = BoundLoss(case.loss, case.prediction, case.target, case.weight).value
+        expected = central_differences(value, case.prediction)
+        suspects = _suspects(case, given, expected)
+        require_close(case.loss, "backward", "grad_prediction", given, expected, DIFFERENCES, suspects=suspects)
+
+
+def _suspects(case: _Case, got: NDArray[Any], expected: NDArray[Any]) -> Iterator[tuple[bool, str]]:
+    """Why a gradient may be wrong: hypotheses, each tried out."""
+    if np.isfinite(got).all():
+        if case.target.shape == case.prediction.shape and case.loss.target_values is None:
+            target = case.target.astype(np.float64)
+            by_target = central_differences(
+                lambda: BoundLoss(case.loss, case.prediction, target, case.weight).value(), target
+            )
+            yield agree(got, by_target), "it is the derivative by the target, not by the prediction (or the sign is wrong)"
+        for count, words in ((got.shape[-1], "the numbers of a row"), (ROWS, "the rows")):
+            reason = f"it is averaged over {words}; reduction is the framework's, forward and backward are of one term each"
+            yield count > 1 and agree(count * got, expected), reason
+            yield count > 1 and agree(got, count * expected), f"forward averages over {words}, backward does not"
+    yield from usual_suspects(got, expected)
+    yield True, "backward is not the derivative of the value that forward gives: check both"
+
+
+def weights_equal_repetition(example: Example) -> None:
+    """A row of weight 3 counts as much as the same row three times."""
+    for case in _cases(example):
+        times = case.weight.astype(int)
+        given = case.run()
+        repeated = copy.copy(case)
+        repeated.prediction, repeated.target = case.prediction.repeat(times, axis=0), case.target.repeat(times, axis=0)
+        repeated.weight = np.ones(times.sum())
+        expected = repeated.run()
+        expected["grad_prediction"] = np.add.reduceat(expected["grad_prediction"], np.cumsum(times) - times)
+        reason = because("rows depend on each other, or on how many there are; the framework takes the mean")
+        _require_same_loss(case, given, expected, ROUNDING, reason)
+
+
+def weightless_rows_do_not_matter(example: Example) -> None:
+    """The loss is that of the other rows, and their own gradient is 0."""
+    for case in _cases(example):
+        case.weight[0] = 0.0
+        given = case.run()
+        require_equal(case.loss, "backward", "grad_prediction", given["grad_prediction"][0], np.zeros_like(case.prediction[0]))
+        rest = copy.copy(case)
+        rest.prediction, rest.target, rest.weight = case.prediction[1:], case.target[1:], case.weight[1:]
+        expected = rest.run()
+        given["grad_prediction"] = given["grad_prediction"][1:]
+        _require_same_loss(case, given, expected, ROUNDING)
+
+
+def labels_equal_probabilities(example: Example) -> None:
+    """Where targets are classes: an integer label is the same as a probability of 1 for it."""
+    for case in _cases(example):
+        if not case.loss.classes:
+            continue
+        given = case.run()
+        spelt = copy.copy(case)
+        spelt.target = np.eye(example.in_shape[-1])[case.target]
+        _require_same_loss(case, given, spelt.run(), 0.0)
+
+
+def loss_compiled_equals_uncompiled(example: Example) -> None:
+    """In both dtypes, with the gradient and without."""
+    for dtype, rtol in AGREEMENT.items():
+        for case in _cases(example, dtype):
+            uncompiled = case.run(python=True)
+            _require_same_loss(case, case.run(), uncompiled, rtol)
+            _require_same_loss(case, case.without_gradient(), {"loss": uncompiled["loss"]}, rtol)
+
+
+def loss_float32_stays_float32(example: Example) -> None:
+    """No float64 arithmetic and no allocation in the machine code of the float32 kernel."""
+    machine_code_stays_in_float32(example.part, loss_program(example), ("loss",))
+
+
+def batch_of_one_is_a_row(example: Example) -> None:
+    """The loss of one row alone, with whatever weight, is that row's in a batch: nothing divides by rows - 1."""
+    for case in _cases(example):
+        total, gradients = 0.0, []
+        share = case.weight / case.weight.sum() if case.loss.reduction == "mean" else np.ones(ROWS)
+        for n in range(ROWS):
+            row = copy.copy(case)
+            row.prediction, row.target, row.weight = case.prediction[n : n + 1], case.target[n : n + 1], case.weight[n : n + 1]
+            given = row.run()
+            total += share[n] * float(given["loss"])
+            gradients.append(share[n] * given["grad_prediction"])
+        joined = {"loss": np.array(total), "grad_prediction": np.concatenate(gradients)}
+        _require_same_loss(case, case.run(), joined, ROUNDING)
+
+
+def losses_do_not_disturb_each_other(example: Example) -> None:
+    """Computed again, and by several threads at once, it is the same to the bit."""
+    for case in _cases(example):
+        expected = case.run()
+        reason = because("it draws numbers of its own, or keeps something that threads share")
+        with ThreadPoolExecutor(2) as pool:
+            for got in pool.map(lambda _, case=case: case.run(), range(4)):
+                _require_same_loss(case, got, expected, 0.0, reason)
+
+
+LOSS_CHECKS: tuple[Check, ...] = (
+    loss_indices_are_in_range,  # first: compiled code does not look
+    loss_gradient_is_the_derivative,
+    weights_equal_repetition,
+    weightless_rows_do_not_matter,
+    labels_equal_probabilities,
+    loss_compiled_equals_uncompiled,
+    loss_float32_stays_float32,
+    batch_of_one_is_a_row,
+    losses_do_not_disturb_each_other,
+    *PART_CHECKS,
+)

@@ -1,0 +1,175 @@
+"""What every kind of part promises, and what the checks of all kinds share."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pickle
+import re
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.part import Example
+from nnkit.engine.program import Instruction, Program
+from nnkit.engine.stub import described
+from nnkit.testing.compare import CheckError, require
+
+__all__ = [
+    "AGREEMENT",
+    "DIFFERENCES",
+    "PART_CHECKS",
+    "ROUNDING",
+    "ROWS",
+    "SEED",
+    "Arrays",
+    "Check",
+    "explained",
+    "how_compiled",
+    "machine_code_stays_in_float32",
+    "pickle_round_trip",
+    "repr_can_be_typed_back_in",
+]
+
+Check = Callable[[Example], None]
+Arrays = dict[str, NDArray[Any]]
+
+ROWS = 4
+SEED = 1847
+# Compiled against uncompiled: the float32 functions of nnkit.kernels.math are within 6e-7 of the exact ones.
+AGREEMENT = {"float32": 1e-5, "float64": 1e-12}
+DIFFERENCES = 1e-6  # derivative against central differences, whose own error is about 1e-10 times the curvature
+ROUNDING = 1e-12  # float64 sums in another order
+
+
+def repr_can_be_typed_back_in(example: Example) -> None:
+    """``eval(repr(part))`` and ``type(part)(**part.hyperparameters())`` are the part again."""
+    import nnkit
+
+    part = example.part
+    names = {**vars(np), **vars(nnkit), type(part).__name__: type(part)}
+    try:
+        again = eval(repr(part), names)
+        rebuilt = type(part)(**part.hyperparameters())
+    except Exception as error:
+        message = f"its repr and hyper-parameters cannot make it again ({type(error).__name__}: {error})"
+        raise CheckError(f"{part!r}: {message}; the constructor must accept what it stores") from error
+    for source, made in (("repr makes", again), ("hyper-parameters make", rebuilt)):
+        require(repr(made) == repr(part), part, f"the {source} another part, {made!r}; store arguments as they come")
+
+
+def pickle_round_trip(example: Example) -> None:
+    """A pickled part comes back as the same part; of a class that no module holds, what it stores does."""
+    part = example.part
+    cls: Any = type(part)
+    importable = getattr(sys.modules.get(cls.__module__), cls.__qualname__, None) is cls
+    try:
+        again = pickle.loads(pickle.dumps(part if importable else vars(part)))
+    except Exception as error:
+        raise CheckError(f"{part!r}: cannot be pickled ({error}); store numbers, names and parts only") from error
+    if not importable:
+        stored, again = again, cls.__new__(cls)
+        vars(again).update(stored)
+    require(repr(again) == repr(part), part, f"comes back from a pickle as {again!r}")
+
+
+PART_CHECKS: tuple[Check, ...] = (repr_can_be_typed_back_in, pickle_round_trip)
+
+
+# ------------------------------------------------------------------------------------------------- kernels as Python
+
+
+@contextmanager
+def explained(part: Any) -> Iterator[None]:
+    """Report what a kernel raises when it runs as Python: where it does, and which index is out of range."""
+    try:
+        yield
+    except CheckError:
+        raise
+    except Exception as error:
+        raise CheckError(f"{part!r}: {_place(error)}{type(error).__name__}: {error}") from error
+
+
+_FRAMEWORK = re.compile(r"nnkit\.(core|engine|passes|testing)|numpy\b")
+
+
+def _place(error: Exception) -> str:
+    """Which kernel's line has raised an error, and the index that does not fit its array, if that is why."""
+    stack = list(traceback.walk_tb(error.__traceback__))
+    for frame, line in reversed(stack):
+        if _FRAMEWORK.match(frame.f_globals.get("__name__", "")):
+            continue
+        try:
+            lines, first = inspect.getsourcelines(frame.f_code)
+        except (OSError, TypeError):
+            continue
+        text = lines[line - first].strip()
+        blame = _index_out_of_range("".join(lines), line - first + 1, frame) if isinstance(error, IndexError) else ""
+        return f"{frame.f_code.co_name} fails at `{text}`: {blame}"
+    return ""
+
+
+def _index_out_of_range(source: str, line: int, frame: FrameType) -> str:
+    """The first subscript of a line, inner ones first, whose index does not fit."""
+    known = {**frame.f_globals, **frame.f_locals}
+    subscripts = [node for node in ast.walk(ast.parse(textwrap.dedent(source)))
+                  if isinstance(node, ast.Subscript) and node.lineno == line]  # fmt: skip
+    for node in reversed(subscripts):
+        array, place = (eval(ast.unparse(item), known) for item in (node.value, node.slice))
+        try:
+            array[place]
+        except IndexError:
+            index = list(place) if isinstance(place, tuple) else [place]
+            return f"{ast.unparse(node)} is out of range, at {index} of shape {np.shape(array)}; "
+    return ""
+
+
+# ---------------------------------------------------------------------------------------------------- machine code
+
+
+def machine_code_stays_in_float32(part: Any, program: Program, stages: Sequence[str]) -> None:
+    """Refuse kernels whose float32 code computes in float64, or asks for memory."""
+    for index, instruction in own_kernels(program, stages):
+        code = program.kernel(index).llvm
+        name = instruction.function.__name__
+        allocates = re.search(r"@NRT_(Allocate|MemInfo_alloc)\w*", code)
+        require(allocates is None, part, f"{name} allocates memory; write into out and declared scratch arrays instead")
+        wide = re.search(r"\bdouble\b|\bfpext\b", code)
+        require(wide is None, part, f"{name} for float32 computes in float64; a constant or a NumPy call widens it")
+
+
+def own_kernels(program: Program, stages: Sequence[str]) -> Iterator[tuple[int, Instruction]]:
+    """The compiled kernels that are a part's own; the framework's add losses up in float64, on purpose."""
+    for index, instruction in enumerate(program.instructions):
+        framework = described(instruction.function).startswith("nnkit.kernels.")
+        if instruction.stage in stages and not instruction.interpreted and not framework:
+            yield index, instruction
+
+
+_VECTOR = re.compile(r"= (?:fadd|fmul|fsub|fdiv|fneg|fcmp|select|load|tail call|call)\b.*?<(\d+) x float>")
+_LIBRARY = re.compile(  # functions that LLVM leaves to the C library, also where it writes them for many numbers
+    r"call [^@\n]*@(?:llvm\.)?(a?sinh?|a?cosh?|a?tanh?|atan2|exp2?|expm1|log2?|log10|log1p|pow|erfc?|lgamma|fmod)"
+    r"f?(?:\.v?\d*f32)?\("
+)
+_MATRIX_PRODUCT = "numba_xxge"  # prefix of Numba's names for BLAS
+
+
+def how_compiled(program: Program, stages: Sequence[str]) -> dict[str, str]:
+    """What became of each kernel's loops, read from its machine code: a report, not a requirement."""
+    found = {}
+    for index, instruction in own_kernels(program, stages):
+        code = program.kernel(index).llvm
+        widths = [int(width) for width in _VECTOR.findall(code)]
+        words = ["matrix product"] if _MATRIX_PRODUCT in code else []
+        width = max(widths, default=0)
+        words.append(f"loops vectorised, {width} numbers at once" if width >= 4 else "loops not vectorised")
+        words += [f"{name} number by number" for name in sorted(set(_LIBRARY.findall(code)))]
+        found[instruction.function.__name__] = ", ".join(words)
+    return found
