@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -115,7 +116,8 @@ def find(target: str) -> list[Any]:
             came = f"{getattr(module, name)!r}" if hasattr(module, name) else "nothing of that name"
             raise CheckError(f"{target}: expected a part, got {came}; {place} has {', '.join(own) or 'none'}")
         return [parts[name]]
-    registered = [item for item in own.values() if isinstance(item, type) and getattr(item, "key", "")]
+    classes: list[Any] = [item for item in own.values() if inspect.isclass(item)]
+    registered = [item for item in classes if item.key]
     if not registered:
         raise CheckError(f"{target}: expected a module that registers parts, found none in it")
     return registered
