@@ -141,7 +141,7 @@ def machine_code_stays_in_float32(part: Any, program: Program, stages: Sequence[
         name = instruction.function.__name__
         allocates = re.search(r"@NRT_(Allocate|MemInfo_alloc)\w*", code)
         require(allocates is None, part, f"{name} allocates memory; write into out and declared scratch arrays instead")
-        wide = re.search(r"\bdouble\b|\bfpext\b", code)
+        wide = re.search(r"\b(fpext|fptrunc)\b", code)  # to and from double; Numba compares sizes of arrays as doubles
         require(wide is None, part, f"{name} for float32 computes in float64; a constant or a NumPy call widens it")
 
 
@@ -169,7 +169,7 @@ def how_compiled(program: Program, stages: Sequence[str]) -> dict[str, str]:
         widths = [int(width) for width in _VECTOR.findall(code)]
         words = ["matrix product"] if _MATRIX_PRODUCT in code else []
         width = max(widths, default=0)
-        words.append(f"loops vectorised, {width} numbers at once" if width >= 4 else "loops not vectorised")
+        words.append(f"loops vectorised, {width} numbers at once" if width >= 4 else "no vectorised loop")
         words += [f"{name} number by number" for name in sorted(set(_LIBRARY.findall(code)))]
         found[instruction.function.__name__] = ", ".join(words)
     return found
