@@ -19,7 +19,7 @@ from benchmarks.timing import Figures, Rounds, Stopwatch, interleave
 from benchmarks.vectorise import Unvectorised, vectorised
 from benchmarks.worker import Worker
 
-__all__ = ["KernelBench", "kernels"]
+__all__ = ["KernelBench", "examples", "kernels"]
 
 ROWS, FEATURES = 64, 1024  # elementwise parts; 256 KB an array, so that x, out and their gradients stay in second-level cache
 ELEMENTS = ROWS * FEATURES
@@ -36,6 +36,17 @@ def kernels(options: Options) -> list[Section]:
         elementwise = [row for kind in ("activations", "layers", "losses", "optimizers") for row in worker.call("parts", kind)]
         has_torch = worker.call("has_torch")
     return [_linear_section(linear), _parts_section(elementwise, has_torch)]
+
+
+def examples(kind: str) -> list[Any]:
+    """What is measured of a registry (``activations``, ``layers``, ...): the examples of all its parts, each part once."""
+    import nnkit as nn
+
+    found: dict[Any, Any] = {}
+    for part in getattr(nn.registry, kind).values():
+        for example in part.examples():
+            found.setdefault((part, repr(example.part)), example)
+    return list(found.values())
 
 
 def _linear_section(rows: list[dict[str, Any]]) -> Section:
@@ -166,11 +177,7 @@ class KernelBench:
     def parts(self, kind: str) -> list[dict[str, Any]]:
         """Rows for every part of one registry."""
         measure = {"activations": self._layer, "layers": self._layer, "losses": self._loss, "optimizers": self._optimizer}[kind]
-        registry = getattr(self.nn.registry, kind)
-        examples: dict[str, Any] = {}
-        for example in (example for part in registry.values() for example in part.examples()):
-            examples.setdefault(repr(example.part), example)
-        return [row for example in examples.values() for row in measure(example)]
+        return [row for example in examples(kind) for row in measure(example)]
 
     def _rows(self, part: Any, elements: int, kernels: list[tuple[str, Any, int]], empty: Any,
               others: Mapping[str, Mapping[str, Call | None]]) -> Iterator[dict[str, Any]]:  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.timing import Figures
 from benchmarks.workloads import Problem, nnkit_model
 
-__all__ = ["TRAINERS", "Peak", "Trainer", "sklearn_estimator"]
+__all__ = ["TRAINERS", "NnkitTrainer", "Peak", "TorchTrainer", "Trainer", "sklearn_estimator"]
 
 
 class Trainer(ABC):
@@ -71,10 +71,17 @@ def _timed(owner: Any, method: str) -> Iterator[list[float]]:
 
 
 class NnkitTrainer(Trainer):
-    """``Sequential.fit`` as users call it; beside it, the part of its time that was spent inside of the compiled loop."""
+    """``Sequential.fit`` as users call it; beside it, the part of its time that was spent inside of the compiled loop.
+
+    ``instead`` maps names of parts to those of the parts that are used in their place.
+    """
+
+    def __init__(self, threads: int, instead: Mapping[str, str] | None = None) -> None:
+        super().__init__(threads)
+        self.instead = instead or {}
 
     def prepare(self, problem: Problem) -> str:
-        self.model = nnkit_model(problem.workload)
+        self.model = nnkit_model(problem.workload, self.instead)
         return super().prepare(problem)
 
     def reset(self) -> None:
@@ -87,9 +94,11 @@ class NnkitTrainer(Trainer):
         import nnkit as nn
 
         problem, workload = self.problem, self.problem.workload
+        loss = self.instead.get(workload.loss, workload.loss)
+        adam = nn.registry.optimizers[self.instead.get("adam", "adam")](lr=workload.lr)
         history = self.model.fit(
-            problem.X, problem.y, loss=workload.loss, optimizer=nn.Adam(lr=workload.lr), epochs=epochs,
-            batch_size=workload.batch, shuffle=workload.shuffle, n_threads=self.threads, progress=False,
+            problem.X, problem.y, loss=loss, optimizer=adam, epochs=epochs, batch_size=workload.batch,
+            shuffle=workload.shuffle, random_state=0, n_threads=self.threads, progress=False,
         )  # fmt: skip
         return history["loss"][-1]
 
@@ -104,7 +113,7 @@ class NnkitTrainer(Trainer):
 class TorchTrainer(Trainer):
     """A plain eager loop: nn.Sequential, torch.optim.Adam, tensors indexed by a random permutation."""
 
-    ADAMS = ({}, {"foreach": True}, {"fused": True})  # the fastest is taken, for each problem
+    ADAMS: tuple[dict[str, Any], ...] = ({}, {"foreach": True}, {"fused": True})  # the fastest is taken, for each problem
     TRIAL = 20  # steps
 
     def __init__(self, threads: int) -> None:

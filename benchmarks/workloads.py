@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DIGITS", "WORKLOADS", "Problem", "Workload", "make_problem"]
+__all__ = ["DIGITS", "TINY", "WORKLOADS", "Problem", "Workload", "make_problem", "nnkit_model"]
 
 Data = tuple[NDArray[np.float32], NDArray[Any]]
 
@@ -95,22 +95,26 @@ class Problem:
         return -(-len(self.X) // self.workload.batch)
 
 
+TINY = Workload("tiny", (4, 32, 16, 4), "tanh", "mse", tiny, 64, 100, 20)
 DIGITS = Workload("digits", (64, 128, 64, 10), "relu", "cross_entropy", digits, 64, 20, 10)
 WORKLOADS = (
-    Workload("tiny", (4, 32, 16, 4), "tanh", "mse", tiny, 64, 100, 20),
+    TINY,
     DIGITS,
     Workload("mnist-shaped", (784, 512, 512, 10), "relu", "cross_entropy", images, 128, 5, 2),
     Workload("SimpleChains", (4, 32, 16, 4), "tanh", "mse", simple_chains, 10_000, 200, 50, shuffle=False),
 )
 
 
-def nnkit_model(workload: Workload) -> Any:
-    """The workload's net, built with the same random weights each time."""
+def nnkit_model(workload: Workload, instead: Mapping[str, str] | None = None) -> Any:
+    """The workload's net, built with the same random weights each time; ``instead`` names parts to use in others' place."""
     import nnkit as nn
 
+    instead = instead or {}
+    linear = nn.registry.layers[instead.get("linear", "linear")]
+    activation = instead.get(workload.activation, workload.activation)
     layers: list[Any] = []
     for size in workload.sizes[1:]:
-        layers += [nn.Linear(size), workload.activation]
+        layers += [linear(size), activation]
     return nn.Sequential(layers[:-1]).build((workload.sizes[0],), random_state=0)
 
 
