@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.engine.operands import NATIVE, Array, Operand, Storage, aliases
+from nnkit.engine.operands import NATIVE, Array, Constant, Operand, Storage, aliases
 from nnkit.engine.stub import Kernel, kernel
 from nnkit.kernels.control import CONTROL_WORDS, FAILED, Word
 
@@ -86,6 +86,7 @@ class Program:
             control = aligned_zeros(shards * CONTROL_WORDS, "int64").reshape(shards, CONTROL_WORDS)
         self.controls = control
         self.places: dict[int, int] = {}  # address of a frame -> its shard, where the program is all Python
+        self._given: dict[tuple[int, int], tuple[int, list[Any]]] = {}  # arguments of what runs as Python
         self._callbacks: list[Any] = []  # ctypes callbacks live only as long as somebody holds them
         self._make_frames()
 
@@ -164,12 +165,21 @@ class Program:
     def interpret(self, index: int, shard: int) -> None:
         """Run one instruction of one shard uncompiled."""
         instruction = self.instructions[index]
-        control, memory = self.controls[shard % len(self.controls)], self.memory[shard]
-        arguments = [operand.value(control, memory, shard) for operand in instruction.operands]
-        if instruction.interpreted:
-            arguments.insert(0, shard)
         with np.errstate(all="ignore"):
-            instruction.function(*arguments)
+            instruction.function(*self._arguments(instruction, index, shard))
+
+    def _arguments(self, instruction: Instruction, index: int, shard: int) -> list[Any]:
+        """What an instruction's function gets; made once for each number of rows, where nothing else changes."""
+        control, memory = self.controls[shard % len(self.controls)], self.memory[shard]
+        rows = control[Word.ROWS]
+        made_for, arguments = self._given.get((index, shard), (-1, []))
+        if made_for != rows:
+            arguments = [operand.value(control, memory, shard) for operand in instruction.operands]
+            if instruction.interpreted:
+                arguments.insert(0, shard)
+            if all(isinstance(operand, Array | Constant) for operand in instruction.operands):
+                self._given[index, shard] = rows, arguments
+        return arguments
 
     def run(self) -> None:
         """Run the first shard's instructions, once, without the loop."""
