@@ -31,16 +31,18 @@ CUBE = '''
 @pytest.fixture
 def install(tmp_path):
     """Make a distribution with one module and an entry point, as pip would leave it; return the folder to import from."""
+    site = tmp_path / "site"
+    site.mkdir()
 
     def install(distribution, text, entry_point=True):
         module = distribution.replace("-", "_")
-        (tmp_path / f"{module}.py").write_text(textwrap.dedent(text))
-        about = tmp_path / f"{module}-1.5.dist-info"
+        (site / f"{module}.py").write_text(textwrap.dedent(text))
+        about = site / f"{module}-1.5.dist-info"
         about.mkdir(exist_ok=True)
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")
         if entry_point:
             (about / "entry_points.txt").write_text(f"[nnkit.plugins]\n{module} = {module}\n")
-        return str(tmp_path)
+        return str(site)
 
     return install
 
@@ -290,9 +292,10 @@ COMMAND = "import sys, nnkit.__main__ as m; sys.exit(m.main(['check', {target!r}
 
 
 @pytest.mark.parametrize("target", ["nnkit_cube:Cube", "nnkit_cube", "nnkit-cube", "nnkit_cube.py", "nnkit_cube.py:Cube"])
-def test_check_command_takes_classes_modules_files_and_distributions(install, script, tmp_path, monkeypatch, target):
-    monkeypatch.chdir(tmp_path)
-    output = script(COMMAND.format(target=target), PYTHONPATH=install("nnkit-cube", CUBE))
+def test_check_command_takes_classes_modules_files_and_distributions(install, script, monkeypatch, target):
+    folder = install("nnkit-cube", CUBE)
+    monkeypatch.chdir(folder)
+    output = script(COMMAND.format(target=target), PYTHONPATH=folder)
     assert "right  gradients_are_the_derivatives" in output
     assert output.splitlines()[-1] == "all is right"
     assert "vectorised" in output
