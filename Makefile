@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS ?= test
+PLUGINS := $(dir $(wildcard plugins/*/pyproject.toml))
 
 .PHONY: demo test bench clean
 
@@ -13,8 +14,8 @@ $(VENV)/.run: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
+$(VENV)/.test: pyproject.toml $(wildcard plugins/*/pyproject.toml) | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]" $(PLUGINS:%=--editable %)
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python

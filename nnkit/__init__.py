@@ -19,6 +19,7 @@ from nnkit.core.loss import PythonLoss as PythonLoss
 from nnkit.core.metric import Metric as Metric
 from nnkit.core.optimizer import Optimizer as Optimizer
 from nnkit.core.part import Example as Example
+from nnkit.core.part import Shape as Shape
 from nnkit.core.registry import register as register
 from nnkit.core.schedule import Schedule as Schedule
 from nnkit.errors import *  # noqa: F403

@@ -15,31 +15,15 @@ from numpy.typing import NDArray
 from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import Example
 from nnkit.core.registry import register
-from nnkit.core.schedule import Schedule
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Lion", "NAdam", "RAdam", "RMSprop"]
 
 Numbers = NDArray[np.float64]
 
 
-@dataclass(repr=False, eq=False)
-class _Optimizer(Optimizer):
-    """The options that every built-in optimizer has."""
-
-    lr: float = 1e-3
-    _: KW_ONLY
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
-    clip_value: float | None = None
-    schedule: Schedule | str | None = None
-
-    def __post_init__(self) -> None:
-        self.check()
-
-
 @register("sgd")
 @dataclass(repr=False, eq=False)
-class SGD(_Optimizer):
+class SGD(Optimizer):
     """Gradient descent: v <- momentum v + g, w <- w - lr v; with Nesterov's look-ahead w <- w - lr (g + momentum v).
 
     Parameters
@@ -93,7 +77,7 @@ class SGD(_Optimizer):
 
 @register("adagrad")
 @dataclass(repr=False, eq=False)
-class Adagrad(_Optimizer):
+class Adagrad(Optimizer):
     """Step sizes from all past gradients: s <- s + g**2, w <- w - lr g / (sqrt(s) + eps).
 
     Parameters
@@ -131,7 +115,7 @@ class Adagrad(_Optimizer):
 
 @register("rmsprop")
 @dataclass(repr=False, eq=False)
-class RMSprop(_Optimizer):
+class RMSprop(Optimizer):
     """Step sizes from recent gradients: s <- a s + (1 - a) g**2, v <- momentum v + g / (sqrt(s) + eps), w <- w - lr v.
 
     Parameters
@@ -178,7 +162,7 @@ class RMSprop(_Optimizer):
 
 
 @dataclass(repr=False, eq=False)
-class _Moments(_Optimizer):
+class _Moments(Optimizer):
     """Two running means: m of the gradient, v of its square."""
 
     betas: tuple[float, float] = (0.9, 0.999)
@@ -365,7 +349,7 @@ class RAdam(_Moments):
 
 @register("lion")
 @dataclass(repr=False, eq=False)
-class Lion(_Optimizer):
+class Lion(Optimizer):
     """Sign of a mean: w <- w - lr sign(b1 m + (1 - b1) g), then m <- b2 m + (1 - b2) g. The decay is decoupled.
 
     Every number moves by lr in each step: take lr 3 to 10 times smaller than Adam's.

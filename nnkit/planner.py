@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from nnkit.core.layer import Built, PythonLayer, kernel_names
-from nnkit.engine.operands import Array, Constant, Control, ControlWord, Operand, Seed, constant
+from nnkit.engine.operands import Array, Constant, Control, ControlWord, Operand, Seed
 from nnkit.engine.program import Instruction
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import copy, require_finite
@@ -65,7 +65,7 @@ class Plan:
             self.nodes.append(Node(name, built, len(self.nodes), x, out, {}))
             return out
         if layer.interpreted:  # it may keep what forward was given, for backward
-            backward_names |= {item for item in kernel_names(kernels[0]) if item == "x" or item in built.scratch}
+            backward_names |= self._kept(built)
         in_place = (
             self._may_overwrite(built)
             and x.dtype == self.real
@@ -137,16 +137,22 @@ class Plan:
             "training": Constant(self.training, "bool"),
             "seed": Seed(node.index),
             "first_row": ControlWord(Word.FIRST_ROW),
-            **node.named,
-        }
-        operands = [named[name] if name in named else constant(getattr(layer, name), self.real)
+            **{name: self._seen(node, operand) if isinstance(operand, Array) and operand.batched else operand
+               for name, operand in node.named.items()},
+        }  # fmt: skip
+        operands = [named[name] if name in named else layer.number(name, self.real)
                     for name in kernel_names(function)]  # fmt: skip
         kept: tuple[Operand, ...] = ()
         if isinstance(layer, PythonLayer):
-            kept = tuple(named[name] for name in kernel_names(layer.kernels()[0]) if name == "x" or name in node.built.scratch)
+            kept = tuple(named[name] for name in self._kept(node.built))
             function = (layer.forward_kernel if stage == "forward" else layer.backward_kernel)(node.copies)
-            operands.append(target)
+            operands.append(self._seen(node, target))
         self.instructions.append(Instruction(function, tuple(operands), node.name, stage, layer.interpreted, kept))
+
+    @staticmethod
+    def _kept(built: Built) -> set[str]:
+        """Memory that a Python layer's forward is given, and may have kept on itself."""
+        return {"x", "out", *built.scratch, *built.workspace} & set(kernel_names(built.layer.kernels()[0]))
 
     @staticmethod
     def _seen(node: Node, array: Array) -> Array:

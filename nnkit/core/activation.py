@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
+import numpy as np
+
 from nnkit.core.layer import Layer, kernel_names
 from nnkit.core.part import Example
 from nnkit.core.registry import Registry
@@ -44,6 +46,7 @@ class Activation(Layer):
     low: ClassVar[float] = -3.0  # range of inputs that the contract tests draw from
     high: ClassVar[float] = 3.0
     kinks: ClassVar[tuple[float, ...]] = ()  # inputs without a derivative
+    domain: ClassVar[tuple[float, float]] = (-np.inf, np.inf)  # legal inputs; of any size up to 10000 none may overflow
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -198,10 +198,10 @@ def check_kernel_names(built: Built) -> None:
         if not layer.interpreted:
             _check_written(layer, function, stage)
     if layer.kernels() and not layer.interpreted:
-        written = {name for function in layer.kernels()[1:] for name in kernel_names(function)}
+        _, backward, *extra = map(kernel_names, layer.kernels())
         forgotten = [f"grad_{name}" for name, item in built.parameters.items()
-                     if prod(item.shape) and f"grad_{name}" not in written]  # fmt: skip
-        if "grad_x" not in written and layer.input_dtype == "real":
+                     if prod(item.shape) and f"grad_{name}" not in backward]  # fmt: skip - backward_x is not always run
+        if "grad_x" not in (*backward, *(name for names in extra for name in names)) and layer.input_dtype == "real":
             forgotten.insert(0, "grad_x")
         if forgotten:
             raise KernelError(f"{layer!r}: expected backward to name (and write) {', '.join(forgotten)}")

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from nnkit.core.layer import kernel_names
 from nnkit.core.part import Example, Part, Shape
 from nnkit.core.registry import Registry
-from nnkit.engine.operands import Array, Control, constant
+from nnkit.engine.operands import Array, Control
 from nnkit.engine.program import Instruction, Program
 from nnkit.errors import DataError, KernelError, ShapeError
 from nnkit.kernels.control import Word
@@ -233,7 +233,7 @@ class Loss(Part):
         }
         function = self.kernel(gradient=arrays.grad is not None)
         names = kernel_names(function)[self.interpreted :]  # a Python kernel gets its shard first
-        operands = tuple(given.get(name) or constant(getattr(self, name), real) for name in names)
+        operands = tuple(given.get(name) or self.number(name, real) for name in names)
         who = type(self).__name__
         return [
             Instruction(function, operands, who, "loss", self.interpreted),

@@ -6,6 +6,7 @@ import copy
 import difflib
 import inspect
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Optimizer", "Updater"]
 
 
+@dataclass(repr=False, eq=False)
 class Optimizer(Part):
     """One step of descent on the flat vector of all parameters.
 
@@ -57,15 +59,17 @@ class Optimizer(Part):
 
     Examples
     --------
+    >>> from dataclasses import dataclass
     >>> import nnkit as nn
-    >>> class SignDescent(nn.Optimizer):
-    ...     def __init__(self, lr=0.01):
-    ...         self.lr = lr
+    >>> @dataclass(repr=False, eq=False)  # a repr and a constructor come with nnkit.Optimizer
+    ... class SoftSignDescent(nn.Optimizer):
+    ...     softness: float = 1.0
     ...     @staticmethod
-    ...     def update(value, grad, lr):
+    ...     def update(value, grad, lr, softness):
     ...         for i in range(value.shape[0]):
-    ...             value[i] -= lr if grad[i] > 0 else -lr
-    >>> history = nn.Sequential(["linear"]).fit([[1.0], [2.0]], [[2.0], [4.0]], optimizer=SignDescent(), epochs=1)
+    ...             value[i] -= lr * grad[i] / (abs(grad[i]) + softness)
+    >>> optimizer = SoftSignDescent(lr=0.1, softness=2.0, schedule="cosine")
+    >>> history = nn.Sequential(["linear"]).fit([[1.0], [2.0]], [[2.0], [4.0]], optimizer=optimizer, epochs=1)
     """
 
     registry: ClassVar[Registry[Any]] = Registry("optimizer")
@@ -73,16 +77,20 @@ class Optimizer(Part):
     states: ClassVar[tuple[str, ...]] = ()
     decoupled: ClassVar[bool] = False
 
-    lr: float
+    update: ClassVar[Callable[..., Any]]
+
+    lr: float = 1e-3
+    _: KW_ONLY
     weight_decay: float = 0.0
     clip_norm: float | None = None
     clip_value: float | None = None
     schedule: Schedule | str | None = None
 
-    update: Callable[..., Any]
+    def __post_init__(self) -> None:
+        self.check()
 
     def check(self) -> None:
-        """Refuse hyper-parameters out of range; `fit` and `step` call it."""
+        """Refuse hyper-parameters out of range; the constructor, `fit` and `step` call it."""
         self.require_number("lr", 0.0, above=True)
         self.require_number("weight_decay", 0.0)
         for name in ("clip_norm", "clip_value"):
@@ -124,6 +132,8 @@ class Optimizer(Part):
         one = np.ones(1)
         names = ["value", "grad", "lr", "step", *self.states, *self.coefficients(one, one)]
         for name in kernel_names(type(self).update):
+            if name in ("weight_decay", "clip_norm", "clip_value"):
+                raise KernelError(f"{self!r}: update names {name!r}, which the framework applies already, before update")
             if name not in names and not isinstance(getattr(self, name, None), bool | int | float | np.number):
                 near = difflib.get_close_matches(name, [*names, *vars(self)], 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it may name {', '.join(names)}, or a number of its own"
@@ -209,7 +219,7 @@ class Updater:
         named: dict[str, Operand] = {name: Coefficient(i, self.real) for i, name in enumerate(self._names)}
         function = type(optimizer).update
         program.append(
-            (function, tuple({**named, **given}.get(name) or constant(getattr(optimizer, name), self.real)
+            (function, tuple({**named, **given}.get(name) or optimizer.number(name, self.real)
                              for name in kernel_names(function)))
         )  # fmt: skip
         return [Instruction(function, operands, type(optimizer).__name__, "update") for function, operands in program]

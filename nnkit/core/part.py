@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from functools import cache
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
 from nnkit.core.registry import Registry
+from nnkit.engine.operands import Constant, constant
 from nnkit.errors import ParameterError
 
 __all__ = ["Example", "Part", "Shape"]
@@ -80,6 +82,11 @@ class Part:
         signature = inspect.signature(type(self).__init__)
         return {name: getattr(self, name) for name in list(signature.parameters)[1:]}
 
+    def number(self, name: str, real: str) -> Constant:
+        """An attribute as a kernel gets it: where the constructor says float, an integer counts as a real number, too."""
+        value, cls = getattr(self, name), cast(Any, type(self))
+        return constant(float(value) if name in _real_parameters(cls) else value, real)
+
     def __repr__(self) -> str:
         shown = []
         for name, parameter in list(inspect.signature(type(self).__init__).parameters.items())[1:]:
@@ -111,6 +118,13 @@ class Part:
         value = getattr(self, name)
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         self.require(name, whole and value >= low, f"an integer of at least {low}")
+
+
+@cache
+def _real_parameters(cls: Any) -> frozenset[str]:
+    """Which of the constructor's parameters are real numbers, by their annotation or their default."""
+    parameters = inspect.signature(cls.__init__).parameters.items()
+    return frozenset(name for name, item in parameters if item.annotation in (float, "float") or type(item.default) is float)
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -11,6 +11,7 @@ import os
 import re
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nnkit.errors import PluginWarning
@@ -70,8 +71,11 @@ _tried: set[Plugin] = set()
 _lock = threading.RLock()
 
 
-def load() -> None:
-    """Import every plugin that is installed, allowed, and not imported yet; warn once about each that cannot be."""
+def load(undo: Callable[[str], None]) -> None:
+    """Import every plugin that is installed, allowed, and not imported yet; warn once about each that cannot be.
+
+    ``undo`` is called with the name of a module that fails half-way, to take back what it has registered by then.
+    """
     if left_out() == "all":
         return
     failed = []
@@ -84,6 +88,7 @@ def load() -> None:
             try:
                 plugin.load()
             except (Exception, SystemExit) as reason:  # whatever a stranger's module does, the host goes on
+                undo(plugin.module)
                 failures[plugin] = reason
                 failed.append(plugin)
             except BaseException:

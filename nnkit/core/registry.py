@@ -30,6 +30,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
     """
 
     def __init__(self, kind: str, within: Registry[Any] | None = None) -> None:
+        _registries.append(self)
         self.kind = kind
         self._classes: dict[str, type[T]] = {}
         self._origins: dict[str, tuple[ModuleType | None, Any]] = {}
@@ -46,11 +47,11 @@ class Registry(Mapping[str, type[T]], Generic[T]):
 
     def __contains__(self, key: object) -> bool:
         if key not in self._classes:
-            plugins.load()
+            plugins.load(_forget)
         return key in self._classes
 
     def __iter__(self) -> Iterator[str]:
-        plugins.load()
+        plugins.load(_forget)
         return iter(self._classes)
 
     def __len__(self) -> int:
@@ -63,7 +64,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         """The class of this name, also of the kinds within this one: an activation is a layer."""
         known = ChainMap(*(registry._classes for registry in self._serving))
         if key not in known:
-            plugins.load()
+            plugins.load(_forget)
         if key not in known:
             raise self.unknown(key, known)
         return known[key]
@@ -99,6 +100,17 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         interactive = not hasattr(origin[0], "__file__")
         ran_before = any(one is not other for one, other in zip(self._origins[key], origin, strict=True))
         return same and (interactive or ran_before)
+
+
+_registries: list[Registry[Any]] = []
+
+
+def _forget(module: str) -> None:
+    """Take back all that a module, or one below it, has registered."""
+    for registry in _registries:
+        for key, part in list(registry._classes.items()):
+            if f"{part.__module__}.".startswith(f"{module}."):
+                del registry._classes[key], registry._origins[key]
 
 
 def _origin(part: type) -> tuple[ModuleType | None, Any]:

@@ -118,7 +118,7 @@ def weights_equal_repetition(example: Example) -> None:
         repeated.weight = np.ones(times.sum())
         expected = repeated.run()
         expected["grad_prediction"] = np.add.reduceat(expected["grad_prediction"], np.cumsum(times) - times)
-        reason = because("rows depend on each other, or on how many there are; the framework takes the mean")
+        reason = because("weights are left out, or rows depend on each other or on how many there are")
         _require_same_loss(case, given, expected, ROUNDING, reason)
 
 
@@ -127,7 +127,10 @@ def weightless_rows_do_not_matter(example: Example) -> None:
     for case in _cases(example):
         case.weight[0] = 0.0
         given = case.run()
-        require_equal(case.loss, "backward", "grad_prediction", given["grad_prediction"][0], np.zeros_like(case.prediction[0]))
+        without = given["grad_prediction"].copy()
+        without[0] = 0.0
+        reason = because("the gradient of a row must be multiplied by its weight, as backward's is; fused does so itself")
+        require_equal(case.loss, "backward", "grad_prediction", given["grad_prediction"], without, reason)
         rest = copy.copy(case)
         rest.prediction, rest.target, rest.weight = case.prediction[1:], case.target[1:], case.weight[1:]
         expected = rest.run()
@@ -176,13 +179,22 @@ def batch_of_one_is_a_row(example: Example) -> None:
 
 
 def losses_do_not_disturb_each_other(example: Example) -> None:
-    """Computed again, and by several threads at once, it is the same to the bit."""
+    """Computed again, and by several threads at once on other data, it is the same to the bit; inputs stay as they are."""
     for case in _cases(example):
-        expected = case.run()
-        reason = because("it draws numbers of its own, or keeps something that threads share")
+        turned = copy.copy(case)
+        turned.prediction, turned.target = case.prediction[::-1].copy(), case.target[::-1].copy()
+        before = case.prediction.copy(), case.target.copy()
+        expected = {False: case.run(), True: turned.run()}
+        reason = because("it works in place; backward may write to grad_prediction only")
+        for name, array, kept in zip(("prediction", "target"), (case.prediction, case.target), before, strict=True):
+            require_equal(case.loss, "a kernel", name, array, kept, reason)
+        _require_same_loss(case, case.run(), expected[False], 0.0, because("it draws numbers of its own, or remembers"))
+        reason = because("threads share something that one of them changes: a global, the class, or a container on the loss")
         with ThreadPoolExecutor(2) as pool:
-            for got in pool.map(lambda _, case=case: case.run(), range(4)):
-                _require_same_loss(case, got, expected, 0.0, reason)
+            order = [False, True] * 20
+            cases = {False: case, True: turned}
+            for which, got in zip(order, pool.map(lambda which, cases=cases: cases[which].run(), order), strict=True):
+                _require_same_loss(case, got, expected[which], 0.0, reason)
 
 
 LOSS_CHECKS: tuple[Check, ...] = (

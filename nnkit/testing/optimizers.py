@@ -66,22 +66,27 @@ def update_compiled_equals_uncompiled(example: Example) -> None:
 
 
 def update_descends(example: Example) -> None:
-    """300 steps with a rate of 0.1 bring sum(curvature * (value - goal)**2) below a fiftieth of what it was."""
-    optimizer = copy.copy(example.part)
-    optimizer.lr, optimizer.weight_decay, optimizer.clip_norm = 0.1, 0.0, None
-    descent = _Descent(optimizer, "float64")
+    """With its own rate or one of 1, 0.1 and 0.01, 300 steps bring sum(curvature * (value - goal)**2) below a tenth."""
     random = np.random.default_rng(SEED + 2)
-    curvature, goal = random.uniform(0.5, 2.0, descent.used), random.uniform(-1.0, 1.0, descent.used)
-
-    def loss() -> float:
-        return float((curvature * (descent.value[: descent.used] - goal) ** 2).sum())
-
-    begin = loss()
-    for _ in range(300):
-        descent.step(2 * curvature * (descent.value[: descent.used] - goal))
-    message = f"300 steps bring a quadratic from {begin:.3g} to {loss():.3g} only"
-    reason = "; likely cause: it goes up the gradient, the sign of the step is wrong" if loss() > begin else ""
-    require(loss() < begin / 50, example.part, message + reason)
+    curvature, goal = random.uniform(0.5, 2.0, 96), random.uniform(-1.0, 1.0, 96)
+    optimizer = copy.copy(example.part)
+    optimizer.weight_decay, optimizer.clip_norm = 0.0, None
+    reached: dict[float, float] = {}
+    for lr in (example.part.lr, 1.0, 0.1, 0.01):
+        optimizer.lr = lr
+        descent = _Descent(optimizer, "float64")
+        value = descent.value[: descent.used]
+        begin = float((curvature * (value - goal) ** 2).sum())
+        with np.errstate(all="ignore"):  # a rate that is too high diverges
+            for _ in range(300):
+                descent.step(2 * curvature * (value - goal))
+            reached[lr] = float((curvature * (value - goal) ** 2).sum())
+        if reached[lr] < begin / 10:
+            return
+    best = min(reached, key=lambda lr: reached[lr] if np.isfinite(reached[lr]) else np.inf)
+    reason = "; likely cause: it goes up the gradient, the sign of the step is wrong" if not reached[best] <= begin else ""
+    message = f"300 steps bring a quadratic from {begin:.3g} to {reached[best]:.3g} only, at the best of four rates, {best:g}"
+    require(False, example.part, message + reason)
 
 
 def update_float32_stays_float32(example: Example) -> None:
@@ -94,8 +99,9 @@ def padding_stays_zero(example: Example) -> None:
     descent = _Descent(example.part, "float64")
     descent.walk()
     reason = because("it moves numbers whose gradient is 0; their step must be 0")
-    padding = descent.value[descent.used :]
-    require_equal(example.part, "update", "value (padding)", padding, np.zeros_like(padding), reason)
+    expected = descent.value.copy()
+    expected[descent.used :] = 0.0
+    require_equal(example.part, "update", "value", descent.value, expected, reason)
 
 
 def chunks_do_not_matter(example: Example) -> None:
@@ -124,14 +130,37 @@ def walks_are_reproducible(example: Example) -> None:
     require_equal(example.part, "update", "value", again, first, reason)
 
 
+def coefficients_of_many_steps_equal_one_by_one(example: Example) -> None:
+    """`fit` computes the coefficients of many steps at once: each must be what its own step gives."""
+    step = np.arange(1.0, 8.0)
+    lr = 0.1 / step
+    many = example.part.coefficients(lr, step)
+    for index in range(len(step)):
+        one = example.part.coefficients(lr[index : index + 1], step[index : index + 1])
+        for name, expected in one.items():
+            got = np.broadcast_to(many[name], step.shape)[index : index + 1]
+            reason = because("it depends on the other steps that are asked for")
+            require_close(example.part, "coefficients", name, got, np.broadcast_to(expected, (1,)), ROUNDING, suspects=reason)
+
+
+def steps_follow_the_rate(example: Example) -> None:
+    """Another learning rate leads elsewhere."""
+    other = copy.copy(example.part)
+    other.lr = 2 * example.part.lr
+    moved = _Descent(other, "float64").walk() - _Descent(example.part, "float64").walk()
+    require(bool(moved.any()), example.part, "update leads to the same place whatever lr is; name lr (or a coefficient of it)")
+
+
 OPTIMIZER_CHECKS: tuple[Check, ...] = (
     update_indices_are_in_range,
+    walks_are_reproducible,
+    coefficients_of_many_steps_equal_one_by_one,
+    steps_follow_the_rate,
     update_compiled_equals_uncompiled,
     update_descends,
     update_float32_stays_float32,
     padding_stays_zero,
     chunks_do_not_matter,
     gradient_is_only_read,
-    walks_are_reproducible,
     *PART_CHECKS,
 )

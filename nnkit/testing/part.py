@@ -54,7 +54,8 @@ def repr_can_be_typed_back_in(example: Example) -> None:
     import nnkit
 
     part = example.part
-    names = {**vars(np), **vars(nnkit), type(part).__name__: type(part)}
+    stored = [part, *part.hyperparameters().values()]
+    names = {**vars(np), **vars(nnkit), **{type(item).__name__: type(item) for item in stored}}
     try:
         again = eval(repr(part), names)
         rebuilt = type(part)(**part.hyperparameters())
@@ -126,7 +127,7 @@ def _index_out_of_range(source: str, line: int, frame: FrameType) -> str:
         try:
             array[place]
         except IndexError:
-            index = list(place) if isinstance(place, tuple) else [place]
+            index = [int(i) if isinstance(i, np.integer) else i for i in (place if isinstance(place, tuple) else (place,))]
             return f"{ast.unparse(node)} is out of range, at {index} of shape {np.shape(array)}; "
     return ""
 
@@ -142,7 +143,7 @@ def machine_code_stays_in_float32(part: Any, program: Program, stages: Sequence[
         allocates = re.search(r"@NRT_(Allocate|MemInfo_alloc)\w*", code)
         require(allocates is None, part, f"{name} allocates memory; write into out and declared scratch arrays instead")
         wide = re.search(r"\b(fpext|fptrunc)\b", code)  # to and from double; Numba compares sizes of arrays as doubles
-        require(wide is None, part, f"{name} for float32 computes in float64; a constant or a NumPy call widens it")
+        require(wide is None, part, f"{name} for float32 computes in float64; an integer, a constant or a NumPy call widens it")
 
 
 def own_kernels(program: Program, stages: Sequence[str]) -> Iterator[tuple[int, Instruction]]:

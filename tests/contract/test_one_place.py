@@ -132,7 +132,7 @@ def test_new_parts_are_in_the_registry_and_serve_by_name(script, folder):
 
 def test_new_parts_are_in_the_contract_suite(folder, request):
     root = request.config.rootpath
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "new_parts", "-k", "New", "-p", "no:cacheprovider", "--verbose",
+    command = [sys.executable, "-m", "pytest", "-p", "new_parts", "-k", "New", "-p", "no:cacheprovider", "--verbose",
                str(root / "tests" / "contract"), "--ignore", __file__]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)

@@ -1,13 +1,42 @@
-"""Parts that are wrong on purpose: every property that they break must be found broken, and named."""
+"""Parts that are wrong on purpose, each in one thing, which is found and named; and right parts, easily taken for wrong."""
+
+import re
 
 import numpy as np
 import pytest
 
 import nnkit as nn
-from nnkit.core.part import Example
-from nnkit.testing import CheckError, check_activation, check_layer, check_loss, check_optimizer, checks
+from nnkit.kernels.math import exp, log, real
+from nnkit.kernels.random import uniform_bits
+from nnkit.testing import (
+    CheckError,
+    check_activation,
+    check_layer,
+    check_loss,
+    check_optimizer,
+    layers,
+    losses,
+    optimizers,
+    others,
+)
+from nnkit.testing.checks import checks_of
+from nnkit.testing.part import pickle_round_trip, repr_can_be_typed_back_in
 
-# ------------------------------------------------------------------------------------------------------ activations
+ANYWHERE = r"\d+(, \d+)*"
+
+
+def wrong(kernel, array, at, cause="", count=r"\d+", fault="differ"):
+    """The message about wrong numbers, to its end: ``count`` of them, the worst ``at`` an index, and the likely cause."""
+    because = f"; likely cause: {re.escape(cause)}" if cause else ""
+    return rf"{kernel} gives a wrong {array}: at \[{at}\] expected .* \({count} of \d+ numbers {fault}\){because}$"
+
+
+def out_of_range(kernel, line, subscript, at, shape):
+    """The message about an index that does not fit its array: the line, the subscript in it, the index, the shape."""
+    return re.escape(f"{kernel} fails at `{line}`: {subscript} is out of range, at {at} of shape {shape}; IndexError: ")
+
+
+# ------------------------------------------------------------------------------------------------ wrong activations
 
 
 class WrongSign(nn.Activation):
@@ -20,17 +49,31 @@ class WrongSign(nn.Activation):
         return -2.0 * x * grad_out
 
 
-class WrongArgument(nn.Activation):  # the derivative of exp is written in out, not in x
+class HalfTheDerivative(nn.Activation):
     @staticmethod
     def forward(x):
-        return np.exp(x)
+        return x * x
+
+    @staticmethod
+    def backward(grad_out, x):
+        return x * grad_out
+
+
+class DerivativeOfTheWrongArgument(nn.Activation):
+    """The derivative of exp is written in out, not in x."""
+
+    @staticmethod
+    def forward(x):
+        return exp(x)
 
     @staticmethod
     def backward(grad_out, x):
         return grad_out * x
 
+    high = 2.0
 
-class ForgotTheGradient(nn.Activation):
+
+class ForgetsGradOut(nn.Activation):
     @staticmethod
     def forward(x):
         return x * x
@@ -41,6 +84,8 @@ class ForgotTheGradient(nn.Activation):
 
 
 class HidesNaN(nn.Activation):
+    kinks = (0.0,)
+
     @staticmethod
     def forward(x):
         return x if x > 0.0 else 0.0
@@ -48,8 +93,6 @@ class HidesNaN(nn.Activation):
     @staticmethod
     def backward(grad_out, out):
         return grad_out if out > 0.0 else 0.0
-
-    kinks = (0.0,)
 
 
 class Overflows(nn.Activation):
@@ -62,7 +105,21 @@ class Overflows(nn.Activation):
         return grad_out / (1.0 + np.exp(-x))
 
 
-class WidensToFloat64(nn.Activation):
+class MissesAKink(nn.Activation):
+    """Constant from 1.7 on, but its derivative is not."""
+
+    kinks = (1.7,)
+
+    @staticmethod
+    def forward(x):
+        return 1.7 if x > 1.7 else x
+
+    @staticmethod
+    def backward(grad_out):
+        return grad_out
+
+
+class WideActivation(nn.Activation):
     @staticmethod
     def forward(x):
         return np.float64(x) * x * x
@@ -72,11 +129,11 @@ class WidensToFloat64(nn.Activation):
         return grad_out * 3.0 * x * x
 
 
-# ----------------------------------------------------------------------------------------------------------- layers
+# ----------------------------------------------------------------------------------------------------- wrong layers
 
 
 class Scale(nn.Layer):
-    """Right; the faults below each break one thing of it."""
+    """Right; most faults below break one thing of it."""
 
     def build(self, in_shape):
         self.parameter("scale", in_shape, init="ones")
@@ -97,41 +154,217 @@ class Scale(nn.Layer):
                 grad_x[n, j] = grad_out[n, j] * scale[j]
 
 
-class AddsToTheGradient(Scale):
+class Dense(nn.Layer):
+    """Right; other faults break this one. Square, so that a missing transpose fits."""
+
+    def build(self, in_shape):
+        self.parameter("weight", (*in_shape, *in_shape), init="normal")
+        self.parameter("bias", in_shape)
+        return in_shape
+
+    @staticmethod
+    def forward(x, weight, bias, out):
+        np.dot(x, weight, out)
+        for n in range(x.shape[0]):
+            for j in range(bias.shape[0]):
+                out[n, j] += bias[j]
+
+    @staticmethod
+    def backward(x, grad_out, grad_weight, grad_bias):
+        np.dot(x.T, grad_out, grad_weight)
+        grad_bias[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(grad_bias.shape[0]):
+                grad_bias[j] += grad_out[n, j]
+
+    @staticmethod
+    def backward_x(weight, grad_out, grad_x):
+        np.dot(grad_out, weight.T, grad_x)
+
+
+class WeightGradientTransposed(Dense):
+    @staticmethod
+    def backward(x, grad_out, grad_weight, grad_bias):
+        np.dot(grad_out.T, x, grad_weight)
+        grad_bias[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(grad_bias.shape[0]):
+                grad_bias[j] += grad_out[n, j]
+
+
+class MissingTranspose(Dense):
+    @staticmethod
+    def backward_x(weight, grad_out, grad_x):
+        np.dot(grad_out, weight, grad_x)
+
+
+class OneWeightOfWrongSign(Dense):
+    @staticmethod
+    def backward(x, grad_out, grad_weight, grad_bias):
+        np.dot(x.T, grad_out, grad_weight)
+        grad_weight[1, 0] = -grad_weight[1, 0]
+        grad_bias[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(grad_bias.shape[0]):
+                grad_bias[j] += grad_out[n, j]
+
+
+class LeavesTheBiasGradient(Dense):
+    @staticmethod
+    def backward(x, grad_out, grad_weight, grad_bias):
+        np.dot(x.T, grad_out, grad_weight)
+
+
+class LeavesOneBiasGradient(Dense):
+    @staticmethod
+    def backward(x, grad_out, grad_weight, grad_bias):
+        np.dot(x.T, grad_out, grad_weight)
+        grad_bias[:-1] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(grad_bias.shape[0] - 1):
+                grad_bias[j] += grad_out[n, j]
+
+
+class DoesNotNameTheBiasGradient(Dense):
+    @staticmethod
+    def backward(x, grad_out, grad_weight):
+        np.dot(x.T, grad_out, grad_weight)
+
+
+class SkipsTheFirstColumn(Scale):
     @staticmethod
     def backward(x, scale, grad_out, grad_x, grad_scale):
+        grad_scale[:] = 0.0
+        grad_x[:] = 0.0
         for n in range(x.shape[0]):
             for j in range(x.shape[1]):
                 grad_scale[j] += grad_out[n, j] * x[n, j]
+            for j in range(1, x.shape[1]):
                 grad_x[n, j] = grad_out[n, j] * scale[j]
 
 
-class ForgetsAParameter(Scale):
-    @staticmethod
-    def backward(x, scale, grad_out, grad_x, grad_scale):
-        for n in range(x.shape[0]):
-            for j in range(x.shape[1]):
-                grad_x[n, j] = grad_out[n, j] * scale[j]
-
-
-class WritesOverX(Scale):
-    @staticmethod
-    def forward(x, scale, out):
-        for n in range(x.shape[0]):
-            for j in range(x.shape[1]):
-                x[n, j] *= scale[j]
-                out[n, j] = x[n, j]
-
-
-class WritesOverGradOut(Scale):
+class OneColumnWrong(Scale):
     @staticmethod
     def backward(x, scale, grad_out, grad_x, grad_scale):
         grad_scale[:] = 0.0
         for n in range(x.shape[0]):
             for j in range(x.shape[1]):
                 grad_scale[j] += grad_out[n, j] * x[n, j]
-                grad_out[n, j] *= scale[j]
-                grad_x[n, j] = grad_out[n, j]
+                grad_x[n, j] = grad_out[n, j] * scale[j]
+        grad_scale[2] *= 1.5
+
+
+class OneRowWrong(Scale):
+    @staticmethod
+    def backward(x, scale, grad_out, grad_x, grad_scale):
+        grad_scale[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_scale[j] += grad_out[n, j] * x[n, j]
+                grad_x[n, j] = grad_out[n, j] * scale[j]
+                if n == 3:
+                    grad_x[n, j] += 1.0
+
+
+class OneNumberWrong(Scale):
+    @staticmethod
+    def backward(x, scale, grad_out, grad_x, grad_scale):
+        grad_scale[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_scale[j] += grad_out[n, j] * x[n, j]
+                grad_x[n, j] = grad_out[n, j] * scale[j]
+                if n == 3 and j == 2:
+                    grad_x[n, j] = 0.0
+
+
+class AveragesOverTheRows(Scale):
+    @staticmethod
+    def backward(x, scale, grad_out, grad_x, grad_scale):
+        grad_scale[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_scale[j] += grad_out[n, j] * x[n, j] / real(x.shape[0])
+                grad_x[n, j] = grad_out[n, j] * scale[j]
+
+
+class OnlyTheLastRowCounts(Scale):
+    @staticmethod
+    def backward(x, scale, grad_out, grad_x, grad_scale):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_scale[j] = grad_out[n, j] * x[n, j]
+                grad_x[n, j] = grad_out[n, j] * scale[j]
+
+
+class AddsTwice(Scale):
+    @staticmethod
+    def backward(x, scale, grad_out, grad_x, grad_scale):
+        grad_scale[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_scale[j] += grad_out[n, j] * x[n, j]
+                grad_scale[j] += grad_out[n, j] * x[n, j]
+                grad_x[n, j] = grad_out[n, j] * scale[j]
+
+
+class AddsWithoutZeroing(Scale):
+    @staticmethod
+    def backward(x, scale, grad_out, grad_x, grad_scale):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_scale[j] += grad_out[n, j] * x[n, j]
+                grad_x[n, j] = grad_out[n, j] * scale[j]
+
+
+class AddsToGradX(Scale):
+    @staticmethod
+    def backward(x, scale, grad_out, grad_x, grad_scale):
+        grad_scale[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_scale[j] += grad_out[n, j] * x[n, j]
+                grad_x[n, j] += grad_out[n, j] * scale[j]
+
+
+class WritesOverOneX(Scale):
+    @staticmethod
+    def forward(x, scale, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[n, j] = x[n, j] * scale[j]
+        x[0, 1] = 0.0
+
+
+class WritesOverOneGradOut(Scale):
+    @staticmethod
+    def backward(x, scale, grad_out, grad_x, grad_scale):
+        grad_scale[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_scale[j] += grad_out[n, j] * x[n, j]
+                grad_x[n, j] = grad_out[n, j] * scale[j]
+        grad_out[0, 3] = 0.0
+
+
+class WritesOverOut(Scale):
+    @staticmethod
+    def backward(x, out, scale, grad_out, grad_x, grad_scale):
+        grad_scale[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_scale[j] += grad_out[n, j] * x[n, j]
+                grad_x[n, j] = grad_out[n, j] * scale[j]
+        out[0, 4] = 0.0
+
+
+class WritesOverAParameter(Scale):
+    @staticmethod
+    def forward(x, scale, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[n, j] = x[n, j] * scale[j]
+        scale[3] = 1.0
 
 
 class ReadsUnwrittenScratch(Scale):
@@ -147,44 +380,112 @@ class ReadsUnwrittenScratch(Scale):
                 out[n, j] = work[n, j]
 
 
-class WritesHalfOfOut(Scale):
+class ReadsOneUnwrittenNumber(Scale):
+    def build(self, in_shape):
+        self.scratch("shifted", in_shape)
+        return super().build(in_shape)
+
+    @staticmethod
+    def forward(x, scale, shifted, out):
+        for n in range(x.shape[0]):
+            for j in range(1, x.shape[1]):
+                shifted[n, j - 1] = x[n, j] * scale[j]
+            out[n, 0] = x[n, 0] * scale[0]
+            for j in range(1, x.shape[1]):
+                out[n, j] = shifted[n, j - 1]
+            out[n, 4] += shifted[n, 4]
+
+
+class PromisesAColumnMore(Scale):
+    def build(self, in_shape):
+        super().build(in_shape)
+        return (in_shape[0] + 1,)
+
+
+class PromisesAColumnLess(Scale):
+    def build(self, in_shape):
+        super().build(in_shape)
+        return (in_shape[0] - 1,)
+
+
+class ReadsBeyondTheRow(Scale):
     @staticmethod
     def forward(x, scale, out):
         for n in range(x.shape[0]):
-            for j in range(0, x.shape[1], 2):
-                out[n, j] = x[n, j] * scale[j]
+            for j in range(x.shape[1]):
+                out[n, j] = x[n, j + 1] * scale[j]
+
+
+class CountsTheWrongAxis(Scale):
+    @staticmethod
+    def backward(x, scale, grad_out, grad_x, grad_scale):
+        grad_scale[:] = 0.0
+        for n in range(x.shape[1]):
+            for j in range(x.shape[1]):
+                grad_scale[j] += grad_out[n, j] * x[n, j]
+                grad_x[n, j] = grad_out[n, j] * scale[j]
 
 
 class MixesRowsInSecret(Scale):
     @staticmethod
-    def forward(x, scale, out):
-        for j in range(x.shape[1]):
-            mean = 0.0
-            for n in range(x.shape[0]):
-                mean += x[n, j] / x.shape[0]
-            for n in range(x.shape[0]):
-                out[n, j] = (x[n, j] - mean) * scale[j]
+    def forward(x, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[n, j] = x[n, j]
+        if x.shape[0] > 1:
+            out[0, 2] += x[1, 2]
+
+    @staticmethod
+    def backward(grad_out, grad_x, grad_scale):
+        grad_scale[:] = 0.0
+        for n in range(grad_x.shape[0]):
+            for j in range(grad_x.shape[1]):
+                grad_x[n, j] = grad_out[n, j]
+        if grad_x.shape[0] > 1:
+            grad_x[1, 2] += grad_out[0, 2]
 
 
 class Allocates(Scale):
     @staticmethod
     def forward(x, scale, out):
-        out[:] = x * scale
+        for n in range(x.shape[0]):
+            row = x[n].copy()
+            for j in range(x.shape[1]):
+                out[n, j] = row[j] * scale[j]
 
 
-class MissingTranspose(nn.Layer):
-    def build(self, in_shape):
-        self.parameter("weight", (in_shape[0], in_shape[0]), init="normal")
-        return in_shape
-
-    @staticmethod
-    def forward(x, weight, out):
-        np.dot(x, weight, out)
+class WideLayer(Scale):
+    """NumPy and Numba divide float32 by an integer in float64."""
 
     @staticmethod
-    def backward(x, weight, grad_out, grad_x, grad_weight):
-        np.dot(x.T, grad_out, grad_weight)
-        np.dot(grad_out, weight, grad_x)
+    def forward(x, scale, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[n, j] = x[n, j] * scale[j] / x.shape[1]
+
+    @staticmethod
+    def backward(x, scale, grad_out, grad_x, grad_scale):
+        grad_scale[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_scale[j] += grad_out[n, j] * x[n, j] / real(x.shape[1])
+                grad_x[n, j] = grad_out[n, j] * scale[j] / real(x.shape[1])
+
+
+class DiffersWhenCompiled(nn.Layer):
+    """NumPy's 32-bit integers wrap around, Numba's become 64-bit ones."""
+
+    @staticmethod
+    def forward(x, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[n, j] = x[n, j] if np.uint32(j) * np.uint32(2**30) < 2**32 else 0.0
+
+    @staticmethod
+    def backward(grad_out, grad_x):
+        for n in range(grad_x.shape[0]):
+            for j in range(grad_x.shape[1]):
+                grad_x[n, j] = grad_out[n, j] if np.uint32(j) * np.uint32(2**30) < 2**32 else 0.0
 
 
 class WritesBeyondItsRows(Scale):
@@ -197,9 +498,115 @@ class WritesBeyondItsRows(Scale):
         whole[x.shape[0], 0] = 1.0
 
 
-class RemembersElsewhere(nn.PythonLayer):
-    """Keeps x on the class instead of on itself."""
+class WritesBeyondItsGradient(Scale):
+    @staticmethod
+    def backward(x, scale, grad_out, grad_x, grad_scale):
+        longer = np.lib.stride_tricks.as_strided(grad_scale, (x.shape[1] + 1,), grad_scale.strides)
+        longer[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_scale[j] += grad_out[n, j] * x[n, j]
+                grad_x[n, j] = grad_out[n, j] * scale[j]
 
+
+# --------------------------------------------------------------------------------------------- wrong random numbers
+
+
+class Drop(nn.Layer):
+    """Right; the faults below each break one thing of it."""
+
+    def build(self, in_shape):
+        (self.width,) = in_shape
+        return in_shape
+
+    @staticmethod
+    def forward(x, training, seed, first_row, width, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                dropped = training and uniform_bits(seed, (first_row + n) * width + j) < 2**31
+                out[n, j] = 0.0 if dropped else x[n, j]
+
+    @staticmethod
+    def backward(grad_out, training, seed, first_row, width, grad_x):
+        for n in range(grad_x.shape[0]):
+            for j in range(grad_x.shape[1]):
+                dropped = training and uniform_bits(seed, (first_row + n) * width + j) < 2**31
+                grad_x[n, j] = 0.0 if dropped else grad_out[n, j]
+
+
+class DropsInEvaluation(Drop):
+    @staticmethod
+    def forward(x, seed, first_row, width, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                dropped = uniform_bits(seed, (first_row + n) * width + j) < 2**31
+                out[n, j] = 0.0 if dropped else x[n, j]
+
+    @staticmethod
+    def backward(grad_out, seed, first_row, width, grad_x):
+        for n in range(grad_x.shape[0]):
+            for j in range(grad_x.shape[1]):
+                dropped = uniform_bits(seed, (first_row + n) * width + j) < 2**31
+                grad_x[n, j] = 0.0 if dropped else grad_out[n, j]
+
+
+class BackwardIgnoresTraining(Drop):
+    @staticmethod
+    def backward(grad_out, seed, first_row, width, grad_x):
+        for n in range(grad_x.shape[0]):
+            for j in range(grad_x.shape[1]):
+                dropped = uniform_bits(seed, (first_row + n) * width + j) < 2**31
+                grad_x[n, j] = 0.0 if dropped else grad_out[n, j]
+
+
+class AnotherMaskInBackward(Drop):
+    @staticmethod
+    def backward(grad_out, training, seed, first_row, width, grad_x):
+        for n in range(grad_x.shape[0]):
+            for j in range(grad_x.shape[1]):
+                dropped = training and uniform_bits(seed + 1, (first_row + n) * width + j) < 2**31
+                grad_x[n, j] = 0.0 if dropped else grad_out[n, j]
+
+
+class MaskOfTheShard(Drop):
+    @staticmethod
+    def forward(x, training, seed, width, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[n, j] = 0.0 if training and uniform_bits(seed, n * width + j) < 2**31 else x[n, j]
+
+    @staticmethod
+    def backward(grad_out, training, seed, width, grad_x):
+        for n in range(grad_x.shape[0]):
+            for j in range(grad_x.shape[1]):
+                grad_x[n, j] = 0.0 if training and uniform_bits(seed, n * width + j) < 2**31 else grad_out[n, j]
+
+
+class MaskOfNumPy(Drop):
+    """Draws a mask that no seed determines; keeps it, so that backward has the same."""
+
+    def build(self, in_shape):
+        self.scratch("mask", in_shape)
+        return super().build(in_shape)
+
+    @staticmethod
+    def forward(x, mask, training, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                mask[n, j] = 0.0 if training and np.random.random() < 0.5 else 1.0
+                out[n, j] = x[n, j] * mask[n, j]
+
+    @staticmethod
+    def backward(mask, grad_out, grad_x):
+        for n in range(grad_x.shape[0]):
+            for j in range(grad_x.shape[1]):
+                grad_x[n, j] = grad_out[n, j] * mask[n, j]
+
+
+# ---------------------------------------------------------------------------------------------- wrong Python layers
+
+
+class RemembersOnTheClass(nn.PythonLayer):
     seen = {}  # noqa: RUF012 - the fault
 
     def forward(self, x):
@@ -210,16 +617,85 @@ class RemembersElsewhere(nn.PythonLayer):
         return 2.0 * self.seen["x"] * grad_out
 
 
+class CopiesShareADict(nn.PythonLayer):
+    def __init__(self):
+        self.seen = {}
+
+    def forward(self, x):
+        self.seen["x"] = x.copy()
+        return x * x
+
+    def backward(self, grad_out):
+        return 2.0 * self.seen["x"] * grad_out
+
+
+class KeepsItsWorkspace(nn.PythonLayer):
+    """Which is others' as soon as forward is done."""
+
+    def build(self, in_shape):
+        self.workspace("factors", (64,))
+        return in_shape
+
+    def forward(self, x, factors):
+        factors[:] = 2.0
+        self.factors = factors
+        return 2.0 * x
+
+    def backward(self, grad_out):
+        return self.factors[0] * grad_out
+
+
+class NoiseOfNumPy(nn.PythonLayer):
+    def forward(self, x, training):
+        return x + np.random.normal(size=x.shape) if training else x.copy()
+
+    def backward(self, grad_out):
+        return grad_out.copy()
+
+
+class ReturnsTheRows(nn.PythonLayer):
+    def forward(self, x):
+        return x.sum(axis=1)
+
+    def backward(self, grad_out, x):
+        return np.ones_like(x) * grad_out
+
+
+class ReturnsNothing(nn.PythonLayer):
+    def forward(self, x):
+        return x * x
+
+    def backward(self, grad_out, x):
+        grad_out * 2 * x
+
+
+class RaisesInBackward(nn.PythonLayer):
+    def forward(self, x):
+        return x * x
+
+    def backward(self, grad_out, x):
+        return grad_out @ x
+
+
+# ----------------------------------------------------------------------------------------------- not what it stores
+
+
 class LosesAnArgument(Scale):
     def __init__(self, gain=1.0):
         self.gain = 2.0 * gain
 
 
-# ----------------------------------------------------------------------------------------------------------- losses
+class CannotBePickled(Scale):
+    def __init__(self, gain=1.0):
+        self.gain = gain
+        self.work_out = lambda x: gain * x
+
+
+# ----------------------------------------------------------------------------------------------------- wrong losses
 
 
 class WrongValue(nn.Loss):
-    """The gradient is right for (p - t)**2 / 2, the value is twice as large."""
+    """The gradient is right for half of it."""
 
     @staticmethod
     def forward(prediction, target):
@@ -233,21 +709,15 @@ class WrongValue(nn.Loss):
 class DerivativeByTheTarget(nn.Loss):
     @staticmethod
     def forward(prediction, target):
-        return (prediction - target) * (prediction - target)
+        return prediction * prediction * target
 
     @staticmethod
     def backward(prediction, target):
-        return 2.0 * (target - prediction)
+        return prediction * prediction
 
 
-class WidenedLoss(nn.MSELoss):
-    @staticmethod
-    def forward(prediction, target):
-        return (np.float64(prediction) - target) * (prediction - target)
-
-
-class DividesByTheRow(nn.Loss):
-    """Writes over grad what the weights were to be applied to, and leaves the last number."""
+class Product(nn.Loss):
+    """Right; the faults below each break one thing of it."""
 
     rowwise = True
 
@@ -255,16 +725,144 @@ class DividesByTheRow(nn.Loss):
     def forward(prediction, target):
         total = 0.0
         for k in range(prediction.shape[0]):
-            total += prediction[k] * target[k]
+            total += prediction[k] * prediction[k] * target[k]
         return total
 
     @staticmethod
     def backward(prediction, target, grad_prediction):
+        for k in range(prediction.shape[0]):
+            grad_prediction[k] = 2.0 * prediction[k] * target[k]
+
+
+class BackwardDividesByTheRow(Product):
+    @staticmethod
+    def backward(prediction, target, grad_prediction):
+        for k in range(prediction.shape[0]):
+            grad_prediction[k] = 2.0 * prediction[k] * target[k] / real(prediction.shape[0])
+
+
+class ForwardDividesByTheRow(Product):
+    @staticmethod
+    def forward(prediction, target):
+        total = 0.0
+        for k in range(prediction.shape[0]):
+            total += prediction[k] * prediction[k] * target[k]
+        return total / real(prediction.shape[0])
+
+
+class OneColumnOfALossWrong(Product):
+    @staticmethod
+    def backward(prediction, target, grad_prediction):
+        for k in range(prediction.shape[0]):
+            grad_prediction[k] = 2.0 * prediction[k] * target[k]
+        grad_prediction[2] = 100.0
+
+
+class LeavesTheLastNumber(Product):
+    @staticmethod
+    def backward(prediction, target, grad_prediction):
         for k in range(prediction.shape[0] - 1):
-            grad_prediction[k] = target[k]
+            grad_prediction[k] = 2.0 * prediction[k] * target[k]
 
 
-# ------------------------------------------------------------------------------------------------------- optimizers
+class ReadsBeyondTheTarget(Product):
+    @staticmethod
+    def forward(prediction, target):
+        total = 0.0
+        for k in range(prediction.shape[0]):
+            total += prediction[k] * prediction[k] * target[k + 1]
+        return total
+
+
+class WideLoss(nn.MSELoss):
+    @staticmethod
+    def forward(prediction, target):
+        return (np.float64(prediction) - target) * (prediction - target)
+
+
+class DividesByTheWeight(Product):
+    @staticmethod
+    def fused(prediction, target, weight, grad, row_loss):
+        for n in range(prediction.shape[0]):
+            total = real(0)
+            for k in range(prediction.shape[1]):
+                total += weight[n] * prediction[n, k] * prediction[n, k] * target[n, k]
+                grad[n, k] = 2.0 * weight[n] * prediction[n, k] * target[n, k]
+            row_loss[n] = total / weight[n]
+
+
+class FusedGivesAnotherValue(Product):
+    @staticmethod
+    def fused(prediction, target, weight, grad, row_loss):
+        for n in range(prediction.shape[0]):
+            row_loss[n] = 0.0
+            for k in range(prediction.shape[1]):
+                row_loss[n] += prediction[n, k] * target[n, k]
+                grad[n, k] = 2.0 * weight[n] * prediction[n, k] * target[n, k]
+
+
+class LabelsOffByOne(nn.Loss):
+    classes = True
+
+    @staticmethod
+    def forward(prediction, target):
+        return prediction * prediction * target
+
+    @staticmethod
+    def backward(prediction, target):
+        return 2.0 * prediction * target
+
+    def dense_target(self, y, out_shape, dtype):
+        if y.shape[1:] != out_shape:
+            y = (y + 1) % out_shape[-1]
+        return super().dense_target(y, out_shape, dtype)
+
+
+class WrongGradientInNumPy(nn.PythonLoss):
+    def forward(self, prediction, target):
+        return (prediction - target) ** 4
+
+    def backward(self, prediction, target):
+        gradient = 4 * (prediction - target) ** 3
+        gradient[-1, 1] = 1000.0
+        return gradient
+
+
+class AveragesInNumPy(nn.PythonLoss):
+    """Forward and backward agree, but the mean over the rows is not theirs to take."""
+
+    def forward(self, prediction, target):
+        return (prediction - target) ** 2 / len(prediction)
+
+    def backward(self, prediction, target):
+        return 2 * (prediction - target) / len(prediction)
+
+
+class GivesNothingForOneRow(nn.PythonLoss):
+    def forward(self, prediction, target):
+        return (prediction - target) ** 2 * min(len(prediction) - 1, 1)
+
+    def backward(self, prediction, target):
+        return 2 * (prediction - target) * min(len(prediction) - 1, 1)
+
+
+class ReturnsAScalar(nn.PythonLoss):
+    def forward(self, prediction, target):
+        return ((prediction - target) ** 2).sum()
+
+    def backward(self, prediction, target):
+        return 2 * (prediction - target)
+
+
+class NoisyLoss(nn.PythonLoss):
+    def forward(self, prediction, target):
+        return (prediction - target) ** 2 + np.random.random(prediction.shape)
+
+    def backward(self, prediction, target):
+        return 2 * (prediction - target)
+
+
+# ------------------------------------------------------------------------------------------------- wrong optimizers
 
 
 class Ascends(nn.SGD):
@@ -272,6 +870,13 @@ class Ascends(nn.SGD):
     def update(value, grad, lr):
         for i in range(value.shape[0]):
             value[i] += lr * grad[i]
+
+
+class StandsStill(nn.SGD):
+    @staticmethod
+    def update(value, grad, lr):
+        for i in range(value.shape[0]):
+            value[i] -= 1e-6 * lr * grad[i]
 
 
 class DecaysByChunk(nn.SGD):
@@ -289,68 +894,643 @@ class MovesThePadding(nn.SGD):
             value[i] -= lr if grad[i] >= 0.0 else -lr
 
 
-class ScalesTheGradient(nn.SGD):
+class DividesByTheGradient(nn.SGD):
     @staticmethod
     def update(value, grad, lr):
         for i in range(value.shape[0]):
-            grad[i] *= lr
-            value[i] -= grad[i]
+            value[i] -= 0.1 * lr * grad[i] / abs(grad[i])
 
+
+class UpdateDiffersWhenCompiled(nn.SGD):
+    """NumPy's 32-bit integers wrap around, Numba's become 64-bit ones."""
+
+    @staticmethod
+    def update(value, grad, lr):
+        for i in range(value.shape[0]):
+            if np.uint32(i) * np.uint32(2**28) < 2**32:
+                value[i] -= lr * grad[i]
+
+
+class WritesOverTheGradient(nn.SGD):
+    @staticmethod
+    def update(value, grad, lr):
+        for i in range(value.shape[0]):
+            value[i] -= lr * grad[i]
+        grad[3] = 0.0
+
+
+class WideOptimizer(nn.SGD):
+    @staticmethod
+    def update(value, grad, lr):
+        for i in range(value.shape[0]):
+            value[i] -= lr * grad[i] / np.sqrt(np.float64(4.0))
+
+
+class ReadsBeyondTheChunk(nn.SGD):
+    @staticmethod
+    def update(value, grad, lr):
+        for i in range(value.shape[0]):
+            value[i] -= lr * grad[i + 1]
+
+
+class CountsItsSteps(nn.SGD):
+    """Keeps what depends on the past on itself, where two models share it."""
+
+    steps_so_far = 0
+
+    def coefficients(self, lr, step):
+        self.steps_so_far += len(step)
+        return {"rate": lr / self.steps_so_far}
+
+    @staticmethod
+    def update(value, grad, rate):
+        for i in range(value.shape[0]):
+            value[i] -= rate * grad[i]
+
+
+# -------------------------------------------------------------------------------- wrong initializers and schedules
+
+
+class DrawsFromTheGlobalGenerator(nn.Initializer):
+    def __call__(self, shape, random):
+        return np.random.uniform(-1.0, 1.0, shape)
+
+
+class FillsAnotherShape(nn.Initializer):
+    def __call__(self, shape, random):
+        return random.uniform(-1.0, 1.0, shape[::-1])
+
+
+class FillsWithInfinity(nn.Initializer):
+    def __call__(self, shape, random):
+        array = np.ones(shape)
+        array.flat[-1:] = np.inf
+        return array
+
+
+class RisesAbove1(nn.Schedule):
+    def factor(self, epoch, epochs):
+        return 0.5 + epoch / epochs
+
+
+class EndsNotFinite(nn.Schedule):
+    def factor(self, epoch, epochs):
+        return np.where(epoch < 5.0, 1.0, np.nan)
+
+
+class DependsOnOtherTimes(nn.Schedule):
+    def factor(self, epoch, epochs):
+        return 1.0 - epoch / (epoch.max() + 1.0)
+
+
+class GivesFloat32(nn.Schedule):
+    def factor(self, epoch, epochs):
+        return np.ones_like(epoch, np.float32)
+
+
+# ---------------------------------------------------------------------------------------------- each fault is named
+
+NO_GRAD_OUT = "it does not depend on grad_out; multiply by it"
+OVERFLOW = "an exponential overflows; take that of -abs(x), or tanh, sigmoid, softplus of nnkit.kernels.math"
+FIRST_OF_ROW = "all numbers but the first of each row are right: does the loop begin and end where it should?"
+AVERAGED = "it is averaged over the rows; add them up, the loss does the averaging"
+ADDED_UP = "the rows' gradients are to be added up (+=), neither averaged nor replaced"
+LAST_ROW = "only the last row of the batch counts; add up over the rows (+=)"
+NOT_WRITTEN = "a number is left unwritten, or added to (+=) before it was set to 0"
+UNWRITTEN = "a number is left unwritten, or memory is read (or added to) before it is written"
+IN_PLACE = "it works in place; a kernel may write to what it gives (out, grad_x, grad_...), scratch and states only"
+MIXED = "a row depends on others of the batch, or on how many there are; if that is meant, set mixes_rows = True"
+NOT_NAMED = "it reads memory that it has not named, or writes to memory that is not its to change"
+RANDOM_ALWAYS = "it is random out of training, too; name training and ask it"
+DRAWS = "the kernel draws numbers of its own, or remembers; draw them from seed (nnkit.kernels.random)"
+OF_THE_SHARD = "random numbers depend on the shard; count rows from first_row"
+SHARED = "something is kept on the class, in a global, or in a container that copies of the layer share"
+BY_THE_TARGET = "it is the derivative by the target, not by the prediction (or the sign is wrong)"
+OF_THE_ROW = "it is averaged over the numbers of a row; reduction is the framework's, forward and backward are of one term each"
+CHECK_BOTH = "backward is not the derivative of the value that forward gives: check both"
+ROWS_DEPEND = "rows depend on each other, or on how many there are; the framework takes the mean"
+LOSS_DRAWS = "it draws numbers of its own, or keeps something that threads share"
+ZERO_STEP = "it moves numbers whose gradient is 0; their step must be 0"
+BY_CHUNK = "it treats a chunk as a whole; update must do to each number what it does to the others"
+HOLD_IT = "it works in place; a declared state can hold what it computes"
+KEPT = "something is kept outside of the declared states, or drawn at random"
+OTHER_SOURCE = "it draws from another source than the generator that it is given"
+WIDE = "for float32 computes in float64; a constant or a NumPy call widens it$"
 
 FAULTS = [
-    (WrongSign(), checks.gradients_are_the_derivatives, "backward gives a wrong grad_x"),
-    (WrongArgument(), checks.gradients_are_the_derivatives, "backward gives a wrong grad_x"),
-    (ForgotTheGradient(), checks.gradients_are_the_derivatives, "backward gives a wrong grad_x"),
-    (HidesNaN(), checks.nan_stays_nan, "forward makes numbers of NaN"),
-    (Overflows(), checks.large_inputs_stay_finite, "forward gives a wrong out: .* expected a finite number, got inf"),
-    (WidensToFloat64(), checks.float32_stays_float32, "forward for float32 computes in float64"),
-    (AddsToTheGradient(), checks.gradients_are_the_derivatives, "backward gives a wrong grad_scale"),
-    (AddsToTheGradient(), checks.nothing_unwritten_is_read, "backward gives a wrong grad_scale"),
-    (ForgetsAParameter(), checks.gradients_are_the_derivatives, "backward gives a wrong grad_scale"),
-    (WritesOverX(), checks.inputs_stay_as_they_are, "forward gives a wrong x"),
-    (WritesOverGradOut(), checks.inputs_stay_as_they_are, "backward gives a wrong grad_out"),
-    (ReadsUnwrittenScratch(), checks.nothing_unwritten_is_read, "forward gives a wrong out"),
-    (WritesHalfOfOut(), checks.nothing_unwritten_is_read, "forward gives a wrong out"),
-    (MixesRowsInSecret(), checks.batch_equals_rows, "forward gives a wrong out"),
-    (Allocates(), checks.float32_stays_float32, "forward allocates memory"),
-    (MissingTranspose(), checks.gradients_are_the_derivatives, "backward gives a wrong grad_x"),
-    (WritesBeyondItsRows(), checks.only_these_rows_are_written, "forward writes to out beyond the rows"),
-    (RemembersElsewhere(), checks.passes_do_not_disturb_each_other, "backward gives a wrong grad_x"),
-    (LosesAnArgument(3.0), checks.repr_can_be_typed_back_in, "makes another part"),
-    (WrongValue(), checks.loss_gradient_is_the_derivative, "backward gives a wrong grad_prediction"),
-    (DerivativeByTheTarget(), checks.loss_gradient_is_the_derivative, "backward gives a wrong grad_prediction"),
-    (WidenedLoss(), checks.loss_float32_stays_float32, "computes in float64"),
-    (DividesByTheRow(), checks.loss_gradient_is_the_derivative, "backward gives a wrong grad_prediction"),
-    (Ascends(), checks.update_descends, "300 steps bring a quadratic from"),
-    (DecaysByChunk(), checks.chunks_do_not_matter, "update gives a wrong value"),
-    (MovesThePadding(), checks.padding_stays_zero, "update gives a wrong value"),
-    (ScalesTheGradient(), checks.gradient_is_only_read, "update gives a wrong grad"),
+    (WrongSign(), layers.gradients_are_the_derivatives, wrong("backward", "grad_x", ANYWHERE, "the sign is wrong", 48)),
+    (HalfTheDerivative(), layers.gradients_are_the_derivatives,
+     wrong("backward", "grad_x", ANYWHERE, "it is 0.5 times what it should be", 48)),
+    (DerivativeOfTheWrongArgument(), layers.gradients_are_the_derivatives,
+     wrong("backward", "grad_x", ANYWHERE, "it would be right with out in place of x")),
+    (ForgetsGradOut(), layers.gradients_are_the_derivatives, wrong("backward", "grad_x", ANYWHERE, NO_GRAD_OUT)),
+    (MissesAKink(), layers.gradients_are_the_derivatives, wrong("backward", "grad_x", ANYWHERE)),
+    (HidesNaN(), layers.nan_stays_nan, "forward makes numbers of NaN in float32; a comparison with NaN is false"),
+    (Overflows(), layers.large_inputs_stay_finite,
+     wrong("forward", "out", "0, 0, 1", OVERFLOW, 24, fault="are not finite")),
+    (WideActivation(), layers.float32_stays_float32, f"forward {WIDE}"),
+
+    (WeightGradientTransposed(), layers.gradients_are_the_derivatives,
+     wrong("backward", "grad_weight", ANYWHERE, "it is transposed", 20)),
+    (MissingTranspose(), layers.gradients_are_the_derivatives, wrong("backward", "grad_x", ANYWHERE, count=20)),
+    (OneWeightOfWrongSign(), layers.gradients_are_the_derivatives, wrong("backward", "grad_weight", "1, 0", count=1)),
+    (LeavesTheBiasGradient(), layers.gradients_are_the_derivatives, wrong("backward", "grad_bias", "0", NOT_WRITTEN, 5)),
+    (LeavesOneBiasGradient(), layers.gradients_are_the_derivatives, wrong("backward", "grad_bias", "4", NOT_WRITTEN, 1)),
+    (LeavesOneBiasGradient(), layers.nothing_unwritten_is_read,
+     wrong("backward", "grad_bias", "4", UNWRITTEN, 1, fault="are not finite")),
+    (SkipsTheFirstColumn(), layers.gradients_are_the_derivatives, wrong("backward", "grad_x", r"\d, 0", FIRST_OF_ROW, 4)),
+    (OneColumnWrong(), layers.gradients_are_the_derivatives, wrong("backward", "grad_scale", "2", count=1)),
+    (OneRowWrong(), layers.gradients_are_the_derivatives, wrong("backward", "grad_x", r"3, \d", count=5)),
+    (OneNumberWrong(), layers.gradients_are_the_derivatives, wrong("backward", "grad_x", "3, 2", count=1)),
+    (AveragesOverTheRows(), layers.gradients_are_the_derivatives, wrong("backward", "grad_scale", r"\d", AVERAGED, 5)),
+    (AveragesOverTheRows(), layers.batch_equals_rows, wrong("backward", "grad_scale", r"\d", ADDED_UP, 5)),
+    (OnlyTheLastRowCounts(), layers.gradients_are_the_derivatives, wrong("backward", "grad_scale", r"\d", LAST_ROW, 5)),
+    (OnlyTheLastRowCounts(), layers.batch_equals_rows, wrong("backward", "grad_scale", r"\d", ADDED_UP, 5)),
+    (AddsTwice(), layers.gradients_are_the_derivatives,
+     wrong("backward", "grad_scale", r"\d", "it is 2 times what it should be", 5)),
+    (AddsWithoutZeroing(), layers.gradients_are_the_derivatives, wrong("backward", "grad_scale", "0", NOT_WRITTEN, 5)),
+    (AddsToGradX(), layers.nothing_unwritten_is_read, wrong("backward", "grad_x", "0, 0", UNWRITTEN, 20)),
+    (WritesOverOneX(), layers.inputs_stay_as_they_are, wrong("forward", "x", "0, 1", IN_PLACE, 1)),
+    (WritesOverOneGradOut(), layers.inputs_stay_as_they_are, wrong("backward", "grad_out", "0, 3", IN_PLACE, 1)),
+    (WritesOverOut(), layers.inputs_stay_as_they_are, wrong("backward", "out", "0, 4", IN_PLACE, 1)),
+    (WritesOverAParameter(), layers.inputs_stay_as_they_are, wrong("a kernel", "parameter vector", "3", IN_PLACE, 1)),
+    (ReadsUnwrittenScratch(), layers.nothing_unwritten_is_read, wrong("forward", "out", "0, 0", UNWRITTEN, 20)),
+    (ReadsOneUnwrittenNumber(), layers.nothing_unwritten_is_read, wrong("forward", "out", "0, 4", UNWRITTEN, 4)),
+    (PromisesAColumnMore(), layers.nothing_unwritten_is_read, wrong("forward", "out", "0, 5", UNWRITTEN, 4)),
+    (PromisesAColumnLess(), layers.indices_are_in_range,
+     out_of_range("forward", "out[n, j] = x[n, j] * scale[j]", "out[n, j]", [0, 4], (4, 4))),
+    (ReadsBeyondTheRow(), layers.indices_are_in_range,
+     out_of_range("forward", "out[n, j] = x[n, j + 1] * scale[j]", "x[n, j + 1]", [0, 5], (4, 5))),
+    (CountsTheWrongAxis(), layers.indices_are_in_range,
+     out_of_range("backward", "grad_scale[j] += grad_out[n, j] * x[n, j]", "x[n, j]", [4, 0], (4, 5))),
+    (MixesRowsInSecret(), layers.batch_equals_rows, wrong("forward", "out", "0, 2", MIXED, 1)),
+    (Allocates(), layers.float32_stays_float32, "forward allocates memory; write into out and declared scratch arrays"),
+    (WideLayer(), layers.float32_stays_float32, f"forward {WIDE}"),
+    (DiffersWhenCompiled(), layers.compiled_equals_uncompiled, wrong("forward", "out", r"\d, 4", count=4)),
+    (WritesBeyondItsRows(), layers.only_these_rows_are_written, "forward writes to out beyond the rows of the batch$"),
+    (WritesBeyondItsGradient(), layers.only_these_rows_are_written, "backward writes beyond its parameters' gradients$"),
+
+    (DropsInEvaluation(), layers.randomness_follows_the_seed, wrong("forward", "out", ANYWHERE, RANDOM_ALWAYS)),
+    (BackwardIgnoresTraining(), layers.gradients_are_the_derivatives, wrong("backward, out of training,", "grad_x", ANYWHERE)),
+    (AnotherMaskInBackward(), layers.gradients_are_the_derivatives, wrong("backward", "grad_x", ANYWHERE)),
+    (MaskOfTheShard(), layers.shards_and_threads_do_not_matter, wrong("forward", "out", r"[23], \d", OF_THE_SHARD)),
+    (MaskOfNumPy(), layers.randomness_follows_the_seed, wrong("forward", "out", ANYWHERE, DRAWS)),
+
+    (RemembersOnTheClass(), layers.passes_do_not_disturb_each_other, wrong("backward", "grad_x", ANYWHERE, SHARED, 20)),
+    (CopiesShareADict(), layers.passes_do_not_disturb_each_other, wrong("backward", "grad_x", ANYWHERE, SHARED, 20)),
+    (KeepsItsWorkspace(), layers.neighbours_do_not_matter, wrong("backward", "grad_x", ANYWHERE, NOT_NAMED, 20)),
+    (NoiseOfNumPy(), layers.randomness_follows_the_seed, wrong("forward", "out", ANYWHERE, DRAWS, 20)),
+    (ReturnsTheRows(), layers.indices_are_in_range,
+     r"expected forward to return the output, shape \(4, 5\), got shape \(4,\)$"),
+    (ReturnsNothing(), layers.indices_are_in_range,
+     r"expected backward to return the gradient of the input, shape \(4, 5\), got None$"),
+    (RaisesInBackward(), layers.indices_are_in_range, "backward fails at `return grad_out @ x`: ValueError: "),
+    (LosesAnArgument(3.0), repr_can_be_typed_back_in, r"makes another part, LosesAnArgument\(gain=12.0\); store arguments as"),
+    (CannotBePickled(), pickle_round_trip, "cannot be pickled .*; store numbers, names and parts only$"),
+
+    (WrongValue(), losses.loss_gradient_is_the_derivative,
+     wrong("backward", "grad_prediction", ANYWHERE, "it is 0.5 times what it should be", 16)),
+    (DerivativeByTheTarget(), losses.loss_gradient_is_the_derivative,
+     wrong("backward", "grad_prediction", ANYWHERE, BY_THE_TARGET, 16)),
+    (BackwardDividesByTheRow(), losses.loss_gradient_is_the_derivative,
+     wrong("backward", "grad_prediction", ANYWHERE, OF_THE_ROW, 16)),
+    (ForwardDividesByTheRow(), losses.loss_gradient_is_the_derivative,
+     wrong("backward", "grad_prediction", ANYWHERE, "forward averages over the numbers of a row, backward does not", 16)),
+    (OneColumnOfALossWrong(), losses.loss_gradient_is_the_derivative,
+     wrong("backward", "grad_prediction", r"\d, 2", CHECK_BOTH, 4)),
+    (LeavesTheLastNumber(), losses.loss_gradient_is_the_derivative,
+     wrong("backward", "grad_prediction", "0, 3", NOT_WRITTEN, 4)),
+    (ReadsBeyondTheTarget(), losses.loss_indices_are_in_range,
+     out_of_range("forward", "total += prediction[k] * prediction[k] * target[k + 1]", "target[k + 1]", [4], (4,))),
+    (WideLoss(), losses.loss_float32_stays_float32, f"loss {WIDE}"),
+    (DividesByTheWeight(), losses.weightless_rows_do_not_matter, wrong("forward", "loss", "")),
+    (FusedGivesAnotherValue(), losses.loss_compiled_equals_uncompiled, wrong("forward", "loss", "")),
+    (LabelsOffByOne(), losses.labels_equal_probabilities, wrong("forward", "loss", "")),
+    (WrongGradientInNumPy(), losses.loss_gradient_is_the_derivative,
+     wrong("backward", "grad_prediction", "3, 1", CHECK_BOTH, 1)),
+    (AveragesInNumPy(), losses.weights_equal_repetition, wrong("forward", "loss", "", ROWS_DEPEND)),
+    (GivesNothingForOneRow(), losses.batch_of_one_is_a_row, wrong("forward", "loss", "")),
+    (ReturnsAScalar(), losses.loss_indices_are_in_range,
+     r"expected forward to return the losses, shape \(4, 4\), got shape \(\)$"),
+    (NoisyLoss(), losses.losses_do_not_disturb_each_other, wrong("forward", "loss", "", LOSS_DRAWS)),
+
+    (Ascends(), optimizers.update_descends,
+     r"300 steps bring a quadratic from \d+ to \S+ only; likely cause: it goes up the gradient, the sign of the step is wrong"),
+    (StandsStill(), optimizers.update_descends, r"300 steps bring a quadratic from \d+ to \d+ only$"),
+    (DecaysByChunk(), optimizers.chunks_do_not_matter, wrong("update", "value", "(16|32|48|64|80)", BY_CHUNK, 5)),
+    (MovesThePadding(), optimizers.padding_stays_zero, wrong("update", r"value \(padding\)", ANYWHERE, ZERO_STEP, 32)),
+    (DividesByTheGradient(), optimizers.padding_stays_zero,
+     wrong("update", r"value \(padding\)", ANYWHERE, ZERO_STEP, 32)),
+    (UpdateDiffersWhenCompiled(), optimizers.update_compiled_equals_uncompiled, wrong("update", "value", r"\d+")),
+    (WritesOverTheGradient(), optimizers.gradient_is_only_read, wrong("update", "grad", "(3|67)", HOLD_IT, 2)),
+    (WideOptimizer(), optimizers.update_float32_stays_float32, f"update {WIDE}"),
+    (ReadsBeyondTheChunk(), optimizers.update_indices_are_in_range,
+     out_of_range("update", "value[i] -= lr * grad[i + 1]", "grad[i + 1]", [64], (64,))),
+    (CountsItsSteps(), optimizers.walks_are_reproducible, wrong("update", "value", r"\d+", KEPT)),
+
+    (DrawsFromTheGlobalGenerator(), others.shapes_are_filled_from_the_seed_alone,
+     wrong("__call__", r"array of shape \(\)", "", OTHER_SOURCE)),
+    (FillsAnotherShape(), others.shapes_are_filled_from_the_seed_alone, r"gives shape \(32, 64\), expected \(64, 32\)$"),
+    (FillsWithInfinity(), others.shapes_are_filled_from_the_seed_alone,
+     wrong("__call__", r"array of shape \(\)", "", count=1, fault="are not finite")),
+    (RisesAbove1(), others.factor_is_between_0_and_1, r"factor is from 0.5 to 1.495, expected numbers in \[0, 1\], not all 0$"),
+    (EndsNotFinite(), others.factor_is_between_0_and_1,
+     wrong("factor", "factor", "100", count=100, fault="are not finite")),
+    (DependsOnOtherTimes(), others.factor_of_many_times_equals_one_by_one, wrong("factor", "factor", r"\d+")),
+    (GivesFloat32(), others.factor_is_between_0_and_1, "factor gives float32, expected float64$"),
 ]  # fmt: skip
 
-
-@pytest.mark.parametrize(("part", "check", "message"), FAULTS, ids=lambda item: getattr(item, "__name__", type(item).__name__))
-def test_planted_fault_is_caught_and_named(part, check, message):
-    example = Example(part, (5,), kinks=getattr(part, "kinks", ()))
-    with pytest.raises(CheckError, match=message) as caught:
-        check(example)
-    assert repr(part) in str(caught.value)
+CHECKERS = {"layer": check_layer, "activation": check_activation, "loss": check_loss, "optimizer": check_optimizer}
+PUBLIC = list({type(part): part for part, *_ in FAULTS if part.registry.kind in CHECKERS}.values())
 
 
-def test_a_right_layer_passes_all_checks():
-    check_layer(Scale())
+def example_of(part):
+    """What the public checker of the part's kind checks it on."""
+    if isinstance(part, nn.Activation):
+        return nn.Example(part, (3, 4), part.low, part.high, part.kinks)
+    if isinstance(part, nn.Loss):
+        return nn.Example(part, (4,), part.prediction_low, part.prediction_high, part.kinks)
+    return nn.Example(part)
 
 
 @pytest.mark.parametrize(
-    ("check_all", "part"),
-    [(check_layer, AddsToTheGradient()), (check_activation, WrongSign()), (check_loss, WrongValue()),
-     (check_optimizer, Ascends())],
-)  # fmt: skip
-def test_public_checkers_catch_a_wrong_part(check_all, part):
-    with pytest.raises(CheckError):
-        check_all(part)
+    ("part", "check", "message"), FAULTS, ids=[f"{type(part).__name__}-{check.__name__}" for part, check, _ in FAULTS]
+)
+def test_planted_fault_is_caught_and_named(part, check, message):
+    with pytest.raises(CheckError, match=message) as caught:
+        check(example_of(part))
+    assert repr(part) in str(caught.value)
 
 
-def test_the_message_names_the_worst_entry():
-    message = r"WrongSign\(\): backward gives a wrong grad_x: at \[\d, \d, \d\] expected -?\d.*, got -?\d"
-    with pytest.raises(CheckError, match=message):
-        check_activation(WrongSign())
+@pytest.mark.parametrize("part", PUBLIC, ids=[type(part).__name__ for part in PUBLIC])
+def test_public_checker_refuses_a_wrong_part(part):
+    with pytest.raises(CheckError) as caught:
+        CHECKERS[part.registry.kind](part)
+    assert repr(part) in str(caught.value)
+
+
+def test_a_parameter_gradient_that_backward_does_not_name_is_refused_at_build():
+    with pytest.raises(nn.KernelError, match=r"^DoesNotNameTheBiasGradient\(\): expected backward to name .* grad_bias$"):
+        check_layer(DoesNotNameTheBiasGradient())
+
+
+def test_every_check_has_a_fault_that_it_finds():
+    checks = {check for part, *_ in FAULTS for check in checks_of(part)}
+    assert {check for _, check, _ in FAULTS} == checks
+
+
+# ------------------------------------------------------------------------------------- right, and easily taken for wrong
+
+
+class LeakyRamp(nn.Activation):
+    kinks = (0.0,)
+
+    def __init__(self, slope=0.1):
+        self.slope = slope
+
+    @staticmethod
+    def forward(x, slope):
+        return x if x > 0.0 else slope * x
+
+    @staticmethod
+    def backward(grad_out, x, slope):
+        return grad_out if x > 0.0 else slope * grad_out
+
+
+class SteppedRamp(nn.Activation):
+    """Its kinks are where nobody would look for them."""
+
+    kinks = (-1.3, 1.7)
+
+    @staticmethod
+    def forward(x):
+        if x < -1.3:
+            return 0.0 * x
+        return x if x > 1.7 else x * (x + 1.3) / 3.0
+
+    @staticmethod
+    def backward(grad_out, x):
+        if x < -1.3:
+            return 0.0 * grad_out
+        return grad_out if x > 1.7 else grad_out * (2.0 * x + 1.3) / 3.0
+
+
+class Logarithm(nn.Layer):
+    """Of positive numbers only."""
+
+    flat = True
+
+    @staticmethod
+    def forward(x, out):
+        for i in range(x.shape[0]):
+            out[i] = log(x[i])
+
+    @staticmethod
+    def backward(x, grad_out, grad_x):
+        for i in range(x.shape[0]):
+            grad_x[i] = grad_out[i] / x[i]
+
+
+class GaussianNoise(nn.Layer):
+    """Box and Muller's: two uniform numbers make a normal one."""
+
+    def __init__(self, deviation=0.1):
+        self.deviation = deviation
+
+    def build(self, in_shape):
+        (self.width,) = in_shape
+        return in_shape
+
+    @staticmethod
+    def forward(x, training, seed, first_row, width, deviation, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[n, j] = x[n, j]
+                if training:
+                    counter = 2 * ((first_row + n) * width + j)
+                    radius = (real(uniform_bits(seed, counter) >> 8) + 0.5) / 2.0**24
+                    angle = (real(uniform_bits(seed, counter + 1) >> 8) + 0.5) / 2.0**24
+                    out[n, j] += deviation * np.sqrt(-2.0 * log(radius)) * np.cos(2.0 * np.pi * angle)
+
+    @staticmethod
+    def backward(grad_out, grad_x):
+        for n in range(grad_x.shape[0]):
+            for j in range(grad_x.shape[1]):
+                grad_x[n, j] = grad_out[n, j]
+
+
+class BatchCentring(nn.Layer):
+    """Mixes the rows in training, and says so; out of it, a running mean takes the place of theirs."""
+
+    mixes_rows = True
+
+    def __init__(self, momentum=0.1):
+        self.momentum = momentum
+
+    def build(self, in_shape):
+        self.state("running", in_shape)
+        return in_shape
+
+    @staticmethod
+    def forward(x, training, running, momentum, out):
+        for j in range(x.shape[1]):
+            mean = running[j]
+            if training:
+                mean = real(0)
+                for n in range(x.shape[0]):
+                    mean += x[n, j]
+                mean /= real(x.shape[0])
+                running[j] += momentum * (mean - running[j])
+            for n in range(x.shape[0]):
+                out[n, j] = x[n, j] - mean
+
+    @staticmethod
+    def backward(grad_out, training, grad_x):
+        for j in range(grad_x.shape[1]):
+            mean = real(0)
+            if training:
+                for n in range(grad_x.shape[0]):
+                    mean += grad_out[n, j]
+                mean /= real(grad_x.shape[0])
+            for n in range(grad_x.shape[0]):
+                grad_x[n, j] = grad_out[n, j] - mean
+
+
+class ScaledSquare(nn.Layer):
+    """Scratch that forward hands to backward, and backward to backward_x."""
+
+    def build(self, in_shape):
+        self.parameter("scale", in_shape, init="ones")
+        self.scratch("inner", in_shape)
+        return in_shape
+
+    @staticmethod
+    def forward(x, scale, inner, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                inner[n, j] = x[n, j] * scale[j]
+                out[n, j] = inner[n, j] * inner[n, j]
+
+    @staticmethod
+    def backward(x, inner, grad_out, grad_inner, grad_scale):
+        grad_scale[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_inner[n, j] = 2.0 * inner[n, j] * grad_out[n, j]
+                grad_scale[j] += grad_inner[n, j] * x[n, j]
+
+    @staticmethod
+    def backward_x(scale, grad_inner, grad_x):
+        for n in range(grad_x.shape[0]):
+            for j in range(grad_x.shape[1]):
+                grad_x[n, j] = grad_inner[n, j] * scale[j]
+
+
+class ReversedSums(nn.Layer):
+    """In place, and right: from the right end, where what it still reads is not yet written over."""
+
+    inplace = True
+
+    @staticmethod
+    def forward(x, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1] - 1, 0, -1):
+                out[n, j] = x[n, j] + x[n, j - 1]
+            out[n, 0] = x[n, 0]
+
+    @staticmethod
+    def backward(grad_out, grad_x):
+        last = grad_x.shape[1] - 1
+        for n in range(grad_x.shape[0]):
+            for j in range(last):
+                grad_x[n, j] = grad_out[n, j] + grad_out[n, j + 1]
+            grad_x[n, last] = grad_out[n, last]
+
+
+class LargestOfPairs(nn.Layer):
+    """Half as wide, integers as scratch, and a gradient of 0 for half of the inputs."""
+
+    def build(self, in_shape):
+        self.scratch("chosen", (in_shape[0] // 2,), "int64")
+        return (in_shape[0] // 2,)
+
+    @staticmethod
+    def forward(x, chosen, out):
+        for n in range(out.shape[0]):
+            for j in range(out.shape[1]):
+                chosen[n, j] = 2 * j if x[n, 2 * j] > x[n, 2 * j + 1] else 2 * j + 1
+                out[n, j] = x[n, chosen[n, j]]
+
+    @staticmethod
+    def backward(chosen, grad_out, grad_x):
+        for n in range(grad_x.shape[0]):
+            for j in range(grad_x.shape[1]):
+                grad_x[n, j] = 0.0
+            for j in range(grad_out.shape[1]):
+                grad_x[n, chosen[n, j]] = grad_out[n, j]
+
+
+class Length(nn.Layer):
+    """Calls NumPy number by number, which stays in float32."""
+
+    def build(self, in_shape):
+        return (1,)
+
+    @staticmethod
+    def forward(x, out):
+        for n in range(x.shape[0]):
+            total = real(0)
+            for j in range(x.shape[1]):
+                total += np.abs(x[n, j]) * np.abs(x[n, j])
+            out[n, 0] = np.sqrt(total + 1.0)
+
+    @staticmethod
+    def backward(x, out, grad_out, grad_x):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_x[n, j] = grad_out[n, 0] * np.sign(x[n, j]) * np.abs(x[n, j]) / np.maximum(out[n, 0], 1.0)
+
+
+class KeepsOnItself(nn.PythonLayer):
+    def forward(self, x):
+        self.squares = x * x
+        return np.exp(-self.squares)
+
+    def backward(self, grad_out, x, out):
+        self.calls = getattr(self, "calls", 0) + 1
+        return -2 * x * np.exp(-self.squares) * grad_out
+
+
+class PythonAffine(nn.PythonLayer):
+    """Writes parameter gradients, reads scratch; a view of grad_out is as good as a copy."""
+
+    def build(self, in_shape):
+        self.parameter("offset", in_shape)
+        return in_shape
+
+    def forward(self, x, offset):
+        return x + offset
+
+    def backward(self, grad_out, grad_offset):
+        grad_offset[...] = grad_out.sum(axis=0)
+        return grad_out
+
+
+class PythonDrop(nn.PythonLayer):
+    """A generator for every row, from the seed and its place in the batch."""
+
+    def forward(self, x, training, seed, first_row):
+        rows = [np.random.default_rng([seed, first_row + n]).random(x.shape[1]) for n in range(len(x))]
+        self.mask = np.array(rows) < 0.5 if training else np.ones(x.shape, bool)
+        return x * self.mask
+
+    def backward(self, grad_out):
+        return grad_out * self.mask
+
+
+class Quartic(nn.PythonLoss):
+    def forward(self, prediction, target):
+        self.difference = prediction - target
+        return self.difference**4
+
+    def backward(self, prediction, target):
+        return 4 * self.difference**3
+
+
+class Distance(nn.PythonLoss):
+    rowwise = True
+
+    def forward(self, prediction, target):
+        return np.sqrt(((prediction - target) ** 2).sum(axis=1) + 1.0)
+
+    def backward(self, prediction, target):
+        return (prediction - target) / self.forward(prediction, target)[:, None]
+
+
+class CrossEntropy(nn.Loss):
+    """Of classes; what is predicted are logarithms, up to a constant."""
+
+    classes = True
+    rowwise = True
+
+    @staticmethod
+    def forward(prediction, target):
+        total, right = real(0), real(0)
+        for k in range(prediction.shape[0]):
+            total += exp(prediction[k])
+            right += prediction[k] * target[k]
+        return log(total) - right
+
+    @staticmethod
+    def backward(prediction, target, grad_prediction):
+        total = real(0)
+        for k in range(prediction.shape[0]):
+            total += exp(prediction[k])
+        for k in range(prediction.shape[0]):
+            grad_prediction[k] = exp(prediction[k]) / total - target[k]
+
+
+class Hinge(nn.Loss):
+    """Targets are -1 and 1, so the kink at prediction * target = 1 is one of their difference."""
+
+    target_values = (-1.0, 1.0)
+    kinks = (0.0,)
+
+    @staticmethod
+    def forward(prediction, target):
+        return max(1.0 - prediction * target, 0.0)
+
+    @staticmethod
+    def backward(prediction, target):
+        return -target if prediction * target < 1.0 else 0.0
+
+
+class WarmMomentum(nn.Optimizer):
+    """Momentum that grows with the step, by a coefficient."""
+
+    states = ("velocity",)
+
+    def __init__(self, lr=0.01, momentum=0.9):
+        self.lr = lr
+        self.momentum = momentum
+
+    def coefficients(self, lr, step):
+        return {"friction": np.minimum(self.momentum, 1 - 1 / (1 + step)), "rate": lr / 2}
+
+    @staticmethod
+    def update(value, grad, velocity, rate, friction):
+        for i in range(value.shape[0]):
+            velocity[i] = friction * velocity[i] - rate * grad[i]
+            value[i] += velocity[i]
+
+
+RIGHT = [
+    (LeakyRamp(0.3), {}),
+    (SteppedRamp(), {}),
+    (Logarithm(), {"low": 0.1, "high": 3.0}),
+    (Scale(), {}),
+    (Dense(), {}),
+    (Drop(), {}),
+    (GaussianNoise(), {}),
+    (BatchCentring(), {}),
+    (ScaledSquare(), {}),
+    (ReversedSums(), {}),
+    (LargestOfPairs(), {"in_shape": (6,)}),
+    (Length(), {}),
+    (KeepsOnItself(), {}),
+    (PythonAffine(), {}),
+    (PythonDrop(), {}),
+    (Quartic(), {}),
+    (Distance(), {}),
+    (Product(), {}),
+    (CrossEntropy(), {}),
+    (Hinge(), {}),
+    (WarmMomentum(), {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "options"), RIGHT, ids=[type(part).__name__ for part, _ in RIGHT])
+def test_a_right_part_is_not_accused(part, options):
+    report = CHECKERS[part.registry.kind](part, **options)
+    assert report.part is part
+    assert report.checks == tuple(check.__name__ for check in checks_of(part))

@@ -118,6 +118,19 @@ def test_broken_plugin_is_one_warning_with_its_name(install, script, text):
     assert lines[4] == "True True"
 
 
+def test_plugin_that_fails_half_way_leaves_nothing_behind(install, script):
+    install("nnkit-cube", CUBE)
+    output = script(
+        """
+        import warnings, nnkit as nn
+        warnings.simplefilter("ignore")
+        print(nn.registry.activations["cube"].__module__, "other" in nn.registry.activations)
+        """,
+        PYTHONPATH=install("nnkit-a", textwrap.dedent(CUBE + CUBE.replace('"cube"', '"other"') + "    1 / 0")),
+    )
+    assert output == "nnkit_cube False\n"  # nnkit-a came first, by its name
+
+
 def test_two_plugins_with_one_name_are_told_apart(install, script):
     install("nnkit-cube", CUBE)
     output = script(

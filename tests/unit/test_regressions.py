@@ -288,3 +288,65 @@ def test_changed_globals_are_seen_by_the_next_model(monkeypatch):
 
 def doubled(value):
     return value + value
+
+
+@pytest.mark.parametrize("part", [nn.LeakyReLU(1), nn.ELU(2), nn.HuberLoss(2)], ids=repr)
+def test_integer_given_for_a_real_hyperparameter_does_not_widen_float32(part):
+    check = nn.testing.check_loss if isinstance(part, nn.Loss) else nn.testing.check_activation
+    assert "float64" not in repr(check(part))
+
+
+class FoldedDouble(nn.PythonLayer):
+    folds_rows = True
+
+    def forward(self, x):
+        return 2 * x
+
+    def backward(self, grad_out):
+        return 2 * grad_out
+
+
+class FoldedSquare(nn.Layer):
+    """Uses scratch of the shape of a row, and memory for its gradient."""
+
+    folds_rows = True
+
+    def build(self, in_shape):
+        self.scratch("kept", in_shape)
+        return in_shape
+
+    @staticmethod
+    def forward(x, kept, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                kept[n, j] = x[n, j] * x[n, j]
+                out[n, j] = kept[n, j]
+
+    @staticmethod
+    def backward(x, grad_out, grad_kept, grad_x):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                grad_kept[n, j] = grad_out[n, j]
+                grad_x[n, j] = 2.0 * x[n, j] * grad_kept[n, j]
+
+
+@pytest.mark.parametrize("part", [FoldedDouble(), FoldedSquare()], ids=repr)
+@pytest.mark.parametrize("in_shape", [(3,), (2, 3), (2, 2, 3)], ids=str)
+def test_folded_rows_are_folded_everywhere(part, in_shape):
+    nn.testing.check_layer(part, in_shape)
+
+
+class KeepsItsOutput(nn.PythonLayer):
+    """Keeps memory that it was given, not a copy: it must stay as it is until backward."""
+
+    def forward(self, x, out):
+        out[...] = np.exp(x)
+        self.out = out
+        return out
+
+    def backward(self, grad_out):
+        return grad_out * self.out
+
+
+def test_python_layer_may_keep_all_that_forward_is_given():
+    nn.testing.check_layer(KeepsItsOutput())
