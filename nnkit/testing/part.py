@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from nnkit.core.part import Example
 from nnkit.engine.program import Instruction, Program
 from nnkit.engine.stub import described
+from nnkit.errors import KernelError
 from nnkit.testing.compare import CheckError, require
 
 __all__ = [
@@ -92,7 +93,7 @@ def explained(part: Any) -> Iterator[None]:
     """Report what a kernel raises when it runs as Python: where it does, and which index is out of range."""
     try:
         yield
-    except CheckError:
+    except (CheckError, KernelError):
         raise
     except Exception as error:
         raise CheckError(f"{part!r}: {_place(error)}{type(error).__name__}: {error}") from error
