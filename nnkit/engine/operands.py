@@ -10,7 +10,7 @@ import ctypes
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,8 @@ class Storage:
 class Operand:
     """One argument of a kernel."""
 
+    steady: ClassVar[bool] = False  # `value` is the same from step to step, for the same number of rows
+
     def kind(self) -> Hashable:
         """What the compiled code depends on."""
         raise NotImplementedError
@@ -85,6 +87,8 @@ class Operand:
 @dataclass(frozen=True)
 class Array(Operand):
     """A C-contiguous array; with ``batched``, its first axis counts ``multiple`` entries for every row of the shard."""
+
+    steady = True
 
     storage: Storage
     shape: tuple[int, ...]  # without the batch axis where batched
@@ -161,6 +165,8 @@ class Array(Operand):
 @dataclass(frozen=True)
 class Constant(Operand):
     """A number or truth value that is part of the program: a hyper-parameter, ``training``."""
+
+    steady = True
 
     number: float | int | bool
     dtype: str  # "int64", "bool" or the program's real dtype

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.engine.operands import NATIVE, Array, Constant, Operand, Storage, aliases
+from nnkit.engine.operands import NATIVE, Array, Operand, Storage, aliases
 from nnkit.engine.stub import Kernel, kernel
 from nnkit.kernels.control import CONTROL_WORDS, FAILED, Word
 
@@ -177,7 +177,7 @@ class Program:
             arguments = [operand.value(control, memory, shard) for operand in instruction.operands]
             if instruction.interpreted:
                 arguments.insert(0, shard)
-            if all(isinstance(operand, Array | Constant) for operand in instruction.operands):
+            if all(operand.steady for operand in instruction.operands):
                 self._given[index, shard] = rows, arguments
         return arguments
 
