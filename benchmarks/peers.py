@@ -10,14 +10,25 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from benchmarks.timing import Figures
-from benchmarks.workloads import Problem, nnkit_model
+from benchmarks.workloads import Problem, Workload, nnkit_model
 
-__all__ = ["TRAINERS", "NnkitTrainer", "Peak", "TorchTrainer", "Trainer", "sklearn_estimator"]
+__all__ = [
+    "TRAINERS",
+    "NnkitTrainer",
+    "Peak",
+    "TorchTrainer",
+    "Trainer",
+    "sklearn_estimator",
+    "sklearn_loss",
+    "sklearn_mlp",
+    "torch_net",
+]
 
 
 class Trainer(ABC):
@@ -110,6 +121,15 @@ class NnkitTrainer(Trainer):
         return {**figures, "loop": sum(inside) / (epochs * self.problem.steps_per_epoch)}
 
 
+def torch_net(workload: Workload) -> Any:
+    """The workload's net, with PyTorch's own initial weights."""
+    import torch
+
+    activation = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}[workload.activation]
+    layers = [layer for pair in pairwise(workload.sizes) for layer in (torch.nn.Linear(*pair), activation())]
+    return torch.nn.Sequential(*layers[:-1])
+
+
 class TorchTrainer(Trainer):
     """A plain eager loop: nn.Sequential, torch.optim.Adam, tensors indexed by a random permutation."""
 
@@ -141,15 +161,11 @@ class TorchTrainer(Trainer):
         import torch
 
         workload = self.problem.workload
-        activation = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}[workload.activation]
-        layers: list[Any] = []
-        for weight, bias in self.problem.weights:
-            linear = torch.nn.Linear(*weight.shape)
-            with torch.no_grad():
+        self.model = torch_net(workload)
+        with torch.no_grad():
+            for linear, (weight, bias) in zip(self.model[::2], self.problem.weights, strict=True):
                 linear.weight.copy_(torch.from_numpy(weight.T.copy()))
                 linear.bias.copy_(torch.from_numpy(bias))
-            layers += [linear, activation()]
-        self.model = torch.nn.Sequential(*layers[:-1])
         self.loss = {"cross_entropy": torch.nn.CrossEntropyLoss, "mse": torch.nn.MSELoss}[workload.loss]()
 
     def train(self, epochs: int) -> float:
@@ -253,16 +269,25 @@ def _jax_loss(activation: str, loss: str) -> Callable[..., Any]:
     return value
 
 
-def sklearn_estimator(problem: Problem, epochs: int) -> Any:
-    """An MLP of scikit-learn's that has the problem's initial weights."""
+def sklearn_mlp(workload: Workload, **parameters: Any) -> Any:
+    """An MLP of scikit-learn's for the workload: without penalty, and not stopped early."""
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-    workload = problem.workload
-    estimator = {"cross_entropy": MLPClassifier, "mse": MLPRegressor}[workload.loss](
+    return {"cross_entropy": MLPClassifier, "mse": MLPRegressor}[workload.loss](
         hidden_layer_sizes=workload.sizes[1:-1], activation=workload.activation, solver="adam", alpha=0.0,
-        batch_size=workload.batch, learning_rate_init=workload.lr, shuffle=workload.shuffle, random_state=0, tol=0.0,
-        n_iter_no_change=10**9, max_iter=1, warm_start=True,
+        batch_size=workload.batch, learning_rate_init=workload.lr, shuffle=workload.shuffle, tol=0.0,
+        n_iter_no_change=10**9, **parameters,
     )  # fmt: skip
+
+
+def sklearn_loss(estimator: Any) -> float:
+    """The last epoch's loss; its squared error has a factor of 1/2 (Adam's steps do not depend on a factor)."""
+    return float(estimator.loss_) * (2.0 if estimator.loss == "squared_error" else 1.0)
+
+
+def sklearn_estimator(problem: Problem, epochs: int) -> Any:
+    """An MLP of scikit-learn's that has the problem's initial weights."""
+    estimator = sklearn_mlp(problem.workload, random_state=0, max_iter=1, warm_start=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one epoch has not converged
         estimator.fit(problem.X, problem.y)
@@ -290,8 +315,7 @@ class SklearnTrainer(Trainer):
         with warnings.catch_warnings(), threadpool_limits(self.threads):
             warnings.simplefilter("ignore")
             self.estimator.fit(self.problem.X, self.problem.y)
-        # Its squared error has a factor of 1/2; Adam's steps do not depend on a factor.
-        return float(self.estimator.loss_) * (2.0 if self.problem.workload.loss == "mse" else 1.0)
+        return sklearn_loss(self.estimator)
 
 
 class Peak:

@@ -17,10 +17,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Column", "Section", "environment", "number", "print_section", "ratio", "write_json"]
+__all__ = ["Column", "Section", "duration", "environment", "number", "print_section", "ratio", "versus", "write_json"]
 
 WIDTH = 120
-PACKAGES = ("nnkit", "numpy", "numba", "llvmlite", "scipy", "scikit-learn", "torch", "jax", "jaxlib", "optax", "onnxruntime")
+PACKAGES = ("nnkit", "numpy", "numba", "llvmlite", "scipy", "scikit-learn", "torch", "skorch", "jax", "jaxlib", "optax",
+            "onnxruntime")  # fmt: skip
 
 
 def number(value: float) -> str:
@@ -32,6 +33,17 @@ def number(value: float) -> str:
 
 def ratio(value: float) -> str:
     return f"{number(value)}x"
+
+
+def versus(value: float) -> str:
+    """A ratio beside its figure, in one cell."""
+    return ratio(value).rjust(6)
+
+
+def duration(seconds: float) -> str:
+    """Three digits and the unit that suits them."""
+    factor, unit = next((pair for pair in ((1, "s"), (1e3, "ms")) if seconds * pair[0] >= 0.9995), (1e6, "us"))
+    return f"{number(seconds * factor)} {unit:2}"
 
 
 @dataclass(frozen=True)

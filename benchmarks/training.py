@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 from benchmarks.peers import TRAINERS, Peak
 from benchmarks.registry import Options, suite
-from benchmarks.report import Column, Section, number, ratio
+from benchmarks.report import Column, Section, number, ratio, versus
 from benchmarks.timing import Rounds, interleave
 from benchmarks.worker import Unavailable, Worker, usable_cores
 from benchmarks.workloads import WORKLOADS, Problem, make_problem
 
-__all__ = ["start", "training"]
+__all__ = ["OWN", "REST", "attempt", "losses", "start", "training"]
 
 OWN = "nnkit"
 PEERS = tuple(name for name in TRAINERS if name != OWN)
@@ -32,6 +33,18 @@ def start(stack: ExitStack, threads: int, makes: dict[str, Any]) -> dict[str, Wo
     return workers
 
 
+def attempt(workers: dict[tuple[str, int], Any], key: tuple[str, int], warnings: list[str], what: str, *request: Any) -> Any:
+    """Ask a worker for something; put down where it fails: a peer's trouble must not end the run."""
+    try:
+        return workers[key].call(*request)
+    except RuntimeError as error:
+        if key[0] == OWN:
+            raise
+        workers[key] = "failed"
+        warnings.append(f"{key[0]}, {what}, n_threads={key[1]}: {str(error).strip().splitlines()[-1]}")
+        return None
+
+
 @suite("training", "us per training step, the ratio to each peer, share of the machine's peak; final losses compared")
 def training(options: Options) -> list[Section]:
     threads = [count for count in options.threads if count <= len(usable_cores())]
@@ -46,7 +59,8 @@ def training(options: Options) -> list[Section]:
             problem = make_problem(workload)
             measured = _measure(problem, workers, options, notes, warnings)
             rows += [_row(problem, measured, workers, count) for count in threads]
-    return [_times(rows, [f"{note}: {', '.join(where)} thread(s)." for note, where in notes.items()], warnings), _losses(rows)]
+    return [_times(rows, [f"{note}: {', '.join(where)} thread(s)." for note, where in notes.items()], warnings),
+            losses("Training, loss of the last epoch", rows, PEERS)]  # fmt: skip
 
 
 def _measure(
@@ -61,17 +75,11 @@ def _measure(
         if name == "peak":
             tasks[name, count] = partial(worker.call, "measure")
             continue
-        try:
-            note = worker.call("prepare", problem)
-        except RuntimeError as error:  # a peer's trouble must not end the run
-            if name == OWN:
-                raise
-            workers[name, count] = "failed"
-            warnings.append(f"{name}, {workload.name}, n_threads={count}: {str(error).strip().splitlines()[-1]}")
-            continue
+        note = attempt(workers, (name, count), warnings, workload.name, "prepare", problem)
         if note:
             notes.setdefault(note, []).append(f"{workload.name} with {count}")
-        tasks[name, count] = partial(worker.call, "measure", epochs)
+        if workers[name, count] is worker:
+            tasks[name, count] = partial(worker.call, "measure", epochs)
     return interleave(tasks, options.choose(15, 3), rest=REST)
 
 
@@ -107,10 +115,6 @@ def _percent(value: float) -> str:
     return f"{value:.0f}"
 
 
-def _versus(value: float) -> str:
-    return ratio(value).rjust(6)
-
-
 def _times(rows: list[dict[str, Any]], notes: list[str], warnings: list[str]) -> Section:
     columns = [
         Column("workload", "workload", left=True),
@@ -123,7 +127,7 @@ def _times(rows: list[dict[str, Any]], notes: list[str], warnings: list[str]) ->
         Column("%\npeak", "percent_of_peak", _percent),
         Column("loop\n%", "percent_of_peak_loop", _percent),
         Column("own 1\nthread", "own_single", ratio),
-        *(Column(peer, (f"{peer}_us", f"{peer}_ratio"), (number, _versus)) for peer in PEERS),
+        *(Column(peer, (f"{peer}_us", f"{peer}_ratio"), (number, versus)) for peer in PEERS),
     ]
     nets = {row["workload"]: f"{row['workload']}: {row['net']}" for row in rows}
     notes = [
@@ -138,19 +142,20 @@ def _times(rows: list[dict[str, Any]], notes: list[str], warnings: list[str]) ->
     return Section("Training, us per step", columns, rows, notes, warnings)
 
 
-def _losses(rows: list[dict[str, Any]]) -> Section:
+def losses(title: str, rows: list[dict[str, Any]], peers: Sequence[str]) -> Section:
+    """What everybody ends at, with a warning where a peer is far from nnkit."""
     columns = [
         Column("workload", "workload", left=True),
         Column("thr", "threads", str),
         Column("nnkit", "loss"),
-        *(Column(peer, f"{peer}_loss") for peer in PEERS),
+        *(Column(peer, f"{peer}_loss") for peer in peers),
     ]
     warnings = []
     for row in rows:
-        for peer in PEERS:
+        for peer in peers:
             loss = row[f"{peer}_loss"]
             if not isinstance(loss, str) and not abs(loss - row["loss"]) <= TOLERANCE * row["loss"]:
                 warnings.append(f"{row['workload']}, n_threads={row['threads']}: {peer} ends at {number(loss)}, nnkit at "
                                 f"{number(row['loss'])}: more than {TOLERANCE:.0%} apart")  # fmt: skip
     notes = ["Medians of the rounds, after the same epochs."]
-    return Section("Training, loss of the last epoch", columns, rows, notes, warnings)
+    return Section(title, columns, rows, notes, warnings)

@@ -66,7 +66,7 @@ class Worker:
     def __init__(self, make: Callable[..., Any], *arguments: Any, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, make, arguments))  # no daemon: joblib starts processes
         with _limited(threads):
             self._process.start()
         theirs.close()

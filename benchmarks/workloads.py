@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DIGITS", "TINY", "WORKLOADS", "Problem", "Workload", "make_problem", "nnkit_model"]
+__all__ = ["DIGITS", "TABLES", "TINY", "WORKLOADS", "Problem", "Workload", "make_problem", "nnkit_model"]
 
 Data = tuple[NDArray[np.float32], NDArray[Any]]
 
@@ -47,6 +47,34 @@ def images() -> Data:
     wrong = random.random(len(y)) < 0.1
     y[wrong] = random.integers(0, 10, wrong.sum())
     return X.astype(np.float32), y
+
+
+def diabetes() -> Data:
+    """scikit-learn's diabetes, features and target standardised."""
+    from sklearn.datasets import load_diabetes
+
+    return _standardised(*load_diabetes(return_X_y=True))
+
+
+def classes() -> Data:
+    """20 000 x 50 features of five classes."""
+    from sklearn.datasets import make_classification
+
+    X, y = make_classification(20_000, 50, n_informative=20, n_redundant=10, n_classes=5, random_state=0)
+    return X.astype(np.float32), y.astype(np.int64)
+
+
+def numbers() -> Data:
+    """100 000 x 20 features and a linear function of ten of them, noisy."""
+    from sklearn.datasets import make_regression
+
+    return _standardised(*make_regression(100_000, 20, noise=50.0, random_state=0))
+
+
+def _standardised(X: NDArray[Any], y: NDArray[Any]) -> Data:
+    from sklearn.preprocessing import scale
+
+    return scale(X).astype(np.float32), scale(y).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -102,6 +130,14 @@ WORKLOADS = (
     DIGITS,
     Workload("mnist-shaped", (784, 512, 512, 10), "relu", "cross_entropy", images, 128, 5, 2),
     Workload("SimpleChains", (4, 32, 16, 4), "tanh", "mse", simple_chains, 10_000, 200, 50, shuffle=False),
+)
+
+# What the estimators are fitted to: the hidden layer, the batches and the optimizer that are scikit-learn's defaults.
+TABLES = (
+    Workload("digits", (64, 100, 10), "relu", "cross_entropy", digits, 200, 40, 5),
+    Workload("diabetes", (10, 100, 1), "relu", "mse", diabetes, 200, 150, 20),
+    Workload("20 000 x 50", (50, 100, 5), "relu", "cross_entropy", classes, 200, 12, 2),
+    Workload("100 000 x 20", (20, 100, 1), "relu", "mse", numbers, 200, 3, 1),
 )
 
 

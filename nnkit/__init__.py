@@ -35,11 +35,15 @@ from nnkit.training.history import History as History
 
 
 def __getattr__(name: str) -> object:
-    """Load ``nnkit.testing`` when it is asked for: training needs none of it."""
+    """Load what is slow to import when it is asked for: the checkers, and what builds on scikit-learn."""
     if name == "testing":
         import nnkit.testing
 
         return nnkit.testing
+    if name in ("NNClassifier", "NNRegressor"):
+        from nnkit import estimators
+
+        return getattr(estimators, name)
     raise AttributeError(f"module 'nnkit' has no attribute {name!r}")
 
 

@@ -30,9 +30,17 @@ class Accuracy(Metric):
         self, y: NDArray[Any], prediction: NDArray[Any], loss: Loss, sample_weight: NDArray[Any] | None = None
     ) -> float:
         decided = loss.decide(prediction)
+        if y.ndim == 2 and y.shape[1] > 1 and y.shape == decided.shape and _is_one_hot(y):  # the largest output is the answer
+            decided, y = prediction.argmax(axis=1), y.argmax(axis=1)
         truth = y if y.shape == decided.shape else y.argmax(axis=-1)
         right = (decided == truth).reshape(len(y), -1).all(axis=1)
         return float(np.average(right, weights=sample_weight))
+
+
+def _is_one_hot(y: NDArray[Any]) -> bool:
+    """Whether each row has one number that is larger than the others, which are equal."""
+    low, high = y.min(), y.max()
+    return bool((((y == high).sum(axis=1) == 1) & ((y == low).sum(axis=1) == y.shape[1] - 1)).all())
 
 
 @register("r2")

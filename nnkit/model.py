@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nnkit.core.layer import Built, Layer
+from nnkit.core.layer import Built, CSRLayer, Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.core.random_state import generator
@@ -19,7 +19,7 @@ from nnkit.engine.program import ALIGNMENT, aligned_zeros
 from nnkit.engine.workers import Team, available_threads, single_threaded_blas
 from nnkit.errors import NotBuiltError, ParameterError, ShapeError
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor
-from nnkit.training.data import check_row_shape, check_weights, to_array
+from nnkit.training.data import check_row_shape, check_weights, is_sparse, to_array, to_rows
 from nnkit.training.fit import Fit
 
 if TYPE_CHECKING:
@@ -65,6 +65,19 @@ class Sequential:
     array([0, 1, 1, 0])
     """
 
+    in_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    dtype: str
+    input_dtype: str
+    vector: NDArray[Any]  # all parameters
+    gradient: NDArray[Any]
+    chunk: int  # numbers of the vector that an optimizer updates in one go
+    _names: list[str]
+    _offsets: dict[str, int]  # of each parameter in the vector
+    _states: dict[str, NDArray[Any]]
+    _seed: int
+    _step: int
+
     def __init__(self, layers: Iterable[Layer | type[Layer] | str]) -> None:
         if isinstance(layers, str | Layer):
             raise ParameterError(f"Sequential: expected a list of layers, got {layers!r}; write Sequential([...])")
@@ -79,8 +92,37 @@ class Sequential:
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __getitem__(self, index: int) -> Layer:
-        return self.layers[index]
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Layer | Sequential:
+        """A layer, or some of the layers as a model of their own that shares this one's parameters."""
+        if not isinstance(index, slice):
+            return self.layers[index]
+        part = Sequential(self.layers[index])
+        if self.is_built:
+            part._share(self, range(len(self.layers))[index])
+        return part
+
+    def _share(self, whole: Sequential, chosen: range) -> None:
+        """Be these layers of another model, on its memory."""
+        if chosen.step != 1:
+            raise ParameterError(f"Sequential: expected a slice of neighbouring layers, got every {chosen.step}th")
+        renamed = {f"{place}.": f"{index}." for index, place in enumerate(chosen)}
+
+        def mine(named: dict[str, Any]) -> dict[str, Any]:
+            places = ((name.partition(".")[0] + ".", name.partition(".")[2], item) for name, item in named.items())
+            return {renamed[place] + rest: item for place, rest, item in places if place in renamed}
+
+        self._built = [whole._built[place] for place in chosen]
+        self.in_shape, self.out_shape, self.dtype = self._built[0].in_shape, self._built[-1].out_shape, whole.dtype
+        self.input_dtype = whole.input_dtype if chosen.start == 0 else whole.dtype
+        self._names = [f"layer {index}, {layer!r}" for index, layer in enumerate(self.layers)]
+        self._offsets, self._states = mine(whole._offsets), mine(whole._states)
+        self.vector, self.gradient, self.chunk = whole.vector, whole.gradient, whole.chunk
+        self._seed, self._step = whole._seed, 0
+        self._forget()
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
@@ -129,7 +171,7 @@ class Sequential:
     def _allocate(self, random: np.random.Generator) -> None:
         """Lay all parameters out in one vector (each on a cache line, so that kernels can), and fill them."""
         line = ALIGNMENT // np.dtype(self.dtype).itemsize
-        self._offsets: dict[str, int] = {}
+        self._offsets = {}
         total = 0
         for index, built in enumerate(self._built):
             for name, declared in built.parameters.items():
@@ -139,7 +181,7 @@ class Sequential:
         self.chunk = max(line, -(-total // (chunks * line)) * line)
         self.vector = aligned_zeros(chunks * self.chunk, self.dtype)
         self.gradient = aligned_zeros(chunks * self.chunk, self.dtype)
-        self._states: dict[str, NDArray[Any]] = {}
+        self._states = {}
         parameters = self.parameters()
         for index, built in enumerate(self._built):
             for name, declared in built.parameters.items():
@@ -214,8 +256,16 @@ class Sequential:
                     views[f"{index}.{name}"] = vector[offset : offset + size].reshape(declared.shape)
         return views
 
-    def placed(self, gradient: NDArray[Any] | None = None) -> list[tuple[str, Built, dict[str, Operand]]]:
-        """The layers with their arrays as operands; with ``gradient``, (shards, size) or flat, also their gradients'."""
+    def placed(
+        self, gradient: NDArray[Any] | None = None, sparse: dict[str, Array] | None = None
+    ) -> list[tuple[str, Built, dict[str, Operand]]]:
+        """The layers with their arrays as operands.
+
+        Parameters
+        ----------
+        gradient : (shards, size) or flat, of which their gradients are parts
+        sparse : the arrays of a CSR matrix, where the first layer is to read its input there
+        """
         item = self.vector.itemsize
         placed = []
         parameters = Storage(shared=self.vector)
@@ -230,15 +280,18 @@ class Sequential:
                     arrays[f"grad_{name}"] = Array(slabs, declared.shape, self.dtype, offset=offset, stride=stride)
             for name in built.states:
                 arrays[name] = Array.view(self._states[f"{index}.{name}"])
+            if sparse and index == 0:
+                built = CSRLayer.of(built)
+                arrays |= sparse
             placed.append((self._names[index], built, arrays))
         return placed
 
     # --------------------------------------------------------------------------------------------------- using it
 
-    def _check_rows(self, X: ArrayLike, what: str) -> NDArray[Any]:
-        """``X`` as an array of rows that fit this model."""
+    def _check_rows(self, X: Any, what: str) -> Any:
+        """``X`` as rows that fit this model: an array, or a CSR matrix."""
         self._require_built(what)
-        array = to_array(X, "X")
+        array = to_rows(X, "X")
         check_row_shape(array, self.in_shape, f"Sequential.{what}")
         return array
 
@@ -262,16 +315,16 @@ class Sequential:
         if predictor is not None and type(X) is np.ndarray and predictor.fits(X):  # what every call but the first comes to
             return predictor(X)
         array = self._check_rows(X, "predict")
-        rows = len(array)
-        if rows > BLOCK:
+        rows = array.shape[0]
+        if rows > BLOCK or is_sparse(array):
             return self._predict_many(array, n_threads)
         if predictor is None or predictor.rows < rows:  # one for each thread: predict may be called from many at once
             predictor = self._local.predictor = Predictor(self, min(BLOCK, 1 << (rows - 1).bit_length()))
         return predictor(array)
 
-    def _predict_many(self, X: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
-        out = np.empty((len(X), *self.out_shape), self.dtype)
-        shards = self._prediction_shards(len(X), n_threads)
+    def _predict_many(self, X: Any, n_threads: int | None) -> NDArray[Any]:
+        out = np.empty((X.shape[0], *self.out_shape), self.dtype)
+        shards = self._prediction_shards(X.shape[0], n_threads)
         with single_threaded_blas(), Team(shards) as team:
             BulkPredictor(self, X, out, shards).run(team)
         return out
@@ -295,14 +348,15 @@ class Sequential:
         ------
         NotBuiltError, ShapeError, DataError
         """
-        X = self._check_rows(X, "evaluate")
+        checked = self._check_rows(X, "evaluate")
         loss = Loss.make(loss)
         target = to_array(y, "y")
-        loss.check_target(target, self.out_shape, len(X))
-        weights = check_weights(sample_weight, len(X))
-        shards = self._prediction_shards(len(X), n_threads)
+        rows = checked.shape[0]
+        loss.check_target(target, self.out_shape, rows)
+        weights = check_weights(sample_weight, rows)
+        shards = self._prediction_shards(rows, n_threads)
         with single_threaded_blas(), Team(shards) as team:
-            return Evaluator(self, loss, X, target, weights, shards=shards).run(team)
+            return Evaluator(self, loss, checked, target, weights, shards=shards).run(team)
 
     def forward(self, x: ArrayLike, training: bool = False) -> NDArray[Any]:
         """Output of one batch, remembered for `backward`.
@@ -342,7 +396,7 @@ class Sequential:
         if known is None or known.settings != settings:
             updater = Updater(optimizer, self.vector, self.gradient[None], chunk=self.chunk)
             if known is not None:
-                updater.take_over(known.updater)
+                updater.take_over(known.updater.progress)
             known = self._updaters[id(optimizer)] = _Stepper(optimizer, settings, updater)
         known.updater.step(epoch, epochs)
 

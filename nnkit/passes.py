@@ -17,7 +17,7 @@ from nnkit.engine.workers import Team
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import scatter
 from nnkit.planner import Node, Plan
-from nnkit.training.data import Source
+from nnkit.training.data import source_of
 
 if TYPE_CHECKING:
     from nnkit.model import Sequential
@@ -72,7 +72,7 @@ class BulkPredictor:
     def __init__(
         self,
         model: Sequential,
-        X: NDArray[Any],
+        X: Any,
         out: NDArray[Any],
         shards: int = 1,
         chosen: NDArray[np.int64] | None = None,
@@ -80,10 +80,10 @@ class BulkPredictor:
     ) -> None:
         real, rows = model.dtype, BLOCK * shards
         plan = Plan(real, training=False, differentiate=False)
-        x = Array.rows(model.in_shape, model.input_dtype)
-        self._source = Source(X)
+        self._source = source_of(X, real)
+        x = self._source.input(model.in_shape, model.input_dtype)
         plan.instructions.append(self._source.gather(x))
-        result = plan.forward(model.placed(), x)
+        result = plan.forward(model.placed(sparse=self._source.arrays), x)
         flat = out.reshape(len(out), -1)
         place = ControlWord(Word.STEP), ControlWord(Word.FIRST_ROW), Constant(rows, "int64")
         operands = (result.reshaped(flat.shape[1:]), *place, Array.view(flat))
@@ -111,7 +111,7 @@ class Evaluator:
         self,
         model: Sequential,
         loss: Loss,
-        X: NDArray[Any],
+        X: Any,
         y: NDArray[Any],
         sample_weight: NDArray[Any] | None,
         *,

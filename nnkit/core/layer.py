@@ -18,7 +18,7 @@ from nnkit.core.part import Part, Shape
 from nnkit.core.registry import Registry
 from nnkit.errors import KernelError, ShapeError
 
-__all__ = ["Built", "Declared", "Layer", "PythonLayer", "kernel_names"]
+__all__ = ["Built", "CSRLayer", "Declared", "Layer", "PythonLayer", "kernel_names"]
 
 # What every kernel of a layer may name, beside what the layer declares and its own attributes.
 FORWARD_NAMES = ("x", "out", "training", "seed", "first_row")
@@ -104,6 +104,10 @@ class Layer(Part):
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     backward_x: ClassVar[Callable[..., Any] | None] = None
+    # Optional: for input that stays sparse. There ``x`` (N,) holds the numbers of the rows, and ``indptr``, ``indices`` and
+    # ``data`` are the matrix (SciPy's CSR): row n has data[indptr[n]:indptr[n + 1]] in the columns indices[...].
+    forward_csr: ClassVar[Callable[..., Any] | None] = None
+    backward_csr: ClassVar[Callable[..., Any] | None] = None
 
     _built: Built
 
@@ -171,6 +175,33 @@ class Layer(Part):
         cls.require_kernels()
         for example in cls.examples():
             example.part.place(example.in_shape)
+
+
+class CSRLayer(Layer):
+    """A built layer at work on a sparse matrix, whose rows it gets by number."""
+
+    input_dtype = "int64"
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+
+    def kernels(self) -> tuple[Callable[..., Any], ...]:
+        kernels = type(self.layer).forward_csr, type(self.layer).backward_csr
+        return tuple(kernel for kernel in kernels if kernel is not None)
+
+    @classmethod
+    def of(cls, built: Built) -> Built:
+        """What takes a built layer's place where the input is sparse; the parameters are the same.
+
+        Raises
+        ------
+        ShapeError
+            The layer has no kernels for sparse input.
+        """
+        layer = built.layer
+        if type(layer).forward_csr is None:
+            raise ShapeError(f"{layer!r}: expected dense rows, got a sparse matrix; begin with Linear, or pass X.toarray()")
+        return Built(cls(layer), (), built.out_shape, built.parameters)
 
 
 def kernel_names(function: Callable[..., Any]) -> tuple[str, ...]:

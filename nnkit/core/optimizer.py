@@ -34,7 +34,7 @@ from nnkit.kernels.data import (
 if TYPE_CHECKING:
     from nnkit.model import Sequential
 
-__all__ = ["Optimizer", "Updater"]
+__all__ = ["Optimizer", "Updater", "UpdaterProgress"]
 
 
 @dataclass(repr=False, eq=False)
@@ -140,6 +140,16 @@ class Optimizer(Part):
                 raise KernelError(f"{self!r}: update names {name!r}, which nobody provides; {hint}")
 
 
+@dataclass(frozen=True)
+class UpdaterProgress:
+    """How far an optimizer has come: its class, the number of steps, the schedule with what it has observed, and the states."""
+
+    kind: type[Optimizer]
+    steps: int
+    schedule: Schedule
+    states: dict[str, NDArray[Any]]
+
+
 class Updater:
     """An optimizer at work on one vector of parameters: its state, and the programs that apply it.
 
@@ -224,8 +234,15 @@ class Updater:
         )  # fmt: skip
         return [Instruction(function, operands, type(optimizer).__name__, "update") for function, operands in program]
 
-    def take_over(self, other: Updater) -> None:
-        """Go on from another updater's state, of the same optimizer with other hyper-parameters."""
+    @property
+    def progress(self) -> UpdaterProgress:
+        """What another updater needs to go on from here."""
+        return UpdaterProgress(type(self.optimizer), self.steps, self.schedule, self.states)
+
+    def take_over(self, other: UpdaterProgress) -> None:
+        """Go on from another updater's progress, perhaps with other hyper-parameters; after another optimizer begin anew."""
+        if other.kind is not type(self.optimizer):
+            return
         self.steps, self.schedule = other.steps, other.schedule
         for name, state in self.states.items():
             state[:] = other.states[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,6 +82,27 @@ class Part:
         """The constructor's arguments, as this part was made."""
         signature = inspect.signature(type(self).__init__)
         return {name: getattr(self, name) for name in list(signature.parameters)[1:]}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The hyper-parameters under the name that scikit-learn asks for; with ``deep``, those of parts within, too."""
+        params = self.hyperparameters()
+        if deep:
+            for name, value in list(params.items()):
+                if isinstance(value, Part):
+                    params |= {f"{name}__{inner}": item for inner, item in value.get_params().items()}
+        return params
+
+    def replace(self, **params: Any) -> Self:
+        """The same part with other hyper-parameters."""
+        unknown = sorted(set(params) - set(self.hyperparameters()))
+        if unknown:
+            known = ", ".join(self.hyperparameters()) or "no hyper-parameters"
+            raise ParameterError(f"{self!r}: expected some of {known}, got {unknown[0]!r}")
+        return type(self)(**{**self.hyperparameters(), **params})
+
+    def __sklearn_clone__(self) -> Self:
+        """Training leaves a part as it is, so a copy is what scikit-learn calls a clone."""
+        return copy.deepcopy(self)
 
     def number(self, name: str, real: str) -> Constant:
         """An attribute as a kernel gets it: where the constructor says float, an integer counts as a real number, too."""

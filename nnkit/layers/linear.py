@@ -99,6 +99,30 @@ class Linear(Layer):
     def backward_x(weight, grad_out, weight_t, grad_x):
         dot_transposed(grad_out, weight, weight_t, grad_x)
 
+    @staticmethod
+    def forward_csr(x, indptr, indices, data, weight, bias, out):
+        for n in range(x.shape[0]):
+            row = out[n]
+            for j in range(row.shape[0]):
+                row[j] = bias[j] if bias.shape[0] > 0 else 0.0
+            for entry in range(indptr[x[n]], indptr[x[n] + 1]):
+                factor, column = data[entry], weight[indices[entry]]
+                for j in range(row.shape[0]):
+                    row[j] += factor * column[j]
+
+    @staticmethod
+    def backward_csr(x, indptr, indices, data, grad_out, grad_weight, grad_bias):
+        grad_weight[:] = 0.0
+        grad_bias[:] = 0.0
+        for n in range(x.shape[0]):
+            row = grad_out[n]
+            for j in range(grad_bias.shape[0]):
+                grad_bias[j] += row[j]
+            for entry in range(indptr[x[n]], indptr[x[n] + 1]):
+                factor, column = data[entry], grad_weight[indices[entry]]
+                for j in range(row.shape[0]):
+                    column[j] += factor * row[j]
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(3), (4,)), Example(cls(2, bias=False), (5,)), Example(cls(3), (2, 4))]

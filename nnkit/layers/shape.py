@@ -76,9 +76,9 @@ class Reshape(_View):
     """
 
     def __init__(self, shape: Sequence[int]) -> None:
-        self.shape = tuple(shape)
-        sizes = [size for size in self.shape if size != -1]
-        self.require("shape", len(self.shape) - len(sizes) <= 1 and all(size > 0 for size in sizes),
+        self.shape = shape
+        sizes = [size for size in shape if size != -1]
+        self.require("shape", len(shape) - len(sizes) <= 1 and all(size > 0 for size in sizes),
                      "positive integers, at most one of them -1")  # fmt: skip
 
     def build(self, in_shape: Shape) -> Shape:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,17 @@ from nnkit.errors import DataError, ShapeError
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import gather, gather_classes
 
-__all__ = ["Source", "check_finite", "check_row_shape", "check_weights", "to_array"]
+__all__ = [
+    "Source",
+    "SparseSource",
+    "check_finite",
+    "check_row_shape",
+    "check_weights",
+    "is_sparse",
+    "source_of",
+    "to_array",
+    "to_rows",
+]
 
 _CHUNK = 1 << 22  # numbers looked at in one go
 
@@ -45,7 +55,7 @@ def to_array(data: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def check_row_shape(array: NDArray[Any], in_shape: tuple[int, ...], who: str, name: str = "X") -> None:
+def check_row_shape(array: Any, in_shape: tuple[int, ...], who: str, name: str = "X") -> None:
     """Refuse rows that a model of ``in_shape`` does not take."""
     if array.shape[1:] != in_shape:
         one = array.shape == in_shape
@@ -53,9 +63,11 @@ def check_row_shape(array: NDArray[Any], in_shape: tuple[int, ...], who: str, na
         raise ShapeError(f"{who}: expected {name} of shape (N, {', '.join(map(str, in_shape))}), got {array.shape}{hint}")
 
 
-def check_finite(array: NDArray[Any], name: str, columns: Any = None) -> None:
+def check_finite(array: Any, name: str, columns: Any = None) -> None:
     """Refuse NaN and infinity, naming where they are. Reads the array in pieces and copies nothing."""
-    if array.dtype.kind != "f":
+    if is_sparse(array):
+        array = array.data  # the other numbers are 0
+    if array.dtype.kind != "f" or array.size == 0:
         return
     step = max(1, _CHUNK // max(1, prod(array.shape[1:])))
     for start in range(0, len(array), step):
@@ -86,6 +98,46 @@ def check_weights(sample_weight: Any, rows: int, name: str = "sample_weight") ->
     return weights
 
 
+def to_rows(data: Any, name: str) -> Any:
+    """``data`` as an array or, where it is a sparse matrix, in CSR format."""
+    if not (hasattr(data, "tocsr") and hasattr(data, "nnz")):
+        return to_array(data, name)
+    matrix = data.tocsr()
+    if matrix.dtype.kind not in "biuf":
+        raise DataError(f"{name}: expected numbers, got dtype {matrix.dtype}; encode it as numbers first")
+    if 0 in matrix.shape:
+        raise DataError(f"{name}: expected at least one row and one column, got shape {matrix.shape}")
+    return matrix
+
+
+def is_sparse(rows: Any) -> bool:
+    """Whether `to_rows` has left it sparse."""
+    return not isinstance(rows, np.ndarray)
+
+
+class SparseSource:
+    """A CSR matrix. What is gathered are the numbers of its rows; the first layer looks up what is in them."""
+
+    def __init__(self, matrix: Any, real: str) -> None:
+        indptr, indices = (np.ascontiguousarray(item, np.int64) for item in (matrix.indptr, matrix.indices))
+        data = np.ascontiguousarray(matrix.data, real)
+        self.arrays = {"indptr": Array.view(indptr), "indices": Array.view(indices), "data": Array.view(data)}
+        self._numbers = Source(np.arange(matrix.shape[0]))
+
+    def input(self, in_shape: tuple[int, ...], dtype: str) -> Array:
+        """Memory for the numbers of a batch's rows."""
+        return Array.rows((), "int64")
+
+    def gather(self, out: Array) -> Instruction:
+        """Copy the row numbers of the batch."""
+        return self._numbers.gather(out)
+
+
+def source_of(rows: Any, real: str) -> Source | SparseSource:
+    """What a batch of rows is gathered from."""
+    return SparseSource(rows, real) if is_sparse(rows) else Source(rows)
+
+
 class Source:
     """An array whose rows kernels gather: a flat view of its memory and two strides.
 
@@ -113,6 +165,12 @@ class Source:
             flat = flat.view(np.uint8)
         self._flat = Array(Storage(shared=flat), (extent,), flat.dtype.name)
         self._strides = (Constant(self.row_stride, "int64"), Constant(self.column_stride, "int64"))
+
+    arrays: ClassVar[dict[str, Array]] = {}  # nothing that the first layer would have to know
+
+    def input(self, in_shape: tuple[int, ...], dtype: str) -> Array:
+        """Memory for a batch of rows."""
+        return Array.rows(in_shape, dtype)
 
     def gather(self, out: Array) -> Instruction:
         """Copy the rows of the batch, converted to the dtype of ``out``."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nnkit.core.callback import Callback
 from nnkit.core.loss import Loss, LossArrays
 from nnkit.core.metric import Metric
-from nnkit.core.optimizer import Optimizer, Updater
+from nnkit.core.optimizer import Optimizer, Updater, UpdaterProgress
 from nnkit.core.random_state import generator
 from nnkit.engine.operands import Array, Constant, ControlWord, Operand, Order
 from nnkit.engine.program import Instruction, Program, aligned_zeros
@@ -26,7 +26,16 @@ from nnkit.kernels.random import permute
 from nnkit.metrics import metric
 from nnkit.passes import Evaluator, Pass
 from nnkit.planner import Plan
-from nnkit.training.data import Source, check_finite, check_row_shape, check_weights, to_array
+from nnkit.training.data import (
+    Source,
+    check_finite,
+    check_row_shape,
+    check_weights,
+    is_sparse,
+    source_of,
+    to_array,
+    to_rows,
+)
 from nnkit.training.history import History
 from nnkit.training.progress import Progress
 
@@ -89,6 +98,7 @@ class Fit:
         n_threads: int | None,
         progress: bool | str,
         engine: str,
+        progress_before: UpdaterProgress | None = None,
     ) -> None:
         self._begin = time.perf_counter()
         self._compiling = statistics.seconds
@@ -111,6 +121,7 @@ class Fit:
         self._random = generator(random_state)
         self._threads = available_threads(n_threads)
         self._stopping = ""
+        self._before = progress_before
         self._check_data(X, y, sample_weight)
         self._split(validation_data, validation_split)
         self.batch_size = min(int(batch_size), len(self._rows))
@@ -123,7 +134,7 @@ class Fit:
     def _check_data(self, X: Any, y: Any, sample_weight: Any) -> None:
         model, loss = self.model, self._loss
         columns = getattr(X, "columns", None)
-        self._X, self._y = to_array(X, "X"), to_array(y, "y")
+        self._X, self._y = to_rows(X, "X"), to_array(y, "y")
         if self._X.ndim == 1:
             raise ShapeError(f"fit: expected X of shape (N, ...), got {self._X.shape}; one feature is X.reshape(-1, 1)")
         if not model.is_built:
@@ -131,12 +142,13 @@ class Fit:
         check_row_shape(self._X, model.in_shape, "fit")
         check_finite(self._X, "X", columns)
         check_finite(self._y, "y")
-        loss.check_target(self._y, model.out_shape, len(self._X))
-        self._weights = check_weights(sample_weight, len(self._X))
+        rows = self._X.shape[0]
+        loss.check_target(self._y, model.out_shape, rows)
+        self._weights = check_weights(sample_weight, rows)
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
         """Say which rows are trained on, and what is validated on."""
-        rows = len(self._X)
+        rows = self._X.shape[0]
         self._evaluator: Evaluator | None = None
         self._rows = np.arange(rows)
         if validation_data is not None:
@@ -160,16 +172,16 @@ class Fit:
             self._evaluate_on(self._X, self._y[chosen], None if weights is None else weights[chosen], chosen)
 
     def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
-        X, y = to_array(X, "validation X"), to_array(y, "validation y")
+        X, y = to_rows(X, "validation X"), to_array(y, "validation y")
         check_row_shape(X, self.model.in_shape, "fit", "validation X")
         check_finite(X, "validation X")
         check_finite(y, "validation y")
-        self._loss.check_target(y, self.model.out_shape, len(X), "validation y")
-        weights = check_weights(sample_weight, len(X), "validation sample_weight")
+        self._loss.check_target(y, self.model.out_shape, X.shape[0], "validation y")
+        weights = check_weights(sample_weight, X.shape[0], "validation sample_weight")
         self._evaluate_on(X, y, weights)
 
     def _evaluate_on(
-        self, X: NDArray[Any], y: NDArray[Any], weights: NDArray[Any] | None, chosen: NDArray[np.int64] | None = None
+        self, X: Any, y: NDArray[Any], weights: NDArray[Any] | None, chosen: NDArray[np.int64] | None = None
     ) -> None:
         """Evaluate on these rows after every epoch, with threads where there is work for them (a million multiplications)."""
         shards = max(1, min(self._threads, len(y) * self.model.work() // 1_000_000))
@@ -185,17 +197,20 @@ class Fit:
             slabs = aligned_zeros(shards * model.vector.size, real).reshape(shards, -1)
         self._slabs = slabs
         plan = Plan(real, training=True, differentiate=True)
-        x = Array.rows(model.in_shape, model.input_dtype)
+        source = source_of(self._X, real)
+        x = source.input(model.in_shape, model.input_dtype)
         target = Array.rows(loss.dense_shape(model.out_shape), real)
         weight = Array.rows(model.out_shape[:-1], real).flat()
         row_loss = Array.rows(model.out_shape[:-1], real).flat()
         grad = Array.rows(model.out_shape, real)
-        plan.instructions += self._data(x, target, weight)
-        out = plan.forward(model.placed(slabs), x)
+        plan.instructions += [source.gather(x), *self._data(target, weight)]
+        out = plan.forward(model.placed(slabs, source.arrays), x)
         arrays = LossArrays(out.folded(), target.folded(), weight, row_loss, grad.folded())
         plan.instructions += loss.instructions(arrays, real)
         plan.backward(grad, guard=True)
         self._updater = Updater(self._optimizer, model.vector, slabs, chunk=model.chunk, shard_rows=rows, python=self._python)
+        if self._before is not None:
+            self._updater.take_over(self._before)
         program = Program(plan.instructions, real, shards=shards, rows=rows, python=self._python)
         self._seed = int(self._random.integers(2**62))
         watched = self._evaluator is not None or self._metrics or self._updater.schedule.adaptive
@@ -216,8 +231,8 @@ class Fit:
         shuffle = Instruction(permute, operands, "shuffle", "data")
         self._shuffler = Program([shuffle], "float64", python=self._python)
 
-    def _data(self, x: Array, target: Array, weight: Array) -> list[Instruction]:
-        """Gather a shard's rows, targets and weights."""
+    def _data(self, target: Array, weight: Array) -> list[Instruction]:
+        """Gather a shard's targets and weights."""
         loss, out_shape = self._loss, self.model.out_shape
         labels = loss.classes and self._y.shape[1:] != out_shape
         source = Source(self._y)
@@ -234,9 +249,19 @@ class Fit:
             weigh = Instruction(
                 gather_weights, (Array.view(self._weights), *place, per_row, terms, mean, weight), "data", "data"
             )
-        return [Source(self._X).gather(x), gather_y, weigh]
+        return [gather_y, weigh]
 
     # --------------------------------------------------------------------------------------------------- running
+
+    @property
+    def updater_progress(self) -> UpdaterProgress:
+        """How far the optimizer has come, for another fit to go on from."""
+        return self._updater.progress
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody has asked to stop."""
+        return bool(self._stopping)
 
     def stop(self, reason: str) -> None:
         """End training after this epoch (after this step, where a callback says so after a step)."""
@@ -370,8 +395,9 @@ class Fit:
         batch = order[first : first + rows]
         epoch = number // self.steps_per_epoch
         check = Pass(model, rows, training=True, gradient=np.zeros_like(model.gradient), keep=True, python=self._python)
+        rows_of_batch = self._X[batch].toarray() if is_sparse(self._X) else self._X[batch]
         with np.errstate(all="ignore"):
-            out = check.forward(self._X[batch], step=number, seed=self._seed)
+            out = check.forward(rows_of_batch, step=number, seed=self._seed)
             part, what = self._first_not_finite(check, out, batch)
         raise NonFiniteError(
             f"fit: expected finite numbers, but in epoch {epoch}, step {number}, the {what} of {part} "

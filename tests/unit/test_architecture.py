@@ -23,6 +23,7 @@ FLOORS = [
     {"layers", "activations", "losses", "optimizers", "initializers", "schedules", "metrics", "registry"},
     {"planner", "passes", "training"},
     {"model"},
+    {"estimators"},
     {"testing", "__main__", "__init__"},
 ]
 

@@ -207,10 +207,12 @@ def test_named_columns_are_named():
         regression().fit(frame, Y)
 
 
-def test_sparse_data_are_refused_with_a_hint():
+def test_sparse_data_are_refused_with_a_hint_where_they_cannot_be_used():
     sparse = pytest.importorskip("scipy.sparse")
-    with pytest.raises(nn.DataError, match=r"X: expected a dense array, got a sparse .*; pass X\.toarray\(\)"):
-        regression().fit(sparse.csr_matrix(X), Y)
+    with pytest.raises(nn.ShapeError, match=r"Dropout\(\): expected dense rows, got a sparse matrix; begin with Linear"):
+        nn.Sequential([nn.Dropout(), nn.Linear(1)]).fit(sparse.csr_matrix(X), Y)
+    with pytest.raises(nn.DataError, match=r"y: expected a dense array, got a sparse .*; pass y\.toarray\(\)"):
+        regression().fit(X, sparse.csr_matrix(Y))
 
 
 def test_refused_data_leave_the_model_as_it_was():

@@ -1,0 +1,717 @@
+"""scikit-learn's estimators: a classifier and a regressor whose nets are made of parts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from inspect import signature
+from math import prod
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    RegressorMixin,
+    TransformerMixin,
+)
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, compute_class_weight, compute_sample_weight
+from sklearn.utils._repr_html.estimator import _VisualBlock
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+
+from nnkit.core.callback import Callback
+from nnkit.core.initializer import Initializer
+from nnkit.core.layer import Layer
+from nnkit.core.loss import Loss
+from nnkit.core.metric import Metric
+from nnkit.core.optimizer import Optimizer, UpdaterProgress
+from nnkit.core.part import Part
+from nnkit.core.random_state import generator
+from nnkit.core.schedule import Schedule
+from nnkit.errors import NnkitError, ParameterError, ShapeError
+from nnkit.layers import Linear
+from nnkit.model import Sequential
+from nnkit.training.callbacks import EarlyStopping
+from nnkit.training.fit import Fit
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn before 1.9 has no callbacks
+    CallbackSupportMixin = object
+
+    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
+        """Leave the method as it is."""
+        return method
+
+
+if TYPE_CHECKING:
+    from nnkit.training.history import History
+
+__all__ = ["NNClassifier", "NNRegressor"]
+
+BATCH = 200  # rows, where batch_size is "auto"
+
+
+# What a hyper-parameter is, where it is given by name.
+KINDS: dict[str, type[Part]] = {
+    "layers": Layer, "activation": Layer, "loss": Loss, "optimizer": Optimizer, "metrics": Metric, "callbacks": Callback,
+    "schedule": Schedule, "weight_init": Initializer, "bias_init": Initializer,
+}  # fmt: skip
+
+
+def _listed(items: Any) -> list[Any]:
+    """Several things, or one alone."""
+    return list(items) if isinstance(items, list | tuple | np.ndarray) else [items]
+
+
+def _within(value: Any, path: str, new: Any, kind: type[Part] | None) -> Any:
+    """``value`` with what stands at ``path`` in it replaced: ``0__rate`` of a list of layers, ``lr`` of an optimizer."""
+    name, _, rest = path.partition("__")
+    if isinstance(value, list | tuple | np.ndarray):
+        if not name.isdigit() or int(name) >= len(value):
+            raise ValueError(f"expected a place from 0 to {len(value) - 1}, got {name!r}")
+        items = list(value)
+        items[int(name)] = _within(items[int(name)], rest, new, kind) if rest else new
+        return tuple(items) if isinstance(value, tuple) else items
+    if isinstance(value, str | type) and kind is not None:
+        value = kind.make(value)
+    if not isinstance(value, Part):
+        raise ValueError(f"{value!r} has no parameters of its own")
+    inner = _within(getattr(value, name, None), rest, new, KINDS.get(name)) if rest else new
+    return value.replace(**{name: inner})
+
+
+class _Protocol(Callback):
+    """Tells scikit-learn's callbacks about the epochs of a fit; each is a subtask of the estimator's."""
+
+    def __init__(self, estimator: _Estimator, data: dict[str, Any]) -> None:
+        self.estimator, self.data = estimator, data
+
+    def on_fit_begin(self, fit: Fit) -> None:
+        estimator = self.estimator
+        self.root = estimator._init_callback_context(max_subtasks=fit.epochs)
+        self.root.call_on_fit_task_begin(estimator=estimator, **self.data)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.epoch = self.root.subcontext(task_name="epoch")
+        self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def _end(self, context: Any, fit: Fit) -> bool:
+        learned = partial(self.estimator._learned, fit.model)
+        return bool(context.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=learned, **self.data))
+
+    def on_epoch_end(self, fit: Fit) -> None:
+        if self._end(self.epoch, fit):
+            fit.stop("a callback of scikit-learn said so")
+        elif fit.epoch + 1 < fit.epochs and not fit.stopping:
+            self._begin()
+
+    def on_fit_end(self, fit: Fit) -> None:
+        self._end(self.root, fit)
+
+
+class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
+    """What the classifier and the regressor share: hyper-parameters, the net, training, hidden activations."""
+
+    _default_loss: str
+    model_: Sequential
+    history_: History
+    loss_curve_: list[float]
+    n_iter_: int
+    n_outputs_: int
+    n_features_in_: int
+    _before: UpdaterProgress  # the optimizer, where the last fit has left it
+    _random: np.random.Generator  # goes on from fit to fit, where the net does
+    def __init__(
+        self,
+        layers: Any = (100,),
+        loss: Any = "auto",
+        optimizer: Any = "adam",
+        *,
+        activation: Any = "relu",
+        epochs: int = 200,
+        batch_size: int | str = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        metrics: Any = (),
+        callbacks: Any = (),
+        shuffle: bool = True,
+        warm_start: bool = False,
+        random_state: Any = None,
+        dtype: str = "auto",
+        n_threads: int | None = None,
+        transform_layer: int = -2,
+        verbose: bool = False,
+    ) -> None:
+        self.layers = layers
+        self.loss = loss
+        self.optimizer = optimizer
+        self.activation = activation
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.metrics = metrics
+        self.callbacks = callbacks
+        self.shuffle = shuffle
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.dtype = dtype
+        self.n_threads = n_threads
+        self.transform_layer = transform_layer
+        self.verbose = verbose
+
+    # ------------------------------------------------------------------------------------------ hyper-parameters
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Hyper-parameters by name; with ``deep``, also those of parts: ``optimizer__lr``, ``layers__0__out_features``."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        if deep:
+            for name, value in list(params.items()):
+                items = enumerate(value) if isinstance(value, list | tuple | np.ndarray) else [("", value)]
+                for place, item in items:
+                    path = f"{name}__{place}" if place != "" else name
+                    params[path] = item
+                    if isinstance(item, Part):
+                        params |= {f"{path}__{inner}": number for inner, number in item.get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set hyper-parameters by name, also those of parts (and of parts that are given by name)."""
+        known = self._get_param_names()
+        for key, value in sorted(params.items(), key=lambda item: item[0].count("__")):  # the whole before its pieces
+            name, _, path = key.partition("__")
+            if name not in known:
+                raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {known!r}.")
+            if path:
+                whole = getattr(self, name)
+                whole = self._default_loss if name == "loss" and self._is_auto(whole) else whole
+                try:
+                    value = _within(whole, path, value, KINDS.get(name))
+                except (NnkitError, ValueError) as error:
+                    raise ValueError(f"Invalid parameter {key!r} for estimator {self}: {error}") from error
+            setattr(self, name, value)
+        return self
+
+    def _sk_visual_block_(self) -> Any:
+        """The layers, one below the other, for the HTML that notebooks show."""
+        model = getattr(self, "model_", None)
+        layers = list(model) if model is not None else self._hidden()
+        return _VisualBlock(
+            "serial", layers, names=[type(layer).__name__ for layer in layers], name_details=list(map(repr, layers)),
+            dash_wrapped=False,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------------------------- the net
+
+    def _hidden(self) -> list[Layer]:
+        """All layers but the last; a number stands for so many units and the activation."""
+        layers: list[Layer] = []
+        for item in _listed(self.layers):
+            size = isinstance(item, Integral) and not isinstance(item, bool)
+            layers += [Linear(int(item)), Layer.make(self.activation)] if size else [Layer.make(item, "layers")]
+        return layers
+
+    def _make_loss(self) -> Loss:
+        return Loss.make(self._default_loss if self._is_auto(self.loss) else self.loss, "loss")
+
+    @staticmethod
+    def _is_auto(value: Any) -> bool:
+        return isinstance(value, str) and value == "auto"
+
+    def _dtype(self, X: Any) -> str:
+        if self.dtype not in ("auto", "float32", "float64"):
+            raise ParameterError(f"dtype: expected 'auto', 'float32' or 'float64', got {self.dtype!r}")
+        return ("float32" if X.dtype == np.float32 else "float64") if self._is_auto(self.dtype) else self.dtype
+
+    def _threads(self) -> int | None:
+        """Threads of a fit: one where joblib runs several fits side by side already."""
+        if self.n_threads is not None:
+            return self.n_threads
+        from joblib.parallel import get_active_backend
+
+        backend, _ = get_active_backend()
+        return 1 if (backend.nesting_level or 0) > 0 else None
+
+    # ------------------------------------------------------------------------------------------------------ training
+
+    def _encode(self, y: Any, loss: Loss) -> NDArray[Any]:
+        """Targets as the loss wants them; the first time, learn from them what they are."""
+        raise NotImplementedError
+
+    def _outputs(self, loss: Loss, columns: int) -> int:
+        """Width of the last layer whose targets have so many columns."""
+        for width in (columns, 2 * columns):  # twice as wide: a mean and a variance for each
+            with suppress(ShapeError):
+                if loss.target_shape((width,)) == (columns,):
+                    return width
+        raise ParameterError(f"{loss!r}: expected a loss whose targets are numbers, as those of a regressor are")
+
+    def _clean(self, y: Any) -> Any:
+        """Targets in the form that `_encode` takes."""
+        raise NotImplementedError
+
+    def _weights(self, y: Any, sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
+        if sample_weight is None:
+            return None
+        return np.array(_check_sample_weight(sample_weight, X, dtype=np.float64))
+
+    def _check_rows(self, X: Any) -> Any:
+        """Rows like those that the net was trained on."""
+        plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype in (np.float32, np.float64) and len(X) > 0
+        named = hasattr(self, "feature_names_in_")
+        if plain and not named and X.shape[1] == self.n_features_in_ and np.isfinite(X).all():
+            return X  # all that validate_data would look at, and five times as fast for one row
+        with np.errstate(invalid="ignore"):  # of sums that show whether there is a NaN
+            return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+
+    def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        """Rows and their targets; with ``reset``, note how many features there are and their names."""
+        return validate_data(
+            self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True, reset=reset
+        )
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
+        """Train the net; from scratch, unless ``warm_start``.
+
+        Parameters
+        ----------
+        X : array, data frame or CSR matrix of shape (n_samples, n_features)
+        y : targets
+        sample_weight : (n_samples,), optional: a row of weight 2 counts as much as two
+        X_val, y_val : a validation set of one's own, evaluated after every epoch
+
+        Returns
+        -------
+        self
+        """
+        again = self.warm_start and hasattr(self, "model_")
+        if (X_val is None) != (y_val is None):
+            raise ValueError("fit: expected both X_val and y_val, or none, got one of them")
+        watched = bool(getattr(self, "_skl_callbacks", None)) or hasattr(self, "_parent_callback_ctx")
+        return self._train(X, y, sample_weight, self.epochs, reset=not again, validation=(X_val, y_val), watched=watched)
+
+    def _train(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        epochs: int,
+        *,
+        reset: bool,
+        labels: Any = None,
+        validation: tuple[Any, Any] = (None, None),
+        watched: bool = False,
+    ) -> Self:
+        """Check everything, make a net where there is none yet (or a ``reset`` is asked for), and train it.
+
+        ``labels``: all that will ever come; ``watched``: scikit-learn's callbacks are told.
+        """
+        X, y = self._check_pairs(X, y, reset)
+        loss = self._make_loss()
+        if reset:
+            self.__dict__.pop("model_", None)  # until the new one is trained there is none
+            self._learn_targets(y if labels is None else labels, loss)
+            self._random = generator(check_random_state(self.random_state))
+        target = self._encode(y, loss)
+        weights = self._weights(y, sample_weight, X)
+        model = self._make_net(X) if reset else self.model_
+        before = None if reset else self._before
+        held_out, rows = self._hold_out(X, y, target, weights, validation, loss)
+        if rows is not None:
+            X, y, target = X[rows], y[rows], target[rows]
+            weights, sample_weight = (None if item is None else np.asarray(item)[rows] for item in (weights, sample_weight))
+        callbacks = [Callback.make(item, "callbacks") for item in _listed(self.callbacks)]
+        if self.early_stopping:
+            callbacks.append(EarlyStopping(patience=self.patience))
+        if watched:
+            callbacks.append(_Protocol(self, {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}))
+        fit = Fit(
+            model, X, target, loss=loss, optimizer=self.optimizer, epochs=epochs,
+            batch_size=self._batch(X.shape[0]),
+            validation_data=held_out, validation_split=0.0, sample_weight=weights, metrics=self.metrics, callbacks=callbacks,
+            shuffle=self.shuffle, random_state=self._random, n_threads=self._threads(), progress=bool(self.verbose),
+            engine="compiled", progress_before=before,
+        )  # fmt: skip
+        history = fit.run()
+        self.model_, self.history_, self._before = model, history, fit.updater_progress
+        self.loss_curve_ = [*([] if reset else self.loss_curve_), *history.get("loss", [])]
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
+        self.n_iter_ = history.epochs + (0 if reset else self.n_iter_)
+        self.n_layers_ = len(model)
+        return self
+
+    def _batch(self, rows: int) -> Any:
+        return min(BATCH, rows) if self._is_auto(self.batch_size) else self.batch_size
+
+    def _make_net(self, X: Any) -> Sequential:
+        net = Sequential([*self._hidden(), Linear(self.n_outputs_)])
+        return net.build(X.shape[1:], self._random, self._dtype(X))
+
+    def _hold_out(
+        self, X: Any, y: Any, target: Any, weights: Any, validation: tuple[Any, Any], loss: Loss
+    ) -> tuple[tuple[Any, ...] | None, NDArray[np.int64] | None]:
+        """The validation set, and which rows are left to train on where it is a part of them."""
+        X_val, y_val = validation
+        if X_val is not None:
+            return (self._check_rows(X_val), self._encode(self._clean(y_val), loss)), None
+        if not self.early_stopping:
+            return None, None
+        left, held = train_test_split(
+            np.arange(X.shape[0]), test_size=self.validation_fraction, random_state=int(self._random.integers(2**31)),
+            stratify=self._strata(y),
+        )  # fmt: skip
+        return (X[held], target[held], *([] if weights is None else [weights[held]])), left
+
+    def _strata(self, y: Any) -> Any:
+        return None
+
+    def _learn_targets(self, y: Any, loss: Loss) -> None:
+        raise NotImplementedError
+
+    def _learned(self, model: Sequential) -> dict[str, Any]:
+        """A copy of all that predictions depend on, with the net as it is now."""
+        private = ("_multilabel", "_columns")
+        learned = {name: value for name, value in vars(self).items() if name.endswith("_") or name in private}
+        return copy.deepcopy({**learned, "model_": model})
+
+    # --------------------------------------------------------------------------------------------------- using the net
+
+    def _raw(self, X: Any) -> NDArray[Any]:
+        """What the last layer gives."""
+        if not hasattr(self, "model_"):
+            check_is_fitted(self, "model_")  # takes its time
+        return self._outputs_of(self.model_, X)
+
+    def _outputs_of(self, net: Sequential, X: Any) -> NDArray[Any]:
+        X = self._check_rows(X)
+        return net.predict(X if issparse(X) else np.asarray(X, net.dtype), n_threads=self._threads())
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Activations of a hidden layer, that of ``transform_layer``: features that the net has learnt.
+
+        Returns
+        -------
+        (n_samples, n_units) array
+        """
+        check_is_fitted(self, "model_")
+        hidden_net = self._hidden_net()
+        if hidden_net is None:
+            X = self._check_rows(X)
+            return np.asarray(X.toarray() if issparse(X) else X, self.model_.dtype)
+        hidden = self._outputs_of(hidden_net, X)
+        return hidden.reshape(len(hidden), -1)
+
+    def _hidden_net(self) -> Sequential | None:
+        """The layers up to the one whose output `transform` gives; None where that is the input."""
+        places, place = range(len(self.model_)), self.transform_layer
+        if (len(places), place) == (1, -2):  # no hidden layer
+            return None
+        if not isinstance(place, Integral) or place not in range(-len(places), len(places)):
+            message = f"an integer from {-len(places)} to {len(places) - 1}, the place of a layer (the last is the output)"
+            raise ParameterError(f"transform_layer: expected {message}, got {place!r}")
+        return self.model_[: places[int(place)] + 1]
+
+    @property
+    def _n_features_out(self) -> int:
+        net = self._hidden_net()
+        return self.n_features_in_ if net is None else prod(net.out_shape)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"] if self.dtype == "auto" else [self.dtype]
+        return tags
+
+
+def _predicts_probabilities(estimator: NNClassifier) -> bool:
+    loss = estimator._make_loss()
+    if type(loss).probabilities is Loss.probabilities:
+        raise AttributeError(f"{loss!r} gives no probabilities; use decision_function, or a loss such as 'cross_entropy'")
+    return True
+
+
+class NNClassifier(ClassifierMixin, _Estimator):
+    """A neural network that classifies, as a scikit-learn estimator.
+
+    Parameters
+    ----------
+    layers : list of hidden sizes, layers and names: ``[64, nn.Dropout(0.2), 32]``, ``[nn.Linear(64), "tanh"]``. A size
+        stands for a `Linear` layer and ``activation``; the output layer is added, and follows from y.
+    loss : Loss or its name; "auto" is cross-entropy, for several labels a row binary cross-entropy of each. It sees what a
+        `Linear` layer gives, so take one of logits or of any numbers, not one of probabilities ("bce", "nll", "kl_div").
+    optimizer : Optimizer or its name
+    activation : activation or its name, after each size in ``layers``
+    epochs : int >= 1
+    batch_size : int >= 1, or "auto": 200, or all rows where there are fewer
+    early_stopping : stop when the validation loss has not improved for ``patience`` epochs, and go back to the best
+    validation_fraction : float in (0, 1), held out for early stopping where `fit` is given no validation set
+    patience : int >= 0, epochs
+    metrics, callbacks : lists of parts or names; see `Sequential.fit`
+    class_weight : None, "balanced", or a dict from labels to weights
+    shuffle : draw the rows in a new order each epoch
+    warm_start : go on from the present net, with the optimizer's state
+    random_state : None, int or RandomState
+    dtype : "float32", "float64", or "auto", that of X; float32 trains about twice as fast
+    n_threads : int, optional; all cores by default, one within joblib's workers. The result does not depend on it.
+    transform_layer : which layer's output `transform` gives; -2 is the last hidden one
+    verbose : show a line of progress
+
+    Attributes
+    ----------
+    model_ : Sequential
+    classes_ : labels
+    loss_curve_, loss_ : training loss of each epoch, and of the last
+    n_iter_ : epochs done
+    history_ : History of the last fit
+    n_features_in_, feature_names_in_, n_outputs_, n_layers_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> import nnkit as nn
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = nn.NNClassifier(layers=[16, nn.Dropout(0.1)], optimizer=nn.Adam(lr=0.01), random_state=0).fit(X, y)
+    >>> bool(clf.score(X, y) > 0.9)
+    True
+    >>> clf.set_params(optimizer__lr=0.02).optimizer
+    Adam(lr=0.02)
+    """
+
+    _default_loss = "cross_entropy"
+    classes_: NDArray[Any]
+    _multilabel: bool
+    _labels: int  # columns of y
+
+    def __init__(
+        self,
+        layers: Any = (100,),
+        loss: Any = "auto",
+        optimizer: Any = "adam",
+        *,
+        activation: Any = "relu",
+        epochs: int = 200,
+        batch_size: int | str = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        metrics: Any = (),
+        callbacks: Any = (),
+        class_weight: Any = None,
+        shuffle: bool = True,
+        warm_start: bool = False,
+        random_state: Any = None,
+        dtype: str = "auto",
+        n_threads: int | None = None,
+        transform_layer: int = -2,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            layers, loss, optimizer, activation=activation, epochs=epochs, batch_size=batch_size,
+            early_stopping=early_stopping, validation_fraction=validation_fraction, patience=patience, metrics=metrics,
+            callbacks=callbacks, shuffle=shuffle, warm_start=warm_start, random_state=random_state, dtype=dtype,
+            n_threads=n_threads, transform_layer=transform_layer, verbose=verbose,
+        )  # fmt: skip
+        self.class_weight = class_weight
+
+    def _make_loss(self) -> Loss:
+        several = getattr(self, "_multilabel", False) and self._is_auto(self.loss)
+        return Loss.make("bce_with_logits") if several else super()._make_loss()
+
+    def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        X, y = super()._check_pairs(X, y, reset)
+        check_classification_targets(y)
+        kind = type_of_target(y)
+        if kind == "multiclass-multioutput":
+            raise ValueError("NNClassifier: expected one label a row, or 0 and 1 for each of several, got several labels a row")
+        if reset:
+            self._multilabel = kind == "multilabel-indicator"
+            self._labels = y.shape[1] if self._multilabel else 1
+        return X, self._clean(y if self._multilabel else column_or_1d(y, warn=True))
+
+    def _clean(self, y: Any) -> Any:
+        if self._multilabel:
+            return y.toarray() if issparse(y) else np.asarray(y)
+        return column_or_1d(y)
+
+    def _learn_targets(self, y: Any, loss: Loss) -> None:
+        self.classes_ = np.arange(self._labels) if self._multilabel else np.unique(y)
+        if self._multilabel and loss.classes:
+            raise ParameterError(f"{loss!r}: expected a loss of numbers for several labels a row, such as 'bce_with_logits'")
+        binary = len(self.classes_) == 2 and not (loss.classes or self._multilabel)
+        self.n_outputs_ = 1 if binary else len(self.classes_)
+
+    def _encode(self, y: Any, loss: Loss) -> NDArray[Any]:
+        y = np.asarray(y)
+        if self._multilabel:
+            member = y.astype(bool)
+        else:
+            codes = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+            unknown = self.classes_[codes] != y
+            if unknown.any():
+                raise ValueError(f"NNClassifier: expected labels of {self.classes_}, got {y[unknown][0]!r}, none of them")
+            if loss.classes:
+                return np.asarray(codes, np.int64)
+            member = codes[:, None] == (np.arange(len(self.classes_)) if self.n_outputs_ > 1 else [1])
+        low, high = self._levels(loss)
+        return np.where(member, high, low)
+
+    @staticmethod
+    def _levels(loss: Loss) -> tuple[float, float]:
+        """What stands for no and yes among the targets of a loss of numbers: 0 between them where any number is legal."""
+        if loss.target_values is not None:
+            low, high = loss.target_values
+            return low, high
+        return (0.0, 1.0) if np.isfinite(loss.target_low) or np.isfinite(loss.target_high) else (-1.0, 1.0)
+
+    @staticmethod
+    def _is_yes(raw: NDArray[Any], loss: Loss) -> NDArray[np.bool_]:
+        """Where outputs of a loss of numbers say yes."""
+        probabilities = loss.probabilities(raw)
+        return raw > 0 if probabilities is None else probabilities > 0.5
+
+    def _weights(self, y: Any, sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
+        weights = super()._weights(y, sample_weight, X)
+        if self.class_weight is None:
+            return weights
+        if self._multilabel or weights is None or "sample_weight" not in signature(compute_class_weight).parameters:
+            by_class = np.asarray(compute_sample_weight(self.class_weight, y))
+            return by_class if weights is None else weights * by_class
+        counted = weights > 0  # a class whose rows weigh nothing has no weight
+        classes, codes = np.unique(y[counted], return_inverse=True)
+        by_class = compute_class_weight(self.class_weight, classes=classes, y=y[counted], sample_weight=weights[counted])
+        weights[counted] *= by_class[codes]
+        return weights
+
+    def _strata(self, y: Any) -> Any:
+        return None if self._multilabel else y
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """One more epoch on these rows, with the optimizer's state of the last one.
+
+        Parameters
+        ----------
+        X, y : rows and labels
+        classes : all labels that will ever come; needed at the first call
+        sample_weight : (n_samples,), optional
+        """
+        first = not hasattr(self, "model_")
+        if first and classes is None and type_of_target(y) != "multilabel-indicator":
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if not first and classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
+            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}")
+        return self._train(X, y, sample_weight, 1, reset=first, labels=classes)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Labels; for several labels a row, 0 and 1 for each."""
+        raw, loss = self._raw(X), self._make_loss()
+        if self._multilabel:
+            return self._is_yes(raw, loss).astype(np.int64)
+        if self.n_outputs_ == 1 and len(self.classes_) == 2:
+            return np.asarray(self.classes_[self._is_yes(raw, loss).ravel().astype(int)])
+        return np.asarray(self.classes_[raw.argmax(axis=1)])
+
+    @available_if(_predicts_probabilities)
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Probability of each class; for several labels a row, of each label."""
+        given = self._make_loss().probabilities(self._raw(X).astype(np.float64))
+        assert given is not None
+        if self._multilabel:
+            return given
+        if self.n_outputs_ == 1 and len(self.classes_) == 2:
+            return np.hstack([1 - given, given])
+        return np.asarray(given / given.sum(axis=1, keepdims=True))
+
+    @available_if(_predicts_probabilities)
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+        """Logarithm of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.predict_proba(X)))
+
+    def decision_function(self, X: Any) -> NDArray[Any]:
+        """Raw outputs of the net; for two classes how far the second is ahead."""
+        raw = self._raw(X)
+        if self._multilabel or raw.shape[1] > 2 or len(self.classes_) == 1:
+            return raw if raw.shape[1] > 1 or self._multilabel else raw[:, 0]
+        return np.asarray(raw[:, 1] - raw[:, 0] if raw.shape[1] == 2 else raw[:, 0])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class NNRegressor(RegressorMixin, _Estimator):
+    """A neural network that predicts numbers, as a scikit-learn estimator.
+
+    Parameters
+    ----------
+    layers, optimizer, activation, epochs, batch_size : as those of `NNClassifier`
+    early_stopping, validation_fraction, patience, metrics, callbacks : as those of `NNClassifier`
+    loss : Loss or its name: "mse" (which "auto" is), "mae", "huber", "quantile", "poisson_nll", yours
+    shuffle, warm_start, random_state, dtype, n_threads, transform_layer, verbose : as those of `NNClassifier`
+
+    Attributes
+    ----------
+    model_ : Sequential
+    loss_curve_, loss_ : training loss of each epoch, and of the last
+    n_iter_ : epochs done
+    history_ : History of the last fit
+    n_features_in_, feature_names_in_, n_outputs_, n_layers_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.preprocessing import scale
+    >>> import nnkit as nn
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = nn.NNRegressor(layers=[32], loss="huber", epochs=300, random_state=0).fit(scale(X), scale(y))
+    >>> bool(net.score(scale(X), scale(y)) > 0.4)
+    True
+    """
+
+    _default_loss = "mse"
+    _columns: int | None  # of y; None where it was (n_samples,)
+
+    def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        X, y = super()._check_pairs(X, y, reset)
+        return X, self._clean(y)
+
+    def _clean(self, y: Any) -> Any:
+        return np.asarray(y, np.float64)
+
+    def _learn_targets(self, y: Any, loss: Loss) -> None:
+        self._columns = y.shape[1] if y.ndim == 2 else None
+        self.n_outputs_ = self._outputs(loss, self._columns or 1)
+
+    def _encode(self, y: Any, loss: Loss) -> NDArray[Any]:
+        y = np.asarray(y, np.float64)
+        return y.reshape(-1, 1) if y.ndim == 1 else y
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """One more epoch on these rows, with the optimizer's state of the last one."""
+        return self._train(X, y, sample_weight, 1, reset=not hasattr(self, "model_"))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predicted values, (n_samples,) or (n_samples, n_outputs), as y was."""
+        decided = self._make_loss().decide(self._raw(X))
+        return decided.ravel() if self._columns is None else decided
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
