@@ -221,7 +221,10 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
         layers: list[Layer] = []
         for item in _listed(self.layers):
             size = isinstance(item, Integral) and not isinstance(item, bool)
-            layers += [Linear(int(item)), Layer.make(self.activation)] if size else [Layer.make(item, "layers")]
+            if size:  # with the initial weights that scikit-learn's nets have
+                layers += [Linear(int(item), weight_init="glorot_uniform"), Layer.make(self.activation)]
+            else:
+                layers.append(Layer.make(item, "layers"))
         return layers
 
     def _make_loss(self) -> Loss:
@@ -451,7 +454,8 @@ class NNClassifier(ClassifierMixin, _Estimator):
     Parameters
     ----------
     layers : list of hidden sizes, layers and names: ``[64, nn.Dropout(0.2), 32]``, ``[nn.Linear(64), "tanh"]``. A size
-        stands for a `Linear` layer and ``activation``; the output layer is added, and follows from y.
+        stands for a `Linear` layer (with Glorot's initial weights) and ``activation``; the output layer is added, and
+        follows from y.
     loss : Loss or its name; "auto" is cross-entropy, for several labels a row binary cross-entropy of each. It sees what a
         `Linear` layer gives, so take one of logits or of any numbers, not one of probabilities ("bce", "nll", "kl_div").
     optimizer : Optimizer or its name

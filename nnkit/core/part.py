@@ -71,17 +71,11 @@ class Part:
     @classmethod
     def examples(cls) -> Sequence[Example]:
         """Ready-made parts with legal inputs; none where the constructor needs arguments, unless overridden."""
-        required = [
-            parameter.name
-            for parameter in list(inspect.signature(cls.__init__).parameters.values())[1:]
-            if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-        ]
-        return [] if required else [Example(cls())]
+        return [] if any(map(_is_required, _parameters(cast(Any, cls)))) else [Example(cls())]
 
     def hyperparameters(self) -> dict[str, Any]:
         """The constructor's arguments, as this part was made."""
-        signature = inspect.signature(type(self).__init__)
-        return {name: getattr(self, name) for name in list(signature.parameters)[1:]}
+        return {parameter.name: getattr(self, parameter.name) for parameter in _parameters(cast(Any, type(self)))}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The hyper-parameters under the name that scikit-learn asks for; with ``deep``, those of parts within, too."""
@@ -111,12 +105,12 @@ class Part:
 
     def __repr__(self) -> str:
         shown = []
-        for name, parameter in list(inspect.signature(type(self).__init__).parameters.items())[1:]:
-            value = getattr(self, name)
-            if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+        for parameter in _parameters(cast(Any, type(self))):
+            value = getattr(self, parameter.name)
+            if _is_required(parameter):
                 shown.append(repr(value))
             elif not _same(value, parameter.default):
-                shown.append(f"{name}={value!r}")
+                shown.append(f"{parameter.name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def require(self, name: str, condition: bool, expected: str) -> None:
@@ -143,10 +137,21 @@ class Part:
 
 
 @cache
+def _parameters(cls: Any) -> tuple[inspect.Parameter, ...]:
+    """The constructor's parameters, without ``self``."""
+    return tuple(inspect.signature(cls.__init__).parameters.values())[1:]
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+
+
+@cache
 def _real_parameters(cls: Any) -> frozenset[str]:
     """Which of the constructor's parameters are real numbers, by their annotation or their default."""
-    parameters = inspect.signature(cls.__init__).parameters.items()
-    return frozenset(name for name, item in parameters if item.annotation in (float, "float") or type(item.default) is float)
+    return frozenset(
+        item.name for item in _parameters(cls) if item.annotation in (float, "float") or type(item.default) is float
+    )
 
 
 def _same(value: Any, default: Any) -> bool:
