@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
-from inspect import signature
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from math import prod
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -22,7 +19,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, compute_class_weight, compute_sample_weight
+from sklearn.utils import check_random_state, compute_sample_weight
 from sklearn.utils._repr_html.estimator import _VisualBlock
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
@@ -34,13 +31,13 @@ from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, UpdaterProgress
-from nnkit.core.part import Part
-from nnkit.core.random_state import generator
+from nnkit.core.part import Part, listed
 from nnkit.core.schedule import Schedule
-from nnkit.errors import NnkitError, ParameterError, ShapeError
+from nnkit.errors import ParameterError, RegistryError, ShapeError
 from nnkit.layers import Linear
 from nnkit.model import Sequential
 from nnkit.training.callbacks import EarlyStopping
+from nnkit.training.data import is_sparse
 from nnkit.training.fit import Fit
 
 try:
@@ -60,17 +57,10 @@ __all__ = ["NNClassifier", "NNRegressor"]
 
 BATCH = 200  # rows, where batch_size is "auto"
 
-
-# What a hyper-parameter is, where it is given by name.
-KINDS: dict[str, type[Part]] = {
+KINDS: dict[str, type[Part]] = {  # what a name stands for, by the hyper-parameter that it is the value of
     "layers": Layer, "activation": Layer, "loss": Loss, "optimizer": Optimizer, "metrics": Metric, "callbacks": Callback,
-    "schedule": Schedule, "weight_init": Initializer, "bias_init": Initializer,
+    "schedule": Schedule, "after": Schedule, "weight_init": Initializer, "bias_init": Initializer,
 }  # fmt: skip
-
-
-def _listed(items: Any) -> list[Any]:
-    """Several things, or one alone."""
-    return list(items) if isinstance(items, list | tuple | np.ndarray) else [items]
 
 
 def _within(value: Any, path: str, new: Any, kind: type[Part] | None) -> Any:
@@ -82,12 +72,15 @@ def _within(value: Any, path: str, new: Any, kind: type[Part] | None) -> Any:
         items = list(value)
         items[int(name)] = _within(items[int(name)], rest, new, kind) if rest else new
         return tuple(items) if isinstance(value, tuple) else items
-    if isinstance(value, str | type) and kind is not None:
-        value = kind.make(value)
-    if not isinstance(value, Part):
-        raise ValueError(f"{value!r} has no parameters of its own")
-    inner = _within(getattr(value, name, None), rest, new, KINDS.get(name)) if rest else new
-    return value.replace(**{name: inner})
+    if kind is None and not isinstance(value, Part):
+        raise ParameterError(f"expected a part with hyper-parameters of its own, got {value!r}")
+    part = value if isinstance(value, Part) or kind is None else kind.make(value)
+    return part.replace(**{name: _within(getattr(part, name), rest, new, KINDS.get(name)) if rest else new})
+
+
+def _take(rows: Any, *arrays: Any) -> list[Any]:
+    """These rows of each array that there is."""
+    return [None if array is None else array[rows] for array in arrays]
 
 
 class _Protocol(Callback):
@@ -106,18 +99,20 @@ class _Protocol(Callback):
         self.epoch = self.root.subcontext(task_name="epoch")
         self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
-    def _end(self, context: Any, fit: Fit) -> bool:
-        learned = partial(self.estimator._learned, fit.model)
+    def _end(self, context: Any) -> bool:
+        def learned() -> dict[str, Any]:
+            return copy.deepcopy(self.estimator._learned())
+
         return bool(context.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=learned, **self.data))
 
     def on_epoch_end(self, fit: Fit) -> None:
-        if self._end(self.epoch, fit):
+        if self._end(self.epoch):
             fit.stop("a callback of scikit-learn said so")
         elif fit.epoch + 1 < fit.epochs and not fit.stopping:
             self._begin()
 
     def on_fit_end(self, fit: Fit) -> None:
-        self._end(self.root, fit)
+        self._end(self.root)
 
 
 class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
@@ -130,8 +125,9 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
     n_iter_: int
     n_outputs_: int
     n_features_in_: int
-    _before: UpdaterProgress  # the optimizer, where the last fit has left it
-    _random: np.random.Generator  # goes on from fit to fit, where the net does
+    _before: UpdaterProgress | None  # the optimizer, where the last fit has left it
+    _random: np.random.RandomState  # goes on from fit to fit, or each would drop the same units in the same order
+
     def __init__(
         self,
         layers: Any = (100,),
@@ -196,11 +192,10 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
             if name not in known:
                 raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {known!r}.")
             if path:
-                whole = getattr(self, name)
-                whole = self._default_loss if name == "loss" and self._is_auto(whole) else whole
                 try:
+                    whole = self._make_loss() if name == "loss" else getattr(self, name)
                     value = _within(whole, path, value, KINDS.get(name))
-                except (NnkitError, ValueError) as error:
+                except (ValueError, RegistryError, AttributeError) as error:
                     raise ValueError(f"Invalid parameter {key!r} for estimator {self}: {error}") from error
             setattr(self, name, value)
         return self
@@ -219,7 +214,7 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
     def _hidden(self) -> list[Layer]:
         """All layers but the last; a number stands for so many units and the activation."""
         layers: list[Layer] = []
-        for item in _listed(self.layers):
+        for item in listed(self.layers):
             size = isinstance(item, Integral) and not isinstance(item, bool)
             if size:  # with the initial weights that scikit-learn's nets have
                 layers += [Linear(int(item), weight_init="glorot_uniform"), Layer.make(self.activation)]
@@ -228,16 +223,12 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
         return layers
 
     def _make_loss(self) -> Loss:
-        return Loss.make(self._default_loss if self._is_auto(self.loss) else self.loss, "loss")
-
-    @staticmethod
-    def _is_auto(value: Any) -> bool:
-        return isinstance(value, str) and value == "auto"
+        return Loss.make(self._default_loss if isinstance(self.loss, str) and self.loss == "auto" else self.loss, "loss")
 
     def _dtype(self, X: Any) -> str:
         if self.dtype not in ("auto", "float32", "float64"):
             raise ParameterError(f"dtype: expected 'auto', 'float32' or 'float64', got {self.dtype!r}")
-        return ("float32" if X.dtype == np.float32 else "float64") if self._is_auto(self.dtype) else self.dtype
+        return ("float32" if X.dtype == np.float32 else "float64") if self.dtype == "auto" else self.dtype
 
     def _threads(self) -> int | None:
         """Threads of a fit: one where joblib runs several fits side by side already."""
@@ -256,28 +247,22 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
 
     def _outputs(self, loss: Loss, columns: int) -> int:
         """Width of the last layer whose targets have so many columns."""
-        for width in (columns, 2 * columns):  # twice as wide: a mean and a variance for each
+        for width in (columns, 2 * columns):
             with suppress(ShapeError):
                 if loss.target_shape((width,)) == (columns,):
                     return width
         raise ParameterError(f"{loss!r}: expected a loss whose targets are numbers, as those of a regressor are")
 
-    def _clean(self, y: Any) -> Any:
-        """Targets in the form that `_encode` takes."""
-        raise NotImplementedError
-
-    def _weights(self, y: Any, sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
-        if sample_weight is None:
-            return None
-        return np.array(_check_sample_weight(sample_weight, X, dtype=np.float64))
+    def _weights(self, y: Any, sample_weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        return sample_weight
 
     def _check_rows(self, X: Any) -> Any:
         """Rows like those that the net was trained on."""
         plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype in (np.float32, np.float64) and len(X) > 0
         named = hasattr(self, "feature_names_in_")
-        if plain and not named and X.shape[1] == self.n_features_in_ and np.isfinite(X).all():
-            return X  # all that validate_data would look at, and five times as fast for one row
-        with np.errstate(invalid="ignore"):  # of sums that show whether there is a NaN
+        with np.errstate(over="ignore", invalid="ignore"):  # of sums, which only say whether to look closer
+            if plain and not named and X.shape[1] == self.n_features_in_ and np.isfinite(X.sum()):
+                return X  # all that validate_data would look at, and five times as fast for one row
             return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
 
     def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
@@ -305,7 +290,20 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
         if (X_val is None) != (y_val is None):
             raise ValueError("fit: expected both X_val and y_val, or none, got one of them")
         watched = bool(getattr(self, "_skl_callbacks", None)) or hasattr(self, "_parent_callback_ctx")
-        return self._train(X, y, sample_weight, self.epochs, reset=not again, validation=(X_val, y_val), watched=watched)
+        validation = None if X_val is None else (X_val, y_val)
+        return self._train(X, y, sample_weight, self.epochs, reset=not again, validation=validation, watched=watched)
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """What has been learned is forgotten again where there is an error: nobody shall predict with half a fit."""
+        before = self._learned()
+        try:
+            yield
+        except BaseException:
+            for name in self._learned():
+                delattr(self, name)
+            self.__dict__.update(before)
+            raise
 
     def _train(
         self,
@@ -316,80 +314,74 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
         *,
         reset: bool,
         labels: Any = None,
-        validation: tuple[Any, Any] = (None, None),
+        validation: tuple[Any, Any] | None = None,
         watched: bool = False,
     ) -> Self:
         """Check everything, make a net where there is none yet (or a ``reset`` is asked for), and train it.
 
         ``labels``: all that will ever come; ``watched``: scikit-learn's callbacks are told.
         """
-        X, y = self._check_pairs(X, y, reset)
-        loss = self._make_loss()
-        if reset:
-            self.__dict__.pop("model_", None)  # until the new one is trained there is none
-            self._learn_targets(y if labels is None else labels, loss)
-            self._random = generator(check_random_state(self.random_state))
-        target = self._encode(y, loss)
-        weights = self._weights(y, sample_weight, X)
-        model = self._make_net(X) if reset else self.model_
-        before = None if reset else self._before
-        held_out, rows = self._hold_out(X, y, target, weights, validation, loss)
-        if rows is not None:
-            X, y, target = X[rows], y[rows], target[rows]
-            weights, sample_weight = (None if item is None else np.asarray(item)[rows] for item in (weights, sample_weight))
-        callbacks = [Callback.make(item, "callbacks") for item in _listed(self.callbacks)]
-        if self.early_stopping:
-            callbacks.append(EarlyStopping(patience=self.patience))
-        if watched:
-            callbacks.append(_Protocol(self, {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}))
-        fit = Fit(
-            model, X, target, loss=loss, optimizer=self.optimizer, epochs=epochs,
-            batch_size=self._batch(X.shape[0]),
-            validation_data=held_out, validation_split=0.0, sample_weight=weights, metrics=self.metrics, callbacks=callbacks,
-            shuffle=self.shuffle, random_state=self._random, n_threads=self._threads(), progress=bool(self.verbose),
-            engine="compiled", progress_before=before,
-        )  # fmt: skip
-        history = fit.run()
-        self.model_, self.history_, self._before = model, history, fit.updater_progress
-        self.loss_curve_ = [*([] if reset else self.loss_curve_), *history.get("loss", [])]
-        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
-        self.n_iter_ = history.epochs + (0 if reset else self.n_iter_)
-        self.n_layers_ = len(model)
+        with self._all_or_nothing():
+            X, y = self._check_pairs(X, y, reset)
+            loss = self._make_loss()
+            if loss.of_probabilities:
+                raise ParameterError(
+                    f"loss: expected a loss of raw outputs, such as 'bce_with_logits' or 'cross_entropy', got {loss!r}: "
+                    "the output layer is linear, and gives no probabilities"
+                )
+            if sample_weight is not None:
+                sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            if reset:
+                self._learn_targets(y, loss, labels)
+            target, weights = self._encode(y, loss), self._weights(y, sample_weight)
+            if reset:
+                self._random = check_random_state(self.random_state)
+                self.model_ = Sequential([*self._hidden(), Linear(self.n_outputs_)])
+                self.model_.build(X.shape[1:], self._random, self._dtype(X))
+                self.n_layers_ = len(self.model_)
+                self._before, self.loss_curve_, self.n_iter_ = None, [], 0
+            held_out = None
+            if validation is not None:
+                X_val, y_val = self._check_pairs(*validation, reset=False)
+                held_out = X_val, self._encode(y_val, loss)
+            elif self.early_stopping:
+                rows, strata = np.arange(X.shape[0]), self._strata(y)
+                left, held = train_test_split(
+                    rows, test_size=self.validation_fraction, random_state=self._random, stratify=strata
+                )
+                held_out = tuple(_take(held, X, target, weights))
+                X, y, sample_weight, target, weights = _take(left, X, y, sample_weight, target, weights)
+            callbacks = [Callback.make(item, "callbacks") for item in listed(self.callbacks)]
+            if self.early_stopping:
+                callbacks.append(EarlyStopping(patience=self.patience))
+            if watched:
+                callbacks.append(_Protocol(self, {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}))
+            fit = Fit(
+                self.model_, X, target, loss=loss, optimizer=self.optimizer, epochs=epochs,
+                batch_size=self._batch(X.shape[0]), validation_data=held_out, validation_split=0.0, sample_weight=weights,
+                metrics=self.metrics, callbacks=callbacks, shuffle=self.shuffle, random_state=self._random,
+                n_threads=self._threads(), progress=bool(self.verbose), engine="compiled", progress_before=self._before,
+            )  # fmt: skip
+            self.history_ = fit.run()
+            self._before = fit.updater_progress
+            self.loss_curve_ = self.loss_curve_ + self.history_.get("loss", [])
+            self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else fit.loss
+            self.n_iter_ += self.history_.epochs
         return self
 
     def _batch(self, rows: int) -> Any:
-        return min(BATCH, rows) if self._is_auto(self.batch_size) else self.batch_size
-
-    def _make_net(self, X: Any) -> Sequential:
-        net = Sequential([*self._hidden(), Linear(self.n_outputs_)])
-        return net.build(X.shape[1:], self._random, self._dtype(X))
-
-    def _hold_out(
-        self, X: Any, y: Any, target: Any, weights: Any, validation: tuple[Any, Any], loss: Loss
-    ) -> tuple[tuple[Any, ...] | None, NDArray[np.int64] | None]:
-        """The validation set, and which rows are left to train on where it is a part of them."""
-        X_val, y_val = validation
-        if X_val is not None:
-            return (self._check_rows(X_val), self._encode(self._clean(y_val), loss)), None
-        if not self.early_stopping:
-            return None, None
-        left, held = train_test_split(
-            np.arange(X.shape[0]), test_size=self.validation_fraction, random_state=int(self._random.integers(2**31)),
-            stratify=self._strata(y),
-        )  # fmt: skip
-        return (X[held], target[held], *([] if weights is None else [weights[held]])), left
+        return min(BATCH, rows) if isinstance(self.batch_size, str) and self.batch_size == "auto" else self.batch_size
 
     def _strata(self, y: Any) -> Any:
         return None
 
-    def _learn_targets(self, y: Any, loss: Loss) -> None:
+    def _learn_targets(self, y: Any, loss: Loss, labels: Any) -> None:
         raise NotImplementedError
 
-    def _learned(self, model: Sequential) -> dict[str, Any]:
-        """A copy of all that predictions depend on, with the net as it is now."""
-        private = ("_multilabel", "_columns")
-        learned = {name: value for name, value in vars(self).items() if name.endswith("_") or name in private}
-        return copy.deepcopy({**learned, "model_": model})
+    def _learned(self) -> dict[str, Any]:
+        """All that a fit leaves behind, as it is now."""
+        private = ("_multilabel", "_columns", "_before", "_random")
+        return {name: value for name, value in vars(self).items() if name.endswith("_") or name in private}
 
     # --------------------------------------------------------------------------------------------------- using the net
 
@@ -401,32 +393,33 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
 
     def _outputs_of(self, net: Sequential, X: Any) -> NDArray[Any]:
         X = self._check_rows(X)
-        return net.predict(X if issparse(X) else np.asarray(X, net.dtype), n_threads=self._threads())
+        return net.predict(X if is_sparse(X) else np.asarray(X, net.dtype), n_threads=self._threads())
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Activations of a hidden layer, that of ``transform_layer``: features that the net has learnt.
 
         Returns
         -------
-        (n_samples, n_units) array
+        (n_samples, n_units) array; X itself where there is no hidden layer
         """
         check_is_fitted(self, "model_")
-        hidden_net = self._hidden_net()
-        if hidden_net is None:
-            X = self._check_rows(X)
-            return np.asarray(X.toarray() if issparse(X) else X, self.model_.dtype)
-        hidden = self._outputs_of(hidden_net, X)
+        net = self._hidden_net()
+        if net is None:
+            return self._check_rows(X).astype(self.model_.dtype)
+        hidden = self._outputs_of(net, X)
         return hidden.reshape(len(hidden), -1)
 
     def _hidden_net(self) -> Sequential | None:
-        """The layers up to the one whose output `transform` gives; None where that is the input."""
-        places, place = range(len(self.model_)), self.transform_layer
-        if (len(places), place) == (1, -2):  # no hidden layer
+        """The layers up to the one whose output `transform` gives; none where the last hidden one is asked for, and absent."""
+        places = range(len(self.model_))
+        if len(places) == 1 and self.transform_layer == -2:
             return None
-        if not isinstance(place, Integral) or place not in range(-len(places), len(places)):
-            message = f"an integer from {-len(places)} to {len(places) - 1}, the place of a layer (the last is the output)"
-            raise ParameterError(f"transform_layer: expected {message}, got {place!r}")
-        return self.model_[: places[int(place)] + 1]
+        if not -len(places) <= self.transform_layer < len(places):
+            raise ParameterError(
+                f"transform_layer: expected a place among {len(places)} layers, from {-len(places)} to {len(places) - 1} "
+                f"(the last one is the output), got {self.transform_layer!r}"
+            )
+        return self.model_[: places[self.transform_layer] + 1]
 
     @property
     def _n_features_out(self) -> int:
@@ -453,11 +446,11 @@ class NNClassifier(ClassifierMixin, _Estimator):
 
     Parameters
     ----------
-    layers : list of hidden sizes, layers and names: ``[64, nn.Dropout(0.2), 32]``, ``[nn.Linear(64), "tanh"]``. A size
-        stands for a `Linear` layer (with Glorot's initial weights) and ``activation``; the output layer is added, and
-        follows from y.
-    loss : Loss or its name; "auto" is cross-entropy, for several labels a row binary cross-entropy of each. It sees what a
-        `Linear` layer gives, so take one of logits or of any numbers, not one of probabilities ("bce", "nll", "kl_div").
+    layers : list of hidden sizes, layers and names (or one alone): ``[64, nn.Dropout(0.2), 32]``, ``[nn.Linear(64), "tanh"]``.
+        A size stands for a `Linear` layer and ``activation``; the output layer is added, a `Linear` one that follows from y.
+    loss : Loss or its name; "auto" is cross-entropy, for several labels a row binary cross-entropy of each. It sees the raw
+        outputs of the last `Linear` layer: losses of probabilities ("bce", "nll", "kl_div") do not fit, take "bce_with_logits"
+        or "cross_entropy".
     optimizer : Optimizer or its name
     activation : activation or its name, after each size in ``layers``
     epochs : int >= 1
@@ -465,14 +458,14 @@ class NNClassifier(ClassifierMixin, _Estimator):
     early_stopping : stop when the validation loss has not improved for ``patience`` epochs, and go back to the best
     validation_fraction : float in (0, 1), held out for early stopping where `fit` is given no validation set
     patience : int >= 0, epochs
-    metrics, callbacks : lists of parts or names; see `Sequential.fit`
+    metrics, callbacks : lists of parts or names (or one alone); see `Sequential.fit`
     class_weight : None, "balanced", or a dict from labels to weights
     shuffle : draw the rows in a new order each epoch
     warm_start : go on from the present net, with the optimizer's state
-    random_state : None, int or RandomState
-    dtype : "float32", "float64", or "auto", that of X; float32 trains about twice as fast
+    random_state : None, int or RandomState; `partial_fit` and warm starts go on drawing where the last call has ended
+    dtype : "float32", "float64", or "auto", that of X. Float32 (of X, or asked for here) trains about twice as fast.
     n_threads : int, optional; all cores by default, one within joblib's workers. The result does not depend on it.
-    transform_layer : which layer's output `transform` gives; -2 is the last hidden one
+    transform_layer : which layer's output `transform` gives; -2 is the last hidden one, or X where there is none
     verbose : show a line of progress
 
     Attributes
@@ -499,7 +492,6 @@ class NNClassifier(ClassifierMixin, _Estimator):
     _default_loss = "cross_entropy"
     classes_: NDArray[Any]
     _multilabel: bool
-    _labels: int  # columns of y
 
     def __init__(
         self,
@@ -533,7 +525,7 @@ class NNClassifier(ClassifierMixin, _Estimator):
         self.class_weight = class_weight
 
     def _make_loss(self) -> Loss:
-        several = getattr(self, "_multilabel", False) and self._is_auto(self.loss)
+        several = getattr(self, "_multilabel", False) and isinstance(self.loss, str) and self.loss == "auto"
         return Loss.make("bce_with_logits") if several else super()._make_loss()
 
     def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
@@ -544,18 +536,18 @@ class NNClassifier(ClassifierMixin, _Estimator):
             raise ValueError("NNClassifier: expected one label a row, or 0 and 1 for each of several, got several labels a row")
         if reset:
             self._multilabel = kind == "multilabel-indicator"
-            self._labels = y.shape[1] if self._multilabel else 1
-        return X, self._clean(y if self._multilabel else column_or_1d(y, warn=True))
+        if not self._multilabel:
+            y = column_or_1d(y, warn=reset)
+        elif hasattr(y, "toarray"):
+            y = y.toarray()
+        return X, y
 
-    def _clean(self, y: Any) -> Any:
-        if self._multilabel:
-            return y.toarray() if issparse(y) else np.asarray(y)
-        return column_or_1d(y)
-
-    def _learn_targets(self, y: Any, loss: Loss) -> None:
-        self.classes_ = np.arange(self._labels) if self._multilabel else np.unique(y)
+    def _learn_targets(self, y: Any, loss: Loss, labels: Any) -> None:
+        self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y if labels is None else labels)
         if self._multilabel and loss.classes:
             raise ParameterError(f"{loss!r}: expected a loss of numbers for several labels a row, such as 'bce_with_logits'")
+        if self._multilabel and labels is not None and not np.array_equal(unique_labels(labels), self.classes_):
+            raise ValueError(f"classes: expected {self.classes_}, one for each column of y, got {labels!r}")
         binary = len(self.classes_) == 2 and not (loss.classes or self._multilabel)
         self.n_outputs_ = 1 if binary else len(self.classes_)
 
@@ -576,30 +568,32 @@ class NNClassifier(ClassifierMixin, _Estimator):
 
     @staticmethod
     def _levels(loss: Loss) -> tuple[float, float]:
-        """What stands for no and yes among the targets of a loss of numbers: 0 between them where any number is legal."""
+        """What stands for no and yes among the targets of a loss of numbers."""
         if loss.target_values is not None:
-            low, high = loss.target_values
-            return low, high
-        return (0.0, 1.0) if np.isfinite(loss.target_low) or np.isfinite(loss.target_high) else (-1.0, 1.0)
+            return min(loss.target_values), max(loss.target_values)
+        bounded = np.isfinite([loss.target_low, loss.target_high]).all()
+        return (loss.target_low, loss.target_high) if bounded else (-1.0, 1.0)
 
     @staticmethod
-    def _is_yes(raw: NDArray[Any], loss: Loss) -> NDArray[np.bool_]:
-        """Where outputs of a loss of numbers say yes."""
-        probabilities = loss.probabilities(raw)
-        return raw > 0 if probabilities is None else probabilities > 0.5
+    def _yes(raw: NDArray[Any], loss: Loss) -> NDArray[np.bool_]:
+        """Where outputs that each stand for a label say yes."""
+        given = loss.probabilities(raw.astype(np.float64))
+        return raw > 0 if given is None else given > 0.5
 
-    def _weights(self, y: Any, sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
-        weights = super()._weights(y, sample_weight, X)
+    def _weights(self, y: Any, sample_weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
         if self.class_weight is None:
-            return weights
-        if self._multilabel or weights is None or "sample_weight" not in signature(compute_class_weight).parameters:
-            by_class = np.asarray(compute_sample_weight(self.class_weight, y))
-            return by_class if weights is None else weights * by_class
-        counted = weights > 0  # a class whose rows weigh nothing has no weight
-        classes, codes = np.unique(y[counted], return_inverse=True)
-        by_class = compute_class_weight(self.class_weight, classes=classes, y=y[counted], sample_weight=weights[counted])
-        weights[counted] *= by_class[codes]
-        return weights
+            return sample_weight
+        weights = np.ones(len(y)) if sample_weight is None else sample_weight
+        if not isinstance(self.class_weight, str):
+            return np.asarray(weights * compute_sample_weight(self.class_weight, y))
+        if self.class_weight != "balanced":
+            raise ParameterError(f"class_weight: expected None, 'balanced' or a dict, got {self.class_weight!r}")
+        balanced = weights.copy()
+        for column in y.reshape(len(y), -1).T:
+            _, codes = np.unique(column, return_inverse=True)
+            mass = np.bincount(codes, weights)  # of each class; scikit-learn before 1.9 would count rows
+            balanced *= weights.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0))[codes]
+        return balanced
 
     def _strata(self, y: Any) -> Any:
         return None if self._multilabel else y
@@ -624,9 +618,9 @@ class NNClassifier(ClassifierMixin, _Estimator):
         """Labels; for several labels a row, 0 and 1 for each."""
         raw, loss = self._raw(X), self._make_loss()
         if self._multilabel:
-            return self._is_yes(raw, loss).astype(np.int64)
+            return self._yes(raw, loss).astype(np.int64)
         if self.n_outputs_ == 1 and len(self.classes_) == 2:
-            return np.asarray(self.classes_[self._is_yes(raw, loss).ravel().astype(int)])
+            return np.asarray(self.classes_[self._yes(raw, loss).ravel().astype(int)])
         return np.asarray(self.classes_[raw.argmax(axis=1)])
 
     @available_if(_predicts_probabilities)
@@ -666,7 +660,8 @@ class NNRegressor(RegressorMixin, _Estimator):
     ----------
     layers, optimizer, activation, epochs, batch_size : as those of `NNClassifier`
     early_stopping, validation_fraction, patience, metrics, callbacks : as those of `NNClassifier`
-    loss : Loss or its name: "mse" (which "auto" is), "mae", "huber", "quantile", "poisson_nll", yours
+    loss : Loss or its name: "mse" (which "auto" is), "mae", "huber", "quantile", "poisson_nll", "gaussian_nll", yours;
+        like those of `NNClassifier` it sees the raw outputs of the last `Linear` layer
     shuffle, warm_start, random_state, dtype, n_threads, transform_layer, verbose : as those of `NNClassifier`
 
     Attributes
@@ -693,12 +688,9 @@ class NNRegressor(RegressorMixin, _Estimator):
 
     def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         X, y = super()._check_pairs(X, y, reset)
-        return X, self._clean(y)
+        return X, np.asarray(y, np.float64)
 
-    def _clean(self, y: Any) -> Any:
-        return np.asarray(y, np.float64)
-
-    def _learn_targets(self, y: Any, loss: Loss) -> None:
+    def _learn_targets(self, y: Any, loss: Loss, labels: Any) -> None:
         self._columns = y.shape[1] if y.ndim == 2 else None
         self.n_outputs_ = self._outputs(loss, self._columns or 1)
 

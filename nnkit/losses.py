@@ -280,6 +280,7 @@ class BCELoss(Loss):
     (0.6931, [[1.0], [-1.0]])
     """
 
+    of_probabilities = True
     target_low, target_high = 0.0, 1.0
     prediction_low, prediction_high = 0.05, 0.95
 
@@ -467,6 +468,8 @@ class NLLLoss(_ClassLoss):
     (1.0, [[0.0, -1.0]])
     """
 
+    of_probabilities = True
+
     @staticmethod
     def forward(prediction, target):
         total = 0.0
@@ -507,7 +510,7 @@ class KLDivLoss(Loss):
     Kullback and Leibler 1951, "On information and sufficiency".
     """
 
-    rowwise = True
+    rowwise = of_probabilities = True
     target_low, target_high = 0.0, 1.0
 
     @staticmethod

@@ -19,6 +19,9 @@ __all__ = ["R2", "Accuracy", "Scorer", "metric"]
 class Accuracy(Metric):
     """Share of rows whose predicted label is right: in [0, 1].
 
+    Where each row of targets has a single yes, it names one class, and the largest output is the prediction; otherwise each
+    output is a label of its own, and a row is right when all of them are.
+
     Examples
     --------
     >>> import nnkit as nn, numpy as np
@@ -30,17 +33,11 @@ class Accuracy(Metric):
         self, y: NDArray[Any], prediction: NDArray[Any], loss: Loss, sample_weight: NDArray[Any] | None = None
     ) -> float:
         decided = loss.decide(prediction)
-        if y.ndim == 2 and y.shape[1] > 1 and y.shape == decided.shape and _is_one_hot(y):  # the largest output is the answer
-            decided, y = prediction.argmax(axis=1), y.argmax(axis=1)
+        if not loss.classes and y.ndim > 1 and y.shape[-1] > 1 and ((y != y.min()).sum(axis=-1) == 1).all():
+            decided = prediction.argmax(axis=-1)
         truth = y if y.shape == decided.shape else y.argmax(axis=-1)
         right = (decided == truth).reshape(len(y), -1).all(axis=1)
         return float(np.average(right, weights=sample_weight))
-
-
-def _is_one_hot(y: NDArray[Any]) -> bool:
-    """Whether each row has one number that is larger than the others, which are equal."""
-    low, high = y.min(), y.max()
-    return bool((((y == high).sum(axis=1) == 1) & ((y == low).sum(axis=1) == y.shape[1] - 1)).all())
 
 
 @register("r2")

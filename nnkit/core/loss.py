@@ -72,6 +72,7 @@ class Loss(Part):
     rowwise: ClassVar[bool] = False
     interpreted: ClassVar[bool] = False  # kernels stay Python
     classes: ClassVar[bool] = False  # targets are class labels, or a probability for each class
+    of_probabilities: ClassVar[bool] = False  # predictions are probabilities or their logarithms, not any real numbers
     target_low: ClassVar[float] = -np.inf  # legal targets
     target_high: ClassVar[float] = np.inf
     target_values: ClassVar[tuple[float, ...] | None] = None  # the only legal targets, where there are few

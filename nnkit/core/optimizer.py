@@ -243,7 +243,9 @@ class Updater:
         """Go on from another updater's progress, perhaps with other hyper-parameters; after another optimizer begin anew."""
         if other.kind is not type(self.optimizer):
             return
-        self.steps, self.schedule = other.steps, other.schedule
+        self.steps = other.steps
+        if repr(other.schedule) == repr(self.schedule):  # what another one has observed means nothing to this one
+            self.schedule = other.schedule
         for name, state in self.states.items():
             state[:] = other.states[name]
 

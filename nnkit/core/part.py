@@ -15,7 +15,7 @@ from nnkit.core.registry import Registry
 from nnkit.engine.operands import Constant, constant
 from nnkit.errors import ParameterError
 
-__all__ = ["Example", "Part", "Shape"]
+__all__ = ["Example", "Part", "Shape", "listed"]
 
 Shape = tuple[int, ...]
 
@@ -152,6 +152,11 @@ def _real_parameters(cls: Any) -> frozenset[str]:
     return frozenset(
         item.name for item in _parameters(cls) if item.annotation in (float, "float") or type(item.default) is float
     )
+
+
+def listed(parts: Any) -> list[Any]:
+    """Several parts, or one alone."""
+    return list(parts) if isinstance(parts, list | tuple | np.ndarray) else [parts]
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -14,6 +14,7 @@ from nnkit.core.callback import Callback
 from nnkit.core.loss import Loss, LossArrays
 from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, Updater, UpdaterProgress
+from nnkit.core.part import listed
 from nnkit.core.random_state import generator
 from nnkit.engine.operands import Array, Constant, ControlWord, Operand, Order
 from nnkit.engine.program import Instruction, Program, aligned_zeros
@@ -46,11 +47,6 @@ __all__ = ["Fit", "shard_rows"]
 
 SLICE = 0.1  # seconds of compiled work between two looks at Ctrl-C and the progress line
 BLOCK_STEPS = 2048  # epochs are planned together until they have so many steps
-
-
-def _listed(parts: Any) -> list[Any]:
-    """Several parts, or one alone."""
-    return list(parts) if isinstance(parts, list | tuple) else [parts]
 
 
 def shard_rows(model: Sequential, batch_size: int) -> int:
@@ -115,8 +111,8 @@ class Fit:
         self._python = engine == "python"
         self._loss: Loss = Loss.make(loss, "loss")
         self._optimizer: Optimizer = Optimizer.make(optimizer, "optimizer")
-        self._callbacks = [Callback.make(item, "callbacks") for item in _listed(callbacks)]
-        self._metrics = {getattr(item, "name", item.key or type(item).__name__): item for item in map(metric, _listed(metrics))}
+        self._callbacks = [Callback.make(item, "callbacks") for item in listed(callbacks)]
+        self._metrics = {getattr(item, "name", item.key or type(item).__name__): item for item in map(metric, listed(metrics))}
         self._shuffle = shuffle
         self._random = generator(random_state)
         self._threads = available_threads(n_threads)

@@ -139,7 +139,7 @@ def test_watching_changes_nothing():
 
 def test_early_stopping_is_seen():
     watch = Watch()
-    net = classifier(epochs=300, early_stopping=True, patience=2, optimizer=nn.Adam(lr=0.05)).set_callbacks(watch).fit(X, Y)
+    net = classifier(epochs=300, early_stopping=True, patience=1, optimizer=nn.Adam(lr=0.5)).set_callbacks(watch).fit(X, Y)
     assert len(watch.nets) == net.n_iter_ < 300
     np.testing.assert_array_equal(watch.nets[net.history_.best_epoch].predict_proba(X), net.predict_proba(X))
     np.testing.assert_array_equal(watch.final.predict_proba(X), net.predict_proba(X))

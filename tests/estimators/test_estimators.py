@@ -220,6 +220,37 @@ def test_nets_from_the_same_parts_share_nothing():
     np.testing.assert_array_equal(first.fit(X, Y).predict_proba(X), before)
 
 
+@pytest.mark.parametrize("layers", [8, nn.Linear(8), "tanh"], ids=repr)
+def test_one_part_alone_is_a_list_of_one(layers):
+    one, several = (
+        nn.NNClassifier(given, callbacks=calls, metrics=metrics, epochs=2, random_state=0).fit(X, Y)
+        for given, calls, metrics in (
+            (layers, nn.EarlyStopping("loss"), "accuracy"), ([layers], [nn.EarlyStopping("loss")], ["accuracy"])
+        )
+    )  # fmt: skip
+    np.testing.assert_array_equal(numbers(one), numbers(several))
+    assert one.history_["accuracy"] == several.history_["accuracy"]
+    small(nn.NNClassifier, callbacks="early_stopping").fit(X, Y, X_val=X, y_val=Y)
+
+
+def test_sizes_in_an_array():
+    net = nn.NNClassifier(np.array([6, 3]), epochs=1)
+    assert net.get_params()["layers__0"] == 6
+    assert clone(net).set_params(layers__0=5).layers == [5, 3]
+    assert [layer.out_features for layer in net.fit(X, Y).model_ if isinstance(layer, nn.Linear)] == [6, 3, 3]
+
+
+def test_set_params_within_the_loss_that_auto_is():
+    assert repr(nn.NNClassifier().set_params(loss__label_smoothing=0.1).loss) == "CrossEntropyLoss(label_smoothing=0.1)"
+    assert repr(nn.NNRegressor().set_params(loss__reduction="sum").loss) == "MSELoss(reduction='sum')"
+
+
+@pytest.mark.parametrize("key", ["random_state__x", "class_weight__0", "epochs__x"])
+def test_set_params_within_what_is_no_part_says_so(key):
+    with pytest.raises(ValueError, match="expected a part"):
+        nn.NNClassifier(class_weight={0: 1.0}).set_params(**{key: 1})
+
+
 WRONG = {
     "epochs": 0, "batch_size": 0, "dtype": "float16", "validation_fraction": 1.5, "patience": -1, "layers": [-3],
     "loss": 3, "optimizer": 3, "activation": 3, "metrics": ["nonsense"], "callbacks": ["nonsense"], "n_threads": 0,
@@ -700,6 +731,12 @@ def test_warm_start_with_another_optimizer_begins_its_state_anew():
     assert net.n_iter_ == 15 and np.isfinite(net.loss_)
 
 
+def test_warm_start_with_another_schedule_follows_it():
+    net = small(nn.NNClassifier, warm_start=True).fit(X, Y)
+    rates = net.set_params(optimizer__schedule="cosine").fit(X, Y).history_["lr"]
+    assert rates[0] > rates[-1]
+
+
 # ----------------------------------------------------------------------------------------------------------- seeds
 
 
@@ -1008,6 +1045,23 @@ def test_net_that_could_not_be_trained_is_not_fitted(make):
         net.fit(X, Y)
     with pytest.raises(NotFittedError):
         net.predict(X)
+
+
+@BOTH
+def test_failed_fit_leaves_the_last_one_as_it_was(make):
+    net = small(make).fit(X, Y)
+    before = outputs(net)
+    with pytest.raises(ValueError, match="epochs"):
+        net.set_params(epochs=0).fit(X[:, :2], Y == 0)
+    np.testing.assert_array_equal(outputs(net), before)
+    assert net.n_features_in_ == 4 and net.n_iter_ == 3
+
+
+@BOTH
+@pytest.mark.parametrize("loss", ["bce", nn.NLLLoss(), "kl_div"])
+def test_losses_of_probabilities_are_refused(make, loss):
+    with pytest.raises(nn.ParameterError, match="bce_with_logits"):
+        small(make, loss=loss).fit(X, Y == 0)
 
 
 @BOTH

@@ -91,6 +91,17 @@ def test_9113_class_weight_is_the_sample_weight_of_every_row_of_the_class():
     np.testing.assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
 
 
+def test_9113_balanced_class_weight_sees_sample_weight():
+    X, y = scale(IRIS[0]), IRIS[1]
+    times = np.random.default_rng(0).integers(0, 4, len(X)) * (1 + y)
+    net = nn.NNClassifier([8], epochs=5, batch_size=1000, class_weight="balanced", random_state=0)
+    weighted = clone(net).fit(X, y, sample_weight=times)
+    repeated = clone(net).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
+    np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X))
+    alone = clone(net).fit(X, y, sample_weight=np.where(y == 2, 0.0, 1.0))  # a class without any weight
+    assert np.isfinite(alone.loss_)
+
+
 def test_10097_activation_per_layer():
     X, y = DIABETES
     layers = [nn.Linear(16), "tanh", nn.Linear(12), nn.LeakyReLU(0.2), nn.Linear(8), "gelu", 4]
