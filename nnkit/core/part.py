@@ -66,7 +66,8 @@ class Part:
         if isinstance(part, cls):
             return part
         kind = cls.registry.kind
-        raise ParameterError(f"{what or kind}: expected a {kind} or the name of one, got {part!r}")
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise ParameterError(f"{what or kind}: expected {article} {kind} or the name of one, got {part!r}")
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
