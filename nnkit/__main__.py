@@ -57,7 +57,7 @@ def list_parts() -> int:
         names: dict[str, list[str]] = {}
         for key, part in sorted(getattr(registry, kind).items()):
             names.setdefault(" ".join(plugins.provider(part)), []).append(key)
-        for origin, keys in sorted(names.items(), key=lambda item: (item[0].split()[0] != "nnkit", item[0])):
+        for origin, keys in sorted(names.items(), key=lambda item: (not item[0].startswith("nnkit "), item[0])):
             table.add_row(f"[bold]{kind}[/]", f"[dim]{origin}[/]", ", ".join(keys))
             kind = ""
     console = Console(highlight=False)

@@ -18,7 +18,7 @@ from nnkit.core.part import Part, Shape
 from nnkit.core.registry import Registry
 from nnkit.errors import KernelError, ShapeError
 
-__all__ = ["Built", "CSRLayer", "Declared", "Layer", "PythonLayer", "kernel_names"]
+__all__ = ["Built", "CSRLayer", "Declared", "Layer", "PythonLayer", "copy_of_shard", "kernel_names", "returned"]
 
 # What every kernel of a layer may name, beside what the layer declares and its own attributes.
 FORWARD_NAMES = ("x", "out", "training", "seed", "first_row")
@@ -288,18 +288,23 @@ class PythonLayer(Layer):
 
     def _kernel(self, shards: dict[int, PythonLayer], method: str, what: str) -> Work:
         def work(shard: int, *arguments: Any) -> None:
-            layer = shards.get(shard)
-            if layer is None:
-                layer = shards[shard] = copy.copy(self)
             *given, target = arguments
-            result = getattr(layer, method)(*given)
-            self._store(result, target, method, what)
+            result = getattr(copy_of_shard(self, shards, shard), method)(*given)
+            target[...] = returned(self, result, target.shape, method, what)
 
         return work
 
-    def _store(self, result: Any, target: NDArray[Any], method: str, what: str) -> None:
-        shape = np.shape(result)
-        if result is None or shape != target.shape:
-            came = "None" if result is None else f"shape {shape}"
-            raise ShapeError(f"{self!r}: expected {method} to return the {what}, shape {target.shape}, got {came}")
-        target[...] = result
+
+def copy_of_shard(part: Any, copies: dict[int, Any], shard: int) -> Any:
+    """The copy of a Python part that works for a shard; it may keep things on itself."""
+    if shard not in copies:
+        copies[shard] = copy.copy(part)
+    return copies[shard]
+
+
+def returned(part: Any, result: Any, shape: Shape, method: str, what: str) -> NDArray[Any]:
+    """What a method of a Python part has returned, if it has the shape that it should have."""
+    if result is None or np.shape(result) != shape:
+        came = "None" if result is None else f"shape {np.shape(result)}"
+        raise ShapeError(f"{part!r}: expected {method} to return the {what}, shape {shape}, got {came}")
+    return np.asarray(result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnkit.core.layer import kernel_names
+from nnkit.core.layer import copy_of_shard, kernel_names, returned
 from nnkit.core.part import Example, Part, Shape
 from nnkit.core.registry import Registry
 from nnkit.engine.operands import Array, Control
@@ -355,25 +354,19 @@ class PythonLoss(Loss):
         copies: dict[int, PythonLoss] = {}
 
         def value(shard: int, prediction: Any, target: Any, row_loss: Any) -> PythonLoss:
-            loss = copies.setdefault(shard, copy.copy(self))
+            loss: PythonLoss = copy_of_shard(self, copies, shard)
             shape = row_loss.shape if self.rowwise else prediction.shape
-            losses = self._returned(loss.forward(prediction, target), shape, "forward", "losses")
+            losses = returned(self, loss.forward(prediction, target), shape, "forward", "losses")
             row_loss[...] = losses if self.rowwise else losses.sum(axis=1)
             return loss
 
         def value_and_gradient(shard: int, prediction: Any, target: Any, weight: Any, grad: Any, row_loss: Any) -> None:
             loss = value(shard, prediction, target, row_loss)
-            derivative = self._returned(loss.backward(prediction, target), grad.shape, "backward", "gradient of the prediction")
+            given = loss.backward(prediction, target)
+            derivative = returned(self, given, grad.shape, "backward", "gradient of the prediction")
             np.multiply(derivative, weight[:, None], out=grad, casting="same_kind")
 
         return value_and_gradient if gradient else value
-
-    def _returned(self, result: Any, shape: Shape, method: str, what: str) -> NDArray[Any]:
-        """What a method has returned, if it is what it should be."""
-        came = "None" if result is None else f"shape {np.shape(result)}"
-        if result is None or np.shape(result) != shape:
-            raise ShapeError(f"{self!r}: expected {method} to return the {what}, shape {shape}, got {came}")
-        return np.asarray(result)
 
     @classmethod
     def validate(cls) -> None:

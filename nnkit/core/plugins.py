@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from nnkit.errors import PluginWarning
 
@@ -106,9 +107,13 @@ def load(undo: Callable[[str], None]) -> None:
 
 def provider(part: type) -> tuple[str, str]:
     """The distribution that a class comes from and its version; two empty strings for a script or a notebook."""
+    return _provider(part.__module__.partition(".")[0])
+
+
+@cache
+def _provider(package: str) -> tuple[str, str]:
     from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
-    package = part.__module__.partition(".")[0]
     for plugin in installed():
         if plugin.module.partition(".")[0] == package:
             return plugin.distribution, plugin.version
