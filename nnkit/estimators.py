@@ -242,7 +242,7 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
     # ------------------------------------------------------------------------------------------------------ training
 
     def _encode(self, y: Any, loss: Loss) -> NDArray[Any]:
-        """Targets as the loss wants them; the first time, learn from them what they are."""
+        """Targets as the loss wants them."""
         raise NotImplementedError
 
     def _outputs(self, loss: Loss, columns: int) -> int:

@@ -105,22 +105,30 @@ class Sequential:
             part._share(self, range(len(self.layers))[index])
         return part
 
+    def _name_layers(self) -> None:
+        """Spell the layers out, for messages."""
+        self._names = [f"layer {index}, {layer!r}" for index, layer in enumerate(self.layers)]
+
     def _share(self, whole: Sequential, chosen: range) -> None:
         """Be these layers of another model, on its memory."""
         if chosen.step != 1:
             raise ParameterError(f"Sequential: expected a slice of neighbouring layers, got every {chosen.step}th")
-        renamed = {f"{place}.": f"{index}." for index, place in enumerate(chosen)}
-
-        def mine(named: dict[str, Any]) -> dict[str, Any]:
-            places = ((name.partition(".")[0] + ".", name.partition(".")[2], item) for name, item in named.items())
-            return {renamed[place] + rest: item for place, rest, item in places if place in renamed}
-
         self._built = [whole._built[place] for place in chosen]
         self.in_shape, self.out_shape, self.dtype = self._built[0].in_shape, self._built[-1].out_shape, whole.dtype
         self.input_dtype = whole.input_dtype if chosen.start == 0 else whole.dtype
-        self._names = [f"layer {index}, {layer!r}" for index, layer in enumerate(self.layers)]
-        self._offsets, self._states = mine(whole._offsets), mine(whole._states)
-        self.vector, self.gradient, self.chunk = whole.vector, whole.gradient, whole.chunk
+        self._name_layers()
+        offsets = {f"{index}.{name}": whole._offsets[f"{place}.{name}"]
+                   for index, place in enumerate(chosen) for name in whole._built[place].parameters}  # fmt: skip
+        later = (offset for name, offset in whole._offsets.items() if int(name.partition(".")[0]) >= chosen.stop)
+        begin = min(offsets.values(), default=0)
+        end = min(later, default=whole.vector.size) if offsets else 0
+        self._offsets = {name: offset - begin for name, offset in offsets.items()}
+        self._states = {f"{index}.{name}": whole._states[f"{place}.{name}"]
+                        for index, place in enumerate(chosen) for name in whole._built[place].states}  # fmt: skip
+        self.vector, self.gradient = whole.vector[begin:end], whole.gradient[begin:end]
+        line = ALIGNMENT // self.vector.itemsize
+        lines = (end - begin) // line
+        self.chunk = line * max((count for count in range(1, LARGE_CHUNK // line + 1) if lines % count == 0), default=1)
         self._seed, self._step = whole._seed, 0
         self._forget()
 
@@ -164,7 +172,7 @@ class Sequential:
         self.in_shape, self.out_shape, self.dtype = first, shape, name
         self.input_dtype = name if self.layers[0].input_dtype == "real" else self.layers[0].input_dtype
         self._built = built
-        self._names = [f"layer {index}, {layer!r}" for index, layer in enumerate(self.layers)]  # in messages
+        self._name_layers()
         self._allocate(random)
         return self
 

@@ -350,3 +350,13 @@ class KeepsItsOutput(nn.PythonLayer):
 
 def test_python_layer_may_keep_all_that_forward_is_given():
     nn.testing.check_layer(KeepsItsOutput())
+
+
+def test_training_a_slice_leaves_the_other_layers_alone():
+    model = nn.Sequential([nn.Linear(8), nn.Tanh(), nn.Linear(1)]).build((5,), 0)
+    model.backward(model.forward(X, training=True) - Y)  # gradients of all layers are there
+    before = {name: array.copy() for name, array in model.parameters().items()}
+    model[:2].fit(X, np.zeros((300, 8)), epochs=1, optimizer=nn.Adam(lr=0.1, weight_decay=0.1))
+    changed = {name for name, array in model.parameters().items() if not np.array_equal(array, before[name])}
+    assert changed == {"0.weight", "0.bias"}
+    np.testing.assert_array_equal(model[2:].predict(model[:2].predict(X)), model.predict(X))
