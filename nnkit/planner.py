@@ -49,6 +49,7 @@ class Plan:
         self.instructions: list[Instruction] = []
         self.nodes: list[Node] = []
         self._read_again: set[int] = set()  # storages (by id) that backward reads
+        self._mask = Array.rows((0,), "uint8")  # which steps of a sequence are not padding
 
     def forward(self, layers: Sequence[tuple[str, Built, dict[str, Operand]]], x: Array) -> Array:
         """Run the layers one after the other; return the last one's output."""
@@ -63,6 +64,7 @@ class Plan:
         if not kernels:  # the same numbers in another shape
             out = x.reshaped(built.out_shape)
             self.nodes.append(Node(name, built, len(self.nodes), x, out, {}))
+            self._mask = Array.rows((0,), "uint8")
             return out
         if layer.interpreted:  # it may keep what forward was given, for backward
             backward_names |= self._kept(built)
@@ -81,6 +83,9 @@ class Plan:
         for declared in built.workspace.values():
             dtype = self.real if declared.dtype == "real" else declared.dtype
             named[declared.name] = Array.fixed(declared.shape, dtype)
+        mask = named.setdefault("mask", self._mask)
+        assert isinstance(mask, Array)
+        self._mask = mask if "mask" in built.scratch or layer.passes_mask else Array.rows((0,), "uint8")
         node = Node(name, built, len(self.nodes), x, out, named)
         self.nodes.append(node)
         self._read_again |= {id(array.storage) for word, array in (("x", x), ("out", out)) if word in backward_names}
@@ -137,7 +142,7 @@ class Plan:
             "training": Constant(self.training, "bool"),
             "seed": Seed(node.index),
             "first_row": ControlWord(Word.FIRST_ROW),
-            **{name: self._seen(node, operand) if isinstance(operand, Array) and operand.batched else operand
+            **{name: self._seen(node, operand) if isinstance(operand, Array) and operand.batched and name != "mask" else operand
                for name, operand in node.named.items()},
         }  # fmt: skip
         operands = [named[name] if name in named else layer.number(name, self.real)

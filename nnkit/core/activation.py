@@ -51,7 +51,7 @@ class Activation(Layer):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if cls.elementwise:
-            cls.inplace = cls.flat = True
+            cls.inplace = cls.flat = cls.passes_mask = True
 
     def kernels(self) -> tuple[Callable[..., Any], ...]:
         cls = type(self)

@@ -21,7 +21,7 @@ from nnkit.errors import KernelError, ShapeError
 __all__ = ["Built", "CSRLayer", "Declared", "Layer", "PythonLayer", "copy_of_shard", "kernel_names", "returned"]
 
 # What every kernel of a layer may name, beside what the layer declares and its own attributes.
-FORWARD_NAMES = ("x", "out", "training", "seed", "first_row")
+FORWARD_NAMES = ("x", "out", "training", "seed", "first_row", "mask")
 BACKWARD_NAMES = (*FORWARD_NAMES, "grad_out", "grad_x")
 
 
@@ -59,7 +59,9 @@ class Layer(Part):
       to be *written*, not added to;
     - every attribute of the layer that is a number or a truth value;
     - ``training``; ``seed``, the layer's random stream in this step (see ``nnkit.kernels.random``); ``first_row``, where
-      these N rows begin in the batch.
+      these N rows begin in the batch;
+    - ``mask`` (N, steps) uint8: 0 where a step of a sequence is padding. It comes from a layer before that has declared
+      a scratch of this name; where there is none, it is (N, 0).
 
     ``backward`` may leave ``grad_x`` to a second kernel, ``backward_x``: where nobody needs the gradient of the input,
     it is not run.
@@ -100,6 +102,7 @@ class Layer(Part):
     flat: ClassVar[bool] = False  # kernels see one long row of numbers
     interpreted: ClassVar[bool] = False  # kernels stay Python
     input_dtype: ClassVar[str] = "real"  # "int64" for a layer that looks things up
+    passes_mask: bool = False  # an output row has the steps of its input row, so that the same ones are padding
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]

@@ -43,7 +43,7 @@ class Dropout(Layer):
     overfitting" (scaled in training, as PyTorch does, instead of at test time).
     """
 
-    inplace = flat = True
+    inplace = flat = passes_mask = True
 
     def __init__(self, rate: float = 0.5) -> None:
         self.rate = rate

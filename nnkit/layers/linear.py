@@ -55,7 +55,7 @@ class Linear(Layer):
     Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors", eqs. 4 to 7.
     """
 
-    folds_rows = True
+    folds_rows = passes_mask = True
 
     def __init__(
         self, out_features: int = 1, bias: bool = True, weight_init: Any = "linear_uniform", bias_init: Any = "zeros"
