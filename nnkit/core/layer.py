@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, ClassVar, Protocol
@@ -165,6 +165,10 @@ class Layer(Part):
         self.require_kernels()
         extra = type(self).backward_x
         return (type(self).forward, type(self).backward, *([extra] if extra is not None else []))
+
+    def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The parameters and states of this built layer, from those of its twin in PyTorch by their names there."""
+        return dict(arrays)
 
     @classmethod
     def require_kernels(cls) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
@@ -122,6 +123,9 @@ class Linear(Layer):
                 factor, column = data[entry], grad_weight[indices[entry]]
                 for j in range(row.shape[0]):
                     column[j] += factor * row[j]
+
+    def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return {**arrays, "weight": arrays["weight"].T}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
