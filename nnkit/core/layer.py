@@ -144,7 +144,8 @@ class Layer(Part):
 
     def _declare(self, group: dict[str, Declared], name: str, shape: Iterable[int], init: Any, dtype: str = "real") -> None:
         built = self._built
-        taken = {*BACKWARD_NAMES, *built.parameters, *built.states, *built.scratch, *built.workspace}
+        given = {*BACKWARD_NAMES} - {"mask"}  # a layer that declares a mask gives it to those behind
+        taken = {*given, *built.parameters, *built.states, *built.scratch, *built.workspace}
         if not name.isidentifier() or name in taken or name.startswith("grad_"):
             raise KernelError(f"{self!r}: the name {name!r} cannot be declared; it is taken or no identifier")
         group[name] = Declared(name, tuple(int(size) for size in shape), init, dtype)
