@@ -96,9 +96,9 @@ def lanes_of(dtype: str) -> int:
 class Array(Operand):
     """A C-contiguous array; with ``batched``, its first axis counts the entries of a shard's rows.
 
-    Every row of the shard has ``multiple`` entries. With ``lanes`` above 1 so many of them lie interleaved in a block, number by
-    number: the array is (blocks, *shape, lanes), and the last block is filled up. There are ``spread`` items of the first axis
-    for each block, or each entry.
+    Every row of the shard has ``multiple`` entries. With ``lanes`` above 1 so many of them lie interleaved in a block, number
+    by number: the array is (blocks, *shape, lanes), and the last block is filled up. There are ``spread`` items of the first
+    axis for each block, or each entry.
     """
 
     steady = True
