@@ -1,8 +1,9 @@
 """Layers; each module is one theme."""
 
+from nnkit.layers.containers import Branches, Residual, TimeDistributed
 from nnkit.layers.dropout import Dropout
 from nnkit.layers.linear import Linear
 from nnkit.layers.recurrent import LSTM
 from nnkit.layers.shape import Flatten, Reshape
 
-__all__ = ["Dropout", "Flatten", "LSTM", "Linear", "Reshape"]
+__all__ = ["LSTM", "Branches", "Dropout", "Flatten", "Linear", "Reshape", "Residual", "TimeDistributed"]
