@@ -3,7 +3,19 @@
 from nnkit.layers.containers import Branches, Residual, TimeDistributed
 from nnkit.layers.dropout import Dropout
 from nnkit.layers.linear import Linear
-from nnkit.layers.recurrent import LSTM
+from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
 from nnkit.layers.shape import Flatten, Reshape
 
-__all__ = ["LSTM", "Branches", "Dropout", "Flatten", "Linear", "Reshape", "Residual", "TimeDistributed"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Branches",
+    "Dropout",
+    "Flatten",
+    "Linear",
+    "Masking",
+    "Reshape",
+    "Residual",
+    "TimeDistributed",
+]

@@ -28,7 +28,7 @@ from nnkit.kernels.gemm import transpose
 from nnkit.kernels.math import sigmoid, tanh
 from nnkit.layers.containers import Branches
 
-__all__ = ["LSTM"]
+__all__ = ["GRU", "LSTM", "RNN", "Masking"]
 
 
 # ------------------------------------------------------------------------------------------- what the kernels share
@@ -313,3 +313,252 @@ class LSTM(_Recurrent):
         np.dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
         np.dot(hidden.reshape(((steps + 1) * rows, size))[: steps * rows].T, taken, grad_weight_hh)
         assign(grad_bias_ih, grad_bias_hh)
+
+
+def gru_step(gates, product, biases, hidden, next_hidden):
+    """One row, one step: gates become r, z and n; the last third of product becomes what r is a gate for."""
+    size = hidden.shape[0]
+    add_sigmoid(gates[: 2 * size], product[: 2 * size], biases[: 2 * size])
+    r, z, n = gates[:size], gates[size : 2 * size], gates[2 * size :]
+    gated, bias, gated_bias = product[2 * size :], biases[2 * size : 3 * size], biases[3 * size :]
+    for j in range(size):
+        gated[j] += gated_bias[j]
+        n[j] = tanh(n[j] + bias[j] + r[j] * gated[j])
+    for j in range(size):
+        next_hidden[j] = n[j] + z[j] * (hidden[j] - n[j])
+
+
+def gru_step_back(gates, product, hidden, delta):
+    """One row, one step: gates and product become their gradients; z times delta passes by them."""
+    size = hidden.shape[0]
+    r, z, n, gated = gates[:size], gates[size : 2 * size], gates[2 * size :], product[2 * size :]
+    for j in range(size):
+        update, candidate, grad = z[j], n[j], delta[j]
+        z[j] = grad * (hidden[j] - candidate) * update * (1.0 - update)
+        n[j] = grad * (1.0 - update) * (1.0 - candidate * candidate)
+        delta[j] = grad * update
+    for j in range(size):
+        reset, grad = r[j], n[j]
+        r[j] = grad * gated[j] * reset * (1.0 - reset)
+        gated[j] = grad * reset
+    assign(gates[: 2 * size], product[: 2 * size])
+
+
+@register("gru")
+class GRU(_Recurrent):
+    gate_count = 3
+
+    def build(self, in_shape: Shape) -> Shape:
+        out_shape = super().build(in_shape)
+        self.scratch("products", (in_shape[0], 3 * self.hidden_size))
+        self.workspace("biases", (4 * self.hidden_size,))
+        return out_shape
+
+    @staticmethod
+    def forward(
+        x, weight_ih, weight_hh, bias_ih, bias_hh, mask, reverse, return_sequences, inputs, gates, hidden, products, biases,
+        out,
+    ):  # fmt: skip
+        rows, steps, features = x.shape
+        size = weight_hh.shape[0]
+        h, p = hidden.reshape((steps + 1, rows, size)), products.reshape((steps, rows, 3 * size))
+        taken = gates.reshape((steps * rows, 3 * size))
+        project(x, weight_ih, reverse, inputs.reshape((steps * rows, features)), taken)
+        biases[:] = 0.0
+        add(bias_ih, biases)
+        add(bias_hh[: bias_hh.shape[0] // 3 * 2], biases)
+        add(bias_hh[bias_hh.shape[0] // 3 * 2 :], biases[3 * size :])
+        h[0] = 0.0
+        for s in range(steps):
+            multiply(h[s], weight_hh, s, p[s])
+            for n in range(rows):
+                if is_padding(mask, n, mirrored(s, steps, reverse)):
+                    assign(h[s, n], h[s + 1, n])
+                else:
+                    gru_step(taken[s * rows + n], p[s, n], biases, h[s, n], h[s + 1, n])
+        give(h, mask, reverse, return_sequences, out)
+
+    @staticmethod
+    def backward(
+        weight_hh, mask, reverse, return_sequences, inputs, gates, hidden, products, delta, passed, weight_t,
+        grad_out, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
+    ):  # fmt: skip
+        rows, steps, features = inputs.shape
+        size = weight_hh.shape[0]
+        taken, h = gates.reshape((steps * rows, 3 * size)), hidden.reshape(((steps + 1) * rows, size))
+        multiplied = products.reshape((steps * rows, 3 * size))
+        transpose(weight_hh, weight_t)
+        delta[:] = 0.0
+        grad_bias_ih[:] = 0.0
+        grad_bias_hh[:] = 0.0
+        for s in range(steps - 1, -1, -1):
+            receive(grad_out, mask, reverse, return_sequences, steps - 1 - s, delta)
+            now, product = taken[s * rows : (s + 1) * rows], multiplied[s * rows : (s + 1) * rows]
+            for n in range(rows):
+                if is_padding(mask, n, mirrored(s, steps, reverse)):
+                    now[n] = 0.0
+                    product[n] = 0.0
+                else:
+                    gru_step_back(now[n], product[n], h[s * rows + n], delta[n])
+            add_rows(now, grad_bias_ih)
+            add_rows(product, grad_bias_hh)
+            go_back(product, weight_t, passed, delta)
+        np.dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
+        np.dot(h[: steps * rows].T, multiplied, grad_weight_hh)
+
+
+def rnn_step(gate, product, biases, relu, hidden):
+    """One row, one step."""
+    if relu:
+        for j in range(hidden.shape[0]):
+            hidden[j] = max(gate[j] + product[j] + biases[j], 0.0)
+    else:
+        assign(gate, hidden)
+        add_tanh(hidden, product, biases)
+
+
+def rnn_step_back(gate, hidden, relu, delta):
+    """One row, one step: gate becomes its gradient; nothing passes by it."""
+    for j in range(hidden.shape[0]):
+        slope = (1.0 if hidden[j] > 0.0 else 0.0) if relu else 1.0 - hidden[j] * hidden[j]
+        gate[j] = delta[j] * slope
+        delta[j] = 0.0
+
+
+@register("rnn")
+class RNN(_Recurrent):
+    gate_count = 1
+
+    def __init__(
+        self,
+        hidden_size: int = 1,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bidirectional: bool = False,
+        return_sequences: bool = False,
+        bias: bool = True,
+        reverse: bool = False,
+    ) -> None:
+        self.nonlinearity = nonlinearity
+        self.require("nonlinearity", nonlinearity in ("tanh", "relu"), "'tanh' or 'relu'")
+        super().__init__(hidden_size, num_layers, bidirectional, return_sequences, bias, reverse)
+
+    def build(self, in_shape: Shape) -> Shape:
+        self.relu = self.nonlinearity == "relu"
+        self.scratch("product", (self.hidden_size,))
+        self.workspace("biases", (self.hidden_size,))
+        return super().build(in_shape)
+
+    @staticmethod
+    def forward(
+        x, weight_ih, weight_hh, bias_ih, bias_hh, mask, reverse, return_sequences, relu, inputs, gates, hidden, product, biases,
+        out,
+    ):  # fmt: skip
+        rows, steps, features = x.shape
+        size = weight_hh.shape[0]
+        h, taken = hidden.reshape((steps + 1, rows, size)), gates.reshape((steps * rows, size))
+        project(x, weight_ih, reverse, inputs.reshape((steps * rows, features)), taken)
+        biases[:] = 0.0
+        add(bias_ih, biases)
+        add(bias_hh, biases)
+        h[0] = 0.0
+        for s in range(steps):
+            multiply(h[s], weight_hh, s, product)
+            for n in range(rows):
+                if is_padding(mask, n, mirrored(s, steps, reverse)):
+                    assign(h[s, n], h[s + 1, n])
+                else:
+                    rnn_step(taken[s * rows + n], product[n], biases, relu, h[s + 1, n])
+        give(h, mask, reverse, return_sequences, out)
+
+    @staticmethod
+    def backward(
+        weight_hh, mask, reverse, return_sequences, relu, inputs, gates, hidden, delta, passed, weight_t,
+        grad_out, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
+    ):  # fmt: skip
+        rows, steps, features = inputs.shape
+        size = weight_hh.shape[0]
+        taken, h = gates.reshape((steps * rows, size)), hidden.reshape(((steps + 1) * rows, size))
+        transpose(weight_hh, weight_t)
+        delta[:] = 0.0
+        grad_bias_ih[:] = 0.0
+        for s in range(steps - 1, -1, -1):
+            receive(grad_out, mask, reverse, return_sequences, steps - 1 - s, delta)
+            now = taken[s * rows : (s + 1) * rows]
+            for n in range(rows):
+                if is_padding(mask, n, mirrored(s, steps, reverse)):
+                    now[n] = 0.0
+                else:
+                    rnn_step_back(now[n], h[(s + 1) * rows + n], relu, delta[n])
+            add_rows(now, grad_bias_ih)
+            go_back(now, weight_t, passed, delta)
+        np.dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
+        np.dot(h[: steps * rows].T, taken, grad_weight_hh)
+        assign(grad_bias_ih, grad_bias_hh)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(3), (3, 2)), Example(cls(2, nonlinearity="relu", return_sequences=True), (4, 3))]
+
+
+@register("masking")
+class Masking(Layer):
+    """Say which steps of a sequence are padding: those all of whose features are ``value``. The sequence passes unchanged.
+
+    mask[n, t] = any_f(x[n, t, f] != value), and out = x; grad_x = grad_out. Layers behind it take the mask into account as far
+    as they know about steps: recurrent layers leave their state as it is at a padded step.
+
+    Parameters
+    ----------
+    value : float, what padding is filled with
+
+    Shape
+    -----
+    x: (N, steps, features) -> out: the same
+
+    Raises
+    ------
+    ShapeError
+        The input is no sequence of features.
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> model = nn.Sequential([nn.Masking(), nn.GRU(3)]).build((4, 2), random_state=0)
+    >>> short = np.array([[[1.0, 2.0], [3.0, 0.0], [0.0, 0.0], [0.0, 0.0]]])
+    >>> alone = nn.Sequential([nn.GRU(3)]).build((2, 2), random_state=0)
+    >>> bool(np.allclose(model.predict(short), alone.predict(short[:, :2])))
+    True
+    """
+
+    inplace = passes_mask = True
+
+    def __init__(self, value: float = 0.0) -> None:
+        self.value = value
+        self.require_number("value")
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) != 2:
+            raise ShapeError(f"{self!r}: expected input rows (steps, features), got rows of shape {in_shape}")
+        self.scratch("mask", in_shape[:1], dtype="uint8")
+        return in_shape
+
+    @staticmethod
+    def forward(x, value, mask, out):
+        for n in range(x.shape[0]):
+            for t in range(x.shape[1]):
+                mask[n, t] = 0
+                for f in range(x.shape[2]):
+                    if x[n, t, f] != value:
+                        mask[n, t] = 1
+                    out[n, t, f] = x[n, t, f]
+
+    @staticmethod
+    def backward(grad_out, grad_x):
+        for n in range(grad_x.shape[0]):
+            for t in range(grad_x.shape[1]):
+                assign(grad_out[n, t], grad_x[n, t])
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (3, 2))]
