@@ -56,16 +56,14 @@ def add(source, target):
         target[j] += source[j]
 
 
-def add_sigmoid(gate, product, bias):
-    """Gate = sigmoid(gate + product + bias)."""
-    for j in range(gate.shape[0]):
-        gate[j] = sigmoid(gate[j] + product[j] + bias[j])
-
-
-def add_tanh(gate, product, bias):
-    """Gate = tanh(gate + product + bias)."""
-    for j in range(gate.shape[0]):
-        gate[j] = tanh(gate[j] + product[j] + bias[j])
+def activate(gate, product, bias, signed):
+    """Gate = tanh (where it is to be signed) or sigmoid of gate + product + bias."""
+    if signed:
+        for j in range(gate.shape[0]):
+            gate[j] = tanh(gate[j] + product[j] + bias[j])
+    else:
+        for j in range(gate.shape[0]):
+            gate[j] = sigmoid(gate[j] + product[j] + bias[j])
 
 
 def project(x, weight_ih, reverse, inputs, gates):
@@ -75,14 +73,6 @@ def project(x, weight_ih, reverse, inputs, gates):
         for n in range(rows):
             assign(x[n, mirrored(s, steps, reverse)], inputs[s * rows + n])
     np.dot(inputs, weight_ih, gates)
-
-
-def multiply(hidden, weight_hh, step, product):
-    """Product = hidden @ weight_hh; before the first step the state is 0."""
-    if step > 0:
-        np.dot(hidden, weight_hh, product)
-    else:
-        product[:] = 0.0
 
 
 def give(hidden, mask, reverse, return_sequences, out):
@@ -219,11 +209,9 @@ class _Recurrent(Layer):
 
 def lstm_step(gates, product, biases, cell, next_cell, hidden):
     """One row, one step: gates become i, f, g and o."""
-    size = cell.shape[0]
-    add_sigmoid(gates[: 2 * size], product[: 2 * size], biases[: 2 * size])
-    add_tanh(gates[2 * size : 3 * size], product[2 * size : 3 * size], biases[2 * size : 3 * size])
-    add_sigmoid(gates[3 * size :], product[3 * size :], biases[3 * size :])
-    i, f, g, o = gates[:size], gates[size : 2 * size], gates[2 * size : 3 * size], gates[3 * size :]
+    for k in range(4):
+        activate(gates[k], product[k], biases[k], k == 2)
+    size, i, f, g, o = cell.shape[0], gates[0], gates[1], gates[2], gates[3]
     for j in range(size):
         next_cell[j] = f[j] * cell[j] + i[j] * g[j]
     for j in range(size):
@@ -232,8 +220,7 @@ def lstm_step(gates, product, biases, cell, next_cell, hidden):
 
 def lstm_step_back(gates, cell, next_cell, delta, delta_cell):
     """One row, one step: gates become their gradients, before sigmoid and tanh. Only the cell's state passes by them."""
-    size = cell.shape[0]
-    i, f, g, o = gates[:size], gates[size : 2 * size], gates[2 * size : 3 * size], gates[3 * size :]
+    size, i, f, g, o = cell.shape[0], gates[0], gates[1], gates[2], gates[3]
     for j in range(size):
         squashed = tanh(next_cell[j])
         grad = delta[j] * o[j]
@@ -271,21 +258,21 @@ class LSTM(_Recurrent):
         rows, steps, features = x.shape
         size = weight_hh.shape[0]
         h, c = hidden.reshape((steps + 1, rows, size)), cells.reshape((steps + 1, rows, size))
-        taken = gates.reshape((steps * rows, 4 * size))
-        project(x, weight_ih, reverse, inputs.reshape((steps * rows, features)), taken)
+        a, p, b = gates.reshape((steps, rows, 4, size)), product.reshape((rows, 4, size)), biases.reshape((4, size))
+        project(x, weight_ih, reverse, inputs.reshape((steps * rows, features)), gates.reshape((steps * rows, 4 * size)))
         biases[:] = 0.0
         add(bias_ih, biases)
         add(bias_hh, biases)
         h[0] = 0.0
         c[0] = 0.0
         for s in range(steps):
-            multiply(h[s], weight_hh, s, product)
+            np.dot(h[s], weight_hh, product)
             for n in range(rows):
                 if is_padding(mask, n, mirrored(s, steps, reverse)):
                     assign(h[s, n], h[s + 1, n])
                     assign(c[s, n], c[s + 1, n])
                 else:
-                    lstm_step(taken[s * rows + n], product[n], biases, c[s, n], c[s + 1, n], h[s + 1, n])
+                    lstm_step(a[s, n], p[n], b, c[s, n], c[s + 1, n], h[s + 1, n])
         give(h, mask, reverse, return_sequences, out)
 
     @staticmethod
@@ -295,43 +282,42 @@ class LSTM(_Recurrent):
     ):  # fmt: skip
         rows, steps, features = inputs.shape
         size = weight_hh.shape[0]
-        taken, c = gates.reshape((steps * rows, 4 * size)), cells.reshape((steps + 1, rows, size))
+        a, c = gates.reshape((steps, rows, 4, size)), cells.reshape((steps + 1, rows, size))
+        now = gates.reshape((steps, rows, 4 * size))
         transpose(weight_hh, weight_t)
         delta[:] = 0.0
         delta_cell[:] = 0.0
         grad_bias_ih[:] = 0.0
         for s in range(steps - 1, -1, -1):
             receive(grad_out, mask, reverse, return_sequences, steps - 1 - s, delta)
-            now = taken[s * rows : (s + 1) * rows]
             for n in range(rows):
                 if is_padding(mask, n, mirrored(s, steps, reverse)):
-                    now[n] = 0.0
+                    a[s, n] = 0.0
                 else:
-                    lstm_step_back(now[n], c[s, n], c[s + 1, n], delta[n], delta_cell[n])
-            add_rows(now, grad_bias_ih)
-            go_back(now, weight_t, passed, delta)
+                    lstm_step_back(a[s, n], c[s, n], c[s + 1, n], delta[n], delta_cell[n])
+            add_rows(now[s], grad_bias_ih)
+            go_back(now[s], weight_t, passed, delta)
+        taken = gates.reshape((steps * rows, 4 * size))
         np.dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
         np.dot(hidden.reshape(((steps + 1) * rows, size))[: steps * rows].T, taken, grad_weight_hh)
         assign(grad_bias_ih, grad_bias_hh)
 
 
 def gru_step(gates, product, biases, hidden, next_hidden):
-    """One row, one step: gates become r, z and n; the last third of product becomes what r is a gate for."""
-    size = hidden.shape[0]
-    add_sigmoid(gates[: 2 * size], product[: 2 * size], biases[: 2 * size])
-    r, z, n = gates[:size], gates[size : 2 * size], gates[2 * size :]
-    gated, bias, gated_bias = product[2 * size :], biases[2 * size : 3 * size], biases[3 * size :]
-    for j in range(size):
+    """One row, one step: gates become r, z and n; product[2] becomes what r is a gate for."""
+    for k in range(2):
+        activate(gates[k], product[k], biases[k], False)
+    r, z, n, gated, bias, gated_bias = gates[0], gates[1], gates[2], product[2], biases[2], biases[3]
+    for j in range(hidden.shape[0]):
         gated[j] += gated_bias[j]
         n[j] = tanh(n[j] + bias[j] + r[j] * gated[j])
-    for j in range(size):
+    for j in range(hidden.shape[0]):
         next_hidden[j] = n[j] + z[j] * (hidden[j] - n[j])
 
 
 def gru_step_back(gates, product, hidden, delta):
     """One row, one step: gates and product become their gradients; z times delta passes by them."""
-    size = hidden.shape[0]
-    r, z, n, gated = gates[:size], gates[size : 2 * size], gates[2 * size :], product[2 * size :]
+    size, r, z, n, gated = hidden.shape[0], gates[0], gates[1], gates[2], product[2]
     for j in range(size):
         update, candidate, grad = z[j], n[j], delta[j]
         z[j] = grad * (hidden[j] - candidate) * update * (1.0 - update)
@@ -341,7 +327,8 @@ def gru_step_back(gates, product, hidden, delta):
         reset, grad = r[j], n[j]
         r[j] = grad * gated[j] * reset * (1.0 - reset)
         gated[j] = grad * reset
-    assign(gates[: 2 * size], product[: 2 * size])
+    for k in range(2):
+        assign(gates[k], product[k])
 
 
 @register("gru")
@@ -361,21 +348,21 @@ class GRU(_Recurrent):
     ):  # fmt: skip
         rows, steps, features = x.shape
         size = weight_hh.shape[0]
-        h, p = hidden.reshape((steps + 1, rows, size)), products.reshape((steps, rows, 3 * size))
-        taken = gates.reshape((steps * rows, 3 * size))
-        project(x, weight_ih, reverse, inputs.reshape((steps * rows, features)), taken)
+        h, multiplied = hidden.reshape((steps + 1, rows, size)), products.reshape((steps, rows, 3 * size))
+        a, p, b = gates.reshape((steps, rows, 3, size)), products.reshape((steps, rows, 3, size)), biases.reshape((4, size))
+        project(x, weight_ih, reverse, inputs.reshape((steps * rows, features)), gates.reshape((steps * rows, 3 * size)))
         biases[:] = 0.0
         add(bias_ih, biases)
-        add(bias_hh[: bias_hh.shape[0] // 3 * 2], biases)
-        add(bias_hh[bias_hh.shape[0] // 3 * 2 :], biases[3 * size :])
+        for j in range(bias_hh.shape[0]):
+            biases[j if j < 2 * size else size + j] += bias_hh[j]
         h[0] = 0.0
         for s in range(steps):
-            multiply(h[s], weight_hh, s, p[s])
+            np.dot(h[s], weight_hh, multiplied[s])
             for n in range(rows):
                 if is_padding(mask, n, mirrored(s, steps, reverse)):
                     assign(h[s, n], h[s + 1, n])
                 else:
-                    gru_step(taken[s * rows + n], p[s, n], biases, h[s, n], h[s + 1, n])
+                    gru_step(a[s, n], p[s, n], b, h[s, n], h[s + 1, n])
         give(h, mask, reverse, return_sequences, out)
 
     @staticmethod
@@ -385,26 +372,27 @@ class GRU(_Recurrent):
     ):  # fmt: skip
         rows, steps, features = inputs.shape
         size = weight_hh.shape[0]
-        taken, h = gates.reshape((steps * rows, 3 * size)), hidden.reshape(((steps + 1) * rows, size))
-        multiplied = products.reshape((steps * rows, 3 * size))
+        a, p = gates.reshape((steps, rows, 3, size)), products.reshape((steps, rows, 3, size))
+        now, multiplied = gates.reshape((steps, rows, 3 * size)), products.reshape((steps, rows, 3 * size))
+        h = hidden.reshape((steps + 1, rows, size))
         transpose(weight_hh, weight_t)
         delta[:] = 0.0
         grad_bias_ih[:] = 0.0
         grad_bias_hh[:] = 0.0
         for s in range(steps - 1, -1, -1):
             receive(grad_out, mask, reverse, return_sequences, steps - 1 - s, delta)
-            now, product = taken[s * rows : (s + 1) * rows], multiplied[s * rows : (s + 1) * rows]
             for n in range(rows):
                 if is_padding(mask, n, mirrored(s, steps, reverse)):
-                    now[n] = 0.0
-                    product[n] = 0.0
+                    a[s, n] = 0.0
+                    p[s, n] = 0.0
                 else:
-                    gru_step_back(now[n], product[n], h[s * rows + n], delta[n])
-            add_rows(now, grad_bias_ih)
-            add_rows(product, grad_bias_hh)
-            go_back(product, weight_t, passed, delta)
-        np.dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
-        np.dot(h[: steps * rows].T, multiplied, grad_weight_hh)
+                    gru_step_back(a[s, n], p[s, n], h[s, n], delta[n])
+            add_rows(now[s], grad_bias_ih)
+            add_rows(multiplied[s], grad_bias_hh)
+            go_back(multiplied[s], weight_t, passed, delta)
+        before = hidden.reshape(((steps + 1) * rows, size))[: steps * rows]
+        np.dot(inputs.reshape((steps * rows, features)).T, gates.reshape((steps * rows, 3 * size)), grad_weight_ih)
+        np.dot(before.T, products.reshape((steps * rows, 3 * size)), grad_weight_hh)
 
 
 def rnn_step(gate, product, biases, relu, hidden):
@@ -414,7 +402,7 @@ def rnn_step(gate, product, biases, relu, hidden):
             hidden[j] = max(gate[j] + product[j] + biases[j], 0.0)
     else:
         assign(gate, hidden)
-        add_tanh(hidden, product, biases)
+        activate(hidden, product, biases, True)
 
 
 def rnn_step_back(gate, hidden, relu, delta):
@@ -463,7 +451,7 @@ class RNN(_Recurrent):
         add(bias_hh, biases)
         h[0] = 0.0
         for s in range(steps):
-            multiply(h[s], weight_hh, s, product)
+            np.dot(h[s], weight_hh, product)
             for n in range(rows):
                 if is_padding(mask, n, mirrored(s, steps, reverse)):
                     assign(h[s, n], h[s + 1, n])
