@@ -239,6 +239,60 @@ def lstm_step_back(gates, cell, next_cell, delta, delta_cell):
 
 @register("lstm")
 class LSTM(_Recurrent):
+    """Long short-term memory: a cell c that gates write to, keep and read.
+
+    With s the sigmoid, every step t of the sequence takes x_t, h_(t-1) and c_(t-1), which begin as 0, to
+
+    - a = x_t @ weight_ih + bias_ih + h_(t-1) @ weight_hh + bias_hh, cut into a_i, a_f, a_g and a_o,
+    - i = s(a_i), f = s(a_f), g = tanh(a_g), o = s(a_o),
+    - c_t = f c_(t-1) + i g, h_t = o tanh(c_t).
+
+    Backward, from the last step to the first, dL/dh_t being grad_out's part and what comes from step t + 1:
+
+    - dL/dc_t = dL/dc_(t+1) f_(t+1) + dL/dh_t o (1 - tanh(c_t)**2),
+    - dL/da = (dL/dc_t g i (1 - i), dL/dc_t c_(t-1) f (1 - f), dL/dc_t i (1 - g**2), dL/dh_t tanh(c_t) o (1 - o)),
+    - dL/dh_(t-1) = dL/da @ weight_hh.T, grad_x_t = dL/da @ weight_ih.T,
+    - grad_weight_ih = sum_t x_t.T @ dL/da, grad_weight_hh = sum_t h_(t-1).T @ dL/da, both biases' gradient = sum_t dL/da.
+
+    Where there is a mask (`Masking`), a padded step leaves the state as it was, and its output is 0.
+
+    Parameters
+    ----------
+    hidden_size : int >= 1
+    num_layers : int >= 1; each further layer takes the states of the one before as its input
+    bidirectional : also take the steps from the last to the first, with parameters of their own, and concatenate
+    return_sequences : give the states of all steps, or (default) the last one that each direction comes to
+    bias : bool, default True
+    reverse : take the steps from the last to the first; out stays in the sequence's order
+
+    Stacks and two directions are chains of layers in one direction, and their parameters are named by the place there, such as
+    ``"0.1.0.weight_ih"``. All parameters begin uniform in [-1/sqrt(hidden_size), 1/sqrt(hidden_size)], as PyTorch's.
+
+    Shape
+    -----
+    x: (N, steps, features) -> out: (N, hidden), or (N, steps, hidden) with return_sequences, where hidden is hidden_size times
+    the number of directions; weight_ih: (features, 4 hidden_size), weight_hh: (hidden_size, 4 hidden_size), gates in the order
+    i, f, g, o; bias_ih, bias_hh: (4 hidden_size,).
+
+    Raises
+    ------
+    ShapeError
+        The input is no sequence of features.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.LSTM(8)]).build((28, 4)).out_shape
+    (8,)
+    >>> nn.Sequential([nn.LSTM(8, bidirectional=True, return_sequences=True)]).build((28, 4)).out_shape
+    (28, 16)
+
+    References
+    ----------
+    Hochreiter and Schmidhuber 1997, "Long short-term memory"; Gers, Schmidhuber and Cummins 2000, "Learning to forget:
+    continual prediction with LSTM" (f).
+    """
+
     gate_count = 4
 
     def build(self, in_shape: Shape) -> Shape:
@@ -333,6 +387,60 @@ def gru_step_back(gates, product, hidden, delta):
 
 @register("gru")
 class GRU(_Recurrent):
+    """Gated recurrent unit: a state of which a gate z keeps a part.
+
+    With s the sigmoid, p = x_t @ weight_ih + bias_ih and q = h_(t-1) @ weight_hh + bias_hh, each cut in three, step t is
+
+    - r = s(p_r + q_r), z = s(p_z + q_z), n = tanh(p_n + r q_n),
+    - h_t = (1 - z) n + z h_(t-1); h_0 = 0.
+
+    Backward, from the last step to the first, d being dL/dh_t:
+
+    - dL/dp_n = d (1 - z) (1 - n**2), dL/dq_n = dL/dp_n r,
+    - dL/dp_r = dL/dq_r = dL/dp_n q_n r (1 - r), dL/dp_z = dL/dq_z = d (h_(t-1) - n) z (1 - z),
+    - dL/dh_(t-1) = d z + dL/dq @ weight_hh.T, grad_x_t = dL/dp @ weight_ih.T,
+    - grad_weight_ih = sum_t x_t.T @ dL/dp, grad_weight_hh = sum_t h_(t-1).T @ dL/dq; those of the biases are the sums of
+      dL/dp and dL/dq.
+
+    Where there is a mask (`Masking`), a padded step leaves the state as it was, and its output is 0.
+
+    Parameters
+    ----------
+    hidden_size : int >= 1
+    num_layers : int >= 1; each further layer takes the states of the one before as its input
+    bidirectional : also take the steps from the last to the first, with parameters of their own, and concatenate
+    return_sequences : give the states of all steps, or (default) the last one that each direction comes to
+    bias : bool, default True
+    reverse : take the steps from the last to the first; out stays in the sequence's order
+
+    Stacks and two directions are chains of layers in one direction, and their parameters are named by the place there, such as
+    ``"0.1.0.weight_ih"``. All parameters begin uniform in [-1/sqrt(hidden_size), 1/sqrt(hidden_size)], as PyTorch's.
+
+    Shape
+    -----
+    x: (N, steps, features) -> out: (N, hidden), or (N, steps, hidden) with return_sequences, where hidden is hidden_size times
+    the number of directions; weight_ih: (features, 3 hidden_size), weight_hh: (hidden_size, 3 hidden_size), gates in the order
+    r, z, n; bias_ih, bias_hh: (3 hidden_size,).
+
+    Raises
+    ------
+    ShapeError
+        The input is no sequence of features.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.GRU(8)]).build((28, 4)).out_shape
+    (8,)
+    >>> nn.Sequential([nn.GRU(8, bidirectional=True, return_sequences=True)]).build((28, 4)).out_shape
+    (28, 16)
+
+    References
+    ----------
+    Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder for statistical machine translation"; r after
+    the product with weight_hh, as cuDNN and PyTorch have it.
+    """
+
     gate_count = 3
 
     def build(self, in_shape: Shape) -> Shape:
@@ -415,6 +523,52 @@ def rnn_step_back(gate, hidden, relu, delta):
 
 @register("rnn")
 class RNN(_Recurrent):
+    """The simple recurrent net: h_t = f(x_t @ weight_ih + bias_ih + h_(t-1) @ weight_hh + bias_hh), h_0 = 0.
+
+    Backward, from the last step to the first, with delta = dL/dh_t f', where f' = 1 - h_t**2 for tanh and [h_t > 0] for relu:
+
+    - dL/dh_(t-1) = delta @ weight_hh.T, grad_x_t = delta @ weight_ih.T,
+    - grad_weight_ih = sum_t x_t.T @ delta, grad_weight_hh = sum_t h_(t-1).T @ delta, both biases' gradient = sum_t delta.
+
+    Where there is a mask (`Masking`), a padded step leaves the state as it was, and its output is 0.
+
+    Parameters
+    ----------
+    hidden_size : int >= 1
+    num_layers : int >= 1; each further layer takes the states of the one before as its input
+    nonlinearity : "tanh" or "relu"
+    bidirectional : also take the steps from the last to the first, with parameters of their own, and concatenate
+    return_sequences : give the states of all steps, or (default) the last one that each direction comes to
+    bias : bool, default True
+    reverse : take the steps from the last to the first; out stays in the sequence's order
+
+    Stacks and two directions are chains of layers in one direction, and their parameters are named by the place there, such as
+    ``"0.1.0.weight_ih"``. All parameters begin uniform in [-1/sqrt(hidden_size), 1/sqrt(hidden_size)], as PyTorch's.
+
+    Shape
+    -----
+    x: (N, steps, features) -> out: (N, hidden), or (N, steps, hidden) with return_sequences, where hidden is hidden_size times
+    the number of directions; weight_ih: (features, hidden_size), weight_hh: (hidden_size, hidden_size), bias_ih and bias_hh:
+    (hidden_size,).
+
+    Raises
+    ------
+    ShapeError
+        The input is no sequence of features.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.RNN(8)]).build((28, 4)).out_shape
+    (8,)
+    >>> nn.Sequential([nn.RNN(8, bidirectional=True, return_sequences=True)]).build((28, 4)).out_shape
+    (28, 16)
+
+    References
+    ----------
+    Elman 1990, "Finding structure in time".
+    """
+
     gate_count = 1
 
     def __init__(
@@ -439,8 +593,8 @@ class RNN(_Recurrent):
 
     @staticmethod
     def forward(
-        x, weight_ih, weight_hh, bias_ih, bias_hh, mask, reverse, return_sequences, relu, inputs, gates, hidden, product, biases,
-        out,
+        x, weight_ih, weight_hh, bias_ih, bias_hh, mask, reverse, return_sequences, relu, inputs, gates, hidden, product,
+        biases, out,
     ):  # fmt: skip
         rows, steps, features = x.shape
         size = weight_hh.shape[0]
