@@ -21,10 +21,10 @@ def contract(
     x: Any, start: int, x_steps: Any, weight: Any, begin: int, w_steps: Any, counts: Any, out: Any, place: int, step: int,
     width: int,
 ) -> None:  # fmt: skip
-    """Add to each of ``width`` outputs, ``step`` apart: out[k, lane] += sum over a, b, c of weight[a, b, c, k] x[a, b, c, lane].
+    """Add to ``width`` outputs: out[k, lane] += sum over a, b, c of weight[a, b, c, k] x[a, b, c, lane].
 
-    There are ``counts`` of a, b and c, which ``x_steps`` and ``w_steps`` apart in x and in weight; k and lane are next to
-    each other.
+    There are ``counts`` of a, b and c, which lie ``x_steps`` and ``w_steps`` apart in x and in weight; outputs lie ``step``
+    apart, neighbouring k of the weight and lanes next to each other.
     """
     a, b, c = np.ogrid[: counts[0], : counts[1], : counts[2]]
     lanes = np.arange(out.shape[-1])
@@ -44,9 +44,8 @@ def correlate(
     k, t, lanes = np.arange(sizes[0]), np.arange(sizes[1]), np.arange(d.shape[-1])
     left = (start + a * d_steps[1] + b * d_steps[2]).reshape(-1, 1) + lanes
     right = (begin + a * x_steps[1] + b * x_steps[2]).reshape(-1, 1) + lanes
-    sums = np.tensordot(
-        d.reshape(-1)[left + d_steps[0] * k[:, None, None]], x.reshape(-1)[right + x_steps[0] * t[:, None, None]], ((1, 2), (1, 2))
-    )
+    left, right = left + d_steps[0] * k[:, None, None], right + x_steps[0] * t[:, None, None]
+    sums = np.tensordot(d.reshape(-1)[left], x.reshape(-1)[right], ((1, 2), (1, 2)))
     out.reshape(-1)[place + out_steps[0] * k[:, None] + out_steps[1] * t] += sums
 
 
@@ -143,7 +142,7 @@ def convolve_transposed(d, weight, packed, strides, paddings, dilations, groups,
 
 
 def gradient_of_weight(d, x, strides, paddings, dilations, groups, out):
-    """Add to out the gradient of the weight of `convolve`: out[k, c, i, j] += sum over oh, ow and rows of d[k, oh, ow] x[c, h, w].
+    """Add to out the weight's gradient in `convolve`: out[k, c, i, j] += sum over oh, ow and rows of d[k, oh, ow] x[c, h, w].
 
     Some rows of d at a time, so that they stay in the first-level cache while all taps read them.
     """
@@ -164,7 +163,8 @@ def gradient_of_weight(d, x, strides, paddings, dilations, groups, out):
                         w = dilations[1] * j - paddings[1]
                         ow, count_w = span(w, strides[1], d_w, width)
                         start = (((b * outputs + g * filters) * d_h + top + oh) * d_w + ow) * lanes
-                        begin = (((b * channels + g * depth) * height + h + strides[0] * oh) * width + w + strides[1] * ow) * lanes
+                        row = (b * channels + g * depth) * height + h + strides[0] * oh
+                        begin = (row * width + w + strides[1] * ow) * lanes
                         place = g * filters * depth * taps + i * kernel_w + j
                         correlate(d, start, d_steps, x, begin, x_steps, (count_h, count_w),
                                   out, place, (depth * taps, taps), (filters, depth))  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
@@ -43,7 +43,7 @@ class _Convolution(Layer, Spatial):
     """What convolutions share: hyper-parameters, shapes, parameters."""
 
     blocked = True
-    dims: ClassVar[int]
+
 
     def __init__(
         self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
@@ -83,7 +83,7 @@ class _Conv(_Convolution):
     def build(self, in_shape: Shape) -> Shape:
         depth = self._in_groups(in_shape) // self.groups
         kernel = sizes(self.kernel_size, self.dims)
-        out_shape = (self.out_channels, *self.windows(in_shape))
+        out_shape = (self.out_channels, *self.windows(in_shape, self.stride))
         self.parameter("weight", (self.out_channels, depth, *kernel), init=self.weight_init)
         self.parameter("bias", (self.out_channels,) if self.bias else (0,), init=self.bias_init)
         self.workspace("packed", (self.out_channels * depth * prod(kernel),))
@@ -95,8 +95,9 @@ class _Conv(_Convolution):
 
     @staticmethod
     def forward(
-        x, weight, bias, packed, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, groups, out
-    ):
+        x, weight, bias, packed, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, groups,
+        out,
+    ):  # fmt: skip
         fill_channels(bias, out)
         taps = weight.reshape(out.shape[1], x.shape[1] // groups, kernel_h, kernel_w)
         convolve(x, taps, packed, (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w), groups, out)
@@ -216,8 +217,8 @@ class Conv2d(_Conv):
 
     References
     ----------
-    LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition". Dumoulin and Visin 2016, "A
-    guide to convolution arithmetic for deep learning" (shapes).
+    LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition". Dumoulin and Visin
+    2016, "A guide to convolution arithmetic for deep learning" (shapes).
     """
 
     dims = 2
@@ -225,7 +226,8 @@ class Conv2d(_Conv):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         several = cls(4, (2, 3), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2)
-        return [Example(cls(3, 2), (2, 3, 4)), Example(several, (2, 4, 5)), Example(cls(2, 2, padding="same", groups=2), (2, 3, 2))]
+        depthwise = cls(2, 2, padding="same", groups=2)
+        return [Example(cls(3, 2), (2, 3, 4)), Example(several, (2, 4, 5)), Example(depthwise, (2, 3, 2))]
 
 
 @register("conv_transpose2d")
@@ -257,8 +259,8 @@ class ConvTranspose2d(_Convolution):
 
     Shape
     -----
-    x: (N, C, H, W) -> out: (N, out_channels, OH, OW) with OH = s (H - 1) - 2p + d (kernel_size - 1) + output_padding + 1, likewise
-    OW; weight: (C, out_channels / groups, *kernel_size).
+    x: (N, C, H, W) -> out: (N, out_channels, OH, OW) with OH = s (H - 1) - 2p + d (kernel_size - 1) + output_padding + 1,
+    likewise OW; weight: (C, out_channels / groups, *kernel_size).
 
     Raises
     ------

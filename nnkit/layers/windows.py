@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,9 +30,8 @@ def require_sizes(layer: Any, name: str, dims: int, low: int = 1, words: str = "
 class Spatial:
     """Windows that step over the axes behind the channels; kernels know them as ``stride_h``, ``padding_w`` and so on."""
 
-    dims: int
+    dims: ClassVar[int]
     kernel_size: Any
-    stride: Any
     padding: Any
     dilation: Any = 1
 
@@ -43,9 +42,10 @@ class Spatial:
             raise ShapeError(f"{self!r}: expected input rows of shape {names}, got {in_shape}")
         return in_shape[0]
 
-    def windows(self, in_shape: Shape, ceil_mode: bool = False) -> Shape:
+    def windows(self, in_shape: Shape, stride: Any, ceil_mode: bool = False) -> Shape:
         """How many windows there are along each axis; sets what the kernels need to find them."""
-        kernel, strides, dilations = (sizes(item, self.dims) for item in (self.kernel_size, self.stride, self.dilation))
+        stride = self.kernel_size if stride is None else stride
+        kernel, strides, dilations = (sizes(item, self.dims) for item in (self.kernel_size, stride, self.dilation))
         reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
         if self.padding == "same":
             before, around = [size // 2 for size in reach], reach
@@ -56,8 +56,8 @@ class Spatial:
         for size, more, far, step, pad in zip(in_shape[1:], around, reach, strides, before, strict=True):
             room = size + more - far - 1
             if room < 0:
-                raise ShapeError(f"{self!r}: expected rows at least as large as the window, {far + 1} with padding {more} in all, "
-                                 f"got {in_shape}")  # fmt: skip
+                raise ShapeError(f"{self!r}: expected rows at least as large as the window, {far + 1} with padding of {more} "
+                                 f"in all, got {in_shape}")  # fmt: skip
             windows = (-(-room // step) if ceil_mode else room // step) + 1
             if ceil_mode and (windows - 1) * step >= size + pad:  # a window that begins in the padding behind does not count
                 windows -= 1
