@@ -6,9 +6,13 @@ from nnkit.layers.conv import Conv1d, Conv2d, ConvTranspose2d
 from nnkit.layers.dropout import Dropout, Dropout2d
 from nnkit.layers.linear import Linear
 from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
+from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
 from nnkit.layers.shape import Flatten, Reshape
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool2d",
     "AvgPool1d",
     "AvgPool2d",
@@ -24,6 +28,7 @@ __all__ = [
     "GlobalAvgPool",
     "GroupNorm",
     "Linear",
+    "Masking",
     "MaxPool1d",
     "MaxPool2d",
     "Reshape",
