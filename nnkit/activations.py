@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.initializers import Constant
 from nnkit.kernels.math import erf, exp, expm1, log, sigmoid, softplus, tanh
+from nnkit.kernels.softmax import log_softmax_backward, log_softmax_columns, softmax_backward, softmax_columns
 
 __all__ = [
     "CELU",
@@ -646,12 +648,42 @@ class Tanhshrink(Activation):
         return grad_out * t * t
 
 
+class _OverAxis(Activation):
+    """A function of all numbers along an axis: of blocks of ``count`` rows of ``inner`` numbers, down the columns."""
+
+    elementwise = False
+    inplace = flat = passes_mask = True
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+        self.require_axis("dim")
+
+    def build(self, in_shape: Shape) -> Shape:
+        axis = self.axis_of_row(self.dim, in_shape)
+        self.count, self.inner = in_shape[axis], prod(in_shape[axis + 1 :])
+        self.workspace("work", (self.inner,))
+        return in_shape
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (3, 4)), Example(cls(1), (4, 3))]
+
+
 @register("softmax")
-class Softmax(Activation):
-    """Over the last axis, s_k = exp(x_k) / sum_j exp(x_j): positive, with sum 1.
+class Softmax(_OverAxis):
+    """Over an axis, s_k = exp(x_k) / sum_j exp(x_j): positive, with sum 1.
 
     ds_k/dx_i = s_k (1[i = k] - s_i), so grad_x_i = s_i (grad_out_i - sum_k grad_out_k s_k). The largest x is subtracted first:
     nothing overflows. For training a classifier leave it out: `CrossEntropyLoss` takes x itself.
+
+    Parameters
+    ----------
+    dim : int, the axis, counted as in PyTorch: from 1 (0 is the batch), or from the end
+
+    Raises
+    ------
+    ShapeError
+        There is no such axis.
 
     Examples
     --------
@@ -664,13 +696,13 @@ class Softmax(Activation):
     Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
     """
 
-    elementwise = False
-    inplace = folds_rows = True
-
     @staticmethod
-    def forward(x, out):
-        for n in range(x.shape[0]):
-            a, b = x[n], out[n]
+    def forward(x, count, inner, work, out):
+        for n in range(x.shape[0] // (count * inner)):
+            a, b = x[n * count * inner : (n + 1) * count * inner], out[n * count * inner : (n + 1) * count * inner]
+            if inner > 1:
+                softmax_columns(a.reshape(count, inner), work, b.reshape(count, inner))
+                continue
             top = a[0]
             for k in range(a.shape[0]):
                 top = max(top, a[k])
@@ -682,9 +714,14 @@ class Softmax(Activation):
                 b[k] /= total
 
     @staticmethod
-    def backward(out, grad_out, grad_x):
-        for n in range(out.shape[0]):
-            s, d, g = out[n], grad_out[n], grad_x[n]
+    def backward(out, grad_out, count, inner, work, grad_x):
+        for n in range(out.shape[0] // (count * inner)):
+            begin, end = n * count * inner, (n + 1) * count * inner
+            s, d, g = out[begin:end], grad_out[begin:end], grad_x[begin:end]
+            if inner > 1:
+                shape = (count, inner)
+                softmax_backward(s.reshape(shape), d.reshape(shape), work, g.reshape(shape))
+                continue
             mean = 0.0
             for k in range(s.shape[0]):
                 mean += s[k] * d[k]
@@ -693,10 +730,19 @@ class Softmax(Activation):
 
 
 @register("log_softmax")
-class LogSoftmax(Activation):
-    """Over the last axis, s_k = x_k - log(sum_j exp(x_j)): the logarithm of `Softmax`, without its rounding to 0.
+class LogSoftmax(_OverAxis):
+    """Over an axis, s_k = x_k - log(sum_j exp(x_j)): the logarithm of `Softmax`, without its rounding to 0.
 
     grad_x_i = grad_out_i - exp(s_i) sum_k grad_out_k.
+
+    Parameters
+    ----------
+    dim : int, the axis, counted as in PyTorch: from 1 (0 is the batch), or from the end
+
+    Raises
+    ------
+    ShapeError
+        There is no such axis.
 
     Examples
     --------
@@ -705,13 +751,13 @@ class LogSoftmax(Activation):
     array([[-0.6931472, -0.6931472]], dtype=float32)
     """
 
-    elementwise = False
-    inplace = folds_rows = True
-
     @staticmethod
-    def forward(x, out):
-        for n in range(x.shape[0]):
-            a, b = x[n], out[n]
+    def forward(x, count, inner, work, out):
+        for n in range(x.shape[0] // (count * inner)):
+            a, b = x[n * count * inner : (n + 1) * count * inner], out[n * count * inner : (n + 1) * count * inner]
+            if inner > 1:
+                log_softmax_columns(a.reshape(count, inner), work, b.reshape(count, inner))
+                continue
             top = a[0]
             for k in range(a.shape[0]):
                 top = max(top, a[k])
@@ -724,9 +770,14 @@ class LogSoftmax(Activation):
                 b[k] -= shift
 
     @staticmethod
-    def backward(out, grad_out, grad_x):
-        for n in range(out.shape[0]):
-            s, d, g = out[n], grad_out[n], grad_x[n]
+    def backward(out, grad_out, count, inner, work, grad_x):
+        for n in range(out.shape[0] // (count * inner)):
+            begin, end = n * count * inner, (n + 1) * count * inner
+            s, d, g = out[begin:end], grad_out[begin:end], grad_x[begin:end]
+            if inner > 1:
+                shape = (count, inner)
+                log_softmax_backward(s.reshape(shape), d.reshape(shape), work, g.reshape(shape))
+                continue
             total = 0.0
             for k in range(s.shape[0]):
                 total += d[k]

@@ -301,7 +301,13 @@ class Sequential:
         self._require_built(what)
         array = to_rows(X, "X")
         check_row_shape(array, self.in_shape, f"Sequential.{what}")
+        self.check_input(array, "X")
         return array
+
+    def check_input(self, rows: Any, name: str) -> None:
+        """Refuse rows that the first layer's kernels could not take; what is sparse is asked of `CSRLayer`."""
+        if not is_sparse(rows):
+            self._built[0].layer.check_input(rows, name)
 
     def predict(self, X: ArrayLike, n_threads: int | None = None) -> NDArray[Any]:
         """Raw outputs of the last layer, in evaluation mode (dropout off).

@@ -137,6 +137,7 @@ class Fit:
             model.build(self._X.shape[1:], self._random)
         check_row_shape(self._X, model.in_shape, "fit")
         check_finite(self._X, "X", columns)
+        model.check_input(self._X, "X")
         check_finite(self._y, "y")
         rows = self._X.shape[0]
         loss.check_target(self._y, model.out_shape, rows)
@@ -171,6 +172,7 @@ class Fit:
         X, y = to_rows(X, "validation X"), to_array(y, "validation y")
         check_row_shape(X, self.model.in_shape, "fit", "validation X")
         check_finite(X, "validation X")
+        self.model.check_input(X, "validation X")
         check_finite(y, "validation y")
         self._loss.check_target(y, self.model.out_shape, X.shape[0], "validation y")
         weights = check_weights(sample_weight, X.shape[0], "validation sample_weight")

@@ -1,0 +1,269 @@
+"""Attention over the steps of a sequence, and where a step stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.errors import ShapeError
+from nnkit.initializers import Normal
+from nnkit.kernels.gemm import SMALL, add_bias, dot_transposed, sum_rows, transpose
+from nnkit.kernels.softmax import softmax_backward, softmax_columns
+
+__all__ = ["MultiHeadAttention", "PositionalEmbedding"]
+
+
+def _require_sequence(layer: Layer, in_shape: Shape) -> Shape:
+    if len(in_shape) != 2:
+        raise ShapeError(f"{layer!r}: expected sequences as input rows, (N, steps, features), got rows of {in_shape}")
+    return in_shape
+
+
+def _block(matrix, index, rows):
+    """The rows of a matrix that are the ``index``-th of so many."""
+    return matrix[index * rows : (index + 1) * rows]
+
+
+def _scale(factor, rows):
+    """Rows *= factor."""
+    for n in range(rows.shape[0]):
+        row = rows[n]
+        for j in range(row.shape[0]):
+            row[j] *= factor
+
+
+def _hide(mask, n, causal, scores):
+    """Scores (keys, queries) = -infinity where a query must not see a key: padding, or what comes later."""
+    for key in range(scores.shape[0]):
+        padding = mask.shape[1] > 0 and mask[n, key] == 0
+        hidden = scores.shape[1] if padding else key if causal else 0
+        scores[key, :hidden] = -np.inf
+
+
+@register("multi_head_attention")
+class MultiHeadAttention(Layer):
+    r"""Self-attention: every step of a sequence looks at all steps, and takes from each as much as it finds fitting.
+
+    With x a row (steps, features), and W, b the parts of in_proj: Q = x W_q + b_q, K = x W_k + b_k, V = x W_v + b_v. Each is
+    cut into ``num_heads`` heads of d = features / num_heads columns. For every head,
+
+        S = Q K.T / sqrt(d),  P = softmax of S over the keys,  C = P V;
+
+    the heads' C side by side, times out_proj_weight, plus out_proj_bias, are the output. With ``causal``, a step sees itself
+    and those before it; steps where ``mask`` is 0 are seen by nobody. A step that sees none at all gets C = 0.
+
+    Backward, with dC = grad_out @ out_proj_weight.T cut into heads:
+
+    - dV = P.T dC, dP = dC V.T,
+    - dS_ij = P_ij (dP_ij - sum_k P_ik dP_ik),
+    - dQ = dS K / sqrt(d), dK = dS.T Q / sqrt(d);
+    - x, in_proj and out_proj follow as in `Linear`.
+
+    The kernels keep all these matrices transposed, (d, steps) and (keys, queries): then every product but two is one that BLAS
+    does best, and the softmax runs down the columns, many queries at once.
+
+    Parameters
+    ----------
+    num_heads : int >= 1, divides the number of features
+    causal : bool, default False
+    bias : bool, default True
+
+    Shape
+    -----
+    x: (N, steps, features) -> out: (N, steps, features); in_proj_weight: (features, 3 features), the columns of Q, then of K,
+    then of V; in_proj_bias: (3 features,); out_proj_weight: (features, features); out_proj_bias: (features,).
+
+    Raises
+    ------
+    ShapeError
+        The input is no sequence, or ``num_heads`` does not divide its features.
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> model = nn.Sequential([nn.MultiHeadAttention(2, causal=True)]).build((3, 4), random_state=0)
+    >>> X = np.ones((1, 3, 4))
+    >>> a = model.predict(X)
+    >>> X[0, 2] = 5.0  # the last step: those before it do not see it
+    >>> (model.predict(X) == a).all(axis=2)
+    array([[ True,  True, False]])
+
+    References
+    ----------
+    Vaswani et al. 2017, "Attention is all you need", section 3.2.
+    """
+
+    folds_rows = passes_mask = True
+
+    def __init__(self, num_heads: int, causal: bool = False, bias: bool = True) -> None:
+        self.num_heads = num_heads
+        self.causal = causal
+        self.bias = bias
+        self.require_size("num_heads")
+
+    def build(self, in_shape: Shape) -> Shape:
+        steps, width = _require_sequence(self, in_shape)
+        if width % self.num_heads:
+            raise ShapeError(f"{self!r}: expected a number of features that {self.num_heads} heads divide, got {width}")
+        self.steps, self.scale = steps, 1 / sqrt(width / self.num_heads)
+        self.parameter("in_proj_weight", (width, 3 * width), init="glorot_uniform")
+        self.parameter("in_proj_bias", (3 * width if self.bias else 0,))
+        self.parameter("out_proj_weight", (width, width), init="linear_uniform")
+        self.parameter("out_proj_bias", (width if self.bias else 0,))
+        self.scratch("qkv", (steps, 3 * width))
+        self.scratch("heads", (3 * width, steps))  # the same transposed, queries scaled
+        self.scratch("attention", (self.num_heads, steps, steps))  # P.T of every head
+        self.scratch("context", (steps, width))
+        self.workspace("context_t", (width, steps))
+        self.workspace("d_heads", (3 * width, steps))
+        self.workspace("d_attention", (steps, steps))
+        self.workspace("attention_t", (steps, steps) if width // self.num_heads * steps * steps <= SMALL else (0, 0))
+        self.workspace("column", (steps,))
+        small = 3 * width * width * steps <= SMALL
+        self.workspace("in_proj_weight_t", (3 * width, width) if small else (0, 0))
+        self.workspace("out_proj_weight_t", (width, width) if small else (0, 0))
+        return in_shape
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        steps, width = in_shape
+        return steps * (parameters + 2 * steps * width)
+
+    @staticmethod
+    def forward(
+        x, mask, in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias, num_heads, steps, scale, causal,
+        qkv, heads, attention, context, context_t, column, out,
+    ):  # fmt: skip
+        size = x.shape[1] // num_heads
+        np.dot(x, in_proj_weight, qkv)
+        add_bias(in_proj_bias, qkv)
+        for n in range(x.shape[0] // steps):
+            transpose(_block(qkv, n, steps), _block(heads, n, qkv.shape[1]))
+            _scale(scale, _block(heads, 3 * n, x.shape[1]))
+            for h in range(num_heads):
+                q = _block(heads, 3 * n * num_heads + h, size)
+                k = _block(heads, (3 * n + 1) * num_heads + h, size)
+                v = _block(heads, (3 * n + 2) * num_heads + h, size)
+                p = _block(attention, n * num_heads + h, steps)
+                np.dot(k.T, q, p)
+                _hide(mask, n, causal, p)
+                softmax_columns(p, column, p)
+                np.dot(v, p, _block(context_t, h, size))
+            transpose(context_t, _block(context, n, steps))
+        np.dot(context, out_proj_weight, out)
+        add_bias(out_proj_bias, out)
+
+    @staticmethod
+    def backward(
+        x, out_proj_weight, grad_out, num_heads, steps, scale, heads, attention, context, context_t, attention_t, column,
+        d_heads, d_attention, out_proj_weight_t, grad_context, grad_qkv,
+        grad_in_proj_weight, grad_in_proj_bias, grad_out_proj_weight, grad_out_proj_bias,
+    ):  # fmt: skip
+        size = x.shape[1] // num_heads
+        np.dot(context.T, grad_out, grad_out_proj_weight)
+        sum_rows(grad_out, grad_out_proj_bias)
+        dot_transposed(grad_out, out_proj_weight, out_proj_weight_t, grad_context)
+        for n in range(x.shape[0] // steps):
+            transpose(_block(grad_context, n, steps), context_t)
+            for h in range(num_heads):
+                q = _block(heads, 3 * n * num_heads + h, size)
+                k = _block(heads, (3 * n + 1) * num_heads + h, size)
+                v = _block(heads, (3 * n + 2) * num_heads + h, size)
+                p, d = _block(attention, n * num_heads + h, steps), _block(context_t, h, size)
+                np.dot(v.T, d, d_attention)
+                softmax_backward(p, d_attention, column, d_attention)
+                np.dot(k, d_attention, _block(d_heads, h, size))
+                dot_transposed(q, d_attention, attention_t, _block(d_heads, num_heads + h, size))
+                dot_transposed(d, p, attention_t, _block(d_heads, 2 * num_heads + h, size))
+            _scale(scale, _block(d_heads, 0, x.shape[1]))
+            transpose(d_heads, _block(grad_qkv, n, steps))
+        np.dot(x.T, grad_qkv, grad_in_proj_weight)
+        sum_rows(grad_qkv, grad_in_proj_bias)
+
+    @staticmethod
+    def backward_x(in_proj_weight, grad_qkv, in_proj_weight_t, grad_x):
+        dot_transposed(grad_qkv, in_proj_weight, in_proj_weight_t, grad_x)
+
+    def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        ours = {name.replace(".", "_"): array for name, array in arrays.items()}
+        return {name: array.T for name, array in ours.items()}  # the bias, a vector, is its own transpose
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(2), (3, 4)), Example(cls(1, causal=True, bias=False), (5, 3))]
+
+
+@register("positional_embedding")
+class PositionalEmbedding(Layer):
+    """Say where in its sequence a step stands: out[n, t] = x[n, t] + weight[t], with learnt weights.
+
+    grad_x = grad_out, dL/dweight[t] = sum_n grad_out[n, t].
+
+    Parameters
+    ----------
+    max_len : int >= 1, optional: the number of weights, if more than the steps of the input
+
+    Shape
+    -----
+    x: (N, steps, features) -> out: (N, steps, features); weight: (max_len or steps, features), at first normal with standard
+    deviation 0.02.
+
+    Raises
+    ------
+    ShapeError
+        The input is no sequence, or has more steps than ``max_len``.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential([nn.Embedding(65, 8), nn.PositionalEmbedding()]).build((16,))
+    >>> model.parameters()["1.weight"].shape
+    (16, 8)
+
+    References
+    ----------
+    Gehring, Auli, Grangier, Yarats and Dauphin 2017, "Convolutional sequence to sequence learning", section 3.1; Radford et al.
+    2018, "Improving language understanding by generative pre-training" (the standard deviation).
+    """
+
+    inplace = passes_mask = True
+
+    def __init__(self, max_len: int | None = None) -> None:
+        self.max_len = max_len
+        if max_len is not None:
+            self.require_size("max_len")
+
+    def build(self, in_shape: Shape) -> Shape:
+        steps, width = _require_sequence(self, in_shape)
+        if self.max_len is not None and steps > self.max_len:
+            raise ShapeError(f"{self!r}: expected at most {self.max_len} steps, got {steps}; raise max_len or cut the rows")
+        self.parameter("weight", (self.max_len or steps, width), init=Normal(std=0.02))
+        return in_shape
+
+    @staticmethod
+    def forward(x, weight, out):
+        for n in range(x.shape[0]):
+            for t in range(x.shape[1]):
+                a, w, b = x[n, t], weight[t], out[n, t]
+                for j in range(a.shape[0]):
+                    b[j] = a[j] + w[j]
+
+    @staticmethod
+    def backward(grad_out, grad_x, grad_weight):
+        grad_weight[:] = 0.0
+        for n in range(grad_out.shape[0]):
+            for t in range(grad_out.shape[1]):
+                d, w, g = grad_out[n, t], grad_weight[t], grad_x[n, t]
+                for j in range(d.shape[0]):
+                    g[j] = d[j]
+                    w[j] += d[j]
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (3, 4)), Example(cls(5), (3, 4))]
