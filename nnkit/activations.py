@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +13,14 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.initializers import Constant
 from nnkit.kernels.math import erf, exp, expm1, log, sigmoid, softplus, tanh
-from nnkit.kernels.softmax import log_softmax_backward, log_softmax_columns, softmax_backward, softmax_columns
+from nnkit.kernels.softmax import (
+    log_softmax_columns,
+    log_softmax_columns_backward,
+    softmax_columns,
+    softmax_columns_backward,
+    softmax_row,
+    softmax_row_backward,
+)
 
 __all__ = [
     "CELU",
@@ -648,11 +656,20 @@ class Tanhshrink(Activation):
         return grad_out * t * t
 
 
+def _block(numbers, index, count, inner):
+    """The ``index``-th matrix of ``count`` rows of ``inner`` numbers."""
+    size = count * inner
+    return numbers[index * size : (index + 1) * size].reshape(count, inner)
+
+
 class _OverAxis(Activation):
-    """A function of all numbers along an axis: of blocks of ``count`` rows of ``inner`` numbers, down the columns."""
+    """A function of all numbers along an axis: where it is the last, of each row; else down the columns of matrices."""
 
     elementwise = False
-    inplace = flat = passes_mask = True
+    inplace = folds_rows = passes_mask = True
+
+    forward_columns: ClassVar[Callable[..., Any]]
+    backward_columns: ClassVar[Callable[..., Any]]
 
     def __init__(self, dim: int = -1) -> None:
         self.dim = dim
@@ -660,9 +677,15 @@ class _OverAxis(Activation):
 
     def build(self, in_shape: Shape) -> Shape:
         axis = self.axis_of_row(self.dim, in_shape)
+        self.folds_rows = axis == len(in_shape) - 1
+        self.flat = not self.folds_rows
         self.count, self.inner = in_shape[axis], prod(in_shape[axis + 1 :])
         self.workspace("work", (self.inner,))
         return in_shape
+
+    def kernels(self) -> tuple[Callable[..., Any], ...]:
+        cls = type(self)
+        return (cls.forward, cls.backward) if self.folds_rows else (cls.forward_columns, cls.backward_columns)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -697,36 +720,34 @@ class Softmax(_OverAxis):
     """
 
     @staticmethod
-    def forward(x, count, inner, work, out):
-        for n in range(x.shape[0] // (count * inner)):
-            a, b = x[n * count * inner : (n + 1) * count * inner], out[n * count * inner : (n + 1) * count * inner]
-            if inner > 1:
-                softmax_columns(a.reshape(count, inner), work, b.reshape(count, inner))
-                continue
-            top = a[0]
+    def forward(x, out):
+        for n in range(x.shape[0]):
+            a, b = x[n], out[n]
             for k in range(a.shape[0]):
-                top = max(top, a[k])
-            total = 0.0
-            for k in range(a.shape[0]):
-                b[k] = exp(a[k] - top)
-                total += b[k]
-            for k in range(a.shape[0]):
-                b[k] /= total
+                b[k] = a[k]
+            softmax_row(b)
 
     @staticmethod
-    def backward(out, grad_out, count, inner, work, grad_x):
+    def backward(out, grad_out, grad_x):
+        for n in range(out.shape[0]):
+            d, g = grad_out[n], grad_x[n]
+            for k in range(d.shape[0]):
+                g[k] = d[k]
+            softmax_row_backward(out[n], g)
+
+    @staticmethod
+    def forward_columns(x, count, inner, work, out):
+        for i in range(x.shape[0]):
+            out[i] = x[i]
+        for n in range(x.shape[0] // (count * inner)):
+            softmax_columns(_block(out, n, count, inner), work)
+
+    @staticmethod
+    def backward_columns(out, grad_out, count, inner, work, grad_x):
+        for i in range(grad_out.shape[0]):
+            grad_x[i] = grad_out[i]
         for n in range(out.shape[0] // (count * inner)):
-            begin, end = n * count * inner, (n + 1) * count * inner
-            s, d, g = out[begin:end], grad_out[begin:end], grad_x[begin:end]
-            if inner > 1:
-                shape = (count, inner)
-                softmax_backward(s.reshape(shape), d.reshape(shape), work, g.reshape(shape))
-                continue
-            mean = 0.0
-            for k in range(s.shape[0]):
-                mean += s[k] * d[k]
-            for k in range(s.shape[0]):
-                g[k] = s[k] * (d[k] - mean)
+            softmax_columns_backward(_block(out, n, count, inner), _block(grad_x, n, count, inner), work)
 
 
 @register("log_softmax")
@@ -752,12 +773,9 @@ class LogSoftmax(_OverAxis):
     """
 
     @staticmethod
-    def forward(x, count, inner, work, out):
-        for n in range(x.shape[0] // (count * inner)):
-            a, b = x[n * count * inner : (n + 1) * count * inner], out[n * count * inner : (n + 1) * count * inner]
-            if inner > 1:
-                log_softmax_columns(a.reshape(count, inner), work, b.reshape(count, inner))
-                continue
+    def forward(x, out):
+        for n in range(x.shape[0]):
+            a, b = x[n], out[n]
             top = a[0]
             for k in range(a.shape[0]):
                 top = max(top, a[k])
@@ -770,16 +788,25 @@ class LogSoftmax(_OverAxis):
                 b[k] -= shift
 
     @staticmethod
-    def backward(out, grad_out, count, inner, work, grad_x):
-        for n in range(out.shape[0] // (count * inner)):
-            begin, end = n * count * inner, (n + 1) * count * inner
-            s, d, g = out[begin:end], grad_out[begin:end], grad_x[begin:end]
-            if inner > 1:
-                shape = (count, inner)
-                log_softmax_backward(s.reshape(shape), d.reshape(shape), work, g.reshape(shape))
-                continue
+    def backward(out, grad_out, grad_x):
+        for n in range(out.shape[0]):
+            s, d, g = out[n], grad_out[n], grad_x[n]
             total = 0.0
             for k in range(s.shape[0]):
                 total += d[k]
             for k in range(s.shape[0]):
                 g[k] = d[k] - exp(s[k]) * total
+
+    @staticmethod
+    def forward_columns(x, count, inner, work, out):
+        for i in range(x.shape[0]):
+            out[i] = x[i]
+        for n in range(x.shape[0] // (count * inner)):
+            log_softmax_columns(_block(out, n, count, inner), work)
+
+    @staticmethod
+    def backward_columns(out, grad_out, count, inner, work, grad_x):
+        for i in range(grad_out.shape[0]):
+            grad_x[i] = grad_out[i]
+        for n in range(out.shape[0] // (count * inner)):
+            log_softmax_columns_backward(_block(out, n, count, inner), _block(grad_x, n, count, inner), work)

@@ -98,8 +98,8 @@ class Layer(Part):
     # are then computed in blocks of any size.
     mixes_rows: ClassVar[bool] = False
     inplace: ClassVar[bool] = False  # forward may write over x, backward over grad_out
-    folds_rows: ClassVar[bool] = False  # kernels see (rows, last axis), whatever lies between
-    flat: ClassVar[bool] = False  # kernels see one long row of numbers
+    folds_rows: bool = False  # kernels see (rows, last axis), whatever lies between
+    flat: bool = False  # kernels see one long row of numbers
     interpreted: ClassVar[bool] = False  # kernels stay Python
     input_dtype: ClassVar[str] = "real"  # "int64" for a layer that looks things up
     passes_mask: bool = False  # an output row has the steps of its input row, so that the same ones are padding

@@ -14,8 +14,8 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
 from nnkit.initializers import Normal
-from nnkit.kernels.gemm import SMALL, add_bias, dot_transposed, sum_rows, transpose
-from nnkit.kernels.softmax import softmax_backward, softmax_columns
+from nnkit.kernels.gemm import SMALL, add_bias, dot_transposed, sum_rows
+from nnkit.kernels.softmax import softmax_row, softmax_row_backward
 
 __all__ = ["MultiHeadAttention", "PositionalEmbedding"]
 
@@ -39,12 +39,41 @@ def _scale(factor, rows):
             row[j] *= factor
 
 
-def _hide(mask, n, causal, scores):
-    """Scores (keys, queries) = -infinity where a query must not see a key: padding, or what comes later."""
-    for key in range(scores.shape[0]):
-        padding = mask.shape[1] > 0 and mask[n, key] == 0
-        hidden = scores.shape[1] if padding else key if causal else 0
-        scores[key, :hidden] = -np.inf
+def _split(rows, heads):
+    """Heads (number * steps, size) = rows (steps, number * size), one head after the other."""
+    steps, size = rows.shape[0], heads.shape[1]
+    for h in range(rows.shape[1] // size):
+        for t in range(steps):
+            row, part = rows[t, h * size : (h + 1) * size], heads[h * steps + t]
+            for j in range(size):
+                part[j] = row[j]
+
+
+def _join(heads, rows):
+    """Rows (steps, number * size) = heads (number * steps, size), side by side."""
+    steps, size = rows.shape[0], heads.shape[1]
+    for h in range(rows.shape[1] // size):
+        for t in range(steps):
+            row, part = rows[t, h * size : (h + 1) * size], heads[h * steps + t]
+            for j in range(size):
+                row[j] = part[j]
+
+
+def _attend(scores, mask, n, causal):
+    """Softmax of the scores (queries, keys) over the keys that a query sees; of the others it takes nothing."""
+    for query in range(scores.shape[0]):
+        row = scores[query]
+        seen = query + 1 if causal else row.shape[0]
+        row[seen:] = 0.0
+        hidden = 0
+        for key in range(min(mask.shape[1], seen)):
+            if mask[n, key] == 0:
+                row[key] = -np.inf
+                hidden += 1
+        if hidden < seen:
+            softmax_row(row[:seen])
+        else:
+            row[:] = 0.0
 
 
 @register("multi_head_attention")
@@ -65,9 +94,6 @@ class MultiHeadAttention(Layer):
     - dS_ij = P_ij (dP_ij - sum_k P_ik dP_ik),
     - dQ = dS K / sqrt(d), dK = dS.T Q / sqrt(d);
     - x, in_proj and out_proj follow as in `Linear`.
-
-    The kernels keep all these matrices transposed, (d, steps) and (keys, queries): then every product but two is one that BLAS
-    does best, and the softmax runs down the columns, many queries at once.
 
     Parameters
     ----------
@@ -118,15 +144,13 @@ class MultiHeadAttention(Layer):
         self.parameter("out_proj_weight", (width, width), init="linear_uniform")
         self.parameter("out_proj_bias", (width if self.bias else 0,))
         self.scratch("qkv", (steps, 3 * width))
-        self.scratch("heads", (3 * width, steps))  # the same transposed, queries scaled
-        self.scratch("attention", (self.num_heads, steps, steps))  # P.T of every head
+        self.scratch("heads", (3 * self.num_heads * steps, width // self.num_heads))  # Q / sqrt(d), K, V of every head
+        self.scratch("attention", (self.num_heads * steps, steps))  # P of every head
         self.scratch("context", (steps, width))
-        self.workspace("context_t", (width, steps))
-        self.workspace("d_heads", (3 * width, steps))
-        self.workspace("d_attention", (steps, steps))
-        self.workspace("attention_t", (steps, steps) if width // self.num_heads * steps * steps <= SMALL else (0, 0))
-        self.workspace("column", (steps,))
-        small = 3 * width * width * steps <= SMALL
+        self.workspace("c", (self.num_heads * steps, width // self.num_heads))  # C or dC of every head of a row
+        self.workspace("d_heads", (3 * self.num_heads * steps, width // self.num_heads))
+        self.workspace("ds", (steps, steps))
+        small = 3 * width * width * 32 <= SMALL  # as in Linear
         self.workspace("in_proj_weight_t", (3 * width, width) if small else (0, 0))
         self.workspace("out_proj_weight_t", (width, width) if small else (0, 0))
         return in_shape
@@ -138,51 +162,49 @@ class MultiHeadAttention(Layer):
     @staticmethod
     def forward(
         x, mask, in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias, num_heads, steps, scale, causal,
-        qkv, heads, attention, context, context_t, column, out,
+        qkv, heads, attention, context, c, out,
     ):  # fmt: skip
-        size = x.shape[1] // num_heads
         np.dot(x, in_proj_weight, qkv)
         add_bias(in_proj_bias, qkv)
         for n in range(x.shape[0] // steps):
-            transpose(_block(qkv, n, steps), _block(heads, n, qkv.shape[1]))
-            _scale(scale, _block(heads, 3 * n, x.shape[1]))
+            _split(_block(qkv, n, steps), _block(heads, n, 3 * num_heads * steps))
             for h in range(num_heads):
-                q = _block(heads, 3 * n * num_heads + h, size)
-                k = _block(heads, (3 * n + 1) * num_heads + h, size)
-                v = _block(heads, (3 * n + 2) * num_heads + h, size)
+                q = _block(heads, 3 * n * num_heads + h, steps)
+                k = _block(heads, (3 * n + 1) * num_heads + h, steps)
+                v = _block(heads, (3 * n + 2) * num_heads + h, steps)
                 p = _block(attention, n * num_heads + h, steps)
-                np.dot(k.T, q, p)
-                _hide(mask, n, causal, p)
-                softmax_columns(p, column, p)
-                np.dot(v, p, _block(context_t, h, size))
-            transpose(context_t, _block(context, n, steps))
+                _scale(scale, q)
+                np.dot(q, k.T, p)
+                _attend(p, mask, n, causal)
+                np.dot(p, v, _block(c, h, steps))
+            _join(c, _block(context, n, steps))
         np.dot(context, out_proj_weight, out)
         add_bias(out_proj_bias, out)
 
     @staticmethod
     def backward(
-        x, out_proj_weight, grad_out, num_heads, steps, scale, heads, attention, context, context_t, attention_t, column,
-        d_heads, d_attention, out_proj_weight_t, grad_context, grad_qkv,
-        grad_in_proj_weight, grad_in_proj_bias, grad_out_proj_weight, grad_out_proj_bias,
+        x, out_proj_weight, grad_out, num_heads, steps, scale, heads, attention, context, c, ds, d_heads, out_proj_weight_t,
+        grad_context, grad_qkv, grad_in_proj_weight, grad_in_proj_bias, grad_out_proj_weight, grad_out_proj_bias,
     ):  # fmt: skip
-        size = x.shape[1] // num_heads
         np.dot(context.T, grad_out, grad_out_proj_weight)
         sum_rows(grad_out, grad_out_proj_bias)
         dot_transposed(grad_out, out_proj_weight, out_proj_weight_t, grad_context)
         for n in range(x.shape[0] // steps):
-            transpose(_block(grad_context, n, steps), context_t)
+            _split(_block(grad_context, n, steps), c)
             for h in range(num_heads):
-                q = _block(heads, 3 * n * num_heads + h, size)
-                k = _block(heads, (3 * n + 1) * num_heads + h, size)
-                v = _block(heads, (3 * n + 2) * num_heads + h, size)
-                p, d = _block(attention, n * num_heads + h, steps), _block(context_t, h, size)
-                np.dot(v.T, d, d_attention)
-                softmax_backward(p, d_attention, column, d_attention)
-                np.dot(k, d_attention, _block(d_heads, h, size))
-                dot_transposed(q, d_attention, attention_t, _block(d_heads, num_heads + h, size))
-                dot_transposed(d, p, attention_t, _block(d_heads, 2 * num_heads + h, size))
-            _scale(scale, _block(d_heads, 0, x.shape[1]))
-            transpose(d_heads, _block(grad_qkv, n, steps))
+                q = _block(heads, 3 * n * num_heads + h, steps)
+                k = _block(heads, (3 * n + 1) * num_heads + h, steps)
+                v = _block(heads, (3 * n + 2) * num_heads + h, steps)
+                p, dc = _block(attention, n * num_heads + h, steps), _block(c, h, steps)
+                dq = _block(d_heads, h, steps)
+                np.dot(dc, v.T, ds)
+                for t in range(steps):
+                    softmax_row_backward(p[t], ds[t])
+                np.dot(ds, k, dq)
+                _scale(scale, dq)
+                np.dot(ds.T, q, _block(d_heads, num_heads + h, steps))
+                np.dot(p.T, dc, _block(d_heads, 2 * num_heads + h, steps))
+            _join(d_heads, _block(grad_qkv, n, steps))
         np.dot(x.T, grad_qkv, grad_in_proj_weight)
         sum_rows(grad_qkv, grad_in_proj_bias)
 
