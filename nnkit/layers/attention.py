@@ -26,45 +26,31 @@ def _require_sequence(layer: Layer, in_shape: Shape) -> Shape:
     return in_shape
 
 
-def _block(matrix, index, rows):
-    """The rows of a matrix that are the ``index``-th of so many."""
-    return matrix[index * rows : (index + 1) * rows]
+def _take(rows, row, column, parts):
+    """Gather a head: parts[i, t] = what is its own of the i-th of equally many columns of rows[row + t]."""
+    width = rows.shape[1] // parts.shape[0]
+    for i in range(parts.shape[0]):
+        for t in range(parts.shape[1]):
+            for j in range(parts.shape[2]):
+                parts[i, t, j] = rows[row + t, i * width + column + j]
 
 
-def _scale(factor, rows):
-    """Rows *= factor."""
-    for n in range(rows.shape[0]):
-        row = rows[n]
-        for j in range(row.shape[0]):
-            row[j] *= factor
+def _put(parts, rows, row, column):
+    """The same the other way."""
+    width = rows.shape[1] // parts.shape[0]
+    for i in range(parts.shape[0]):
+        for t in range(parts.shape[1]):
+            for j in range(parts.shape[2]):
+                rows[row + t, i * width + column + j] = parts[i, t, j]
 
 
-def _split(rows, heads):
-    """Heads (number * steps, size) = rows (steps, number * size), one head after the other."""
-    steps, size = rows.shape[0], heads.shape[1]
-    for h in range(rows.shape[1] // size):
-        for t in range(steps):
-            row, part = rows[t, h * size : (h + 1) * size], heads[h * steps + t]
-            for j in range(size):
-                part[j] = row[j]
-
-
-def _join(heads, rows):
-    """Rows (steps, number * size) = heads (number * steps, size), side by side."""
-    steps, size = rows.shape[0], heads.shape[1]
-    for h in range(rows.shape[1] // size):
-        for t in range(steps):
-            row, part = rows[t, h * size : (h + 1) * size], heads[h * steps + t]
-            for j in range(size):
-                row[j] = part[j]
-
-
-def _attend(scores, mask, n, causal):
-    """Softmax of the scores (queries, keys) over the keys that a query sees; of the others it takes nothing."""
+def _attend(scores, scale, mask, n, causal):
+    """Softmax of the scaled scores (queries, keys) over the keys that a query sees; the others get 0."""
     for query in range(scores.shape[0]):
         row = scores[query]
         seen = query + 1 if causal else row.shape[0]
-        row[seen:] = 0.0
+        for key in range(row.shape[0]):
+            row[key] = row[key] * scale if key < seen else 0.0
         hidden = 0
         for key in range(min(mask.shape[1], seen)):
             if mask[n, key] == 0:
@@ -143,12 +129,13 @@ class MultiHeadAttention(Layer):
         self.parameter("in_proj_bias", (3 * width if self.bias else 0,))
         self.parameter("out_proj_weight", (width, width), init="linear_uniform")
         self.parameter("out_proj_bias", (width if self.bias else 0,))
+        size = width // self.num_heads
         self.scratch("qkv", (steps, 3 * width))
-        self.scratch("heads", (3 * self.num_heads * steps, width // self.num_heads))  # Q / sqrt(d), K, V of every head
         self.scratch("attention", (self.num_heads * steps, steps))  # P of every head
         self.scratch("context", (steps, width))
-        self.workspace("c", (self.num_heads * steps, width // self.num_heads))  # C or dC of every head of a row
-        self.workspace("d_heads", (3 * self.num_heads * steps, width // self.num_heads))
+        self.workspace("head", (3, steps, size))  # Q, K and V of one head
+        self.workspace("d_head", (3, steps, size))
+        self.workspace("c", (1, steps, size))  # C or dC
         self.workspace("ds", (steps, steps))
         small = 3 * width * width * 32 <= SMALL  # as in Linear
         self.workspace("in_proj_weight_t", (3 * width, width) if small else (0, 0))
@@ -162,49 +149,48 @@ class MultiHeadAttention(Layer):
     @staticmethod
     def forward(
         x, mask, in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias, num_heads, steps, scale, causal,
-        qkv, heads, attention, context, c, out,
+        qkv, attention, context, head, c, out,
     ):  # fmt: skip
         np.dot(x, in_proj_weight, qkv)
         add_bias(in_proj_bias, qkv)
+        q, k, v = head[0], head[1], head[2]
         for n in range(x.shape[0] // steps):
-            _split(_block(qkv, n, steps), _block(heads, n, 3 * num_heads * steps))
             for h in range(num_heads):
-                q = _block(heads, 3 * n * num_heads + h, steps)
-                k = _block(heads, (3 * n + 1) * num_heads + h, steps)
-                v = _block(heads, (3 * n + 2) * num_heads + h, steps)
-                p = _block(attention, n * num_heads + h, steps)
-                _scale(scale, q)
+                _take(qkv, n * steps, h * q.shape[1], head)
+                begin = (n * num_heads + h) * steps
+                p = attention[begin : begin + steps]
                 np.dot(q, k.T, p)
-                _attend(p, mask, n, causal)
-                np.dot(p, v, _block(c, h, steps))
-            _join(c, _block(context, n, steps))
+                _attend(p, scale, mask, n, causal)
+                np.dot(p, v, c[0])
+                _put(c, context, n * steps, h * q.shape[1])
         np.dot(context, out_proj_weight, out)
         add_bias(out_proj_bias, out)
 
     @staticmethod
     def backward(
-        x, out_proj_weight, grad_out, num_heads, steps, scale, heads, attention, context, c, ds, d_heads, out_proj_weight_t,
+        x, out_proj_weight, grad_out, num_heads, steps, scale, qkv, attention, context, head, d_head, c, ds, out_proj_weight_t,
         grad_context, grad_qkv, grad_in_proj_weight, grad_in_proj_bias, grad_out_proj_weight, grad_out_proj_bias,
     ):  # fmt: skip
         np.dot(context.T, grad_out, grad_out_proj_weight)
         sum_rows(grad_out, grad_out_proj_bias)
         dot_transposed(grad_out, out_proj_weight, out_proj_weight_t, grad_context)
+        q, k, v = head[0], head[1], head[2]
         for n in range(x.shape[0] // steps):
-            _split(_block(grad_context, n, steps), c)
             for h in range(num_heads):
-                q = _block(heads, 3 * n * num_heads + h, steps)
-                k = _block(heads, (3 * n + 1) * num_heads + h, steps)
-                v = _block(heads, (3 * n + 2) * num_heads + h, steps)
-                p, dc = _block(attention, n * num_heads + h, steps), _block(c, h, steps)
-                dq = _block(d_heads, h, steps)
-                np.dot(dc, v.T, ds)
+                _take(qkv, n * steps, h * q.shape[1], head)
+                _take(grad_context, n * steps, h * q.shape[1], c)
+                begin = (n * num_heads + h) * steps
+                p = attention[begin : begin + steps]
+                np.dot(c[0], v.T, ds)  # dP
                 for t in range(steps):
-                    softmax_row_backward(p[t], ds[t])
-                np.dot(ds, k, dq)
-                _scale(scale, dq)
-                np.dot(ds.T, q, _block(d_heads, num_heads + h, steps))
-                np.dot(p.T, dc, _block(d_heads, 2 * num_heads + h, steps))
-            _join(d_heads, _block(grad_qkv, n, steps))
+                    row = ds[t]
+                    softmax_row_backward(p[t], row)
+                    for key in range(steps):
+                        row[key] *= scale
+                np.dot(ds, k, d_head[0])
+                np.dot(ds.T, q, d_head[1])
+                np.dot(p.T, c[0], d_head[2])
+                _put(d_head, grad_qkv, n * steps, h * q.shape[1])
         np.dot(x.T, grad_qkv, grad_in_proj_weight)
         sum_rows(grad_qkv, grad_in_proj_bias)
 
