@@ -250,10 +250,20 @@ class Sequential:
 
     def work(self) -> int:
         """Multiplications of a forward pass of one row, roughly."""
-        return sum(
+        return sum(self._works())
+
+    def rows_of_matrices(self) -> float:
+        """How many rows of its matrix products a row of a batch is, on average over the work: the steps of a sequence, or 1."""
+        folds = [prod(built.in_shape[:-1]) if built.layer.folds_rows else 1 for built in self._built]
+        works = self._works()
+        return sum(work * fold for work, fold in zip(works, folds, strict=True)) / max(sum(works), 1)
+
+    def _works(self) -> list[int]:
+        """Multiplications of each layer in a forward pass of one row, roughly."""
+        return [
             built.layer.work(built.in_shape, built.out_shape, sum(prod(item.shape) for item in built.parameters.values()))
             for built in self._built
-        )
+        ]
 
     def _views(self, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
         views = {}

@@ -14,7 +14,7 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
 from nnkit.initializers import Normal
-from nnkit.kernels.gemm import SMALL, add_bias, dot_transposed, sum_rows
+from nnkit.kernels.gemm import SMALL, add_bias, dot_transposed, sum_rows, transpose
 from nnkit.kernels.softmax import softmax_row, softmax_row_backward
 
 __all__ = ["MultiHeadAttention", "PositionalEmbedding"]
@@ -28,20 +28,24 @@ def _require_sequence(layer: Layer, in_shape: Shape) -> Shape:
 
 def _take(rows, row, column, parts):
     """Gather a head: parts[i, t] = what is its own of the i-th of equally many columns of rows[row + t]."""
-    width = rows.shape[1] // parts.shape[0]
+    width, size = rows.shape[1] // parts.shape[0], parts.shape[2]
     for i in range(parts.shape[0]):
         for t in range(parts.shape[1]):
-            for j in range(parts.shape[2]):
-                parts[i, t, j] = rows[row + t, i * width + column + j]
+            whole = rows[row + t]
+            own, part = whole[i * width + column : i * width + column + size], parts[i, t]
+            for j in range(size):
+                part[j] = own[j]
 
 
 def _put(parts, rows, row, column):
     """The same the other way."""
-    width = rows.shape[1] // parts.shape[0]
+    width, size = rows.shape[1] // parts.shape[0], parts.shape[2]
     for i in range(parts.shape[0]):
         for t in range(parts.shape[1]):
-            for j in range(parts.shape[2]):
-                rows[row + t, i * width + column + j] = parts[i, t, j]
+            whole = rows[row + t]
+            own, part = whole[i * width + column : i * width + column + size], parts[i, t]
+            for j in range(size):
+                own[j] = part[j]
 
 
 def _attend(scores, scale, mask, n, causal):
@@ -137,6 +141,7 @@ class MultiHeadAttention(Layer):
         self.workspace("d_head", (3, steps, size))
         self.workspace("c", (1, steps, size))  # C or dC
         self.workspace("ds", (steps, steps))
+        self.workspace("turned", (steps, steps))  # a matrix transposed; on Zen 4 with its product 4.1 us, the product alone 5.8
         small = 3 * width * width * 32 <= SMALL  # as in Linear
         self.workspace("in_proj_weight_t", (3 * width, width) if small else (0, 0))
         self.workspace("out_proj_weight_t", (width, width) if small else (0, 0))
@@ -168,8 +173,9 @@ class MultiHeadAttention(Layer):
 
     @staticmethod
     def backward(
-        x, out_proj_weight, grad_out, num_heads, steps, scale, qkv, attention, context, head, d_head, c, ds, out_proj_weight_t,
-        grad_context, grad_qkv, grad_in_proj_weight, grad_in_proj_bias, grad_out_proj_weight, grad_out_proj_bias,
+        x, out_proj_weight, grad_out, num_heads, steps, scale, qkv, attention, context, head, d_head, c, ds, turned,
+        out_proj_weight_t, grad_context, grad_qkv,
+        grad_in_proj_weight, grad_in_proj_bias, grad_out_proj_weight, grad_out_proj_bias,
     ):  # fmt: skip
         np.dot(context.T, grad_out, grad_out_proj_weight)
         sum_rows(grad_out, grad_out_proj_bias)
@@ -188,8 +194,10 @@ class MultiHeadAttention(Layer):
                     for key in range(steps):
                         row[key] *= scale
                 np.dot(ds, k, d_head[0])
-                np.dot(ds.T, q, d_head[1])
-                np.dot(p.T, c[0], d_head[2])
+                transpose(ds, turned)
+                np.dot(turned, q, d_head[1])
+                transpose(p, turned)
+                np.dot(turned, c[0], d_head[2])
                 _put(d_head, grad_qkv, n * steps, h * q.shape[1])
         np.dot(x.T, grad_qkv, grad_in_proj_weight)
         sum_rows(grad_qkv, grad_in_proj_bias)

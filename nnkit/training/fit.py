@@ -54,11 +54,12 @@ def shard_rows(model: Sequential, batch_size: int) -> int:
 
     A shard has at least 32 rows (fewer slow the matrix products down) and half a million multiply-adds (about 20 us, against
     a meeting of threads of 0.5 us). Each shard writes a gradient of its own, to be summed: where that is larger than
-    1 MB, a shard has at least 64 rows to pay for it.
+    1 MB, a shard has at least 64 rows to pay for it. Of sequences 8 rows are enough: their steps are the rows that count.
     """
     if model.states() or any(layer.mixes_rows for layer in model.layers):
         return batch_size  # every row has to see all rows of the batch, or what they leave behind
     least = 64 if model.vector.nbytes > 1 << 20 else 32
+    least = max(8, round(least / model.rows_of_matrices()))
     work = 3 * model.work() * batch_size
     shards = max(1, min(batch_size // least, work // 500_000, 64))
     return -(-batch_size // shards)
