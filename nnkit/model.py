@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from nnkit.core.container import Chain, Placed
 from nnkit.core.layer import Built, CSRLayer, Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, Updater
@@ -42,12 +43,22 @@ class _Stepper(NamedTuple):
     updater: Updater
 
 
+class _Leaf(NamedTuple):
+    """A layer that is no container, and where it is."""
+
+    path: str  # "2", or "2.0.1" within containers
+    home: str  # path of the first use of the same layer, whose parameters it shares
+    built: Built
+
+
 class Sequential:
     """Layers one after the other.
 
     Parameters
     ----------
-    layers : layers, their classes or their names
+    layers : layers, their classes or their names; also lists of layers and other models. The same layer object at two places
+        is one layer used twice: its parameters are shared, their gradients summed. A model that is built brings copies of
+        its parameters and states.
 
     Attributes
     ----------
@@ -72,7 +83,8 @@ class Sequential:
     vector: NDArray[Any]  # all parameters
     gradient: NDArray[Any]
     chunk: int  # numbers of the vector that an optimizer updates in one go
-    _names: list[str]
+    _leaves: list[_Leaf]  # in the order of use
+    _names: dict[str, str]  # by path
     _offsets: dict[str, int]  # of each parameter in the vector
     _states: dict[str, NDArray[Any]]
     _seed: int
@@ -81,13 +93,12 @@ class Sequential:
     def __init__(self, layers: Iterable[Layer | type[Layer] | str]) -> None:
         if isinstance(layers, str | Layer):
             raise ParameterError(f"Sequential: expected a list of layers, got {layers!r}; write Sequential([...])")
-        self.layers: list[Layer] = [Layer.make(layer) for layer in layers]
-        if not self.layers:
-            raise ParameterError("Sequential: expected at least one layer, got an empty list")
-        self._built: list[Built] = []
+        self.chain = Chain(layers, self)
+        self.layers: list[Layer] = self.chain.layers
+        self._root: Built | None = None
 
     def __repr__(self) -> str:
-        return f"Sequential([{', '.join(map(repr, self.layers))}])"
+        return repr(self.chain)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -105,26 +116,36 @@ class Sequential:
             part._share(self, range(len(self.layers))[index])
         return part
 
-    def _name_layers(self) -> None:
-        """Spell the layers out, for messages."""
-        self._names = [f"layer {index}, {layer!r}" for index, layer in enumerate(self.layers)]
+    def _plant(self, root: Built, dtype: str) -> None:
+        """Take the built layers, and spell them out for messages."""
+        self._root, self.in_shape, self.out_shape, self.dtype = root, root.in_shape, root.out_shape, dtype
+        paths = {id(built): path for path, built in root.walk() if built.home is built}
+        self._leaves = [_Leaf(path, paths.get(id(built.home), ""), built) for path, built in root.walk()]
+        self._names = {path: f"layer {path}, {built.layer!r}" for path, _, built in self._leaves}
 
     def _share(self, whole: Sequential, chosen: range) -> None:
         """Be these layers of another model, on its memory."""
         if chosen.step != 1:
             raise ParameterError(f"Sequential: expected a slice of neighbouring layers, got every {chosen.step}th")
-        self._built = [whole._built[place] for place in chosen]
-        self.in_shape, self.out_shape, self.dtype = self._built[0].in_shape, self._built[-1].out_shape, whole.dtype
+        assert whole._root is not None
+        children = [whole._root.children[place] for place in chosen]
+        self._plant(Built(self.chain, children[0].in_shape, children[-1].out_shape, children=children), whole.dtype)
+        if not all(leaf.home for leaf in self._leaves):
+            raise ParameterError("Sequential: expected a slice that shares no weights with layers outside of it")
         self.input_dtype = whole.input_dtype if chosen.start == 0 else whole.dtype
-        self._name_layers()
-        offsets = {f"{index}.{name}": whole._offsets[f"{place}.{name}"]
-                   for index, place in enumerate(chosen) for name in whole._built[place].parameters}  # fmt: skip
+
+        def within(name: str) -> str:
+            """The name here of what the whole model has under another."""
+            place, _, rest = name.partition(".")
+            return f"{int(place) - chosen.start}.{rest}"
+
+        inside = {name: offset for name, offset in whole._offsets.items() if int(name.partition(".")[0]) in chosen}
         later = (offset for name, offset in whole._offsets.items() if int(name.partition(".")[0]) >= chosen.stop)
-        begin = min(offsets.values(), default=0)
-        end = min(later, default=whole.vector.size) if offsets else 0
-        self._offsets = {name: offset - begin for name, offset in offsets.items()}
-        self._states = {f"{index}.{name}": whole._states[f"{place}.{name}"]
-                        for index, place in enumerate(chosen) for name in whole._built[place].states}  # fmt: skip
+        begin = min(inside.values(), default=0)
+        end = min(later, default=whole.vector.size) if inside else 0
+        self._offsets = {within(name): offset - begin for name, offset in inside.items()}
+        self._states = {within(name): state for name, state in whole._states.items()
+                        if int(name.partition(".")[0]) in chosen}  # fmt: skip
         self.vector, self.gradient = whole.vector[begin:end], whole.gradient[begin:end]
         line = ALIGNMENT // self.vector.itemsize
         lines = (end - begin) // line
@@ -162,17 +183,8 @@ class Sequential:
         shape = (in_shape,) if isinstance(in_shape, int) else tuple(int(size) for size in in_shape)
         if any(size < 1 for size in shape):
             raise ShapeError(f"Sequential.build: expected in_shape of positive integers, got {tuple(in_shape)}")
-        built = []
-        first = shape
-        for index, layer in enumerate(self.layers):
-            if index and layer.input_dtype != "real":
-                raise ShapeError(f"layer {index}, {layer!r}: takes integers, so it can only be the first layer")
-            built.append(layer.place(shape))
-            shape = built[-1].out_shape
-        self.in_shape, self.out_shape, self.dtype = first, shape, name
-        self.input_dtype = name if self.layers[0].input_dtype == "real" else self.layers[0].input_dtype
-        self._built = built
-        self._name_layers()
+        self._plant(self.chain.place(shape), name)
+        self.input_dtype = name if self.chain.input_dtype == "real" else self.chain.input_dtype
         self._allocate(random)
         return self
 
@@ -181,9 +193,9 @@ class Sequential:
         line = ALIGNMENT // np.dtype(self.dtype).itemsize
         self._offsets = {}
         total = 0
-        for index, built in enumerate(self._built):
+        for path, built in self._homes():
             for name, declared in built.parameters.items():
-                self._offsets[f"{index}.{name}"] = total
+                self._offsets[f"{path}.{name}"] = total
                 total += -(-prod(declared.shape) // line) * line
         chunks = max(1, -(-total // min(max(total // 16, CHUNK), LARGE_CHUNK)))
         self.chunk = max(line, -(-total // (chunks * line)) * line)
@@ -191,17 +203,38 @@ class Sequential:
         self.gradient = aligned_zeros(chunks * self.chunk, self.dtype)
         self._states = {}
         parameters = self.parameters()
-        for index, built in enumerate(self._built):
+        for path, built in self._homes():
             for name, declared in built.parameters.items():
                 if prod(declared.shape):
-                    parameters[f"{index}.{name}"][...] = declared.init(declared.shape, random)
+                    parameters[f"{path}.{name}"][...] = declared.init(declared.shape, random)
             for name, declared in built.states.items():
                 state = aligned_zeros(prod(declared.shape), self.dtype).reshape(declared.shape)
                 state[...] = declared.init(declared.shape, random)
-                self._states[f"{index}.{name}"] = state
+                self._states[f"{path}.{name}"] = state
+        assert self._root is not None
+        self._take_over(self._root)
         self._seed = int(random.integers(2**62))
         self._step = 0
         self._forget()
+
+    def _take_over(self, built: Built, path: str = "") -> None:
+        """Copy the parameters and states of built models within this one."""
+        model = built.layer.model if isinstance(built.layer, Chain) else None
+        if model is not None and model is not self and model.is_built:
+            mine = {**self.parameters(), **self._states}
+            for name, array in {**model.parameters(), **model.states()}.items():
+                own = mine.get(f"{path}.{name}")
+                if own is not None and own.shape != array.shape:
+                    raise ShapeError(f"{model!r} brings its {name}: expected shape {own.shape} here, got {array.shape}; "
+                                     "make a new model for another input shape")  # fmt: skip
+                if own is not None:
+                    own[...] = array
+        for index, child in enumerate(built.children):
+            self._take_over(child, f"{path}.{index}" if path else str(index))
+
+    def _homes(self) -> Iterator[tuple[str, Built]]:
+        """The layers that have parameters and states of their own, each once."""
+        return ((path, built) for path, home, built in self._leaves if path == home)
 
     def __getstate__(self) -> dict[str, Any]:
         """Layers, shapes and numbers; never addresses."""
@@ -227,10 +260,10 @@ class Sequential:
     @property
     def is_built(self) -> bool:
         """Whether the shapes are known."""
-        return bool(self._built)
+        return self._root is not None
 
     def _require_built(self, what: str) -> None:
-        if not self._built:
+        if self._root is None:
             raise NotBuiltError(f"Sequential.{what}: expected a built model; call fit, or build(in_shape=...) first")
 
     def parameters(self) -> dict[str, NDArray[Any]]:
@@ -250,23 +283,28 @@ class Sequential:
 
     def work(self) -> int:
         """Multiplications of a forward pass of one row, roughly."""
-        return sum(
-            built.layer.work(built.in_shape, built.out_shape, sum(prod(item.shape) for item in built.parameters.values()))
-            for built in self._built
-        )
+        assert self._root is not None
+        return self._root.work()
+
+    def name_of(self, path: str) -> str:
+        """What messages call the layer at a path."""
+        return self._names[path]
+
+    @property
+    def leaves(self) -> list[Built]:
+        """All layers that have kernels, or are a view; those within containers instead of the containers."""
+        return [leaf.built for leaf in self._leaves]
 
     def _views(self, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
         views = {}
-        for index, built in enumerate(self._built):
+        for path, built in self._homes():
             for name, declared in built.parameters.items():
-                size, offset = prod(declared.shape), self._offsets[f"{index}.{name}"]
+                size, offset = prod(declared.shape), self._offsets[f"{path}.{name}"]
                 if size:
-                    views[f"{index}.{name}"] = vector[offset : offset + size].reshape(declared.shape)
+                    views[f"{path}.{name}"] = vector[offset : offset + size].reshape(declared.shape)
         return views
 
-    def placed(
-        self, gradient: NDArray[Any] | None = None, sparse: dict[str, Array] | None = None
-    ) -> list[tuple[str, Built, dict[str, Operand]]]:
+    def placed(self, gradient: NDArray[Any] | None = None, sparse: dict[str, Array] | None = None) -> Placed:
         """The layers with their arrays as operands.
 
         Parameters
@@ -274,25 +312,32 @@ class Sequential:
         gradient : (shards, size) or flat, of which their gradients are parts
         sparse : the arrays of a CSR matrix, where the first layer is to read its input there
         """
+        assert self._root is not None
         item = self.vector.itemsize
-        placed = []
         parameters = Storage(shared=self.vector)
         slabs = Storage(shared=gradient)
         stride = gradient.strides[0] if gradient is not None and gradient.ndim == 2 else 0
-        for index, built in enumerate(self._built):
+        homes = {path: home for path, home, _ in self._leaves}
+
+        def place(path: str, built: Built) -> Placed:
+            if built.children:
+                within = [place(f"{path}.{index}" if path else str(index), child) for index, child in enumerate(built.children)]
+                return Placed(path, built, children=within)
             arrays: dict[str, Operand] = {}
+            home = homes[path]
             for name, declared in built.parameters.items():
-                offset = self._offsets[f"{index}.{name}"] * item
+                offset = self._offsets[f"{home}.{name}"] * item
                 arrays[name] = Array(parameters, declared.shape, self.dtype, offset=offset)
                 if gradient is not None:
                     arrays[f"grad_{name}"] = Array(slabs, declared.shape, self.dtype, offset=offset, stride=stride)
             for name in built.states:
-                arrays[name] = Array.view(self._states[f"{index}.{name}"])
-            if sparse and index == 0:
+                arrays[name] = Array.view(self._states[f"{home}.{name}"])
+            if sparse and built is self._leaves[0].built:
                 built = CSRLayer.of(built)
                 arrays |= sparse
-            placed.append((self._names[index], built, arrays))
-        return placed
+            return Placed(self._names[path], built, arrays)
+
+        return place("", self._root)
 
     # --------------------------------------------------------------------------------------------------- using it
 
@@ -319,7 +364,7 @@ class Sequential:
         ------
         NotBuiltError, ShapeError, DataError
         """
-        predictor: Predictor | None = getattr(self._local, "predictor", None) if self._built else None
+        predictor: Predictor | None = getattr(self._local, "predictor", None) if self.is_built else None
         if predictor is not None and type(X) is np.ndarray and predictor.fits(X):  # what every call but the first comes to
             return predictor(X)
         array = self._check_rows(X, "predict")

@@ -39,7 +39,7 @@ class Predictor:
         stage, result = (
             replace(Array.view(buffer), shape=buffer.shape[1:], batched=True) for buffer in (self.stage, self.result)
         )
-        plan.copy(plan.forward(model.placed(), stage), result)
+        plan.copy(plan.run(model.placed(), stage), result)
         self._runner = Runner(Program(plan.instructions, model.dtype, rows=rows), rows)
         self._runner.run(0, 1)  # on no rows: leaves the runner ready for `again`
         self._again = self._runner.again
@@ -83,7 +83,7 @@ class BulkPredictor:
         self._source = source_of(X, real)
         x = self._source.input(model.in_shape, model.input_dtype)
         plan.instructions.append(self._source.gather(x))
-        result = plan.forward(model.placed(sparse=self._source.arrays), x)
+        result = plan.run(model.placed(sparse=self._source.arrays), x)
         flat = out.reshape(len(out), -1)
         place = ControlWord(Word.STEP), ControlWord(Word.FIRST_ROW), Constant(rows, "int64")
         operands = (result.reshaped(flat.shape[1:]), *place, Array.view(flat))
@@ -162,7 +162,7 @@ class Pass:
         x = Array.rows(model.in_shape, model.input_dtype)
         self._grad_out = Array.rows(model.out_shape, real)
         self._x = x
-        self._out = plan.forward(model.placed(gradient), x)
+        self._out = plan.run(model.placed(gradient), x)
         forward = len(plan.instructions)
         self._grad_x = plan.backward(self._grad_out, to_input=True) if model.input_dtype == real else None
         if self._grad_x is None:

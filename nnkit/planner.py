@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
+from typing import Any
 
+import numpy as np
+
+from nnkit.core.container import Container, Placed
 from nnkit.core.layer import Built, PythonLayer, kernel_names
-from nnkit.engine.operands import Array, Constant, Control, ControlWord, Operand, Seed
-from nnkit.engine.program import Instruction
+from nnkit.engine.operands import Array, Constant, Control, ControlWord, Operand, Seed, Storage, constant, lanes_of
+from nnkit.engine.program import Instruction, aligned_zeros
+from nnkit.kernels.blocks import to_blocks, to_rows
 from nnkit.kernels.control import Word
-from nnkit.kernels.data import copy, require_finite
+from nnkit.kernels.data import add, copy, copy_columns, require_finite, scale
 
 __all__ = ["Node", "Plan"]
+
+Gradients = Sequence[Array | None]
 
 
 @dataclass
@@ -30,8 +39,28 @@ class Node:
     grad_x: Array | None = None
 
 
+@dataclass
+class Step:
+    """Something that was done forward, and how to do it backward.
+
+    ``backward`` gets the gradient of ``out`` and, for each of ``inputs``, whether its gradient is wanted.
+    """
+
+    inputs: tuple[Array, ...]
+    out: Array
+    backward: Callable[[Array, Sequence[bool]], Gradients]
+    node: Node | None = None
+
+    @property
+    def trains(self) -> bool:
+        return self.node is not None and any(prod(item.shape) for item in self.node.built.parameters.values())
+
+
 class Plan:
     """Writes the instructions of a forward pass and then of the backward pass.
+
+    Values are arrays, each known by its identity; what is done with them is noted as steps, which backward takes in reverse. A
+    value that several steps have read gets the sum of their gradients.
 
     Parameters
     ----------
@@ -39,68 +68,232 @@ class Plan:
     training : what the kernels get as ``training``
     differentiate : whether a backward pass follows
     keep : leave every intermediate result in memory of its own, for looking at
+    shards : how many the batch is cut into
     """
 
-    def __init__(self, real: str, *, training: bool, differentiate: bool, keep: bool = False) -> None:
+    def __init__(
+        self, real: str, *, training: bool, differentiate: bool, keep: bool = False, shards: int = 1
+    ) -> None:
         self.real = real
         self.differentiate = differentiate
         self.training = training
         self.keep = keep
+        self.shards = shards
         self.instructions: list[Instruction] = []
         self.nodes: list[Node] = []
+        self.steps: list[Step] = []
         self._read_again: set[int] = set()  # storages (by id) that backward reads
-        self._mask = Array.rows((0,), "uint8")  # which steps of a sequence are not padding
+        self._held: list[Array] = []  # values that steps to come will read, too
+        self._shared: set[int] = set()  # storages of gradients that several steps get
+        self._laid_out: dict[tuple[int, bool], Array] = {}  # values by their id, as rows or in blocks
+        self._written: dict[Operand, Node] = {}  # gradients of parameters, and by whom
+        self._no_mask = Array.rows((0,), "uint8")
+        self._mask = self._no_mask  # which steps of a sequence are not padding
 
-    def forward(self, layers: Sequence[tuple[str, Built, dict[str, Operand]]], x: Array) -> Array:
-        """Run the layers one after the other; return the last one's output."""
-        for name, built, arrays in layers:
-            x = self._forward(name, built, arrays, x)
-        return x
+    # ----------------------------------------------------------------------------------------------------- forward
 
-    def _forward(self, name: str, built: Built, arrays: dict[str, Operand], x: Array) -> Array:
-        layer = built.layer
-        kernels = layer.kernels()
-        backward_names = {item for function in kernels[1:] for item in kernel_names(function)}
-        if not kernels:  # the same numbers in another shape
-            out = x.reshaped(built.out_shape)
-            self.nodes.append(Node(name, built, len(self.nodes), x, out, {}))
-            self._mask = Array.rows((0,), "uint8")
-            return out
-        if layer.interpreted:  # it may keep what forward was given, for backward
-            backward_names |= self._kept(built)
-        in_place = (
-            self._may_overwrite(built)
-            and x.dtype == self.real
-            and not (self.differentiate and ("x" in backward_names or id(x.storage) in self._read_again))
-        )
-        out = x.reshaped(built.out_shape) if in_place else Array.rows(built.out_shape, self.real)
-        named = dict(arrays)
-        for declared in built.scratch.values():
-            dtype = self.real if declared.dtype == "real" else declared.dtype
-            named[declared.name] = Array.rows(declared.shape, dtype)
-            if f"grad_{declared.name}" in backward_names:
-                named[f"grad_{declared.name}"] = Array.rows(declared.shape, dtype)
-        for declared in built.workspace.values():
-            dtype = self.real if declared.dtype == "real" else declared.dtype
-            named[declared.name] = Array.fixed(declared.shape, dtype)
-        mask = named.setdefault("mask", self._mask)
-        assert isinstance(mask, Array)
-        self._mask = mask if "mask" in built.scratch or layer.passes_mask else Array.rows((0,), "uint8")
-        node = Node(name, built, len(self.nodes), x, out, named)
-        self.nodes.append(node)
-        self._read_again |= {id(array.storage) for word, array in (("x", x), ("out", out)) if word in backward_names}
-        self._emit(node, kernels[0], "forward", {"x": x, "out": out}, target=out)
+    def run(self, placed: Placed, x: Array) -> Array:
+        """Run a whole model; return its output as rows."""
+        return self._as(self.forward(placed, x), blocked=False)
+
+    def forward(self, placed: Placed, x: Array) -> Array:
+        """Run a layer, or the layers of a container; return the output."""
+        layer = placed.built.layer
+        if isinstance(layer, Container):
+            return layer.connect(self, placed.children, x)
+        if not layer.pointwise:
+            x = self._as(x, layer.blocked)
+        return self._forward(placed, x) if layer.kernels() else self._view(placed, x)
+
+    def _view(self, placed: Placed, x: Array) -> Array:
+        """The same numbers in another shape."""
+        built = placed.built
+        self._mask = self._no_mask
+        out = self._stepped((x,), x.reshaped(built.out_shape), lambda grad, wanted: [grad.reshaped(built.in_shape)])
+        self.nodes.append(Node(placed.name, built, len(self.nodes), x, out, {}))
         return out
 
-    def _may_overwrite(self, built: Built) -> bool:
-        return built.layer.inplace and not self.keep and prod(built.in_shape) == prod(built.out_shape)
+    def _forward(self, placed: Placed, x: Array) -> Array:
+        built, layer = placed.built, placed.built.layer
+        kernels = layer.kernels()
+        backward_names = {item for stage, function in kernels.items() if stage.startswith("backward")
+                          for item in kernel_names(function)}  # fmt: skip
+        if layer.interpreted:  # it may keep what forward was given, for backward
+            backward_names |= self._kept(built)
+        overwrites = layer.inplace and x.dtype == self.real and prod(built.in_shape) == prod(built.out_shape)
+        in_place = overwrites and "x" not in backward_names and self._is_free(x)
+        out = x.reshaped(built.out_shape) if in_place else self._like(x, built.out_shape)
+        node = Node(placed.name, built, len(self.nodes), x, out, self._memory(placed, x, backward_names))
+        self.nodes.append(node)
+        self._read_again |= {id(array.storage) for word, array in (("x", x), ("out", out)) if word in backward_names}
+        arrays = {"x": x, "out": out}
+        partial_kernel = kernels.get("forward_partial") if self.training else None
+        if partial_kernel is not None:
+            self._emit(node, partial_kernel, "forward", arrays)
+        self._emit(node, kernels["forward"], "forward", arrays, target=out, meets=partial_kernel is not None)
+        node.out = self._stepped((x,), out, partial(self._backward, node), node)
+        return node.out
+
+    def _memory(self, placed: Placed, x: Array, backward_names: set[str]) -> dict[str, Operand]:
+        """All arrays of a layer by name."""
+        built = placed.built
+        named = dict(placed.arrays)
+
+        def dtype(declared: Any) -> str:
+            return self.real if declared.dtype == "real" else str(declared.dtype)
+
+        for declared in built.scratch.values():
+            named[declared.name] = self._like(x, declared.shape, dtype(declared))
+            if f"grad_{declared.name}" in backward_names:
+                named[f"grad_{declared.name}"] = self._like(x, declared.shape, dtype(declared))
+        for declared in built.workspace.values():
+            named[declared.name] = Array.fixed(declared.shape, dtype(declared))
+        for declared in built.partials.values():
+            every = aligned_zeros(self.shards * prod(declared.shape), self.real).reshape(self.shards, *declared.shape)
+            storage = Storage(shared=every)
+            named[declared.name] = Array(storage, declared.shape, self.real, stride=every.strides[0])
+            named[f"all_{declared.name}"] = Array(storage, every.shape, self.real)
+        mask = named.setdefault("mask", self._mask)
+        assert isinstance(mask, Array)
+        self._mask = mask if "mask" in built.scratch or built.layer.passes_mask else self._no_mask
+        return named
+
+    def _like(self, x: Array, shape: tuple[int, ...], dtype: str = "") -> Array:
+        """New memory for as many entries as ``x`` has, in rows or in blocks as ``x``."""
+        return Array.rows(shape, dtype or self.real, x.multiple, x.lanes)
+
+    def _is_free(self, x: Array) -> bool:
+        """Whether a value may be overwritten: nobody looks at it, and backward does not read it."""
+        read = self.differentiate and id(x.storage) in self._read_again
+        held = any(x.storage is item.storage for item in (*self._held, *self._laid_out.values()))
+        return not (self.keep or read or held or x.storage.shared is not None)
+
+    def _stepped(
+        self, inputs: tuple[Array, ...], out: Array, backward: Callable[[Array, Sequence[bool]], Gradients],
+        node: Node | None = None,
+    ) -> Array:  # fmt: skip
+        """Note what was done; return its output as a value of its own, though it may share memory with the input."""
+        out = replace(out)
+        self.steps.append(Step(inputs, out, backward, node))
+        return out
+
+    @contextmanager
+    def holding(self, value: Array) -> Iterator[None]:
+        """Keep a value as it is: it will be read again."""
+        self._held.append(value)
+        yield
+        self._held.pop()
+
+    def branches(self, children: Sequence[Placed], x: Array) -> list[Array]:
+        """The outputs of layers that all run on ``x``. Padding stays known where all of them pass it on."""
+        before, after, outs = self._mask, [], []
+        with self.holding(x):
+            for child in children:
+                self._mask = before
+                outs.append(self.forward(child, x))
+                self._held.append(outs[-1])
+                after.append(self._mask)
+            del self._held[len(self._held) - len(outs) :]
+        self._mask = before if all(mask is before for mask in after) else self._no_mask
+        return outs
+
+    def _as(self, x: Array, blocked: bool) -> Array:
+        """A value as rows, or in blocks."""
+        if x.is_blocked == blocked or x.dtype != self.real:
+            return x
+        known = self._laid_out.get((id(x), blocked))
+        if known is None:
+            known = self._relaid(x, blocked, pad=True)
+            known = self._stepped((x,), known, lambda grad, wanted: [self._relaid(grad, not blocked, pad=False)])
+            self._laid_out[id(x), blocked] = known
+        return known
+
+    def _relaid(self, x: Array, blocked: bool, pad: bool) -> Array:
+        """A copy in the other layout. ``pad``: what fills up the last block are copies of the last row, else zeros."""
+        out = Array.rows(x.shape, self.real, x.multiple, lanes_of(self.real) if blocked else 1)
+        rows, blocks = (x, out) if blocked else (out, x)
+        blocks = replace(blocks, shape=(prod(x.shape),))
+        operands: tuple[Operand, ...] = (rows.matrix(1, prod(x.shape)), blocks)
+        if blocked:
+            operands = (*operands, Constant(pad, "bool"))
+        self.instructions.append(Instruction(to_blocks if blocked else to_rows, operands, "layout", "data"))
+        return out
+
+    def add(self, values: Sequence[Array], factor: float = 1.0) -> Array:
+        """The sum of values, times a factor."""
+        blocked = any(value.is_blocked for value in values)
+        values = [self._as(value, blocked) for value in values]
+        free = [value for value in values[1:] if self._is_free(value)]
+        out = free[0] if free else self._like(values[0], values[0].shape)
+        total = values[0]
+        for position, value in enumerate(values[1:]):
+            last = position == len(values) - 2
+            target = out if last else self._like(total, total.shape)
+            self._sum(total, value, target, factor if last else 1.0)
+            total = target
+
+        def backward(grad: Array, wanted: Sequence[bool]) -> Gradients:
+            if factor != 1.0:
+                scaled = self._like(grad, grad.shape)
+                operands = (grad.flat(), constant(factor, self.real), scaled.flat())
+                self.instructions.append(Instruction(scale, operands, "mean", "backward"))
+                grad = scaled
+            if sum(wanted) > 1:
+                self._shared.add(id(grad.storage))
+            return [grad] * len(values)
+
+        return self._stepped(tuple(values), out, backward)
+
+    def _sum(self, a: Array, b: Array, out: Array, factor: float = 1.0) -> None:
+        operands = (a.flat(), b.flat(), constant(factor, self.real), out.flat())
+        self.instructions.append(Instruction(add, operands, "sum", "data"))
+
+    def concatenate(self, values: Sequence[Array], axis: int) -> Array:
+        """Values one after the other along an axis of their rows."""
+        blocked = any(value.is_blocked for value in values)
+        values = [self._as(value, blocked and not axis) for value in values]
+        first = values[0].shape
+        leading, inner = prod(first[:axis]), prod(first[axis + 1 :])
+        width = sum(value.shape[axis] for value in values)
+        out = self._like(values[0], (*first[:axis], width, *first[axis + 1 :]))
+
+        def columns(whole: Array, part: Array, begin: int, joins: bool) -> Instruction:
+            size = part.shape[axis] * inner
+            operands = (whole.matrix(leading, width * inner), constant(begin * inner * whole.lanes, self.real),
+                        part.matrix(leading, size), Constant(joins, "bool"))  # fmt: skip
+            return Instruction(copy_columns, operands, "concat", "data")
+
+        begins = np.cumsum([0, *(value.shape[axis] for value in values)])
+        self.instructions += [columns(out, value, int(begin), True) for value, begin in zip(values, begins, strict=False)]
+
+        def backward(grad: Array, wanted: Sequence[bool]) -> Gradients:
+            parts = [self._like(grad, value.shape) if want else None for value, want in zip(values, wanted, strict=True)]
+            self.instructions += [columns(grad, part, int(begin), False)
+                                  for part, begin in zip(parts, begins, strict=False) if part is not None]  # fmt: skip
+            return parts
+
+        return self._stepped(tuple(values), out, backward)
+
+    def split(self, x: Array) -> Array:
+        """Every step of a sequence as an entry of its own."""
+        x = self._as(x, blocked=False)
+        steps = x.shape[0]
+        self._mask = self._no_mask
+        return self._stepped((x,), x.split(), lambda grad, wanted: [grad.joined(steps)])
+
+    def join(self, x: Array, steps: int) -> Array:
+        """The entries as sequences again."""
+        x = self._as(x, blocked=False)
+        return self._stepped((x,), x.joined(steps), lambda grad, wanted: [grad.split()])
 
     def copy(self, source: Array, target: Array) -> None:
         """Target = source."""
         self.instructions.append(Instruction(copy, (source.flat(), target.flat()), "copy", "data"))
 
+    # ---------------------------------------------------------------------------------------------------- backward
+
     def backward(self, grad: Array, *, to_input: bool = False, guard: bool = False) -> Array | None:
-        """Run the layers' derivatives in reverse, from the gradient of the output.
+        """Run the steps' derivatives in reverse, from the gradient of the output.
 
         Parameters
         ----------
@@ -108,59 +301,99 @@ class Plan:
         to_input : also compute the gradient of the input, and return it
         guard : stop the shard where the gradient that reaches the first parameters is not finite
         """
-        needed = 0
-        if not to_input:  # nobody needs a gradient before the first parameters
-            trained = [node.index for node in self.nodes if node.built.parameters]
-            needed = trained[0] if trained else len(self.nodes)
-        for node in reversed(self.nodes[needed:]):
-            if guard and node.index == needed:
-                self.instructions.append(Instruction(require_finite, (grad.flat(), Control()), node.name, "backward"))
-            grad = self._backward(node, grad, node.index > needed or to_input)
-        return grad if to_input else None
+        wanted: set[int] = {id(self.steps[0].inputs[0])} if to_input else set()
+        for step in self.steps:
+            if step.trains or any(id(value) in wanted for value in step.inputs):
+                wanted.add(id(step.out))
+        first = next((step for step in self.steps if step.trains), None)
+        grads = {id(self.steps[-1].out): grad}
+        for step in reversed(self.steps):
+            if id(step.out) not in grads or id(step.out) not in wanted:
+                continue
+            grad = grads.pop(id(step.out))
+            if guard and step is first:
+                assert step.node is not None
+                self.instructions.append(Instruction(require_finite, (grad.flat(), Control()), step.node.name, "backward"))
+            wants = [id(value) in wanted for value in step.inputs]
+            for value, given, want in zip(step.inputs, step.backward(grad, wants), wants, strict=True):
+                if want and given is not None:
+                    grads[id(value)] = self._total(grads[id(value)], given) if id(value) in grads else given
+        return grads[id(self.steps[0].inputs[0])] if to_input else None
 
-    def _backward(self, node: Node, grad: Array, to_input: bool) -> Array:
+    def _total(self, a: Array, b: Array) -> Array:
+        """The sum of two gradients of one value."""
+        free = [grad for grad in (a, b) if id(grad.storage) not in self._shared and not self.keep]
+        out = free[0] if free else self._like(a, a.shape)
+        self._sum(a, b, out)
+        return out
+
+    def _backward(self, node: Node, grad: Array, wanted: Sequence[bool]) -> Gradients:
         layer = node.built.layer
-        kernels = layer.kernels()[1:]
+        kernels = {name: kernel for name, kernel in layer.kernels().items() if name.startswith("backward")}
         node.grad_out = grad
-        if not kernels:
-            return grad.reshaped(node.built.in_shape)
-        overwrites = self._may_overwrite(node.built)
-        grad_x = grad.reshaped(node.built.in_shape) if overwrites else Array.rows(node.built.in_shape, self.real)
-        node.grad_x = grad_x
-        arrays = {"x": node.x, "out": node.out, "grad_out": grad, "grad_x": grad_x}
-        for function in kernels:
-            if to_input or function is not type(layer).backward_x:
-                self._emit(node, function, "backward", arrays, target=grad_x)
-        return grad_x
+        overwrites = layer.inplace and not self.keep and prod(node.built.in_shape) == prod(node.built.out_shape)
+        overwrites = overwrites and id(grad.storage) not in self._shared
+        node.grad_x = grad.reshaped(node.built.in_shape) if overwrites else self._like(node.x, node.built.in_shape)
+        arrays = {"x": node.x, "out": node.out, "grad_out": grad, "grad_x": node.grad_x}
+        for name, function in kernels.items():
+            if wanted[0] or name != "backward_x":
+                meets = name == "backward" and "backward_partial" in kernels
+                self._emit(node, function, "backward", arrays, target=node.grad_x, meets=meets)
+        return [node.grad_x]
+
+    # ------------------------------------------------------------------------------------------------ instructions
 
     def _emit(
-        self, node: Node, function: Callable[..., None], stage: str, arrays: dict[str, Array], target: Array
-    ) -> None:
-        layer = node.built.layer
+        self, node: Node, function: Callable[..., None], stage: str, arrays: dict[str, Array], target: Array | None = None,
+        meets: bool = False,
+    ) -> None:  # fmt: skip
+        layer, entries = node.built.layer, node.x.multiple
         named: dict[str, Operand] = {
-            **{name: self._seen(node, array) for name, array in arrays.items()},
+            **{name: self._seen(node, array, name) for name, array in arrays.items()},
             "training": Constant(self.training, "bool"),
             "seed": Seed(node.index),
-            "first_row": ControlWord(Word.FIRST_ROW),
-            **{name: self._seen(node, operand) if isinstance(operand, Array) and operand.batched and name != "mask" else operand
+            "first_row": ControlWord(Word.FIRST_ROW, entries),
+            "rows": ControlWord(Word.ROWS, entries),
+            "shards": ControlWord(Word.SHARDS),
+            **{name: self._seen(node, operand, name) if isinstance(operand, Array) and operand.batched else operand
                for name, operand in node.named.items()},
         }  # fmt: skip
-        operands = [named[name] if name in named else layer.number(name, self.real)
-                    for name in kernel_names(function)]  # fmt: skip
+        names = kernel_names(function)
+        totals = self._totals(node, names, named)
+        named |= {name: Array.fixed(total.shape, self.real) for name, total in totals.items()}
+        operands = [named[name] if name in named else layer.number(name, self.real) for name in names]
         kept: tuple[Operand, ...] = ()
-        if isinstance(layer, PythonLayer):
+        if isinstance(layer, PythonLayer) and target is not None:
             kept = tuple(named[name] for name in self._kept(node.built))
             function = (layer.forward_kernel if stage == "forward" else layer.backward_kernel)(node.copies)
-            operands.append(self._seen(node, target))
-        self.instructions.append(Instruction(function, tuple(operands), node.name, stage, layer.interpreted, kept))
+            operands.append(self._seen(node, target, "out" if stage == "forward" else "grad_x"))
+        self.instructions.append(Instruction(function, tuple(operands), node.name, stage, layer.interpreted, kept, meets))
+        for name, total in totals.items():  # a layer that is used again
+            another = named[name]
+            assert isinstance(another, Array)
+            self._sum(total, another, total)
+
+    def _totals(self, node: Node, names: Sequence[str], named: dict[str, Operand]) -> dict[str, Array]:
+        """Which of a kernel's parameter gradients another use of the layer has written already."""
+        totals = {}
+        for name in (f"grad_{name}" for name in node.built.parameters):
+            total = named.get(name)
+            if name in names and isinstance(total, Array) and self._written.setdefault(total, node) is not node:
+                totals[name] = total
+        return totals
 
     @staticmethod
     def _kept(built: Built) -> set[str]:
         """Memory that a Python layer's forward is given, and may have kept on itself."""
-        return {"x", "out", *built.scratch, *built.workspace} & set(kernel_names(built.layer.kernels()[0]))
+        return {"x", "out", *built.scratch, *built.workspace} & set(kernel_names(built.layer.kernels()["forward"]))
 
     @staticmethod
-    def _seen(node: Node, array: Array) -> Array:
+    def _seen(node: Node, array: Array, name: str) -> Array:
         """An array as the layer's kernels want to see it."""
-        layer = node.built.layer
+        layer, built = node.built.layer, node.built
+        view = {"x": built.x_view, "grad_x": built.x_view, "out": built.out_view, "grad_out": built.out_view}.get(name)
+        if view is not None:
+            return array.reshaped(view)
+        if name == "mask" and "mask" not in built.scratch:
+            return array
         return array.flat() if layer.flat else array.folded() if layer.folds_rows else array

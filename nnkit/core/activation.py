@@ -51,14 +51,11 @@ class Activation(Layer):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if cls.elementwise:
-            cls.inplace = cls.flat = cls.passes_mask = True
+            cls.inplace = cls.flat = cls.pointwise = cls.passes_mask = True
 
-    def kernels(self) -> tuple[Callable[..., Any], ...]:
-        cls = type(self)
-        if not self.elementwise:
-            return super().kernels()
-        part: Any = cls
-        return _loops(part)
+    def kernels(self) -> dict[str, Callable[..., Any]]:
+        part: Any = type(self)
+        return _loops(part) if self.elementwise else super().kernels()
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -74,11 +71,11 @@ class Activation(Layer):
 
 
 @cache
-def _loops(cls: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    return (
-        _loop(cls, cls.forward, "forward", "out", indexed={"x"}),
-        _loop(cls, cls.backward, "backward", "grad_x", indexed={"x", "out", "grad_out"}),
-    )
+def _loops(cls: Any) -> dict[str, Callable[..., Any]]:
+    return {
+        "forward": _loop(cls, cls.forward, "forward", "out", indexed={"x"}),
+        "backward": _loop(cls, cls.backward, "backward", "grad_x", indexed={"x", "out", "grad_out"}),
+    }
 
 
 def _loop(cls: type[Activation], function: Callable[..., Any], name: str, target: str, indexed: set[str]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, ClassVar, Protocol
@@ -21,8 +21,9 @@ from nnkit.errors import KernelError, ShapeError
 __all__ = ["Built", "CSRLayer", "Declared", "Layer", "PythonLayer", "copy_of_shard", "kernel_names", "returned"]
 
 # What every kernel of a layer may name, beside what the layer declares and its own attributes.
-FORWARD_NAMES = ("x", "out", "training", "seed", "first_row", "mask")
+FORWARD_NAMES = ("x", "out", "training", "seed", "first_row", "rows", "shards", "mask")
 BACKWARD_NAMES = (*FORWARD_NAMES, "grad_out", "grad_x")
+STAGES = ("forward_partial", "forward", "backward_partial", "backward", "backward_x")
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,31 @@ class Built:
     layer: Layer
     in_shape: Shape
     out_shape: Shape = ()
+    x_view: Shape | None = None  # shapes in which the kernels see x and out
+    out_view: Shape | None = None
+    children: list[Built] = field(default_factory=list)
+    home: Built | None = None  # the first place of a layer that is used again: its parameters are these, too
     parameters: dict[str, Declared] = field(default_factory=dict)  # trained
     states: dict[str, Declared] = field(default_factory=dict)  # kept, not trained
     scratch: dict[str, Declared] = field(default_factory=dict)  # one for every row of a batch, gone after the step
     workspace: dict[str, Declared] = field(default_factory=dict)  # one for every shard, gone after the kernel
+    partials: dict[str, Declared] = field(default_factory=dict)  # one for every shard, which all shards can read
+
+    def work(self) -> int:
+        """Multiplications of a forward pass of one row, roughly."""
+        parameters = sum(prod(item.shape) for item in self.parameters.values())
+        return self.layer.work(self.in_shape, self.out_shape, parameters)
+
+    def declared(self) -> dict[str, Declared]:
+        """Every array by its name."""
+        return {**self.parameters, **self.states, **self.scratch, **self.workspace, **self.partials}
+
+    def walk(self, path: str = "") -> Iterator[tuple[str, Built]]:
+        """All layers within, with their paths such as "2.0"; a layer alone is within itself. In the order of use."""
+        if not self.children:
+            yield path, self
+        for index, child in enumerate(self.children):
+            yield from child.walk(f"{path}.{index}" if path else str(index))
 
 
 class Layer(Part):
@@ -59,12 +81,20 @@ class Layer(Part):
       to be *written*, not added to;
     - every attribute of the layer that is a number or a truth value;
     - ``training``; ``seed``, the layer's random stream in this step (see ``nnkit.kernels.random``); ``first_row``, where
-      these N rows begin in the batch;
+      these N rows begin in the batch; ``rows``, which is N;
     - ``mask`` (N, steps) uint8: 0 where a step of a sequence is padding. It comes from a layer before that has declared
       a scratch of this name; where there is none, it is (N, 0).
 
     ``backward`` may leave ``grad_x`` to a second kernel, ``backward_x``: where nobody needs the gradient of the input,
     it is not run.
+
+    A layer that in training has to know the whole batch, of which each shard has some rows, has kernels ``forward_partial`` and
+    ``backward_partial``. They write what the shard knows into arrays declared as `partial`; then the shards meet; ``forward``
+    and ``backward`` read those of all ``shards`` as ``all_<name>``, and combine them in order.
+
+    With ``blocked``, kernels see rows interleaved in blocks, x as (blocks, *in_shape, lanes): loops over the last axis are
+    vector instructions, whatever the shape. The last block is filled up with copies of the last row; gradients there are
+    zero, and ``backward`` has to keep them so.
 
     What backward does not name need not be kept: with ``inplace``, a layer whose backward does not name ``x`` works in
     place.
@@ -100,6 +130,8 @@ class Layer(Part):
     inplace: ClassVar[bool] = False  # forward may write over x, backward over grad_out
     folds_rows: ClassVar[bool] = False  # kernels see (rows, last axis), whatever lies between
     flat: ClassVar[bool] = False  # kernels see one long row of numbers
+    blocked: bool = False  # kernels see rows in blocks
+    pointwise: ClassVar[bool] = False  # each number by itself, wherever it lies: rows or blocks
     interpreted: ClassVar[bool] = False  # kernels stay Python
     input_dtype: ClassVar[str] = "real"  # "int64" for a layer that looks things up
     passes_mask: bool = False  # an output row has the steps of its input row, so that the same ones are padding
@@ -107,12 +139,15 @@ class Layer(Part):
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     backward_x: ClassVar[Callable[..., Any] | None] = None
+    forward_partial: ClassVar[Callable[..., Any] | None] = None
+    backward_partial: ClassVar[Callable[..., Any] | None] = None
     # Optional: for input that stays sparse. There ``x`` (N,) holds the numbers of the rows, and ``indptr``, ``indices`` and
     # ``data`` are the matrix (SciPy's CSR): row n has data[indptr[n]:indptr[n + 1]] in the columns indices[...].
     forward_csr: ClassVar[Callable[..., Any] | None] = None
     backward_csr: ClassVar[Callable[..., Any] | None] = None
 
     _built: Built
+    _known: dict[int, Built]  # while it is built
 
     def build(self, in_shape: Shape) -> Shape:
         """Declare what the layer needs for input rows of ``in_shape``; return the shape of an output row."""
@@ -142,29 +177,54 @@ class Layer(Part):
         """Declare working memory of a fixed size, whatever the number of rows; each shard has its own."""
         self._declare(self._built.workspace, name, shape, "zeros", dtype)
 
+    def partial(self, name: str, shape: Iterable[int]) -> None:
+        """Declare what a shard lets the others know; after a meeting all can read ``all_<name>``, (shards, *shape)."""
+        self._declare(self._built.partials, name, shape, "zeros")
+
+    def view(self, x: Shape, out: Shape) -> None:
+        """Let the kernels see x and its gradient, out and its gradient in these shapes of equally many numbers."""
+        self._built.x_view, self._built.out_view = x, out
+
     def _declare(self, group: dict[str, Declared], name: str, shape: Iterable[int], init: Any, dtype: str = "real") -> None:
-        built = self._built
-        taken = {*BACKWARD_NAMES, *built.parameters, *built.states, *built.scratch, *built.workspace}
-        if not name.isidentifier() or name in taken or name.startswith("grad_"):
+        taken = {*BACKWARD_NAMES, *self._built.declared()}
+        is_mask = group is self._built.scratch and name == "mask"
+        if not name.isidentifier() or (name in taken and not is_mask) or name.startswith(("grad_", "all_")):
             raise KernelError(f"{self!r}: the name {name!r} cannot be declared; it is taken or no identifier")
         group[name] = Declared(name, tuple(int(size) for size in shape), init, dtype)
 
-    def place(self, in_shape: Shape) -> Built:
-        """Build a copy of this layer for input rows of ``in_shape``; the layer itself stays as it was."""
+    def place(self, in_shape: Shape, known: dict[int, Built] | None = None) -> Built:
+        """Build a copy of this layer for input rows of ``in_shape``; the layer itself stays as it was.
+
+        ``known`` are the places of the layers (by id) before this one: a layer that is used again shares its parameters.
+        """
+        known = {} if known is None else known
         layer = copy.copy(self)
+        layer._known = known
         layer._built = built = Built(layer, tuple(in_shape))
         out_shape = layer.build(built.in_shape)
         if not isinstance(out_shape, tuple) or not all(isinstance(n, int | np.integer) and n > 0 for n in out_shape):
             raise ShapeError(f"{self!r}: expected build to return a shape of positive integers, got {out_shape!r}")
         built.out_shape = tuple(int(size) for size in out_shape)
+        del layer._known
         check_kernel_names(built)
+        built.home = known.setdefault(id(self), built)
+        if built.home is not built:
+            self._check_shared(built)
         return built
 
-    def kernels(self) -> tuple[Callable[..., Any], ...]:
-        """The functions that run: forward first, then those that together are backward."""
+    def _check_shared(self, built: Built) -> None:
+        home = built.home
+        assert home is not None
+        for name, declared in {**built.parameters, **built.states}.items():
+            first = {**home.parameters, **home.states}[name].shape
+            if first != declared.shape:
+                raise ShapeError(f"{self!r} is used twice and shares its {name}: expected shape {first} as the first time (for "
+                                 f"rows of {home.in_shape}), got {declared.shape} (for {built.in_shape}); make two layers")
+
+    def kernels(self) -> dict[str, Callable[..., Any]]:
+        """The functions that run, by their names, in the order in which they do."""
         self.require_kernels()
-        extra = type(self).backward_x
-        return (type(self).forward, type(self).backward, *([extra] if extra is not None else []))
+        return {name: function for name in STAGES if (function := getattr(type(self), name)) is not None}
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The parameters and states of this built layer, from those of its twin in PyTorch by their names there."""
@@ -192,9 +252,9 @@ class CSRLayer(Layer):
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
 
-    def kernels(self) -> tuple[Callable[..., Any], ...]:
-        kernels = type(self.layer).forward_csr, type(self.layer).backward_csr
-        return tuple(kernel for kernel in kernels if kernel is not None)
+    def kernels(self) -> dict[str, Callable[..., Any]]:
+        kernels = {"forward": type(self.layer).forward_csr, "backward": type(self.layer).backward_csr}
+        return {name: kernel for name, kernel in kernels.items() if kernel is not None}
 
     @classmethod
     def of(cls, built: Built) -> Built:
@@ -208,7 +268,7 @@ class CSRLayer(Layer):
         layer = built.layer
         if type(layer).forward_csr is None:
             raise ShapeError(f"{layer!r}: expected dense rows, got a sparse matrix; begin with Linear, or pass X.toarray()")
-        return Built(cls(layer), (), built.out_shape, built.parameters)
+        return Built(cls(layer), (), built.out_shape, parameters=built.parameters)
 
 
 def kernel_names(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -221,9 +281,10 @@ def kernel_names(function: Callable[..., Any]) -> tuple[str, ...]:
 def check_kernel_names(built: Built) -> None:
     """Refuse a kernel that names what nobody provides."""
     layer = built.layer
-    declared = [*built.parameters, *built.states, *built.scratch, *built.workspace]
-    for stage, function in zip(("forward", "backward", "backward_x"), layer.kernels(), strict=False):
-        is_forward = stage == "forward"
+    kernels = layer.kernels()
+    declared = [*built.declared(), *(f"all_{name}" for name in built.partials)]
+    for stage, function in kernels.items():
+        is_forward = stage.startswith("forward")
         names = [*(FORWARD_NAMES if is_forward else BACKWARD_NAMES), *declared]
         if not is_forward:
             names += [f"grad_{name}" for name in (*built.parameters, *built.scratch)]
@@ -235,11 +296,14 @@ def check_kernel_names(built: Built) -> None:
             raise KernelError(f"{layer!r}: {stage} names {name!r}, which nobody provides; {hint}")
         if not layer.interpreted:
             _check_written(layer, function, stage)
-    if layer.kernels() and not layer.interpreted:
-        _, backward, *extra = map(kernel_names, layer.kernels())
+    if kernels and not layer.interpreted:
+        stages = [stage for stage in ("backward_partial", "backward") if stage in kernels]
+        always = {name for stage in stages for name in kernel_names(kernels[stage])}
         forgotten = [f"grad_{name}" for name, item in built.parameters.items()
-                     if prod(item.shape) and f"grad_{name}" not in backward]  # fmt: skip - backward_x is not always run
-        if "grad_x" not in (*backward, *(name for names in extra for name in names)) and layer.input_dtype == "real":
+                     if prod(item.shape) and f"grad_{name}" not in always]  # fmt: skip - backward_x is not always run
+        if "backward_x" in kernels:
+            always |= {*kernel_names(kernels["backward_x"])}
+        if "grad_x" not in always and layer.input_dtype == "real":
             forgotten.insert(0, "grad_x")
         if forgotten:
             raise KernelError(f"{layer!r}: expected backward to name (and write) {', '.join(forgotten)}")

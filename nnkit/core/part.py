@@ -93,7 +93,10 @@ class Part:
         if unknown:
             known = ", ".join(self.hyperparameters()) or "no hyper-parameters"
             raise ParameterError(f"{self!r}: expected some of {known}, got {unknown[0]!r}")
-        return type(self)(**{**self.hyperparameters(), **params})
+        named = {**self.hyperparameters(), **params}
+        several = [item for parameter in _parameters(cast(Any, type(self))) if parameter.kind is parameter.VAR_POSITIONAL
+                   for item in named.pop(parameter.name)]  # fmt: skip
+        return type(self)(*several, **named)
 
     def __sklearn_clone__(self) -> Self:
         """Training leaves a part as it is, so a copy is what scikit-learn calls a clone."""
@@ -105,10 +108,12 @@ class Part:
         return constant(float(value) if name in _real_parameters(cls) else value, real)
 
     def __repr__(self) -> str:
-        shown = []
+        shown: list[str] = []
         for parameter in _parameters(cast(Any, type(self))):
             value = getattr(self, parameter.name)
-            if _is_required(parameter):
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                shown += map(repr, value)
+            elif _is_required(parameter):
                 shown.append(repr(value))
             elif not _same(value, parameter.default):
                 shown.append(f"{parameter.name}={value!r}")

@@ -13,7 +13,7 @@ from nnkit.engine.abi import atomic_add, atomic_load, call, pause, yield_core
 from nnkit.kernels.control import NOT_FINITE, Word
 
 # Compiled code wants plain integers.
-ROWS, FIRST_ROW, BATCH_ROWS, ORDER, OFFSET, STEP, STATUS, COEFFICIENTS, _, LOSS = map(int, Word)
+ROWS, FIRST_ROW, BATCH_ROWS, ORDER, OFFSET, STEP, STATUS, COEFFICIENTS, _, LOSS, SHARDS = map(int, Word)
 
 SPINS = 4000  # pauses (~20-100 us) until a waiting worker offers its core to others
 
@@ -30,11 +30,12 @@ def meet(counter, workers):
                 yield_core()
 
 
-def run(table, controls, losses_of_shards, reduce, norms, update, update_control, steps, coefficients, row_bytes,
+def run(table, segments, controls, losses_of_shards, reduce, norms, update, update_control, steps, coefficients, row_bytes,
         losses, span, counter, shard_rows, clip_norm, worker, workers):  # fmt: skip
     """Run steps ``span[0]`` to ``span[1]``; stop early with ``span[2]`` the status, ``span[3]`` the step after the last.
 
     table : (shards, instructions, 2) of data, forward, loss and backward: a kernel's address and its frame's.
+    segments : instructions before which all shards meet, with the first and the last.
     controls, losses_of_shards : (shards, words): the control blocks, and the same memory as float64.
     reduce, update : (chunks, instructions, 2): sum the shards' gradients; update that chunk of the parameters.
     norms : (chunks + 1,) squared gradient norms of the chunks, and the factor that clips the whole.
@@ -51,13 +52,18 @@ def run(table, controls, losses_of_shards, reduce, norms, update, update_control
             control[FIRST_ROW] = s * shard_rows
             control[ROWS] = min(shard_rows, rows - s * shard_rows)
             control[BATCH_ROWS] = rows
+            control[SHARDS] = active
             control[ORDER] = steps[t, 0]
             control[OFFSET] = steps[t, 2]
             control[STEP] = steps[t, 3]
-            for i in range(table.shape[1]):
-                call(table[s, i, 0], table[s, i, 1])
-                if control[STATUS] != 0:
-                    break
+        for segment in range(segments.shape[0] - 1):
+            if segment > 0:
+                meet(counter, workers)
+            for s in range(worker, active, workers):
+                for i in range(segments[segment], segments[segment + 1]):
+                    if controls[s, STATUS] != 0:  # it keeps out of the work, but not of the meetings
+                        break
+                    call(table[s, i, 0], table[s, i, 1])
         if worker == 0:
             update_control[0, STEP] = steps[t, 3]
             update_control[0, BATCH_ROWS] = rows

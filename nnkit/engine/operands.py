@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, ClassVar
 
@@ -31,7 +31,10 @@ __all__ = [
     "Storage",
     "aliases",
     "constant",
+    "lanes_of",
 ]
+
+BLOCK_BYTES = 64  # of one number for all rows of a block: a cache line, and the widest vector in use
 
 NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_int64)  # what every kernel is: void(int64 frame); called, it releases the GIL
 
@@ -84,24 +87,39 @@ class Operand:
         raise NotImplementedError
 
 
+def lanes_of(dtype: str) -> int:
+    """How many rows make a block: as many as numbers of this dtype fill a cache line."""
+    return BLOCK_BYTES // np.dtype(dtype).itemsize
+
+
 @dataclass(frozen=True)
 class Array(Operand):
-    """A C-contiguous array; with ``batched``, its first axis counts ``multiple`` entries for every row of the shard."""
+    """A C-contiguous array; with ``batched``, its first axis counts the entries of a shard's rows.
+
+    Every row of the shard has ``multiple`` entries. With ``lanes`` above 1 so many of them lie interleaved in a block, number
+    by number: the array is (blocks, *shape, lanes), and the last block is filled up. There are ``spread`` items of the first
+    axis for each block, or each entry.
+    """
 
     steady = True
 
     storage: Storage
-    shape: tuple[int, ...]  # without the batch axis where batched
+    shape: tuple[int, ...]  # without the batch axis where batched, without the lanes where blocked
     dtype: str
     batched: bool = False
     multiple: int = 1
+    lanes: int = 1
+    spread: int = 1
+    merged: bool = False  # blocks are seen as plain numbers, without an axis of lanes
     offset: int = 0  # bytes from the start of the storage
     stride: int = 0  # bytes from one shard's array to the next one's, where the storage is shared
 
     @classmethod
-    def rows(cls, shape: tuple[int, ...], dtype: str) -> Array:
-        """New memory for a batch of rows of ``shape``."""
-        return cls(Storage(row_bytes=prod(shape) * np.dtype(dtype).itemsize), shape, dtype, batched=True)
+    def rows(cls, shape: tuple[int, ...], dtype: str, multiple: int = 1, lanes: int = 1) -> Array:
+        """New memory for a batch of rows with ``multiple`` entries of ``shape`` each."""
+        size = prod(shape) * np.dtype(dtype).itemsize
+        storage = Storage(row_bytes=size * multiple, fixed_bytes=size * (lanes - 1))
+        return cls(storage, shape, dtype, batched=True, multiple=multiple, lanes=lanes)
 
     @classmethod
     def fixed(cls, shape: tuple[int, ...], dtype: str) -> Array:
@@ -113,39 +131,61 @@ class Array(Operand):
         """An array that lives outside of the program."""
         return cls(Storage(shared=array), array.shape, array.dtype.name)
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether rows lie interleaved in blocks."""
+        return self.lanes > 1
+
     def folded(self) -> Array:
         """Seen as (rows, last axis): the axes between are folded into the rows."""
         if not self.batched:
             return self
         *leading, last = self.shape or (1,)
-        return self._seen((last,), self.multiple * prod(leading))
+        return self.matrix(prod(leading), last)
 
     def flat(self) -> Array:
         """Seen as one long row of numbers."""
         if self.batched:
-            return self._seen((), self.multiple * prod(self.shape))
-        return self._seen((prod(self.shape),), 1)
+            return self._seen((), prod(self.shape) * self.lanes)
+        return replace(self, shape=(prod(self.shape),))
+
+    def matrix(self, spread: int, width: int) -> Array:
+        """Seen as (entries * spread, width) numbers, or for blocks as (blocks * spread, width * lanes)."""
+        return self._seen((width * self.lanes,), spread)
 
     def reshaped(self, shape: tuple[int, ...]) -> Array:
         """The same numbers in rows of another shape."""
         assert prod(shape) == prod(self.shape), f"{self.shape} does not hold as many numbers as {shape}"
-        return self._seen(shape, self.multiple)
+        return replace(self, shape=shape)
 
-    def _seen(self, shape: tuple[int, ...], multiple: int) -> Array:
-        if (shape, multiple) == (self.shape, self.multiple):
-            return self
-        return Array(self.storage, shape, self.dtype, self.batched, multiple, self.offset, self.stride)
+    def _seen(self, shape: tuple[int, ...], spread: int) -> Array:
+        return replace(self, shape=shape, spread=spread, merged=self.is_blocked)
+
+    def split(self) -> Array:
+        """Every step of a sequence as an entry of its own: rows of (steps, *shape) as ``steps`` times as many of ``shape``."""
+        return replace(self, shape=self.shape[1:], multiple=self.multiple * self.shape[0])
+
+    def joined(self, steps: int) -> Array:
+        """What `split` has taken apart."""
+        return replace(self, shape=(steps, *self.shape), multiple=self.multiple // steps)
+
+    @property
+    def _tail(self) -> tuple[int, ...]:
+        return (self.lanes,) if self.is_blocked and not self.merged else ()
 
     def kind(self) -> Hashable:
-        return ("array", self.dtype, len(self.shape) + self.batched, self.batched)
+        return ("array", self.dtype, len(self.shape) + self.batched, self.batched, self._tail)
 
     def source(self, word: int, real: str) -> str:
-        first = [f"_control[{Word.ROWS}] * _words[{word + 1}]"] if self.batched else []
-        rest = [f"_words[{word + 1 + len(first) + axis}]" for axis in range(len(self.shape))]
-        return f"_carray(_pointer_at(_frame, {word}), ({', '.join(first + rest)},), np.{self.dtype})"
+        # Entries are rounded up to whole blocks by a shift, so that flat kernels are the same for both.
+        entries = f"_control[{Word.ROWS}] * _words[{word + 1}] + (1 << _words[{word + 2}]) - 1"
+        first = [f"(({entries}) >> _words[{word + 2}]) * _words[{word + 3}]"] if self.batched else []
+        rest = [f"_words[{word + 1 + 3 * len(first) + axis}]" for axis in range(len(self.shape))]
+        sizes = ", ".join([*first, *rest, *map(str, self._tail)])
+        return f"_carray(_pointer_at(_frame, {word}), ({sizes},), np.{self.dtype})"
 
     def words(self) -> list[int]:
-        return [0, *([self.multiple] if self.batched else []), *self.shape]
+        return [0, *([self.multiple, self.lanes.bit_length() - 1, self.spread] if self.batched else []), *self.shape]
 
     def address(self, base: int) -> int:
         if self.storage.shared is not None:
@@ -153,12 +193,12 @@ class Array(Operand):
         return base + self.storage.offset + self.offset
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> NDArray[Any]:
-        first = (int(control[Word.ROWS]) * self.multiple,) if self.batched else ()
+        first = (-(-int(control[Word.ROWS]) * self.multiple // self.lanes) * self.spread,) if self.batched else ()
         if self.storage.shared is None:
             data: NDArray[Any] = memory[self.storage.offset + self.offset :]
         else:
             data = self.storage.shared.reshape(-1).view(np.uint8)[self.offset + shard * self.stride :]
-        shape = first + self.shape
+        shape = first + self.shape + self._tail
         return data[: prod(shape) * np.dtype(self.dtype).itemsize].view(self.dtype).reshape(shape)
 
 
@@ -204,18 +244,22 @@ def constant(number: Any, real: str) -> Constant:
 
 @dataclass(frozen=True)
 class ControlWord(Operand):
-    """An integer of the control block."""
+    """An integer of the control block, ``multiple`` times."""
 
     word: Word
+    multiple: int = 1
 
     def kind(self) -> Hashable:
         return ("control", int(self.word))
 
     def source(self, word: int, real: str) -> str:
-        return f"_control[{self.word}]"
+        return f"_control[{self.word}] * _words[{word}]"
+
+    def words(self) -> list[int]:
+        return [self.multiple]
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> int:
-        return int(control[self.word])
+        return int(control[self.word]) * self.multiple
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class Instruction:
     stage: str  # "data", "forward", "loss", "backward", "update"
     interpreted: bool = False
     kept: tuple[Operand, ...] = ()  # memory that must be intact until then, though the kernel does not name it
+    meets: bool = False  # all shards wait for each other before it runs
 
 
 class Program:
@@ -152,6 +153,11 @@ class Program:
         self.table[:, :, 0] = [0 if index in interpreted else self.kernel(index).address for index in range(len(starts))]
         for index in interpreted:
             self.table[:, index, 0] = [self._callback(index, number) for number in range(self.shards)]
+
+    def segments(self, part: slice = slice(None)) -> NDArray[np.int64]:
+        """Where among these instructions the shards meet, with the beginning and the end."""
+        chosen = self.instructions[part]
+        return np.array([0, *(i for i, item in enumerate(chosen) if item.meets and i), len(chosen)], np.int64)
 
     def call(self, index: int, frame: int) -> None:
         """What calling a table's entry means when the whole program is Python."""

@@ -63,6 +63,7 @@ class Runner:
         control = np.zeros((1, CONTROL_WORDS), np.int64) if update is None else update.controls
         operands: tuple[Operand, ...] = (
             Array.view(np.ascontiguousarray(program.table[:, part])),
+            Array.view(program.segments(part)),
             Array.view(program.controls),
             Array.view(program.controls.view(np.float64)),
             Array.view(nothing if reduce is None else reduce.table),

@@ -22,6 +22,7 @@ class Word(IntEnum):
     COEFFICIENTS = 7  # address of the step's row of optimizer coefficients
     SEED = 8  # of the whole run
     LOSS = 9  # what the shard adds to the batch's loss: the bits of a float64
+    SHARDS = 10  # of the batch, this step
 
 
 # Why a shard stopped: Word.STATUS.

@@ -6,15 +6,18 @@ from nnkit.kernels.control import NOT_FINITE, Word
 
 __all__ = [
     "accumulate_loss",
+    "add",
     "add_slabs",
     "clip_gradient",
     "copy",
+    "copy_columns",
     "decay_gradient",
     "gather",
     "gather_classes",
     "gather_weights",
     "gradient_norm",
     "require_finite",
+    "scale",
     "scale_gradient",
     "scatter",
     "shrink_value",
@@ -138,3 +141,27 @@ def shrink_value(value, lr, weight_decay):
     keep = 1.0 - lr * weight_decay
     for i in range(value.shape[0]):
         value[i] *= keep
+
+
+def add(a, b, factor, out):
+    """Out = (a + b) * factor."""
+    for i in range(out.shape[0]):
+        out[i] = (a[i] + b[i]) * factor
+
+
+def scale(source, factor, out):
+    """Out = source * factor."""
+    for i in range(out.shape[0]):
+        out[i] = source[i] * factor
+
+
+def copy_columns(whole, begin, part, joins):
+    """Columns of a matrix that begin at ``begin``: with ``joins`` they become ``part``, else ``part`` becomes they."""
+    for n in range(whole.shape[0]):
+        columns, row = whole[n, begin : begin + part.shape[1]], part[n]
+        if joins:
+            for j in range(row.shape[0]):
+                columns[j] = row[j]
+        else:
+            for j in range(row.shape[0]):
+                row[j] = columns[j]

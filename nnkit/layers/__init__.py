@@ -1,7 +1,8 @@
 """Layers; each module is one theme."""
 
+from nnkit.layers.containers import Branches, Residual, TimeDistributed
 from nnkit.layers.dropout import Dropout
 from nnkit.layers.linear import Linear
 from nnkit.layers.shape import Flatten, Reshape
 
-__all__ = ["Dropout", "Flatten", "Linear", "Reshape"]
+__all__ = ["Branches", "Dropout", "Flatten", "Linear", "Reshape", "Residual", "TimeDistributed"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
@@ -17,15 +17,12 @@ __all__ = ["Flatten", "Reshape"]
 class _View(Layer):
     """out is x, and grad_x is grad_out, seen in another shape: nothing is computed, so there are no kernels."""
 
-    view: ClassVar[bool] = True
-
-    def kernels(self) -> tuple[Callable[..., Any], ...]:
-        return ()
+    def kernels(self) -> dict[str, Callable[..., Any]]:
+        return {}
 
     @classmethod
-    def validate(cls) -> None:
-        for example in cls.examples():
-            example.part.place(example.in_shape)
+    def require_kernels(cls) -> None:
+        """It has none."""
 
 
 @register("flatten")

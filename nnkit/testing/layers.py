@@ -87,7 +87,7 @@ class _Bench:
 
     def names(self, name: str) -> bool:
         """Whether a kernel of the layer names this."""
-        return any(name in kernel_names(kernel) for kernel in self.part.kernels())
+        return any(name in kernel_names(kernel) for kernel in self.part.kernels().values())
 
     def run(self, rows: slice = slice(None), seed: int = SEED, **options: Any) -> Arrays:
         """Everything that a forward and a backward pass of these rows give."""
@@ -130,7 +130,7 @@ class _Training:
         self.plan = Plan(real, training=True, differentiate=True)
         x, grad_out = Array.rows(model.in_shape, model.input_dtype), Array.rows(model.out_shape, real)
         self.plan.copy(cut(bench.x), x)
-        self.plan.copy(self.plan.forward(model.placed(self.slabs), x), cut(self.result["out"]))
+        self.plan.copy(self.plan.run(model.placed(self.slabs), x), cut(self.result["out"]))
         self.plan.copy(cut(bench.grad_out), grad_out)
         grad_x = self.plan.backward(grad_out, to_input=model.input_dtype == real)
         if grad_x is not None:

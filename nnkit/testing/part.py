@@ -51,7 +51,7 @@ ROUNDING = 1e-12  # float64 sums in another order
 
 
 def repr_can_be_typed_back_in(example: Example) -> None:
-    """``eval(repr(part))`` and ``type(part)(**part.hyperparameters())`` are the part again."""
+    """``eval(repr(part))`` and a part made from its hyper-parameters are the part again."""
     import nnkit
 
     part = example.part
@@ -59,7 +59,7 @@ def repr_can_be_typed_back_in(example: Example) -> None:
     names = {**vars(np), **vars(nnkit), **{type(item).__name__: type(item) for item in stored}}
     try:
         again = eval(repr(part), names)
-        rebuilt = type(part)(**part.hyperparameters())
+        rebuilt = part.replace()
     except Exception as error:
         message = f"its repr and hyper-parameters cannot make it again ({type(error).__name__}: {error})"
         raise CheckError(f"{part!r}: {message}; the constructor must accept what it stores") from error

@@ -16,7 +16,7 @@ from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, Updater, UpdaterProgress
 from nnkit.core.part import listed
 from nnkit.core.random_state import generator
-from nnkit.engine.operands import Array, Constant, ControlWord, Operand, Order
+from nnkit.engine.operands import Array, Constant, ControlWord, Operand, Order, lanes_of
 from nnkit.engine.program import Instruction, Program, aligned_zeros
 from nnkit.engine.stub import statistics
 from nnkit.engine.workers import Team, available_threads, single_threaded_blas
@@ -54,14 +54,17 @@ def shard_rows(model: Sequential, batch_size: int) -> int:
 
     A shard has at least 32 rows (fewer slow the matrix products down) and half a million multiply-adds (about 20 us, against
     a meeting of threads of 0.5 us). Each shard writes a gradient of its own, to be summed: where that is larger than
-    1 MB, a shard has at least 64 rows to pay for it.
+    1 MB, a shard has at least 64 rows to pay for it. Rows in blocks are not cut within a block.
     """
-    if model.states() or any(layer.mixes_rows for layer in model.layers):
+    layers = [built.layer for built in model.leaves]
+    if any((built.states or built.layer.mixes_rows) and not built.partials for built in model.leaves):
         return batch_size  # every row has to see all rows of the batch, or what they leave behind
     least = 64 if model.vector.nbytes > 1 << 20 else 32
     work = 3 * model.work() * batch_size
     shards = max(1, min(batch_size // least, work // 500_000, 64))
-    return -(-batch_size // shards)
+    rows = -(-batch_size // shards)
+    block = lanes_of(model.dtype) if any(layer.blocked for layer in layers) else 1
+    return -(-rows // block) * block
 
 
 class Fit:
@@ -192,7 +195,7 @@ class Fit:
         if shards > 1:
             slabs = aligned_zeros(shards * model.vector.size, real).reshape(shards, -1)
         self._slabs = slabs
-        plan = Plan(real, training=True, differentiate=True)
+        plan = Plan(real, training=True, differentiate=True, shards=shards)
         source = source_of(self._X, real)
         x = source.input(model.in_shape, model.input_dtype)
         target = Array.rows(loss.dense_shape(model.out_shape), real)
@@ -200,7 +203,7 @@ class Fit:
         row_loss = Array.rows(model.out_shape[:-1], real).flat()
         grad = Array.rows(model.out_shape, real)
         plan.instructions += [source.gather(x), *self._data(target, weight)]
-        out = plan.forward(model.placed(slabs, source.arrays), x)
+        out = plan.run(model.placed(slabs, source.arrays), x)
         arrays = LossArrays(out.folded(), target.folded(), weight, row_loss, grad.folded())
         plan.instructions += loss.instructions(arrays, real)
         plan.backward(grad, guard=True)
@@ -408,8 +411,7 @@ class Fit:
                 return
         for name, array in self.model.parameters().items():
             if not np.isfinite(array).all():
-                index = int(name.partition(".")[0])
-                part = f"layer {index}, {self.model.layers[index]!r}"
+                part = self.model.name_of(name.rpartition(".")[0])
                 raise NonFiniteError(
                     f"fit: expected finite numbers, but after epoch {self.epochs - 1}, step {self.step - 1}, the parameter "
                     f"{name!r} of {part} was not; lower the learning rate, or clip the gradient (clip_norm=1.0)",
@@ -417,11 +419,10 @@ class Fit:
                 )  # fmt: skip
 
     def _first_not_finite(self, check: Pass, out: NDArray[Any], batch: NDArray[np.int64]) -> tuple[str, str]:
-        parameters = self.model.parameters()
         for node in check.plan.nodes:
             if not np.isfinite(check.array(node.out)).all():
-                bad = [name for name in node.built.parameters
-                       if not np.isfinite(parameters.get(f"{node.index}.{name}", np.zeros(1))).all()]  # fmt: skip
+                bad = [name for name in node.built.parameters if isinstance(array := node.named[name], Array)
+                       and not np.isfinite(check.array(array)).all()]  # fmt: skip
                 return node.name, "output" if not bad else f"output (and already the parameter {bad[0]!r})"
         weights = None if self._weights is None else self._weights[batch]
         loss, grad = self._loss(out, self._y[batch], weights)

@@ -1,0 +1,108 @@
+"""Layers made of layers: the contract of a container, and the chain that every `Sequential` is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nnkit.core.layer import Built, Layer
+from nnkit.core.part import Example, Shape, listed
+from nnkit.engine.operands import Array, Operand
+from nnkit.errors import ParameterError, ShapeError
+
+if TYPE_CHECKING:
+    from nnkit.model import Sequential
+    from nnkit.planner import Plan
+
+__all__ = ["Chain", "Container", "Placed", "as_layer"]
+
+
+@dataclass
+class Placed:
+    """A built layer with its arrays as operands; a container with its layers."""
+
+    name: str  # "layer 2.0, ReLU()"
+    built: Built
+    arrays: dict[str, Operand] = field(default_factory=dict)
+    children: list[Placed] = field(default_factory=list)
+
+
+class Container(Layer):
+    """Layers that work together as one layer; it has no kernels of its own.
+
+    ``build`` places the inner layers by `within`; ``connect`` lets a plan run them: ``plan.forward(child, x)`` gives a layer's
+    output, and plans know how to add and to concatenate, forward and backward.
+    """
+
+    def within(self, layer: Layer, in_shape: Shape, position: int = 0) -> Built:
+        """Place an inner layer for input rows of ``in_shape``."""
+        if position and layer.input_dtype != "real":
+            raise ShapeError(f"layer {position}, {layer!r}: takes integers, so it can only be the first layer")
+        built = layer.place(in_shape, self._known)
+        self._built.children.append(built)
+        return built
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return sum(child.work() for child in self._built.children)
+
+    def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
+        """Run the inner layers on ``x``; return the output."""
+        raise NotImplementedError
+
+    def kernels(self) -> dict[str, Callable[..., Any]]:
+        return {}
+
+    @classmethod
+    def require_kernels(cls) -> None:
+        """It has none."""
+
+    @classmethod
+    def validate(cls) -> None:
+        for example in cls.examples():
+            example.part.place(example.in_shape)
+
+
+class Chain(Container):
+    """Layers one after the other, as one layer: what a `Sequential` is within another.
+
+    Parameters
+    ----------
+    layers : layers, their classes or their names
+    model : the `Sequential` that it stands for; where it is built, its parameters and states are taken over
+    """
+
+    def __init__(self, layers: Iterable[Layer | type[Layer] | str], model: Sequential | None = None) -> None:
+        self.layers: list[Layer] = [as_layer(layer) for layer in layers]
+        self.model = model
+        if not self.layers:
+            raise ParameterError("Sequential: expected at least one layer, got an empty list")
+
+    def __repr__(self) -> str:
+        return f"Sequential([{', '.join(map(repr, self.layers))}])"
+
+    @property
+    def input_dtype(self) -> str:  # type: ignore[override]
+        return self.layers[0].input_dtype
+
+    def build(self, in_shape: Shape) -> Shape:
+        for position, layer in enumerate(self.layers):
+            in_shape = self.within(layer, in_shape, position).out_shape
+        return in_shape
+
+    def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
+        for child in children:
+            x = plan.forward(child, x)
+        return x
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return []
+
+
+def as_layer(part: Any) -> Layer:
+    """A layer from a layer, its class or its name; a model or a list of layers as a chain."""
+    chain = getattr(part, "chain", None)
+    if isinstance(chain, Layer):
+        return chain
+    return Chain(listed(part)) if isinstance(part, list | tuple) else Layer.make(part)

@@ -1,0 +1,207 @@
+"""Layers made of layers: side by side, around, and for every step of a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from nnkit.core.container import Chain, Container, Placed, as_layer
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.engine.operands import Array
+from nnkit.errors import ShapeError
+
+if TYPE_CHECKING:
+    from nnkit.planner import Plan
+
+__all__ = ["Branches", "Residual", "TimeDistributed"]
+
+
+@register("residual")
+class Residual(Container):
+    """Layers with a way around them: out = x + f(x), where f is the layers one after the other.
+
+    grad_x = grad_out + the gradient that comes back through f.
+
+    Parameters
+    ----------
+    *layers : layers, their classes or their names
+
+    Shape
+    -----
+    x: (N, ...) -> out: the same
+
+    Raises
+    ------
+    ShapeError
+        f gives another shape than that of x.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.Residual(nn.Linear(8), nn.ReLU(), nn.Linear(4))]).build((4,)).out_shape
+    (4,)
+
+    References
+    ----------
+    He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition".
+    """
+
+    def __init__(self, *layers: Any) -> None:
+        self.layers = tuple(layers)
+        self._inner = Chain(layers)
+
+    @property
+    def input_dtype(self) -> str:  # type: ignore[override]
+        return self._inner.input_dtype
+
+    def build(self, in_shape: Shape) -> Shape:
+        out_shape = self._inner_shape(in_shape)
+        if out_shape != in_shape:
+            raise ShapeError(f"{self!r}: expected layers that give the shape of their input, {in_shape}, to be added to it, "
+                             f"got {out_shape}; for another shape use Branches([...], shortcut, merge='add')")  # fmt: skip
+        return out_shape
+
+    def _inner_shape(self, in_shape: Shape) -> Shape:
+        for position, layer in enumerate(self._inner.layers):
+            in_shape = self.within(layer, in_shape, position).out_shape
+        return in_shape
+
+    def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
+        with plan.holding(x):
+            return plan.add([x, self._inner.connect(plan, children, x)])
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return []
+
+
+@register("branches")
+class Branches(Container):
+    """Layers side by side on the same input, their outputs put together.
+
+    - ``"concat"``: out is the outputs one after the other along axis ``dim``; each gets its part of grad_out.
+    - ``"add"``: out = sum_b f_b(x); each gets grad_out.
+    - ``"mean"``: out = 1/B sum_b f_b(x); each gets grad_out / B.
+
+    grad_x is the sum of what comes back through the branches.
+
+    Parameters
+    ----------
+    *branches : for each branch a layer, or a list of layers one after the other; ``"identity"`` passes x on
+    merge : "concat", "add" or "mean"
+    dim : int, the axis to concatenate along, counted with the batch axis as in PyTorch: 1 (default) are the features of
+        (N, features) and the channels of (N, channels, height, width); -1 is the last
+
+    Shape
+    -----
+    x: (N, ...) -> out: (N, ...)
+
+    Raises
+    ------
+    ShapeError
+        The outputs of the branches do not fit together.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.Branches(nn.Linear(3), [nn.Linear(8), "relu", nn.Linear(2)])]).build((4,)).out_shape
+    (5,)
+
+    References
+    ----------
+    Szegedy et al. 2015, "Going deeper with convolutions" (concat).
+    """
+
+    def __init__(self, *branches: Any, merge: str = "concat", dim: int = 1) -> None:
+        self.branches = tuple(branches)
+        self.merge = merge
+        self.dim = dim
+        self.require("branches", len(branches) > 0, "at least one branch")
+        self.require("merge", merge in ("concat", "add", "mean"), "'concat', 'add' or 'mean'")
+        self.require("dim", type(dim) is int and dim != 0, "an axis other than the batch's, 0")
+        self._inner = [as_layer(branch) for branch in self.branches]
+
+    @property
+    def input_dtype(self) -> str:  # type: ignore[override]
+        kinds = {layer.input_dtype for layer in self._inner}
+        return kinds.pop() if len(kinds) == 1 else "real"
+
+    def build(self, in_shape: Shape) -> Shape:
+        shapes = [self.within(layer, in_shape).out_shape for layer in self._inner]
+        if self.merge != "concat":
+            self._require_equal(shapes, shapes)
+            return shapes[0]
+        rank = len(shapes[0])
+        self.axis = self.dim - 1 if self.dim > 0 else rank + self.dim
+        if not 0 <= self.axis < rank:
+            raise ShapeError(f"{self!r}: expected outputs with axis dim={self.dim}, got {shapes[0]} (beside the batch axis)")
+        others = [(*shape[: self.axis], *shape[self.axis + 1 :]) for shape in shapes]
+        self._require_equal(others, shapes)
+        return (*shapes[0][: self.axis], sum(shape[self.axis] for shape in shapes), *shapes[0][self.axis + 1 :])
+
+    def _require_equal(self, compared: Sequence[Shape], shapes: Sequence[Shape]) -> None:
+        if any(len(shape) != len(shapes[0]) for shape in shapes) or len(set(compared)) > 1:
+            where = f" but along dim={self.dim}" if self.merge == "concat" else ""
+            raise ShapeError(f"{self!r}: expected branches that give equal shapes{where}, got {', '.join(map(str, shapes))}")
+
+    def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
+        outs = plan.branches(children, x)
+        if self.merge == "concat":
+            return plan.concatenate(outs, self.axis)
+        return plan.add(outs, 1.0 / len(outs) if self.merge == "mean" else 1.0)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return []
+
+
+@register("time_distributed")
+class TimeDistributed(Container):
+    """A layer for every step of a sequence: out[n, t] = f(x[n, t]), with the same parameters for all steps.
+
+    The gradients of the parameters are summed over the steps. (Linear, LayerNorm and activations do this by themselves.)
+
+    Parameters
+    ----------
+    layer : a layer, its class or its name, or a list of layers
+
+    Shape
+    -----
+    x: (N, steps, ...) -> out: (N, steps, ...), the layer being built for rows of x.shape[2:]
+
+    Raises
+    ------
+    ShapeError
+        Rows of the input have no steps.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.TimeDistributed([nn.Flatten(), nn.Linear(4)])]).build((7, 2, 3)).out_shape
+    (7, 4)
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+        self._inner: Layer = as_layer(layer)
+
+    @property
+    def input_dtype(self) -> str:  # type: ignore[override]
+        return self._inner.input_dtype
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) < 2:
+            raise ShapeError(f"{self!r}: expected input rows of shape (steps, ...), got {in_shape}")
+        return (in_shape[0], *self.within(self._inner, in_shape[1:]).out_shape)
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return in_shape[0] * super().work(in_shape, out_shape, parameters)
+
+    def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
+        return plan.join(plan.forward(children[0], plan.split(x)), x.shape[0])
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return []
