@@ -92,8 +92,11 @@ class NnkitTrainer(Trainer):
         self.instead = instead or {}
 
     def prepare(self, problem: Problem) -> str:
-        self.model = nnkit_model(problem.workload, self.instead)
+        self.model = self.build(problem)
         return super().prepare(problem)
+
+    def build(self, problem: Problem) -> Any:
+        return nnkit_model(problem.workload, self.instead)
 
     def reset(self) -> None:
         parameters = list(self.model.parameters().values())
