@@ -335,7 +335,7 @@ class Sequential:
             if sparse and built is self._leaves[0].built:
                 built = CSRLayer.of(built)
                 arrays |= sparse
-            return Placed(self._names[path], built, arrays)
+            return Placed(self._names[path], built, home, arrays)
 
         return place("", self._root)
 

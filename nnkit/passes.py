@@ -180,8 +180,12 @@ class Pass:
         return self.plan.nodes
 
     def array(self, array: Array) -> NDArray[Any]:
-        """What an array of the plan holds now."""
-        return self.program.array(array)
+        """What an array of the plan holds now; a copy where rows lie in blocks."""
+        held = self.program.array(array)
+        if not array.is_blocked:
+            return held
+        rows = np.moveaxis(held, -1, 1).reshape(-1, *array.shape)
+        return rows[: self.current_rows * array.multiple]
 
     def forward(self, x: NDArray[Any], step: int = 0, seed: int = 0) -> NDArray[Any]:
         """Output of a batch."""

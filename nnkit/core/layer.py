@@ -58,6 +58,11 @@ class Built:
         parameters = sum(prod(item.shape) for item in self.parameters.values())
         return self.layer.work(self.in_shape, self.out_shape, parameters)
 
+    @property
+    def in_one_shard(self) -> bool:
+        """Whether every row has to see all rows of the batch, or what they leave behind, and shards cannot meet for that."""
+        return (bool(self.states) or self.layer.mixes_rows) and not self.partials
+
     def declared(self) -> dict[str, Declared]:
         """Every array by its name."""
         return {**self.parameters, **self.states, **self.scratch, **self.workspace, **self.partials}
@@ -124,8 +129,8 @@ class Layer(Part):
 
     registry: ClassVar[Registry[Any]] = Registry("layer")
 
-    # In training, an output row depends on other rows: `fit` never cuts the batch into shards. In evaluation it must not: rows
-    # are then computed in blocks of any size.
+    # In training, an output row depends on other rows: `fit` does not cut the batch into shards, unless they meet. In
+    # evaluation it must not: rows are then computed some at a time.
     mixes_rows: ClassVar[bool] = False
     inplace: ClassVar[bool] = False  # forward may write over x, backward over grad_out
     folds_rows: ClassVar[bool] = False  # kernels see (rows, last axis), whatever lies between
@@ -165,7 +170,8 @@ class Layer(Part):
     def state(self, name: str, shape: Iterable[int], init: Any = "zeros") -> None:
         """Declare an array that is kept with the model but not trained, such as a running mean.
 
-        All rows share it, and training may write it: a model with states is trained in one shard.
+        All rows share it, and training may write it: a model with states is trained in one shard, unless shards meet for them
+        (see `partial`).
         """
         self._declare(self._built.states, name, shape, Initializer.make(init, f"{self!r}: init of {name!r}"))
 

@@ -57,8 +57,8 @@ def shard_rows(model: Sequential, batch_size: int) -> int:
     1 MB, a shard has at least 64 rows to pay for it. Rows in blocks are not cut within a block.
     """
     layers = [built.layer for built in model.leaves]
-    if any((built.states or built.layer.mixes_rows) and not built.partials for built in model.leaves):
-        return batch_size  # every row has to see all rows of the batch, or what they leave behind
+    if any(built.in_one_shard for built in model.leaves):
+        return batch_size
     least = 64 if model.vector.nbytes > 1 << 20 else 32
     work = 3 * model.work() * batch_size
     shards = max(1, min(batch_size // least, work // 500_000, 64))
