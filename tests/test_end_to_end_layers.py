@@ -21,13 +21,20 @@ def accuracy(model, X, y):
     return (model.predict(X).argmax(axis=1) == y).mean()
 
 
+def fit_classes(model, X, y):
+    adam = nn.Adam(5e-3, schedule="cosine")
+    model.fit(X, y, loss="cross_entropy", optimizer=adam, epochs=15, batch_size=32, random_state=0)
+
+
 def test_a_convolutional_net_reads_digits():
+    """Over nine splits and seeds: 0.987 to 0.996."""
     X, X_test, y, y_test = digits()
     model = nn.Sequential([
-        nn.Conv2d(16, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Dropout(0.3), nn.Linear(10),
+        nn.Conv2d(32, 3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(64, 3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Dropout(0.5), nn.Linear(10),
     ])  # fmt: skip
-    model.fit(X, y, loss="cross_entropy", optimizer=nn.Adam(3e-3, schedule="cosine"), epochs=20, random_state=0)
+    fit_classes(model, X, y)
     assert accuracy(model, X_test, y_test) >= 0.985
 
 
@@ -40,12 +47,13 @@ def residual_block(channels):
 
 
 def test_a_residual_net_with_branches_reads_digits():
+    """Over nine splits and seeds: 0.982 to 0.996."""
     X, X_test, y, y_test = digits()
     model = nn.Sequential([
         nn.Branches(nn.Conv2d(8, 1), nn.Conv2d(8, 3, padding=1)), nn.ReLU(), *residual_block(16),
-        nn.MaxPool2d(2), *residual_block(16), nn.Flatten(), nn.Linear(10),
+        nn.MaxPool2d(2), *residual_block(16), nn.Flatten(), nn.Dropout(0.5), nn.Linear(10),
     ])  # fmt: skip
-    model.fit(X, y, loss="cross_entropy", optimizer=nn.Adam(3e-3, schedule="cosine"), epochs=15, random_state=0)
+    fit_classes(model, X, y)
     assert accuracy(model, X_test, y_test) >= 0.98
 
 
@@ -64,9 +72,9 @@ def adding_problem(rows, seed, steps=50):
 
 @pytest.mark.parametrize("layer", ["LSTM", "GRU"])
 def test_a_recurrent_net_remembers_two_numbers_among_fifty(layer):
-    X, y = adding_problem(4000, seed=0)
+    X, y = adding_problem(2000, seed=0)
     model = nn.Sequential([getattr(nn, layer)(32), nn.Linear(1)])
-    model.fit(X, y, optimizer=nn.Adam(1e-2, clip_norm=1.0, schedule="cosine"), epochs=25, random_state=0)
+    model.fit(X, y, optimizer=nn.Adam(1e-2, clip_norm=1.0, schedule="cosine"), epochs=25, batch_size=32, random_state=0)
     assert model.evaluate(*adding_problem(1000, seed=1)) < 0.01
 
 
