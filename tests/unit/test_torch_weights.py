@@ -56,13 +56,31 @@ def test_counters_of_batches_are_ignored():
 
 
 def test_nested_modules_are_taken_in_order():
+    """Containers within containers, running statistics, and a layer that is used twice."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch = pytest.importorskip("torch")
     torch.manual_seed(0)
-    inner = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.PReLU(5))
-    theirs = torch.nn.Sequential(inner, torch.nn.Linear(5, 2))
-    ours = nn.Sequential([nn.Linear(5), nn.Tanh(), nn.PReLU(5), nn.Linear(2)]).build((3,), dtype="float64")
-    nn.torch_weights(ours, theirs.double().state_dict())
-    x = np.random.default_rng(0).normal(size=(4, 3))
-    np.testing.assert_allclose(ours.predict(x), theirs(torch.from_numpy(x)).detach().numpy(), rtol=1e-12)
+
+    class Twin(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(2, 4, 3, padding=1)
+            self.block = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.PReLU(4))
+            self.head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(100, 7), torch.nn.Tanh())
+            self.twice = torch.nn.Linear(7, 7)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return self.twice(self.twice(self.head(x + self.block(x))))
+
+    theirs = Twin().double()
+    x = torch.randn(6, 2, 5, 5, dtype=torch.float64)
+    theirs(x)  # running statistics that are not the first ones
+    twice = nn.Linear(7)
+    ours = nn.Sequential([
+        nn.Conv2d(4, 3, padding=1), nn.Residual(nn.Conv2d(4, 3, padding=1), nn.BatchNorm2d(), nn.PReLU(4)),
+        [nn.Flatten(), nn.Linear(7), nn.Tanh()], twice, twice,
+    ]).build((2, 5, 5), dtype="float64")  # fmt: skip
+    nn.torch_weights(ours, theirs.state_dict())
+    np.testing.assert_allclose(ours.predict(x.numpy()), theirs.eval()(x).detach().numpy(), rtol=1e-10)
