@@ -193,7 +193,7 @@ class Sequential:
         line = ALIGNMENT // np.dtype(self.dtype).itemsize
         self._offsets = {}
         total = 0
-        for path, built in self._homes():
+        for path, built in self.homes():
             for name, declared in built.parameters.items():
                 self._offsets[f"{path}.{name}"] = total
                 total += -(-prod(declared.shape) // line) * line
@@ -203,7 +203,7 @@ class Sequential:
         self.gradient = aligned_zeros(chunks * self.chunk, self.dtype)
         self._states = {}
         parameters = self.parameters()
-        for path, built in self._homes():
+        for path, built in self.homes():
             for name, declared in built.parameters.items():
                 if prod(declared.shape):
                     parameters[f"{path}.{name}"][...] = declared.init(declared.shape, random)
@@ -232,7 +232,7 @@ class Sequential:
         for index, child in enumerate(built.children):
             self._take_over(child, f"{path}.{index}" if path else str(index))
 
-    def _homes(self) -> Iterator[tuple[str, Built]]:
+    def homes(self) -> Iterator[tuple[str, Built]]:
         """The layers that have parameters and states of their own, each once."""
         return ((path, built) for path, home, built in self._leaves if path == home)
 
@@ -303,7 +303,7 @@ class Sequential:
 
     def _views(self, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
         views = {}
-        for path, built in self._homes():
+        for path, built in self.homes():
             for name, declared in built.parameters.items():
                 size, offset = prod(declared.shape), self._offsets[f"{path}.{name}"]
                 if size:
