@@ -12,7 +12,7 @@ from benchmarks.learners import FOLDS, LEARNERS, RATES, SIZES
 from benchmarks.registry import Options, suite
 from benchmarks.report import Column, Section, duration, number, versus
 from benchmarks.timing import Rounds, interleave
-from benchmarks.training import OWN, REST, attempt, losses, start
+from benchmarks.training import OWN, REST, Workers, attempt, losses, start
 from benchmarks.worker import usable_cores
 from benchmarks.workloads import TABLES, Workload
 
@@ -23,8 +23,6 @@ SEARCHED = tuple(name for name, kind in LEARNERS.items() if kind.grid)
 DIGITS, DIABETES, *_ = TABLES
 THREADING, LOKY = "threading", "loky"  # joblib's backends
 SEARCH_EPOCHS = 10
-
-Workers = dict[tuple[str, int], Any]  # by library and threads; a string says why there is none
 
 
 @suite("estimators", "fit, predict, grid search and accuracy of NNClassifier and NNRegressor, scikit-learn's MLPs, skorch")
@@ -82,7 +80,8 @@ def _fits(workers: Workers, threads: list[int], options: Options) -> list[Sectio
         rounds = interleave(tasks, options.choose(5, 1), warm_up=0, rest=REST)
         for count in threads:
             peers = {peer: (peer, count) for peer in PEERS}
-            row = _row({"workload": workload.name, "threads": count}, rounds, (OWN, count), peers, workers)
+            about = {"workload": workload.name, "threads": count, "tolerance": workload.tolerance}
+            row = _row(about, rounds, (OWN, count), peers, workers)
             row["loss"] = rounds.median((OWN, count), "loss")
             for peer, key in peers.items():
                 row[f"{peer}_loss"] = rounds.median(key, "loss") if key in rounds else workers[key]

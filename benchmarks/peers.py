@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -92,8 +92,11 @@ class NnkitTrainer(Trainer):
         self.instead = instead or {}
 
     def prepare(self, problem: Problem) -> str:
-        self.model = nnkit_model(problem.workload, self.instead)
+        self.model = self.build(problem)
         return super().prepare(problem)
+
+    def build(self, problem: Problem) -> Any:
+        return nnkit_model(problem.workload, self.instead)
 
     def reset(self) -> None:
         parameters = list(self.model.parameters().values())
@@ -135,6 +138,7 @@ class TorchTrainer(Trainer):
 
     ADAMS: tuple[dict[str, Any], ...] = ({}, {"foreach": True}, {"fused": True})  # the fastest is taken, for each problem
     TRIAL = 20  # steps
+    adam: dict[str, Any]
 
     def __init__(self, threads: int) -> None:
         import torch
@@ -147,15 +151,19 @@ class TorchTrainer(Trainer):
         import torch
 
         self.X, self.y = torch.from_numpy(problem.X), torch.from_numpy(problem.y)
-        seconds = []
-        epochs = -(-self.TRIAL // problem.steps_per_epoch)
-        for options in self.ADAMS:
-            self.adam = options
-            super().prepare(problem)
-            seconds.append(min(self.measure(epochs)["seconds"] for _ in range(3)))
-        self.adam = self.ADAMS[int(np.argmin(seconds))]
+        self.problem = problem
+        self.adam = self.fastest("adam", self.ADAMS)
         chosen = ", ".join(f"{name}={value}" for name, value in self.adam.items()) or "the default"
         return f"torch's Adam with {chosen}, the fastest of {len(self.ADAMS)} variants"
+
+    def fastest(self, attribute: str, choices: Sequence[Any]) -> Any:
+        """Which value of an attribute trains fastest."""
+        epochs = -(-self.TRIAL // self.problem.steps_per_epoch)
+        seconds = []
+        for choice in choices:
+            setattr(self, attribute, choice)
+            seconds.append(min(self.measure(epochs)["seconds"] for _ in range(3)))
+        return choices[int(np.argmin(seconds))]
 
     def reset(self) -> None:
         import torch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -14,12 +14,12 @@ from benchmarks.timing import Rounds, interleave
 from benchmarks.worker import Unavailable, Worker, usable_cores
 from benchmarks.workloads import WORKLOADS, Problem, make_problem
 
-__all__ = ["OWN", "REST", "attempt", "losses", "start", "training"]
+__all__ = ["OWN", "REST", "Workers", "attempt", "losses", "side_by_side", "start", "training"]
 
 OWN = "nnkit"
-PEERS = tuple(name for name in TRAINERS if name != OWN)
-TOLERANCE = 0.1  # by how much a final loss may differ from nnkit's: orders of batches differ, and so do losses
 REST = 0.03  # seconds: the thread pools of OpenMP and OpenBLAS spin for less
+
+Workers = dict[tuple[str, int], Any]  # by library and threads; a string says why there is none
 
 
 def start(stack: ExitStack, threads: int, makes: dict[str, Any]) -> dict[str, Worker | str]:
@@ -33,7 +33,7 @@ def start(stack: ExitStack, threads: int, makes: dict[str, Any]) -> dict[str, Wo
     return workers
 
 
-def attempt(workers: dict[tuple[str, int], Any], key: tuple[str, int], warnings: list[str], what: str, *request: Any) -> Any:
+def attempt(workers: Workers, key: tuple[str, int], warnings: list[str], what: str, *request: Any) -> Any:
     """Ask a worker for something; put down where it fails: a peer's trouble must not end the run."""
     try:
         return workers[key].call(*request)
@@ -47,24 +47,34 @@ def attempt(workers: dict[tuple[str, int], Any], key: tuple[str, int], warnings:
 
 @suite("training", "us per training step, the ratio to each peer, share of the machine's peak; final losses compared")
 def training(options: Options) -> list[Section]:
+    notes = ["Nets are sizes, activation, loss, batch. SimpleChains has one step per epoch."]
+    return side_by_side("Training", WORKLOADS, TRAINERS, lambda workload, workers: make_problem(workload), options, notes)
+
+
+def side_by_side(
+    title: str, workloads: Sequence[Any], trainers: dict[str, Any], problem_of: Callable[[Any, Workers], Problem],
+    options: Options, more: Sequence[str],
+) -> list[Section]:  # fmt: skip
+    """Let all trainers have all workloads; tables of times and of final losses."""
+    peers = [name for name in trainers if name != OWN]
     threads = [count for count in options.threads if count <= len(usable_cores())]
     with ExitStack() as stack:
-        workers = {(name, count): worker for count in threads
-                   for name, worker in start(stack, count, {**TRAINERS, "peak": Peak}).items()}  # fmt: skip
+        workers: Workers = {(name, count): worker for count in threads
+                            for name, worker in start(stack, count, {**trainers, "peak": Peak}).items()}  # fmt: skip
         rows: list[dict[str, Any]] = []
         notes: dict[str, list[str]] = {}
         warnings = [f"{count} threads were asked for, {len(usable_cores())} cores are usable: not measured"
                     for count in options.threads if count not in threads]  # fmt: skip
-        for workload in WORKLOADS:
-            problem = make_problem(workload)
+        for workload in workloads:
+            problem = problem_of(workload, workers)
             measured = _measure(problem, workers, options, notes, warnings)
-            rows += [_row(problem, measured, workers, count) for count in threads]
-    return [_times(rows, [f"{note}: {', '.join(where)} thread(s)." for note, where in notes.items()], warnings),
-            losses("Training, loss of the last epoch", rows, PEERS)]  # fmt: skip
+            rows += [_row(problem, measured, workers, count, peers) for count in threads]
+    told = [*more, *(f"{note}: {', '.join(where)} thread(s)." for note, where in notes.items())]
+    return [_times(title, rows, peers, told, warnings), losses(f"{title}, loss of the last epoch", rows, peers)]
 
 
 def _measure(
-    problem: Problem, workers: dict[tuple[str, int], Any], options: Options, notes: dict[str, list[str]], warnings: list[str]
+    problem: Problem, workers: Workers, options: Options, notes: dict[str, list[str]], warnings: list[str]
 ) -> Rounds:
     workload = problem.workload
     epochs = options.choose(workload.epochs, workload.quick)
@@ -83,7 +93,7 @@ def _measure(
     return interleave(tasks, options.choose(15, 3), rest=REST)
 
 
-def _row(problem: Problem, rounds: Rounds, workers: dict[tuple[str, int], Any], threads: int) -> dict[str, Any]:
+def _row(problem: Problem, rounds: Rounds, workers: Workers, threads: int, peers: Sequence[str]) -> dict[str, Any]:
     workload, own, peak = problem.workload, (OWN, threads), ("peak", threads)
     row: dict[str, Any] = {
         "workload": workload.name, "net": workload.net, "threads": threads,
@@ -95,11 +105,11 @@ def _row(problem: Problem, rounds: Rounds, workers: dict[tuple[str, int], Any], 
         "percent_of_peak": 100 * workload.flops / Peak.FLOPS * rounds.ratio(peak, own),
         "percent_of_peak_loop": 100 * workload.flops / Peak.FLOPS * rounds.ratio(peak, own, by_name="loop"),
         "percent_of_peak_best": 100 * workload.flops / Peak.FLOPS * rounds.best(peak) / rounds.best(own),
-        "loss": rounds.median(own, "loss"),
+        "loss": rounds.median(own, "loss"), "tolerance": workload.tolerance,
     }  # fmt: skip
     if threads > 1 and (OWN, 1) in rounds:
         row["own_single"] = rounds.ratio((OWN, 1), own)
-    for peer in PEERS:
+    for peer in peers:
         key = (peer, threads)
         if key in rounds:
             row[f"{peer}_us"] = 1e6 * rounds.median(key)
@@ -115,7 +125,9 @@ def _percent(value: float) -> str:
     return f"{value:.0f}"
 
 
-def _times(rows: list[dict[str, Any]], notes: list[str], warnings: list[str]) -> Section:
+def _times(
+    title: str, rows: list[dict[str, Any]], peers: Sequence[str], notes: Sequence[str], warnings: list[str]
+) -> Section:
     columns = [
         Column("workload", "workload", left=True),
         Column("thr", "threads", str),
@@ -127,7 +139,7 @@ def _times(rows: list[dict[str, Any]], notes: list[str], warnings: list[str]) ->
         Column("%\npeak", "percent_of_peak", _percent),
         Column("loop\n%", "percent_of_peak_loop", _percent),
         Column("own 1\nthread", "own_single", ratio),
-        *(Column(peer, (f"{peer}_us", f"{peer}_ratio"), (number, versus)) for peer in PEERS),
+        *(Column(peer, (f"{peer}_us", f"{peer}_ratio"), (number, versus)) for peer in peers),
     ]
     nets = {row["workload"]: f"{row['workload']}: {row['net']}" for row in rows}
     notes = [
@@ -136,10 +148,10 @@ def _times(rows: list[dict[str, Any]], notes: list[str], warnings: list[str]) ->
         "own 1 thread: nnkit's time with 1 thread divided by this one. x: the peer's time divided by nnkit's.",
         f"% peak: share of the speed of np.dot of two {Peak.SIZE} x {Peak.SIZE} matrices with as many threads, in "
         "the same rounds; loop %: of the loop alone.",
-        f"Nets (sizes, activation, loss, batch): {'; '.join(nets.values())}. SimpleChains has one step per epoch.",
+        f"{'; '.join(nets.values())}.",
         *notes,
     ]
-    return Section("Training, us per step", columns, rows, notes, warnings)
+    return Section(f"{title}, us per step", columns, rows, notes, warnings)
 
 
 def losses(title: str, rows: list[dict[str, Any]], peers: Sequence[str]) -> Section:
@@ -154,8 +166,8 @@ def losses(title: str, rows: list[dict[str, Any]], peers: Sequence[str]) -> Sect
     for row in rows:
         for peer in peers:
             loss = row[f"{peer}_loss"]
-            if not isinstance(loss, str) and not abs(loss - row["loss"]) <= TOLERANCE * row["loss"]:
+            if not isinstance(loss, str) and not abs(loss - row["loss"]) <= row["tolerance"] * row["loss"]:
                 warnings.append(f"{row['workload']}, n_threads={row['threads']}: {peer} ends at {number(loss)}, nnkit at "
-                                f"{number(row['loss'])}: more than {TOLERANCE:.0%} apart")  # fmt: skip
+                                f"{number(row['loss'])}: more than {row['tolerance']:.0%} apart")  # fmt: skip
     notes = ["Medians of the rounds, after the same epochs."]
     return Section(title, columns, rows, notes, warnings)

@@ -94,6 +94,7 @@ class Workload:
     quick: int
     shuffle: bool = True
     lr: float = 1e-3
+    tolerance: float = 0.1  # by how much a final loss may differ from nnkit's: orders of batches differ, and so do losses
 
     @property
     def net(self) -> str:
@@ -111,12 +112,12 @@ class Workload:
 
 @dataclass(frozen=True)
 class Problem:
-    """A workload with its data and the weights to begin from: (in, out) matrices and biases."""
+    """A workload with its data and the weights to begin from: for a `Workload`, (in, out) matrices and biases."""
 
-    workload: Workload
-    X: NDArray[np.float32]
+    workload: Any
+    X: NDArray[Any]
     y: NDArray[Any]
-    weights: list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+    weights: Any
 
     @property
     def steps_per_epoch(self) -> int:

@@ -193,7 +193,7 @@ class Sequential:
         line = ALIGNMENT // np.dtype(self.dtype).itemsize
         self._offsets = {}
         total = 0
-        for path, built in self._homes():
+        for path, built in self.homes():
             for name, declared in built.parameters.items():
                 self._offsets[f"{path}.{name}"] = total
                 total += -(-prod(declared.shape) // line) * line
@@ -203,7 +203,7 @@ class Sequential:
         self.gradient = aligned_zeros(chunks * self.chunk, self.dtype)
         self._states = {}
         parameters = self.parameters()
-        for path, built in self._homes():
+        for path, built in self.homes():
             for name, declared in built.parameters.items():
                 if prod(declared.shape):
                     parameters[f"{path}.{name}"][...] = declared.init(declared.shape, random)
@@ -232,7 +232,7 @@ class Sequential:
         for index, child in enumerate(built.children):
             self._take_over(child, f"{path}.{index}" if path else str(index))
 
-    def _homes(self) -> Iterator[tuple[str, Built]]:
+    def homes(self) -> Iterator[tuple[str, Built]]:
         """The layers that have parameters and states of their own, each once."""
         return ((path, built) for path, home, built in self._leaves if path == home)
 
@@ -295,9 +295,15 @@ class Sequential:
         """All layers that have kernels, or are a view; those within containers instead of the containers."""
         return [leaf.built for leaf in self._leaves]
 
+    def rows_of_matrices(self) -> float:
+        """How many rows of its matrix products a row of a batch is, on average over the work: the steps of a sequence, or 1."""
+        works = [built.work() for built in self.leaves]
+        folds = [prod(built.in_shape[:-1]) if built.layer.folds_rows else 1 for built in self.leaves]
+        return sum(work * fold for work, fold in zip(works, folds, strict=True)) / max(sum(works), 1)
+
     def _views(self, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
         views = {}
-        for path, built in self._homes():
+        for path, built in self.homes():
             for name, declared in built.parameters.items():
                 size, offset = prod(declared.shape), self._offsets[f"{path}.{name}"]
                 if size:
@@ -335,7 +341,7 @@ class Sequential:
             if sparse and built is self._leaves[0].built:
                 built = CSRLayer.of(built)
                 arrays |= sparse
-            return Placed(self._names[path], built, arrays)
+            return Placed(self._names[path], built, home, arrays)
 
         return place("", self._root)
 
@@ -346,7 +352,13 @@ class Sequential:
         self._require_built(what)
         array = to_rows(X, "X")
         check_row_shape(array, self.in_shape, f"Sequential.{what}")
+        self.check_input(array, "X")
         return array
+
+    def check_input(self, rows: Any, name: str) -> None:
+        """Refuse rows that the first layer's kernels could not take; what is sparse is asked of `CSRLayer`."""
+        if not is_sparse(rows):
+            self._leaves[0].built.layer.check_input(rows, name)
 
     def predict(self, X: ArrayLike, n_threads: int | None = None) -> NDArray[Any]:
         """Raw outputs of the last layer, in evaluation mode (dropout off).

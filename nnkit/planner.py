@@ -29,6 +29,7 @@ class Node:
     """A layer in its place in a plan, with the memory that its kernels share."""
 
     name: str  # "layer 0, ReLU()"
+    home: str  # path of its parameters
     built: Built
     index: int
     x: Array
@@ -110,7 +111,7 @@ class Plan:
         built = placed.built
         self._mask = self._no_mask
         out = self._stepped((x,), x.reshaped(built.out_shape), lambda grad, wanted: [grad.reshaped(built.in_shape)])
-        self.nodes.append(Node(placed.name, built, len(self.nodes), x, out, {}))
+        self.nodes.append(Node(placed.name, placed.home, built, len(self.nodes), x, out, {}))
         return out
 
     def _forward(self, placed: Placed, x: Array) -> Array:
@@ -123,7 +124,7 @@ class Plan:
         overwrites = layer.inplace and x.dtype == self.real and prod(built.in_shape) == prod(built.out_shape)
         in_place = overwrites and "x" not in backward_names and self._is_free(x)
         out = x.reshaped(built.out_shape) if in_place else self._like(x, built.out_shape)
-        node = Node(placed.name, built, len(self.nodes), x, out, self._memory(placed, x, backward_names))
+        node = Node(placed.name, placed.home, built, len(self.nodes), x, out, self._memory(placed, x, backward_names))
         self.nodes.append(node)
         self._read_again |= {id(array.storage) for word, array in (("x", x), ("out", out)) if word in backward_names}
         arrays = {"x": x, "out": out}
@@ -221,6 +222,8 @@ class Plan:
 
     def add(self, values: Sequence[Array], factor: float = 1.0) -> Array:
         """The sum of values, times a factor."""
+        if len(values) == 1:
+            return values[0]
         blocked = any(value.is_blocked for value in values)
         values = [self._as(value, blocked) for value in values]
         free = [value for value in values[1:] if self._is_free(value)]

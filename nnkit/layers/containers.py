@@ -11,6 +11,9 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.engine.operands import Array
 from nnkit.errors import ShapeError
+from nnkit.layers.dropout import Dropout
+from nnkit.layers.linear import Linear
+from nnkit.layers.shape import Flatten
 
 if TYPE_CHECKING:
     from nnkit.planner import Plan
@@ -74,7 +77,7 @@ class Residual(Container):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return []
+        return [Example(cls(Linear(3), Dropout(0.4), Linear(4)), (4,))]
 
 
 @register("branches")
@@ -154,7 +157,12 @@ class Branches(Container):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return []
+        linear = Linear(3)
+        return [
+            Example(cls(Linear(2), [linear, linear]), (3,)),
+            Example(cls(Linear(3), linear, linear, merge="mean"), (3,)),
+            Example(cls(linear, Linear(1), dim=-1), (2, 3)),
+        ]
 
 
 @register("time_distributed")
@@ -204,4 +212,4 @@ class TimeDistributed(Container):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return []
+        return [Example(cls([Flatten(), Linear(2), Dropout(0.3)]), (3, 2, 2))]

@@ -8,9 +8,10 @@ from math import prod
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
+from nnkit.errors import ShapeError
 from nnkit.kernels.random import uniform_bits
 
-__all__ = ["Dropout"]
+__all__ = ["Dropout", "Dropout2d"]
 
 
 @register("dropout")
@@ -79,3 +80,76 @@ class Dropout(Layer):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(0.3), (5,)), Example(cls(0.5), (2, 3))]
+
+
+@register("dropout2d")
+class Dropout2d(Layer):
+    """In training, set each channel of each row to 0 with probability ``rate`` and scale the others up; else do nothing.
+
+    out = x m / (1 - rate) and grad_x = grad_out m / (1 - rate), where m is 0 with probability rate and 1 otherwise, the same
+    for all places of a channel. Neighbouring places of an image tell much the same: dropping single ones would drop little.
+
+    Parameters
+    ----------
+    rate : float in [0, 1), probability of a zero
+
+    Shape
+    -----
+    x: (N, C, ...) -> out: the same
+
+    Raises
+    ------
+    ShapeError
+        Rows have no channels.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.Dropout2d(0.5)]).build((2, 2)).predict([[[1.0, 2.0], [3.0, 4.0]]])
+    array([[[1., 2.],
+            [3., 4.]]], dtype=float32)
+
+    References
+    ----------
+    Tompson, Goroshin, Jain, LeCun and Bregler 2015, "Efficient object localization using convolutional networks".
+    """
+
+    blocked = inplace = True
+
+    def __init__(self, rate: float = 0.5) -> None:
+        self.rate = rate
+        self.require_number("rate", 0.0, 1.0, below=True)
+
+    def build(self, in_shape: Shape) -> Shape:
+        if not in_shape:
+            raise ShapeError(f"{self!r}: expected input rows of shape (channels, ...), got (N,)")
+        self.threshold = int(self.rate * 2**32)  # of 32-bit numbers, so many are below
+        seen = (in_shape[0], prod(in_shape[1:]))
+        self.view(seen, seen)
+        return in_shape
+
+    @staticmethod
+    def forward(x, rate, threshold, training, seed, first_row, out):
+        drop_channels(x, rate, threshold, training, seed, first_row, out)
+
+    @staticmethod
+    def backward(grad_out, rate, threshold, training, seed, first_row, grad_x):
+        drop_channels(grad_out, rate, threshold, training, seed, first_row, grad_x)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(0.4), (3, 2, 2))]
+
+
+def drop_channels(x, rate, threshold, training, seed, first_row, out):
+    """Out = x with some channels of some rows 0 and the others scaled up; the rows are in blocks."""
+    channels, lanes = x.shape[1], x.shape[3]
+    scale = 1.0 / (1.0 - rate)
+    for b in range(x.shape[0]):
+        for c in range(channels):
+            for lane in range(lanes):
+                kept = scale
+                if training and uniform_bits(seed, (first_row + b * lanes + lane) * channels + c) < threshold:
+                    kept = 0.0
+                for p in range(x.shape[2]):
+                    out[b, c, p, lane] = x[b, c, p, lane] * (kept if training else 1.0)

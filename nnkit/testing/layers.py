@@ -127,7 +127,7 @@ class _Training:
         def cut(array: NDArray[Any]) -> Array:
             return Array(Storage(shared=array), array.shape[1:], array.dtype.name, batched=True, stride=rows * array[0].nbytes)
 
-        self.plan = Plan(real, training=True, differentiate=True)
+        self.plan = Plan(real, training=True, differentiate=True, shards=shards)
         x, grad_out = Array.rows(model.in_shape, model.input_dtype), Array.rows(model.out_shape, real)
         self.plan.copy(cut(bench.x), x)
         self.plan.copy(self.plan.run(model.placed(self.slabs), x), cut(self.result["out"]))
@@ -152,8 +152,14 @@ class _Training:
 
 def _parameter_gradients(plan: Plan) -> dict[str, Array]:
     """Where backward writes the gradient of each parameter."""
-    operands = {f"grad_{name}": node.named[f"grad_{name}"] for node in plan.nodes for name in node.built.parameters}
+    operands = {_gradient_of(f"{node.home}.{name}"): node.named[f"grad_{name}"]
+                for node in plan.nodes for name in node.built.parameters}  # fmt: skip
     return {name: operand for name, operand in operands.items() if isinstance(operand, Array) and 0 not in operand.shape}
+
+
+def _gradient_of(parameter: str) -> str:
+    """What the checks call the gradient of a parameter: without the place of the checked layer."""
+    return f"grad_{parameter.partition('.')[2]}"
 
 
 def _kernel_of(array: str) -> str:
@@ -194,7 +200,7 @@ def gradients_are_the_derivatives(example: Example) -> None:
         value()
         given = batch.backward(bench.grad_out)
         inputs = {"grad_x": bench.x} if "grad_x" in given else {}
-        parameters = {f"grad_{name.partition('.')[2]}": array for name, array in bench.model.parameters().items()}
+        parameters = {_gradient_of(name): array for name, array in bench.model.parameters().items()}
         kernel = "backward" if training else "backward, out of training,"
         for name, array in {**inputs, **parameters}.items():
             expected = central_differences(value, array)
@@ -259,10 +265,10 @@ def inputs_stay_as_they_are(example: Example) -> None:
     parameters = {name: array.copy() for name, array in bench.model.parameters().items()}
     reason = because("it works in place; a kernel may write to what it gives (out, grad_x, grad_...), scratch and states only")
     out = batch.forward(bench.x)
-    (node,) = batch.work.nodes()
-    require_equal(bench.part, "forward", "x", batch.work.array(node.x), bench.x, reason)
+    node = batch.work.nodes()[0]
+    require_equal(bench.part, "forward", "x", batch.work.array(node.x).reshape(bench.x.shape), bench.x, reason)
     batch.backward(bench.grad_out)
-    if node.built.layer.kernels():
+    if bench.part.kernels():
         assert node.grad_out is not None
         kept = (("x", node.x, bench.x), ("out", node.out, out), ("grad_out", node.grad_out, bench.grad_out))
         for name, array, before in kept:
@@ -295,13 +301,14 @@ def only_these_rows_are_written(example: Example) -> None:
     batch = _Batch(bench, rows=8, keep=True, poison=255)
     got = {"out": batch.forward(bench.x), **batch.backward(bench.grad_out)}
     _require_same(bench.part, got, bench.run(keep=True), ROUNDING)
-    (node,) = batch.work.nodes()
-    scratch = {name: operand for name, operand in node.named.items() if isinstance(operand, Array)}
-    for name, array in {"out": node.out, "grad_x": node.grad_x, **scratch}.items():
-        if array is None or not array.batched or array.storage.shared is not None or array.storage.last < 0:
+    arrays = [(name, array) for node in batch.work.nodes()
+              for name, array in {"out": node.out, "grad_x": node.grad_x, **node.named}.items()]  # fmt: skip
+    for name, array in arrays:
+        if not isinstance(array, Array) or not array.batched or array.storage.shared is not None or array.storage.last < 0:
             continue
         start, row = array.storage.offset, array.storage.row_bytes
-        beyond = batch.work.program.memory[0, start + 3 * row : start + 8 * row]
+        filled = -(-3 * array.multiple // array.lanes) * array.lanes * row // array.multiple  # the last block is filled up
+        beyond = batch.work.program.memory[0, start + filled : start + array.storage.size(8)]
         require(bool((beyond == 255).all()), bench.part, f"{_kernel_of(name)} writes to {name} beyond the rows of the batch")
     for operand in batch.parameters.values():
         batch.work.array(operand)[...] = np.nan
@@ -361,7 +368,7 @@ def shards_and_threads_do_not_matter(example: Example) -> None:
     """A batch cut in two gives the same, by one thread or by two; so do passes in several threads at once."""
     bench = _Bench(example, neighbours=True)
     whole = bench.run(keep=True)
-    if not (bench.part.mixes_rows or bench.model.states()):  # those are trained in one shard
+    if not any(built.in_one_shard for built in bench.model.leaves):
         alone = _Training(bench, shards=2).run()
         random = bench.names("seed")
         reason = "random numbers depend on the shard; count rows from first_row" if random else "it counts on the whole batch"

@@ -22,7 +22,7 @@ FLOORS = [
     {"core"},
     {"layers", "activations", "losses", "optimizers", "initializers", "schedules", "metrics", "registry"},
     {"planner", "passes", "training"},
-    {"model"},
+    {"model", "persistence"},
     {"estimators"},
     {"testing", "__main__", "__init__"},
 ]

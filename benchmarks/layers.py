@@ -1,0 +1,91 @@
+"""Training steps of convolutions, recurrence, normalisation and attention beside PyTorch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from benchmarks.nets import NETS, Net
+from benchmarks.peers import NnkitTrainer, TorchTrainer
+from benchmarks.registry import Options, suite
+from benchmarks.report import Section
+from benchmarks.training import OWN, Workers, side_by_side
+from benchmarks.workloads import Problem
+
+__all__ = ["NnkitNetTrainer", "TorchNetTrainer", "layers"]
+
+
+class TorchNetTrainer(TorchTrainer):
+    """The plain eager loop with a net of PyTorch's own modules; images in the faster of its two orders of memory."""
+
+    TRIAL = 5  # steps
+    channels_last: bool
+
+    def weights(self, net: Net) -> dict[str, NDArray[Any]]:
+        """What everybody begins from."""
+        import torch
+
+        torch.manual_seed(0)
+        return {name: tensor.numpy().copy() for name, tensor in net.torch().state_dict().items()}
+
+    def prepare(self, problem: Problem) -> str:
+        self.channels_last = False
+        note = super().prepare(problem)
+        if not problem.workload.image:
+            return note
+        self.channels_last = self.fastest("channels_last", (False, True))
+        return f"{note}; {'channels_last' if self.channels_last else 'contiguous images, faster than channels_last'}"
+
+    def reset(self) -> None:
+        import torch
+
+        torch.manual_seed(0)
+        order = torch.channels_last if self.channels_last else torch.contiguous_format
+        self.model = self.problem.workload.torch().to(memory_format=order)
+        self.model.load_state_dict({name: torch.from_numpy(array) for name, array in self.problem.weights.items()})
+        if self.problem.workload.image:
+            self.X = self.X.contiguous(memory_format=order)
+        self.loss = lambda out, target: torch.nn.functional.cross_entropy(out.flatten(0, -2), target.flatten())
+
+
+class NnkitNetTrainer(NnkitTrainer):
+    """``Sequential.fit`` from PyTorch's weights."""
+
+    def build(self, problem: Problem) -> Any:
+        import nnkit as nn
+
+        return nn.Sequential(problem.workload.layers(nn)).build(problem.X.shape[1:], random_state=0)
+
+    def reset(self) -> None:
+        import nnkit as nn
+
+        if self.problem.weights is None:
+            self.model = self.build(self.problem)
+        else:
+            nn.torch_weights(self.model, self.problem.weights)
+
+
+def _problem(net: Net, workers: Workers) -> Problem:
+    """The net's data and PyTorch's weights; None where there is no PyTorch."""
+    torch = next((worker for (name, _), worker in workers.items() if name == "torch" and not isinstance(worker, str)), None)
+    return Problem(net, *net.data(), torch and torch.call("weights", net))
+
+
+@suite("layers", "training of convolutions, recurrence, normalisation and attention beside PyTorch, from its weights")
+def layers(options: Options) -> list[Section]:
+    import nnkit as nn
+
+    notes = [
+        "Cross entropy; the same batches in the same order. Losses may differ by 1 %; norms' by 30 %: each library draws "
+        "dropout's zeros in its own way.",
+        "GFLOP/s: products with weights and, in attention, of the pairs that a causal mask leaves; not pooling, norms, exp.",
+    ]
+    nets = []
+    for net in NETS:
+        try:
+            net.layers(nn)
+            nets.append(net)
+        except (AttributeError, TypeError) as error:  # not there yet
+            notes.append(f"{net.name} was left out: {error}.")
+    return side_by_side("Layers", nets, {OWN: NnkitNetTrainer, "torch": TorchNetTrainer}, _problem, options, notes)

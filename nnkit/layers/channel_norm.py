@@ -1,0 +1,500 @@
+"""Normalisation of channels: over the batch, or over groups of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.errors import ShapeError
+from nnkit.kernels.lanes import everywhere, lane_numbers, load, root, store, total, where
+from nnkit.kernels.math import real
+
+__all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm"]
+
+
+def combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale):
+    """Mean and 1 / sqrt(var + eps) of each channel; in training those of all shards' rows (Chan, Golub, LeVeque 1979).
+
+    Moments are the number of values, then each channel's mean and sum of squared deviations from it. Returns the number of
+    values, and leaves the variance of a channel at ``mean.shape[0] + c`` of ``scale``, behind the factors.
+    """
+    channels = mean.shape[0]
+    count = all_moments[0, 0] * 0.0
+    for c in range(channels):
+        if training:
+            count, center, squares = all_moments[0, 0], all_moments[0, 1 + c], all_moments[0, 1 + channels + c]
+            for s in range(1, shards):
+                more, difference = all_moments[s, 0], all_moments[s, 1 + c] - center
+                share = more / (count + more)
+                squares += all_moments[s, 1 + channels + c] + difference * difference * count * share
+                center += difference * share
+                count += more
+            variance = squares / count
+        else:
+            center, variance = running_mean[c], running_var[c]
+        mean[c] = center
+        scale[c] = 1.0 / np.sqrt(variance + eps)
+        scale[channels + c] = variance
+    return count
+
+
+def follow(count, momentum, mean, scale, running_mean, running_var):
+    """Move the running statistics by ``momentum`` towards those of the batch; the variance without bias."""
+    unbiased = count / max(count - 1.0, 1.0)
+    for c in range(mean.shape[0]):
+        running_mean[c] += momentum * (mean[c] - running_mean[c])
+        running_var[c] += momentum * (unbiased * scale[mean.shape[0] + c] - running_var[c])
+
+
+def add_up(all_sums, shards, totals):
+    """The sums of all shards."""
+    for i in range(totals.shape[0]):
+        totals[i] = all_sums[0, i]
+    for s in range(1, shards):
+        for i in range(totals.shape[0]):
+            totals[i] += all_sums[s, i]
+
+
+class _BatchNorm(Layer):
+    """What BatchNorm1d and BatchNorm2d share; these kernels are for rows in blocks, x (blocks, C, places, lanes)."""
+
+    mixes_rows = True
+
+    def __init__(self, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.require_number("eps", 0.0)
+        self.require_number("momentum", 0.0, 1.0)
+
+    def declare(self, channels: int) -> None:
+        """Declare everything for so many channels."""
+        size = channels if self.affine else 0
+        self.parameter("weight", (size,), init="ones")
+        self.parameter("bias", (size,), init="zeros")
+        self.state("running_mean", (channels,), init="zeros")
+        self.state("running_var", (channels,), init="ones")
+        self.partial("moments", (1 + 2 * channels,))
+        self.partial("sums", (2 * channels,))
+        self.workspace("mean", (channels,))
+        self.workspace("scale", (2 * channels,))
+        self.workspace("totals", (2 * channels,))
+
+    def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return {name: array for name, array in arrays.items() if name in self._built.declared()}  # not num_batches_tracked
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return 4 * prod(in_shape)
+
+    @staticmethod
+    def forward_partial(x, rows, moments):
+        channels, places, lanes = x.shape[1], x.shape[2], x.shape[3]
+        moments[0] = real(rows * places)
+        number = lane_numbers(x[0, 0, 0])
+        for c in range(channels):
+            sums = number * 0.0
+            for b in range(x.shape[0]):
+                filled = number < real(rows - b * lanes)
+                for p in range(places):
+                    sums = sums + where(filled, load(x[b, c, p]), 0.0)
+            center = total(sums) / moments[0]
+            squares = number * 0.0
+            for b in range(x.shape[0]):
+                filled = number < real(rows - b * lanes)
+                for p in range(places):
+                    difference = where(filled, load(x[b, c, p]) - center, 0.0)
+                    squares = squares + difference * difference
+            moments[1 + c], moments[1 + channels + c] = center, total(squares)
+
+    @staticmethod
+    def forward(
+        x, weight, bias, running_mean, running_var, all_moments, shards, first_row, training, eps, momentum, mean, scale, out
+    ):
+        count = combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
+        if training and first_row == 0:
+            follow(count, momentum, mean, scale, running_mean, running_var)
+        for b in range(x.shape[0]):
+            for c in range(x.shape[1]):
+                factor = scale[c] * weight[c] if weight.shape[0] > 0 else scale[c]
+                shift = (bias[c] if bias.shape[0] > 0 else 0.0) - mean[c] * factor
+                values = x[b, c].reshape(x.shape[2] * x.shape[3])
+                target = out[b, c].reshape(x.shape[2] * x.shape[3])
+                for i in range(values.shape[0]):
+                    target[i] = values[i] * factor + shift
+
+    @staticmethod
+    def backward_partial(
+        x, grad_out, running_mean, running_var, all_moments, shards, training, eps, mean, scale, sums, grad_weight, grad_bias
+    ):
+        combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
+        channels = x.shape[1]
+        for c in range(channels):
+            level = everywhere(0.0, x[0, 0, 0])
+            tilt = everywhere(0.0, x[0, 0, 0])
+            for b in range(x.shape[0]):
+                for p in range(x.shape[2]):
+                    given = load(grad_out[b, c, p])
+                    level = level + given
+                    tilt = tilt + given * (load(x[b, c, p]) - mean[c])
+            sums[c], sums[channels + c] = total(level), total(tilt) * scale[c]
+            if grad_weight.shape[0] > 0:
+                grad_bias[c], grad_weight[c] = sums[c], sums[channels + c]
+
+    @staticmethod
+    def backward(x, grad_out, weight, all_moments, all_sums, shards, rows, training, mean, scale, totals, grad_x):
+        channels, places, lanes = x.shape[1], x.shape[2], x.shape[3]
+        add_up(all_sums, shards, totals)
+        number = lane_numbers(x[0, 0, 0])
+        count = all_moments[0, 0] * 0.0
+        for s in range(shards):
+            count += all_moments[s, 0]
+        for b in range(x.shape[0]):
+            filled = number < real(rows - b * lanes)
+            for c in range(channels):
+                factor = scale[c] * weight[c] if weight.shape[0] > 0 else scale[c]
+                tilt = totals[channels + c] * scale[c] / count if training else 0.0
+                level = totals[c] / count if training else 0.0
+                for p in range(places):
+                    inner = load(grad_out[b, c, p]) - level - (load(x[b, c, p]) - mean[c]) * tilt
+                    store(where(filled, inner * factor, 0.0), grad_x[b, c, p])
+
+
+class _OfRows:
+    """The same kernels for rows (N, C): loops over the channels of a row are the long ones."""
+
+    @staticmethod
+    def forward_partial(x, rows, moments):
+        channels = x.shape[1]
+        moments[0] = real(rows)
+        center, squares = moments[1 : 1 + channels], moments[1 + channels :]
+        for c in range(channels):
+            center[c] = 0.0
+            squares[c] = 0.0
+        for n in range(x.shape[0]):
+            values = x[n]
+            for c in range(channels):
+                center[c] += values[c]
+        share = 1.0 / moments[0]
+        for c in range(channels):
+            center[c] *= share
+        for n in range(x.shape[0]):
+            values = x[n]
+            for c in range(channels):
+                squares[c] += (values[c] - center[c]) * (values[c] - center[c])
+
+    @staticmethod
+    def forward(
+        x, weight, bias, running_mean, running_var, all_moments, shards, first_row, training, eps, momentum, mean, scale,
+        totals, out,
+    ):  # fmt: skip
+        count = combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
+        if training and first_row == 0:
+            follow(count, momentum, mean, scale, running_mean, running_var)
+        channels = x.shape[1]
+        factor, shift = totals[:channels], totals[channels:]
+        for c in range(channels):
+            factor[c] = scale[c] * weight[c] if weight.shape[0] > 0 else scale[c]
+            shift[c] = (bias[c] if bias.shape[0] > 0 else 0.0) - mean[c] * factor[c]
+        for n in range(x.shape[0]):
+            values, target = x[n], out[n]
+            for c in range(channels):
+                target[c] = values[c] * factor[c] + shift[c]
+
+    @staticmethod
+    def backward_partial(
+        x, grad_out, running_mean, running_var, all_moments, shards, training, eps, mean, scale, sums, grad_weight, grad_bias
+    ):
+        combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
+        channels = x.shape[1]
+        level, tilt = sums[:channels], sums[channels:]
+        for c in range(channels):
+            level[c] = 0.0
+            tilt[c] = 0.0
+        for n in range(x.shape[0]):
+            values, given = x[n], grad_out[n]
+            for c in range(channels):
+                level[c] += given[c]
+            for c in range(channels):
+                tilt[c] += given[c] * (values[c] - mean[c])
+        for c in range(channels):
+            tilt[c] *= scale[c]
+        for c in range(grad_weight.shape[0]):
+            grad_bias[c] = level[c]
+            grad_weight[c] = tilt[c]
+
+    @staticmethod
+    def backward(x, grad_out, weight, all_moments, all_sums, shards, training, mean, scale, totals, grad_x):
+        channels = x.shape[1]
+        add_up(all_sums, shards, totals)
+        count = all_moments[0, 0] * 0.0
+        for s in range(shards):
+            count += all_moments[s, 0]
+        # grad_x = factor grad_out - tilt x + level, the three in place of scale and totals
+        factor, tilt, level = scale[:channels], totals[channels:], totals[:channels]
+        for c in range(channels):
+            full = factor[c] * weight[c] if weight.shape[0] > 0 else factor[c]
+            slope = full * tilt[c] * factor[c] / count if training else 0.0
+            level[c] = slope * mean[c] - (full * level[c] / count if training else 0.0)
+            tilt[c] = slope
+            factor[c] = full
+        for n in range(x.shape[0]):
+            values, given, target = x[n], grad_out[n], grad_x[n]
+            for c in range(channels):
+                target[c] = factor[c] * given[c] + level[c]
+            for c in range(channels):
+                target[c] -= tilt[c] * values[c]
+
+
+@register("batch_norm1d")
+class BatchNorm1d(_BatchNorm):
+    """Normalise every feature over the batch.
+
+    With the mean m and the variance v of each feature over the rows of the batch (and the places of (C, L)),
+
+    - out = (x - m) / sqrt(v + eps) * weight + bias.
+
+    Given delta = dL/dout (``grad_out``), y = (x - m) / sqrt(v + eps) and P values of a feature in the batch, backward is
+
+    - dL/dbias = sum delta and dL/dweight = sum delta y,
+    - dL/dx = weight / sqrt(v + eps) * (delta - 1/P sum delta - y/P sum delta y).
+
+    Training moves running_mean and running_var by ``momentum`` towards m and v P / (P - 1); out of training they take the
+    places of m and v, and dL/dx = weight / sqrt(v + eps) * delta. Shards of a batch meet to put their sums together, in a
+    fixed order: the statistics are those of the whole batch.
+
+    Parameters
+    ----------
+    eps : float >= 0
+    momentum : float in [0, 1]
+    affine : bool, whether there are weight and bias
+
+    Shape
+    -----
+    x: (N, C) or (N, C, L) -> out: the same; weight, bias, running_mean, running_var: (C,)
+
+    Raises
+    ------
+    ShapeError
+        Rows are neither (C,) nor (C, L).
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> model = nn.Sequential([nn.BatchNorm1d()]).build((1,))
+    >>> model.forward([[1.0], [3.0]], training=True).round(3)
+    array([[-1.],
+           [ 1.]], dtype=float32)
+
+    References
+    ----------
+    Ioffe and Szegedy 2015, "Batch normalization: accelerating deep network training by reducing internal covariate shift".
+    """
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) not in (1, 2):
+            raise ShapeError(f"{self!r}: expected input rows of shape (features,) or (channels, length), got {in_shape}")
+        self.blocked = len(in_shape) == 2
+        self.declare(in_shape[0])
+        return in_shape
+
+    def kernels(self) -> dict[str, Callable[..., Any]]:
+        if self.blocked:
+            return super().kernels()
+        return {stage: getattr(_OfRows, stage) for stage in super().kernels()}
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (3,)), Example(cls(affine=False), (2,)), Example(cls(eps=1e-3, momentum=0.3), (2, 3))]
+
+
+@register("batch_norm2d")
+class BatchNorm2d(_BatchNorm):
+    """Normalise every channel of images over the batch.
+
+    With the mean m and the variance v of each channel over the rows of the batch and all places,
+
+    - out = (x - m) / sqrt(v + eps) * weight + bias.
+
+    Given delta = dL/dout (``grad_out``), y = (x - m) / sqrt(v + eps) and P values of a channel in the batch, backward is
+
+    - dL/dbias = sum delta and dL/dweight = sum delta y,
+    - dL/dx = weight / sqrt(v + eps) * (delta - 1/P sum delta - y/P sum delta y).
+
+    Training moves running_mean and running_var by ``momentum`` towards m and v P / (P - 1); out of training they take the
+    places of m and v, and dL/dx = weight / sqrt(v + eps) * delta. Shards of a batch meet to put their sums together, in a
+    fixed order: the statistics are those of the whole batch.
+
+    Parameters
+    ----------
+    eps : float >= 0
+    momentum : float in [0, 1]
+    affine : bool, whether there are weight and bias
+
+    Shape
+    -----
+    x: (N, C, H, W) -> out: the same; weight, bias, running_mean, running_var: (C,)
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, H, W).
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential([nn.Conv2d(8, 3), nn.BatchNorm2d(), nn.ReLU()]).build((1, 8, 8))
+    >>> sorted(model.states())
+    ['1.running_mean', '1.running_var']
+
+    References
+    ----------
+    Ioffe and Szegedy 2015, "Batch normalization: accelerating deep network training by reducing internal covariate shift".
+    """
+
+    blocked = True
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) != 3:
+            raise ShapeError(f"{self!r}: expected input rows of shape (channels, height, width), got {in_shape}")
+        self.declare(in_shape[0])
+        seen = (in_shape[0], prod(in_shape[1:]))
+        self.view(seen, seen)
+        return in_shape
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (2, 2, 3))]
+
+
+@register("group_norm")
+class GroupNorm(Layer):
+    """Normalise groups of channels of every row.
+
+    With the mean m and the variance v of a row's group over its channels and places, P values,
+
+    - out = (x - m) / sqrt(v + eps) * weight + bias, weight and bias being those of the channel.
+
+    Given delta = dL/dout (``grad_out``), y = (x - m) / sqrt(v + eps) and d = delta * weight, backward is
+
+    - dL/dbias = sum delta and dL/dweight = sum delta y, over rows and places,
+    - dL/dx = 1 / sqrt(v + eps) * (d - 1/P sum d - y/P sum d y), the sums over the group.
+
+    Parameters
+    ----------
+    num_groups : int that divides the channels; 1 normalises the row as a whole, as many as channels each by itself
+    eps : float >= 0
+    affine : bool, whether there are weight and bias
+
+    Shape
+    -----
+    x: (N, C, ...) -> out: the same; weight, bias: (C,)
+
+    Raises
+    ------
+    ShapeError
+        The groups do not divide the channels.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.GroupNorm(2)]).build((2, 2)).predict([[[1.0, 3.0], [2.0, 8.0]]]).round(3)
+    array([[[-1.,  1.],
+            [-1.,  1.]]], dtype=float32)
+
+    References
+    ----------
+    Wu and He 2018, "Group normalization".
+    """
+
+    blocked = True
+
+    def __init__(self, num_groups: int, eps: float = 1e-5, affine: bool = True) -> None:
+        self.num_groups = num_groups
+        self.eps = eps
+        self.affine = affine
+        self.require_size("num_groups")
+        self.require_number("eps", 0.0)
+
+    def build(self, in_shape: Shape) -> Shape:
+        if not in_shape or in_shape[0] % self.num_groups:
+            raise ShapeError(f"{self!r}: expected channels that num_groups={self.num_groups} share out evenly, got rows of "
+                             f"{in_shape}")  # fmt: skip
+        channels = in_shape[0]
+        size = channels if self.affine else 0
+        self.parameter("weight", (size,), init="ones")
+        self.parameter("bias", (size,), init="zeros")
+        self.scratch("mean", (self.num_groups,))
+        self.scratch("scale", (self.num_groups,))
+        seen = (self.num_groups, channels // self.num_groups, prod(in_shape[1:]))
+        self.view(seen, seen)
+        return in_shape
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return 4 * prod(in_shape)
+
+    @staticmethod
+    def forward(x, weight, bias, eps, mean, scale, out):
+        depth, places = x.shape[2], x.shape[3]
+        count = real(depth * places)
+        for b in range(x.shape[0]):
+            for g in range(x.shape[1]):
+                center = everywhere(0.0, mean[b, g])
+                for c in range(depth):
+                    for p in range(places):
+                        center = center + load(x[b, g, c, p])
+                center = center / count
+                variance = everywhere(0.0, mean[b, g])
+                for c in range(depth):
+                    for p in range(places):
+                        difference = load(x[b, g, c, p]) - center
+                        variance = variance + difference * difference
+                factor = 1.0 / root(variance / count + eps)
+                store(center, mean[b, g])
+                store(factor, scale[b, g])
+                for c in range(depth):
+                    gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
+                    shift = bias[g * depth + c] if bias.shape[0] > 0 else 0.0
+                    for p in range(places):
+                        store((load(x[b, g, c, p]) - center) * factor * gain + shift, out[b, g, c, p])
+
+    @staticmethod
+    def backward(x, grad_out, weight, mean, scale, grad_x, grad_weight, grad_bias):
+        depth, places = x.shape[2], x.shape[3]
+        count = real(depth * places)
+        for c in range(grad_weight.shape[0]):
+            grad_weight[c] = 0.0
+            grad_bias[c] = 0.0
+        for b in range(x.shape[0]):
+            for g in range(x.shape[1]):
+                center, factor = load(mean[b, g]), load(scale[b, g])
+                level = everywhere(0.0, mean[b, g])
+                tilt = everywhere(0.0, mean[b, g])
+                for c in range(depth):
+                    gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
+                    sums = everywhere(0.0, mean[b, g])
+                    products = everywhere(0.0, mean[b, g])
+                    for p in range(places):
+                        given = load(grad_out[b, g, c, p])
+                        sums = sums + given
+                        products = products + given * (load(x[b, g, c, p]) - center) * factor
+                    level = level + sums * gain
+                    tilt = tilt + products * gain
+                    if grad_weight.shape[0] > 0:
+                        grad_bias[g * depth + c] += total(sums)
+                        grad_weight[g * depth + c] += total(products)
+                for c in range(depth):
+                    gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
+                    for p in range(places):
+                        y = (load(x[b, g, c, p]) - center) * factor
+                        store(factor * (load(grad_out[b, g, c, p]) * gain - (level + y * tilt) / count), grad_x[b, g, c, p])
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(2), (4, 2, 2)), Example(cls(1, affine=False), (3,))]

@@ -1,0 +1,341 @@
+"""Convolutions, and their transpose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.errors import ShapeError
+from nnkit.kernels.taps import convolve, convolve_transposed, gradient_of_weight
+from nnkit.layers.windows import Spatial, require_sizes, sizes
+
+__all__ = ["Conv1d", "Conv2d", "ConvTranspose2d"]
+
+
+def fill_channels(bias, out):
+    """Out = the bias of each channel, or 0."""
+    for b in range(out.shape[0]):
+        for k in range(out.shape[1]):
+            value = bias[k] if bias.shape[0] > 0 else 0.0
+            channel = out[b, k].reshape(out.shape[2] * out.shape[3] * out.shape[4])
+            for i in range(channel.shape[0]):
+                channel[i] = value
+
+
+def add_channels(grad_out, grad_bias):
+    """The gradient of the bias: the sum of grad_out over rows and positions."""
+    grad_bias[:] = 0.0
+    if grad_bias.shape[0] > 0:
+        for b in range(grad_out.shape[0]):
+            for k in range(grad_out.shape[1]):
+                channel = grad_out[b, k].reshape(grad_out.shape[2] * grad_out.shape[3] * grad_out.shape[4])
+                total = grad_bias[k] * 0.0
+                for i in range(channel.shape[0]):
+                    total += channel[i]
+                grad_bias[k] += total
+
+
+class _Convolution(Layer, Spatial):
+    """What convolutions share: hyper-parameters, shapes, parameters."""
+
+    blocked = True
+
+
+    def __init__(
+        self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+        bias: bool = True, weight_init: Any = "linear_uniform", bias_init: Any = "zeros",
+    ) -> None:  # fmt: skip
+        self.out_channels = out_channels
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.groups = groups
+        self.bias = bias
+        self.weight_init = weight_init
+        self.bias_init = bias_init
+        self.require_size("out_channels")
+        self.require_size("groups")
+        for name in ("kernel_size", "stride", "dilation"):
+            require_sizes(self, name, self.dims)
+        self.require("groups", out_channels % groups == 0, f"a divisor of out_channels={out_channels}")
+        self._check_padding()
+
+    def _check_padding(self) -> None:
+        if self.padding == "same":
+            self.require("stride", set(sizes(self.stride, self.dims)) == {1}, "1 where padding is 'same'")
+        else:
+            require_sizes(self, "padding", self.dims, low=0, words="or 'same'")
+
+    def _in_groups(self, in_shape: Shape) -> int:
+        """Channels of the input, which the groups share out."""
+        channels = self.channels_of(in_shape)
+        if channels % self.groups:
+            raise ShapeError(f"{self!r}: expected channels that groups={self.groups} share out evenly, got {channels}")
+        return channels
+
+
+class _Conv(_Convolution):
+    def build(self, in_shape: Shape) -> Shape:
+        depth = self._in_groups(in_shape) // self.groups
+        kernel = sizes(self.kernel_size, self.dims)
+        out_shape = (self.out_channels, *self.windows(in_shape, self.stride))
+        self.parameter("weight", (self.out_channels, depth, *kernel), init=self.weight_init)
+        self.parameter("bias", (self.out_channels,) if self.bias else (0,), init=self.bias_init)
+        self.workspace("packed", (self.out_channels * depth * prod(kernel),))
+        self.view(self.with_two_axes(in_shape), self.with_two_axes(out_shape))
+        return out_shape
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return parameters * prod(out_shape[1:])
+
+    @staticmethod
+    def forward(
+        x, weight, bias, packed, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, groups,
+        out,
+    ):  # fmt: skip
+        fill_channels(bias, out)
+        taps = weight.reshape(out.shape[1], x.shape[1] // groups, kernel_h, kernel_w)
+        convolve(x, taps, packed, (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w), groups, out)
+
+    @staticmethod
+    def backward(
+        x, grad_out, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, groups, grad_weight,
+        grad_bias,
+    ):  # fmt: skip
+        add_channels(grad_out, grad_bias)
+        taps = grad_weight.reshape(grad_out.shape[1], x.shape[1] // groups, kernel_h, kernel_w)
+        taps[:] = 0.0
+        strides, paddings, dilations = (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w)
+        gradient_of_weight(grad_out, x, strides, paddings, dilations, groups, taps)
+
+    @staticmethod
+    def backward_x(
+        weight, grad_out, packed, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, groups,
+        grad_x,
+    ):  # fmt: skip
+        grad_x[:] = 0.0
+        taps = weight.reshape(grad_out.shape[1], grad_x.shape[1] // groups, kernel_h, kernel_w)
+        strides, paddings, dilations = (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w)
+        convolve_transposed(grad_out, taps, packed, strides, paddings, dilations, groups, grad_x)
+
+
+@register("conv1d")
+class Conv1d(_Conv):
+    """A convolution along one axis: every output is a weighted sum of a window of the input.
+
+    out[n, k, o] = bias[k] + sum over c, i of weight[k, c, i] x[n, c, s o - p + d i], where x is 0 outside, with stride s,
+    padding p, dilation d. Backward as in `Conv2d`, with one axis.
+
+    Parameters
+    ----------
+    out_channels : int >= 1; the number of input channels is inferred
+    kernel_size : int >= 1
+    stride : int >= 1
+    padding : int >= 0 on both sides, or "same": the output is as long as the input
+    dilation : int >= 1, distance of neighbouring taps
+    groups : int that divides the channels: each group of outputs sees one group of inputs
+    bias : bool, default True
+    weight_init, bias_init : initializer or its name; the weight begins as PyTorch's, uniform within 1/sqrt(fan_in)
+
+    Shape
+    -----
+    x: (N, C, L) -> out: (N, out_channels, floor((L + 2p - d (kernel_size - 1) - 1) / s) + 1); weight: (out_channels,
+    C / groups, kernel_size).
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, L), the groups do not divide C, or the window is longer than the padded input.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.Conv1d(4, 3, padding="same")]).build((2, 10)).out_shape
+    (4, 10)
+
+    References
+    ----------
+    LeCun et al. 1989, "Backpropagation applied to handwritten zip code recognition".
+    """
+
+    dims = 1
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(3, 3), (2, 6)), Example(cls(4, 2, stride=2, padding=2, dilation=3, groups=2, bias=False), (2, 7))]
+
+
+@register("conv2d")
+class Conv2d(_Conv):
+    """A convolution: every output is a weighted sum of a window of the image.
+
+    With stride s, padding p, dilation d and x = 0 outside of the image,
+
+    - out[n, k, oh, ow] = bias[k] + sum over c, i, j of weight[k, c, i, j] x[n, c, s oh - p + d i, s ow - p + d j].
+
+    Given delta = dL/dout (``grad_out``), backward is
+
+    - dL/dweight[k, c, i, j] = sum over n, oh, ow of delta[n, k, oh, ow] x[n, c, s oh - p + d i, s ow - p + d j],
+    - dL/dbias[k] = sum over n, oh, ow of delta[n, k, oh, ow],
+    - dL/dx[n, c, h, w] = sum over k, i, j of weight[k, c, i, j] delta[n, k, oh, ow], over all oh, ow with
+      s oh - p + d i = h and s ow - p + d j = w.
+
+    Parameters
+    ----------
+    out_channels : int >= 1; the number of input channels is inferred
+    kernel_size : int or (height, width)
+    stride : int or (vertical, horizontal)
+    padding : int or (vertical, horizontal), zeros on both sides; or "same": the output is as large as the input (the odd zero
+        goes to the right and below)
+    dilation : int or (vertical, horizontal), distance of neighbouring taps
+    groups : int that divides the channels: each group of outputs sees one group of inputs; with as many groups as
+        channels it is depthwise
+    bias : bool, default True
+    weight_init, bias_init : initializer or its name; the weight begins as PyTorch's, uniform within 1/sqrt(fan_in)
+
+    Shape
+    -----
+    x: (N, C, H, W) -> out: (N, out_channels, OH, OW) with OH = floor((H + 2p - d (kernel_size - 1) - 1) / s) + 1, likewise OW;
+    weight: (out_channels, C / groups, *kernel_size); bias: (out_channels,).
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, H, W), the groups do not divide C, or the window is larger than the padded image.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential([nn.Conv2d(1, 2, weight_init="ones")]).build((1, 2, 3))
+    >>> model.predict([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
+    array([[[[12., 16.]]]], dtype=float32)
+
+    References
+    ----------
+    LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition". Dumoulin and Visin
+    2016, "A guide to convolution arithmetic for deep learning" (shapes).
+    """
+
+    dims = 2
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        several = cls(4, (2, 3), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2)
+        depthwise = cls(2, 2, padding="same", groups=2)
+        return [Example(cls(3, 2), (2, 3, 4)), Example(several, (2, 4, 5)), Example(depthwise, (2, 3, 2))]
+
+
+@register("conv_transpose2d")
+class ConvTranspose2d(_Convolution):
+    """The transpose of a convolution: what `Conv2d` does to gradients, this does to values. It makes images larger.
+
+    With stride s, padding p, dilation d,
+
+    - out[n, k, h, w] = bias[k] + sum over c, i, j of weight[c, k, i, j] x[n, c, oh, ow], over all oh, ow with
+      s oh - p + d i = h and s ow - p + d j = w.
+
+    Given delta = dL/dout (``grad_out``), 0 outside of the image, backward is
+
+    - dL/dx[n, c, oh, ow] = sum over k, i, j of weight[c, k, i, j] delta[n, k, s oh - p + d i, s ow - p + d j],
+    - dL/dweight[c, k, i, j] = sum over n, oh, ow of x[n, c, oh, ow] delta[n, k, s oh - p + d i, s ow - p + d j],
+    - dL/dbias[k] = sum over n, h, w of delta[n, k, h, w].
+
+    Parameters
+    ----------
+    out_channels : int >= 1; the number of input channels is inferred
+    kernel_size : int or (height, width)
+    stride : int or (vertical, horizontal)
+    padding : int or (vertical, horizontal): so much is cut off the output on both sides
+    output_padding : int or (vertical, horizontal), below stride or dilation: so much is added to it below and to the right
+    groups : int that divides the channels
+    bias : bool, default True
+    dilation : int or (vertical, horizontal)
+    weight_init, bias_init : initializer or its name
+
+    Shape
+    -----
+    x: (N, C, H, W) -> out: (N, out_channels, OH, OW) with OH = s (H - 1) - 2p + d (kernel_size - 1) + output_padding + 1,
+    likewise OW; weight: (C, out_channels / groups, *kernel_size).
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, H, W), the groups do not divide C, or nothing is left of the output.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.ConvTranspose2d(3, 4, stride=2, padding=1)]).build((8, 7, 7)).out_shape
+    (3, 14, 14)
+
+    References
+    ----------
+    Zeiler, Krishnan, Taylor and Fergus 2010, "Deconvolutional networks".
+    """
+
+    dims = 2
+
+    def __init__(
+        self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
+        bias: bool = True, dilation: Any = 1, weight_init: Any = "linear_uniform", bias_init: Any = "zeros",
+    ) -> None:  # fmt: skip
+        self.output_padding = output_padding
+        super().__init__(out_channels, kernel_size, stride, padding, dilation, groups, bias, weight_init, bias_init)
+        require_sizes(self, "output_padding", self.dims, low=0)
+
+    def _check_padding(self) -> None:
+        require_sizes(self, "padding", self.dims, low=0)
+
+    def build(self, in_shape: Shape) -> Shape:
+        channels = self._in_groups(in_shape)
+        kernel, paddings, extra = (sizes(item, 2) for item in (self.kernel_size, self.padding, self.output_padding))
+        strides, dilations = sizes(self.stride, 2), sizes(self.dilation, 2)
+        if any(more >= max(s, d) for more, s, d in zip(extra, strides, dilations, strict=True)):
+            raise ShapeError(f"{self!r}: expected output_padding smaller than stride or dilation")
+        image = tuple(s * (size - 1) - 2 * p + d * (k - 1) + more + 1 for size, s, p, d, k, more
+                      in zip(in_shape[1:], strides, paddings, dilations, kernel, extra, strict=True))  # fmt: skip
+        if min(image) < 1:
+            raise ShapeError(f"{self!r}: for rows of {in_shape} nothing is left of the output, its shape would be {image}")
+        self.set_window(strides, paddings, dilations, kernel)
+        filters = self.out_channels // self.groups
+        self.parameter("weight", (channels, filters, *kernel), init=self.weight_init)
+        self.parameter("bias", (self.out_channels,) if self.bias else (0,), init=self.bias_init)
+        self.workspace("packed", (channels * filters * prod(kernel),))
+        return (self.out_channels, *image)
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return parameters * prod(in_shape[1:])
+
+    @staticmethod
+    def forward(
+        x, weight, bias, packed, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, out
+    ):
+        fill_channels(bias, out)
+        strides, paddings, dilations = (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w)
+        convolve_transposed(x, weight, packed, strides, paddings, dilations, groups, out)
+
+    @staticmethod
+    def backward(
+        x, grad_out, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, grad_weight, grad_bias
+    ):
+        add_channels(grad_out, grad_bias)
+        grad_weight[:] = 0.0
+        strides, paddings, dilations = (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w)
+        gradient_of_weight(x, grad_out, strides, paddings, dilations, groups, grad_weight)
+
+    @staticmethod
+    def backward_x(
+        weight, grad_out, packed, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, grad_x
+    ):
+        grad_x[:] = 0.0
+        strides, paddings, dilations = (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w)
+        convolve(grad_out, weight, packed, strides, paddings, dilations, groups, grad_x)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(2, 2), (3, 2, 3)), Example(cls(2, 3, stride=2, padding=1, output_padding=1, groups=2), (2, 2, 3))]

@@ -1,0 +1,539 @@
+"""Pooling: windows of an image become single numbers. And the opposite, `Upsample`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import floor, prod
+from typing import Any
+
+import numpy as np
+
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.errors import ShapeError
+from nnkit.kernels.lanes import everywhere, load, store, where
+from nnkit.kernels.math import real
+from nnkit.layers.windows import Spatial, require_sizes, sizes
+
+__all__ = ["AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "GlobalAvgPool", "MaxPool1d", "MaxPool2d", "Upsample"]
+
+
+def clear(array):
+    """Set every number of an array (blocks, C, H, W, lanes) to 0."""
+    for b in range(array.shape[0]):
+        for c in range(array.shape[1]):
+            plane = array[b, c].reshape(array.shape[2] * array.shape[3] * array.shape[4])
+            for i in range(plane.shape[0]):
+                plane[i] = 0.0
+
+
+class _Pool(Layer, Spatial):
+    """What pooling with windows shares."""
+
+    blocked = True
+
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False) -> None:
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
+        self.ceil_mode = ceil_mode
+        require_sizes(self, "kernel_size", self.dims)
+        if stride is not None:
+            require_sizes(self, "stride", self.dims)
+        require_sizes(self, "padding", self.dims, low=0)
+        halves = zip(sizes(padding, self.dims), sizes(kernel_size, self.dims), strict=True)
+        self.require("padding", all(2 * pad <= kernel for pad, kernel in halves), "at most half of kernel_size")
+
+    def build(self, in_shape: Shape) -> Shape:
+        channels = self.channels_of(in_shape)
+        out_shape = (channels, *self.windows(in_shape, self.stride, self.ceil_mode))
+        self.view(self.with_two_axes(in_shape), self.with_two_axes(out_shape))
+        return out_shape
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return prod(out_shape) * prod(sizes(self.kernel_size, self.dims)) // 4
+
+
+class _MaxPool(_Pool):
+    """The kernels of MaxPool1d and MaxPool2d; ``place`` is where in its plane the largest number stands, h * W + w."""
+
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+    ) -> None:
+        self.dilation = dilation
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        require_sizes(self, "dilation", self.dims)
+
+    def build(self, in_shape: Shape) -> Shape:
+        out_shape = super().build(in_shape)
+        self.scratch("place", self.with_two_axes(out_shape))
+        return out_shape
+
+    @staticmethod
+    def forward(
+        x, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, place, out
+    ):
+        for b in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                for oh in range(out.shape[2]):
+                    for ow in range(out.shape[3]):
+                        target = out[b, c, oh, ow]
+                        largest, best = everywhere(-np.inf, target), everywhere(-1.0, target)
+                        for i in range(kernel_h):
+                            h = stride_h * oh - padding_h + dilation_h * i
+                            if 0 <= h < x.shape[2]:
+                                for j in range(kernel_w):
+                                    w = stride_w * ow - padding_w + dilation_w * j
+                                    if 0 <= w < x.shape[3]:
+                                        value = load(x[b, c, h, w])
+                                        larger = (value > largest) | (value != value) | (best < 0.0)  # NaN stays NaN
+                                        largest = where(larger, value, largest)
+                                        best = where(larger, real(h * x.shape[3] + w), best)
+                        store(largest, target)
+                        store(best, place[b, c, oh, ow])
+
+    @staticmethod
+    def backward(
+        grad_out, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, place, grad_x
+    ):
+        clear(grad_x)
+        for b in range(grad_x.shape[0]):
+            for c in range(grad_x.shape[1]):
+                for oh in range(grad_out.shape[2]):
+                    for ow in range(grad_out.shape[3]):
+                        given, best = load(grad_out[b, c, oh, ow]), load(place[b, c, oh, ow])
+                        for i in range(kernel_h):
+                            h = stride_h * oh - padding_h + dilation_h * i
+                            if 0 <= h < grad_x.shape[2]:
+                                for j in range(kernel_w):
+                                    w = stride_w * ow - padding_w + dilation_w * j
+                                    if 0 <= w < grad_x.shape[3]:
+                                        target = grad_x[b, c, h, w]
+                                        here = best == real(h * grad_x.shape[3] + w)
+                                        increase(where(here, given, 0.0), target)
+
+
+@register("max_pool1d")
+class MaxPool1d(_MaxPool):
+    """The largest number of every window along one axis.
+
+    out[n, c, o] = max over i of x[n, c, s o - p + d i]; grad_out goes to the first place where the largest number stands.
+
+    Parameters
+    ----------
+    kernel_size : int >= 1
+    stride : int >= 1, by default kernel_size
+    padding : int >= 0, at most half of kernel_size: places outside, which never win
+    dilation : int >= 1, distance of neighbouring places in a window
+    ceil_mode : bool: a last window that does not fit counts, too
+
+    Shape
+    -----
+    x: (N, C, L) -> out: (N, C, floor((L + 2p - d (kernel_size - 1) - 1) / s) + 1), with ceil_mode rounded up
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.MaxPool1d(2)]).build((1, 5)).predict([[[1.0, 3.0, 2.0, 0.0, 9.0]]])
+    array([[[3., 2.]]], dtype=float32)
+
+    References
+    ----------
+    Yamaguchi, Sakamoto, Akabane and Fujimoto 1990, "A neural network for speaker-independent isolated word recognition".
+    """
+
+    dims = 1
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(2), (2, 5))]
+
+
+@register("max_pool2d")
+class MaxPool2d(_MaxPool):
+    """The largest number of every window of an image.
+
+    out[n, c, oh, ow] = max over i, j of x[n, c, s oh - p + d i, s ow - p + d j]; grad_out goes to the first place where the
+    largest number stands, and adds up where windows overlap.
+
+    Parameters
+    ----------
+    kernel_size : int or (height, width)
+    stride : int or (vertical, horizontal), by default kernel_size
+    padding : int or (vertical, horizontal), at most half of kernel_size: places outside, which never win
+    dilation : int or (vertical, horizontal), distance of neighbouring places in a window
+    ceil_mode : bool: last windows that do not fit count, too
+
+    Shape
+    -----
+    x: (N, C, H, W) -> out: (N, C, OH, OW) with OH = floor((H + 2p - d (kernel_size - 1) - 1) / s) + 1 (with ceil_mode rounded
+    up), likewise OW
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, H, W), or smaller than the window.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.MaxPool2d(2)]).build((6, 24, 24)).out_shape
+    (6, 12, 12)
+
+    References
+    ----------
+    Ranzato, Huang, Boureau and LeCun 2007, "Unsupervised learning of invariant feature hierarchies".
+    """
+
+    dims = 2
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(2), (2, 4, 3)), Example(cls((3, 2), stride=(2, 1), padding=1, ceil_mode=True), (1, 4, 4))]
+
+
+class _AvgPool(_Pool):
+    """The kernels of AvgPool1d and AvgPool2d."""
+
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
+    ) -> None:
+        self.count_include_pad = count_include_pad
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+
+    @staticmethod
+    def forward(x, stride_h, stride_w, padding_h, padding_w, kernel_h, kernel_w, count_include_pad, out):
+        for b in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                for oh in range(out.shape[2]):
+                    h, high, all_high = window(stride_h * oh - padding_h, kernel_h, x.shape[2], padding_h)
+                    for ow in range(out.shape[3]):
+                        w, wide, all_wide = window(stride_w * ow - padding_w, kernel_w, x.shape[3], padding_w)
+                        count = real(all_high * all_wide if count_include_pad else high * wide)
+                        average(x[b, c, h : h + high, w : w + wide], count, out[b, c, oh, ow])
+
+    @staticmethod
+    def backward(grad_out, stride_h, stride_w, padding_h, padding_w, kernel_h, kernel_w, count_include_pad, grad_x):
+        clear(grad_x)
+        for b in range(grad_x.shape[0]):
+            for c in range(grad_x.shape[1]):
+                for oh in range(grad_out.shape[2]):
+                    h, high, all_high = window(stride_h * oh - padding_h, kernel_h, grad_x.shape[2], padding_h)
+                    for ow in range(grad_out.shape[3]):
+                        w, wide, all_wide = window(stride_w * ow - padding_w, kernel_w, grad_x.shape[3], padding_w)
+                        count = real(all_high * all_wide if count_include_pad else high * wide)
+                        share_out(grad_out[b, c, oh, ow], count, grad_x[b, c, h : h + high, w : w + wide])
+
+
+def window(origin, kernel, size, padding):
+    """Where a window begins within the image, how many places it has there, and how many with those of the padding."""
+    first = max(0, origin)
+    return first, min(origin + kernel, size) - first, min(origin + kernel, size + padding) - origin
+
+
+def average(values, count, out):
+    """Out = the sum of a window (height, width, lanes), divided by ``count``."""
+    total = everywhere(0.0, out)
+    for h in range(values.shape[0]):
+        for w in range(values.shape[1]):
+            total = total + load(values[h, w])
+    store(total / count, out)
+
+
+def share_out(given, count, values):
+    """Add to every number of a window what is given, divided by ``count``."""
+    share = load(given) / count
+    for h in range(values.shape[0]):
+        for w in range(values.shape[1]):
+            increase(share, values[h, w])
+
+
+@register("avg_pool1d")
+class AvgPool1d(_AvgPool):
+    """The mean of every window along one axis.
+
+    out[n, c, o] = 1/count sum over i of x[n, c, s o - p + i]; every place of a window gets grad_out / count.
+
+    Parameters
+    ----------
+    kernel_size : int >= 1
+    stride : int >= 1, by default kernel_size
+    padding : int >= 0, at most half of kernel_size: zeros on both sides
+    ceil_mode : bool: a last window that does not fit counts, too
+    count_include_pad : bool: whether count has the zeros in it
+
+    Shape
+    -----
+    x: (N, C, L) -> out: (N, C, floor((L + 2p - kernel_size) / s) + 1), with ceil_mode rounded up
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.AvgPool1d(2)]).build((1, 4)).predict([[[1.0, 3.0, 2.0, 0.0]]])
+    array([[[2., 1.]]], dtype=float32)
+    """
+
+    dims = 1
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(3, stride=2, padding=1), (2, 5))]
+
+
+@register("avg_pool2d")
+class AvgPool2d(_AvgPool):
+    """The mean of every window of an image.
+
+    out[n, c, oh, ow] = 1/count sum over i, j of x[n, c, s oh - p + i, s ow - p + j]; every place of a window gets
+    grad_out / count.
+
+    Parameters
+    ----------
+    kernel_size : int or (height, width)
+    stride : int or (vertical, horizontal), by default kernel_size
+    padding : int or (vertical, horizontal), at most half of kernel_size: zeros on both sides
+    ceil_mode : bool: last windows that do not fit count, too
+    count_include_pad : bool: whether count has the zeros in it
+
+    Shape
+    -----
+    x: (N, C, H, W) -> out: (N, C, OH, OW) with OH = floor((H + 2p - kernel_size) / s) + 1 (with ceil_mode rounded up),
+    likewise OW
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, H, W), or smaller than the window.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.AvgPool2d(2)]).build((6, 24, 24)).out_shape
+    (6, 12, 12)
+
+    References
+    ----------
+    LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition" (subsampling).
+    """
+
+    dims = 2
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        uneven = cls((2, 3), stride=(2, 1), padding=(1, 0), ceil_mode=True, count_include_pad=False)
+        return [Example(cls(2), (2, 4, 3)), Example(uneven, (1, 4, 4))]
+
+
+class _Adaptive(Layer):
+    """Means over a grid of parts of an image, whatever its size."""
+
+    blocked = True
+
+    @staticmethod
+    def forward(x, out):
+        height, width, out_h, out_w = x.shape[2], x.shape[3], out.shape[2], out.shape[3]
+        for b in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                for oh in range(out_h):
+                    top, bottom = oh * height // out_h, -(-(oh + 1) * height // out_h)
+                    for ow in range(out_w):
+                        left, right = ow * width // out_w, -(-(ow + 1) * width // out_w)
+                        count = real((bottom - top) * (right - left))
+                        average(x[b, c, top:bottom, left:right], count, out[b, c, oh, ow])
+
+    @staticmethod
+    def backward(grad_out, grad_x):
+        height, width, out_h, out_w = grad_x.shape[2], grad_x.shape[3], grad_out.shape[2], grad_out.shape[3]
+        clear(grad_x)
+        for b in range(grad_x.shape[0]):
+            for c in range(grad_x.shape[1]):
+                for oh in range(out_h):
+                    top, bottom = oh * height // out_h, -(-(oh + 1) * height // out_h)
+                    for ow in range(out_w):
+                        left, right = ow * width // out_w, -(-(ow + 1) * width // out_w)
+                        count = real((bottom - top) * (right - left))
+                        share_out(grad_out[b, c, oh, ow], count, grad_x[b, c, top:bottom, left:right])
+
+
+@register("adaptive_avg_pool2d")
+class AdaptiveAvgPool2d(_Adaptive):
+    """Means over a grid of ``output_size`` parts of an image of any size.
+
+    Part (oh, ow) has the rows from floor(oh H / OH) up to ceil((oh + 1) H / OH), likewise the columns; out is its mean, and
+    each of its places gets grad_out divided by their number.
+
+    Parameters
+    ----------
+    output_size : int or (height, width)
+
+    Shape
+    -----
+    x: (N, C, H, W) -> out: (N, C, *output_size)
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, H, W).
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.AdaptiveAvgPool2d((2, 3))]).build((4, 7, 5)).out_shape
+    (4, 2, 3)
+
+    References
+    ----------
+    He, Zhang, Ren and Sun 2014, "Spatial pyramid pooling in deep convolutional networks for visual recognition".
+    """
+
+    def __init__(self, output_size: Any = 1) -> None:
+        self.output_size = output_size
+        require_sizes(self, "output_size", 2)
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) != 3:
+            raise ShapeError(f"{self!r}: expected input rows of shape (channels, height, width), got {in_shape}")
+        return (in_shape[0], *sizes(self.output_size, 2))
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls((2, 3)), (2, 3, 4))]
+
+
+@register("global_avg_pool")
+class GlobalAvgPool(_Adaptive):
+    """The mean of every channel: out[n, c] = 1/P sum over all P places of x[n, c, ...]; each place gets grad_out / P.
+
+    Shape
+    -----
+    x: (N, C, ...) -> out: (N, C)
+
+    Raises
+    ------
+    ShapeError
+        Rows have no axis behind the channels.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.GlobalAvgPool()]).build((8, 5, 5)).out_shape
+    (8,)
+
+    References
+    ----------
+    Lin, Chen and Yan 2014, "Network in network".
+    """
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) < 2:
+            raise ShapeError(f"{self!r}: expected input rows of shape (channels, ...), got {in_shape}")
+        self.view((in_shape[0], 1, prod(in_shape[1:])), (in_shape[0], 1, 1))
+        return in_shape[:1]
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (2, 3, 2)), Example(cls(), (2, 3))]
+
+
+@register("upsample")
+class Upsample(Layer):
+    """A larger image: every place of the output is read from the input, at the same relative position.
+
+    With r = (oh + 1/2) / scale_factor - 1/2, likewise for columns:
+
+    - ``"nearest"``: out[n, c, oh, ow] = x[n, c, floor(oh / scale_factor), floor(ow / scale_factor)];
+    - ``"bilinear"``: the mean of the four places around (r_h, r_w), weighed by how near they are, r below 0 counting as 0
+      (PyTorch's ``align_corners=False``).
+
+    Each place of x gets the sum of grad_out over all places that read it, weighed alike.
+
+    Parameters
+    ----------
+    scale_factor : number or (vertical, horizontal), above 0
+    mode : "nearest" or "bilinear"
+
+    Shape
+    -----
+    x: (N, C, H, W) -> out: (N, C, floor(H scale_factor), floor(W scale_factor))
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, H, W), or nothing is left of the output.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.Upsample(2)]).build((1, 1, 2)).predict([[[[1.0, 2.0]]]])
+    array([[[[1., 1., 2., 2.],
+             [1., 1., 2., 2.]]]], dtype=float32)
+    """
+
+    blocked = True
+
+    def __init__(self, scale_factor: Any = 2, mode: str = "nearest") -> None:
+        self.scale_factor = scale_factor
+        self.mode = mode
+        several = scale_factor if isinstance(scale_factor, tuple | list) else (scale_factor,) * 2
+        numbers = all(isinstance(f, int | float | np.number) and not isinstance(f, bool) and 0 < f < np.inf for f in several)
+        self.require("scale_factor", len(several) == 2 and numbers, "a number above 0, or two of them")
+        self.require("mode", mode in ("nearest", "bilinear"), "'nearest' or 'bilinear'")
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) != 3:
+            raise ShapeError(f"{self!r}: expected input rows of shape (channels, height, width), got {in_shape}")
+        factors = self.scale_factor if isinstance(self.scale_factor, tuple | list) else (self.scale_factor,) * 2
+        image = tuple(floor(size * factor) for size, factor in zip(in_shape[1:], factors, strict=True))
+        if min(image) < 1:
+            raise ShapeError(f"{self!r}: for rows of {in_shape} nothing is left of the output, its shape would be {image}")
+        self.ratio_h, self.ratio_w = (1.0 / float(factor) for factor in factors)
+        self.linear = self.mode == "bilinear"
+        return (in_shape[0], *image)
+
+    @staticmethod
+    def forward(x, linear, ratio_h, ratio_w, out):
+        for b in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                for oh in range(out.shape[2]):
+                    top, bottom, down = neighbours(oh, ratio_h, x.shape[2], linear)
+                    for ow in range(out.shape[3]):
+                        left, right, along = neighbours(ow, ratio_w, x.shape[3], linear)
+                        above = load(x[b, c, top, left]) * (1.0 - along) + load(x[b, c, top, right]) * along
+                        below = load(x[b, c, bottom, left]) * (1.0 - along) + load(x[b, c, bottom, right]) * along
+                        store(above * (1.0 - down) + below * down, out[b, c, oh, ow])
+
+    @staticmethod
+    def backward(grad_out, linear, ratio_h, ratio_w, grad_x):
+        clear(grad_x)
+        for b in range(grad_out.shape[0]):
+            for c in range(grad_out.shape[1]):
+                for oh in range(grad_out.shape[2]):
+                    top, bottom, down = neighbours(oh, ratio_h, grad_x.shape[2], linear)
+                    for ow in range(grad_out.shape[3]):
+                        left, right, along = neighbours(ow, ratio_w, grad_x.shape[3], linear)
+                        given = load(grad_out[b, c, oh, ow])
+                        increase(given * ((1.0 - down) * (1.0 - along)), grad_x[b, c, top, left])
+                        increase(given * ((1.0 - down) * along), grad_x[b, c, top, right])
+                        increase(given * (down * (1.0 - along)), grad_x[b, c, bottom, left])
+                        increase(given * (down * along), grad_x[b, c, bottom, right])
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(2), (1, 2, 3)), Example(cls((1.5, 2.6), "bilinear"), (2, 3, 2))]
+
+
+def increase(more, target):
+    """Target += more, lane by lane."""
+    store(load(target) + more, target)
+
+
+def neighbours(place, ratio, size, linear):
+    """The two places that ``place`` of a larger image is read from, and the weight of the second."""
+    if linear:
+        position = max(0.0, (real(place) + 0.5) * ratio - 0.5)
+        first = min(int(position), size - 1)
+        return first, min(first + 1, size - 1), position - real(first)
+    nearest = min(int(real(place) * ratio), size - 1)
+    return nearest, nearest, ratio * 0.0

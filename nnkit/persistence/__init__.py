@@ -1,0 +1,1 @@
+"""Models in and out: the weights of other libraries."""

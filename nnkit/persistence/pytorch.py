@@ -1,0 +1,130 @@
+"""Weights from PyTorch, without PyTorch: a mapping of names to arrays is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.layer import Layer
+from nnkit.errors import ParameterError, ShapeError
+
+if TYPE_CHECKING:
+    from nnkit.model import Sequential
+
+__all__ = ["torch_weights"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class _Place(NamedTuple):
+    """A layer in its model, and its parameters and states there."""
+
+    name: str  # "layer 0, Linear(out_features=3)"
+    layer: Layer
+    arrays: Arrays
+
+
+def torch_weights(model: Sequential, state_dict: Mapping[str, Any]) -> None:
+    """Give a built model the parameters and states of its twin in PyTorch.
+
+    The arrays are handed out in order: each layer that has any takes those of the next PyTorch module, and, as long as it
+    needs more, those of modules within that one (MultiheadAttention keeps a Linear ``out_proj``). So the twin may be nested in
+    any way, as long as it lists its modules in the order in which nnkit's layers stand; where it does not, pass a dict in
+    that order. A layer that is used several times takes its arrays once. Each layer knows how PyTorch's arrays become its own
+    (``Layer.from_torch``: a Linear's weight is transposed). ``num_batches_tracked`` is ignored.
+
+    Parameters
+    ----------
+    model : a built Sequential
+    state_dict : mapping of names to arrays or tensors: ``module.state_dict()``, or what safetensors has read
+
+    Raises
+    ------
+    NotBuiltError
+        The shapes of the model are not known yet.
+    ShapeError, ParameterError
+        Something is missing, left over, or of another shape or name; then nothing has been written.
+
+    Examples
+    --------
+    The names and shapes are those of ``torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))``:
+
+    >>> import nnkit as nn, numpy as np
+    >>> state_dict = {"0.weight": np.ones((2, 3)), "0.bias": np.zeros(2), "2.weight": np.ones((1, 2)), "2.bias": np.ones(1)}
+    >>> model = nn.Sequential([nn.Linear(2), nn.ReLU(), nn.Linear(1)]).build((3,))
+    >>> nn.torch_weights(model, state_dict)
+    >>> model.predict([[1.0, 2.0, 3.0]])
+    array([[13.]], dtype=float32)
+    """
+    places = list(_places(model))
+    left = {name: _to_array(value) for name, value in state_dict.items() if not name.endswith("num_batches_tracked")}
+    pairs: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    for place in places:
+        taken = {name: left.pop(name) for name in _next_module(list(left), len(place.arrays))}
+        pairs += _fit(place, taken)
+    if left:
+        raise ShapeError(f"torch_weights: expected arrays for the {len(places)} layers that have parameters or states "
+                         f"({_listed(place.name for place in places)}), got also {_listed(map(repr, left))}")  # fmt: skip
+    for target, array in pairs:
+        target[...] = array
+
+
+def _places(model: Sequential) -> Iterator[_Place]:
+    """The layers that have arrays, in order."""
+    parameters, states = model.parameters(), model.states()  # refuse a model that is not built
+    for path, built in model.homes():
+        arrays = {name: (parameters if name in built.parameters else states)[f"{path}.{name}"]
+                  for name, declared in {**built.parameters, **built.states}.items() if prod(declared.shape)}  # fmt: skip
+        if arrays:
+            yield _Place(model.name_of(path), built.layer, arrays)
+
+
+def _to_array(value: Any) -> NDArray[Any]:
+    """An array from an array or a tensor."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+
+def _parent(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _next_module(names: Sequence[str], wanted: int) -> list[str]:
+    """Those of the names that belong to the first one's module, or to modules within it while fewer than ``wanted`` do."""
+    if not names:
+        return []
+    home = _parent(names[0])
+    taken: list[str] = []
+    for name in names:
+        within = not home or name.startswith(f"{home}.")
+        if _parent(name) != home and not (within and len(taken) < wanted):
+            break
+        taken.append(name)
+    return taken
+
+
+def _fit(place: _Place, taken: Arrays) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """The layer's arrays, each with what is to be written there."""
+    came = _listed(f"{name!r} {array.shape}" for name, array in taken.items()) or "nothing: there are too few modules"
+    who = f"torch_weights: {place.name}"
+    home = _parent(next(iter(taken), ""))
+    relative = {name.removeprefix(home).removeprefix("."): array for name, array in taken.items()}
+    wanted = f"expected {_listed(f'{name} {array.shape}' for name, array in place.arrays.items())}"
+    try:
+        given = place.layer.from_torch(relative)
+    except KeyError as error:
+        raise ParameterError(f"{who}: {wanted}; PyTorch's {error} is missing, got {came}") from None
+    if given.keys() != place.arrays.keys():
+        raise ParameterError(f"{who}: {wanted}; got {came}")
+    for name, array in given.items():
+        expected = place.arrays[name].shape
+        if array.shape != expected:
+            raise ShapeError(f"{who}: expected {name} of shape {expected}, got {array.shape} from PyTorch's {came}")
+    return [(target, given[name]) for name, target in place.arrays.items()]
+
+
+def _listed(items: Iterable[str]) -> str:
+    return ", ".join(items)
