@@ -192,14 +192,14 @@ class _Recurrent(Layer):
                 assign(taken[mirrored(t, steps, reverse) * rows + n], grad_x[n, t])
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Names are weight_ih_l0, ... in PyTorch; here as many levels of numbers come before as there are containers."""
+        """PyTorch's weight_ih_l1_reverse is 1.1.weight_ih here: layer, and direction where there are two."""
         ours = {}
-        for layer, cells in enumerate(self.cells()):
-            for direction, suffix in enumerate(("", "_reverse")[: len(cells)]):
-                place = f"{layer}." if self.num_layers > 1 or self.bidirectional else ""
-                place += f"{direction}." if self.bidirectional else ""
-                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]:
-                    ours[place + name] = arrays[f"{name}_l{layer}{suffix}"].T
+        for name, array in arrays.items():
+            kind, _, level = name.partition("_l")
+            layer, _, reverse = level.partition("_")
+            place = [layer] if self.num_layers > 1 or self.bidirectional or layer != "0" else []
+            place += [str(int(bool(reverse)))] if self.bidirectional or reverse else []
+            ours[".".join([*place, kind])] = array.T
         return ours
 
     @classmethod

@@ -90,6 +90,16 @@ def test_padded_sequences_equal_torchs_packed_ones(make, options, dtype):
     compare(layer, model, theirs, x, x_torch, out, dtype)
 
 
+def test_weights_are_taken_from_pytorch_or_refused():
+    model = nn.Sequential([nn.LSTM(5)]).build((STEPS, FEATURES))
+    theirs = torch.nn.LSTM(FEATURES, 5, batch_first=True)
+    nn.torch_weights(model, theirs.state_dict())
+    x = np.random.default_rng(1).normal(size=(6, STEPS, FEATURES)).astype("float32")
+    close(model.predict(x), theirs(torch.tensor(x))[1][0][-1], "float32")
+    with pytest.raises(nn.ParameterError, match=r"got .*weight_ih_l1"):
+        nn.torch_weights(model, torch.nn.LSTM(FEATURES, 5, num_layers=2).state_dict())
+
+
 @pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN])
 def test_parameters_begin_as_torchs(make):
     model = nn.Sequential([make(64)]).build((STEPS, FEATURES), random_state=0)
