@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.training.fit import shard_rows
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -189,6 +190,13 @@ def test_embedding_learns_and_takes_whole_numbers_of_any_dtype():
     assert (model.predict(X).argmax(axis=1) == y).mean() > 0.97
     for dtype in ("uint8", "int32", "float32"):
         np.testing.assert_array_equal(model.predict(X.astype(dtype)), model.predict(X))
+
+
+def test_sequences_are_cut_into_smaller_shards():
+    attention = nn.Sequential([nn.MultiHeadAttention(4)]).build((64, 64))
+    steps = nn.Sequential([nn.Linear(512)]).build((4, 512))
+    rows = nn.Sequential([nn.Linear(512)]).build((512,))
+    assert [shard_rows(model, 64) for model in (attention, steps, rows)] == [8, 16, 64]
 
 
 @pytest.mark.parametrize(
