@@ -77,7 +77,7 @@ def layers(options: Options) -> list[Section]:
     import nnkit as nn
 
     notes = [
-        "Cross entropy; the same batches in the same order. Losses may differ by 1 %; norms' by 30 %: each library draws "
+        "Cross entropy; the same batches in the same order. Losses may differ by 1 %; norms' by 10 %: each library draws "
         "dropout's zeros in its own way.",
         "GFLOP/s: products with weights and, in attention, of the pairs that a causal mask leaves; not pooling, norms, exp.",
     ]
