@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +13,14 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.initializers import Constant
 from nnkit.kernels.math import erf, exp, expm1, log, sigmoid, softplus, tanh
+from nnkit.kernels.softmax import (
+    log_softmax_columns,
+    log_softmax_columns_backward,
+    softmax_columns,
+    softmax_columns_backward,
+    softmax_row,
+    softmax_row_backward,
+)
 
 __all__ = [
     "CELU",
@@ -646,12 +656,58 @@ class Tanhshrink(Activation):
         return grad_out * t * t
 
 
+def _block(numbers, index, count, inner):
+    """The ``index``-th matrix of ``count`` rows of ``inner`` numbers."""
+    size = count * inner
+    return numbers[index * size : (index + 1) * size].reshape(count, inner)
+
+
+class _OverAxis(Activation):
+    """A function of all numbers along an axis: where it is the last, of each row; else down the columns of matrices."""
+
+    elementwise = False
+    inplace = folds_rows = passes_mask = True
+
+    forward_columns: ClassVar[Callable[..., Any]]
+    backward_columns: ClassVar[Callable[..., Any]]
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+        self.require_axis("dim")
+
+    def build(self, in_shape: Shape) -> Shape:
+        axis = self.axis_of_row(self.dim, in_shape)
+        self.folds_rows = axis == len(in_shape) - 1
+        self.flat = not self.folds_rows
+        self.count, self.inner = in_shape[axis], prod(in_shape[axis + 1 :])
+        self.workspace("work", (self.inner,))
+        return in_shape
+
+    def kernels(self) -> dict[str, Callable[..., Any]]:
+        cls = type(self)
+        columns = {"forward": cls.forward_columns, "backward": cls.backward_columns}
+        return super().kernels() if self.folds_rows else columns
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (3, 4)), Example(cls(1), (4, 3))]
+
+
 @register("softmax")
-class Softmax(Activation):
-    """Over the last axis, s_k = exp(x_k) / sum_j exp(x_j): positive, with sum 1.
+class Softmax(_OverAxis):
+    """Over an axis, s_k = exp(x_k) / sum_j exp(x_j): positive, with sum 1.
 
     ds_k/dx_i = s_k (1[i = k] - s_i), so grad_x_i = s_i (grad_out_i - sum_k grad_out_k s_k). The largest x is subtracted first:
     nothing overflows. For training a classifier leave it out: `CrossEntropyLoss` takes x itself.
+
+    Parameters
+    ----------
+    dim : int, the axis, counted as in PyTorch: from 1 (0 is the batch), or from the end
+
+    Raises
+    ------
+    ShapeError
+        There is no such axis.
 
     Examples
     --------
@@ -664,39 +720,51 @@ class Softmax(Activation):
     Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
     """
 
-    elementwise = False
-    inplace = folds_rows = True
-
     @staticmethod
     def forward(x, out):
         for n in range(x.shape[0]):
             a, b = x[n], out[n]
-            top = a[0]
             for k in range(a.shape[0]):
-                top = max(top, a[k])
-            total = 0.0
-            for k in range(a.shape[0]):
-                b[k] = exp(a[k] - top)
-                total += b[k]
-            for k in range(a.shape[0]):
-                b[k] /= total
+                b[k] = a[k]
+            softmax_row(b)
 
     @staticmethod
     def backward(out, grad_out, grad_x):
         for n in range(out.shape[0]):
-            s, d, g = out[n], grad_out[n], grad_x[n]
-            mean = 0.0
-            for k in range(s.shape[0]):
-                mean += s[k] * d[k]
-            for k in range(s.shape[0]):
-                g[k] = s[k] * (d[k] - mean)
+            d, g = grad_out[n], grad_x[n]
+            for k in range(d.shape[0]):
+                g[k] = d[k]
+            softmax_row_backward(out[n], g)
+
+    @staticmethod
+    def forward_columns(x, count, inner, work, out):
+        for i in range(x.shape[0]):
+            out[i] = x[i]
+        for n in range(x.shape[0] // (count * inner)):
+            softmax_columns(_block(out, n, count, inner), work)
+
+    @staticmethod
+    def backward_columns(out, grad_out, count, inner, work, grad_x):
+        for i in range(grad_out.shape[0]):
+            grad_x[i] = grad_out[i]
+        for n in range(out.shape[0] // (count * inner)):
+            softmax_columns_backward(_block(out, n, count, inner), _block(grad_x, n, count, inner), work)
 
 
 @register("log_softmax")
-class LogSoftmax(Activation):
-    """Over the last axis, s_k = x_k - log(sum_j exp(x_j)): the logarithm of `Softmax`, without its rounding to 0.
+class LogSoftmax(_OverAxis):
+    """Over an axis, s_k = x_k - log(sum_j exp(x_j)): the logarithm of `Softmax`, without its rounding to 0.
 
     grad_x_i = grad_out_i - exp(s_i) sum_k grad_out_k.
+
+    Parameters
+    ----------
+    dim : int, the axis, counted as in PyTorch: from 1 (0 is the batch), or from the end
+
+    Raises
+    ------
+    ShapeError
+        There is no such axis.
 
     Examples
     --------
@@ -704,9 +772,6 @@ class LogSoftmax(Activation):
     >>> nn.Sequential(["log_softmax"]).build((2,)).predict([[1000.0, 1000.0]])
     array([[-0.6931472, -0.6931472]], dtype=float32)
     """
-
-    elementwise = False
-    inplace = folds_rows = True
 
     @staticmethod
     def forward(x, out):
@@ -732,3 +797,17 @@ class LogSoftmax(Activation):
                 total += d[k]
             for k in range(s.shape[0]):
                 g[k] = d[k] - exp(s[k]) * total
+
+    @staticmethod
+    def forward_columns(x, count, inner, work, out):
+        for i in range(x.shape[0]):
+            out[i] = x[i]
+        for n in range(x.shape[0] // (count * inner)):
+            log_softmax_columns(_block(out, n, count, inner), work)
+
+    @staticmethod
+    def backward_columns(out, grad_out, count, inner, work, grad_x):
+        for i in range(grad_out.shape[0]):
+            grad_x[i] = grad_out[i]
+        for n in range(out.shape[0] // (count * inner)):
+            log_softmax_columns_backward(_block(out, n, count, inner), _block(grad_x, n, count, inner), work)

@@ -295,6 +295,12 @@ class Sequential:
         """All layers that have kernels, or are a view; those within containers instead of the containers."""
         return [leaf.built for leaf in self._leaves]
 
+    def rows_of_matrices(self) -> float:
+        """How many rows of its matrix products a row of a batch is, on average over the work: the steps of a sequence, or 1."""
+        works = [built.work() for built in self.leaves]
+        folds = [prod(built.in_shape[:-1]) if built.layer.folds_rows else 1 for built in self.leaves]
+        return sum(work * fold for work, fold in zip(works, folds, strict=True)) / max(sum(works), 1)
+
     def _views(self, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
         views = {}
         for path, built in self.homes():
@@ -346,7 +352,13 @@ class Sequential:
         self._require_built(what)
         array = to_rows(X, "X")
         check_row_shape(array, self.in_shape, f"Sequential.{what}")
+        self.check_input(array, "X")
         return array
+
+    def check_input(self, rows: Any, name: str) -> None:
+        """Refuse rows that the first layer's kernels could not take; what is sparse is asked of `CSRLayer`."""
+        if not is_sparse(rows):
+            self._leaves[0].built.layer.check_input(rows, name)
 
     def predict(self, X: ArrayLike, n_threads: int | None = None) -> NDArray[Any]:
         """Raw outputs of the last layer, in evaluation mode (dropout off).

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.layer import Layer
 from nnkit.core.loss import BoundLoss, Loss
 from nnkit.engine.operands import Array, Constant, ControlWord
 from nnkit.engine.program import Instruction, Program, aligned_zeros
@@ -44,7 +45,9 @@ class Predictor:
         self._runner.run(0, 1)  # on no rows: leaves the runner ready for `again`
         self._again = self._runner.again
         self._count = self._runner.steps[0, 1:2]
-        self._dtype, self._row_shape = self.stage.dtype, model.in_shape
+        # Rows that have to be looked at first never fit.
+        looked_at = type(model.layers[0]).check_input is not Layer.check_input
+        self._dtype, self._row_shape = None if looked_at else self.stage.dtype, model.in_shape
         self._set_for, self._in, self._out = 0, self.stage[:0], self.result[:0]
 
     def fits(self, X: NDArray[Any]) -> bool:

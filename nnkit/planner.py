@@ -222,6 +222,8 @@ class Plan:
 
     def add(self, values: Sequence[Array], factor: float = 1.0) -> Array:
         """The sum of values, times a factor."""
+        if len(values) == 1:
+            return values[0]
         blocked = any(value.is_blocked for value in values)
         values = [self._as(value, blocked) for value in values]
         free = [value for value in values[1:] if self._is_free(value)]

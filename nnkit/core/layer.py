@@ -133,8 +133,8 @@ class Layer(Part):
     # evaluation it must not: rows are then computed some at a time.
     mixes_rows: ClassVar[bool] = False
     inplace: ClassVar[bool] = False  # forward may write over x, backward over grad_out
-    folds_rows: ClassVar[bool] = False  # kernels see (rows, last axis), whatever lies between
-    flat: ClassVar[bool] = False  # kernels see one long row of numbers
+    folds_rows: bool = False  # kernels see (rows, last axis), whatever lies between
+    flat: bool = False  # kernels see one long row of numbers
     blocked: bool = False  # kernels see rows in blocks
     pointwise: ClassVar[bool] = False  # each number by itself, wherever it lies: rows or blocks
     interpreted: ClassVar[bool] = False  # kernels stay Python
@@ -158,10 +158,32 @@ class Layer(Part):
         """Declare what the layer needs for input rows of ``in_shape``; return the shape of an output row."""
         return in_shape
 
+    def check_input(self, array: NDArray[Any], name: str) -> None:
+        """Refuse input rows that the kernels could not take, with a `DataError`; asked of a model's first layer only.
+
+        ``name`` is what the user calls the array. Kernels cannot raise: what they must not see is to be found here.
+        """
+
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         """Multiplications of a forward pass of one row, roughly; decides how a batch is cut into shards."""
         folded = prod(in_shape[:-1]) if self.folds_rows else 1
         return parameters * folded + prod(out_shape)
+
+    def require_axis(self, name: str) -> None:
+        """Refuse a hyper-parameter that cannot name an axis of a row, counted as in PyTorch: from 1 (0 is the batch), or from
+        the end.
+        """
+        value = getattr(self, name)
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        self.require(name, whole and value != 0, "an axis, counted from 1 (0 is the batch) or from the end")
+
+    def axis_of_row(self, dim: int, in_shape: Shape) -> int:
+        """The place in ``in_shape`` of an axis that is counted as in PyTorch."""
+        axis = dim - 1 if dim > 0 else dim + len(in_shape)
+        if not 0 <= axis < len(in_shape):
+            shape = ", ".join(["N", *map(str, in_shape)])
+            raise ShapeError(f"{self!r}: expected input rows with an axis {dim} (0 is the batch), got shape ({shape})")
+        return axis
 
     def parameter(self, name: str, shape: Iterable[int], init: Any = "zeros") -> None:
         """Declare a trained array; one of size zero is absent."""
@@ -192,9 +214,8 @@ class Layer(Part):
         self._built.x_view, self._built.out_view = x, out
 
     def _declare(self, group: dict[str, Declared], name: str, shape: Iterable[int], init: Any, dtype: str = "real") -> None:
-        taken = {*BACKWARD_NAMES, *self._built.declared()}
-        is_mask = group is self._built.scratch and name == "mask"
-        if not name.isidentifier() or (name in taken and not is_mask) or name.startswith(("grad_", "all_")):
+        given = set(BACKWARD_NAMES) - ({"mask"} if group is self._built.scratch else set())  # which a layer may draw itself
+        if not name.isidentifier() or name in {*given, *self._built.declared()} or name.startswith(("grad_", "all_")):
             raise KernelError(f"{self!r}: the name {name!r} cannot be declared; it is taken or no identifier")
         group[name] = Declared(name, tuple(int(size) for size in shape), init, dtype)
 

@@ -426,9 +426,11 @@ class Kernel:
 
     @cached_property
     def llvm(self) -> str:
-        """LLVM code, optimised; compiled afresh (code from the cache cannot be inspected)."""
+        """LLVM code, optimised; compiled afresh where it comes from the cache, because that cannot be inspected."""
         from nnkit.kernels.jit import entry
 
+        if not getattr(self.entry, "cache_hits", 0):
+            return str(self.entry.inspect_llvm())
         name = "inspected"
         namespace: dict[str, Any] = {"__name__": "nnkit_inspected"}
         exec(compile(self.text.replace("def {entry}", f"def {name}"), "<inspected>", "exec"), namespace)

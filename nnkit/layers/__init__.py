@@ -1,14 +1,23 @@
 """Layers; each module is one theme."""
 
+from nnkit.layers.attention import MultiHeadAttention, PositionalEmbedding
 from nnkit.layers.channel_norm import BatchNorm1d, BatchNorm2d, GroupNorm
 from nnkit.layers.containers import Branches, Residual, TimeDistributed
 from nnkit.layers.conv import Conv1d, Conv2d, ConvTranspose2d
 from nnkit.layers.dropout import Dropout, Dropout2d
+from nnkit.layers.embedding import Embedding
+from nnkit.layers.gated import GLU, SwiGLU
 from nnkit.layers.linear import Linear
+from nnkit.layers.normalization import LayerNorm, RMSNorm
 from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
-from nnkit.layers.shape import Flatten, Reshape
+from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
+from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze
 
 __all__ = [
+    "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool2d",
     "AvgPool1d",
     "AvgPool2d",
@@ -20,14 +29,23 @@ __all__ = [
     "ConvTranspose2d",
     "Dropout",
     "Dropout2d",
+    "Embedding",
     "Flatten",
     "GlobalAvgPool",
     "GroupNorm",
+    "LayerNorm",
     "Linear",
+    "Masking",
     "MaxPool1d",
     "MaxPool2d",
+    "MultiHeadAttention",
+    "Permute",
+    "PositionalEmbedding",
+    "RMSNorm",
     "Reshape",
     "Residual",
+    "Squeeze",
+    "SwiGLU",
     "TimeDistributed",
     "Upsample",
 ]

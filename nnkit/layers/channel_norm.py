@@ -13,6 +13,7 @@ from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
+from nnkit.kernels.lanes import everywhere, lane_numbers, load, root, store, total, where
 from nnkit.kernels.math import real
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm"]
@@ -25,29 +26,28 @@ def combine(all_moments, shards, running_mean, running_var, training, eps, mean,
     values, and leaves the variance of a channel at ``mean.shape[0] + c`` of ``scale``, behind the factors.
     """
     channels = mean.shape[0]
-    total = all_moments[0, 0] * 0.0
+    count = all_moments[0, 0] * 0.0
     for c in range(channels):
         if training:
-            total, center, squares = all_moments[0, 0], all_moments[0, 1 + c], all_moments[0, 1 + channels + c]
+            count, center, squares = all_moments[0, 0], all_moments[0, 1 + c], all_moments[0, 1 + channels + c]
             for s in range(1, shards):
-                count, other = all_moments[s, 0], all_moments[s, 1 + c]
-                difference = other - center
-                both = total + count
-                squares += all_moments[s, 1 + channels + c] + difference * difference * total * count / both
-                center += difference * count / both
-                total = both
-            variance = squares / total
+                more, difference = all_moments[s, 0], all_moments[s, 1 + c] - center
+                share = more / (count + more)
+                squares += all_moments[s, 1 + channels + c] + difference * difference * count * share
+                center += difference * share
+                count += more
+            variance = squares / count
         else:
             center, variance = running_mean[c], running_var[c]
         mean[c] = center
         scale[c] = 1.0 / np.sqrt(variance + eps)
         scale[channels + c] = variance
-    return total
+    return count
 
 
-def follow(total, momentum, mean, scale, running_mean, running_var):
+def follow(count, momentum, mean, scale, running_mean, running_var):
     """Move the running statistics by ``momentum`` towards those of the batch; the variance without bias."""
-    unbiased = total / max(total - 1.0, 1.0)
+    unbiased = count / max(count - 1.0, 1.0)
     for c in range(mean.shape[0]):
         running_mean[c] += momentum * (mean[c] - running_mean[c])
         running_var[c] += momentum * (unbiased * scale[mean.shape[0] + c] - running_var[c])
@@ -97,31 +97,29 @@ class _BatchNorm(Layer):
     def forward_partial(x, rows, moments):
         channels, places, lanes = x.shape[1], x.shape[2], x.shape[3]
         moments[0] = real(rows * places)
+        number = lane_numbers(x[0, 0, 0])
         for c in range(channels):
-            total = moments[0] * 0.0
+            sums = number * 0.0
             for b in range(x.shape[0]):
-                count = min(lanes, rows - b * lanes)
+                filled = number < real(rows - b * lanes)
                 for p in range(places):
-                    values = x[b, c, p]
-                    for lane in range(count):
-                        total += values[lane]
-            center = total / moments[0]
-            squares = moments[0] * 0.0
+                    sums = sums + where(filled, load(x[b, c, p]), 0.0)
+            center = total(sums) / moments[0]
+            squares = number * 0.0
             for b in range(x.shape[0]):
-                count = min(lanes, rows - b * lanes)
+                filled = number < real(rows - b * lanes)
                 for p in range(places):
-                    values = x[b, c, p]
-                    for lane in range(count):
-                        squares += (values[lane] - center) * (values[lane] - center)
-            moments[1 + c], moments[1 + channels + c] = center, squares
+                    difference = where(filled, load(x[b, c, p]) - center, 0.0)
+                    squares = squares + difference * difference
+            moments[1 + c], moments[1 + channels + c] = center, total(squares)
 
     @staticmethod
     def forward(
         x, weight, bias, running_mean, running_var, all_moments, shards, first_row, training, eps, momentum, mean, scale, out
     ):
-        total = combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
+        count = combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
         if training and first_row == 0:
-            follow(total, momentum, mean, scale, running_mean, running_var)
+            follow(count, momentum, mean, scale, running_mean, running_var)
         for b in range(x.shape[0]):
             for c in range(x.shape[1]):
                 factor = scale[c] * weight[c] if weight.shape[0] > 0 else scale[c]
@@ -138,15 +136,14 @@ class _BatchNorm(Layer):
         combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
         channels = x.shape[1]
         for c in range(channels):
-            total = sums[0] * 0.0
-            products = sums[0] * 0.0
+            level = everywhere(0.0, x[0, 0, 0])
+            tilt = everywhere(0.0, x[0, 0, 0])
             for b in range(x.shape[0]):
-                values = x[b, c].reshape(x.shape[2] * x.shape[3])
-                given = grad_out[b, c].reshape(x.shape[2] * x.shape[3])
-                for i in range(values.shape[0]):
-                    total += given[i]
-                    products += given[i] * (values[i] - mean[c])
-            sums[c], sums[channels + c] = total, products * scale[c]
+                for p in range(x.shape[2]):
+                    given = load(grad_out[b, c, p])
+                    level = level + given
+                    tilt = tilt + given * (load(x[b, c, p]) - mean[c])
+            sums[c], sums[channels + c] = total(level), total(tilt) * scale[c]
             if grad_weight.shape[0] > 0:
                 grad_bias[c], grad_weight[c] = sums[c], sums[channels + c]
 
@@ -154,21 +151,19 @@ class _BatchNorm(Layer):
     def backward(x, grad_out, weight, all_moments, all_sums, shards, rows, training, mean, scale, totals, grad_x):
         channels, places, lanes = x.shape[1], x.shape[2], x.shape[3]
         add_up(all_sums, shards, totals)
+        number = lane_numbers(x[0, 0, 0])
         count = all_moments[0, 0] * 0.0
         for s in range(shards):
             count += all_moments[s, 0]
         for b in range(x.shape[0]):
-            filled = min(lanes, rows - b * lanes)
+            filled = number < real(rows - b * lanes)
             for c in range(channels):
                 factor = scale[c] * weight[c] if weight.shape[0] > 0 else scale[c]
                 tilt = totals[channels + c] * scale[c] / count if training else 0.0
                 level = totals[c] / count if training else 0.0
                 for p in range(places):
-                    values, given, target = x[b, c, p], grad_out[b, c, p], grad_x[b, c, p]
-                    for lane in range(lanes):
-                        target[lane] = factor * (given[lane] - level - (values[lane] - mean[c]) * tilt)
-                    for lane in range(filled, lanes):
-                        target[lane] = 0.0
+                    inner = load(grad_out[b, c, p]) - level - (load(x[b, c, p]) - mean[c]) * tilt
+                    store(where(filled, inner * factor, 0.0), grad_x[b, c, p])
 
 
 class _OfRows:
@@ -199,9 +194,9 @@ class _OfRows:
         x, weight, bias, running_mean, running_var, all_moments, shards, first_row, training, eps, momentum, mean, scale,
         totals, out,
     ):  # fmt: skip
-        total = combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
+        count = combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
         if training and first_row == 0:
-            follow(total, momentum, mean, scale, running_mean, running_var)
+            follow(count, momentum, mean, scale, running_mean, running_var)
         channels = x.shape[1]
         factor, shift = totals[:channels], totals[channels:]
         for c in range(channels):
@@ -218,21 +213,21 @@ class _OfRows:
     ):
         combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
         channels = x.shape[1]
-        total, products = sums[:channels], sums[channels:]
+        level, tilt = sums[:channels], sums[channels:]
         for c in range(channels):
-            total[c] = 0.0
-            products[c] = 0.0
+            level[c] = 0.0
+            tilt[c] = 0.0
         for n in range(x.shape[0]):
             values, given = x[n], grad_out[n]
             for c in range(channels):
-                total[c] += given[c]
+                level[c] += given[c]
             for c in range(channels):
-                products[c] += given[c] * (values[c] - mean[c])
+                tilt[c] += given[c] * (values[c] - mean[c])
         for c in range(channels):
-            products[c] *= scale[c]
+            tilt[c] *= scale[c]
         for c in range(grad_weight.shape[0]):
-            grad_bias[c] = total[c]
-            grad_weight[c] = products[c]
+            grad_bias[c] = level[c]
+            grad_weight[c] = tilt[c]
 
     @staticmethod
     def backward(x, grad_out, weight, all_moments, all_sums, shards, training, mean, scale, totals, grad_x):
@@ -435,8 +430,8 @@ class GroupNorm(Layer):
         size = channels if self.affine else 0
         self.parameter("weight", (size,), init="ones")
         self.parameter("bias", (size,), init="zeros")
-        for name in ("mean", "scale", "level", "tilt"):
-            self.scratch(name, (self.num_groups,))
+        self.scratch("mean", (self.num_groups,))
+        self.scratch("scale", (self.num_groups,))
         seen = (self.num_groups, channels // self.num_groups, prod(in_shape[1:]))
         self.view(seen, seen)
         return in_shape
@@ -446,67 +441,59 @@ class GroupNorm(Layer):
 
     @staticmethod
     def forward(x, weight, bias, eps, mean, scale, out):
-        depth, places, lanes = x.shape[2], x.shape[3], x.shape[4]
-        share = 1.0 / real(depth * places)
+        depth, places = x.shape[2], x.shape[3]
+        count = real(depth * places)
         for b in range(x.shape[0]):
             for g in range(x.shape[1]):
-                center, spread = mean[b, g], scale[b, g]
-                values, target = x[b, g].reshape(depth * places, lanes), out[b, g].reshape(depth * places, lanes)
-                for lane in range(lanes):
-                    center[lane] = 0.0
-                    spread[lane] = 0.0
-                for i in range(depth * places):
-                    for lane in range(lanes):
-                        center[lane] += values[i, lane]
-                for lane in range(lanes):
-                    center[lane] *= share
-                for i in range(depth * places):
-                    for lane in range(lanes):
-                        spread[lane] += (values[i, lane] - center[lane]) * (values[i, lane] - center[lane])
-                for lane in range(lanes):
-                    spread[lane] = 1.0 / np.sqrt(spread[lane] * share + eps)
-                for i in range(depth * places):
-                    c = g * depth + i // places
-                    factor = weight[c] if weight.shape[0] > 0 else 1.0
-                    shift = bias[c] if bias.shape[0] > 0 else 0.0
-                    for lane in range(lanes):
-                        target[i, lane] = (values[i, lane] - center[lane]) * spread[lane] * factor + shift
+                center = everywhere(0.0, mean[b, g])
+                for c in range(depth):
+                    for p in range(places):
+                        center = center + load(x[b, g, c, p])
+                center = center / count
+                variance = everywhere(0.0, mean[b, g])
+                for c in range(depth):
+                    for p in range(places):
+                        difference = load(x[b, g, c, p]) - center
+                        variance = variance + difference * difference
+                factor = 1.0 / root(variance / count + eps)
+                store(center, mean[b, g])
+                store(factor, scale[b, g])
+                for c in range(depth):
+                    gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
+                    shift = bias[g * depth + c] if bias.shape[0] > 0 else 0.0
+                    for p in range(places):
+                        store((load(x[b, g, c, p]) - center) * factor * gain + shift, out[b, g, c, p])
 
     @staticmethod
-    def backward(x, grad_out, weight, mean, scale, level, tilt, grad_x, grad_weight, grad_bias):
-        depth, places, lanes = x.shape[2], x.shape[3], x.shape[4]
-        share = 1.0 / real(depth * places)
+    def backward(x, grad_out, weight, mean, scale, grad_x, grad_weight, grad_bias):
+        depth, places = x.shape[2], x.shape[3]
+        count = real(depth * places)
         for c in range(grad_weight.shape[0]):
             grad_weight[c] = 0.0
             grad_bias[c] = 0.0
         for b in range(x.shape[0]):
             for g in range(x.shape[1]):
-                center, spread, one, two = mean[b, g], scale[b, g], level[b, g], tilt[b, g]
-                values, given = x[b, g].reshape(depth * places, lanes), grad_out[b, g].reshape(depth * places, lanes)
-                target = grad_x[b, g].reshape(depth * places, lanes)
-                for lane in range(lanes):
-                    one[lane] = 0.0
-                    two[lane] = 0.0
-                for i in range(depth * places):
-                    c = g * depth + i // places
-                    factor = weight[c] if weight.shape[0] > 0 else 1.0
-                    total, products = factor * 0.0, factor * 0.0
-                    for lane in range(lanes):
-                        y = (values[i, lane] - center[lane]) * spread[lane]
-                        delta = given[i, lane]
-                        one[lane] += factor * delta
-                        two[lane] += factor * delta * y
-                        total += delta
-                        products += delta * y
+                center, factor = load(mean[b, g]), load(scale[b, g])
+                level = everywhere(0.0, mean[b, g])
+                tilt = everywhere(0.0, mean[b, g])
+                for c in range(depth):
+                    gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
+                    sums = everywhere(0.0, mean[b, g])
+                    products = everywhere(0.0, mean[b, g])
+                    for p in range(places):
+                        given = load(grad_out[b, g, c, p])
+                        sums = sums + given
+                        products = products + given * (load(x[b, g, c, p]) - center) * factor
+                    level = level + sums * gain
+                    tilt = tilt + products * gain
                     if grad_weight.shape[0] > 0:
-                        grad_bias[c] += total
-                        grad_weight[c] += products
-                for i in range(depth * places):
-                    c = g * depth + i // places
-                    factor = weight[c] if weight.shape[0] > 0 else 1.0
-                    for lane in range(lanes):
-                        y = (values[i, lane] - center[lane]) * spread[lane]
-                        target[i, lane] = spread[lane] * (factor * given[i, lane] - share * (one[lane] + y * two[lane]))
+                        grad_bias[g * depth + c] += total(sums)
+                        grad_weight[g * depth + c] += total(products)
+                for c in range(depth):
+                    gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
+                    for p in range(places):
+                        y = (load(x[b, g, c, p]) - center) * factor
+                        store(factor * (load(grad_out[b, g, c, p]) * gain - (level + y * tilt) / count), grad_x[b, g, c, p])
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -12,7 +12,7 @@ from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
-from nnkit.kernels.gemm import SMALL, dot_transposed
+from nnkit.kernels.gemm import SMALL, add_bias, dot_transposed, sum_rows
 
 __all__ = ["Linear"]
 
@@ -80,21 +80,12 @@ class Linear(Layer):
     @staticmethod
     def forward(x, weight, bias, out):
         np.dot(x, weight, out)
-        if bias.shape[0] > 0:
-            for n in range(out.shape[0]):
-                row = out[n]
-                for j in range(row.shape[0]):
-                    row[j] += bias[j]
+        add_bias(bias, out)
 
     @staticmethod
     def backward(x, grad_out, grad_weight, grad_bias):
         np.dot(x.T, grad_out, grad_weight)
-        grad_bias[:] = 0.0
-        if grad_bias.shape[0] > 0:
-            for n in range(grad_out.shape[0]):
-                row = grad_out[n]
-                for j in range(row.shape[0]):
-                    grad_bias[j] += row[j]
+        sum_rows(grad_out, grad_bias)
 
     @staticmethod
     def backward_x(weight, grad_out, weight_t, grad_x):

@@ -12,20 +12,20 @@ from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
+from nnkit.kernels.lanes import everywhere, load, store, where
 from nnkit.kernels.math import real
-from nnkit.kernels.taps import span
 from nnkit.layers.windows import Spatial, require_sizes, sizes
 
 __all__ = ["AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "GlobalAvgPool", "MaxPool1d", "MaxPool2d", "Upsample"]
 
 
-def fill(array, value):
-    """Set every number of an array (blocks, C, H, W, lanes)."""
+def clear(array):
+    """Set every number of an array (blocks, C, H, W, lanes) to 0."""
     for b in range(array.shape[0]):
         for c in range(array.shape[1]):
             plane = array[b, c].reshape(array.shape[2] * array.shape[3] * array.shape[4])
             for i in range(plane.shape[0]):
-                plane[i] = value
+                plane[i] = 0.0
 
 
 class _Pool(Layer, Spatial):
@@ -57,7 +57,7 @@ class _Pool(Layer, Spatial):
 
 
 class _MaxPool(_Pool):
-    """The kernels of MaxPool1d and MaxPool2d; ``where`` is the place in its plane that the largest number came from."""
+    """The kernels of MaxPool1d and MaxPool2d; ``place`` is where in its plane the largest number stands, h * W + w."""
 
     def __init__(
         self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
@@ -68,57 +68,51 @@ class _MaxPool(_Pool):
 
     def build(self, in_shape: Shape) -> Shape:
         out_shape = super().build(in_shape)
-        self.scratch("where", self.with_two_axes(out_shape), dtype="int32")
+        self.scratch("place", self.with_two_axes(out_shape))
         return out_shape
 
     @staticmethod
     def forward(
-        x, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, where, out
+        x, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, place, out
     ):
-        height, width, lanes = x.shape[2], x.shape[3], x.shape[4]
-        for oh in range(out.shape[2]):
-            i, count_i = span(stride_h * oh - padding_h, dilation_h, kernel_h, height)
-            for ow in range(out.shape[3]):
-                j, count_j = span(stride_w * ow - padding_w, dilation_w, kernel_w, width)
-                first_h = stride_h * oh - padding_h + dilation_h * i
-                first_w = stride_w * ow - padding_w + dilation_w * j
-                for b in range(out.shape[0]):
-                    for c in range(out.shape[1]):
-                        largest, place, values = out[b, c, oh, ow], where[b, c, oh, ow], x[b, c, first_h, first_w]
-                        for lane in range(lanes):
-                            largest[lane] = values[lane]
-                            place[lane] = np.int32(first_h * width + first_w)
-                        for tap in range(1, count_i * count_j):
-                            h = first_h + dilation_h * (tap // count_j)
-                            w = first_w + dilation_w * (tap % count_j)
-                            values, here = x[b, c, h, w], np.int32(h * width + w)
-                            for lane in range(lanes):
-                                value = values[lane]
-                                larger = (value > largest[lane]) | (value != value)  # NaN stays NaN
-                                place[lane] = here if larger else place[lane]
-                                largest[lane] = value if larger else largest[lane]
+        for b in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                for oh in range(out.shape[2]):
+                    for ow in range(out.shape[3]):
+                        target = out[b, c, oh, ow]
+                        largest, best = everywhere(-np.inf, target), everywhere(-1.0, target)
+                        for i in range(kernel_h):
+                            h = stride_h * oh - padding_h + dilation_h * i
+                            if 0 <= h < x.shape[2]:
+                                for j in range(kernel_w):
+                                    w = stride_w * ow - padding_w + dilation_w * j
+                                    if 0 <= w < x.shape[3]:
+                                        value = load(x[b, c, h, w])
+                                        larger = (value > largest) | (value != value) | (best < 0.0)  # NaN stays NaN
+                                        largest = where(larger, value, largest)
+                                        best = where(larger, real(h * x.shape[3] + w), best)
+                        store(largest, target)
+                        store(best, place[b, c, oh, ow])
 
     @staticmethod
     def backward(
-        grad_out, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, where, grad_x
+        grad_out, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, place, grad_x
     ):
-        height, width, lanes = grad_x.shape[2], grad_x.shape[3], grad_x.shape[4]
-        fill(grad_x, 0.0)
-        for oh in range(grad_out.shape[2]):
-            i, count_i = span(stride_h * oh - padding_h, dilation_h, kernel_h, height)
-            for ow in range(grad_out.shape[3]):
-                j, count_j = span(stride_w * ow - padding_w, dilation_w, kernel_w, width)
-                first_h = stride_h * oh - padding_h + dilation_h * i
-                first_w = stride_w * ow - padding_w + dilation_w * j
-                for b in range(grad_x.shape[0]):
-                    for c in range(grad_x.shape[1]):
-                        given, place = grad_out[b, c, oh, ow], where[b, c, oh, ow]
-                        for tap in range(count_i * count_j):
-                            h = first_h + dilation_h * (tap // count_j)
-                            w = first_w + dilation_w * (tap % count_j)
-                            values, here = grad_x[b, c, h, w], np.int32(h * width + w)
-                            for lane in range(lanes):
-                                values[lane] += given[lane] if place[lane] == here else 0.0
+        clear(grad_x)
+        for b in range(grad_x.shape[0]):
+            for c in range(grad_x.shape[1]):
+                for oh in range(grad_out.shape[2]):
+                    for ow in range(grad_out.shape[3]):
+                        given, best = load(grad_out[b, c, oh, ow]), load(place[b, c, oh, ow])
+                        for i in range(kernel_h):
+                            h = stride_h * oh - padding_h + dilation_h * i
+                            if 0 <= h < grad_x.shape[2]:
+                                for j in range(kernel_w):
+                                    w = stride_w * ow - padding_w + dilation_w * j
+                                    if 0 <= w < grad_x.shape[3]:
+                                        target = grad_x[b, c, h, w]
+                                        here = best == real(h * grad_x.shape[3] + w)
+                                        increase(where(here, given, 0.0), target)
 
 
 @register("max_pool1d")
@@ -211,29 +205,26 @@ class _AvgPool(_Pool):
 
     @staticmethod
     def forward(x, stride_h, stride_w, padding_h, padding_w, kernel_h, kernel_w, count_include_pad, out):
-        height, width = x.shape[2], x.shape[3]
-        fill(out, 0.0)
-        for oh in range(out.shape[2]):
-            h, high, all_high = window(stride_h * oh - padding_h, kernel_h, height, padding_h)
-            for ow in range(out.shape[3]):
-                w, wide, all_wide = window(stride_w * ow - padding_w, kernel_w, width, padding_w)
-                share = 1.0 / real(all_high * all_wide if count_include_pad else high * wide)
-                for b in range(out.shape[0]):
-                    for c in range(out.shape[1]):
-                        add_window(x[b, c, h : h + high, w : w + wide], share, out[b, c, oh, ow])
+        for b in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                for oh in range(out.shape[2]):
+                    h, high, all_high = window(stride_h * oh - padding_h, kernel_h, x.shape[2], padding_h)
+                    for ow in range(out.shape[3]):
+                        w, wide, all_wide = window(stride_w * ow - padding_w, kernel_w, x.shape[3], padding_w)
+                        count = real(all_high * all_wide if count_include_pad else high * wide)
+                        average(x[b, c, h : h + high, w : w + wide], count, out[b, c, oh, ow])
 
     @staticmethod
     def backward(grad_out, stride_h, stride_w, padding_h, padding_w, kernel_h, kernel_w, count_include_pad, grad_x):
-        height, width = grad_x.shape[2], grad_x.shape[3]
-        fill(grad_x, 0.0)
-        for oh in range(grad_out.shape[2]):
-            h, high, all_high = window(stride_h * oh - padding_h, kernel_h, height, padding_h)
-            for ow in range(grad_out.shape[3]):
-                w, wide, all_wide = window(stride_w * ow - padding_w, kernel_w, width, padding_w)
-                share = 1.0 / real(all_high * all_wide if count_include_pad else high * wide)
-                for b in range(grad_x.shape[0]):
-                    for c in range(grad_x.shape[1]):
-                        spread_window(grad_out[b, c, oh, ow], share, grad_x[b, c, h : h + high, w : w + wide])
+        clear(grad_x)
+        for b in range(grad_x.shape[0]):
+            for c in range(grad_x.shape[1]):
+                for oh in range(grad_out.shape[2]):
+                    h, high, all_high = window(stride_h * oh - padding_h, kernel_h, grad_x.shape[2], padding_h)
+                    for ow in range(grad_out.shape[3]):
+                        w, wide, all_wide = window(stride_w * ow - padding_w, kernel_w, grad_x.shape[3], padding_w)
+                        count = real(all_high * all_wide if count_include_pad else high * wide)
+                        share_out(grad_out[b, c, oh, ow], count, grad_x[b, c, h : h + high, w : w + wide])
 
 
 def window(origin, kernel, size, padding):
@@ -242,20 +233,21 @@ def window(origin, kernel, size, padding):
     return first, min(origin + kernel, size) - first, min(origin + kernel, size + padding) - origin
 
 
-def add_window(values, share, total):
-    """Add ``share`` times every number of a window to the total, lane by lane."""
+def average(values, count, out):
+    """Out = the sum of a window (height, width, lanes), divided by ``count``."""
+    total = everywhere(0.0, out)
     for h in range(values.shape[0]):
         for w in range(values.shape[1]):
-            for lane in range(total.shape[0]):
-                total[lane] += share * values[h, w, lane]
+            total = total + load(values[h, w])
+    store(total / count, out)
 
 
-def spread_window(given, share, values):
-    """Add ``share`` times what is given to every number of a window, lane by lane."""
+def share_out(given, count, values):
+    """Add to every number of a window what is given, divided by ``count``."""
+    share = load(given) / count
     for h in range(values.shape[0]):
         for w in range(values.shape[1]):
-            for lane in range(given.shape[0]):
-                values[h, w, lane] += share * given[lane]
+            increase(share, values[h, w])
 
 
 @register("avg_pool1d")
@@ -342,28 +334,27 @@ class _Adaptive(Layer):
     @staticmethod
     def forward(x, out):
         height, width, out_h, out_w = x.shape[2], x.shape[3], out.shape[2], out.shape[3]
-        fill(out, 0.0)
-        for oh in range(out_h):
-            top, bottom = oh * height // out_h, -(-(oh + 1) * height // out_h)
-            for ow in range(out_w):
-                left, right = ow * width // out_w, -(-(ow + 1) * width // out_w)
-                share = 1.0 / real((bottom - top) * (right - left))
-                for b in range(out.shape[0]):
-                    for c in range(out.shape[1]):
-                        add_window(x[b, c, top:bottom, left:right], share, out[b, c, oh, ow])
+        for b in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                for oh in range(out_h):
+                    top, bottom = oh * height // out_h, -(-(oh + 1) * height // out_h)
+                    for ow in range(out_w):
+                        left, right = ow * width // out_w, -(-(ow + 1) * width // out_w)
+                        count = real((bottom - top) * (right - left))
+                        average(x[b, c, top:bottom, left:right], count, out[b, c, oh, ow])
 
     @staticmethod
     def backward(grad_out, grad_x):
         height, width, out_h, out_w = grad_x.shape[2], grad_x.shape[3], grad_out.shape[2], grad_out.shape[3]
-        fill(grad_x, 0.0)
-        for oh in range(out_h):
-            top, bottom = oh * height // out_h, -(-(oh + 1) * height // out_h)
-            for ow in range(out_w):
-                left, right = ow * width // out_w, -(-(ow + 1) * width // out_w)
-                share = 1.0 / real((bottom - top) * (right - left))
-                for b in range(grad_x.shape[0]):
-                    for c in range(grad_x.shape[1]):
-                        spread_window(grad_out[b, c, oh, ow], share, grad_x[b, c, top:bottom, left:right])
+        clear(grad_x)
+        for b in range(grad_x.shape[0]):
+            for c in range(grad_x.shape[1]):
+                for oh in range(out_h):
+                    top, bottom = oh * height // out_h, -(-(oh + 1) * height // out_h)
+                    for ow in range(out_w):
+                        left, right = ow * width // out_w, -(-(ow + 1) * width // out_w)
+                        count = real((bottom - top) * (right - left))
+                        share_out(grad_out[b, c, oh, ow], count, grad_x[b, c, top:bottom, left:right])
 
 
 @register("adaptive_avg_pool2d")
@@ -503,37 +494,39 @@ class Upsample(Layer):
 
     @staticmethod
     def forward(x, linear, ratio_h, ratio_w, out):
-        for oh in range(out.shape[2]):
-            top, bottom, down = neighbours(oh, ratio_h, x.shape[2], linear)
-            for ow in range(out.shape[3]):
-                left, right, along = neighbours(ow, ratio_w, x.shape[3], linear)
-                for b in range(out.shape[0]):
-                    for c in range(out.shape[1]):
-                        above, below, target = x[b, c, top], x[b, c, bottom], out[b, c, oh, ow]
-                        for lane in range(target.shape[0]):
-                            upper = (1.0 - along) * above[left, lane] + along * above[right, lane]
-                            lower = (1.0 - along) * below[left, lane] + along * below[right, lane]
-                            target[lane] = (1.0 - down) * upper + down * lower
+        for b in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                for oh in range(out.shape[2]):
+                    top, bottom, down = neighbours(oh, ratio_h, x.shape[2], linear)
+                    for ow in range(out.shape[3]):
+                        left, right, along = neighbours(ow, ratio_w, x.shape[3], linear)
+                        above = load(x[b, c, top, left]) * (1.0 - along) + load(x[b, c, top, right]) * along
+                        below = load(x[b, c, bottom, left]) * (1.0 - along) + load(x[b, c, bottom, right]) * along
+                        store(above * (1.0 - down) + below * down, out[b, c, oh, ow])
 
     @staticmethod
     def backward(grad_out, linear, ratio_h, ratio_w, grad_x):
-        fill(grad_x, 0.0)
-        for oh in range(grad_out.shape[2]):
-            top, bottom, down = neighbours(oh, ratio_h, grad_x.shape[2], linear)
-            for ow in range(grad_out.shape[3]):
-                left, right, along = neighbours(ow, ratio_w, grad_x.shape[3], linear)
-                for b in range(grad_out.shape[0]):
-                    for c in range(grad_out.shape[1]):
-                        above, below, given = grad_x[b, c, top], grad_x[b, c, bottom], grad_out[b, c, oh, ow]
-                        for lane in range(given.shape[0]):
-                            above[left, lane] += (1.0 - down) * (1.0 - along) * given[lane]
-                            above[right, lane] += (1.0 - down) * along * given[lane]
-                            below[left, lane] += down * (1.0 - along) * given[lane]
-                            below[right, lane] += down * along * given[lane]
+        clear(grad_x)
+        for b in range(grad_out.shape[0]):
+            for c in range(grad_out.shape[1]):
+                for oh in range(grad_out.shape[2]):
+                    top, bottom, down = neighbours(oh, ratio_h, grad_x.shape[2], linear)
+                    for ow in range(grad_out.shape[3]):
+                        left, right, along = neighbours(ow, ratio_w, grad_x.shape[3], linear)
+                        given = load(grad_out[b, c, oh, ow])
+                        increase(given * ((1.0 - down) * (1.0 - along)), grad_x[b, c, top, left])
+                        increase(given * ((1.0 - down) * along), grad_x[b, c, top, right])
+                        increase(given * (down * (1.0 - along)), grad_x[b, c, bottom, left])
+                        increase(given * (down * along), grad_x[b, c, bottom, right])
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(2), (1, 2, 3)), Example(cls((1.5, 2.6), "bilinear"), (2, 3, 2))]
+
+
+def increase(more, target):
+    """Target += more, lane by lane."""
+    store(load(target) + more, target)
 
 
 def neighbours(place, ratio, size, linear):

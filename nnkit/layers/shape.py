@@ -10,8 +10,9 @@ from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
+from nnkit.kernels.gemm import transpose
 
-__all__ = ["Flatten", "Reshape"]
+__all__ = ["Flatten", "Permute", "Reshape", "Squeeze"]
 
 
 class _View(Layer):
@@ -27,11 +28,21 @@ class _View(Layer):
 
 @register("flatten")
 class Flatten(_View):
-    """All axes of a row as one: out[n] = x[n].ravel(); grad_x is grad_out in the shape of x.
+    """Neighbouring axes of a row as one, by default all of them: out[n] = x[n].ravel(); grad_x is grad_out in the shape of x.
+
+    Parameters
+    ----------
+    start_dim, end_dim : int, the first and the last of the axes, counted as in PyTorch: from 1 (0 is the batch), or from
+        the end
 
     Shape
     -----
     x: (N, d1, ..., dk) -> out: (N, d1 * ... * dk)
+
+    Raises
+    ------
+    ShapeError
+        There are no such axes.
 
     Examples
     --------
@@ -40,12 +51,158 @@ class Flatten(_View):
     (6,)
     """
 
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim = start_dim
+        self.end_dim = end_dim
+        self.require_axis("start_dim")
+        self.require_axis("end_dim")
+
     def build(self, in_shape: Shape) -> Shape:
-        return (prod(in_shape),)
+        if not in_shape:
+            return (1,)
+        start, end = (self.axis_of_row(dim, in_shape) for dim in (self.start_dim, self.end_dim))
+        if start > end:
+            raise ShapeError(f"{self!r}: expected start_dim before end_dim, got axes {start + 1} and {end + 1} of {in_shape}")
+        return (*in_shape[:start], prod(in_shape[start : end + 1]), *in_shape[end + 1 :])
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (2, 3))]
+        return [Example(cls(), (2, 3)), Example(cls(2), (2, 3, 4))]
+
+
+@register("squeeze")
+class Squeeze(_View):
+    """Rows without their axes of size 1; grad_x is grad_out in the shape of x.
+
+    Parameters
+    ----------
+    dim : int, optional: this axis only, and only if its size is 1; counted as in PyTorch: from 1 (0 is the batch), or from
+        the end
+
+    Shape
+    -----
+    x: (N, ..., 1, ...) -> out: (N, ..., ...)
+
+    Raises
+    ------
+    ShapeError
+        There is no such axis.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.Squeeze()]).build((2, 1, 3)).out_shape
+    (2, 3)
+    """
+
+    def __init__(self, dim: int | None = None) -> None:
+        self.dim = dim
+        if dim is not None:
+            self.require_axis("dim")
+
+    def build(self, in_shape: Shape) -> Shape:
+        chosen = range(len(in_shape)) if self.dim is None else [self.axis_of_row(self.dim, in_shape)]
+        return tuple(size for axis, size in enumerate(in_shape) if size != 1 or axis not in chosen)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (2, 1, 3)), Example(cls(-1), (1, 4, 1))]
+
+
+def _merged(order: Sequence[int], sizes: Shape) -> tuple[list[int], list[int]]:
+    """Sizes of the output's axes, and their strides in the input; axes that stay neighbours are one, those of size 1 none."""
+    strides = [prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+    shape, steps = [1], [0]
+    for axis in order:
+        if sizes[axis] == 1:
+            continue
+        if steps[-1] == sizes[axis] * strides[axis]:
+            shape[-1] *= sizes[axis]
+            steps[-1] = strides[axis]
+        else:
+            shape.append(sizes[axis])
+            steps.append(strides[axis])
+    return shape[1:], steps[1:]
+
+
+@register("permute")
+class Permute(Layer):
+    """Rows with their axes in another order: out[n] = x[n].transpose(...); grad_x is grad_out with the axes put back.
+
+    Parameters
+    ----------
+    dims : tuple of int: where each axis of the output comes from, counted as in PyTorch from 1, as axis 0 is the batch and
+        stays where it is: ``permute(0, 2, 1)`` is ``Permute((2, 1))``
+
+    Shape
+    -----
+    x: (N, d1, ..., dk) -> out: (N, d_dims[0], ..., d_dims[k - 1])
+
+    Raises
+    ------
+    ShapeError
+        The rows have more axes, or fewer; or the order has more than four groups of axes that do not stay together.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.Permute((2, 1))]).build((2, 3)).predict([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]])
+    array([[[1., 4.],
+            [2., 5.],
+            [3., 6.]]], dtype=float32)
+    """
+
+    flat = True
+
+    def __init__(self, dims: Sequence[int]) -> None:
+        self.dims = dims
+        sequence = isinstance(dims, list | tuple)
+        self.require("dims", sequence and sorted(dims) == list(range(1, len(dims) + 1)),
+                     "the numbers 1, 2, ... of a row's axes in another order (0, the batch, is left out)")  # fmt: skip
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) != len(self.dims):
+            raise ShapeError(f"{self!r}: expected input rows of {len(self.dims)} axes, got {in_shape}")
+        order = [dim - 1 for dim in self.dims]
+        sizes, strides = _merged(order, in_shape)
+        if len(sizes) > 4:
+            raise ShapeError(f"{self!r}: expected at most 4 groups of axes that stay together, got {len(sizes)}; permute twice")
+        empty = 4 - len(sizes)
+        self.n1, self.n2, self.n3, self.n4 = [1] * empty + sizes  # of the output
+        self.s1, self.s2, self.s3, self.s4 = [0] * empty + strides  # in the input
+        return tuple(in_shape[axis] for axis in order)
+
+    @staticmethod
+    def forward(x, n1, n2, n3, n4, s1, s2, s3, s4, out):
+        inner, outer = n3 * n4, n1 * n2
+        for place in range(out.shape[0] // inner):
+            start = place // outer * outer * inner + place // n2 % n1 * s1 + place % n2 * s2
+            target = out[place * inner : (place + 1) * inner].reshape(n3, n4)
+            if s3 == 1 and s4 == n3:  # of a matrix that lies in one piece
+                transpose(x[start : start + inner].reshape(n4, n3), target)
+            else:
+                for k in range(n3):
+                    row, source = target[k], x[start + k * s3 :]
+                    for i in range(n4):
+                        row[i] = source[i * s4]
+
+    @staticmethod
+    def backward(grad_out, n1, n2, n3, n4, s1, s2, s3, s4, grad_x):
+        inner, outer = n3 * n4, n1 * n2
+        for place in range(grad_out.shape[0] // inner):
+            start = place // outer * outer * inner + place // n2 % n1 * s1 + place % n2 * s2
+            source = grad_out[place * inner : (place + 1) * inner].reshape(n3, n4)
+            if s3 == 1 and s4 == n3:
+                transpose(source, grad_x[start : start + inner].reshape(n4, n3))
+            else:
+                for k in range(n3):
+                    row, target = source[k], grad_x[start + k * s3 :]
+                    for i in range(n4):
+                        target[i * s4] = row[i]
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls((2, 1)), (3, 4)), Example(cls((3, 2, 1)), (2, 3, 2))]
 
 
 @register("reshape")

@@ -54,12 +54,14 @@ def shard_rows(model: Sequential, batch_size: int) -> int:
 
     A shard has at least 32 rows (fewer slow the matrix products down) and half a million multiply-adds (about 20 us, against
     a meeting of threads of 0.5 us). Each shard writes a gradient of its own, to be summed: where that is larger than
-    1 MB, a shard has at least 64 rows to pay for it. Rows in blocks are not cut within a block.
+    1 MB, a shard has at least 64 rows to pay for it. Of sequences 8 rows are enough: their steps are the rows that count.
+    Rows in blocks are not cut within a block.
     """
     layers = [built.layer for built in model.leaves]
     if any(built.in_one_shard for built in model.leaves):
         return batch_size
     least = 64 if model.vector.nbytes > 1 << 20 else 32
+    least = max(8, round(least / model.rows_of_matrices()))
     work = 3 * model.work() * batch_size
     shards = max(1, min(batch_size // least, work // 500_000, 64))
     rows = -(-batch_size // shards)
@@ -140,6 +142,7 @@ class Fit:
             model.build(self._X.shape[1:], self._random)
         check_row_shape(self._X, model.in_shape, "fit")
         check_finite(self._X, "X", columns)
+        model.check_input(self._X, "X")
         check_finite(self._y, "y")
         rows = self._X.shape[0]
         loss.check_target(self._y, model.out_shape, rows)
@@ -174,6 +177,7 @@ class Fit:
         X, y = to_rows(X, "validation X"), to_array(y, "validation y")
         check_row_shape(X, self.model.in_shape, "fit", "validation X")
         check_finite(X, "validation X")
+        self.model.check_input(X, "validation X")
         check_finite(y, "validation y")
         self._loss.check_target(y, self.model.out_shape, X.shape[0], "validation y")
         weights = check_weights(sample_weight, X.shape[0], "validation sample_weight")

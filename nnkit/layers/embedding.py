@@ -1,0 +1,141 @@
+"""Learnt vectors for whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.initializer import Initializer
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.errors import DataError
+
+__all__ = ["Embedding"]
+
+_CHUNK = 1 << 20  # rows looked at in one go
+
+
+class _PaddedNormal(Initializer):
+    """Normal with mean 0 and variance 1, but for the row of the padding, which is 0."""
+
+    def __init__(self, padding_idx: int | None) -> None:
+        self.padding_idx = padding_idx
+
+    def __call__(self, shape: Shape, random: np.random.Generator) -> NDArray[np.float64]:
+        weight = random.normal(size=shape)
+        if self.padding_idx is not None:
+            weight[self.padding_idx] = 0.0
+        return weight
+
+
+@register("embedding")
+class Embedding(Layer):
+    """A learnt vector for each of the numbers 0 to num_embeddings - 1: out[...] = weight[x[...]].
+
+    The number ``padding_idx`` gives zeros instead. dL/dweight_i = sum of grad_out over all places where x is i, and 0 for
+    ``padding_idx``.
+
+    Parameters
+    ----------
+    num_embeddings : int >= 1, how many different numbers there are
+    embedding_dim : int >= 1
+    padding_idx : int, optional: the number that only fills a sequence up. Later layers see a mask of where it is. Negative
+        ones count from the end.
+
+    Shape
+    -----
+    x: (N, ...) whole numbers -> out: (N, ..., embedding_dim); weight: (num_embeddings, embedding_dim). First layer only.
+
+    Raises
+    ------
+    DataError
+        From fit, predict and the like: x holds numbers that are not whole, or none of 0 to num_embeddings - 1.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential([nn.Embedding(10, 3, padding_idx=0)]).build((4,), random_state=0)
+    >>> out = model.predict([[7, 2, 7, 0]])[0]
+    >>> bool((out[0] == out[2]).all()), out[3]
+    (True, array([0., 0., 0.], dtype=float32))
+
+    References
+    ----------
+    Bengio, Ducharme, Vincent and Jauvin 2003, "A neural probabilistic language model", section 2.
+    """
+
+    input_dtype = "int64"
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.padding_idx = padding_idx
+        self.require_size("num_embeddings")
+        self.require_size("embedding_dim")
+        if padding_idx is not None:
+            self.require_size("padding_idx", -num_embeddings)
+            self.require("padding_idx", padding_idx < num_embeddings, f"below num_embeddings={num_embeddings}")
+
+    def build(self, in_shape: Shape) -> Shape:
+        self.padding = -1 if self.padding_idx is None else self.padding_idx % self.num_embeddings
+        init = _PaddedNormal(self.padding_idx)
+        self.parameter("weight", (self.num_embeddings, self.embedding_dim), init=init)
+        if self.padding_idx is not None and len(in_shape) == 1:
+            self.scratch("mask", in_shape, dtype="uint8")
+        return (*in_shape, self.embedding_dim)
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return int(np.prod(out_shape))
+
+    def check_input(self, array: NDArray[Any], name: str) -> None:
+        for start in range(0, len(array), _CHUNK):
+            piece = array[start : start + _CHUNK]
+            if piece.dtype.kind != "b" and not (piece.min() >= 0 and piece.max() < self.num_embeddings):
+                self._refuse(~((piece >= 0) & (piece < self.num_embeddings)), piece, start, name)  # NaN is among these
+            if piece.dtype.kind == "f" and (piece != np.floor(piece)).any():
+                self._refuse(piece != np.floor(piece), piece, start, name)
+
+    def _refuse(self, wrong: NDArray[np.bool_], piece: NDArray[Any], start: int, name: str) -> None:
+        row, *place = (int(i) for i in np.argwhere(wrong)[0])
+        where = f"row {start + row}" + (f", place {', '.join(map(str, place))}" if place else "")
+        raise DataError(
+            f"{self!r}: expected {name} to hold whole numbers from 0 to {self.num_embeddings - 1}, got "
+            f"{piece[(row, *place)]} in {where}; raise num_embeddings, or spell the data in these numbers"
+        )
+
+    @staticmethod
+    def forward(x, weight, padding, mask, out):
+        width = weight.shape[1]
+        numbers, rows = x.reshape(-1), out.reshape(-1)
+        for i in range(numbers.shape[0]):
+            source, target = weight[numbers[i]], rows[i * width : (i + 1) * width]
+            share = 0.0 if numbers[i] == padding else 1.0
+            for j in range(width):
+                target[j] = share * source[j]
+        for n in range(x.shape[0]):
+            for t in range(mask.shape[1]):
+                mask[n, t] = numbers[n * mask.shape[1] + t] != padding
+
+    @staticmethod
+    def backward(x, padding, grad_out, grad_weight):
+        width = grad_weight.shape[1]
+        numbers, rows = x.reshape(-1), grad_out.reshape(-1)
+        grad_weight[:] = 0.0
+        for i in range(numbers.shape[0]):
+            if numbers[i] != padding:
+                target, source = grad_weight[numbers[i]], rows[i * width : (i + 1) * width]
+                for j in range(width):
+                    target[j] += source[j]
+
+    def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        if self.padding >= 0 and np.any(arrays["weight"][self.padding]):
+            raise DataError(f"{self!r}: expected zeros in row {self.padding} of weight, the padding, got other numbers")
+        return dict(arrays)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(6, 3), (2, 3), 0, 6), Example(cls(5, 2, padding_idx=1), (4,), 0, 5)]

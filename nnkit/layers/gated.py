@@ -1,0 +1,139 @@
+"""Gated linear units: one half of the numbers says how much of the other half passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.errors import ShapeError
+from nnkit.kernels.math import sigmoid
+
+__all__ = ["GLU", "SwiGLU"]
+
+
+class _Gated(Layer):
+    """Halves an axis. ``half``: so many neighbouring numbers are of the first half, as many of the second, and so on."""
+
+    flat = True
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+        self.require_axis("dim")
+
+    def build(self, in_shape: Shape) -> Shape:
+        axis = self.axis_of_row(self.dim, in_shape)
+        if in_shape[axis] % 2:
+            raise ShapeError(f"{self!r}: expected an even number to halve in axis {self.dim}, got rows of {in_shape}")
+        self.half = prod(in_shape[axis:]) // 2
+        self.passes_mask = axis > 0
+        return (*in_shape[:axis], in_shape[axis] // 2, *in_shape[axis + 1 :])
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (6,)), Example(cls(1), (4, 3))]
+
+
+@register("glu")
+class GLU(_Gated):
+    """out = a sigmoid(b), where a and b are the first and the second half of x along an axis.
+
+    With s = sigmoid(b): grad_a = grad_out s, grad_b = grad_out a s (1 - s).
+
+    Parameters
+    ----------
+    dim : int, the axis, counted as in PyTorch: from 1 (0 is the batch), or from the end
+
+    Shape
+    -----
+    x: (N, ..., 2 D, ...) -> out: (N, ..., D, ...)
+
+    Raises
+    ------
+    ShapeError
+        There is no such axis, or its size is odd.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.GLU()]).build((4,)).predict([[3.0, 4.0, 0.0, 100.0]])
+    array([[1.5, 4. ]], dtype=float32)
+
+    References
+    ----------
+    Dauphin, Fan, Auli and Grangier 2017, "Language modeling with gated convolutional networks", eq. 1.
+    """
+
+    @staticmethod
+    def forward(x, half, out):
+        for i in range(out.shape[0] // half):
+            a, b = x[2 * i * half : (2 * i + 1) * half], x[(2 * i + 1) * half : (2 * i + 2) * half]
+            row = out[i * half : (i + 1) * half]
+            for j in range(half):
+                row[j] = a[j] * sigmoid(b[j])
+
+    @staticmethod
+    def backward(x, half, grad_out, grad_x):
+        for i in range(grad_out.shape[0] // half):
+            a, b = x[2 * i * half : (2 * i + 1) * half], x[(2 * i + 1) * half : (2 * i + 2) * half]
+            grad_a, grad_b = grad_x[2 * i * half : (2 * i + 1) * half], grad_x[(2 * i + 1) * half : (2 * i + 2) * half]
+            d = grad_out[i * half : (i + 1) * half]
+            for j in range(half):
+                s = sigmoid(b[j])
+                grad_a[j] = d[j] * s
+                grad_b[j] = d[j] * a[j] * s * (1.0 - s)
+
+
+@register("swiglu")
+class SwiGLU(_Gated):
+    """out = silu(a) b, where a and b are the first and the second half of x along an axis, and silu(a) = a sigmoid(a).
+
+    The gate is the first half, as in the paper's swish(x W) * (x V), and as nets that keep W and V in one matrix have it; in
+    `GLU` it is the second.
+
+    With s = sigmoid(a): grad_a = grad_out b s (1 + a (1 - s)), grad_b = grad_out a s.
+
+    Parameters
+    ----------
+    dim : int, the axis, counted as in PyTorch: from 1 (0 is the batch), or from the end
+
+    Shape
+    -----
+    x: (N, ..., 2 D, ...) -> out: (N, ..., D, ...)
+
+    Raises
+    ------
+    ShapeError
+        There is no such axis, or its size is odd.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.SwiGLU()]).build((4,)).predict([[100.0, 0.0, 3.0, 4.0]])
+    array([[300.,   0.]], dtype=float32)
+
+    References
+    ----------
+    Shazeer 2020, "GLU variants improve Transformer", eq. 5.
+    """
+
+    @staticmethod
+    def forward(x, half, out):
+        for i in range(out.shape[0] // half):
+            a, b = x[2 * i * half : (2 * i + 1) * half], x[(2 * i + 1) * half : (2 * i + 2) * half]
+            row = out[i * half : (i + 1) * half]
+            for j in range(half):
+                row[j] = a[j] * sigmoid(a[j]) * b[j]
+
+    @staticmethod
+    def backward(x, half, grad_out, grad_x):
+        for i in range(grad_out.shape[0] // half):
+            a, b = x[2 * i * half : (2 * i + 1) * half], x[(2 * i + 1) * half : (2 * i + 2) * half]
+            grad_a, grad_b = grad_x[2 * i * half : (2 * i + 1) * half], grad_x[(2 * i + 1) * half : (2 * i + 2) * half]
+            d = grad_out[i * half : (i + 1) * half]
+            for j in range(half):
+                s = sigmoid(a[j])
+                grad_a[j] = d[j] * b[j] * s * (1.0 + a[j] * (1.0 - s))
+                grad_b[j] = d[j] * a[j] * s

@@ -1,0 +1,220 @@
+"""Normalization: numbers of mean 0 and variance 1, or of mean square 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.errors import ShapeError
+from nnkit.kernels.gemm import sum_rows
+from nnkit.kernels.math import real, variant
+
+__all__ = ["LayerNorm", "RMSNorm"]
+
+
+def _require_features(layer: Layer, in_shape: Shape) -> int:
+    if not in_shape:
+        raise ShapeError(f"{layer!r}: expected input rows with a feature axis, (N, ..., features), got shape (N,)")
+    return in_shape[-1]
+
+
+@register("layer_norm")
+class LayerNorm(Layer):
+    """Every row with mean 0 and variance 1 over its last axis, then scaled and shifted as learnt.
+
+    With the mean m and the variance v of the D numbers of a row, r = 1 / sqrt(v + eps) and y_j = (x_j - m) r,
+
+        out_j = y_j weight_j + bias_j.
+
+    Backward, with d_j = grad_out_j weight_j:
+
+    - grad_x_j = r (d_j - mean(d) - y_j mean(d y)), the means over j,
+    - dL/dweight_j = sum of grad_out_j y_j over all rows, dL/dbias_j = sum of grad_out_j.
+
+    Parameters
+    ----------
+    eps : float > 0
+    elementwise_affine : bool, whether there are weight and bias
+    bias : bool, whether there is a bias beside the weight
+
+    Shape
+    -----
+    x: (N, ..., features) -> out: (N, ..., features); weight, bias: (features,).
+
+    Raises
+    ------
+    ShapeError
+        The input has no feature axis.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.LayerNorm()]).build((2,)).predict([[1.0, 5.0]]).round(4)
+    array([[-1.,  1.]], dtype=float32)
+
+    References
+    ----------
+    Ba, Kiros and Hinton 2016, "Layer normalization", eq. 3.
+    """
+
+    folds_rows = passes_mask = True
+
+    def __init__(self, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True) -> None:
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+        self.bias = bias
+        self.require_number("eps", 0.0, above=True)
+
+    def build(self, in_shape: Shape) -> Shape:
+        features = _require_features(self, in_shape)
+        self.parameter("weight", (features if self.elementwise_affine else 0,), init="ones")
+        self.parameter("bias", (features if self.elementwise_affine and self.bias else 0,))
+        self.scratch("mean", (*in_shape[:-1], 1))
+        self.scratch("scale", (*in_shape[:-1], 1))  # r
+        return in_shape
+
+    @staticmethod
+    def forward(x, weight, bias, eps, mean, scale, out):
+        features = real(x.shape[1])
+        weighted, shifted = weight.shape[0] > 0, bias.shape[0] > 0
+        for n in range(x.shape[0]):
+            a, b = x[n], out[n]
+            total = 0.0
+            for j in range(a.shape[0]):
+                total += a[j]
+            m = total / features
+            variance = 0.0
+            for j in range(a.shape[0]):
+                variance += (a[j] - m) * (a[j] - m)
+            r = 1.0 / np.sqrt(variance / features + eps)
+            for j in range(a.shape[0]):
+                b[j] = (a[j] - m) * r * (weight[j] if weighted else 1.0) + (bias[j] if shifted else 0.0)
+            mean[n, 0], scale[n, 0] = m, r
+
+    @staticmethod
+    def backward(x, weight, mean, scale, grad_out, grad_x, grad_weight, grad_bias):
+        features = real(x.shape[1])
+        weighted = weight.shape[0] > 0
+        sum_rows(grad_out, grad_bias)
+        grad_weight[:] = 0.0
+        for n in range(x.shape[0]):
+            a, g, b = x[n], grad_out[n], grad_x[n]
+            m, r = mean[n, 0], scale[n, 0]
+            total, along = 0.0, 0.0
+            for j in range(a.shape[0]):
+                d = g[j] * (weight[j] if weighted else 1.0)
+                total += d
+                along += d * (a[j] - m)
+            total, along = total / features, along * r * r / features
+            for j in range(a.shape[0]):
+                b[j] = r * (g[j] * (weight[j] if weighted else 1.0) - total - (a[j] - m) * along)
+            for j in range(grad_weight.shape[0]):
+                grad_weight[j] += g[j] * (a[j] - m) * r
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (5,)), Example(cls(bias=False), (2, 3)), Example(cls(1e-3, elementwise_affine=False), (4,))]
+
+
+def _epsilon32():
+    return 1.1920928955078125e-07
+
+
+@variant(float32=_epsilon32)
+def _epsilon():
+    """The distance from 1 to the next number of the dtype."""
+    return 2.220446049250313e-16
+
+
+@register("rms_norm")
+class RMSNorm(Layer):
+    """Every row with mean square 1 over its last axis, then scaled as learnt.
+
+    With r = 1 / sqrt(mean(x**2) + eps), the mean over the D numbers of a row,
+
+        out_j = x_j r weight_j.
+
+    Backward, with d_j = grad_out_j weight_j:
+
+    - grad_x_j = r (d_j - x_j r**2 mean(d x)),
+    - dL/dweight_j = sum of grad_out_j x_j r over all rows.
+
+    Parameters
+    ----------
+    eps : float > 0, or None for the distance from 1 to the next number of the model's dtype
+    elementwise_affine : bool, whether there is a weight
+
+    Shape
+    -----
+    x: (N, ..., features) -> out: (N, ..., features); weight: (features,).
+
+    Raises
+    ------
+    ShapeError
+        The input has no feature axis.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.RMSNorm()]).build((2,)).predict([[3.0, 3.0]])
+    array([[1., 1.]], dtype=float32)
+
+    References
+    ----------
+    Zhang and Sennrich 2019, "Root mean square layer normalization", eq. 4.
+    """
+
+    folds_rows = passes_mask = True
+
+    def __init__(self, eps: float | None = None, elementwise_affine: bool = True) -> None:
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+        if eps is not None:
+            self.require_number("eps", 0.0, above=True)
+
+    def build(self, in_shape: Shape) -> Shape:
+        features = _require_features(self, in_shape)
+        self.floor = 0.0 if self.eps is None else float(self.eps)
+        self.parameter("weight", (features if self.elementwise_affine else 0,), init="ones")
+        self.scratch("scale", (*in_shape[:-1], 1))  # r
+        return in_shape
+
+    @staticmethod
+    def forward(x, weight, floor, scale, out):
+        features = real(x.shape[1])
+        weighted = weight.shape[0] > 0
+        eps = floor if floor > 0.0 else _epsilon()
+        for n in range(x.shape[0]):
+            a, b = x[n], out[n]
+            total = 0.0
+            for j in range(a.shape[0]):
+                total += a[j] * a[j]
+            r = 1.0 / np.sqrt(total / features + eps)
+            for j in range(a.shape[0]):
+                b[j] = a[j] * r * (weight[j] if weighted else 1.0)
+            scale[n, 0] = r
+
+    @staticmethod
+    def backward(x, weight, scale, grad_out, grad_x, grad_weight):
+        features = real(x.shape[1])
+        weighted = weight.shape[0] > 0
+        grad_weight[:] = 0.0
+        for n in range(x.shape[0]):
+            a, g, b = x[n], grad_out[n], grad_x[n]
+            r = scale[n, 0]
+            along = 0.0
+            for j in range(a.shape[0]):
+                along += g[j] * (weight[j] if weighted else 1.0) * a[j]
+            along *= r * r / features
+            for j in range(a.shape[0]):
+                b[j] = r * (g[j] * (weight[j] if weighted else 1.0) - a[j] * along)
+            for j in range(grad_weight.shape[0]):
+                grad_weight[j] += g[j] * a[j] * r
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (5,)), Example(cls(1e-3, elementwise_affine=False), (2, 3))]

@@ -1,0 +1,552 @@
+"""Recurrent layers: a state that every step of a sequence changes.
+
+All of them work alike. The product of the inputs of all steps with ``weight_ih`` is one matrix product. Then each step
+multiplies the state before it with ``weight_hh`` and goes through the gates, the only thing in which the layers differ.
+Backward takes the steps the other way round, and leaves the gates' gradients where the gates were; the weights' gradients are
+again one matrix product over all steps.
+
+Working arrays have the steps first, in the order in which they are taken (``reverse``: the last one first), so that what a
+step needs of all rows is one contiguous matrix. A padded step leaves the state as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.container import Chain
+from nnkit.core.layer import Built, Layer
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.errors import ShapeError
+from nnkit.initializers import Uniform
+from nnkit.kernels.gemm import transpose
+from nnkit.kernels.math import sigmoid, tanh
+from nnkit.layers.containers import Branches
+
+__all__ = ["GRU", "LSTM", "RNN", "Masking"]
+
+
+# ------------------------------------------------------------------------------------------- what the kernels share
+
+
+def is_padding(mask, n, t):
+    """Whether step t of row n is padding; where there is no mask, none is."""
+    return mask.shape[1] > 0 and mask[n, t] == 0
+
+
+def mirrored(step, steps, reverse):
+    """Where in the sequence the step is that is taken as number ``step``, or the other way round."""
+    return steps - 1 - step if reverse else step
+
+
+def assign(source, target):
+    """Target = source, one row of numbers."""
+    for j in range(target.shape[0]):
+        target[j] = source[j]
+
+
+def add(source, target):
+    """Target += source, one row of numbers; a source of size zero is absent."""
+    for j in range(source.shape[0]):
+        target[j] += source[j]
+
+
+def activate(gate, product, bias, signed):
+    """Gate = tanh (where it is to be signed) or sigmoid of gate + product + bias."""
+    if signed:
+        for j in range(gate.shape[0]):
+            gate[j] = tanh(gate[j] + product[j] + bias[j])
+    else:
+        for j in range(gate.shape[0]):
+            gate[j] = sigmoid(gate[j] + product[j] + bias[j])
+
+
+def project(x, weight_ih, reverse, inputs, gates):
+    """Inputs are x with the steps first, in the order in which they are taken; gates = inputs @ weight_ih."""
+    rows, steps = x.shape[0], x.shape[1]
+    for s in range(steps):
+        for n in range(rows):
+            assign(x[n, mirrored(s, steps, reverse)], inputs[s * rows + n])
+    np.dot(inputs, weight_ih, gates)
+
+
+def give(hidden, mask, reverse, return_sequences, out):
+    """Out are the last states, one or all, each in its step's place in the sequence; 0 where it is padding."""
+    outs = out.shape[1]
+    first = hidden.shape[0] - outs
+    for n in range(out.shape[0]):
+        for k in range(outs):
+            if return_sequences and is_padding(mask, n, k):
+                out[n, k] = 0.0
+            else:
+                assign(hidden[first + mirrored(k, outs, reverse), n], out[n, k])
+
+
+def receive(grad_out, mask, reverse, return_sequences, later, delta):
+    """Add to delta, the gradient of a state, that of the output that is this state; ``later`` is how many steps follow."""
+    outs = grad_out.shape[1]
+    if later < outs:
+        k = mirrored(outs - 1 - later, outs, reverse)
+        for n in range(delta.shape[0]):
+            if not (return_sequences and is_padding(mask, n, k)):
+                add(grad_out[n, k], delta[n])
+
+
+def go_back(grad_gates, weight_t, product, delta):
+    """Add to delta what comes to the state before a step through its gates."""
+    np.dot(grad_gates, weight_t, product)
+    for n in range(delta.shape[0]):
+        add(product[n], delta[n])
+
+
+def add_rows(rows, total):
+    """Total += the sum of all rows; a total of size zero is absent."""
+    if total.shape[0] > 0:
+        for n in range(rows.shape[0]):
+            add(rows[n], total)
+
+
+# ------------------------------------------------------------------------------------------------------------ layers
+
+
+class _Recurrent(Layer):
+    """What the layers have in common: stacks, directions, and everything but the gates."""
+
+    gate_count: ClassVar[int]
+
+    def __init__(
+        self,
+        hidden_size: int = 1,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        return_sequences: bool = False,
+        bias: bool = True,
+        reverse: bool = False,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.return_sequences = return_sequences
+        self.bias = bias
+        self.reverse = reverse
+        self.require_size("hidden_size")
+        self.require_size("num_layers")
+        self.require("reverse", not (reverse and bidirectional), "False where bidirectional is True")
+        self._stack = Chain([cells[0] if len(cells) == 1 else Branches(*cells, dim=-1) for cells in self.cells()])
+
+    def cells(self) -> list[list[Self]]:
+        """The layers that this one is made of, each in one direction or two; only the last may give its last state alone."""
+        if self.num_layers == 1 and not self.bidirectional:
+            return [[self]]
+        directions = (False, True) if self.bidirectional else (self.reverse,)
+        return [
+            [
+                self.replace(num_layers=1, bidirectional=False, reverse=reverse,
+                             return_sequences=self.return_sequences or layer < self.num_layers - 1)
+                for reverse in directions
+            ]
+            for layer in range(self.num_layers)
+        ]  # fmt: skip
+
+    def place(self, in_shape: Shape, known: dict[int, Built] | None = None) -> Built:
+        """One layer in one direction is built as itself, more are a chain of such."""
+        if self.num_layers == 1 and not self.bidirectional:
+            return super().place(in_shape, known)
+        return self._stack.place(in_shape, known)
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) != 2:
+            raise ShapeError(f"{self!r}: expected input rows (steps, features), got rows of shape {in_shape}")
+        steps, features = in_shape
+        size, width = self.hidden_size, self.gate_count * self.hidden_size
+        init = Uniform(-1 / sqrt(size), 1 / sqrt(size))
+        self.parameter("weight_ih", (features, width), init)
+        self.parameter("weight_hh", (size, width), init)
+        self.parameter("bias_ih", (width if self.bias else 0,), init)
+        self.parameter("bias_hh", (width if self.bias else 0,), init)
+        self.scratch("inputs", (steps, features))
+        self.scratch("gates", (steps, width))
+        self.scratch("hidden", (steps + 1, size))  # the states before the first step and after each
+        self.scratch("delta", (size,))  # the gradient of the state
+        self.scratch("passed", (size,))  # the part of it that comes through the gates of the step that follows
+        self.workspace("weight_t", (width, size))
+        self.view((steps, features), (steps if self.return_sequences else 1, size))
+        self.passes_mask = self.return_sequences
+        return (steps, size) if self.return_sequences else (size,)
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return in_shape[0] * parameters
+
+    @staticmethod
+    def backward_x(weight_ih, reverse, inputs, gates, grad_x):
+        rows, steps, features = grad_x.shape
+        taken = inputs.reshape((steps * rows, features))
+        np.dot(gates.reshape((steps * rows, weight_ih.shape[1])), weight_ih.T, taken)
+        for n in range(rows):
+            for t in range(steps):
+                assign(taken[mirrored(t, steps, reverse) * rows + n], grad_x[n, t])
+
+    def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Names are weight_ih_l0, ... in PyTorch; here as many levels of numbers come before as there are containers."""
+        ours = {}
+        for layer, cells in enumerate(self.cells()):
+            for direction, suffix in enumerate(("", "_reverse")[: len(cells)]):
+                place = f"{layer}." if self.num_layers > 1 or self.bidirectional else ""
+                place += f"{direction}." if self.bidirectional else ""
+                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]:
+                    ours[place + name] = arrays[f"{name}_l{layer}{suffix}"].T
+        return ours
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(3), (3, 2)), Example(cls(2, return_sequences=True, bias=False, reverse=True), (4, 3))]
+
+
+def lstm_step(gates, product, biases, cell, next_cell, hidden):
+    """One row, one step: gates become i, f, g and o."""
+    for k in range(4):
+        activate(gates[k], product[k], biases[k], k == 2)
+    size, i, f, g, o = cell.shape[0], gates[0], gates[1], gates[2], gates[3]
+    for j in range(size):
+        next_cell[j] = f[j] * cell[j] + i[j] * g[j]
+    for j in range(size):
+        hidden[j] = o[j] * tanh(next_cell[j])
+
+
+def lstm_step_back(gates, cell, next_cell, delta, delta_cell):
+    """One row, one step: gates become their gradients, before sigmoid and tanh. Only the cell's state passes by them."""
+    size, i, f, g, o = cell.shape[0], gates[0], gates[1], gates[2], gates[3]
+    for j in range(size):
+        squashed = tanh(next_cell[j])
+        grad = delta[j] * o[j]
+        delta_cell[j] += grad * (1.0 - squashed * squashed)
+        o[j] = grad * squashed * (1.0 - o[j])
+        delta[j] = 0.0
+    for j in range(size):
+        grad, candidate = delta_cell[j] * i[j], g[j]
+        g[j] = grad * (1.0 - candidate * candidate)
+        i[j] = grad * candidate * (1.0 - i[j])
+    for j in range(size):
+        grad = delta_cell[j] * f[j]
+        f[j] = grad * cell[j] * (1.0 - f[j])
+        delta_cell[j] = grad
+
+
+@register("lstm")
+class LSTM(_Recurrent):
+    gate_count = 4
+
+    def build(self, in_shape: Shape) -> Shape:
+        out_shape = super().build(in_shape)
+        size = self.hidden_size
+        self.scratch("cells", (in_shape[0] + 1, size))
+        self.scratch("product", (4 * size,))
+        self.scratch("delta_cell", (size,))
+        self.workspace("biases", (4 * size,))
+        return out_shape
+
+    @staticmethod
+    def forward(
+        x, weight_ih, weight_hh, bias_ih, bias_hh, mask, reverse, return_sequences, inputs, gates, hidden, cells, product,
+        biases, out,
+    ):  # fmt: skip
+        rows, steps, features = x.shape
+        size = weight_hh.shape[0]
+        h, c = hidden.reshape((steps + 1, rows, size)), cells.reshape((steps + 1, rows, size))
+        a, p, b = gates.reshape((steps, rows, 4, size)), product.reshape((rows, 4, size)), biases.reshape((4, size))
+        project(x, weight_ih, reverse, inputs.reshape((steps * rows, features)), gates.reshape((steps * rows, 4 * size)))
+        biases[:] = 0.0
+        add(bias_ih, biases)
+        add(bias_hh, biases)
+        h[0] = 0.0
+        c[0] = 0.0
+        for s in range(steps):
+            np.dot(h[s], weight_hh, product)
+            for n in range(rows):
+                if is_padding(mask, n, mirrored(s, steps, reverse)):
+                    assign(h[s, n], h[s + 1, n])
+                    assign(c[s, n], c[s + 1, n])
+                else:
+                    lstm_step(a[s, n], p[n], b, c[s, n], c[s + 1, n], h[s + 1, n])
+        give(h, mask, reverse, return_sequences, out)
+
+    @staticmethod
+    def backward(
+        weight_hh, mask, reverse, return_sequences, inputs, gates, hidden, cells, delta, delta_cell, passed, weight_t,
+        grad_out, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
+    ):  # fmt: skip
+        rows, steps, features = inputs.shape
+        size = weight_hh.shape[0]
+        a, c = gates.reshape((steps, rows, 4, size)), cells.reshape((steps + 1, rows, size))
+        now = gates.reshape((steps, rows, 4 * size))
+        transpose(weight_hh, weight_t)
+        delta[:] = 0.0
+        delta_cell[:] = 0.0
+        grad_bias_ih[:] = 0.0
+        for s in range(steps - 1, -1, -1):
+            receive(grad_out, mask, reverse, return_sequences, steps - 1 - s, delta)
+            for n in range(rows):
+                if is_padding(mask, n, mirrored(s, steps, reverse)):
+                    a[s, n] = 0.0
+                else:
+                    lstm_step_back(a[s, n], c[s, n], c[s + 1, n], delta[n], delta_cell[n])
+            add_rows(now[s], grad_bias_ih)
+            go_back(now[s], weight_t, passed, delta)
+        taken = gates.reshape((steps * rows, 4 * size))
+        np.dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
+        np.dot(hidden.reshape(((steps + 1) * rows, size))[: steps * rows].T, taken, grad_weight_hh)
+        assign(grad_bias_ih, grad_bias_hh)
+
+
+def gru_step(gates, product, biases, hidden, next_hidden):
+    """One row, one step: gates become r, z and n; product[2] becomes what r is a gate for."""
+    for k in range(2):
+        activate(gates[k], product[k], biases[k], False)
+    r, z, n, gated, bias, gated_bias = gates[0], gates[1], gates[2], product[2], biases[2], biases[3]
+    for j in range(hidden.shape[0]):
+        gated[j] += gated_bias[j]
+        n[j] = tanh(n[j] + bias[j] + r[j] * gated[j])
+    for j in range(hidden.shape[0]):
+        next_hidden[j] = n[j] + z[j] * (hidden[j] - n[j])
+
+
+def gru_step_back(gates, product, hidden, delta):
+    """One row, one step: gates and product become their gradients; z times delta passes by them."""
+    size, r, z, n, gated = hidden.shape[0], gates[0], gates[1], gates[2], product[2]
+    for j in range(size):
+        update, candidate, grad = z[j], n[j], delta[j]
+        z[j] = grad * (hidden[j] - candidate) * update * (1.0 - update)
+        n[j] = grad * (1.0 - update) * (1.0 - candidate * candidate)
+        delta[j] = grad * update
+    for j in range(size):
+        reset, grad = r[j], n[j]
+        r[j] = grad * gated[j] * reset * (1.0 - reset)
+        gated[j] = grad * reset
+    for k in range(2):
+        assign(gates[k], product[k])
+
+
+@register("gru")
+class GRU(_Recurrent):
+    gate_count = 3
+
+    def build(self, in_shape: Shape) -> Shape:
+        out_shape = super().build(in_shape)
+        self.scratch("products", (in_shape[0], 3 * self.hidden_size))
+        self.workspace("biases", (4 * self.hidden_size,))
+        return out_shape
+
+    @staticmethod
+    def forward(
+        x, weight_ih, weight_hh, bias_ih, bias_hh, mask, reverse, return_sequences, inputs, gates, hidden, products, biases,
+        out,
+    ):  # fmt: skip
+        rows, steps, features = x.shape
+        size = weight_hh.shape[0]
+        h, multiplied = hidden.reshape((steps + 1, rows, size)), products.reshape((steps, rows, 3 * size))
+        a, p, b = gates.reshape((steps, rows, 3, size)), products.reshape((steps, rows, 3, size)), biases.reshape((4, size))
+        project(x, weight_ih, reverse, inputs.reshape((steps * rows, features)), gates.reshape((steps * rows, 3 * size)))
+        biases[:] = 0.0
+        add(bias_ih, biases)
+        for j in range(bias_hh.shape[0]):
+            biases[j if j < 2 * size else size + j] += bias_hh[j]
+        h[0] = 0.0
+        for s in range(steps):
+            np.dot(h[s], weight_hh, multiplied[s])
+            for n in range(rows):
+                if is_padding(mask, n, mirrored(s, steps, reverse)):
+                    assign(h[s, n], h[s + 1, n])
+                else:
+                    gru_step(a[s, n], p[s, n], b, h[s, n], h[s + 1, n])
+        give(h, mask, reverse, return_sequences, out)
+
+    @staticmethod
+    def backward(
+        weight_hh, mask, reverse, return_sequences, inputs, gates, hidden, products, delta, passed, weight_t,
+        grad_out, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
+    ):  # fmt: skip
+        rows, steps, features = inputs.shape
+        size = weight_hh.shape[0]
+        a, p = gates.reshape((steps, rows, 3, size)), products.reshape((steps, rows, 3, size))
+        now, multiplied = gates.reshape((steps, rows, 3 * size)), products.reshape((steps, rows, 3 * size))
+        h = hidden.reshape((steps + 1, rows, size))
+        transpose(weight_hh, weight_t)
+        delta[:] = 0.0
+        grad_bias_ih[:] = 0.0
+        grad_bias_hh[:] = 0.0
+        for s in range(steps - 1, -1, -1):
+            receive(grad_out, mask, reverse, return_sequences, steps - 1 - s, delta)
+            for n in range(rows):
+                if is_padding(mask, n, mirrored(s, steps, reverse)):
+                    a[s, n] = 0.0
+                    p[s, n] = 0.0
+                else:
+                    gru_step_back(a[s, n], p[s, n], h[s, n], delta[n])
+            add_rows(now[s], grad_bias_ih)
+            add_rows(multiplied[s], grad_bias_hh)
+            go_back(multiplied[s], weight_t, passed, delta)
+        before = hidden.reshape(((steps + 1) * rows, size))[: steps * rows]
+        np.dot(inputs.reshape((steps * rows, features)).T, gates.reshape((steps * rows, 3 * size)), grad_weight_ih)
+        np.dot(before.T, products.reshape((steps * rows, 3 * size)), grad_weight_hh)
+
+
+def rnn_step(gate, product, biases, relu, hidden):
+    """One row, one step."""
+    if relu:
+        for j in range(hidden.shape[0]):
+            hidden[j] = max(gate[j] + product[j] + biases[j], 0.0)
+    else:
+        assign(gate, hidden)
+        activate(hidden, product, biases, True)
+
+
+def rnn_step_back(gate, hidden, relu, delta):
+    """One row, one step: gate becomes its gradient; nothing passes by it."""
+    for j in range(hidden.shape[0]):
+        slope = (1.0 if hidden[j] > 0.0 else 0.0) if relu else 1.0 - hidden[j] * hidden[j]
+        gate[j] = delta[j] * slope
+        delta[j] = 0.0
+
+
+@register("rnn")
+class RNN(_Recurrent):
+    gate_count = 1
+
+    def __init__(
+        self,
+        hidden_size: int = 1,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bidirectional: bool = False,
+        return_sequences: bool = False,
+        bias: bool = True,
+        reverse: bool = False,
+    ) -> None:
+        self.nonlinearity = nonlinearity
+        self.require("nonlinearity", nonlinearity in ("tanh", "relu"), "'tanh' or 'relu'")
+        super().__init__(hidden_size, num_layers, bidirectional, return_sequences, bias, reverse)
+
+    def build(self, in_shape: Shape) -> Shape:
+        self.relu = self.nonlinearity == "relu"
+        self.scratch("product", (self.hidden_size,))
+        self.workspace("biases", (self.hidden_size,))
+        return super().build(in_shape)
+
+    @staticmethod
+    def forward(
+        x, weight_ih, weight_hh, bias_ih, bias_hh, mask, reverse, return_sequences, relu, inputs, gates, hidden, product, biases,
+        out,
+    ):  # fmt: skip
+        rows, steps, features = x.shape
+        size = weight_hh.shape[0]
+        h, taken = hidden.reshape((steps + 1, rows, size)), gates.reshape((steps * rows, size))
+        project(x, weight_ih, reverse, inputs.reshape((steps * rows, features)), taken)
+        biases[:] = 0.0
+        add(bias_ih, biases)
+        add(bias_hh, biases)
+        h[0] = 0.0
+        for s in range(steps):
+            np.dot(h[s], weight_hh, product)
+            for n in range(rows):
+                if is_padding(mask, n, mirrored(s, steps, reverse)):
+                    assign(h[s, n], h[s + 1, n])
+                else:
+                    rnn_step(taken[s * rows + n], product[n], biases, relu, h[s + 1, n])
+        give(h, mask, reverse, return_sequences, out)
+
+    @staticmethod
+    def backward(
+        weight_hh, mask, reverse, return_sequences, relu, inputs, gates, hidden, delta, passed, weight_t,
+        grad_out, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
+    ):  # fmt: skip
+        rows, steps, features = inputs.shape
+        size = weight_hh.shape[0]
+        taken, h = gates.reshape((steps * rows, size)), hidden.reshape(((steps + 1) * rows, size))
+        transpose(weight_hh, weight_t)
+        delta[:] = 0.0
+        grad_bias_ih[:] = 0.0
+        for s in range(steps - 1, -1, -1):
+            receive(grad_out, mask, reverse, return_sequences, steps - 1 - s, delta)
+            now = taken[s * rows : (s + 1) * rows]
+            for n in range(rows):
+                if is_padding(mask, n, mirrored(s, steps, reverse)):
+                    now[n] = 0.0
+                else:
+                    rnn_step_back(now[n], h[(s + 1) * rows + n], relu, delta[n])
+            add_rows(now, grad_bias_ih)
+            go_back(now, weight_t, passed, delta)
+        np.dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
+        np.dot(h[: steps * rows].T, taken, grad_weight_hh)
+        assign(grad_bias_ih, grad_bias_hh)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(3), (3, 2)), Example(cls(2, nonlinearity="relu", return_sequences=True), (4, 3))]
+
+
+@register("masking")
+class Masking(Layer):
+    """Say which steps of a sequence are padding: those all of whose features are ``value``. The sequence passes unchanged.
+
+    mask[n, t] = any_f(x[n, t, f] != value), and out = x; grad_x = grad_out. Layers behind it take the mask into account as far
+    as they know about steps: recurrent layers leave their state as it is at a padded step.
+
+    Parameters
+    ----------
+    value : float, what padding is filled with
+
+    Shape
+    -----
+    x: (N, steps, features) -> out: the same
+
+    Raises
+    ------
+    ShapeError
+        The input is no sequence of features.
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> model = nn.Sequential([nn.Masking(), nn.GRU(3)]).build((4, 2), random_state=0)
+    >>> short = np.array([[[1.0, 2.0], [3.0, 0.0], [0.0, 0.0], [0.0, 0.0]]])
+    >>> alone = nn.Sequential([nn.GRU(3)]).build((2, 2), random_state=0)
+    >>> bool(np.allclose(model.predict(short), alone.predict(short[:, :2])))
+    True
+    """
+
+    inplace = passes_mask = True
+
+    def __init__(self, value: float = 0.0) -> None:
+        self.value = value
+        self.require_number("value")
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) != 2:
+            raise ShapeError(f"{self!r}: expected input rows (steps, features), got rows of shape {in_shape}")
+        self.scratch("mask", in_shape[:1], dtype="uint8")
+        return in_shape
+
+    @staticmethod
+    def forward(x, value, mask, out):
+        for n in range(x.shape[0]):
+            for t in range(x.shape[1]):
+                mask[n, t] = 0
+                for f in range(x.shape[2]):
+                    if x[n, t, f] != value:
+                        mask[n, t] = 1
+                    out[n, t, f] = x[n, t, f]
+
+    @staticmethod
+    def backward(grad_out, grad_x):
+        for n in range(grad_x.shape[0]):
+            for t in range(grad_x.shape[1]):
+                assign(grad_out[n, t], grad_x[n, t])
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (3, 2))]
