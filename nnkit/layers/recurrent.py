@@ -192,15 +192,8 @@ class _Recurrent(Layer):
                 assign(taken[mirrored(t, steps, reverse) * rows + n], grad_x[n, t])
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Names are weight_ih_l0, ... in PyTorch; here as many levels of numbers come before as there are containers."""
-        ours = {}
-        for layer, cells in enumerate(self.cells()):
-            for direction, suffix in enumerate(("", "_reverse")[: len(cells)]):
-                place = f"{layer}." if self.num_layers > 1 or self.bidirectional else ""
-                place += f"{direction}." if self.bidirectional else ""
-                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]:
-                    ours[place + name] = arrays[f"{name}_l{layer}{suffix}"].T
-        return ours
+        """Names are weight_ih_l0, weight_ih_l0_reverse, ...; a stack is one module there, its arrays in the order of the cells."""
+        return {name.partition("_l")[0]: array.T for name, array in arrays.items()}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

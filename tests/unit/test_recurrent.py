@@ -28,15 +28,8 @@ def twins(layer, dtype, before=()):
     options = {name: value for name, value in layer.hyperparameters().items() if name not in ("return_sequences", "reverse")}
     theirs = getattr(torch.nn, type(layer).__name__)(FEATURES, **options, batch_first=True, dtype=getattr(torch, dtype))
     model = nn.Sequential([*before, layer]).build((STEPS, FEATURES), dtype=dtype)
-    arrays = renamed(layer, {name: array.detach().numpy() for name, array in theirs.named_parameters()}, len(before))
-    assert {*arrays} == {*model.parameters()}
-    for name, array in model.parameters().items():
-        array[...] = arrays[name]
+    nn.torch_weights(model, theirs.state_dict())
     return model, theirs
-
-
-def renamed(layer, arrays, index):
-    return {f"{index}.{name}": array for name, array in layer.from_torch(arrays).items()}
 
 
 def last_states(layer, h_n):
@@ -50,9 +43,8 @@ def compare(layer, model, theirs, x, x_torch, out, dtype):
     close(model.predict(x), out, dtype)
     close(model.forward(x, training=True), out, dtype)
     close(model.backward(grad_out), x_torch.grad, dtype)
-    expected = {name: array.grad.numpy() for name, array in theirs.named_parameters()}
-    for name, array in renamed(layer, expected, len(model) - 1).items():
-        close(model.gradients()[name], torch.tensor(array), dtype)
+    for ours, parameter in zip(model.gradients().values(), theirs.parameters(), strict=True):
+        close(ours, parameter.grad.T if parameter.ndim == 2 else parameter.grad, dtype)
 
 
 @dtypes
