@@ -236,7 +236,7 @@ NETS = (
     Net("gru", "GRU(64)-10, 28 steps of 28", gru, torch_gru, sequences, 64, 2,
         (28 * 28 * 3 * 64, 28 * 64 * 3 * 64, 64 * 10)),
     Net("norms", "64-128-BatchNorm-GELU-Dropout-64-LayerNorm-GELU-Dropout-10", norms, torch_norms, full_batches, 64, 15,
-        (64 * 128, 128 * 64, 64 * 10), tolerance=0.3, quick=5),
+        (64 * 128, 128 * 64, 64 * 10), tolerance=0.1, quick=5),
     Net("gpt", f"{BLOCKS} blocks, width {WIDTH}, {HEADS} heads, {STEPS} steps, {VOCABULARY} characters", gpt, torch_gpt,
         characters, 32, 1, (0, *BLOCKS * _BLOCK, STEPS * WIDTH * VOCABULARY)),
 )  # fmt: skip

@@ -129,7 +129,7 @@ class Sequential:
             raise ParameterError(f"Sequential: expected a slice of neighbouring layers, got every {chosen.step}th")
         assert whole._root is not None
         children = [whole._root.children[place] for place in chosen]
-        self._plant(Built(self.chain, children[0].in_shape, children[-1].out_shape, children=children), whole.dtype)
+        self._plant(self.chain.around(children), whole.dtype)
         if not all(leaf.home for leaf in self._leaves):
             raise ParameterError("Sequential: expected a slice that shares no weights with layers outside of it")
         self.input_dtype = whole.input_dtype if chosen.start == 0 else whole.dtype

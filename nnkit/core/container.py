@@ -90,6 +90,12 @@ class Chain(Container):
             in_shape = self.within(layer, in_shape, position).out_shape
         return in_shape
 
+    def around(self, children: list[Built]) -> Built:
+        """The chain of layers that are built already."""
+        chain = Chain(self.layers, self.model)
+        chain._built = Built(chain, children[0].in_shape, children[-1].out_shape, children=children)
+        return chain._built
+
     def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
         for child in children:
             x = plan.forward(child, x)

@@ -16,6 +16,10 @@ FASTMATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
 FLAGS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy"}
 
 
+# Of one instruction: the lanes of a vector are added pairwise instead of one after the other.
+ANY_ORDER: dict[str, Any] = {"fastmath": ("reassoc",)}
+
+
 def helper(function: Callable[..., Any]) -> Any:
     """Compile a function that other kernels call; always inlined, never seen from Python."""
     return numba.njit(**FLAGS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)

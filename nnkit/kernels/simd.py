@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nnkit.kernels.jit import helper
+from nnkit.kernels.jit import ANY_ORDER, helper
 
 __all__ = ["contract32", "contract64", "correlate32", "correlate64", "transpose32", "transpose64"]
 
@@ -205,7 +205,7 @@ def _correlation_tile(vectors: _Vectors, width: int, depth: int) -> Any:
                 for t in range(depth):
                     address = vectors.at(b, out, (ir.Constant(_INT64, k), out_k), (ir.Constant(_INT64, t), out_t))
                     place = b.inttoptr(address, vectors.real.as_pointer())
-                    b.store(b.call(add_lanes, [b.load(place), b.load(sums[k][t])], fastmath=("reassoc",)), place)
+                    b.store(b.call(add_lanes, [b.load(place), b.load(sums[k][t])], **ANY_ORDER), place)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 13), generate

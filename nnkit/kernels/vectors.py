@@ -11,6 +11,8 @@ from numba.core import cgutils
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
+from nnkit.kernels.jit import ANY_ORDER
+
 __all__ = ["everywhere", "lane_numbers", "load", "root", "store", "total", "where"]
 
 _INT32 = ir.IntType(32)
@@ -160,6 +162,6 @@ def total(typing, vector):
         real = vector.llvm.element
         name = f"llvm.vector.reduce.fadd.v{vector.lanes}f{vector.real.bitwidth}"
         function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(real, [real, vector.llvm]), name)
-        return builder.call(function, [ir.Constant(real, 0.0), args[0]], fastmath=("reassoc",))
+        return builder.call(function, [ir.Constant(real, 0.0), args[0]], **ANY_ORDER)
 
     return vector.real(vector), generate

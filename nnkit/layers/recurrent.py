@@ -192,15 +192,8 @@ class _Recurrent(Layer):
                 assign(taken[mirrored(t, steps, reverse) * rows + n], grad_x[n, t])
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """PyTorch's weight_ih_l1_reverse is 1.1.weight_ih here: layer, and direction where there are two."""
-        ours = {}
-        for name, array in arrays.items():
-            kind, _, level = name.partition("_l")
-            layer, _, reverse = level.partition("_")
-            place = [layer] if self.num_layers > 1 or self.bidirectional or layer != "0" else []
-            place += [str(int(bool(reverse)))] if self.bidirectional or reverse else []
-            ours[".".join([*place, kind])] = array.T
-        return ours
+        """Names are weight_ih_l0, weight_ih_l0_reverse, ...; a stack is one module, its arrays in the order of the cells."""
+        return {name.partition("_l")[0]: array.T for name, array in arrays.items()}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -570,6 +563,7 @@ class RNN(_Recurrent):
     """
 
     gate_count = 1
+    nonlinearities: ClassVar[dict[str, bool]] = {"tanh": False, "relu": True}  # what the kernels know as ``relu``
 
     def __init__(
         self,
@@ -582,11 +576,11 @@ class RNN(_Recurrent):
         reverse: bool = False,
     ) -> None:
         self.nonlinearity = nonlinearity
-        self.require("nonlinearity", nonlinearity in ("tanh", "relu"), "'tanh' or 'relu'")
+        self.require("nonlinearity", nonlinearity in self.nonlinearities, "'tanh' or 'relu'")
         super().__init__(hidden_size, num_layers, bidirectional, return_sequences, bias, reverse)
 
     def build(self, in_shape: Shape) -> Shape:
-        self.relu = self.nonlinearity == "relu"
+        self.relu = self.nonlinearities[self.nonlinearity]
         self.scratch("product", (self.hidden_size,))
         self.workspace("biases", (self.hidden_size,))
         return super().build(in_shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,11 +32,11 @@ class _Place(NamedTuple):
 def torch_weights(model: Sequential, state_dict: Mapping[str, Any]) -> None:
     """Give a built model the parameters and states of its twin in PyTorch.
 
-    The arrays are handed out in order: each layer that has any takes those of the next PyTorch module, and, as long as it
-    needs more, those of modules within that one (MultiheadAttention keeps a Linear ``out_proj``). So the twin may be nested in
-    any way, as long as it lists its modules in the order in which nnkit's layers stand; where it does not, pass a dict in
-    that order. A layer that is used several times takes its arrays once. Each layer knows how PyTorch's arrays become its own
-    (``Layer.from_torch``: a Linear's weight is transposed). ``num_batches_tracked`` is ignored.
+    The arrays are handed out in order: each layer takes as many as it has parameters and states, all from one PyTorch module
+    or modules within it (MultiheadAttention keeps a Linear ``out_proj``). So the twin may be nested in any way, as long as it
+    lists its modules in the order in which nnkit's layers stand; where it does not, pass a dict in that order. A layer that is
+    used several times takes its arrays once. Each layer knows how PyTorch's arrays become its own (``Layer.from_torch``: a
+    Linear's weight is transposed). ``num_batches_tracked`` is ignored.
 
     Parameters
     ----------
@@ -88,30 +89,24 @@ def _to_array(value: Any) -> NDArray[Any]:
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
-def _parent(name: str) -> str:
-    return name.rpartition(".")[0]
+def _prefix(names: Iterable[str]) -> str:
+    """What the first name's module writes before the names of its arrays, such as "blocks.0."."""
+    home, dot, _ = next(iter(names), "").rpartition(".")
+    return home + dot
 
 
 def _next_module(names: Sequence[str], wanted: int) -> list[str]:
-    """Those of the names that belong to the first one's module, or to modules within it while fewer than ``wanted`` do."""
-    if not names:
-        return []
-    home = _parent(names[0])
-    taken: list[str] = []
-    for name in names:
-        within = not home or name.startswith(f"{home}.")
-        if _parent(name) != home and not (within and len(taken) < wanted):
-            break
-        taken.append(name)
-    return taken
+    """The first of the names, ``wanted`` or as many as belong to the first one's module or to modules within it."""
+    prefix = _prefix(names)
+    return list(takewhile(lambda name: name.startswith(prefix), names[:wanted]))
 
 
 def _fit(place: _Place, taken: Arrays) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """The layer's arrays, each with what is to be written there."""
     came = _listed(f"{name!r} {array.shape}" for name, array in taken.items()) or "nothing: there are too few modules"
     who = f"torch_weights: {place.name}"
-    home = _parent(next(iter(taken), ""))
-    relative = {name.removeprefix(home).removeprefix("."): array for name, array in taken.items()}
+    prefix = _prefix(taken)
+    relative = {name.removeprefix(prefix): array for name, array in taken.items()}
     wanted = f"expected {_listed(f'{name} {array.shape}' for name, array in place.arrays.items())}"
     try:
         given = place.layer.from_torch(relative)

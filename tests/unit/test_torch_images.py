@@ -1,4 +1,4 @@
-"""Layers of images, and those that normalise channels, compute what PyTorch computes: output, every gradient, eval mode, states."""
+"""Layers of images, and those that normalise channels, compute what PyTorch computes, also its gradients and states."""
 
 import copy
 import warnings
