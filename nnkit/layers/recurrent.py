@@ -2,8 +2,7 @@
 
 All of them work alike. The product of the inputs of all steps with ``weight_ih`` is one matrix product. Then each step
 multiplies the state before it with ``weight_hh`` and goes through the gates, the only thing in which the layers differ.
-Backward takes the steps the other way round, and leaves the gates' gradients where the gates were; the weights' gradients are
-again one matrix product over all steps.
+Backward takes the steps the other way round; the weights' gradients are again one matrix product over all steps.
 
 Working arrays have the steps first, in the order in which they are taken (``reverse``: the last one first), so that what a
 step needs of all rows is one contiguous matrix. A padded step leaves the state as it was.
@@ -183,10 +182,10 @@ class _Recurrent(Layer):
         return in_shape[0] * parameters
 
     @staticmethod
-    def backward_x(weight_ih, reverse, inputs, gates, grad_x):
+    def backward_x(weight_ih, reverse, grad_inputs, grad_gates, grad_x):
         rows, steps, features = grad_x.shape
-        taken = inputs.reshape((steps * rows, features))
-        np.dot(gates.reshape((steps * rows, weight_ih.shape[1])), weight_ih.T, taken)
+        taken = grad_inputs.reshape((steps * rows, features))
+        np.dot(grad_gates.reshape((steps * rows, weight_ih.shape[1])), weight_ih.T, taken)
         for n in range(rows):
             for t in range(steps):
                 assign(taken[mirrored(t, steps, reverse) * rows + n], grad_x[n, t])
@@ -325,12 +324,12 @@ class LSTM(_Recurrent):
     @staticmethod
     def backward(
         weight_hh, mask, reverse, return_sequences, inputs, gates, hidden, cells, delta, delta_cell, passed, weight_t,
-        grad_out, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
+        grad_out, grad_gates, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
     ):  # fmt: skip
         rows, steps, features = inputs.shape
         size = weight_hh.shape[0]
-        a, c = gates.reshape((steps, rows, 4, size)), cells.reshape((steps + 1, rows, size))
-        now = gates.reshape((steps, rows, 4 * size))
+        a, c = grad_gates.reshape((steps, rows, 4, size)), cells.reshape((steps + 1, rows, size))
+        before, now = gates.reshape((steps, rows, 4 * size)), grad_gates.reshape((steps, rows, 4 * size))
         transpose(weight_hh, weight_t)
         delta[:] = 0.0
         delta_cell[:] = 0.0
@@ -341,10 +340,11 @@ class LSTM(_Recurrent):
                 if is_padding(mask, n, mirrored(s, steps, reverse)):
                     a[s, n] = 0.0
                 else:
+                    assign(before[s, n], now[s, n])
                     lstm_step_back(a[s, n], c[s, n], c[s + 1, n], delta[n], delta_cell[n])
             add_rows(now[s], grad_bias_ih)
             go_back(now[s], weight_t, passed, delta)
-        taken = gates.reshape((steps * rows, 4 * size))
+        taken = grad_gates.reshape((steps * rows, 4 * size))
         np.dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
         np.dot(hidden.reshape(((steps + 1) * rows, size))[: steps * rows].T, taken, grad_weight_hh)
         assign(grad_bias_ih, grad_bias_hh)
@@ -469,12 +469,13 @@ class GRU(_Recurrent):
     @staticmethod
     def backward(
         weight_hh, mask, reverse, return_sequences, inputs, gates, hidden, products, delta, passed, weight_t,
-        grad_out, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
+        grad_out, grad_gates, grad_products, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
     ):  # fmt: skip
         rows, steps, features = inputs.shape
         size = weight_hh.shape[0]
-        a, p = gates.reshape((steps, rows, 3, size)), products.reshape((steps, rows, 3, size))
-        now, multiplied = gates.reshape((steps, rows, 3 * size)), products.reshape((steps, rows, 3 * size))
+        a, p = grad_gates.reshape((steps, rows, 3, size)), grad_products.reshape((steps, rows, 3, size))
+        now, multiplied = grad_gates.reshape((steps, rows, 3 * size)), grad_products.reshape((steps, rows, 3 * size))
+        gates_then, products_then = gates.reshape((steps, rows, 3 * size)), products.reshape((steps, rows, 3 * size))
         h = hidden.reshape((steps + 1, rows, size))
         transpose(weight_hh, weight_t)
         delta[:] = 0.0
@@ -487,13 +488,15 @@ class GRU(_Recurrent):
                     a[s, n] = 0.0
                     p[s, n] = 0.0
                 else:
+                    assign(gates_then[s, n], now[s, n])
+                    assign(products_then[s, n], multiplied[s, n])
                     gru_step_back(a[s, n], p[s, n], h[s, n], delta[n])
             add_rows(now[s], grad_bias_ih)
             add_rows(multiplied[s], grad_bias_hh)
             go_back(multiplied[s], weight_t, passed, delta)
         before = hidden.reshape(((steps + 1) * rows, size))[: steps * rows]
-        np.dot(inputs.reshape((steps * rows, features)).T, gates.reshape((steps * rows, 3 * size)), grad_weight_ih)
-        np.dot(before.T, products.reshape((steps * rows, 3 * size)), grad_weight_hh)
+        np.dot(inputs.reshape((steps * rows, features)).T, grad_gates.reshape((steps * rows, 3 * size)), grad_weight_ih)
+        np.dot(before.T, grad_products.reshape((steps * rows, 3 * size)), grad_weight_hh)
 
 
 def rnn_step(gate, product, biases, relu, hidden):
@@ -609,12 +612,12 @@ class RNN(_Recurrent):
 
     @staticmethod
     def backward(
-        weight_hh, mask, reverse, return_sequences, relu, inputs, gates, hidden, delta, passed, weight_t,
-        grad_out, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
+        weight_hh, mask, reverse, return_sequences, relu, inputs, hidden, delta, passed, weight_t,
+        grad_out, grad_gates, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
     ):  # fmt: skip
         rows, steps, features = inputs.shape
         size = weight_hh.shape[0]
-        taken, h = gates.reshape((steps * rows, size)), hidden.reshape(((steps + 1) * rows, size))
+        taken, h = grad_gates.reshape((steps * rows, size)), hidden.reshape(((steps + 1) * rows, size))
         transpose(weight_hh, weight_t)
         delta[:] = 0.0
         grad_bias_ih[:] = 0.0

@@ -346,12 +346,14 @@ def randomness_follows_the_seed(example: Example) -> None:
 
 
 def passes_do_not_disturb_each_other(example: Example) -> None:
-    """Two forward passes, then their two backward passes: nothing is kept outside of a pass."""
+    """Two forward passes, then their two backward passes, one of them again: nothing is kept outside of a pass."""
     bench = _Bench(example)
     forwards, backwards = slice(None), slice(None, None, -1)
     first, second = _Batch(bench), _Batch(bench)
     outs = [first.forward(bench.x[forwards]), second.forward(bench.x[backwards])]
     grads = [first.backward(bench.grad_out[forwards]), second.backward(bench.grad_out[backwards])]
+    again = because("backward overwrites what it reads; a second backward must find what forward has left")
+    _require_same(bench.part, first.backward(bench.grad_out[forwards]), grads[0], 0.0, again)
     reason = because("something is kept on the class, in a global, or in a container that copies of the layer share")
     for out, grad, rows in zip(outs, grads, (forwards, backwards), strict=True):
         _require_same(bench.part, {"out": out, **grad}, bench.run(rows), 0.0, reason)
