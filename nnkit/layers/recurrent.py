@@ -192,7 +192,7 @@ class _Recurrent(Layer):
                 assign(taken[mirrored(t, steps, reverse) * rows + n], grad_x[n, t])
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Names are weight_ih_l0, weight_ih_l0_reverse, ...; a stack is one module there, its arrays in the order of the cells."""
+        """Names are weight_ih_l0, weight_ih_l0_reverse, ...; a stack is one module there, its arrays in our order."""
         return {name.partition("_l")[0]: array.T for name, array in arrays.items()}
 
     @classmethod
