@@ -1,4 +1,4 @@
-"""The command line: ``python -m nnkit demo``, ``python -m nnkit list``, ``python -m nnkit check module:Class``."""
+"""The command line: ``python -m nnkit demo``, ``list``, ``check module:Class`` and ``warmup``."""
 
 from __future__ import annotations
 
@@ -107,7 +107,21 @@ def check(target: str) -> int:
     return int(wrong > 0)
 
 
-COMMANDS: dict[str, Callable[..., int]] = {"demo": demo, "list": list_parts, "check": check}
+def warmup() -> int:
+    """Compile the float32 kernels of all parts ahead, on all cores; they are kept on disk."""
+    from rich.progress import track
+
+    from nnkit.engine.stub import cache_folder
+    from nnkit.warmup import parts, warm_up
+
+    begin, total = time.perf_counter(), len(parts())
+    cpu = sum(track(warm_up(), "compiling", total + 1))
+    print(f"{total} parts in {time.perf_counter() - begin:.0f} s, {cpu:.0f} s of it compiling, summed over all cores")
+    print(f"kernels are kept in {cache_folder()}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[..., int]] = {"demo": demo, "list": list_parts, "check": check, "warmup": warmup}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

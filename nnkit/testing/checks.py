@@ -98,6 +98,14 @@ def examples_of(part: type[Part] | Part | Example) -> Sequence[Example]:
     return examples
 
 
+def compile_kernels(part: type[Part]) -> None:
+    """Compile the float32 kernels of a class's examples, or load them from the cache."""
+    kind = _KINDS.get(part.registry.kind, _PLAIN)
+    if kind.program is not None:
+        for example in part.examples():
+            kind.program(example)
+
+
 def report(example: Example, passed: Sequence[Check]) -> Report:
     """The report on a part that has passed these checks."""
     kind = _KINDS.get(example.part.registry.kind, _PLAIN)
