@@ -358,7 +358,7 @@ class Plan:
             "first_row": ControlWord(Word.FIRST_ROW, entries),
             "rows": ControlWord(Word.ROWS, entries),
             "shards": ControlWord(Word.SHARDS),
-            **{name: self._seen(node, operand, name) if isinstance(operand, Array) and operand.batched else operand
+            **{name: self._seen(node, operand, name) if isinstance(operand, Array) else operand
                for name, operand in node.named.items()},
         }  # fmt: skip
         names = kernel_names(function)
@@ -394,9 +394,9 @@ class Plan:
     def _seen(node: Node, array: Array, name: str) -> Array:
         """An array as the layer's kernels want to see it."""
         layer, built = node.built.layer, node.built
-        view = {"x": built.x_view, "grad_x": built.x_view, "out": built.out_view, "grad_out": built.out_view}.get(name)
+        view = built.views.get(name.removeprefix("grad_"))
         if view is not None:
             return array.reshaped(view)
-        if name == "mask" and "mask" not in built.scratch:
+        if not array.batched or (name == "mask" and "mask" not in built.scratch):
             return array
         return array.flat() if layer.flat else array.folded() if layer.folds_rows else array

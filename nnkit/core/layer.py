@@ -43,8 +43,7 @@ class Built:
     layer: Layer
     in_shape: Shape
     out_shape: Shape = ()
-    x_view: Shape | None = None  # shapes in which the kernels see x and out
-    out_view: Shape | None = None
+    views: dict[str, Shape] = field(default_factory=dict)  # shapes in which the kernels see some arrays and their gradients
     children: list[Built] = field(default_factory=list)
     home: Built | None = None  # the first place of a layer that is used again: its parameters are these, too
     parameters: dict[str, Declared] = field(default_factory=dict)  # trained
@@ -209,9 +208,9 @@ class Layer(Part):
         """Declare what a shard lets the others know; after a meeting all can read ``all_<name>``, (shards, *shape)."""
         self._declare(self._built.partials, name, shape, "zeros")
 
-    def view(self, x: Shape, out: Shape) -> None:
-        """Let the kernels see x and its gradient, out and its gradient in these shapes of equally many numbers."""
-        self._built.x_view, self._built.out_view = x, out
+    def view(self, **shapes: Shape) -> None:
+        """Let the kernels see arrays (by name) and their gradients in other shapes of equally many numbers."""
+        self._built.views |= shapes
 
     def _declare(self, group: dict[str, Declared], name: str, shape: Iterable[int], init: Any, dtype: str = "real") -> None:
         given = set(BACKWARD_NAMES) - ({"mask"} if group is self._built.scratch else set())  # which a layer may draw itself

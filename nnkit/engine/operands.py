@@ -132,6 +132,11 @@ class Array(Operand):
         return cls(Storage(shared=array), array.shape, array.dtype.name)
 
     @property
+    def is_absent(self) -> bool:
+        """Whether it holds no numbers: an optional parameter that is not there."""
+        return 0 in self.shape
+
+    @property
     def is_blocked(self) -> bool:
         """Whether rows lie interleaved in blocks."""
         return self.lanes > 1
@@ -335,7 +340,7 @@ def aliases(operands: Sequence[Operand]) -> dict[int, int]:
     return {
         index: first[operand]
         for index, operand in enumerate(operands)
-        if isinstance(operand, Array) and first.setdefault(operand, index) != index
+        if isinstance(operand, Array) and not operand.is_absent and first.setdefault(operand, index) != index
     }
 
 

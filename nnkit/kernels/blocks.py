@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nnkit.kernels.gemm import transpose
 
-__all__ = ["to_blocks", "to_rows"]
+__all__ = ["clear", "to_blocks", "to_rows"]
 
 
 def to_blocks(rows, blocks, pad):
@@ -33,3 +33,12 @@ def to_rows(rows, blocks):
             for lane in range(count):
                 for j in range(rows.shape[1]):
                     rows[first + lane, j] = blocks[b, j, lane]
+
+
+def clear(array):
+    """Set every number of an array (blocks, C, H, W, lanes) to 0."""
+    for b in range(array.shape[0]):
+        for c in range(array.shape[1]):
+            plane = array[b, c].reshape(array.shape[2] * array.shape[3] * array.shape[4])
+            for i in range(plane.shape[0]):
+                plane[i] = 0.0

@@ -142,7 +142,7 @@ def convolve_transposed(d, weight, packed, strides, paddings, dilations, groups,
 
 
 def gradient_of_weight(d, x, strides, paddings, dilations, groups, out):
-    """Add to out the weight's gradient in `convolve`: out[k, c, i, j] += sum over oh, ow and rows of d[k, oh, ow] x[c, h, w].
+    """Out = the weight's gradient in `convolve`: out[k, c, i, j] = sum over oh, ow and rows of d[k, oh, ow] x[c, h, w].
 
     Some rows of d at a time, so that they stay in the first-level cache while all taps read them.
     """
@@ -153,6 +153,9 @@ def gradient_of_weight(d, x, strides, paddings, dilations, groups, out):
     d_steps = (d_h * d_w * lanes, d_w * lanes, lanes)
     x_steps = (height * width * lanes, strides[0] * width * lanes, strides[1] * lanes)
     together = max(1, 48 // d_w)
+    sums = out.reshape(out.size)
+    for i in range(sums.shape[0]):
+        sums[i] = 0.0
     for b in range(blocks):
         for g in range(groups):
             for top in range(0, d_h, together):

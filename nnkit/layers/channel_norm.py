@@ -365,7 +365,7 @@ class BatchNorm2d(_BatchNorm):
             raise ShapeError(f"{self!r}: expected input rows of shape (channels, height, width), got {in_shape}")
         self.declare(in_shape[0])
         seen = (in_shape[0], prod(in_shape[1:]))
-        self.view(seen, seen)
+        self.view(x=seen, out=seen)
         return in_shape
 
     @classmethod
@@ -433,7 +433,7 @@ class GroupNorm(Layer):
         self.scratch("mean", (self.num_groups,))
         self.scratch("scale", (self.num_groups,))
         seen = (self.num_groups, channels // self.num_groups, prod(in_shape[1:]))
-        self.view(seen, seen)
+        self.view(x=seen, out=seen)
         return in_shape
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:

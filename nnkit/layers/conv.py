@@ -10,6 +10,7 @@ from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
+from nnkit.kernels.blocks import clear
 from nnkit.kernels.taps import convolve, convolve_transposed, gradient_of_weight
 from nnkit.layers.windows import Spatial, require_sizes, sizes
 
@@ -28,7 +29,8 @@ def fill_channels(bias, out):
 
 def add_channels(grad_out, grad_bias):
     """The gradient of the bias: the sum of grad_out over rows and positions."""
-    grad_bias[:] = 0.0
+    for k in range(grad_bias.shape[0]):
+        grad_bias[k] = 0.0
     if grad_bias.shape[0] > 0:
         for b in range(grad_out.shape[0]):
             for k in range(grad_out.shape[1]):
@@ -87,7 +89,8 @@ class _Conv(_Convolution):
         self.parameter("weight", (self.out_channels, depth, *kernel), init=self.weight_init)
         self.parameter("bias", (self.out_channels,) if self.bias else (0,), init=self.bias_init)
         self.workspace("packed", (self.out_channels * depth * prod(kernel),))
-        self.view(self.with_two_axes(in_shape), self.with_two_axes(out_shape))
+        taps = (self.out_channels, depth, *(1, *kernel)[-2:])
+        self.view(x=self.with_two_axes(in_shape), out=self.with_two_axes(out_shape), weight=taps)
         return out_shape
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
@@ -95,33 +98,26 @@ class _Conv(_Convolution):
 
     @staticmethod
     def forward(
-        x, weight, bias, packed, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, groups,
-        out,
-    ):  # fmt: skip
+        x, weight, bias, packed, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, out
+    ):
         fill_channels(bias, out)
-        taps = weight.reshape(out.shape[1], x.shape[1] // groups, kernel_h, kernel_w)
-        convolve(x, taps, packed, (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w), groups, out)
+        convolve(x, weight, packed, (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w), groups, out)
 
     @staticmethod
     def backward(
-        x, grad_out, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, groups, grad_weight,
-        grad_bias,
-    ):  # fmt: skip
+        x, grad_out, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, grad_weight, grad_bias
+    ):
         add_channels(grad_out, grad_bias)
-        taps = grad_weight.reshape(grad_out.shape[1], x.shape[1] // groups, kernel_h, kernel_w)
-        taps[:] = 0.0
         strides, paddings, dilations = (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w)
-        gradient_of_weight(grad_out, x, strides, paddings, dilations, groups, taps)
+        gradient_of_weight(grad_out, x, strides, paddings, dilations, groups, grad_weight)
 
     @staticmethod
     def backward_x(
-        weight, grad_out, packed, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, groups,
-        grad_x,
-    ):  # fmt: skip
-        grad_x[:] = 0.0
-        taps = weight.reshape(grad_out.shape[1], grad_x.shape[1] // groups, kernel_h, kernel_w)
+        weight, grad_out, packed, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, grad_x
+    ):
         strides, paddings, dilations = (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w)
-        convolve_transposed(grad_out, taps, packed, strides, paddings, dilations, groups, grad_x)
+        clear(grad_x)
+        convolve_transposed(grad_out, weight, packed, strides, paddings, dilations, groups, grad_x)
 
 
 @register("conv1d")
@@ -324,7 +320,6 @@ class ConvTranspose2d(_Convolution):
         x, grad_out, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, grad_weight, grad_bias
     ):
         add_channels(grad_out, grad_bias)
-        grad_weight[:] = 0.0
         strides, paddings, dilations = (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w)
         gradient_of_weight(x, grad_out, strides, paddings, dilations, groups, grad_weight)
 
@@ -332,8 +327,8 @@ class ConvTranspose2d(_Convolution):
     def backward_x(
         weight, grad_out, packed, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, grad_x
     ):
-        grad_x[:] = 0.0
         strides, paddings, dilations = (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w)
+        clear(grad_x)
         convolve(grad_out, weight, packed, strides, paddings, dilations, groups, grad_x)
 
     @classmethod

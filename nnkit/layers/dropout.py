@@ -125,7 +125,7 @@ class Dropout2d(Layer):
             raise ShapeError(f"{self!r}: expected input rows of shape (channels, ...), got (N,)")
         self.threshold = int(self.rate * 2**32)  # of 32-bit numbers, so many are below
         seen = (in_shape[0], prod(in_shape[1:]))
-        self.view(seen, seen)
+        self.view(x=seen, out=seen)
         return in_shape
 
     @staticmethod

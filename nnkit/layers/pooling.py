@@ -12,20 +12,12 @@ from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
+from nnkit.kernels.blocks import clear
 from nnkit.kernels.lanes import everywhere, load, store, where
 from nnkit.kernels.math import real
 from nnkit.layers.windows import Spatial, require_sizes, sizes
 
 __all__ = ["AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "GlobalAvgPool", "MaxPool1d", "MaxPool2d", "Upsample"]
-
-
-def clear(array):
-    """Set every number of an array (blocks, C, H, W, lanes) to 0."""
-    for b in range(array.shape[0]):
-        for c in range(array.shape[1]):
-            plane = array[b, c].reshape(array.shape[2] * array.shape[3] * array.shape[4])
-            for i in range(plane.shape[0]):
-                plane[i] = 0.0
 
 
 class _Pool(Layer, Spatial):
@@ -49,7 +41,7 @@ class _Pool(Layer, Spatial):
     def build(self, in_shape: Shape) -> Shape:
         channels = self.channels_of(in_shape)
         out_shape = (channels, *self.windows(in_shape, self.stride, self.ceil_mode))
-        self.view(self.with_two_axes(in_shape), self.with_two_axes(out_shape))
+        self.view(x=self.with_two_axes(in_shape), out=self.with_two_axes(out_shape))
         return out_shape
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
@@ -429,7 +421,7 @@ class GlobalAvgPool(_Adaptive):
     def build(self, in_shape: Shape) -> Shape:
         if len(in_shape) < 2:
             raise ShapeError(f"{self!r}: expected input rows of shape (channels, ...), got {in_shape}")
-        self.view((in_shape[0], 1, prod(in_shape[1:])), (in_shape[0], 1, 1))
+        self.view(x=(in_shape[0], 1, prod(in_shape[1:])), out=(in_shape[0], 1, 1))
         return in_shape[:1]
 
     @classmethod

@@ -174,7 +174,7 @@ class _Recurrent(Layer):
         self.scratch("delta", (size,))  # the gradient of the state
         self.scratch("passed", (size,))  # the part of it that comes through the gates of the step that follows
         self.workspace("weight_t", (width, size))
-        self.view((steps, features), (steps if self.return_sequences else 1, size))
+        self.view(out=(steps if self.return_sequences else 1, size))
         self.passes_mask = self.return_sequences
         return (steps, size) if self.return_sequences else (size,)
 
