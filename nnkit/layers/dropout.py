@@ -21,8 +21,8 @@ class Dropout(Layer):
     out = x m / (1 - rate) and grad_x = grad_out m / (1 - rate), where m is 0 with probability rate and 1 otherwise; outside of
     training out = x. The expected value of out is x in both.
 
-    The mask is a function of the seed, the step, the row's place in the batch and the unit: it is drawn anew in backward
-    instead of being stored, and it does not depend on the number of threads.
+    The mask is a function of the seed, the step, the row's place in the batch and the unit: it does not depend on the number
+    of threads.
 
     Parameters
     ----------
@@ -53,26 +53,25 @@ class Dropout(Layer):
     def build(self, in_shape: Shape) -> Shape:
         self.width = prod(in_shape)
         self.threshold = int(self.rate * 2**32)  # of 32-bit numbers, so many are below
+        self.scratch("factor", in_shape)  # m / (1 - rate)
         return in_shape
 
     @staticmethod
-    def forward(x, rate, threshold, width, training, seed, first_row, out):
+    def forward(x, rate, threshold, width, training, seed, first_row, factor, out):
         if training:
             scale = 1.0 / (1.0 - rate)
             for i in range(x.shape[0]):
-                keep = uniform_bits(seed, first_row * width + i) >= threshold
-                out[i] = x[i] * scale if keep else 0.0
+                factor[i] = scale if uniform_bits(seed, first_row * width + i) >= threshold else 0.0
+                out[i] = x[i] * factor[i]
         else:
             for i in range(x.shape[0]):
                 out[i] = x[i]
 
     @staticmethod
-    def backward(grad_out, rate, threshold, width, training, seed, first_row, grad_x):
+    def backward(grad_out, training, factor, grad_x):
         if training:
-            scale = 1.0 / (1.0 - rate)
             for i in range(grad_out.shape[0]):
-                keep = uniform_bits(seed, first_row * width + i) >= threshold
-                grad_x[i] = grad_out[i] * scale if keep else 0.0
+                grad_x[i] = grad_out[i] * factor[i]
         else:
             for i in range(grad_out.shape[0]):
                 grad_x[i] = grad_out[i]

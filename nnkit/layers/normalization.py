@@ -160,7 +160,7 @@ class RMSNorm(Layer):
     Examples
     --------
     >>> import nnkit as nn
-    >>> nn.Sequential([nn.RMSNorm()]).build((2,)).predict([[3.0, 3.0]])
+    >>> nn.Sequential([nn.RMSNorm()]).build((2,)).predict([[3.0, 3.0]]).round(4)
     array([[1., 1.]], dtype=float32)
 
     References
