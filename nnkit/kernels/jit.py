@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.typed_passes import NativeLowering
 
 # Reassociation and contraction let loops vectorise and use FMA. Never nnan or ninf: they license the compiler to
 # delete the very checks that find NaN and infinity.
@@ -20,9 +23,47 @@ FLAGS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy"}
 ANY_ORDER: dict[str, Any] = {"fastmath": ("reassoc",)}
 
 
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LowerOnly(NativeLowering):  # type: ignore[misc]
+    """Lowering to LLVM's language alone: what is inlined anyway is optimised, and made machine code, in its callers.
+
+    (All layers together compile in two thirds of the time, to kernels that are as fast.)
+    """
+
+    _name = "nnkit_lower_only"
+
+    def run_pass(self, state: Any) -> bool:
+        whole = state.targetctx
+        # Numba wants a builtin function, for each compilation another, to know the compiled function by.
+        state.targetctx = whole.subtarget(get_executable=lambda library, description, environment: [].append)
+        state.library = whole.codegen().create_library(state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        state.library._optimize_final_module = lambda: None
+        try:
+            return bool(super().run_pass(state))
+        finally:
+            state.targetctx = whole
+
+
+class _HelperCompiler(CompilerBase):  # type: ignore[misc]
+    def define_pipelines(self) -> list[Any]:
+        manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        manager.passes = [(_LowerOnly if kind is NativeLowering else kind, text) for kind, text in manager.passes]
+        manager.finalize()
+        return [manager]
+
+
 def helper(function: Callable[..., Any]) -> Any:
     """Compile a function that other kernels call; always inlined, never seen from Python."""
-    return numba.njit(**FLAGS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    compiler = numba.njit(
+        **FLAGS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_HelperCompiler
+    )
+    return compiler(function)
+
+
+def shared(function: Callable[..., Any]) -> Any:
+    """Compile a function once for all kernels that call it; not inlined, so it pays for large ones."""
+    return numba.njit(**FLAGS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
 def entry(cache: bool) -> Any:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nnkit.kernels.jit import ANY_ORDER, helper
+from nnkit.kernels.jit import ANY_ORDER, helper, shared
 
 __all__ = ["contract32", "contract64", "correlate32", "correlate64", "transpose32", "transpose64"]
 
-_INT64 = ir.IntType(64)
+_INT64, _ADDRESS = ir.IntType(64), types.int64
 
 
 def _block_transposer(real: Any, size: int) -> Any:
@@ -81,7 +83,14 @@ transpose64 = _transposer(ir.DoubleType(), 8)
 
 # ----------------------------------------------------------------------------------------------- sums over many taps
 
-TILE = 6  # outputs at a time: with two registers of 8 float32 each, 12 of AVX2's 16 hold sums
+# How many outputs are summed at a time: so many that none waits for the one before (4 cycles, two a cycle), and no more than
+# there are registers. AVX-512 has 32 for a cache line each; AVX2 and NEON hold 6 such sums beside what goes into them.
+if llvm.get_host_cpu_features().get("avx512f"):
+    CONTRACTED: tuple[int, ...] = (16, 8, 6, 4, 2, 1)
+    CORRELATED: dict[int, tuple[int, ...]] = {4: (4, 2, 1), 2: (8, 4, 2, 1), 1: (8, 6, 3, 1)}  # by depth
+else:
+    CONTRACTED = (6, 5, 4, 3, 2, 1)
+    CORRELATED = {2: (3, 2, 1), 1: (6, 3, 2, 1)}
 
 
 def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -118,143 +127,137 @@ class _Vectors:
         return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes))
 
 
-def _contraction_tile(vectors: _Vectors, width: int) -> Any:
-    """``width`` outputs of `contract`, held in registers; all arguments but ``counts`` are in bytes."""
+def _repeat(b: Any, widths: Sequence[int], width: Any, emit: Callable[[int, Any], None]) -> None:
+    """Emit loops over ``width`` outputs in tiles of these widths, the widest first and as often as they fit.
 
-    @intrinsic
-    def tile(typing, x, x_a, x_b, x_c, weight, w_a, w_b, w_c, count_a, count_b, count_c, out, step):
-        def generate(context, b, signature, args):
-            x, x_a, x_b, x_c, weight, w_a, w_b, w_c, count_a, count_b, count_c, out, step = args
-            places = [vectors.at(b, out, (ir.Constant(_INT64, k), step)) for k in range(width)]
-            sums = [cgutils.alloca_once_value(b, vectors.load(b, place)) for place in places]
-            with cgutils.for_range(b, count_a) as one:
-                x_one, w_one = vectors.at(b, x, (one.index, x_a)), vectors.at(b, weight, (one.index, w_a))
-                with cgutils.for_range(b, count_b) as two:
-                    x_two, w_two = vectors.at(b, x_one, (two.index, x_b)), vectors.at(b, w_one, (two.index, w_b))
-                    with cgutils.for_range(b, count_c) as three:
-                        values = vectors.load(b, vectors.at(b, x_two, (three.index, x_c)))
-                        w_three = vectors.at(b, w_two, (three.index, w_c))
-                        for k in range(width):
-                            factor = vectors.everywhere(b, b.add(w_three, ir.Constant(_INT64, k * vectors.size)))
-                            b.store(_multiply_add(b, values, factor, b.load(sums[k])), sums[k])
-            for k in range(width):
-                vectors.store(b, b.load(sums[k]), places[k])
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 13), generate
-
-    return tile
+    One to three sums at the end would wait for each other: wide tiles leave none such.
+    """
+    done = ir.Constant(_INT64, 0)
+    for wide in widths:
+        size = ir.Constant(_INT64, wide)
+        left = b.sub(width, done)
+        count = b.udiv(left, size)
+        if wide > 4:
+            rest = b.urem(left, size)
+            few = b.icmp_unsigned("<", b.sub(rest, ir.Constant(_INT64, 1)), ir.Constant(_INT64, 3))
+            spared = b.and_(few, b.icmp_unsigned(">", count, ir.Constant(_INT64, 0)))
+            count = b.sub(count, b.zext(spared, _INT64))
+        with cgutils.for_range(b, count) as loop:
+            emit(wide, b.add(done, b.mul(loop.index, size)))
+        done = b.add(done, b.mul(count, size))
 
 
 def _contract(real: Any, size: int) -> Any:
     """`nnkit.kernels.taps.contract` for reals of ``size`` bytes."""
     vectors = _Vectors(real, size)
-    one, two, three, four, five, six = (_contraction_tile(vectors, width) for width in range(1, TILE + 1))
+
+    def tile(b: Any, width: int, x: Any, x_steps: Any, weight: Any, w_steps: Any, counts: Any, out: Any, step: Any) -> None:
+        """``width`` outputs, held in registers."""
+        places = [vectors.at(b, out, (ir.Constant(_INT64, k), step)) for k in range(width)]
+        sums = [cgutils.alloca_once_value(b, vectors.load(b, place)) for place in places]
+        with cgutils.for_range(b, counts[0]) as one:
+            x_one, w_one = vectors.at(b, x, (one.index, x_steps[0])), vectors.at(b, weight, (one.index, w_steps[0]))
+            with cgutils.for_range(b, counts[1]) as two:
+                x_two, w_two = vectors.at(b, x_one, (two.index, x_steps[1])), vectors.at(b, w_one, (two.index, w_steps[1]))
+                with cgutils.for_range(b, counts[2]) as three:
+                    values = vectors.load(b, vectors.at(b, x_two, (three.index, x_steps[2])))
+                    w_three = vectors.at(b, w_two, (three.index, w_steps[2]))
+                    for k in range(width):
+                        factor = vectors.everywhere(b, vectors.at(b, w_three, (ir.Constant(_INT64, k), w_steps[3])))
+                        b.store(_multiply_add(b, values, factor, b.load(sums[k])), sums[k])
+        for k in range(width):
+            vectors.store(b, b.load(sums[k]), places[k])
+
+    @intrinsic
+    def in_tiles(typing, x, x_steps, weight, w_steps, counts, out, step, width):
+        def generate(context, b, signature, args):
+            x, x_steps, weight, w_steps, counts, out, step, width = args
+            x_steps, w_steps, counts = (cgutils.unpack_tuple(b, item) for item in (x_steps, w_steps, counts))
+
+            def emit(wide: int, done: Any) -> None:
+                begin, place = vectors.at(b, weight, (done, w_steps[3])), vectors.at(b, out, (done, step))
+                tile(b, wide, x, x_steps, begin, w_steps, counts, place, step)
+
+            _repeat(b, CONTRACTED, width, emit)
+            return context.get_dummy_value()
+
+        three, four = types.UniTuple(types.int64, 3), types.UniTuple(types.int64, 4)
+        return types.void(_ADDRESS, three, _ADDRESS, four, three, _ADDRESS, types.int64, types.int64), generate
+
+    @shared
+    def at_addresses(x, x_steps, weight, w_steps, counts, out, step, width):
+        in_tiles(x, x_steps, weight, w_steps, counts, out, step, width)
 
     @helper
     def contract(x, start, x_steps, weight, begin, w_steps, counts, out, place, step, width):
-        x_at = x.ctypes.data + size * start
-        a, b, c = size * x_steps[0], size * x_steps[1], size * x_steps[2]
-        d, e, f = size * w_steps[0], size * w_steps[1], size * w_steps[2]
-        n, m, o = counts
-        done = 0
-        while done < width:
-            w_at, out_at = weight.ctypes.data + size * (begin + done), out.ctypes.data + size * (place + done * step)
-            left = width - done
-            # Fewer than four sums at a time wait for each other: 7 are 4 and 3, not 6 and 1.
-            take = min(left, 6) if left < 7 or left > 9 else (left + 1) // 2
-            if take == 6:
-                six(x_at, a, b, c, w_at, d, e, f, n, m, o, out_at, size * step)
-            elif take == 5:
-                five(x_at, a, b, c, w_at, d, e, f, n, m, o, out_at, size * step)
-            elif take == 4:
-                four(x_at, a, b, c, w_at, d, e, f, n, m, o, out_at, size * step)
-            elif take == 3:
-                three(x_at, a, b, c, w_at, d, e, f, n, m, o, out_at, size * step)
-            elif take == 2:
-                two(x_at, a, b, c, w_at, d, e, f, n, m, o, out_at, size * step)
-            else:
-                one(x_at, a, b, c, w_at, d, e, f, n, m, o, out_at, size * step)
-            done += take
+        x_steps = (size * x_steps[0], size * x_steps[1], size * x_steps[2])
+        w_steps = (size * w_steps[0], size * w_steps[1], size * w_steps[2], size * w_steps[3])
+        at_addresses(x.ctypes.data + size * start, x_steps, weight.ctypes.data + size * begin, w_steps,
+                     (counts[0], counts[1], counts[2]), out.ctypes.data + size * place, size * step, width)  # fmt: skip
 
     return contract
-
-
-def _correlation_tile(vectors: _Vectors, width: int, depth: int) -> Any:
-    """``width`` x ``depth`` outputs of `correlate`, held in registers; all arguments but the counts are in bytes."""
-
-    @intrinsic
-    def tile(typing, d, d_k, d_a, d_b, x, x_t, x_a, x_b, count_a, count_b, out, out_k, out_t):
-        def generate(context, b, signature, args):
-            d, d_k, d_a, d_b, x, x_t, x_a, x_b, count_a, count_b, out, out_k, out_t = args
-            zero = ir.Constant(vectors.kind, [0.0] * vectors.lanes)
-            sums = [[cgutils.alloca_once_value(b, zero) for _ in range(depth)] for _ in range(width)]
-            with cgutils.for_range(b, count_a) as one:
-                d_one, x_one = vectors.at(b, d, (one.index, d_a)), vectors.at(b, x, (one.index, x_a))
-                with cgutils.for_range(b, count_b) as two:
-                    d_two, x_two = vectors.at(b, d_one, (two.index, d_b)), vectors.at(b, x_one, (two.index, x_b))
-                    values = [vectors.load(b, vectors.at(b, x_two, (ir.Constant(_INT64, t), x_t))) for t in range(depth)]
-                    for k in range(width):
-                        factor = vectors.load(b, vectors.at(b, d_two, (ir.Constant(_INT64, k), d_k)))
-                        for t in range(depth):
-                            b.store(_multiply_add(b, factor, values[t], b.load(sums[k][t])), sums[k][t])
-            kind = ir.FunctionType(vectors.real, [vectors.real, vectors.kind])
-            name = f"llvm.vector.reduce.fadd.v{vectors.lanes}f{8 * vectors.size}"
-            add_lanes = cgutils.get_or_insert_function(b.module, kind, name)
-            for k in range(width):
-                for t in range(depth):
-                    address = vectors.at(b, out, (ir.Constant(_INT64, k), out_k), (ir.Constant(_INT64, t), out_t))
-                    place = b.inttoptr(address, vectors.real.as_pointer())
-                    b.store(b.call(add_lanes, [b.load(place), b.load(sums[k][t])], **ANY_ORDER), place)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 13), generate
-
-    return tile
 
 
 def _correlate(real: Any, size: int) -> Any:
     """`nnkit.kernels.taps.correlate` for reals of ``size`` bytes."""
     vectors = _Vectors(real, size)
-    one_two, two_two, three_two = (_correlation_tile(vectors, width, 2) for width in (1, 2, 3))
-    one, two, three, six = (_correlation_tile(vectors, width, 1) for width in (1, 2, 3, 6))
+
+    def tile(b: Any, width: int, depth: int, d: Any, d_steps: Any, x: Any, x_steps: Any, counts: Any, out: Any,
+             out_steps: Any) -> None:  # fmt: skip
+        """``width`` x ``depth`` outputs, held in registers."""
+        zero = ir.Constant(vectors.kind, [0.0] * vectors.lanes)
+        sums = [[cgutils.alloca_once_value(b, zero) for _ in range(depth)] for _ in range(width)]
+        with cgutils.for_range(b, counts[0]) as one:
+            d_one, x_one = vectors.at(b, d, (one.index, d_steps[1])), vectors.at(b, x, (one.index, x_steps[1]))
+            with cgutils.for_range(b, counts[1]) as two:
+                d_two, x_two = vectors.at(b, d_one, (two.index, d_steps[2])), vectors.at(b, x_one, (two.index, x_steps[2]))
+                values = [vectors.load(b, vectors.at(b, x_two, (ir.Constant(_INT64, t), x_steps[0]))) for t in range(depth)]
+                for k in range(width):
+                    factor = vectors.load(b, vectors.at(b, d_two, (ir.Constant(_INT64, k), d_steps[0])))
+                    for t in range(depth):
+                        b.store(_multiply_add(b, factor, values[t], b.load(sums[k][t])), sums[k][t])
+        kind = ir.FunctionType(vectors.real, [vectors.real, vectors.kind])
+        name = f"llvm.vector.reduce.fadd.v{vectors.lanes}f{8 * vectors.size}"
+        add_lanes = cgutils.get_or_insert_function(b.module, kind, name)
+        for k in range(width):
+            for t in range(depth):
+                address = vectors.at(b, out, (ir.Constant(_INT64, k), out_steps[0]), (ir.Constant(_INT64, t), out_steps[1]))
+                place = b.inttoptr(address, vectors.real.as_pointer())
+                b.store(b.call(add_lanes, [b.load(place), b.load(sums[k][t])], **ANY_ORDER), place)
+
+    @intrinsic
+    def in_tiles(typing, d, d_steps, x, x_steps, counts, out, out_steps, sizes):
+        def generate(context, b, signature, args):
+            d, d_steps, x, x_steps, counts, out, out_steps, sizes = args
+            d_steps, x_steps, counts, out_steps, sizes = (
+                cgutils.unpack_tuple(b, item) for item in (d_steps, x_steps, counts, out_steps, sizes)
+            )
+
+            def deep(depth: int, t: Any) -> None:
+                def wide(width: int, k: Any) -> None:
+                    place = vectors.at(b, out, (k, out_steps[0]), (t, out_steps[1]))
+                    d_at, x_at = vectors.at(b, d, (k, d_steps[0])), vectors.at(b, x, (t, x_steps[0]))
+                    tile(b, width, depth, d_at, d_steps, x_at, x_steps, counts, place, out_steps)
+
+                _repeat(b, CORRELATED[depth], sizes[0], wide)
+
+            _repeat(b, list(CORRELATED), sizes[1], deep)
+            return context.get_dummy_value()
+
+        two, three = types.UniTuple(types.int64, 2), types.UniTuple(types.int64, 3)
+        return types.void(_ADDRESS, three, _ADDRESS, three, two, _ADDRESS, two, two), generate
+
+    @shared
+    def at_addresses(d, d_steps, x, x_steps, counts, out, out_steps, sizes):
+        in_tiles(d, d_steps, x, x_steps, counts, out, out_steps, sizes)
 
     @helper
     def correlate(d, start, d_steps, x, begin, x_steps, counts, out, place, out_steps, sizes):
-        k_step, a, b = size * d_steps[0], size * d_steps[1], size * d_steps[2]
-        t_step, e, f = size * x_steps[0], size * x_steps[1], size * x_steps[2]
-        out_k, out_t = size * out_steps[0], size * out_steps[1]
-        n, m = counts
-        width, depth = sizes
-        t = 0
-        while t < depth:
-            deep = 2 if depth - t > 1 else 1
-            x_at = x.ctypes.data + size * begin + t * t_step
-            k = 0
-            while k < width:
-                d_at = d.ctypes.data + size * start + k * k_step
-                out_at = out.ctypes.data + size * place + k * out_k + t * out_t
-                left = width - k
-                if deep == 2:
-                    wide = min(left, 3)
-                    if wide == 3:
-                        three_two(d_at, k_step, a, b, x_at, t_step, e, f, n, m, out_at, out_k, out_t)
-                    elif wide == 2:
-                        two_two(d_at, k_step, a, b, x_at, t_step, e, f, n, m, out_at, out_k, out_t)
-                    else:
-                        one_two(d_at, k_step, a, b, x_at, t_step, e, f, n, m, out_at, out_k, out_t)
-                else:
-                    wide = 6 if left >= 6 else min(left, 3)
-                    if wide == 6:
-                        six(d_at, k_step, a, b, x_at, t_step, e, f, n, m, out_at, out_k, out_t)
-                    elif wide == 3:
-                        three(d_at, k_step, a, b, x_at, t_step, e, f, n, m, out_at, out_k, out_t)
-                    elif wide == 2:
-                        two(d_at, k_step, a, b, x_at, t_step, e, f, n, m, out_at, out_k, out_t)
-                    else:
-                        one(d_at, k_step, a, b, x_at, t_step, e, f, n, m, out_at, out_k, out_t)
-                k += wide
-            t += deep
+        d_steps = (size * d_steps[0], size * d_steps[1], size * d_steps[2])
+        x_steps = (size * x_steps[0], size * x_steps[1], size * x_steps[2])
+        out_steps = (size * out_steps[0], size * out_steps[1])
+        at_addresses(d.ctypes.data + size * start, d_steps, x.ctypes.data + size * begin, x_steps, (counts[0], counts[1]),
+                     out.ctypes.data + size * place, out_steps, (sizes[0], sizes[1]))  # fmt: skip
 
     return correlate
 

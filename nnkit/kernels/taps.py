@@ -13,7 +13,7 @@ import numpy as np
 
 from nnkit.kernels.math import Compiled, variant
 
-__all__ = ["contract", "convolve", "convolve_transposed", "correlate", "gradient_of_weight", "span"]
+__all__ = ["contract", "convolve", "convolve_transposed", "correlate", "gradient_of_weight", "numbers_in_line", "span"]
 
 
 @variant(float32=Compiled("nnkit.kernels.simd", "contract32"), float64=Compiled("nnkit.kernels.simd", "contract64"))
@@ -23,13 +23,13 @@ def contract(
 ) -> None:  # fmt: skip
     """Add to ``width`` outputs: out[k, lane] += sum over a, b, c of weight[a, b, c, k] x[a, b, c, lane].
 
-    There are ``counts`` of a, b and c, which lie ``x_steps`` and ``w_steps`` apart in x and in weight; outputs lie ``step``
-    apart, neighbouring k of the weight and lanes next to each other.
+    There are ``counts`` of a, b and c, which lie ``x_steps`` and ``w_steps`` apart in x and in weight; the last of the latter
+    is from k to k. Outputs lie ``step`` apart. Lanes, as many as a cache line holds, lie next to each other.
     """
     a, b, c = np.ogrid[: counts[0], : counts[1], : counts[2]]
-    lanes = np.arange(out.shape[-1])
+    lanes = np.arange(numbers_in_line(out))
     places = (start + a * x_steps[0] + b * x_steps[1] + c * x_steps[2]).reshape(-1, 1) + lanes
-    factors = (begin + a * w_steps[0] + b * w_steps[1] + c * w_steps[2]).reshape(-1, 1) + np.arange(width)
+    factors = (begin + a * w_steps[0] + b * w_steps[1] + c * w_steps[2]).reshape(-1, 1) + w_steps[3] * np.arange(width)
     sums = weight.reshape(-1)[factors].T @ x.reshape(-1)[places]
     out.reshape(-1)[place + step * np.arange(width)[:, None] + lanes] += sums
 
@@ -41,12 +41,17 @@ def correlate(
 ) -> None:  # fmt: skip
     """Add to outputs k, t of ``sizes``: out[k, t] += sum over a, b and lanes of d[k, a, b, lane] x[t, a, b, lane]."""
     a, b = np.ogrid[: counts[0], : counts[1]]
-    k, t, lanes = np.arange(sizes[0]), np.arange(sizes[1]), np.arange(d.shape[-1])
+    k, t, lanes = np.arange(sizes[0]), np.arange(sizes[1]), np.arange(numbers_in_line(d))
     left = (start + a * d_steps[1] + b * d_steps[2]).reshape(-1, 1) + lanes
     right = (begin + a * x_steps[1] + b * x_steps[2]).reshape(-1, 1) + lanes
     left, right = left + d_steps[0] * k[:, None, None], right + x_steps[0] * t[:, None, None]
     sums = np.tensordot(d.reshape(-1)[left], x.reshape(-1)[right], ((1, 2), (1, 2)))
     out.reshape(-1)[place + out_steps[0] * k[:, None] + out_steps[1] * t] += sums
+
+
+def numbers_in_line(array):
+    """How many of an array's numbers a cache line holds."""
+    return 64 // array.itemsize
 
 
 def span(origin: int, step: int, count: int, size: int) -> Any:
@@ -93,7 +98,7 @@ def convolve(x, weight, packed, strides, paddings, dilations, groups, out):
             for t in range(depth * taps):
                 packed_taps[g, t, k] = rows[g, k, t]
     x_steps = (height * width * lanes, dilations[0] * width * lanes, dilations[1] * lanes)
-    w_steps = (taps * filters, kernel_w * filters, filters)
+    w_steps = (taps * filters, kernel_w * filters, filters, 1)
     for b in range(blocks):
         for g in range(groups):
             x_start = (b * channels + g * depth) * height
@@ -131,7 +136,7 @@ def convolve_transposed(d, weight, packed, strides, paddings, dilations, groups,
         for w in range(width):
             j, step_j, ow, back_w, count_j = meeting_taps(w + paddings[1], dilations[1], strides[1], kernel_w, d_w)
             d_steps = (d_h * d_w * lanes, -back_h * d_w * lanes, -back_w * lanes)
-            w_steps = (taps * depth, step_i * kernel_w * depth, step_j * depth)
+            w_steps = (taps * depth, step_i * kernel_w * depth, step_j * depth, 1)
             for b in range(blocks):
                 for g in range(groups):
                     start = (((b * inputs + g * filters) * d_h + oh) * d_w + ow) * lanes

@@ -54,13 +54,15 @@ def shard_rows(model: Sequential, batch_size: int) -> int:
 
     A shard has at least 32 rows (fewer slow the matrix products down) and half a million multiply-adds (about 20 us, against
     a meeting of threads of 0.5 us). Each shard writes a gradient of its own, to be summed: where that is larger than
-    1 MB, a shard has at least 64 rows to pay for it. Of sequences 8 rows are enough: their steps are the rows that count.
+    1 MB, a shard has at least 64 rows to pay for it. 16 rows have to do where the activations of a row are large: those of
+    32 would not stay in the second-level cache. Of sequences 8 rows are enough: their steps are the rows that count.
     Rows in blocks are not cut within a block.
     """
     layers = [built.layer for built in model.leaves]
     if any(built.in_one_shard for built in model.leaves):
         return batch_size
-    least = 64 if model.vector.nbytes > 1 << 20 else 32
+    row_bytes = sum(prod(built.out_shape) for built in model.leaves) * model.vector.itemsize
+    least = 64 if model.vector.nbytes > 1 << 20 else 16 if row_bytes > 1 << 17 else 32
     least = max(8, round(least / model.rows_of_matrices()))
     work = 3 * model.work() * batch_size
     shards = max(1, min(batch_size // least, work // 500_000, 64))
