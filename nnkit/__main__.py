@@ -115,7 +115,7 @@ def warmup() -> int:
     from nnkit.warmup import parts, warm_up
 
     begin, total = time.perf_counter(), len(parts())
-    cpu = sum(track(warm_up(), "compiling", total + 1))
+    cpu = sum(track(warm_up(), "compiling", total + 2))
     print(f"{total} parts in {time.perf_counter() - begin:.0f} s, {cpu:.0f} s of it compiling, summed over all cores")
     print(f"kernels are kept in {cache_folder()}")
     return 0

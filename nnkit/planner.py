@@ -248,6 +248,8 @@ class Plan:
         return self._stepped(tuple(values), out, backward)
 
     def _sum(self, a: Array, b: Array, out: Array, factor: float = 1.0) -> None:
+        if b.storage is out.storage:  # in one order only: each is a kernel of its own
+            a, b = b, a
         operands = (a.flat(), b.flat(), constant(factor, self.real), out.flat())
         self.instructions.append(Instruction(add, operands, "sum", "data"))
 

@@ -11,7 +11,7 @@ import numpy as np
 from nnkit import registry
 from nnkit.engine.stub import statistics
 from nnkit.engine.workers import available_threads
-from nnkit.layers import Linear
+from nnkit.layers import Branches, Flatten, Linear, MaxPool2d, Residual
 from nnkit.model import Sequential
 from nnkit.testing.checks import compile_kernels
 
@@ -31,7 +31,8 @@ def warm_up() -> Iterator[float]:
     There is a process for each core: within one process Numba compiles one function at a time.
     """
     with ProcessPoolExecutor(available_threads(None), get_context("spawn")) as pool:
-        futures = [pool.submit(_compile_loop), *(pool.submit(_compile_part, *part) for part in parts())]
+        futures = [pool.submit(_compile_loop), pool.submit(_compile_wiring)]
+        futures += [pool.submit(_compile_part, *part) for part in parts()]
         for future in as_completed(futures):
             yield future.result()
 
@@ -53,5 +54,16 @@ def _compile_loop() -> float:
             model.fit(data, labels, loss=loss, epochs=1, validation_split=0.5, sample_weight=weights)
             model.fit(data, labels, loss=loss, epochs=1)
             model.predict(data)
+    return statistics.seconds - before
+
+
+def _compile_wiring() -> float:
+    """What containers need: sums, in place and not, and concatenations; and layers in rows between layers in blocks."""
+    before = statistics.seconds
+    joined = [Residual(Linear(4), "relu"), Branches("relu", Linear(4), "tanh"), Branches(Linear(4), Linear(4), merge="mean"),
+              Residual(Branches("relu", Residual(Linear(4)), merge="add")), Linear(2)]  # fmt: skip
+    images = [Branches(MaxPool2d(1), MaxPool2d(1)), Flatten(), Linear(2)]
+    for layers, in_shape in ((joined, (4,)), (images, (1, 2, 2))):
+        Sequential(layers).fit(np.zeros((64, *in_shape)), np.zeros(64, np.int64), loss="cross_entropy", epochs=1)
     return statistics.seconds - before
 

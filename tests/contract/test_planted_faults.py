@@ -642,6 +642,66 @@ class WritesOverXInBackward(Scale):
                 x[n, j] = 0.0
 
 
+class WritesOverScratchInBackward(Scale):
+    """What forward has left for backward: a second one finds something else."""
+
+    def build(self, in_shape):
+        self.scratch("kept", in_shape)
+        return super().build(in_shape)
+
+    @staticmethod
+    def forward(x, scale, kept, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                kept[n, j] = x[n, j]
+                out[n, j] = x[n, j] * scale[j]
+
+    @staticmethod
+    def backward(kept, scale, grad_out, grad_x, grad_scale):
+        grad_scale[:] = 0.0
+        for n in range(kept.shape[0]):
+            for j in range(kept.shape[1]):
+                grad_x[n, j] = grad_out[n, j] * scale[j]
+                kept[n, j] *= grad_out[n, j]
+                grad_scale[j] += kept[n, j]
+
+
+class OwnMeanOnly(nn.Layer):
+    """out = x - the mean of the batch: of the whole one, says the class, but its kernels look at their shard alone."""
+
+    mixes_rows = True
+
+    def build(self, in_shape):
+        self.partial("sums", in_shape)
+        return in_shape
+
+    @staticmethod
+    def forward_partial(x, sums):
+        sums[:] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                sums[j] += x[n, j]
+
+    @staticmethod
+    def forward(x, sums, training, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[n, j] = x[n, j] - sums[j] / x.shape[0] if training else x[n, j]
+
+    @staticmethod
+    def backward_partial(grad_out, sums):
+        sums[:] = 0.0
+        for n in range(grad_out.shape[0]):
+            for j in range(grad_out.shape[1]):
+                sums[j] += grad_out[n, j]
+
+    @staticmethod
+    def backward(grad_out, sums, training, grad_x):
+        for n in range(grad_out.shape[0]):
+            for j in range(grad_out.shape[1]):
+                grad_x[n, j] = grad_out[n, j] - sums[j] / grad_out.shape[0] if training else grad_out[n, j]
+
+
 class SumsInPlace(nn.Layer):
     """Says that it may work in place, and reads its left neighbour when that is gone."""
 
@@ -1129,6 +1189,7 @@ ADDED_UP = "the rows' gradients are to be added up (+=), neither averaged nor re
 LAST_ROW = "only the last row of the batch counts; add up over the rows (+=)"
 NOT_WRITTEN = "a number is left unwritten, or added to (+=) before it was set to 0"
 UNWRITTEN = "a number is left unwritten, or memory is read (or added to) before it is written"
+OVERWRITTEN = "backward overwrites what it reads; a second backward must find what forward has left"
 IN_PLACE = "it works in place; a kernel may write to what it gives (out, grad_x, grad_...), scratch and states only"
 MIXED = "a row depends on others of the batch, or on their number; mixes_rows = True allows that, in training only"
 OVER_ITSELF = "inplace = True, but it reads numbers that it has written over by then"
@@ -1214,6 +1275,9 @@ FAULTS = [
     (CopiesShareADict(), layers.passes_do_not_disturb_each_other, wrong("backward", "grad_x", ANYWHERE, SHARED, 20)),
     (ReadsBeyondItsRows(), layers.neighbours_do_not_matter, wrong("forward", "out", ANYWHERE, NOT_NAMED)),
     (WritesOverXInBackward(), layers.inputs_stay_as_they_are, wrong("backward", "x", ANYWHERE, IN_PLACE, 20)),
+    (WritesOverScratchInBackward(), layers.passes_do_not_disturb_each_other,
+     wrong("backward", "grad_scale", ANYWHERE, OVERWRITTEN)),
+    (OwnMeanOnly(), layers.shards_and_threads_do_not_matter, "OwnMeanOnly"),
     (SumsInPlace(), layers.nothing_unwritten_is_read, wrong("forward", "out", r"\d, [2-4]", OVER_ITSELF, 12)),
     (CountsInEvaluation(), layers.inputs_stay_as_they_are,
      wrong("forward, out of training,", "calls", "0", "it changes a state out of training; name training and ask it", 1)),

@@ -53,6 +53,75 @@ def test_new_architecture_of_known_parts_compiles_nothing():
     assert (statistics.compiled, statistics.loaded) == before
 
 
+IMAGE = (3, 12, 12)
+NETS = {
+    "convolutions": (
+        IMAGE,
+        [nn.Conv2d(8, 3, padding=1), "relu", nn.MaxPool2d(2), nn.Conv2d(4, 3), "relu", "relu", "flatten",
+         nn.Linear(3)],
+        [nn.Conv2d(5, (2, 3), stride=2, groups=1), "relu", nn.Conv2d(6, 1, padding="same"), nn.MaxPool2d((1, 2), stride=1),
+         nn.Conv2d(10, 3, dilation=2, padding=3), "relu", "relu", "flatten", nn.Linear(7), "relu", nn.Linear(3)],
+    ),
+    "sequences": (
+        (6, 8),
+        [nn.LSTM(8, bidirectional=True, return_sequences=True), nn.LayerNorm(), nn.MultiHeadAttention(2, causal=True),
+         nn.GRU(4, bidirectional=True), nn.Linear(3)],
+        [nn.MultiHeadAttention(4), nn.GRU(5, num_layers=2, bidirectional=True, return_sequences=True), nn.LayerNorm(),
+         nn.LSTM(6, bidirectional=True), nn.Linear(5), nn.Linear(3)],
+    ),
+    "branches": (
+        (6,),
+        [nn.Linear(6), nn.Residual(nn.Branches(nn.Linear(6), nn.Residual(nn.BatchNorm1d()), merge="add")),
+         nn.Branches(nn.Linear(2), nn.Residual("relu")),
+         nn.Dropout(0.1), nn.Branches(nn.Linear(4), nn.Linear(4), nn.Linear(4), merge="mean"), nn.Linear(3)],
+        [nn.Branches(nn.Linear(4), nn.Linear(4), nn.Residual("relu"), merge="concat"), nn.Dropout(0.5), nn.BatchNorm1d(),
+         nn.Residual(nn.Branches(nn.Linear(14), nn.Residual(nn.Linear(14)), merge="add")), nn.Linear(3)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_other_sizes_strides_and_wirings_of_known_layers_compile_nothing(name):
+    in_shape, first, second = NETS[name]
+    data = np.random.default_rng(0).standard_normal((40, *in_shape))
+
+    def train(net):
+        nn.Sequential(net).fit(data, LABELS[:40], loss="cross_entropy", epochs=1, batch_size=20, n_threads=2)
+
+    train(first)
+    before = statistics.compiled, statistics.loaded
+    train(second)
+    assert (statistics.compiled, statistics.loaded) == before
+
+
+def test_warmup_compiles_a_part_ahead(script, tmp_path):
+    """The parts of `python -m nnkit warmup`, and that nothing is left to compile for one that it has done."""
+    cold = {"NNKIT_CACHE_DIR": str(tmp_path), "NNKIT_PLUGINS": "off"}
+    script(
+        """
+        from nnkit import registry
+        from nnkit.engine.stub import statistics
+        from nnkit.warmup import _compile_loop, _compile_part, parts
+        listed = parts()
+        assert {key for kind, key in listed if kind == "layers"} == set(registry.layers), listed
+        assert {kind for kind, _ in listed} == {"layers", "activations", "losses", "optimizers"}
+        seconds = [_compile_loop(), *(_compile_part(*part) for part in listed if part[1] in ("tanh", "adam", "mse"))]
+        assert statistics.compiled > 10 and all(second >= 0 for second in seconds)
+        """,
+        **cold,
+    )
+    script(
+        """
+        import nnkit as nn, numpy as np
+        from nnkit.engine.stub import statistics
+        X = np.ones((64, 3), np.float32)
+        nn.Sequential([nn.Linear(5), "tanh", nn.Linear(2)]).fit(X, np.ones((64, 2)), epochs=2)
+        assert (statistics.compiled, statistics.loaded > 5) == (0, True), (statistics.compiled, statistics.loaded)
+        """,
+        **cold,
+    )
+
+
 def test_second_epoch_compiles_nothing():
     seen = []
     count = nn.LambdaCallback(lambda fit: seen.append(statistics.compiled))
