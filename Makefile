@@ -30,7 +30,7 @@ demo: $(VENV)/.run
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 # Side by side with PyTorch, JAX and scikit-learn, in one run.
 bench: $(VENV)/.bench

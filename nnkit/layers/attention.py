@@ -30,17 +30,17 @@ def _require_sequence(layer: Layer, in_shape: Shape) -> Shape:
     return in_shape
 
 
-def _take(rows, row, column, size, part):
-    """Gather a head: part[t, :size] = rows[row + t, column : column + size], for all t."""
-    for t in range(part.shape[0]):
+def _take(rows, row, column, steps, size, part):
+    """Gather a head: part[t, :size] = rows[row + t, column : column + size] for all steps t."""
+    for t in range(steps):
         whole, own = rows[row + t], part[t]
         for j in range(size):
             own[j] = whole[column + j]
 
 
-def _put(part, rows, row, column, size):
+def _put(part, rows, row, column, steps, size):
     """The same the other way."""
-    for t in range(part.shape[0]):
+    for t in range(steps):
         whole, own = rows[row + t], part[t]
         for j in range(size):
             whole[column + j] = own[j]
@@ -179,15 +179,15 @@ class MultiHeadAttention(Layer):
         np.dot(x, in_proj_weight, qkv)
         add_bias(in_proj_bias, qkv)
         head[:] = 0.0
-        q, k, v, c = head[0, :steps], head[1, :steps], head[2, :steps], head[3]
+        q, k, v, c = head[0], head[1], head[2], head[3]
         width, features, line = num_heads * size, head.shape[2], numbers_in_line(out)
         p = attention.reshape(attention.size // line, line)
         for i in range(x.shape[0] // steps * num_heads):  # heads of rows
             n, column = i // num_heads, i % num_heads * size
-            _take(qkv, n * steps, column, size, q)
-            _take(qkv, n * steps, column + width, size, k)
-            _take(qkv, n * steps, column + 2 * width, size, v)
-            transpose(head[0], turned)
+            _take(qkv, n * steps, column, steps, size, q)
+            _take(qkv, n * steps, column + width, steps, size, k)
+            _take(qkv, n * steps, column + 2 * width, steps, size, v)
+            transpose(q, turned)
             c[:] = 0.0
             for first in range(0, steps, line):
                 seen, base = min(first + line, steps) if causal else steps, (i * padded + first) * steps // line
@@ -198,7 +198,7 @@ class MultiHeadAttention(Layer):
                 for j in range(0, size, line):
                     contract(v, j, (0, 0, features), p, base * line, (0, 0, line, 1), (1, 1, seen),
                              c, first * features + j, features, min(line, steps - first))  # fmt: skip
-            _put(c[:steps], context, n * steps, column, size)
+            _put(c, context, n * steps, column, steps, size)
         np.dot(context, out_proj_weight, out)
         add_bias(out_proj_bias, out)
 
@@ -212,17 +212,17 @@ class MultiHeadAttention(Layer):
         sum_rows(grad_out, grad_out_proj_bias)
         dot_transposed(grad_out, out_proj_weight, out_proj_weight_t, grad_context)
         head[:] = 0.0
-        q, k, v, dc = head[0, :steps], head[1, :steps], head[2, :steps], head[3, :steps]
-        dq, dk, dv = d_head[0, :steps], d_head[1, :steps], d_head[2, :steps]
+        q, k, v, dc = head[0], head[1], head[2], head[3]
+        dq, dk, dv = d_head[0], d_head[1], d_head[2]
         width, features, line = num_heads * size, head.shape[2], numbers_in_line(grad_out)
         p, d = attention.reshape(attention.size // line, line), ds.reshape(ds.size // line, line)
         for i in range(x.shape[0] // steps * num_heads):
             n, column = i // num_heads, i % num_heads * size
-            _take(qkv, n * steps, column, size, q)
-            _take(qkv, n * steps, column + width, size, k)
-            _take(qkv, n * steps, column + 2 * width, size, v)
-            _take(grad_context, n * steps, column, size, dc)
-            transpose(head[3], turned)
+            _take(qkv, n * steps, column, steps, size, q)
+            _take(qkv, n * steps, column + width, steps, size, k)
+            _take(qkv, n * steps, column + 2 * width, steps, size, v)
+            _take(grad_context, n * steps, column, steps, size, dc)
+            transpose(dc, turned)
             d_head[:] = 0.0
             for first in range(0, steps, line):
                 seen, base = min(first + line, steps) if causal else steps, (i * padded + first) * steps // line
@@ -236,9 +236,9 @@ class MultiHeadAttention(Layer):
                              dq, own, features, min(line, steps - first))  # fmt: skip
                     contract(q, own, (0, 0, features), d, 0, (0, 0, 1, line), (1, 1, line), dk, j, features, seen)
                     contract(dc, own, (0, 0, features), p, base * line, (0, 0, 1, line), (1, 1, line), dv, j, features, seen)
-            _put(dq, grad_qkv, n * steps, column, size)
-            _put(dk, grad_qkv, n * steps, column + width, size)
-            _put(dv, grad_qkv, n * steps, column + 2 * width, size)
+            _put(dq, grad_qkv, n * steps, column, steps, size)
+            _put(dk, grad_qkv, n * steps, column + width, steps, size)
+            _put(dv, grad_qkv, n * steps, column + 2 * width, steps, size)
         np.dot(x.T, grad_qkv, grad_in_proj_weight)
         sum_rows(grad_qkv, grad_in_proj_bias)
 

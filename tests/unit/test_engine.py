@@ -54,7 +54,7 @@ def test_new_architecture_of_known_parts_compiles_nothing():
 
 
 IMAGE = (3, 12, 12)
-NETS = {
+WIRINGS = {
     "convolutions": (
         IMAGE,
         [nn.Conv2d(8, 3, padding=1), "relu", nn.MaxPool2d(2), nn.Conv2d(4, 3), "relu", "relu", "flatten",
@@ -80,9 +80,9 @@ NETS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", WIRINGS)
 def test_other_sizes_strides_and_wirings_of_known_layers_compile_nothing(name):
-    in_shape, first, second = NETS[name]
+    in_shape, first, second = WIRINGS[name]
     data = np.random.default_rng(0).standard_normal((40, *in_shape))
 
     def train(net):
