@@ -267,9 +267,15 @@ class Updater:
         self._alone.run(0, 1)
         self.steps += 1
 
-    def fill(self, coefficients: NDArray[Any], epoch: NDArray[np.float64], epochs: float) -> NDArray[np.float64]:
-        """Compute the coefficients of the next ``len(epoch)`` steps, which begin at these times; return their rates."""
-        step = np.arange(self.steps + 1, self.steps + len(epoch) + 1, dtype=np.float64)
+    def fill(
+        self, coefficients: NDArray[Any], epoch: NDArray[np.float64], epochs: float, done: int = 0
+    ) -> NDArray[np.float64]:
+        """Compute the coefficients of ``len(epoch)`` steps, which begin at these times; return their rates.
+
+        They are the next ones, but for the first ``done``, which are the last ones.
+        """
+        first = self.steps - done + 1
+        step = np.arange(first, first + len(epoch), dtype=np.float64)
         lr = self.optimizer.lr * self.schedule.factor(epoch, epochs)
         numbers = {"lr": lr, "step": step, **self.optimizer.coefficients(lr, step)}
         for index, name in enumerate(self._names):

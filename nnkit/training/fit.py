@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from math import prod
@@ -39,6 +40,7 @@ from nnkit.training.data import (
 )
 from nnkit.training.history import History
 from nnkit.training.progress import Progress
+from nnkit.training.snapshot import Snapshot, digest
 
 if TYPE_CHECKING:
     from nnkit.model import Sequential
@@ -102,6 +104,7 @@ class Fit:
         progress: bool | str,
         engine: str,
         progress_before: UpdaterProgress | None = None,
+        resumed: Snapshot | None = None,
     ) -> None:
         self._begin = time.perf_counter()
         self._compiling = statistics.seconds
@@ -118,14 +121,19 @@ class Fit:
         self._python = engine == "python"
         self._loss: Loss = Loss.make(loss, "loss")
         self._optimizer: Optimizer = Optimizer.make(optimizer, "optimizer")
-        self._callbacks = [Callback.make(item, "callbacks") for item in listed(callbacks)]
+        chosen = [Callback.make(item, "callbacks") for item in listed(callbacks)]
+        self._callbacks = sorted(chosen, key=lambda callback: callback.late)
         self._metrics = {getattr(item, "name", item.key or type(item).__name__): item for item in map(metric, listed(metrics))}
         self._shuffle = shuffle
         self._random = generator(random_state)
         self._threads = available_threads(n_threads)
         self._stopping = ""
         self._before = progress_before
+        self._resumed = resumed
         self._check_data(X, y, sample_weight)
+        if resumed is not None:
+            self._random = resumed.generator("begun")
+        self._begun = self._random.bit_generator.state
         self._split(validation_data, validation_split)
         self.batch_size = min(int(batch_size), len(self._rows))
         self.steps_per_epoch = -(-len(self._rows) // self.batch_size)
@@ -220,8 +228,8 @@ class Fit:
         self._seed = int(self._random.integers(2**62))
         watched = self._evaluator is not None or self._metrics or self._updater.schedule.adaptive
         watched = watched or any(callback.watches("on_epoch_end") for callback in self._callbacks)
-        self._each_step = any(callback.watches("on_batch_end") for callback in self._callbacks)
-        together = 1 if watched or self._each_step else -(-BLOCK_STEPS // self.steps_per_epoch)
+        self._stops = [(callback, callback.interval(self)) for callback in self._callbacks if callback.watches("on_batch_end")]
+        together = 1 if watched or self._stops else -(-BLOCK_STEPS // self.steps_per_epoch)
         self._block_epochs = min(together, self.epochs)
         self._plan_shuffling()
         self._workers = 1 if self._python else min(self._threads, shards)
@@ -275,6 +283,8 @@ class Fit:
     def run(self) -> History:
         """Train; return the history."""
         self._call("on_fit_begin")
+        if self._resumed is not None:
+            self._go_on(self._resumed)
         try:
             with single_threaded_blas(), Team(self._workers) as team, self._progress:
                 while self.epoch < self.epochs and not self._stopping:
@@ -296,34 +306,45 @@ class Fit:
         """Close the history and let the callbacks clean up, however training has ended."""
         history = self.history
         history.stopped = self._stopping or "finished"
-        history.steps = self.step
-        history.compile_seconds = statistics.seconds - self._compiling
+        self._clock()
         self._call("on_fit_end")
-        history.seconds = time.perf_counter() - self._begin - history.compile_seconds
+        self._clock()
 
-    def _call(self, event: str) -> None:
+    def _clock(self) -> None:
+        """Note steps and seconds."""
+        history, before = self.history, self._resumed
+        compiling, seconds = statistics.seconds - self._compiling, time.perf_counter() - self._begin
+        history.steps = self.step
+        history.compile_seconds = compiling + (0.0 if before is None else before.history.compile_seconds)
+        history.seconds = seconds - compiling + (0.0 if before is None else before.history.seconds)
+
+    def _call(self, event: str, callbacks: Sequence[Callback] | None = None) -> None:
         if len(self._slabs) > 1:
             self.model.gradient[:] = self._slabs[0]
-        for callback in self._callbacks:
+        for callback in self._callbacks if callbacks is None else callbacks:
             getattr(callback, event)(self)
 
     def _run_block(self, team: Team) -> None:
         """Plan and run the next epochs, as many as nobody has to look at one by one."""
         count = min(self._block_epochs, self.epochs - self.epoch)
         rows, steps = len(self._rows), count * self.steps_per_epoch
+        done = self.step % self.steps_per_epoch  # a fit may go on within an epoch
+        first = self.step - done
+        self._drawn_from = self._random.bit_generator.state
         order = self._order(count)
         begins = np.add.outer(np.arange(count) * rows, np.arange(self.steps_per_epoch) * self.batch_size).ravel()
         table = self._runner.steps
         table[:steps, 0] = order.ctypes.data + 8 * begins
         table[:steps, 1] = np.minimum(self.batch_size, rows - np.arange(steps) % self.steps_per_epoch * self.batch_size)
-        table[:steps, 3] = self.step + np.arange(steps)
-        times = (self.step + np.arange(steps)) / self.steps_per_epoch
-        rates = self._updater.fill(self._runner.coefficients, times, float(self.epochs))
+        table[:steps, 3] = first + np.arange(steps)
+        times = (first + np.arange(steps)) / self.steps_per_epoch
+        rates = self._updater.fill(self._runner.coefficients, times, float(self.epochs), done)
         block = (order, begins, rates)
-        done, budget = 0, 1 if self._each_step else min(16, steps)
-        while done < steps and not (self._stopping and self._each_step):
+        budget = min(16, steps)
+        while done < steps and not (self._stopping and self._stops):
             begin = time.perf_counter()
-            finished = self._runner.run(done, min(done + budget, steps), team)
+            until_stop = min((interval - self.step % interval for _, interval in self._stops), default=steps)
+            finished = self._runner.run(done, min(done + budget, done + until_stop, steps), team)
             if self._runner.status == NOT_FINITE:
                 self._diagnose(order, table[done + finished - 1])
             ended = range(done // self.steps_per_epoch, (done + finished) // self.steps_per_epoch)
@@ -331,11 +352,10 @@ class Fit:
             self.step += finished
             self._updater.steps += finished
             self.loss = float(self._runner.losses[done - 1])
-            if self._each_step:
-                self._call("on_batch_end")
-            else:
-                speed = (time.perf_counter() - begin) / finished
-                budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * budget))
+            speed = (time.perf_counter() - begin) / finished
+            budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * budget))
+            if self._stops:
+                self._call("on_batch_end", [callback for callback, interval in self._stops if self.step % interval == 0])
             for epoch in ended:
                 self._finish_epoch(team, epoch, *block)
             self._progress.update(self.step, self.history)
@@ -389,6 +409,55 @@ class Fit:
         if not hasattr(self, "_on_training"):
             self._on_training = Evaluator(self.model, self._loss, self._X, self._y, self._weights, python=self._python)
         return self._on_training
+
+    # ----------------------------------------------------------------------------------------- stopping and going on
+
+    def snapshot(self) -> Snapshot:
+        """All that another fit needs to go on from here, to the same bits; for callbacks that come late."""
+        self._clock()
+        within = self.step % self.steps_per_epoch
+        updater = self._updater
+        return Snapshot(
+            settings=self._settings(),
+            step=self.step,
+            stopping=self._stopping,
+            begun=self._begun,
+            drawn=self._drawn_from if within else self._random.bit_generator.state,
+            losses=self._runner.losses[:within].copy(),
+            history=self.history,
+            updates=updater.steps,
+            schedule=updater.schedule.observed(),
+            moments=updater.states,
+            noted=[callback.noted() for callback in self._callbacks if not callback.late],
+        )
+
+    def _go_on(self, before: Snapshot) -> None:
+        """Be where another fit was, the model included, when it took the snapshot."""
+        before.require(self._settings())
+        self._random = before.generator("drawn")
+        self.step, self._stopping = before.step, before.stopping
+        self.epoch, within = divmod(before.step, self.steps_per_epoch)
+        before.require_lengths(within, self.epoch, {name: len(moment) for name, moment in self._updater.states.items()})
+        self._runner.losses[:within] = before.losses
+        self.history = copy.deepcopy(before.history)
+        updater = self._updater
+        updater.steps = before.updates
+        updater.schedule.resume(before.schedule)
+        for name, moment in updater.states.items():
+            moment[:] = before.moments[name]
+        for callback, noted in zip((item for item in self._callbacks if not item.late), before.noted, strict=True):
+            callback.resume(noted)
+
+    def _settings(self) -> dict[str, Any]:
+        """What has to be the same for a fit to go on: the net, the data (some rows of them), and how they are trained on."""
+        evaluator = self._evaluator
+        return {
+            "model": repr(self.model), "dtype": self.model.dtype, "loss": repr(self._loss), "optimizer": repr(self._optimizer),
+            "batch_size": self.batch_size, "shuffle": bool(self._shuffle), "metrics": list(self._metrics),
+            "callbacks": [repr(callback) for callback in self._callbacks if not callback.late],
+            "X": digest(self._X), "y": digest(self._y), "sample_weight": digest(self._weights),
+            "validation": [] if evaluator is None else [digest(evaluator.y), digest(evaluator.sample_weight)],
+        }  # fmt: skip
 
     # -------------------------------------------------------------------------------------------------- diagnosis
 

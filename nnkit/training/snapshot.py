@@ -1,0 +1,93 @@
+"""Where a fit is: what another one needs to go on, to the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.errors import ParameterError
+from nnkit.training.data import is_sparse
+from nnkit.training.history import History
+
+__all__ = ["Snapshot", "digest"]
+
+ROWS = 64  # of each array of data, evenly spaced, that are compared
+
+
+@dataclass
+class Snapshot:
+    """A fit between two of its steps; the model's own arrays are not in it.
+
+    Attributes
+    ----------
+    settings : what the fit was given, in so far as it has to be the same
+    step : steps done
+    stopping : why it is to stop after this epoch, or ""
+    begun, drawn : states of the random generator, before any row was held out, and before the order of this epoch was drawn
+    losses : (steps of this epoch,) float64
+    history : figures of the finished epochs
+    updates : steps of the optimizer
+    schedule : what it has observed
+    moments : the optimizer's states, (numbers of the parameter vector,) each
+    noted : what each callback has noted
+    """
+
+    settings: dict[str, Any]
+    step: int
+    stopping: str
+    begun: Mapping[str, Any]
+    drawn: Mapping[str, Any]
+    losses: NDArray[np.float64]
+    history: History
+    updates: int
+    schedule: dict[str, Any]
+    moments: dict[str, NDArray[Any]]
+    noted: list[dict[str, Any]]
+
+    def generator(self, which: str) -> np.random.Generator:
+        """A random generator in the state ``"begun"`` or ``"drawn"``."""
+        state = getattr(self, which)
+        kinds = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
+        known = {kind.__name__: kind for kind in kinds}
+        name = state.get("bit_generator")
+        if name not in known:
+            raise ParameterError(f"fit: expected one of {', '.join(known)} as random generator to go on with, got {name!r}")
+        bits = known[name]()
+        bits.state = state
+        return np.random.Generator(bits)
+
+    def require(self, settings: Mapping[str, Any]) -> None:
+        """Refuse to go on with other settings.
+
+        Raises
+        ------
+        ParameterError
+            Says which, and what they were.
+        """
+        others = [name for name, value in settings.items() if self.settings.get(name) != value]
+        if others:
+            name = others[0]
+            was, now = self.settings.get(name), settings[name]
+            more = f" (and {', '.join(others[1:])})" if others[1:] else ""
+            raise ParameterError(f"fit: expected {name} as it was in the fit that is resumed, {was!r}, got {now!r}{more}")
+
+    def require_lengths(self, losses: int, epochs: int, moments: Mapping[str, int]) -> None:
+        """Refuse arrays that do not fit the step, the finished epochs or the parameters."""
+        mine = {name: len(moment) for name, moment in self.moments.items()}
+        if len(self.losses) != losses or self.history.epochs != epochs or mine != moments:
+            raise ParameterError("fit: expected a checkpoint of this very fit to resume, got one of other lengths")
+
+
+def digest(array: Any) -> str:
+    """Shape, dtype and a hash of some of the rows; "" for no array."""
+    if array is None:
+        return ""
+    chosen = np.unique(np.linspace(0, max(array.shape[0] - 1, 0), ROWS).astype(int))
+    rows = array[chosen].toarray() if is_sparse(array) else np.asarray(array[chosen])
+    rest = "" if rows.dtype.hasobject else hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()[:16]
+    return f"{array.dtype} {tuple(array.shape)} {rest}"
