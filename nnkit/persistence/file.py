@@ -225,9 +225,15 @@ class Reader:
             raise PersistenceError(f"cannot read {str(self.path)!r}: expected numbers or truth values as {name!r}, got {code}")
         return Layout(DTYPES[code], tuple(piece.get_shape()))
 
+    def array(self, name: str) -> NDArray[Any]:
+        """Read one array, before it is known whether a bit has changed."""
+        if name not in self.layouts:
+            raise _damaged(self.path, f"there is no tensor {name[:80]!r}")
+        return np.asarray(self._file.get_tensor(name))
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Read all arrays; refuse them where a bit is not what it was."""
-        arrays = {name: np.asarray(self._file.get_tensor(name)) for name in self.layouts}
+        arrays = {name: self.array(name) for name in self.layouts}
         if _digest_of(arrays) != self._digest:
             raise _damaged(self.path, "the tensors are not those that were written (SHA-256 differs)")
         return arrays

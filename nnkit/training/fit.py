@@ -274,6 +274,8 @@ class Fit:
 
     def run(self) -> History:
         """Train; return the history."""
+        self.model.last_fit = {"loss": self._loss, "optimizer": self._optimizer, "epochs": self.epochs,
+                               "batch_size": self.batch_size, "shuffle": bool(self._shuffle)}  # fmt: skip
         self._call("on_fit_begin")
         try:
             with single_threaded_blas(), Team(self._workers) as team, self._progress:
