@@ -41,6 +41,10 @@ def __getattr__(name: str) -> object:
         import nnkit.testing
 
         return nnkit.testing
+    if name == "load":
+        from nnkit.loading import load
+
+        return load
     if name in ("NNClassifier", "NNRegressor"):
         from nnkit import estimators
 

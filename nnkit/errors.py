@@ -9,6 +9,7 @@ __all__ = [
     "NonFiniteError",
     "NotBuiltError",
     "ParameterError",
+    "PersistenceError",
     "PluginWarning",
     "RegistryError",
     "ShapeError",
@@ -66,3 +67,7 @@ class NonFiniteError(NnkitError, ArithmeticError):
         self.step = step
         self.part = part
         self.history: object = None
+
+
+class PersistenceError(NnkitError, OSError):
+    """Something cannot be saved, or a file cannot be loaded: the system refuses, or the file is not what was written."""

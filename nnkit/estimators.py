@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import prod
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +33,17 @@ from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, UpdaterProgress
 from nnkit.core.part import Part, listed
 from nnkit.core.schedule import Schedule
-from nnkit.errors import ParameterError, RegistryError, ShapeError
+from nnkit.engine.program import aligned_zeros
+from nnkit.errors import NotBuiltError, ParameterError, PersistenceError, RegistryError, ShapeError
 from nnkit.layers import Linear
 from nnkit.model import Sequential
+from nnkit.persistence.description import Describer, Restorer
+from nnkit.persistence.file import write
+from nnkit.persistence.model import describe, pack
 from nnkit.training.callbacks import EarlyStopping
 from nnkit.training.data import is_sparse
 from nnkit.training.fit import Fit
+from nnkit.training.history import History
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -49,9 +54,6 @@ except ImportError:  # scikit-learn before 1.9 has no callbacks
         """Leave the method as it is."""
         return method
 
-
-if TYPE_CHECKING:
-    from nnkit.training.history import History
 
 __all__ = ["NNClassifier", "NNRegressor"]
 
@@ -125,6 +127,10 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
     n_iter_: int
     n_outputs_: int
     n_features_in_: int
+    _kinds: ClassVar[dict[str, Any]] = {  # of what a fit leaves behind, beside the net, its history and the optimizer's state
+        "n_features_in_": int, "n_outputs_": int, "n_layers_": int, "n_iter_": int, "loss_": float, "loss_curve_": list,
+        "_random": np.random.RandomState,
+    }  # fmt: skip
     _before: UpdaterProgress | None  # the optimizer, where the last fit has left it
     _random: np.random.RandomState  # goes on from fit to fit, or each would drop the same units in the same order
 
@@ -383,6 +389,68 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
         private = ("_multilabel", "_columns", "_before", "_random")
         return {name: value for name, value in vars(self).items() if name.endswith("_") or name in private}
 
+    # ------------------------------------------------------------------------------------------------------- in a file
+
+    def save(self, path: Any) -> None:
+        """Write the fitted estimator to one file: hyper-parameters, the net, labels, history, the optimizer's state.
+
+        The file is that of `Sequential.save`: nothing in it can be executed, `nnkit.load` gives the estimator back, and
+        `partial_fit` and warm starts go on as if it had never been away.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        NotBuiltError
+            The estimator is not fitted.
+        PersistenceError
+            A hyper-parameter cannot be described (a class that is not registered, a function), or the system refuses.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from sklearn.datasets import load_iris
+        >>> import nnkit as nn
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = nn.NNClassifier(layers=[16], epochs=5, random_state=0).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.save(f"{folder}/iris.safetensors")
+        ...     again = nn.load(f"{folder}/iris.safetensors")
+        >>> bool((again.predict_proba(X) == clf.predict_proba(X)).all())
+        True
+        """
+        who = type(self).__name__
+        if type(self) not in ESTIMATORS.values():
+            raise PersistenceError(f"{who}.save: expected one of {', '.join(ESTIMATORS)}; save its net, {who}.model_, instead")
+        if not hasattr(self, "model_"):
+            raise NotBuiltError(f"{who}.save: expected a fitted estimator; call fit first")
+        describer, learned = Describer(), self._learned()
+        net, history, before = (learned.pop(name) for name in ("model_", "history_", "_before"))
+        model = describe(net, describer)
+        described = {
+            "class": who,
+            "parameters": {name: describer.describe(value, f"{who}'s {name}")
+                           for name, value in self.get_params(deep=False).items()},
+            "learned": {name: describer.describe(value, f"{who}'s {name}") for name, value in learned.items()},
+            "history": describer.describe(history.record(), "the history"),
+            "optimizer": describer.describe(_describable(net, before), "the optimizer's state"),
+        }  # fmt: skip
+        write(path, *pack(describer, model=model, estimator=described))
+
+    @classmethod
+    def check_learned(cls, learned: dict[str, Any], model: Sequential) -> None:
+        """Refuse attributes that are not those of a fitted estimator with this net."""
+        missing, more = cls._kinds.keys() - learned.keys(), learned.keys() - cls._kinds.keys() - {"feature_names_in_"}
+        wrong = [name for name, kind in cls._kinds.items() if name in learned and not isinstance(learned[name], kind)]
+        sizes = (learned.get("n_features_in_"), learned.get("n_outputs_"), learned.get("n_layers_"))
+        names = learned.get("feature_names_in_", np.empty(model.in_shape, object))
+        if missing or more or wrong or sizes != (*model.in_shape, *model.out_shape, len(model)):
+            raise PersistenceError(f"load: expected the attributes {', '.join(cls._kinds)} of a fitted {cls.__name__}")
+        if not isinstance(names, np.ndarray) or names.shape != model.in_shape:
+            raise PersistenceError(f"load: expected {model.in_shape[0]} names of features")
+
     # --------------------------------------------------------------------------------------------------- using the net
 
     def _raw(self, X: Any) -> NDArray[Any]:
@@ -432,6 +500,36 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"] if self.dtype == "auto" else [self.dtype]
         return tags
+
+
+def _describable(net: Sequential, before: UpdaterProgress | None) -> dict[str, Any] | None:
+    """How far the optimizer has come, the states by the names of the parameters that they belong to."""
+    if before is None:
+        return None
+    states = {name: net.views(state) for name, state in before.states.items()}
+    observed = before.schedule.observed()
+    return {"optimizer": before.kind, "steps": before.steps, "schedule": before.schedule, "observed": observed,
+            "states": states}  # fmt: skip
+
+
+def _progress(net: Sequential, described: Any) -> UpdaterProgress | None:
+    """What `_describable` has described."""
+    if described is None:
+        return None
+    optimizer, schedule = Optimizer.registry[described["optimizer"]], Schedule.make(described["schedule"])
+    steps, given = described["steps"], described["states"]
+    if type(steps) is not int or not 0 <= steps < 2**53 or set(given) != set(optimizer.states):
+        raise PersistenceError(f"load: expected the steps and the states of {optimizer.__name__}")
+    schedule.resume(described["observed"])
+    states = {name: aligned_zeros(net.vector.size, net.dtype) for name in optimizer.states}
+    for name, state in states.items():
+        views = net.views(state)
+        came = {parameter: (array.dtype, array.shape) for parameter, array in given[name].items()}
+        if came != {parameter: (view.dtype, view.shape) for parameter, view in views.items()}:
+            raise PersistenceError(f"load: expected the state {name!r} of the optimizer for every parameter")
+        for parameter, view in views.items():
+            view[...] = given[name][parameter]
+    return UpdaterProgress(optimizer, steps, schedule, states)
 
 
 def _predicts_probabilities(estimator: NNClassifier) -> bool:
@@ -490,6 +588,7 @@ class NNClassifier(ClassifierMixin, _Estimator):
     """
 
     _default_loss = "cross_entropy"
+    _kinds = _Estimator._kinds | {"classes_": np.ndarray, "_multilabel": bool}
     classes_: NDArray[Any]
     _multilabel: bool
 
@@ -523,6 +622,13 @@ class NNClassifier(ClassifierMixin, _Estimator):
             n_threads=n_threads, transform_layer=transform_layer, verbose=verbose,
         )  # fmt: skip
         self.class_weight = class_weight
+
+    @classmethod
+    def check_learned(cls, learned: dict[str, Any], model: Sequential) -> None:
+        super().check_learned(learned, model)
+        shape, outputs = learned["classes_"].shape, learned["n_outputs_"]
+        if shape != (outputs,) and not (shape == (2,) and outputs == 1 and not learned["_multilabel"]):
+            raise PersistenceError(f"load: expected labels for {outputs} outputs, got {shape}")
 
     def _make_loss(self) -> Loss:
         several = getattr(self, "_multilabel", False) and isinstance(self.loss, str) and self.loss == "auto"
@@ -684,6 +790,7 @@ class NNRegressor(RegressorMixin, _Estimator):
     """
 
     _default_loss = "mse"
+    _kinds = _Estimator._kinds | {"_columns": int | None}
     _columns: int | None  # of y; None where it was (n_samples,)
 
     def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
@@ -711,3 +818,31 @@ class NNRegressor(RegressorMixin, _Estimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+ESTIMATORS: dict[str, type[_Estimator]] = {kind.__name__: kind for kind in (NNClassifier, NNRegressor)}
+
+
+def restored(described: Any, restorer: Restorer, model: Sequential) -> _Estimator:
+    """The estimator that `save` has described, around its net.
+
+    Raises
+    ------
+    PersistenceError
+        It was not described so.
+    """
+    names = {"class", "parameters", "learned", "history", "optimizer"}
+    if not isinstance(described, dict) or set(described) != names or described["class"] not in [*ESTIMATORS]:
+        raise PersistenceError(f"load: expected one of {', '.join(ESTIMATORS)}")
+    if not isinstance(described["parameters"], dict) or not isinstance(described["learned"], dict):
+        raise PersistenceError("load: expected parameters and attributes by name")
+    kind = ESTIMATORS[described["class"]]
+    parameters, learned = ({name: restorer.restore(value) for name, value in described[group].items()}
+                           for group in ("parameters", "learned"))  # fmt: skip
+    kind.check_learned(learned, model)
+    history = restorer.make("the history", History.of, restorer.restore(described["history"]))
+    before = restorer.make("the optimizer's state", _progress, model, restorer.restore(described["optimizer"]))
+    estimator: _Estimator = restorer.make(described["class"], lambda: kind(**parameters))
+    for name, value in {**learned, "model_": model, "history_": history, "_before": before}.items():
+        setattr(estimator, name, value)
+    return estimator

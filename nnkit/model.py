@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -64,6 +65,7 @@ class Sequential:
     ----------
     in_shape, out_shape : shapes of one row, once built
     dtype : "float32" or "float64"
+    last_fit : what the last `fit` was given: ``"loss"``, ``"optimizer"``, ``"epochs"``, ``"batch_size"``, ``"shuffle"``
 
     Examples
     --------
@@ -95,6 +97,7 @@ class Sequential:
             raise ParameterError(f"Sequential: expected a list of layers, got {layers!r}; write Sequential([...])")
         self.chain = Chain(layers, self)
         self.layers: list[Layer] = self.chain.layers
+        self.last_fit: dict[str, Any] = {}
         self._root: Built | None = None
 
     def __repr__(self) -> str:
@@ -119,6 +122,7 @@ class Sequential:
     def _plant(self, root: Built, dtype: str) -> None:
         """Take the built layers, and spell them out for messages."""
         self._root, self.in_shape, self.out_shape, self.dtype = root, root.in_shape, root.out_shape, dtype
+        self.input_dtype = dtype if self.chain.input_dtype == "real" else self.chain.input_dtype
         paths = {id(built): path for path, built in root.walk() if built.home is built}
         self._leaves = [_Leaf(path, paths.get(id(built.home), ""), built) for path, built in root.walk()]
         self._names = {path: f"layer {path}, {built.layer!r}" for path, _, built in self._leaves}
@@ -184,12 +188,27 @@ class Sequential:
         if any(size < 1 for size in shape):
             raise ShapeError(f"Sequential.build: expected in_shape of positive integers, got {tuple(in_shape)}")
         self._plant(self.chain.place(shape), name)
-        self.input_dtype = name if self.chain.input_dtype == "real" else self.chain.input_dtype
-        self._allocate(random)
+        self._allocate()
+        self._draw(random)
         return self
 
-    def _allocate(self, random: np.random.Generator) -> None:
-        """Lay all parameters out in one vector (each on a cache line, so that kernels can), and fill them."""
+    @property
+    def random_position(self) -> tuple[int, int]:
+        """Seed and number of the last step of training passes by hand."""
+        return self._seed, self._step
+
+    def restore(
+        self, root: Built, dtype: str, arrays: Mapping[str, NDArray[Any]], random_position: tuple[int, int] = (0, 0)
+    ) -> None:
+        """Be built as ``root``, the chain in its place, with these parameters and states, which fit it."""
+        self._plant(root, dtype)
+        self._allocate()
+        self._seed, self._step = random_position
+        for name, array in {**self.parameters(), **self._states}.items():
+            array[...] = arrays[name]
+
+    def _allocate(self) -> None:
+        """Lay all parameters out in one vector (each on a cache line, so that kernels can)."""
         line = ALIGNMENT // np.dtype(self.dtype).itemsize
         self._offsets = {}
         total = 0
@@ -201,21 +220,23 @@ class Sequential:
         self.chunk = max(line, -(-total // (chunks * line)) * line)
         self.vector = aligned_zeros(chunks * self.chunk, self.dtype)
         self.gradient = aligned_zeros(chunks * self.chunk, self.dtype)
-        self._states = {}
-        parameters = self.parameters()
+        self._states = {
+            f"{path}.{name}": aligned_zeros(prod(declared.shape), self.dtype).reshape(declared.shape)
+            for path, built in self.homes() for name, declared in built.states.items()
+        }  # fmt: skip
+        self._seed = self._step = 0
+        self._forget()
+
+    def _draw(self, random: np.random.Generator) -> None:
+        """Fill all parameters and states."""
+        arrays = {**self.parameters(), **self._states}
         for path, built in self.homes():
-            for name, declared in built.parameters.items():
+            for declared in (*built.parameters.values(), *built.states.values()):
                 if prod(declared.shape):
-                    parameters[f"{path}.{name}"][...] = declared.init(declared.shape, random)
-            for name, declared in built.states.items():
-                state = aligned_zeros(prod(declared.shape), self.dtype).reshape(declared.shape)
-                state[...] = declared.init(declared.shape, random)
-                self._states[f"{path}.{name}"] = state
+                    arrays[f"{path}.{declared.name}"][...] = declared.init(declared.shape, random)
         assert self._root is not None
         self._take_over(self._root)
         self._seed = int(random.integers(2**62))
-        self._step = 0
-        self._forget()
 
     def _take_over(self, built: Built, path: str = "") -> None:
         """Copy the parameters and states of built models within this one."""
@@ -238,11 +259,12 @@ class Sequential:
 
     def __getstate__(self) -> dict[str, Any]:
         """Layers, shapes and numbers; never addresses."""
-        transient = ("_local", "_passes", "_last", "_updaters")
+        transient = ("_local", "_passes", "_last", "_updaters", "last_fit")  # a loss of one's own may not be pickled
         return {name: value for name, value in vars(self).items() if name not in transient}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self.last_fit = {}
         for name in ("vector", "gradient"):  # where they are read back to is not aligned
             if name in state:
                 array = aligned_zeros(state[name].size, self.dtype)
@@ -262,6 +284,13 @@ class Sequential:
         """Whether the shapes are known."""
         return self._root is not None
 
+    @property
+    def root(self) -> Built:
+        """The chain of all layers in its place."""
+        self._require_built("root")
+        assert self._root is not None
+        return self._root
+
     def _require_built(self, what: str) -> None:
         if self._root is None:
             raise NotBuiltError(f"Sequential.{what}: expected a built model; call fit, or build(in_shape=...) first")
@@ -269,12 +298,12 @@ class Sequential:
     def parameters(self) -> dict[str, NDArray[Any]]:
         """All trained arrays by name, such as ``"0.weight"``: live views, writing to them changes the model."""
         self._require_built("parameters")
-        return self._views(self.vector)
+        return self.views(self.vector)
 
     def gradients(self) -> dict[str, NDArray[Any]]:
         """The loss's gradients by the parameters, from the last backward pass: live views."""
         self._require_built("gradients")
-        return self._views(self.gradient)
+        return self.views(self.gradient)
 
     def states(self) -> dict[str, NDArray[Any]]:
         """All arrays that are kept but not trained, by name: live."""
@@ -301,7 +330,8 @@ class Sequential:
         folds = [prod(built.in_shape[:-1]) if built.layer.folds_rows else 1 for built in self.leaves]
         return sum(work * fold for work, fold in zip(works, folds, strict=True)) / max(sum(works), 1)
 
-    def _views(self, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def views(self, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Pieces of a vector that is laid out as that of all parameters, by their names."""
         views = {}
         for path, built in self.homes():
             for name, declared in built.parameters.items():
@@ -464,6 +494,39 @@ class Sequential:
                 updater.take_over(known.updater.progress)
             known = self._updaters[id(optimizer)] = _Stepper(optimizer, settings, updater)
         known.updater.step(epoch, epochs)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model to one file: layers, shapes, weights, states, and what the last fit was given.
+
+        The file is in the safetensors format, with a description in JSON; nothing in it can be executed. It is written as a
+        whole or not at all. `nnkit.load` reads it; parts of other distributions must be installed there.
+
+        Parameters
+        ----------
+        path : str or path-like, "net.safetensors" for example
+
+        Raises
+        ------
+        NotBuiltError
+            The model has no weights yet.
+        PersistenceError
+            A layer, or an argument of one, cannot be described (a class that is not registered, a function), or the system
+            refuses; a file that was there before is as it was.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import nnkit as nn
+        >>> model = nn.Sequential([nn.Linear(3), nn.ReLU()]).build((2,), random_state=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/net.safetensors")
+        ...     again = nn.load(f"{folder}/net.safetensors")
+        >>> bool((again.predict([[1.0, 2.0]]) == model.predict([[1.0, 2.0]])).all())
+        True
+        """
+        from nnkit.persistence.model import save
+
+        save(self, path)
 
     def fit(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Self, cast
@@ -78,6 +78,14 @@ class Part:
         """The constructor's arguments, as this part was made."""
         return {parameter.name: getattr(self, parameter.name) for parameter in _parameters(cast(Any, type(self)))}
 
+    @classmethod
+    def from_hyperparameters(cls, hyperparameters: Mapping[str, Any]) -> Self:
+        """The part with these `hyperparameters`; those that are left out are the constructor's own."""
+        named = dict(hyperparameters)
+        several = [item for parameter in _parameters(cast(Any, cls)) if parameter.kind is parameter.VAR_POSITIONAL
+                   for item in named.pop(parameter.name, ())]  # fmt: skip
+        return cls(*several, **named)
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The hyper-parameters under the name that scikit-learn asks for; with ``deep``, those of parts within, too."""
         params = self.hyperparameters()
@@ -93,10 +101,7 @@ class Part:
         if unknown:
             known = ", ".join(self.hyperparameters()) or "no hyper-parameters"
             raise ParameterError(f"{self!r}: expected some of {known}, got {unknown[0]!r}")
-        named = {**self.hyperparameters(), **params}
-        several = [item for parameter in _parameters(cast(Any, type(self))) if parameter.kind is parameter.VAR_POSITIONAL
-                   for item in named.pop(parameter.name)]  # fmt: skip
-        return type(self)(*several, **named)
+        return self.from_hyperparameters({**self.hyperparameters(), **params})
 
     def __sklearn_clone__(self) -> Self:
         """Training leaves a part as it is, so a copy is what scikit-learn calls a clone."""

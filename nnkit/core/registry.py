@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from nnkit.core import plugins
 from nnkit.errors import RegistryError
 
-__all__ = ["Registry", "register"]
+__all__ = ["Registry", "named", "register", "registry_of"]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type[Any])
@@ -103,6 +103,16 @@ class Registry(Mapping[str, type[T]], Generic[T]):
 
 
 _registries: list[Registry[Any]] = []
+
+
+def registry_of(kind: str) -> Registry[Any] | None:
+    """The registry of a kind of part, such as "layer"."""
+    return next((registry for registry in _registries if registry.kind == kind), None)
+
+
+def named(key: str) -> list[type[Any]]:
+    """The classes of this name, of whatever kind, that are registered by now."""
+    return [registry._classes[key] for registry in _registries if key in registry._classes]
 
 
 def _forget(module: str) -> None:

@@ -282,6 +282,8 @@ class Fit:
 
     def run(self) -> History:
         """Train; return the history."""
+        self.model.last_fit = {"loss": self._loss, "optimizer": self._optimizer, "epochs": self.epochs,
+                               "batch_size": self.batch_size, "shuffle": bool(self._shuffle)}  # fmt: skip
         self._call("on_fit_begin")
         if self._resumed is not None:
             self._go_on(self._resumed)

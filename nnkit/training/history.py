@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nnkit.errors import DataError
 
 __all__ = ["History"]
 
@@ -41,6 +44,29 @@ class History(Mapping[str, list[float]]):
         for name, value in figures.items():
             self._figures.setdefault(name, []).append(float(value))
         self.epochs += 1
+
+    def record(self) -> dict[str, Any]:
+        """All of it as plain lists and numbers, for a file; `of` reads it."""
+        return {name.lstrip("_"): value for name, value in vars(self).items()}
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> History:
+        """The history whose `record` this is.
+
+        Raises
+        ------
+        DataError
+            It is that of no history.
+        """
+        history = cls()
+        figures = record.get("figures")
+        whole = isinstance(figures, dict) and all(isinstance(values, list) for values in figures.values())
+        kinds = {"epochs": int, "steps": int, "seconds": float, "compile_seconds": float, "stopped": str,
+                 "best_epoch": int | None}  # fmt: skip
+        if not whole or set(record) != {"figures", *kinds} or not all(isinstance(record[name], kinds[name]) for name in kinds):
+            raise DataError(f"History: expected figures, {', '.join(kinds)}, got something else")
+        vars(history).update({name: record[name] for name in kinds}, _figures=figures)
+        return history
 
     def __getitem__(self, name: str) -> list[float]:
         return self._figures[name]

@@ -24,7 +24,7 @@ FLOORS = [
     {"planner", "passes", "training"},
     {"model", "persistence"},
     {"estimators"},
-    {"testing", "warmup", "__main__", "__init__"},
+    {"loading", "testing", "warmup", "__main__", "__init__"},
 ]
 
 

@@ -1,0 +1,60 @@
+"""What `save` has written, back again."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+from nnkit.errors import PersistenceError
+from nnkit.persistence.description import Restorer
+from nnkit.persistence.file import opened
+from nnkit.persistence.model import restore
+
+__all__ = ["load"]
+
+
+def load(path: str | PathLike[str], *, self_test: bool = True) -> Any:
+    """The model or the estimator of a file.
+
+    A file from anybody may be loaded: it holds numbers and names, nothing is executed, and no more memory is taken than the
+    file is long (some times over). Names are looked up among the registered parts only; plugins are imported where they are
+    installed.
+
+    Parameters
+    ----------
+    path : str or path-like
+    self_test : compute the output of the one row that the file keeps, and compare it with the one it had. Without, a model loads
+        also where a part of it computes something else than it did.
+
+    Returns
+    -------
+    Sequential, NNClassifier or NNRegressor : what was saved
+
+    Raises
+    ------
+    PersistenceError
+        The file cannot be read, is damaged, or holds no model; a part of it is missing here (then it says which distribution to
+        install); or the self-test fails.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import nnkit as nn
+    >>> model = nn.Sequential([nn.Linear(1)]).build((2,), random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/net.safetensors")
+    ...     nn.load(f"{folder}/net.safetensors")
+    Sequential([Linear()])
+    """
+    try:
+        with opened(path) as file:
+            description = file.description
+            restorer = Restorer(description.get("parts"), description.get("names"), file.array)
+            model = restore(description.get("model"), restorer, file, self_test)
+            if "estimator" not in description:
+                return model
+            from nnkit.estimators import restored
+
+            return restored(description["estimator"], restorer, model)
+    except (RecursionError, MemoryError) as error:
+        raise PersistenceError(f"load: {str(path)!r} asks for too much: {type(error).__name__}") from error

@@ -1,0 +1,247 @@
+"""A model in a file: what it is made of, its numbers, and a row to try it with.
+
+Loading makes nothing that the file does not pay for. The description is checked first, then the layers are made and their
+shapes inferred, which takes no memory; when every parameter and state has the shape of a tensor in the file, they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.layer import Built
+from nnkit.core.plugins import provider
+from nnkit.errors import NnkitError, NotBuiltError, PersistenceError
+from nnkit.model import Sequential
+from nnkit.persistence.description import PARTS_LIMIT, Describer, Restorer
+from nnkit.persistence.file import Layout, Reader, write
+
+__all__ = ["describe", "pack", "restore", "save"]
+
+AXES_LIMIT = 16  # of a row
+# What the self-test may take, at most: a model that needs more is saved without one, and a file that has one nevertheless is
+# refused. Loading is more generous, as a later version may need more for the same model.
+BYTES_LIMIT, WORK_LIMIT = 1 << 28, 2 << 30
+GENEROUS = 4
+TOLERANCE = {"float32": 1e-3, "float64": 1e-6}  # of the largest output: another machine adds up in another order
+
+X, OUT = "self_test.x", "self_test.out"
+
+
+def save(model: Sequential, path: Any) -> None:
+    """Write a built model to a file; see `Sequential.save`."""
+    describer = Describer()
+    write(path, *pack(describer, model=describe(model, describer)))
+
+
+def pack(describer: Describer, **described: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What `write` wants: what was described, the parts, and nnkit's version."""
+    head = {"nnkit": provider(Sequential)[1], "parts": describer.parts, "names": describer.names}
+    return head | described, describer.arrays
+
+
+def describe(model: Sequential, describer: Describer) -> dict[str, Any]:
+    """A built model as JSON; its numbers go to the describer's arrays.
+
+    Raises
+    ------
+    NotBuiltError
+        There are no numbers yet.
+    PersistenceError
+        A part, or an argument of one, cannot be described.
+    """
+    if not model.is_built:
+        raise NotBuiltError("save: expected a built model; call fit, or build(in_shape=...) first")
+    try:
+        layers = describer.describe(model, "the model")
+    except RecursionError as error:
+        raise PersistenceError("save: expected layers in each other, but not hundreds deep, nor within themselves") from error
+    seed, step = model.random_position
+    described = {
+        "layers": layers, "in_shape": list(model.in_shape), "out_shape": list(model.out_shape), "dtype": model.dtype,
+        "random_position": [seed, step], "last_fit": _describe_fit(model, describer),
+    }  # fmt: skip
+    arrays = {**model.parameters(), **model.states()}
+    restorer = Restorer(describer.parts, describer.names, describer.arrays.__getitem__)
+    _check(_placed(described, restorer)[1], model.dtype, _layouts(arrays))  # it must load
+    describer.arrays |= arrays | _self_test(model)
+    return described
+
+
+def _describe_fit(model: Sequential, describer: Describer) -> dict[str, Any]:
+    """What the last fit was given. It is a record: a loss that nobody could find again is kept as text."""
+    described = {}
+    for name, value in model.last_fit.items():
+        try:
+            described[name] = describer.describe(value, name)
+        except PersistenceError:
+            described[name] = repr(value)
+    return described
+
+
+def restore(described: Any, restorer: Restorer, file: Reader, self_test: bool = True) -> Sequential:
+    """The model of a file.
+
+    Raises
+    ------
+    PersistenceError
+        The file does not hold a model, or the model does not give the outputs that it gave where it was saved.
+    """
+    if not isinstance(described, dict):
+        raise PersistenceError("load: expected a model")
+    model, root = _placed(described, restorer)
+    dtype = described.get("dtype")
+    if dtype not in TOLERANCE:
+        raise PersistenceError(f"load: expected dtype float32 or float64, got {str(dtype)[:40]!r}")
+    tried = X in file.layouts or OUT in file.layouts
+    _check(root, dtype, file.layouts)
+    if tried:
+        _check_cost(root, GENEROUS)
+        inputs = dtype if model.chain.input_dtype == "real" else model.chain.input_dtype
+        for name, layout in ((X, Layout(inputs, root.in_shape)), (OUT, Layout(dtype, root.out_shape))):
+            _compare(name, file.layouts.get(name), layout)
+    position = described.get("random_position")
+    if not isinstance(position, list) or not _is_sizes(position, low=0) or len(position) != 2 or max(position) >= 2**62:
+        raise PersistenceError("load: expected a seed and the number of a step")
+    arrays = file.arrays()
+    model.restore(root, dtype, arrays, (position[0], position[1]))
+    fit = described.get("last_fit")
+    model.last_fit = {name: restorer.restore(value) for name, value in fit.items()} if isinstance(fit, dict) else {}
+    if tried and self_test:
+        _try(model, arrays[X], arrays[OUT])
+    return model
+
+
+class _Places(dict[int, Built]):
+    """Counts the layers that are placed: some are stacks of many more than the file says."""
+
+    placed = 0
+
+    def setdefault(self, key: int, default: Any = None) -> Any:
+        self.placed += 1
+        if self.placed > PARTS_LIMIT:
+            raise PersistenceError(f"expected a model of at most {PARTS_LIMIT} layers")
+        return super().setdefault(key, default)
+
+
+def _is_sizes(value: list[Any], low: int = 1) -> bool:
+    return all(type(size) is int and size >= low for size in value)
+
+
+def _placed(described: Mapping[str, Any], restorer: Restorer) -> tuple[Sequential, Built]:
+    """The layers of a model, and their shapes."""
+    model, in_shape = restorer.restore(described.get("layers")), described.get("in_shape")
+    if not isinstance(model, Sequential) or not isinstance(in_shape, list) or not _is_sizes(in_shape):
+        raise PersistenceError("load: expected layers and the shape of a row")
+    root = restorer.make("the model's shapes", model.chain.place, tuple(in_shape), _Places())
+    if list(root.out_shape) != described.get("out_shape"):
+        raise PersistenceError(f"expected output rows of shape {described.get('out_shape')}, the layers give {root.out_shape}; "
+                               "was the model written with other versions of its parts?")  # fmt: skip
+    for _, built in root.walk():
+        if max(len(shape) for shape in (built.in_shape, built.out_shape)) > AXES_LIMIT:
+            raise PersistenceError(f"expected rows of at most {AXES_LIMIT} axes, got {built.out_shape}")
+    return model, root
+
+
+def _layouts(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Layout]:
+    return {name: Layout(array.dtype.name, array.shape) for name, array in arrays.items()}
+
+
+def _declared(root: Built) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of all parameters and states."""
+    for path, built in root.walk():
+        if built.home is built:
+            yield from ((f"{path}.{item.name}", item.shape) for item in built.parameters.values() if prod(item.shape))
+            yield from ((f"{path}.{item.name}", item.shape) for item in built.states.values())
+
+
+def _check(root: Built, dtype: str, layouts: Mapping[str, Layout]) -> None:
+    """Refuse arrays that are not those of the layers; theirs are the names that begin with a number."""
+    declared = {name: Layout(dtype, shape) for name, shape in _declared(root)}
+    for name, layout in declared.items():
+        _compare(name, layouts.get(name), layout)
+    left = sorted(name for name in layouts if name[:1].isdigit() and name not in declared)
+    if left:
+        raise PersistenceError(f"expected the arrays of the layers, got also {', '.join(left[:5])[:200]!r}")
+
+
+def _compare(name: str, layout: Layout | None, expected: Layout) -> None:
+    if layout != expected:
+        came = "none" if layout is None else f"{layout.dtype} of shape {layout.shape}"
+        raise PersistenceError(f"expected {name[:80]!r} as {expected.dtype} of shape {expected.shape}, got {came}")
+
+
+# ------------------------------------------------------------------------------------------------------- the self-test
+
+
+def _check_cost(root: Built, factor: int = 1) -> None:
+    """Refuse a self-test that would take much time or memory.
+
+    A row in blocks takes as much memory as the rows of a whole block; a step of a sequence comes after the other.
+    """
+    lanes = 16
+    memory = 0
+    for times, built in _repeated(root):
+        rows = sum(prod(item.shape) for item in built.scratch.values()) + prod(built.in_shape) + prod(built.out_shape)
+        shared = sum(prod(item.shape) for item in (*built.workspace.values(), *built.partials.values()))
+        memory += 8 * (times * lanes * rows + shared)
+    if memory > factor * BYTES_LIMIT or root.work() > factor * WORK_LIMIT:
+        raise PersistenceError(f"expected a self-test of at most {factor * BYTES_LIMIT} bytes and {factor * WORK_LIMIT} "
+                               f"multiplications, got {memory} and {root.work()}")  # fmt: skip
+
+
+def _repeated(built: Built, times: int = 1) -> Iterator[tuple[int, Built]]:
+    """The layers, and how often each runs for one row: within a layer for sequences, once for each step."""
+    if not built.children:
+        yield times, built
+    for child in built.children:
+        whole, part = prod(built.in_shape), prod(child.in_shape)
+        repeats = whole // part if child.in_shape == built.in_shape[1:] and part else 1
+        yield from _repeated(child, times * repeats)
+
+
+def _rows(model: Sequential) -> Iterator[NDArray[Any]]:
+    """Rows to try a model with, the most telling first: layers may refuse some."""
+    random = np.random.default_rng(0)
+    if model.input_dtype == model.dtype:
+        yield random.normal(size=model.in_shape).astype(model.dtype)
+        yield random.uniform(size=model.in_shape).astype(model.dtype)
+    for high in (1000, 100, 10, 2, 1):
+        yield random.integers(0, high, model.in_shape).astype(model.input_dtype)
+
+
+def _self_test(model: Sequential) -> dict[str, NDArray[Any]]:
+    """A row and its output; nothing where that would take long, or the model takes none of the rows."""
+    root = model.root
+    try:
+        _check_cost(root)
+    except PersistenceError:
+        return {}
+    for row in _rows(model):
+        try:
+            return {X: row, OUT: model.predict(row[None])[0]}
+        except NnkitError:  # of the layer that looks at its input
+            continue
+    return {}
+
+
+def _try(model: Sequential, row: NDArray[Any], expected: NDArray[Any]) -> None:
+    """Refuse a model that does not give the output that it gave where it was saved."""
+    try:
+        out = model.predict(row[None])[0]
+    except Exception as error:
+        raise PersistenceError(f"load: the self-test cannot be run: {type(error).__name__}: {error}") from error
+    with np.errstate(all="ignore"):
+        off = np.abs(out - expected)
+        scale = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
+        fits = (out == expected) | (np.isnan(out) & np.isnan(expected)) | (off <= TOLERANCE[model.dtype] * scale)
+    if not fits.all():
+        worst = off[~fits].max()
+        raise PersistenceError(
+            f"load: the model does not give the outputs that it gave where it was saved: they differ by {worst:.3g}, of "
+            f"{scale:.3g}; it was written with other versions of its parts. nnkit.load(path, self_test=False) loads it as it is"
+        )
