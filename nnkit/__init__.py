@@ -29,6 +29,7 @@ from nnkit.losses import *  # noqa: F403
 from nnkit.metrics import *  # noqa: F403
 from nnkit.model import Sequential as Sequential
 from nnkit.optimizers import *  # noqa: F403
+from nnkit.persistence.checkpoint import Checkpoint as Checkpoint
 from nnkit.persistence.pytorch import torch_weights as torch_weights
 from nnkit.schedules import *  # noqa: F403
 from nnkit.training.callbacks import *  # noqa: F403

@@ -15,6 +15,7 @@ from nnkit.core.container import Chain, Placed
 from nnkit.core.layer import Built, CSRLayer, Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, Updater
+from nnkit.core.part import listed
 from nnkit.core.random_state import generator
 from nnkit.engine.operands import Array, Operand, Storage
 from nnkit.engine.program import ALIGNMENT, aligned_zeros
@@ -206,6 +207,23 @@ class Sequential:
         self._seed, self._step = random_position
         for name, array in {**self.parameters(), **self._states}.items():
             array[...] = arrays[name]
+
+    def take_over(self, other: Sequential) -> None:
+        """Take all numbers of a built model with the same layers and shapes.
+
+        Raises
+        ------
+        ShapeError
+            The parameters or states are others, or the dtype is.
+        """
+        mine, theirs = ({**model.parameters(), **model.states()} for model in (self, other))
+        shapes = [{name: array.shape for name, array in arrays.items()} for arrays in (mine, theirs)]
+        if shapes[0] != shapes[1] or self.dtype != other.dtype:
+            raise ShapeError(f"{self!r}: expected a model with the same parameters in {self.dtype}, "
+                             f"got {other!r} in {other.dtype}")  # fmt: skip
+        for name, array in mine.items():
+            array[...] = theirs[name]
+        self._seed, self._step = other._seed, other._step
 
     def _allocate(self) -> None:
         """Lay all parameters out in one vector (each on a cache line, so that kernels can)."""
@@ -547,6 +565,7 @@ class Sequential:
         n_threads: int | None = None,
         progress: bool | str = "auto",
         engine: str = "compiled",
+        resume: str | PathLike[str] | bool = False,
     ) -> History:
         """Train on data; a second call goes on from the present parameters, with a fresh optimizer state.
 
@@ -569,6 +588,9 @@ class Sequential:
         n_threads : int, optional; all cores by default. The result is the same to the bit for any number.
         progress : "auto" (on a terminal only), True or False
         engine : "compiled", or "python" to run every kernel uncompiled, for debugging
+        resume : the file of a `Checkpoint`, from an earlier fit with the same data and arguments: go on where that was.
+            Parameters and history end as if it had never stopped, to the bit. True stands for the file of the `Checkpoint`
+            among the callbacks, if it is there already; else training begins.
 
         Returns
         -------
@@ -579,12 +601,17 @@ class Sequential:
         ------
         ShapeError, DataError, ParameterError
             The input is refused, before training begins.
+        PersistenceError
+            The checkpoint to resume cannot be read.
         NonFiniteError
             A loss or gradient became NaN or infinite.
         """
+        from nnkit.persistence.checkpoint import snapshot_in
+
+        resumed = snapshot_in(resume, listed(callbacks)) if resume else None
         return Fit(
             self, X, y, loss=loss, optimizer=optimizer, epochs=epochs, batch_size=batch_size,
             validation_data=validation_data, validation_split=validation_split, sample_weight=sample_weight,
             metrics=metrics, callbacks=callbacks, shuffle=shuffle, random_state=random_state, n_threads=n_threads,
-            progress=progress, engine=engine,
+            progress=progress, engine=engine, resumed=resumed,
         ).run()  # fmt: skip

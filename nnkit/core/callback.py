@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
+from nnkit.errors import ParameterError
 
 if TYPE_CHECKING:
     from nnkit.training.fit import Fit
@@ -46,8 +47,15 @@ class Callback(Part):
 
     def resume(self, noted: dict[str, Any]) -> None:
         """Go on, after `on_fit_begin`, with what such a callback had `noted` in the fit that was interrupted."""
+        known = [name for name in noted if hasattr(type(self), name) or name in self.hyperparameters()]
+        if known:
+            raise ParameterError(f"{self!r}: expected what such a callback has noted, got {known[0]!r}")
         vars(self).update(noted)
 
+    def checkpoint(self) -> Any:
+        """The file that it has written for ``fit(..., resume=True)`` to go on from; None where there is none yet."""
+        return None
+
     def watches(self, event: str) -> bool:
-        """Whether this callback overrides ``event``."""
+        """Whether this callback overrides ``event``, or another method."""
         return getattr(type(self), event) is not getattr(Callback, event)

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from nnkit.errors import ParameterError, PersistenceError
 
-__all__ = ["Layout", "Reader", "encode", "opened", "read", "to_path", "write", "write_atomically"]
+__all__ = ["Layout", "Reader", "encode", "opened", "read", "remove_leftovers", "to_path", "write", "write_atomically"]
 
 FORMAT, VERSION = "nnkit", 1
 HEADER_LIMIT = 8 << 20  # bytes of names, shapes and description: parsed, they take some 20 times as much
@@ -77,7 +78,7 @@ def write_atomically(path: Any, data: bytes) -> None:
     """Write a file so that, whatever happens, there is all of it under its name, or what was there before.
 
     The bytes go to a temporary file in the same folder, and from there to the disk; only then it takes the name, and the folder
-    goes to the disk, too. A process that is killed leaves at most a file ``.nnkit-*.tmp`` behind.
+    goes to the disk, too. A process that is killed leaves at most a file ``.<name>-*.tmp`` behind; see `remove_leftovers`.
 
     Parameters
     ----------
@@ -90,7 +91,7 @@ def write_atomically(path: Any, data: bytes) -> None:
         The system refuses: the disk is full, the folder is read-only or missing, the path is a folder, ...
     """
     target = to_path(path)
-    temporary = target.parent / f".nnkit-{secrets.token_hex(8)}.tmp"
+    temporary = target.parent / f"{_prefix(target)}{secrets.token_hex(8)}.tmp"
     try:
         if target.exists() and not target.is_file():  # a device would be replaced, too
             raise OSError(errno.EISDIR if target.is_dir() else errno.EINVAL, "it is no regular file")
@@ -107,6 +108,20 @@ def write_atomically(path: Any, data: bytes) -> None:
         raise PersistenceError(f"cannot write {str(target)!r}: {_reason(error, target.parent)}; "
                                "a file that was there before is as it was") from error  # fmt: skip
     _sync_folder(target.parent)
+
+
+def _prefix(target: Path) -> str:
+    """How the names of a file's temporary ones begin; short, as names may be."""
+    return f".{target.name[:80]}-"
+
+
+def remove_leftovers(path: Any) -> None:
+    """Remove what writers of this file have left that were killed; nobody may be writing it now."""
+    target = to_path(path)
+    with contextlib.suppress(OSError):
+        for name in os.listdir(target.parent):
+            if re.fullmatch(re.escape(_prefix(target)) + "[0-9a-f]{16}[.]tmp", name):
+                (target.parent / name).unlink()
 
 
 def _write(path: Path, data: bytes) -> None:

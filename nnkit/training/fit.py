@@ -40,7 +40,7 @@ from nnkit.training.data import (
 )
 from nnkit.training.history import History
 from nnkit.training.progress import Progress
-from nnkit.training.snapshot import Snapshot, digest
+from nnkit.training.snapshot import Snapshot, digest, spelt
 
 if TYPE_CHECKING:
     from nnkit.model import Sequential
@@ -420,6 +420,7 @@ class Fit:
         within = self.step % self.steps_per_epoch
         updater = self._updater
         return Snapshot(
+            model=self.model,
             settings=self._settings(),
             step=self.step,
             stopping=self._stopping,
@@ -440,6 +441,7 @@ class Fit:
         self.step, self._stopping = before.step, before.stopping
         self.epoch, within = divmod(before.step, self.steps_per_epoch)
         before.require_lengths(within, self.epoch, {name: len(moment) for name, moment in self._updater.states.items()})
+        self.model.take_over(before.model)
         self._runner.losses[:within] = before.losses
         self.history = copy.deepcopy(before.history)
         updater = self._updater
@@ -452,11 +454,11 @@ class Fit:
 
     def _settings(self) -> dict[str, Any]:
         """What has to be the same for a fit to go on: the net, the data (some rows of them), and how they are trained on."""
-        evaluator = self._evaluator
+        evaluator, model = self._evaluator, self.model
         return {
-            "model": repr(self.model), "dtype": self.model.dtype, "loss": repr(self._loss), "optimizer": repr(self._optimizer),
+            "model": spelt(model), "dtype": model.dtype, "loss": spelt(self._loss), "optimizer": spelt(self._optimizer),
             "batch_size": self.batch_size, "shuffle": bool(self._shuffle), "metrics": list(self._metrics),
-            "callbacks": [repr(callback) for callback in self._callbacks if not callback.late],
+            "callbacks": [type(callback).__name__ for callback in self._callbacks if not callback.late],
             "X": digest(self._X), "y": digest(self._y), "sample_weight": digest(self._weights),
             "validation": [] if evaluator is None else [digest(evaluator.y), digest(evaluator.sample_weight)],
         }  # fmt: skip

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +15,21 @@ from nnkit.errors import ParameterError
 from nnkit.training.data import is_sparse
 from nnkit.training.history import History
 
-__all__ = ["Snapshot", "digest"]
+if TYPE_CHECKING:
+    from nnkit.model import Sequential
+
+__all__ = ["Snapshot", "digest", "spelt"]
 
 ROWS = 64  # of each array of data, evenly spaced, that are compared
 
 
 @dataclass
 class Snapshot:
-    """A fit between two of its steps; the model's own arrays are not in it.
+    """A fit between two of its steps.
 
     Attributes
     ----------
+    model : the model as it is then
     settings : what the fit was given, in so far as it has to be the same
     step : steps done
     stopping : why it is to stop after this epoch, or ""
@@ -37,6 +42,7 @@ class Snapshot:
     noted : what each callback has noted
     """
 
+    model: Sequential
     settings: dict[str, Any]
     step: int
     stopping: str
@@ -58,7 +64,10 @@ class Snapshot:
         if name not in known:
             raise ParameterError(f"fit: expected one of {', '.join(known)} as random generator to go on with, got {name!r}")
         bits = known[name]()
-        bits.state = state
+        try:
+            bits.state = state
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ParameterError(f"fit: expected the state of a {name} to go on with, got something else ({error})") from error
         return np.random.Generator(bits)
 
     def require(self, settings: Mapping[str, Any]) -> None:
@@ -81,6 +90,11 @@ class Snapshot:
         mine = {name: len(moment) for name, moment in self.moments.items()}
         if len(self.losses) != losses or self.history.epochs != epochs or mine != moments:
             raise ParameterError("fit: expected a checkpoint of this very fit to resume, got one of other lengths")
+
+
+def spelt(part: Any) -> str:
+    """How a part is written, without the addresses of functions, which every process has others of."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(part))
 
 
 def digest(array: Any) -> str:
