@@ -181,8 +181,8 @@ def file(tmp_path_factory):
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_fit_is_refused_and_the_model_left_alone(name, file):
     change, message = OTHERS[name]
-    options = {"X": X, "Y": Y, "model": net(), "loss": "cross_entropy", "epochs": 4, "batch_size": 15, "random_state": 1, **change}
-    model, data, labels = options.pop("model"), options.pop("X"), options.pop("Y")
+    options = {"loss": "cross_entropy", "epochs": 4, "batch_size": 15, "random_state": 1, **change}
+    model, data, labels = options.pop("model", net()), options.pop("X", X), options.pop("Y", Y)
     model.build((6,), random_state=4)
     before = model.vector.copy()
     with pytest.raises(nn.ParameterError, match=message):
