@@ -108,7 +108,7 @@ class _Conv(_Convolution):
                     for (int c = 0; c < D; c++)
                         for (int i = 0; i < KH; i++)
                             for (int j = 0; j < KW; j++) {
-                                const int shift = dilation_w * j - padding_w; /* columns stride_w * ow + shift are within from begin to end */
+                                const int shift = dilation_w * j - padding_w; /* column = stride_w * ow + shift */
                                 const int begin = shift < 0 ? (stride_w - 1 - shift) / stride_w : 0;
                                 const int end = W <= shift ? 0 : (W - 1 - shift) / stride_w + 1;
                                 for (int oh = 0; oh < OH; oh++) {

@@ -9,6 +9,7 @@ import re
 import textwrap
 import types
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +25,8 @@ Number = bool | int | float
 
 # What C99 has in math.h for double; the same name with an f is for float.
 LIBRARY = frozenset(
-    "acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs floor fmax fmin fmod hypot "
-    "lgamma log log10 log1p log2 nextafter pow rint sin sinh sqrt tan tanh tgamma trunc".split()
+    "acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs floor fmax fmin fmod "
+    "hypot lgamma log log10 log1p log2 nextafter pow rint sin sinh sqrt tan tanh tgamma trunc".split()
 )
 # Names in Python that differ from C's.
 RENAMED = {
@@ -33,8 +34,8 @@ RENAMED = {
     "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh", "gamma": "tgamma", "power": "pow",
 }  # fmt: skip
 KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register restrict "
-    "return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
+    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
+    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
 )
 STANDARD = frozenset("isfinite isinf isnan main printf signbit".split())
 
@@ -46,7 +47,7 @@ CALL = re.compile(r"\b([A-Za-z_]\w*)(?=\s*\()")
 REAL_LITERAL = re.compile(r"(?<![\w.])(?:\d+\.\d*(?:e[+-]?\d+)?|\d+e[+-]?\d+)(?![\w.])")
 LIBRARY_CALL = re.compile(rf"\b({'|'.join(sorted(LIBRARY))})(?=\()")
 FUNCTION = re.compile(r"\s*void \w+\((.*?)\)\s*\{\n(.*)\}\s*", re.S)
-ARGUMENT = re.compile(r"\s*(const )?(real|int64_t) (\w+)((?:\[\w+\])+)\s*")
+ARGUMENT = re.compile(r"\s*((?:const )?(?:real|int64_t)) (\w+)((?:\[\w+\])+)\s*")
 
 
 def is_identifier(name: object) -> bool:
@@ -88,11 +89,23 @@ def literal(value: Number, dtype: str) -> str:
     return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
 
 
+class Argument(NamedTuple):
+    """An array as a C function sees it."""
+
+    kind: str  # "const real"
+    shape: Shape
+
+    def cast(self, pointer: str) -> str:
+        """A pointer to numbers as one to such an array."""
+        rows = "".join(f"[{size}]" for size in self.shape[1:])
+        return f"({self.kind} (*){rows}){pointer if pointer.isidentifier() else f'({pointer})'}" if rows else pointer
+
+
 class ArrayFunction(NamedTuple):
-    """A C function on arrays: its name, and the shape in which it sees each of its arguments."""
+    """A C function on arrays."""
 
     name: str
-    arguments: dict[str, Shape]
+    arguments: dict[str, Argument]
 
 
 class Functions:
@@ -117,8 +130,8 @@ class Functions:
         text = typed(text, self.dtype)
         if text not in self._names:
             stem = stem if is_identifier(stem) else "function"
-            names = [stem, *(f"{stem}_{number}" for number in range(2, len(self._names) + len(self._taken) + 3))]
-            name = next(name for name in names if name not in self._taken)
+            numbered = (f"{stem}_{number}" for number in count(2))
+            name = next(name for name in chain([stem], numbered) if name not in self._taken)
             self._taken.add(name)
             self._names[text] = name
             said = f"/* {comment(said)} */\n" if said else ""
@@ -176,23 +189,21 @@ class Functions:
         if parts is None:
             raise KernelError(f"c: expected one C function, void forward(...) {{...}}, got {text.strip()[:60]!r}")
         sizes: dict[str, int] = {}
-        arguments: dict[str, Shape] = {}
-        declared = []
+        arguments: dict[str, Argument] = {}
         for item in parts[1].split(","):
             found = ARGUMENT.fullmatch(item)
-            if found is None or found[3] not in shapes:
-                raise KernelError(f"c: expected arguments such as const real x[N], named {', '.join(shapes)}; got {item.strip()!r}")
-            const, kind, name, brackets = found.groups()
+            if found is None or found[2] not in shapes:
+                known = ", ".join(shapes)
+                raise KernelError(f"c: expected arguments such as const real x[N], named {known}; got {item.strip()!r}")
+            kind, name, brackets = found.groups()
             axes = re.findall(r"\w+", brackets)
             shape = _folded(shapes[name], len(axes))
             if math.prod(shape) > MOST:
-                raise KernelError(f"c: expected at most {MOST} numbers in {name}, as an int counts them, got {math.prod(shape)}")
-            if math.prod(shape):
-                for axis, size in zip(axes, shape, strict=True):
-                    if sizes.setdefault(axis, size) != size:
-                        raise KernelError(f"c: expected equal sizes {axis}, got {sizes[axis]} and, in {item.strip()}, {size}")
-            arguments[name] = shape
-            declared.append((const or "", kind, name, axes))
+                raise KernelError(f"c: expected at most {MOST} numbers in {name}, which an int counts, got {math.prod(shape)}")
+            for axis, size in zip(axes, shape, strict=True) if math.prod(shape) else ():
+                if sizes.setdefault(axis, size) != size:
+                    raise KernelError(f"c: expected equal sizes {axis}, got {sizes[axis]} and, in {item.strip()}, {size}")
+            arguments[name] = Argument(kind, shape)
         words = set(IDENTIFIER.findall(COMMENT.sub("", parts[2]))) - set(arguments)
         whole = {name: sizes[name] for name in sorted(words & set(sizes))}
         real: dict[str, Number] = {}
@@ -208,13 +219,14 @@ class Functions:
         called = {name: function(name) for name in set(CALL.findall(COMMENT.sub("", parts[2]))) - KEYWORDS - LIBRARY}
         body = CALL.sub(lambda found: called.get(found[1]) or found[1], parts[2])
         signature = []
-        for const, kind, name, axes in declared:
-            limits = [str(sizes.get(axis, axis)) for axis in axes]
-            if restrict and not const:
+        for name, (kind, shape) in arguments.items():
+            limits = [str(size) for size in shape] if math.prod(shape) else [""]  # one that is absent has no numbers
+            if restrict and not kind.startswith("const"):
                 limits[0] = f"restrict {limits[0]}"
-            signature.append(f"{const}{kind} {name}" + "".join(f"[{limit}]" for limit in limits))
-        lines = textwrap.wrap(", ".join(signature), 110)
-        start = "void $(\n    " + "\n    ".join(lines) + ")" if len(lines) > 1 else f"void $({lines[0]})"
+            signature.append(f"{kind} {name}" + "".join(f"[{limit}]" for limit in limits))
+        start = f"void $({', '.join(signature)})"
+        if len(start) > 100:
+            start = "void $(\n    " + ",\n    ".join(signature) + ")"
         return ArrayFunction(self.add(stem, f"{start}\n{{\n{head}{body}}}", said), arguments)
 
 
@@ -256,6 +268,9 @@ SPELT_OUT: dict[Any, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+CASTS: dict[type, tuple[str, str]] = {
+    float: ("real", "real"), np.float32: ("float", "real"), np.float64: ("double", "real"), int: ("int", "int"),
+}  # fmt: skip
 TYPES = {"real": "real", "int": "int", "bool": "int"}
 
 
@@ -284,6 +299,11 @@ COMPARISONS: dict[type[ast.cmpop], str] = {
 }  # fmt: skip
 
 
+def _assigned_names(node: ast.AST) -> list[str]:
+    """The variables that are set within, as often as they are."""
+    return [item.id for item in ast.walk(node) if isinstance(item, ast.Name) and isinstance(item.ctx, ast.Store)]
+
+
 class _Translator:
     """One Python function of numbers, on its way to C."""
 
@@ -296,10 +316,9 @@ class _Translator:
         self.globals = {**vars(builtins), **function.__globals__, **{name: cell.cell_contents for name, cell in cells}}
         self.free = [name for name in kernel_names(function) if name not in numbers]
         self.kinds = dict.fromkeys(self.free, "real")  # of variables
-        assigned = [node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
-        outside = [node.id for statement in self.tree.body if isinstance(statement, ast.Assign)
-                   for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]  # fmt: skip
-        self.constant = {name for name in outside if assigned.count(name) == 1}  # variables that are declared where they are set
+        assigned = _assigned_names(self.tree)
+        outside = [name for item in self.tree.body if isinstance(item, ast.Assign) for name in _assigned_names(item)]
+        self.constant = {name for name in outside if assigned.count(name) == 1}  # these are declared where they are set
         for name in {*kernel_names(function), *assigned}:
             if name in KEYWORDS | {"real"} or not name.isascii():
                 raise KernelError(f"{described(function)}: the name {name!r} cannot be written in C; choose another one")
@@ -333,9 +352,9 @@ class _Translator:
     def refuse(self, node: ast.AST, why: str = "") -> KernelError:
         """The error for what C, or this translation, has not."""
         return KernelError(
-            f"{described(self.function)}: `{ast.unparse(node)[:80]}` cannot be written in C{why}; expected a function of numbers "
-            "that computes, compares, assigns and calls functions of math, numpy and nnkit.kernels.math, or give its layer a "
-            "method c"
+            f"{described(self.function)}: `{ast.unparse(node)[:80]}` cannot be written in C{why}; expected a function of "
+            "numbers that computes, compares, decides, and calls functions of math, numpy and nnkit.kernels.math; else "
+            "give its layer a method c"
         )
 
     # ------------------------------------------------------------------------------------------------------ statements
@@ -385,7 +404,8 @@ class _Translator:
         if self.kinds.get(name, written.kind) != written.kind:
             self.kinds[name] = "real"
         self.kinds.setdefault(name, written.kind)
-        return f"const {TYPES[self.kinds[name]]} {name} = {written.text};" if name in self.constant else f"{name} = {written.text};"
+        declared = f"const {TYPES[self.kinds[name]]} " if name in self.constant else ""
+        return f"{declared}{name} = {written.text};"
 
     # ----------------------------------------------------------------------------------------------------- expressions
 
@@ -465,12 +485,9 @@ class _Translator:
 
     def _call(self, node: ast.Call, func: ast.expr, arguments: Sequence[ast.expr]) -> _C:
         value = self._value(func)
-        if value is np.where and len(arguments) == 3:
-            return self._choice(*arguments)
-        if isinstance(value, type) and issubclass(value, float | np.floating) and len(arguments) == 1:
-            return _C(f"(real){self._expression(arguments[0]).within(ATOM)}", SIGN)
-        if isinstance(value, type) and issubclass(value, int | np.integer) and len(arguments) == 1:
-            return _C(f"(int){self._expression(arguments[0]).within(ATOM)}", SIGN, "int")
+        if isinstance(value, type) and value in CASTS and len(arguments) == 1:
+            cast, kind = CASTS[value]
+            return _C(f"({cast}){self._expression(arguments[0]).within(ATOM)}", SIGN, kind)
         name = self._callee(func, len(arguments))
         if name is None:
             raise self.refuse(node)

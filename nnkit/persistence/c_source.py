@@ -17,7 +17,7 @@ from nnkit.core.container import Container, Placed
 from nnkit.core.layer import Layer
 from nnkit.core.part import Shape
 from nnkit.errors import DataError, KernelError, ParameterError
-from nnkit.persistence.c_functions import Functions, Number, comment, first_line, is_identifier, literal, typed
+from nnkit.persistence.c_functions import Argument, Functions, Number, comment, first_line, is_identifier, literal, typed
 from nnkit.persistence.file import to_path, write_atomically
 
 if TYPE_CHECKING:
@@ -88,25 +88,22 @@ class Call:
 
     said: str
     function: str
-    arguments: list[tuple[str, Value | str, Shape]]  # name, value or C expression, the shape that the function sees
+    arguments: list[tuple[Argument, Value | str]]  # each with its value, or what it is in C
     times: int = 1
 
     def lines(self) -> Iterator[str]:
         """As C."""
         if self.said:
             yield f"    /* {comment(self.said)} */\n"
-        call = f"{self.function}({', '.join(self._argument(*item) for item in self.arguments)});"
+        call = f"{self.function}({', '.join(self._given(*item) for item in self.arguments)});"
         yield f"    {call}\n" if self.times == 1 else f"    for (int n = 0; n < {self.times}; n++)\n        {call}\n"
 
-    def _argument(self, name: str, value: Value | str, shape: Shape) -> str:
+    def _given(self, argument: Argument, value: Value | str) -> str:
         if isinstance(value, str):
             return value
-        where = value.memory.place.name
-        if self.times > 1:
-            where += f" + n * {prod(shape)}" if prod(shape) > 1 else " + n"
-        if len(shape) == 1:
-            return where
-        return f"({'' if name == 'out' else 'const '}void *){f'({where})' if self.times > 1 else where}"
+        size = prod(argument.shape)
+        moved = "" if self.times == 1 else f" + n * {size}" if size > 1 else " + n"
+        return argument.cast(f"{value.memory.place.name}{moved}")
 
 
 @dataclass
@@ -119,7 +116,7 @@ class Calls:
     functions: Functions
     calls: list[Call] = field(default_factory=list)
     weights: dict[str, tuple[str, Shape]] = field(default_factory=dict)  # their names in the model and shapes, by those in C
-    _inplace: dict[int, list[Memory]] = field(default_factory=dict)  # what a call may write over
+    _free: dict[Memory, list[Memory]] = field(default_factory=dict)  # what is written, and over what it may be
 
     def run(self, placed: Placed, x: Value) -> Value:
         """Plan a whole model; return its output."""
@@ -154,7 +151,7 @@ class Calls:
         for value in more:
             scaled = factor != 1.0 and value is more[-1]
             formula = "(a[i] + b[i]) * factor" if scaled else "a[i] + b[i]"
-            total = self._elementwise("add", formula, {"a": total, "b": value}, {"factor": factor})
+            total = self._elementwise("sum", formula, {"a": total, "b": value}, {"factor": factor})
         return total
 
     def concatenate(self, values: Sequence[Value], axis: int) -> Value:
@@ -204,13 +201,13 @@ class Calls:
         return out
 
     def _call(
-        self, name: str, text: str, values: dict[str, Value], numbers: Mapping[str, Number], said: str = "", inplace: bool = False
+        self, name: str, text: str, values: dict[str, Value], numbers: Mapping[str, Number], said: str, inplace: bool = False
     ) -> None:
         """Call a function of the plan's own on whole values."""
         shapes = {item: value.whole for item, value in values.items()}
         function = self.functions.array(name, text, shapes, numbers.get, restrict=not inplace)
-        arguments: list[tuple[str, Value | str, Shape]] = [(item, values[item], shape) for item, shape in function.arguments.items()]
-        self._note(Call(said, function.name, arguments), inplace)
+        call = Call(said, function.name, [(argument, values[item]) for item, argument in function.arguments.items()])
+        self._note(call, values["out"], inplace)
 
     def _layer(self, placed: Placed, text: str, x: Value) -> Value:
         """Call a layer's function, for every entry or, where it folds rows, for every row of it."""
@@ -227,23 +224,25 @@ class Calls:
             f"{named.key}_layer", text, shapes | built.views, named.number, named.function,
             restrict=not layer.inplace, said=f"{type(layer).__name__}: {first_line(type(layer))}",
         )  # fmt: skip
-        arguments: list[tuple[str, Value | str, Shape]] = []
-        for name, shape in function.arguments.items():
-            in_c = "_".join(["layer", *placed.home.split("."), name])
-            if name in arrays and prod(shape):
-                self.weights[in_c] = f"{placed.home}.{name}", shape
-            arguments.append((name, {"x": x, "out": out}.get(name, in_c if prod(shape) else "NULL"), shape))
+        given: dict[str, Value | str] = {"x": x, "out": out}
+        for name in set(function.arguments) & set(arrays):
+            shape = function.arguments[name].shape
+            given[name] = "_".join(["layer", *placed.home.split("."), name]) if prod(shape) else "NULL"
+            if prod(shape):
+                self.weights[str(given[name])] = f"{placed.home}.{name}", shape
         said = f"{placed.name}: {built.in_shape} -> {built.out_shape}"
-        self._note(Call(said, function.name, arguments, x.entries * rows), layer.inplace)
+        call = Call(said, function.name, [(argument, given[name]) for name, argument in function.arguments.items()],
+                    x.entries * rows)  # fmt: skip
+        self._note(call, out, layer.inplace)
         return out
 
-    def _note(self, call: Call, inplace: bool) -> None:
-        position = len(self.calls)
+    def _note(self, call: Call, out: Value, inplace: bool) -> None:
+        """Append a call, and note what memory it uses."""
+        read = [value.memory for _, value in call.arguments if isinstance(value, Value) and value.memory is not out.memory]
+        for memory in (*read, out.memory):
+            memory.use(len(self.calls))
+        self._free[out.memory] = read if inplace else []
         self.calls.append(call)
-        used = [value.memory for _, value, _ in call.arguments if isinstance(value, Value)]
-        for memory in used:
-            memory.use(position)
-        self._inplace[position] = used if inplace else []
 
     # ------------------------------------------------------------------------------------------------------------ memory
 
@@ -255,16 +254,14 @@ class Calls:
         x, out : the input and the output, which have places already
         line : their places begin at multiples of it
         """
-        written = list(dict.fromkeys(value.memory for call in self.calls for name, value, _ in call.arguments
-                                     if name == "out" and isinstance(value, Value)))  # fmt: skip
-        for memory in written:
-            for other in (item.place for item in self._inplace[memory.first] if item is not memory):
+        for memory, candidates in self._free.items():
+            for other in (item.place for item in candidates):
                 if other is not x.memory and other.last == memory.first and other.size == memory.size:
                     memory.over, other.last = other, memory.last
                     break
         x.memory.name, out.memory.place.name = "x", "out"
         places: list[tuple[int, Memory]] = []
-        for memory in written:
+        for memory in self._free:
             if memory.over is None and not memory.name:
                 begin = 0
                 for start, other in sorted(places, key=lambda item: item[0]):
@@ -322,6 +319,8 @@ class _File:
         self.calls = Calls(Functions(self.dtype, taken))
         x = Value.new(model.in_shape)
         out = self.calls.run(model.placed(), x)
+        if name in self.calls.weights:
+            raise ParameterError(f"Sequential.to_c: expected another name than {name!r}, as one of the net's arrays has it")
         *self.cuts, self.working = self.calls.place(x, out, CACHE_LINE // np.dtype(self.dtype).itemsize)
         self.on_stack = self.working * np.dtype(self.dtype).itemsize <= STACK
         given = "int64_t" if model.input_dtype == "int64" else "real"
@@ -359,16 +358,18 @@ class _File:
             "",
             f"    cc -std=c99 -O2 -DNNKIT_NO_MAIN -c {file}",
             "",
-            "Every array is one row, in C order, without the batch axis. The functions keep nothing between calls and may run in",
-            f"many threads at once. {name}_with takes its working memory from the caller, {self.working} numbers of any content;",
-            f"{name} takes it from the stack." if self.on_stack else f"it is too large for the stack, so there is no {name}(x, out).",
+            "Every array is one row, in C order, without the batch axis. The functions keep nothing between calls and may",
+            f"run in many threads at once. {name}_with takes its working memory from the caller, {self.working} numbers of any",
+            f"content; {name} takes it from the stack." if self.on_stack
+            else f"content; these are too many for the stack, so there is no {name}(x, out).",
             "x, out and work must not overlap.",
         ]
         text = "".join(f" * {comment(line)}".rstrip() + "\n" for line in lines)
         return f"/*\n{text} */\n"
 
     def _declarations(self) -> str:
-        sizes = {self.inputs: prod(self.model.in_shape), self.outputs: prod(self.model.out_shape), self.work: max(self.working, 1)}
+        sizes = {self.inputs: prod(self.model.in_shape), self.outputs: prod(self.model.out_shape)}
+        sizes[self.work] = max(self.working, 1)  # C has no arrays of size 0
         listed = ", ".join(f"{name} = {size}" for name, size in sizes.items())
         alone = f"{self.signature};\n" if self.on_stack else ""
         text = (
