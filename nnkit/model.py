@@ -469,9 +469,9 @@ class Sequential:
         """Write the net as one C99 file that needs nothing but the C library: for machines without Python.
 
         The file has the numbers, exactly, and a function for each kind of layer. Of it, a program calls
-        ``void predict(const float *x, float *out)`` for one row (double for a float64 model; int64_t where the first layer looks
-        numbers up), or ``predict_with(x, out, work)`` with ``PREDICT_WORK`` numbers of working memory of its own: both keep
-        nothing between calls. Where more than 256 KB are needed, which are too much for some stacks, there is only the second.
+        ``void predict(const float *x, float *out)`` for one row (double for a float64 model; int64_t where the first layer
+        looks numbers up), or ``predict_with(x, out, work)`` with ``PREDICT_WORK`` numbers of working memory of its own: both
+        keep nothing between calls. Where more than 256 KB are needed, too much for some stacks, there is only the second.
         By itself the file makes a program that tests it; how to compile it is said at its top.
 
         Parameters

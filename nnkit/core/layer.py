@@ -279,8 +279,8 @@ class Layer(Part):
         }
         """
         raise KernelError(
-            f"cannot be written in C: {type(self).__name__} has no method c; give it one (see nnkit.Layer.c), or export the layers "
-            "before it and do the rest yourself"
+            f"cannot be written in C: {type(self).__name__} has no method c; give it one (see nnkit.Layer.c), or write "
+            "model[:k], the layers before it, and do the rest yourself"
         )
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

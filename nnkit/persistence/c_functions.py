@@ -40,6 +40,7 @@ KEYWORDS = frozenset(
 STANDARD = frozenset("isfinite isinf isnan main printf signbit".split())
 
 MOST = 2**31 - 1  # numbers of an array
+LINE = 110  # characters, roughly
 
 COMMENT = re.compile(r"(/\*.*?\*/)", re.S)
 IDENTIFIER = re.compile(r"\b[A-Za-z_]\w*\b(?!\s*\()")
@@ -94,6 +95,18 @@ class Argument(NamedTuple):
 
     kind: str  # "const real"
     shape: Shape
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has; 0 if it is absent."""
+        return math.prod(self.shape)
+
+    def declared(self, name: str, restrict: bool) -> str:
+        """As it stands in the function's head; ``restrict`` if it is written."""
+        limits = [str(size) for size in self.shape] if self.size else [""]
+        if restrict and not self.kind.startswith("const"):
+            limits[0] = f"restrict {limits[0]}"
+        return f"{self.kind} {name}" + "".join(f"[{limit}]" for limit in limits)
 
     def cast(self, pointer: str) -> str:
         """A pointer to numbers as one to such an array."""
@@ -188,46 +201,46 @@ class Functions:
         parts = FUNCTION.fullmatch(textwrap.dedent(text))
         if parts is None:
             raise KernelError(f"c: expected one C function, void forward(...) {{...}}, got {text.strip()[:60]!r}")
-        sizes: dict[str, int] = {}
-        arguments: dict[str, Argument] = {}
-        for item in parts[1].split(","):
-            found = ARGUMENT.fullmatch(item)
-            if found is None or found[2] not in shapes:
-                known = ", ".join(shapes)
-                raise KernelError(f"c: expected arguments such as const real x[N], named {known}; got {item.strip()!r}")
-            kind, name, brackets = found.groups()
-            axes = re.findall(r"\w+", brackets)
-            shape = _folded(shapes[name], len(axes))
-            if math.prod(shape) > MOST:
-                raise KernelError(f"c: expected at most {MOST} numbers in {name}, which an int counts, got {math.prod(shape)}")
-            for axis, size in zip(axes, shape, strict=True) if math.prod(shape) else ():
-                if sizes.setdefault(axis, size) != size:
-                    raise KernelError(f"c: expected equal sizes {axis}, got {sizes[axis]} and, in {item.strip()}, {size}")
-            arguments[name] = Argument(kind, shape)
-        words = set(IDENTIFIER.findall(COMMENT.sub("", parts[2]))) - set(arguments)
-        whole = {name: sizes[name] for name in sorted(words & set(sizes))}
-        real: dict[str, Number] = {}
-        for name in sorted(words - set(sizes)):
-            value = number(name)
-            if value is not None:
-                (whole if isinstance(value, bool | int) else real)[name] = value  # type: ignore[assignment]
-        head = ""
-        if whole:
-            listed = textwrap.wrap(", ".join(f"{name} = {int(value)}" for name, value in whole.items()), 100)
-            head += "    enum { " + "\n           ".join(listed) + " };\n"
-        head += "".join(f"    const real {name} = {literal(value, self.dtype)};\n" for name, value in real.items())
-        called = {name: function(name) for name in set(CALL.findall(COMMENT.sub("", parts[2]))) - KEYWORDS - LIBRARY}
+        arguments, sizes = _arguments(parts[1], shapes)
+        bare = COMMENT.sub("", parts[2])
+        constants = _constants(set(IDENTIFIER.findall(bare)) - set(arguments), sizes, number, self.dtype)
+        called = {name: function(name) for name in set(CALL.findall(bare)) - KEYWORDS - LIBRARY}
         body = CALL.sub(lambda found: called.get(found[1]) or found[1], parts[2])
-        signature = []
-        for name, (kind, shape) in arguments.items():
-            limits = [str(size) for size in shape] if math.prod(shape) else [""]  # one that is absent has no numbers
-            if restrict and not kind.startswith("const"):
-                limits[0] = f"restrict {limits[0]}"
-            signature.append(f"{kind} {name}" + "".join(f"[{limit}]" for limit in limits))
-        start = f"void $({', '.join(signature)})"
-        if len(start) > 100:
-            start = "void $(\n    " + ",\n    ".join(signature) + ")"
-        return ArrayFunction(self.add(stem, f"{start}\n{{\n{head}{body}}}", said), arguments)
+        declared = [argument.declared(name, restrict) for name, argument in arguments.items()]
+        head = f"void $({', '.join(declared)})"
+        if len(head) > LINE:
+            head = "void $(\n    " + ",\n    ".join(declared) + ")"
+        return ArrayFunction(self.add(stem, f"{head}\n{{\n{constants}{body}}}", said), arguments)
+
+
+def _arguments(text: str, shapes: Mapping[str, Shape]) -> tuple[dict[str, Argument], dict[str, int]]:
+    """The arguments of a text by name, and the sizes that it has named."""
+    arguments: dict[str, Argument] = {}
+    sizes: dict[str, int] = {}
+    for item in map(str.strip, text.split(",")):
+        found = ARGUMENT.fullmatch(item)
+        if found is None or found[2] not in shapes:
+            known = ", ".join(shapes)
+            raise KernelError(f"c: expected arguments such as const real x[N], named {known}; got {item!r}")
+        kind, name, brackets = found.groups()
+        axes = re.findall(r"\w+", brackets)
+        argument = arguments[name] = Argument(kind, _folded(shapes[name], len(axes)))
+        if argument.size > MOST:
+            raise KernelError(f"c: expected at most {MOST} numbers in {name}, which an int counts, got {argument.size}")
+        for axis, size in zip(axes, argument.shape, strict=True) if argument.size else ():
+            if sizes.setdefault(axis, size) != size:
+                raise KernelError(f"c: expected equal sizes {axis}, got {sizes[axis]} and, in {item}, {size}")
+    return arguments, sizes
+
+
+def _constants(words: set[str], sizes: Mapping[str, int], number: Callable[[str], Number | None], dtype: str) -> str:
+    """Declarations of the sizes and numbers among some words."""
+    found = {word: sizes[word] if word in sizes else number(word) for word in sorted(words)}
+    whole = [f"{word} = {int(value)}" for word, value in found.items() if isinstance(value, bool | int)]
+    lines = textwrap.wrap(", ".join(whole), LINE - len("    enum { "))
+    listed = "    enum { " + "\n           ".join(lines) + " };\n" if whole else ""
+    return listed + "".join(f"    const real {word} = {literal(value, dtype)};\n"
+                            for word, value in found.items() if isinstance(value, float))  # fmt: skip
 
 
 def _folded(shape: Shape, axes: int) -> Shape:

@@ -101,7 +101,7 @@ class Call:
     def _given(self, argument: Argument, value: Value | str) -> str:
         if isinstance(value, str):
             return value
-        size = prod(argument.shape)
+        size = argument.size
         moved = "" if self.times == 1 else f" + n * {size}" if size > 1 else " + n"
         return argument.cast(f"{value.memory.place.name}{moved}")
 
@@ -148,8 +148,8 @@ class Calls:
     def add(self, values: Sequence[Value], factor: float = 1.0) -> Value:
         """The sum of values, times a factor."""
         total, *more = values
-        for value in more:
-            scaled = factor != 1.0 and value is more[-1]
+        for position, value in enumerate(more, 1):
+            scaled = factor != 1.0 and position == len(more)
             formula = "(a[i] + b[i]) * factor" if scaled else "a[i] + b[i]"
             total = self._elementwise("sum", formula, {"a": total, "b": value}, {"factor": factor})
         return total
@@ -225,11 +225,11 @@ class Calls:
             restrict=not layer.inplace, said=f"{type(layer).__name__}: {first_line(type(layer))}",
         )  # fmt: skip
         given: dict[str, Value | str] = {"x": x, "out": out}
-        for name in set(function.arguments) & set(arrays):
-            shape = function.arguments[name].shape
-            given[name] = "_".join(["layer", *placed.home.split("."), name]) if prod(shape) else "NULL"
-            if prod(shape):
-                self.weights[str(given[name])] = f"{placed.home}.{name}", shape
+        for name in [name for name in function.arguments if name in arrays]:
+            argument, in_c = function.arguments[name], "_".join(["layer", *placed.home.split("."), name])
+            given[name] = in_c if argument.size else "NULL"
+            if argument.size:
+                self.weights[in_c] = f"{placed.home}.{name}", argument.shape
         said = f"{placed.name}: {built.in_shape} -> {built.out_shape}"
         call = Call(said, function.name, [(argument, given[name]) for name, argument in function.arguments.items()],
                     x.entries * rows)  # fmt: skip
@@ -251,7 +251,7 @@ class Calls:
 
         Parameters
         ----------
-        x, out : the input and the output, which have places already
+        x, out : the input and the output, whose places are the caller's
         line : their places begin at multiples of it
         """
         for memory, candidates in self._free.items():

@@ -99,6 +99,7 @@ NETS = {
                       nn.Sequential([nn.Branches(linear, nn.Branches("identity", "tanh", merge="mean"), merge="add")])]),
     "nothing": ((2, 3), [nn.Dropout(), nn.Flatten()]),
     "doubled": ((3,), [nn.Residual("identity"), nn.Branches("identity", "identity"), nn.Reshape((2, 3)), nn.Dropout()]),
+    "mean": ((3,), [nn.Branches("identity", "identity", "tanh", merge="mean"), nn.Branches(*[linear] * 3, merge="mean")]),
     "newton": ((40,), [Newton()]),
     "steep_newton": ((40,), [Newton(1.5, 2, False)]),
 }  # fmt: skip
