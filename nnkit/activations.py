@@ -59,6 +59,9 @@ class Identity(Activation):
     array([[ 1., -2.]], dtype=float32)
     """
 
+    def c(self) -> str:
+        return ""
+
     @staticmethod
     def forward(x):
         return x
@@ -241,6 +244,14 @@ class PReLU(Activation):
         self.parameter("weight", (self.num_parameters,), init=Constant(self.init))
         self.group = int(np.prod(in_shape)) // self.num_parameters  # neighbours that share a slope
         return in_shape
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[N], const real weight[K], real out[N])
+            {
+                for (int i = 0; i < N; i++)
+                    out[i] = x[i] > 0.0 ? x[i] : weight[i / group % K] * x[i];
+            }"""
 
     @staticmethod
     def forward(x, weight, group, out):
@@ -720,6 +731,22 @@ class Softmax(_OverAxis):
     Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
     """
 
+    def c(self) -> str:
+        return """
+            void forward(const real x[N], real out[N])
+            {
+                for (int start = 0; start < N; start += count * inner)
+                    for (int first = start; first < start + inner; first++) { /* numbers first, first + inner, ... */
+                        real top = x[first], total = 0.0;
+                        for (int k = first; k < first + count * inner; k += inner)
+                            top = fmax(top, x[k]);
+                        for (int k = first; k < first + count * inner; k += inner)
+                            total += out[k] = exp(x[k] - top);
+                        for (int k = first; k < first + count * inner; k += inner)
+                            out[k] /= total;
+                    }
+            }"""
+
     @staticmethod
     def forward(x, out):
         for n in range(x.shape[0]):
@@ -772,6 +799,22 @@ class LogSoftmax(_OverAxis):
     >>> nn.Sequential(["log_softmax"]).build((2,)).predict([[1000.0, 1000.0]])
     array([[-0.6931472, -0.6931472]], dtype=float32)
     """
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[N], real out[N])
+            {
+                for (int start = 0; start < N; start += count * inner)
+                    for (int first = start; first < start + inner; first++) { /* numbers first, first + inner, ... */
+                        real top = x[first], total = 0.0;
+                        for (int k = first; k < first + count * inner; k += inner)
+                            top = fmax(top, x[k]);
+                        for (int k = first; k < first + count * inner; k += inner)
+                            total += exp(x[k] - top);
+                        for (int k = first; k < first + count * inner; k += inner)
+                            out[k] = x[k] - top - log(total);
+                    }
+            }"""
 
     @staticmethod
     def forward(x, out):

@@ -57,6 +57,16 @@ class Activation(Layer):
         part: Any = type(self)
         return _loops(part) if self.elementwise else super().kernels()
 
+    def c(self) -> str:
+        if not self.elementwise:
+            return super().c()
+        return """
+            void every(const real x[N], real out[N])
+            {
+                for (int i = 0; i < N; i++)
+                    out[i] = forward(x[i]);
+            }"""
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(example.part, (3, 4), cls.low, cls.high, cls.kinks) for example in super().examples()]

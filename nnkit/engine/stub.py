@@ -38,7 +38,7 @@ from nnkit.kernels.control import CONTROL_WORDS
 from nnkit.kernels.math import Compiled
 from nnkit.kernels.random import stream
 
-__all__ = ["Kernel", "Statistics", "cache_folder", "described", "kernel", "statistics"]
+__all__ = ["Kernel", "Statistics", "cache_folder", "definition", "described", "kernel", "statistics"]
 
 _STUB_VERSION = 1
 _LIFETIME = 90 * 86400.0  # seconds after its last use until a cached kernel is pruned
@@ -53,7 +53,7 @@ def described(function: Callable[..., Any]) -> str:
     return getattr(function, "described", f"{function.__module__}.{function.__qualname__}")
 
 
-def _source(function: Callable[..., Any]) -> ast.FunctionDef:
+def definition(function: Callable[..., Any]) -> ast.FunctionDef:
     """The function's definition, without decorators, annotations and docstring."""
     try:
         text = getattr(function, "source", None) or textwrap.dedent(inspect.getsource(function))
@@ -203,7 +203,7 @@ class _Bundle:
 
     def definition(self, function: Callable[..., Any]) -> ast.FunctionDef:
         """A function's definition in this module; whatever it calls stands before it."""
-        node: ast.FunctionDef = _Rename(self, function).visit(_source(function))
+        node: ast.FunctionDef = _Rename(self, function).visit(definition(function))
         return ast.fix_missing_locations(node)
 
     def function(self, function: Callable[..., Any], name: str) -> None:

@@ -93,6 +93,19 @@ class _BatchNorm(Layer):
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return 4 * prod(in_shape)
 
+    def c(self) -> str:
+        return """
+            void forward(const real x[N], const real weight[C], const real bias[C], const real running_mean[C],
+                         const real running_var[C], real out[N])
+            {
+                for (int c = 0; c < C; c++) {
+                    const real factor = (weight ? weight[c] : 1.0) / sqrt(running_var[c] + eps);
+                    const real shift = (bias ? bias[c] : 0.0) - running_mean[c] * factor;
+                    for (int i = c * (N / C); i < (c + 1) * (N / C); i++)
+                        out[i] = x[i] * factor + shift;
+                }
+            }"""
+
     @staticmethod
     def forward_partial(x, rows, moments):
         channels, places, lanes = x.shape[1], x.shape[2], x.shape[3]
@@ -438,6 +451,27 @@ class GroupNorm(Layer):
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return 4 * prod(in_shape)
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[G][D][P], const real weight[C], const real bias[C], real out[G][D][P])
+            {
+                for (int g = 0; g < G; g++) {
+                    real mean = 0.0, variance = 0.0;
+                    for (int d = 0; d < D; d++)
+                        for (int p = 0; p < P; p++)
+                            mean += x[g][d][p];
+                    mean /= D * P;
+                    for (int d = 0; d < D; d++)
+                        for (int p = 0; p < P; p++)
+                            variance += (x[g][d][p] - mean) * (x[g][d][p] - mean);
+                    variance /= D * P;
+                    for (int d = 0; d < D; d++)
+                        for (int p = 0; p < P; p++)
+                            out[g][d][p] = (x[g][d][p] - mean) / sqrt(variance + eps) * (weight ? weight[g * D + d] : 1.0)
+                                           + (bias ? bias[g * D + d] : 0.0);
+                }
+            }"""
 
     @staticmethod
     def forward(x, weight, bias, eps, mean, scale, out):

@@ -96,6 +96,31 @@ class _Conv(_Convolution):
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return parameters * prod(out_shape[1:])
 
+    def c(self) -> str:
+        return """
+            void forward(const real x[C][H][W], const real weight[K][D][KH][KW], const real bias[K], real out[K][OH][OW])
+            {
+                for (int k = 0; k < K; k++) {
+                    const int first = k / (K / groups) * D; /* channel of its group */
+                    for (int oh = 0; oh < OH; oh++)
+                        for (int ow = 0; ow < OW; ow++)
+                            out[k][oh][ow] = bias ? bias[k] : 0.0;
+                    for (int c = 0; c < D; c++)
+                        for (int i = 0; i < KH; i++)
+                            for (int j = 0; j < KW; j++) {
+                                const int shift = dilation_w * j - padding_w; /* column = stride_w * ow + shift */
+                                const int begin = shift < 0 ? (stride_w - 1 - shift) / stride_w : 0;
+                                const int end = W <= shift ? 0 : (W - 1 - shift) / stride_w + 1;
+                                for (int oh = 0; oh < OH; oh++) {
+                                    const int h = stride_h * oh - padding_h + dilation_h * i;
+                                    if (0 <= h && h < H)
+                                        for (int ow = begin; ow < end && ow < OW; ow++)
+                                            out[k][oh][ow] += weight[k][c][i][j] * x[first + c][h][stride_w * ow + shift];
+                                }
+                            }
+                }
+            }"""
+
     @staticmethod
     def forward(
         x, weight, bias, packed, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, out
@@ -306,6 +331,31 @@ class ConvTranspose2d(_Convolution):
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return parameters * prod(in_shape[1:])
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[C][OH][OW], const real weight[C][F][KH][KW], const real bias[K], real out[K][H][W])
+            {
+                for (int k = 0; k < K; k++)
+                    for (int h = 0; h < H; h++)
+                        for (int w = 0; w < W; w++)
+                            out[k][h][w] = bias ? bias[k] : 0.0;
+                for (int c = 0; c < C; c++) {
+                    const int first = c / (C / groups) * F; /* output channel of its group */
+                    for (int f = 0; f < F; f++)
+                        for (int i = 0; i < KH; i++)
+                            for (int j = 0; j < KW; j++)
+                                for (int oh = 0; oh < OH; oh++) {
+                                    const int h = stride_h * oh - padding_h + dilation_h * i;
+                                    if (0 <= h && h < H)
+                                        for (int ow = 0; ow < OW; ow++) {
+                                            const int w = stride_w * ow - padding_w + dilation_w * j;
+                                            if (0 <= w && w < W)
+                                                out[first + f][h][w] += weight[c][f][i][j] * x[c][oh][ow];
+                                        }
+                                }
+                }
+            }"""
 
     @staticmethod
     def forward(

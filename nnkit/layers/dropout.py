@@ -56,6 +56,9 @@ class Dropout(Layer):
         self.scratch("factor", in_shape)  # m / (1 - rate)
         return in_shape
 
+    def c(self) -> str:
+        return ""
+
     @staticmethod
     def forward(x, rate, threshold, width, training, seed, first_row, factor, out):
         if training:
@@ -126,6 +129,9 @@ class Dropout2d(Layer):
         seen = (in_shape[0], prod(in_shape[1:]))
         self.view(x=seen, out=seen)
         return in_shape
+
+    def c(self) -> str:
+        return ""
 
     @staticmethod
     def forward(x, rate, threshold, training, seed, first_row, out):

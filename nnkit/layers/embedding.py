@@ -107,6 +107,15 @@ class Embedding(Layer):
             f"{piece[(row, *place)]} in {where}; raise num_embeddings, or spell the data in these numbers"
         )
 
+    def c(self) -> str:
+        return """
+            void forward(const int64_t x[T], const real weight[V][D], real out[T][D])
+            {
+                for (int t = 0; t < T; t++)
+                    for (int d = 0; d < D; d++)
+                        out[t][d] = x[t] < 0 || x[t] >= V ? NAN : x[t] == padding ? 0.0 : weight[x[t]][d];
+            }"""
+
     @staticmethod
     def forward(x, weight, padding, mask, out):
         width = weight.shape[1]

@@ -66,6 +66,16 @@ class GLU(_Gated):
     Dauphin, Fan, Auli and Grangier 2017, "Language modeling with gated convolutional networks", eq. 1.
     """
 
+    def c(self) -> str:
+        return """
+            void forward(const real x[N], real out[M])
+            {
+                for (int i = 0; i < M; i++) {
+                    const int a = i / half * half + i, b = a + half;
+                    out[i] = x[a] * sigmoid(x[b]);
+                }
+            }"""
+
     @staticmethod
     def forward(x, half, out):
         for i in range(out.shape[0] // half):
@@ -118,6 +128,16 @@ class SwiGLU(_Gated):
     ----------
     Shazeer 2020, "GLU variants improve Transformer", eq. 5.
     """
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[N], real out[M])
+            {
+                for (int i = 0; i < M; i++) {
+                    const int a = i / half * half + i, b = a + half;
+                    out[i] = x[a] * sigmoid(x[a]) * x[b];
+                }
+            }"""
 
     @staticmethod
     def forward(x, half, out):

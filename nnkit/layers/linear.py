@@ -77,6 +77,17 @@ class Linear(Layer):
         self.workspace("weight_t", (self.out_features, in_features) if small else (0, 0))
         return (*leading, self.out_features)
 
+    def c(self) -> str:
+        return """
+            void forward(const real x[I], const real weight[I][J], const real bias[J], real out[J])
+            {
+                for (int j = 0; j < J; j++)
+                    out[j] = bias ? bias[j] : 0.0;
+                for (int i = 0; i < I; i++)
+                    for (int j = 0; j < J; j++)
+                        out[j] += x[i] * weight[i][j];
+            }"""
+
     @staticmethod
     def forward(x, weight, bias, out):
         np.dot(x, weight, out)

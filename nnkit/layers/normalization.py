@@ -77,6 +77,21 @@ class LayerNorm(Layer):
         self.scratch("scale", (*in_shape[:-1], 1))  # r
         return in_shape
 
+    def c(self) -> str:
+        return """
+            void forward(const real x[J], const real weight[J], const real bias[J], real out[J])
+            {
+                real mean = 0.0, variance = 0.0;
+                for (int j = 0; j < J; j++)
+                    mean += x[j];
+                mean /= J;
+                for (int j = 0; j < J; j++)
+                    variance += (x[j] - mean) * (x[j] - mean);
+                variance /= J;
+                for (int j = 0; j < J; j++)
+                    out[j] = (x[j] - mean) / sqrt(variance + eps) * (weight ? weight[j] : 1.0) + (bias ? bias[j] : 0.0);
+            }"""
+
     @staticmethod
     def forward(x, weight, bias, eps, mean, scale, out):
         features = real(x.shape[1])
@@ -182,6 +197,19 @@ class RMSNorm(Layer):
         self.parameter("weight", (features if self.elementwise_affine else 0,), init="ones")
         self.scratch("scale", (*in_shape[:-1], 1))  # r
         return in_shape
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[J], const real weight[J], real out[J])
+            {
+                real squares = 0.0;
+                for (int j = 0; j < J; j++)
+                    squares += x[j] * x[j];
+                const real least = floor > 0.0 ? floor : nextafter(1.0, 2.0) - 1.0;
+                const real r = 1.0 / sqrt(squares / J + least);
+                for (int j = 0; j < J; j++)
+                    out[j] = x[j] * r * (weight ? weight[j] : 1.0);
+            }"""
 
     @staticmethod
     def forward(x, weight, floor, scale, out):

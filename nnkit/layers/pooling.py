@@ -63,6 +63,26 @@ class _MaxPool(_Pool):
         self.scratch("place", self.with_two_axes(out_shape))
         return out_shape
 
+    def c(self) -> str:
+        return """
+            void forward(const real x[C][H][W], real out[C][OH][OW])
+            {
+                for (int c = 0; c < C; c++)
+                    for (int oh = 0; oh < OH; oh++)
+                        for (int ow = 0; ow < OW; ow++) {
+                            real largest = -INFINITY;
+                            for (int i = 0; i < kernel_h; i++) {
+                                const int h = stride_h * oh - padding_h + dilation_h * i;
+                                for (int j = 0; j < kernel_w; j++) {
+                                    const int w = stride_w * ow - padding_w + dilation_w * j;
+                                    if (0 <= h && h < H && 0 <= w && w < W && (x[c][h][w] > largest || isnan(x[c][h][w])))
+                                        largest = x[c][h][w];
+                                }
+                            }
+                            out[c][oh][ow] = largest;
+                        }
+            }"""
+
     @staticmethod
     def forward(
         x, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, place, out
@@ -195,6 +215,30 @@ class _AvgPool(_Pool):
         self.count_include_pad = count_include_pad
         super().__init__(kernel_size, stride, padding, ceil_mode)
 
+    def c(self) -> str:
+        return """
+            void forward(const real x[C][H][W], real out[C][OH][OW])
+            {
+                for (int c = 0; c < C; c++)
+                    for (int oh = 0; oh < OH; oh++)
+                        for (int ow = 0; ow < OW; ow++) {
+                            real sum = 0.0;
+                            int count = 0;
+                            for (int i = 0; i < kernel_h; i++) {
+                                const int h = stride_h * oh - padding_h + i;
+                                for (int j = 0; j < kernel_w; j++) {
+                                    const int w = stride_w * ow - padding_w + j;
+                                    if (0 <= h && h < H && 0 <= w && w < W) {
+                                        sum += x[c][h][w];
+                                        count++;
+                                    } else if (count_include_pad && h < H + padding_h && w < W + padding_w)
+                                        count++;
+                                }
+                            }
+                            out[c][oh][ow] = sum / count;
+                        }
+            }"""
+
     @staticmethod
     def forward(x, stride_h, stride_w, padding_h, padding_w, kernel_h, kernel_w, count_include_pad, out):
         for b in range(out.shape[0]):
@@ -322,6 +366,24 @@ class _Adaptive(Layer):
     """Means over a grid of parts of an image, whatever its size."""
 
     blocked = True
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[C][H][W], real out[C][OH][OW])
+            {
+                for (int c = 0; c < C; c++)
+                    for (int oh = 0; oh < OH; oh++) {
+                        const int top = oh * H / OH, bottom = ((oh + 1) * H + OH - 1) / OH;
+                        for (int ow = 0; ow < OW; ow++) {
+                            const int left = ow * W / OW, right = ((ow + 1) * W + OW - 1) / OW;
+                            real sum = 0.0;
+                            for (int h = top; h < bottom; h++)
+                                for (int w = left; w < right; w++)
+                                    sum += x[c][h][w];
+                            out[c][oh][ow] = sum / ((bottom - top) * (right - left));
+                        }
+                    }
+            }"""
 
     @staticmethod
     def forward(x, out):
@@ -483,6 +545,25 @@ class Upsample(Layer):
         self.ratio_h, self.ratio_w = (1.0 / float(factor) for factor in factors)
         self.linear = self.mode == "bilinear"
         return (in_shape[0], *image)
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[C][H][W], real out[C][OH][OW])
+            {
+                for (int c = 0; c < C; c++)
+                    for (int oh = 0; oh < OH; oh++) {
+                        const real row = linear ? fmax((oh + 0.5) * ratio_h - 0.5, 0.0) : oh * ratio_h;
+                        const int top = (int)row < H ? (int)row : H - 1, bottom = top + 1 < H ? top + 1 : top;
+                        for (int ow = 0; ow < OW; ow++) {
+                            const real column = linear ? fmax((ow + 0.5) * ratio_w - 0.5, 0.0) : ow * ratio_w;
+                            const int left = (int)column < W ? (int)column : W - 1, right = left + 1 < W ? left + 1 : left;
+                            const real down = linear ? row - top : 0.0, along = linear ? column - left : 0.0;
+                            const real above = x[c][top][left] * (1.0 - along) + x[c][top][right] * along;
+                            const real below = x[c][bottom][left] * (1.0 - along) + x[c][bottom][right] * along;
+                            out[c][oh][ow] = above * (1.0 - down) + below * down;
+                        }
+                    }
+            }"""
 
     @staticmethod
     def forward(x, linear, ratio_h, ratio_w, out):

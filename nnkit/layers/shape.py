@@ -18,6 +18,9 @@ __all__ = ["Flatten", "Permute", "Reshape", "Squeeze"]
 class _View(Layer):
     """out is x, and grad_x is grad_out, seen in another shape: nothing is computed, so there are no kernels."""
 
+    def c(self) -> str:
+        return ""
+
     def kernels(self) -> dict[str, Callable[..., Any]]:
         return {}
 
@@ -171,6 +174,18 @@ class Permute(Layer):
         self.n1, self.n2, self.n3, self.n4 = [1] * empty + sizes  # of the output
         self.s1, self.s2, self.s3, self.s4 = [0] * empty + strides  # in the input
         return tuple(in_shape[axis] for axis in order)
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[N], real out[N])
+            {
+                int i = 0;
+                for (int a = 0; a < n1; a++)
+                    for (int b = 0; b < n2; b++)
+                        for (int c = 0; c < n3; c++)
+                            for (int d = 0; d < n4; d++)
+                                out[i++] = x[a * s1 + b * s2 + c * s3 + d * s4];
+            }"""
 
     @staticmethod
     def forward(x, n1, n2, n3, n4, s1, s2, s3, s4, out):
