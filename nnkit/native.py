@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,8 @@ class RowFunction(NativeFunction):
                               "look at it in Python; let it say its input_limit")  # fmt: skip
         interpreted = [built.layer for built in model.leaves if built.layer.interpreted]
         if interpreted:
-            raise NativeError(f"{self!r}: expected layers that are compiled, got {interpreted[0]!r}, which runs in Python; derive "
-                              "it from Layer")  # fmt: skip
+            raise NativeError(f"{self!r}: expected layers that are compiled, got {interpreted[0]!r}, which runs in Python; "
+                              "derive it from Layer")  # fmt: skip
         x = Brought("x", model.in_shape, model.input_dtype, written=False)
         out = Brought("out", model.out_shape, real, written=True)
         grad_out = Brought("grad_out", model.out_shape, real, written=False)
@@ -76,21 +76,30 @@ class RowFunction(NativeFunction):
             names = ", ".join(item.name for item in self.brought)
             raise ShapeError(f"{self!r}: expected the arrays {names}, got {len(given)} of them")
         for array, wanted in zip(given, self.brought, strict=True):
-            self._require(array, wanted)
+            if not _fits(array, wanted):
+                self._refuse(array, wanted)
         if self._first.input_limit:
             self._first.check_input(x[None], "x")
-        self.c_function(*(array.ctypes.data for array in given))
+        self.c_function(*[array.ctypes.data for array in given])
 
-    def _require(self, array: Any, wanted: Brought) -> None:
-        """Refuse what is not the array of one row that it should be."""
+    def _refuse(self, array: Any, wanted: Brought) -> NoReturn:
+        """Say what is wrong with an array that does not fit."""
         who = f"{self!r}: expected {wanted.name} to be"
         if not isinstance(array, np.ndarray) or array.dtype != wanted.dtype:
             came = f"{array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
             raise DataError(f"{who} an array of {wanted.dtype}, got {came}")
         if array.shape != wanted.shape:
             raise ShapeError(f"{who} of shape {wanted.shape}, one row, got {array.shape}")
-        if not array.flags.carray if wanted.written else not (array.flags.c_contiguous and array.flags.aligned):
-            raise DataError(f"{who} {'writable and ' * wanted.written}C-contiguous; copy it with np.ascontiguousarray")
+        what = "a writable, C-contiguous array" if wanted.written else "C-contiguous"
+        raise DataError(f"{who} {what}, got strides {array.strides}, writable={array.flags.writeable}; copy it")
+
+
+def _fits(array: Any, wanted: Brought) -> bool:
+    """Whether an array is what the machine code takes it for."""
+    if type(array) is not np.ndarray or array.dtype != wanted.dtype or array.shape != wanted.shape:
+        return False
+    flags = array.flags
+    return bool(flags.c_contiguous and flags.aligned and (flags.writeable or not wanted.written))
 
 
 def _plan(model: Sequential, gradient: bool, limit: Constant | None) -> Plan:

@@ -34,7 +34,6 @@ from numba.extending import (
     typeof_impl,
     unbox,
 )
-from numpy.typing import NDArray
 
 from nnkit.engine.abi import pointer
 from nnkit.engine.operands import Array, Caller, Constant, Held, Operand
@@ -158,7 +157,7 @@ def _entry_point(kernel: int, block: int, arguments: int) -> tuple[Any, int]:
 # --------------------------------------------------------------------------------------- inside the user's own functions
 
 
-class FunctionType(types.Type):  # type: ignore[misc]
+class FunctionType(types.Type):
     """The Numba type of `NativeFunction` objects: what their arguments are, but not their sizes."""
 
     def __init__(self, arguments: tuple[tuple[str, int, str, bool], ...]) -> None:
@@ -174,7 +173,7 @@ def _typeof(function: NativeFunction, context: Any) -> FunctionType:
 
 
 @register_model(FunctionType)
-class _FunctionModel(models.PrimitiveModel):  # type: ignore[misc]
+class _FunctionModel(models.PrimitiveModel):
     """In machine code it is the address of its block."""
 
     def __init__(self, manager: Any, kind: FunctionType) -> None:
@@ -225,8 +224,8 @@ def _refuse(kind: FunctionType, given: Sequence[Any]) -> None:
     for array, (name, dims, dtype, written) in zip(given, kind.arguments, strict=True):
         right = isinstance(array, types.Array) and (array.ndim, str(array.dtype), array.layout) == (dims, dtype, "C")
         if not right or not array.aligned or (written and not array.mutable):
-            raise TypingError(f"nnkit function: expected {name} to be a {'writable ' * written}C-contiguous array of {dtype} with "
-                              f"{dims} dimensions, got {array}")  # fmt: skip
+            raise TypingError(f"nnkit function: expected {name} to be a {'writable ' * written}C-contiguous array of {dtype} "
+                              f"with {dims} dimensions, got {array}")  # fmt: skip
 
 
 @register_jitable

@@ -24,7 +24,7 @@ def transpose(source: Any, target: Any) -> None:
 
 def dot_transposed(a: Any, b: Any, work: Any, out: Any) -> None:
     """Out = a @ b.T; ``work`` is memory for b.T, or empty."""
-    if work.size > 0 and a.shape[0] * b.size <= SMALL:
+    if work.size > 0 and a.shape[0] > 1 and a.shape[0] * b.size <= SMALL:
         transpose(b, work)
         np.dot(a, work, out)
     else:
