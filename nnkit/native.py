@@ -86,7 +86,7 @@ class RowFunction(NativeFunction):
         """Say what is wrong with an array that does not fit."""
         who = f"{self!r}: expected {wanted.name} to be"
         if not isinstance(array, np.ndarray) or array.dtype != wanted.dtype:
-            came = f"{array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+            came = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
             raise DataError(f"{who} an array of {wanted.dtype}, got {came}")
         if array.shape != wanted.shape:
             raise ShapeError(f"{who} of shape {wanted.shape}, one row, got {array.shape}")
