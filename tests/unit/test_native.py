@@ -96,6 +96,7 @@ def test_is_predict_to_the_bit(make, dtype):
     out = np.full_like(expected, np.nan)
     map_rows(f, X, out)
     np.testing.assert_array_equal(out, expected)
+    np.testing.assert_allclose(out, model.predict(X), rtol=1e-5, atol=1e-6)  # a batch is added up in another order
     out[:] = np.nan
     for x, row in zip(X, out, strict=True):
         assert f(x, row) is None
