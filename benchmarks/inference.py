@@ -78,6 +78,8 @@ def _section(columns: list[Column], rows: list[dict[str, Any]]) -> Section:
     notes = [
         "Microseconds per call from Python, float32, medians of the rounds. Rows come in the library's own kind of array, and "
         "the outputs are ready when the call returns.",
+        "In a user's @njit loop (prange, with two threads) and through the C function rows go one by one, also when there are "
+        "many; one row in the loop is a thousandth of a loop over 1000.",
         "torch in inference_mode; TorchScript traced, frozen; JAX jitted with constant weights; scikit-learn by predict_proba.",
     ]
     warnings = [f"{row['name']}: its outputs differ from nnkit's by {row['difference']:.1e}"

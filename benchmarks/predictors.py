@@ -63,6 +63,59 @@ class NnkitPredictor(Predictor):
         return self.model.predict(X, n_threads=self.threads)
 
 
+class NnkitInNumbaPredictor(NnkitPredictor):
+    """The model as a function in the user's own compiled loop over rows; one row is its share of a loop over many."""
+
+    CALLS = 1000
+
+    def make(self, problem: Problem) -> None:
+        import numba
+
+        super().make(problem)
+        self.function = self.model.as_function()
+
+        @numba.njit(parallel=self.threads > 1)
+        def loop(f: Any, X: Any, out: Any) -> None:
+            for i in numba.prange(len(X)):
+                f(X[i], out[i])
+
+        self.loop = loop
+
+    def convert(self, X: NDArray[np.float32]) -> Any:
+        X = np.repeat(X, self.CALLS, axis=0) if len(X) == 1 else X
+        return X, np.empty((len(X), *self.model.out_shape), np.float32)
+
+    def predict(self, X: Any) -> Any:
+        rows, out = X
+        self.loop(self.function, rows, out)
+        return out
+
+    def measure(self, X: NDArray[np.float32] | int) -> Figures:
+        calls = self.CALLS if isinstance(X, int) and X == 1 else 1
+        return {name: seconds / calls for name, seconds in super().measure(X).items()}
+
+
+class NnkitFromCPredictor(NnkitPredictor):
+    """The model's C function, called by ctypes with pointers that are known: one call a row."""
+
+    def make(self, problem: Problem) -> None:
+        import ctypes
+
+        super().make(problem)
+        self.function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(self.model.address)
+
+    def convert(self, X: NDArray[np.float32]) -> Any:
+        out = np.empty((len(X), *self.model.out_shape), np.float32)
+        addresses = [(X[i].ctypes.data, out[i].ctypes.data) for i in range(len(X))]
+        return X, out, addresses
+
+    def predict(self, X: Any) -> Any:
+        _, out, addresses = X
+        for pair in addresses:
+            self.function(*pair)
+        return out
+
+
 class TorchPredictor(Predictor):
     def make(self, problem: Problem) -> None:
         import torch
@@ -152,6 +205,8 @@ class SklearnPredictor(Predictor):
 
 PREDICTORS: dict[str, type[Predictor]] = {
     "nnkit": NnkitPredictor,
+    "nnkit in a user's @njit loop": NnkitInNumbaPredictor,
+    "nnkit's C function by ctypes": NnkitFromCPredictor,
     "torch": TorchPredictor,
     "TorchScript": TorchScriptPredictor,
     "JAX": JaxPredictor,

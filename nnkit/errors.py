@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "DataError",
     "KernelError",
+    "NativeError",
     "NnkitError",
     "NonFiniteError",
     "NotBuiltError",
@@ -42,6 +43,10 @@ class DataError(NnkitError, ValueError):
 
 class KernelError(NnkitError, TypeError):
     """A part's kernel cannot be compiled, or names something that nobody provides."""
+
+
+class NativeError(NnkitError, TypeError):
+    """A model cannot be a native function, or a native function not what is asked of it."""
 
 
 class NotBuiltError(NnkitError, RuntimeError):

@@ -28,6 +28,7 @@ from nnkit.training.fit import Fit
 if TYPE_CHECKING:
     from nnkit.core.callback import Callback
     from nnkit.core.metric import Metric
+    from nnkit.native import RowFunction
     from nnkit.training.history import History
 
 __all__ = ["Sequential"]
@@ -277,7 +278,8 @@ class Sequential:
 
     def __getstate__(self) -> dict[str, Any]:
         """Layers, shapes and numbers; never addresses."""
-        transient = ("_local", "_passes", "_last", "_updaters", "last_fit")  # a loss of one's own may not be pickled
+        # A loss of one's own in last_fit may not be pickled.
+        transient = ("_local", "_passes", "_last", "_updaters", "_functions", "last_fit")
         return {name: value for name, value in vars(self).items() if name not in transient}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -296,6 +298,7 @@ class Sequential:
         self._passes: dict[bool, Pass] = {}
         self._last: Pass | None = None
         self._updaters: dict[int, _Stepper] = {}
+        self._functions: dict[bool, RowFunction] = {}
 
     @property
     def is_built(self) -> bool:
@@ -446,6 +449,97 @@ class Sequential:
         """How many threads are worth their start (~0.1 ms): one for every 10 million multiplications or so."""
         work = rows * self.work()
         return max(1, min(available_threads(n_threads), -(-rows // BLOCK), work // 10_000_000))
+
+    def as_function(self, gradient: bool = False) -> RowFunction:
+        """The model as a function of one row, in evaluation mode, for use inside your own ``@njit`` code (or from Python).
+
+        ``f(x, out)`` writes the output for the row ``x`` into ``out``: C-contiguous arrays of the shapes `in_shape` and
+        `out_shape` and of the model's dtype (``x`` of int64, where the first layer takes whole numbers). With ``gradient``,
+        ``f(x, out, grad_out, grad_x)`` also writes the gradient of the input, grad_x_i = sum_j grad_out_j d out_j / d x_i.
+
+        It reads the model's present parameters whenever it is called, and keeps them alive, but knows nothing of a later
+        `build`. Many threads may call it at once. Nothing is compiled for it. Your function may have it as an argument or as a
+        global; as an argument, the same compiled code serves all models whose rows have as many dimensions, and Numba can
+        keep it on disk.
+
+        Parameters
+        ----------
+        gradient : bool
+
+        Returns
+        -------
+        f
+            In compiled code, a wrong dtype, layout or number of dimensions is a TypingError as your function is compiled, and
+            a wrong shape raises ValueError. Whole numbers out of range give NaN there.
+
+        Raises
+        ------
+        NotBuiltError
+        NativeError
+            The model has a layer that runs in Python, or its input has to be looked at in Python.
+
+        Examples
+        --------
+        >>> import nnkit as nn, numba, numpy as np
+        >>> model = nn.Sequential([nn.Linear(16), nn.Tanh(), nn.Linear(2)]).build((2,), random_state=0, dtype="float64")
+        >>> @numba.njit
+        ... def euler(f, state, step, steps):
+        ...     state, slope = state.copy(), np.empty_like(state)
+        ...     for _ in range(steps):
+        ...         f(state, slope)  # d state / dt
+        ...         state += step * slope
+        ...     return state
+        >>> state = euler(model.as_function(), np.array([1.0, 0.0]), 0.01, 100)
+        >>> expected = np.array([1.0, 0.0])
+        >>> for _ in range(100):
+        ...     expected += 0.01 * model.predict(expected[None])[0]
+        >>> np.allclose(state, expected)
+        True
+        """
+        self._require_built("as_function")
+        if gradient not in self._functions:
+            from nnkit.native import RowFunction
+
+            self._functions.setdefault(gradient, RowFunction(self, gradient))
+        return self._functions[gradient]
+
+    @property
+    def address(self) -> int:
+        """A C function pointer, as an integer, to ``void f(const T *x, T *out)``: the output for one row, in evaluation mode.
+
+        T is float or double, the model's dtype (``x`` points to int64_t, where the first layer takes whole numbers). It needs
+        no GIL, may be called by many threads at once, and is valid as long as the model lives and is not built again. The
+        functions that `as_function` returns have such an ``address``, too; with the gradient it takes four pointers.
+
+        What wants another signature gets a function of yours around it: SciPy's integrators, for one, take the pointer of a
+        ``numba.cfunc`` that calls `as_function`.
+
+        Examples
+        --------
+        >>> import ctypes, nnkit as nn, numpy as np
+        >>> model = nn.Sequential([nn.Linear(8), nn.Tanh(), nn.Linear(1)]).build((1,), random_state=0, dtype="float64")
+        >>> pointer = ctypes.POINTER(ctypes.c_double)
+        >>> net = ctypes.CFUNCTYPE(None, pointer, pointer)(model.address)
+        >>> x, out = np.array([0.5]), np.empty(1)
+        >>> net(x.ctypes.data_as(pointer), out.ctypes.data_as(pointer))
+        >>> bool(out[0] == model.predict([[0.5]])[0, 0])
+        True
+
+        With cffi it is ``ffi.cast("void (*)(const double *, double *)", model.address)``. An integrand for SciPy:
+
+        >>> import numba, scipy.integrate
+        >>> f = model.as_function()
+        >>> @numba.cfunc("float64(intc, CPointer(float64))")
+        ... def integrand(n, x):
+        ...     out = np.empty(1)
+        ...     f(numba.carray(x, (1,)), out)
+        ...     return out[0]
+        >>> area, error = scipy.integrate.quad(scipy.LowLevelCallable(integrand.ctypes), 0, 1)
+        >>> xs = (np.arange(1000) + 0.5) / 1000
+        >>> bool(abs(area - model.predict(xs[:, None]).mean()) < 1e-6)
+        True
+        """
+        return self.as_function().address
 
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, loss: Loss | str = "mse", sample_weight: ArrayLike | None = None,

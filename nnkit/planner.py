@@ -54,6 +54,7 @@ class Step:
 
     @property
     def trains(self) -> bool:
+        """Whether there are parameters to learn."""
         return self.node is not None and any(prod(item.shape) for item in self.node.built.parameters.values())
 
 
@@ -68,14 +69,16 @@ class Plan:
     real : "float32" or "float64"
     training : what the kernels get as ``training``
     differentiate : whether a backward pass follows
+    learn : whether that has to give the gradients of the parameters, and not that of the input alone
     keep : leave every intermediate result in memory of its own, for looking at
     shards : how many the batch is cut into
     """
 
     def __init__(
-        self, real: str, *, training: bool, differentiate: bool, keep: bool = False, shards: int = 1
+        self, real: str, *, training: bool, differentiate: bool, learn: bool = True, keep: bool = False, shards: int = 1
     ) -> None:
         self.real = real
+        self.learn = learn
         self.differentiate = differentiate
         self.training = training
         self.keep = keep
@@ -149,7 +152,13 @@ class Plan:
                 named[f"grad_{declared.name}"] = self._like(x, declared.shape, dtype(declared))
         for declared in built.workspace.values():
             named[declared.name] = Array.fixed(declared.shape, dtype(declared))
+        for declared in built.parameters.values():  # that nobody asks for a gradient of: it is written and forgotten
+            named.setdefault(f"grad_{declared.name}", Array.fixed(declared.shape, dtype(declared)))
         for declared in built.partials.values():
+            if self.shards == 1:  # what all know is what the one knows
+                own = Array.fixed(declared.shape, self.real)
+                named |= {declared.name: own, f"all_{declared.name}": own.reshaped((1, *declared.shape))}
+                continue
             every = aligned_zeros(self.shards * prod(declared.shape), self.real).reshape(self.shards, *declared.shape)
             storage = Storage(shared=every)
             named[declared.name] = Array(storage, declared.shape, self.real, stride=every.strides[0])
@@ -308,7 +317,7 @@ class Plan:
         """
         wanted: set[int] = {id(self.steps[0].inputs[0])} if to_input else set()
         for step in self.steps:
-            if step.trains or any(id(value) in wanted for value in step.inputs):
+            if (self.learn and step.trains) or any(id(value) in wanted for value in step.inputs):
                 wanted.add(id(step.out))
         first = next((step for step in self.steps if step.trains), None)
         grads = {id(self.steps[-1].out): grad}
@@ -341,10 +350,22 @@ class Plan:
         node.grad_x = grad.reshaped(node.built.in_shape) if overwrites else self._like(node.x, node.built.in_shape)
         arrays = {"x": node.x, "out": node.out, "grad_out": grad, "grad_x": node.grad_x}
         for name, function in kernels.items():
-            if wanted[0] or name != "backward_x":
+            if wanted[0] if name == "backward_x" else self.learn or self._leads_to_x(node, name):
                 meets = name == "backward" and "backward_partial" in kernels
                 self._emit(node, function, "backward", arrays, target=node.grad_x, meets=meets)
         return [node.grad_x]
+
+    @staticmethod
+    def _leads_to_x(node: Node, name: str) -> bool:
+        """Whether a kernel writes the gradient of the input, or memory that a later one reads, which does."""
+        built = node.built
+        kernels = built.layer.kernels()
+        later = [stage for stage in kernels if stage.startswith("backward")]
+        later = later[later.index(name) + 1 :]
+        memory = {*built.scratch, *built.workspace, *built.partials}
+        written = {item.removeprefix("grad_") for item in kernel_names(kernels[name])} & memory
+        read = {item.removeprefix("grad_").removeprefix("all_") for stage in later for item in kernel_names(kernels[stage])}
+        return built.layer.interpreted or "grad_x" in kernel_names(kernels[name]) or bool(written & read)
 
     # ------------------------------------------------------------------------------------------------ instructions
 

@@ -44,7 +44,7 @@ def _compile_part(kind: str, key: str) -> float:
 
 
 def _compile_loop() -> float:
-    """What is no part's: gathering batches, weights, labels, shuffling, validation, the loop."""
+    """What is no part's: gathering batches, weights, labels, shuffling, validation, the loop, native functions."""
     before = statistics.seconds
     X, weights = np.zeros((64, 4)), np.ones(64)
     for data in (X, X.astype(np.float32)):
@@ -54,6 +54,7 @@ def _compile_loop() -> float:
             model.fit(data, labels, loss=loss, epochs=1, validation_split=0.5, sample_weight=weights)
             model.fit(data, labels, loss=loss, epochs=1)
             model.predict(data)
+            model.as_function(gradient=True)
     return statistics.seconds - before
 
 

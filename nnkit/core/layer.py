@@ -138,6 +138,7 @@ class Layer(Part):
     pointwise: ClassVar[bool] = False  # each number by itself, wherever it lies: rows or blocks
     interpreted: ClassVar[bool] = False  # kernels stay Python
     input_dtype: ClassVar[str] = "real"  # "int64" for a layer that looks things up
+    input_limit: int = 0  # whole numbers of the input are from 0 to below this: what compiled code needs to check them itself
     passes_mask: bool = False  # an output row has the steps of its input row, so that the same ones are padding
 
     forward: Callable[..., Any]
@@ -160,7 +161,8 @@ class Layer(Part):
     def check_input(self, array: NDArray[Any], name: str) -> None:
         """Refuse input rows that the kernels could not take, with a `DataError`; asked of a model's first layer only.
 
-        ``name`` is what the user calls the array. Kernels cannot raise: what they must not see is to be found here.
+        ``name`` is what the user calls the array. Kernels cannot raise: what they must not see is to be found here. A layer
+        with ``input_dtype`` "int64" whose numbers only have to lie in a range also says so by `input_limit`.
         """
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:

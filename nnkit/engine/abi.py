@@ -13,7 +13,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["atomic_add", "atomic_load", "call", "pause", "pointer", "pointer_at", "yield_core"]
+__all__ = [
+    "atomic_add", "atomic_exchange", "atomic_load", "atomic_store", "call", "pause", "pointer", "pointer_at", "yield_core",
+]  # fmt: skip
 
 _INT64 = ir.IntType(64)
 
@@ -74,6 +76,28 @@ def atomic_load(typing, address):
         return builder.load_atomic(builder.inttoptr(args[0], _INT64.as_pointer()), "acquire", 8)
 
     return types.int64(types.int64), generate
+
+
+@intrinsic
+def atomic_exchange(typing, address, number):
+    """Put ``number`` into the int64 at ``address`` and return what was there, sequentially consistent."""
+
+    def generate(context, builder, signature, args):
+        place = builder.inttoptr(args[0], _INT64.as_pointer())
+        return builder.atomic_rmw("xchg", place, args[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def atomic_store(typing, address, number):
+    """Put ``number`` into the int64 at ``address``; who reads it there sees what was written before."""
+
+    def generate(context, builder, signature, args):
+        builder.store_atomic(args[1], builder.inttoptr(args[0], _INT64.as_pointer()), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
 
 
 @intrinsic

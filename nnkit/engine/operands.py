@@ -20,11 +20,14 @@ from nnkit.kernels.random import stream
 
 __all__ = [
     "NATIVE",
+    "Argument",
     "Array",
+    "Caller",
     "Coefficient",
     "Constant",
     "Control",
     "ControlWord",
+    "Held",
     "Operand",
     "Order",
     "Seed",
@@ -332,6 +335,50 @@ class Coefficient(Operand):
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> Any:
         return _borrow(int(control[Word.COEFFICIENTS]), self.index + 1, self.dtype)[self.index]
+
+
+@dataclass(frozen=True)
+class Argument(Operand):
+    """An array of ``size`` numbers that a caller from outside brings; the caller's frame holds its address at ``place``."""
+
+    place: int
+    size: int
+    dtype: str
+
+    def kind(self) -> Hashable:
+        return ("argument", self.dtype)
+
+    def source(self, word: int, real: str) -> str:
+        address = f"_pointer_at(_control[{Word.ARGUMENTS}], _words[{word}])"
+        return f"_carray({address}, (_words[{word + 1}],), np.{self.dtype})"
+
+    def words(self) -> list[int]:
+        return [self.place, self.size]
+
+
+@dataclass(frozen=True)
+class Caller(Operand):
+    """The address of the frame itself, where it is a caller's from outside."""
+
+    def kind(self) -> Hashable:
+        return "caller"
+
+    def source(self, word: int, real: str) -> str:
+        return "_frame"
+
+
+@dataclass(frozen=True)
+class Held(Operand):
+    """What a caller's frame has no room for: word 0 leads to a block that holds the operand's words from ``place`` on."""
+
+    operand: Operand
+    place: int
+
+    def kind(self) -> Hashable:
+        return ("held", self.place, self.operand.kind())
+
+    def source(self, word: int, real: str) -> str:
+        return self.operand.source(self.place, real).replace("_words[", "_control[").replace("_frame", "_words[0]")
 
 
 def aliases(operands: Sequence[Operand]) -> dict[int, int]:

@@ -186,7 +186,7 @@ class _Bundle:
         key = (module, wish)
         if key not in self.names:
             name = self.name(wish, key)
-            self.imports.add(f"from {module} import {wish} as {name}  # {_fingerprint(module)}")
+            self.imports.add(f"from {module} import {wish} as {name}  # {fingerprint(module)}")
         return self.names[key]
 
     def _literal(self, value: Any, wish: str, user: Callable[..., Any]) -> str:
@@ -214,7 +214,7 @@ class _Bundle:
 
 
 @cache
-def _fingerprint(module: str) -> str:
+def fingerprint(module: str) -> str:
     """Hash of a module's source."""
     return hashlib.sha256(inspect.getsource(importlib.import_module(module)).encode()).hexdigest()[:16]
 
@@ -388,7 +388,7 @@ class Kernel:
 
     def _load(self) -> Any:
         versions = _versions()
-        about = (versions, str(_STUB_VERSION), _fingerprint("nnkit.engine.abi"), _fingerprint("nnkit.kernels.jit"))
+        about = (versions, str(_STUB_VERSION), fingerprint("nnkit.engine.abi"), fingerprint("nnkit.kernels.jit"))
         digest = hashlib.sha256("\0".join((*about, self.text)).encode()).hexdigest()[:24]
         name = f"k_{self.function.__name__}_{digest}"
         text = self.text.replace("def {entry}", f"def {name}")

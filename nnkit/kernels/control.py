@@ -23,6 +23,8 @@ class Word(IntEnum):
     SEED = 8  # of the whole run
     LOSS = 9  # what the shard adds to the batch's loss: the bits of a float64
     SHARDS = 10  # of the batch, this step
+    TAKEN = 11  # 1 while a caller from outside works with this shard's memory
+    ARGUMENTS = 12  # address of that caller's frame
 
 
 # Why a shard stopped: Word.STATUS.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from nnkit.kernels.control import NOT_FINITE, Word
 
 __all__ = [
@@ -11,6 +13,8 @@ __all__ = [
     "clip_gradient",
     "copy",
     "copy_columns",
+    "copy_numbers",
+    "copy_unless_stopped",
     "decay_gradient",
     "gather",
     "gather_classes",
@@ -53,6 +57,22 @@ def copy(source, out):
     """Out = source."""
     for i in range(out.shape[0]):
         out[i] = source[i]
+
+
+def copy_numbers(source, limit, control, out):
+    """Out = source, whole numbers from 0 to below ``limit``; others are 0, and noted in the shard's status."""
+    control[STATUS] = 0
+    for i in range(out.shape[0]):
+        right = 0 <= source[i] < limit
+        out[i] = source[i] if right else 0
+        if not right:
+            control[STATUS] = NOT_FINITE
+
+
+def copy_unless_stopped(source, control, out):
+    """Out = source, or NaN where the shard has stopped."""
+    for i in range(out.shape[0]):
+        out[i] = source[i] if control[STATUS] == 0 else np.nan
 
 
 def scatter(out, step, first_row, rows, destination):

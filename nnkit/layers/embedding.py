@@ -81,6 +81,7 @@ class Embedding(Layer):
             self.require("padding_idx", padding_idx < num_embeddings, f"below num_embeddings={num_embeddings}")
 
     def build(self, in_shape: Shape) -> Shape:
+        self.input_limit = self.num_embeddings
         self.padding = -1 if self.padding_idx is None else self.padding_idx % self.num_embeddings
         init = _PaddedNormal(self.padding_idx)
         self.parameter("weight", (self.num_embeddings, self.embedding_dim), init=init)

@@ -12,7 +12,7 @@ from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
-from nnkit.kernels.gemm import SMALL, add_bias, dot_transposed, sum_rows
+from nnkit.kernels.gemm import SMALL, add_bias, dot, dot_transposed, sum_rows
 
 __all__ = ["Linear"]
 
@@ -90,7 +90,7 @@ class Linear(Layer):
 
     @staticmethod
     def forward(x, weight, bias, out):
-        np.dot(x, weight, out)
+        dot(x, weight, out)
         add_bias(bias, out)
 
     @staticmethod

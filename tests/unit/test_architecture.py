@@ -21,7 +21,7 @@ FLOORS = [
     {"engine"},
     {"core"},
     {"layers", "activations", "losses", "optimizers", "initializers", "schedules", "metrics", "registry"},
-    {"planner", "passes", "training"},
+    {"planner", "passes", "native", "training"},
     {"model", "persistence"},
     {"estimators"},
     {"loading", "testing", "warmup", "__main__", "__init__"},
