@@ -8,6 +8,7 @@ __all__ = [
     "NnkitError",
     "NonFiniteError",
     "NotBuiltError",
+    "OnnxError",
     "ParameterError",
     "PluginWarning",
     "RegistryError",
@@ -45,6 +46,10 @@ class KernelError(NnkitError, TypeError):
 
 class NotBuiltError(NnkitError, RuntimeError):
     """A model is used before its shapes are known."""
+
+
+class OnnxError(NnkitError, ValueError):
+    """A model has no form in ONNX, or a file has none in nnkit."""
 
 
 class NonFiniteError(NnkitError, ArithmeticError):

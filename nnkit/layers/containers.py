@@ -75,6 +75,22 @@ class Residual(Container):
         with plan.holding(x):
             return plan.add([x, self._inner.connect(plan, children, x)])
 
+    def onnx(self, graph, x):
+        out = x
+        for child in self._built.children:
+            out = graph.layer(child, out)
+        return x + out
+
+    @classmethod
+    def from_onnx(cls, at):
+        """Add, where one of the two is what there was before."""
+        join = at.join("Add")
+        if join is None or at.value not in join.inputs:
+            return None
+        (branch,) = [value for value in join.inputs if value is not at.value]
+        inner = at.chain(branch)
+        return at.after(join).around(cls(*inner.layers), inner)
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(Linear(3), Dropout(0.4), Linear(4)), (4,))]
@@ -155,6 +171,22 @@ class Branches(Container):
             return plan.concatenate(outs, self.axis)
         return plan.add(outs, 1.0 / len(outs) if self.merge == "mean" else 1.0)
 
+    def onnx(self, graph, x):
+        outs = graph.branches(self._built.children, x)
+        if self.merge == "concat":
+            return graph.node("Concat", *outs, axis=self.axis + 1)
+        return graph.node({"add": "Sum", "mean": "Mean"}[self.merge], *outs)
+
+    @classmethod
+    def from_onnx(cls, at):
+        for op, merge in (("Concat", "concat"), ("Sum", "add"), ("Add", "add"), ("Mean", "mean")):
+            if (join := at.join(op)) is not None:
+                branches = [at.chain(value) for value in join.inputs]
+                listed = [branch.layers or "identity" for branch in branches]
+                dim = {"dim": join.attributes["axis"]} if merge == "concat" else {}
+                return at.after(join).around(cls(*listed, merge=merge, **dim), *branches)
+        return None
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         linear = Linear(3)
@@ -209,6 +241,26 @@ class TimeDistributed(Container):
 
     def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
         return plan.join(plan.forward(children[0], plan.split(x)), x.shape[0])
+
+    def onnx(self, graph, x):
+        (child,) = self._built.children
+        steps, *shape = self._built.in_shape
+        graph.mask = None
+        out = graph.layer(child, graph.node("Reshape", x, [-1, *shape]))
+        graph.mask = None
+        return graph.node("Reshape", out, [-1, steps, *child.out_shape])
+
+    @classmethod
+    def from_onnx(cls, at):
+        """Layers between one Reshape that makes rows of the steps, and one that puts them together again."""
+        if at.rank < 2 or (node := at.take("Reshape")) is None or node.integers(1) != [-1, *at.shape[1:]]:
+            return None
+        steps = at.shape[0]
+        for end in at.waists():
+            if end.op == node.op and end.is_constant(1) and end.integers(1)[:2] == [-1, steps]:
+                inner = at.chain(end.inputs[0], at.shape[1:])
+                return at.after(end).around(cls(inner.layers), inner)
+        return None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -27,6 +27,8 @@ from nnkit.kernels.gemm import transpose
 from nnkit.kernels.math import sigmoid, tanh
 from nnkit.layers.containers import Branches
 
+ONNX_FLOAT, ONNX_INT32 = 1, 6  # types by their numbers in onnx.TensorProto
+
 __all__ = ["GRU", "LSTM", "RNN", "Masking"]
 
 
@@ -117,6 +119,8 @@ class _Recurrent(Layer):
     """What the layers have in common: stacks, directions, and everything but the gates."""
 
     gate_count: ClassVar[int]
+    operator: ClassVar[str]  # its name in ONNX
+    gate_order: ClassVar[list[int]]  # ONNX's gates in ours
 
     def __init__(
         self,
@@ -189,6 +193,49 @@ class _Recurrent(Layer):
         for n in range(rows):
             for t in range(steps):
                 assign(taken[mirrored(t, steps, reverse) * rows + n], grad_x[n, t])
+
+    def onnx(self, graph, x):
+        steps = self._built.in_shape[0]
+        gates = self._onnx_gates(graph)
+        lengths = None
+        if graph.mask is not None:  # take the steps that are no padding first, in their order
+            present = graph.node("Cast", graph.mask, to=ONNX_FLOAT)
+            lengths = graph.node("ReduceSum", graph.node("Cast", graph.mask, to=ONNX_INT32), [1], keepdims=0)
+            order = graph.nodes(2, "TopK", present, [steps], axis=1)[1]
+            place = graph.nodes(2, "TopK", order, [steps], axis=1, largest=0)[1]
+            x = self._onnx_taken(graph, x, order, self._built.in_shape[1])
+        taken = graph.node("Transpose", x, perm=[1, 0, 2])
+        direction = "reverse" if self.reverse else "forward"
+        states, last = graph.nodes(2, self.operator, taken, *gates, lengths, hidden_size=self.hidden_size, direction=direction,
+                                   **self.onnx_attributes())  # fmt: skip
+        if not self.return_sequences:
+            return graph.node("Squeeze", last, [0])
+        out = graph.node("Transpose", graph.node("Squeeze", states, [1]), perm=[1, 0, 2])
+        return out if lengths is None else self._onnx_taken(graph, out, place, self.hidden_size)
+
+    def onnx_attributes(self) -> dict[str, Any]:
+        """What its operator has to know beside the sizes."""
+        return {}
+
+    def _onnx_gates(self, graph):
+        """The operator's W, R and B: (1, gates, ...), in the order of the operator's gates."""
+        count, size = self.gate_count, self.hidden_size
+
+        def laid_out(name):
+            array = graph.array(name).array
+            return array.T.reshape(count, size, -1)[self.gate_order].reshape(1, count * size, -1)
+
+        weights = [graph.constant(laid_out(name), name) for name in ("weight_ih", "weight_hh")]
+        if not self.bias:
+            return [*weights, None]
+        biases = np.concatenate([laid_out(name).reshape(1, -1) for name in ("bias_ih", "bias_hh")], axis=1)
+        return [*weights, graph.constant(biases, "bias")]
+
+    @staticmethod
+    def _onnx_taken(graph, x, order, width):
+        """The steps of every row in another order."""
+        index = graph.node("Expand", graph.node("Unsqueeze", order, [2]), [1, 1, width])
+        return graph.node("GatherElements", x, index, axis=1)
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Names are weight_ih_l0, weight_ih_l0_reverse, ...; a stack is one module, its arrays in the order of the cells."""
@@ -286,6 +333,8 @@ class LSTM(_Recurrent):
     """
 
     gate_count = 4
+    operator = "LSTM"
+    gate_order = [0, 3, 1, 2]  # i, o, f, g
 
     def build(self, in_shape: Shape) -> Shape:
         out_shape = super().build(in_shape)
@@ -435,6 +484,8 @@ class GRU(_Recurrent):
     """
 
     gate_count = 3
+    operator = "GRU"
+    gate_order = [1, 0, 2]  # z, r, n
 
     def build(self, in_shape: Shape) -> Shape:
         out_shape = super().build(in_shape)
@@ -497,6 +548,9 @@ class GRU(_Recurrent):
         before = hidden.reshape(((steps + 1) * rows, size))[: steps * rows]
         np.dot(inputs.reshape((steps * rows, features)).T, grad_gates.reshape((steps * rows, 3 * size)), grad_weight_ih)
         np.dot(before.T, grad_products.reshape((steps * rows, 3 * size)), grad_weight_hh)
+
+    def onnx_attributes(self):
+        return {"linear_before_reset": 1}  # r behind the product with weight_hh
 
 
 def rnn_step(gate, product, biases, relu, hidden):
@@ -566,6 +620,8 @@ class RNN(_Recurrent):
     """
 
     gate_count = 1
+    operator = "RNN"
+    gate_order = [0]
     nonlinearities: ClassVar[dict[str, bool]] = {"tanh": False, "relu": True}  # what the kernels know as ``relu``
 
     def __init__(
@@ -635,6 +691,9 @@ class RNN(_Recurrent):
         np.dot(h[: steps * rows].T, taken, grad_weight_hh)
         assign(grad_bias_ih, grad_bias_hh)
 
+    def onnx_attributes(self):
+        return {"activations": [self.nonlinearity.capitalize()]}
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(3), (3, 2)), Example(cls(2, nonlinearity="relu", return_sequences=True), (4, 3))]
@@ -697,6 +756,10 @@ class Masking(Layer):
         for n in range(grad_x.shape[0]):
             for t in range(grad_x.shape[1]):
                 assign(grad_out[n, t], grad_x[n, t])
+
+    def onnx(self, graph, x):
+        graph.mask = graph.node("ReduceMax", abs(x - self.value), [2], keepdims=0) != 0.0
+        return x
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
