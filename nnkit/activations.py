@@ -395,8 +395,11 @@ class CELU(Activation):
     def backward(grad_out, out, alpha):
         return grad_out if out > 0.0 else grad_out * (out / alpha + 1.0)
 
-    def onnx(self, graph, x):
-        return graph.node("Celu", x, alpha=self.alpha)
+    @classmethod
+    def from_onnx(cls, at):
+        """What it is made of, or the operator, which is for single precision only."""
+        node = at.take("Celu")
+        return super().from_onnx(at) if node is None else at.found(cls(node.attributes["alpha"]))
 
 
 @register("gelu")

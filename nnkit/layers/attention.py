@@ -279,7 +279,8 @@ class MultiHeadAttention(Layer):
         bias = heads.take("Add") is not None
         if heads.take("Split") is None or (node := heads.take("Reshape")) is None or len(node.integers(1)) != 4:
             return None
-        return at.like(cls(node.integers(1)[2], causal, bias) for causal in (False, True))
+        masks = (False, True) if at.shape[0] ** 2 <= at.largest else (False,)  # it would be among the constants
+        return at.like(cls(node.integers(1)[2], causal, bias) for causal in masks)
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         ours = {name.replace(".", "_"): array for name, array in arrays.items()}

@@ -101,8 +101,8 @@ class _BatchNorm(Layer):
         if at.rank not in cls.ranks or (node := at.take("BatchNormalization")) is None or node.attributes["training_mode"]:
             return None
         arrays = {name: node.constant(1 + place) for place, name in enumerate(("weight", "bias", "running_mean", "running_var"))}
-        eps, momentum = (round(node.attributes[name], 9) for name in ("epsilon", "momentum"))
-        return at.found(cls(eps, round(1.0 - momentum, 6)), **arrays)
+        eps, kept = node.attributes["epsilon"], node.attributes["momentum"]
+        return at.found(cls(eps, round(1.0 - kept, 7)), **arrays)
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {name: array for name, array in arrays.items() if name in self._built.declared()}  # not num_batches_tracked

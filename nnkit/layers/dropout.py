@@ -83,7 +83,7 @@ class Dropout(Layer):
     def from_onnx(cls, at):
         if (node := at.take("Dropout")) is None:
             return None
-        return at.found(cls(round(float(node.constant(1)), 9) if node.input(1) is not None else 0.5))
+        return at.found(cls(at.number(node.constant(1))) if node.input(1) is not None else cls())
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -138,7 +138,7 @@ class Linear(Layer):
             return None
         if bias is None:
             return at.found(cls(weight.shape[1], bias=False), weight=weight)
-        return at.found(cls(weight.shape[1]), weight=weight, bias=at.spread(bias, weight.shape[1:]))
+        return at.found(cls(weight.shape[1]), weight=weight, bias=np.broadcast_to(bias, weight.shape[1:]))
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {**arrays, "weight": arrays["weight"].T}

@@ -125,7 +125,7 @@ class LayerNorm(Layer):
         if (node := at.take("LayerNormalization")) is None or node.attributes["axis"] not in (-1, at.rank):
             return None
         bias = {"bias": node.constant(2)} if node.input(2) is not None else {}
-        return at.found(cls(round(node.attributes["epsilon"], 12), bias=bool(bias)), weight=node.constant(1), **bias)
+        return at.found(cls(node.attributes["epsilon"], bias=bool(bias)), weight=node.constant(1), **bias)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

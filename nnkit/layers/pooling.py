@@ -435,7 +435,7 @@ class AdaptiveAvgPool2d(_Adaptive):
             return at.found(cls())
         rows = at.ahead("MatMul", place=1)
         columns = at.copy().after(rows).ahead("MatMul") if rows else None
-        if columns is None:
+        if columns is None or (rows.constant(0).shape[-1], columns.constant(1).shape[0]) != at.shape[1:]:
             return None
         return at.like([cls((rows.constant(0).shape[0], columns.constant(1).shape[-1]))])
 

@@ -21,7 +21,7 @@ from nnkit.core.container import Chain
 from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
-from nnkit.errors import ShapeError
+from nnkit.errors import OnnxError, ShapeError
 from nnkit.initializers import Uniform
 from nnkit.kernels.gemm import transpose
 from nnkit.kernels.math import sigmoid, tanh
@@ -236,6 +236,95 @@ class _Recurrent(Layer):
         """The steps of every row in another order."""
         index = graph.node("Expand", graph.node("Unsqueeze", order, [2]), [1, 1, width])
         return graph.node("GatherElements", x, index, axis=1)
+
+    @classmethod
+    def from_onnx(cls, at):
+        """One layer in one direction, as it is written here; or several one after the other, as others write them."""
+        own = at.copy()
+        own.take("GatherElements")
+        node = own.take(cls.operator) if own.take("Transpose") else None
+        if node is None:
+            return None
+        layer, arrays = cls._read(node)
+        if len(arrays) == 1:
+            for return_sequences in (True, False):
+                found = at.like([layer.replace(return_sequences=return_sequences)], **arrays[0])
+                if found is not None:
+                    return found
+        return cls._stacked(at)
+
+    @classmethod
+    def _read(cls, node):
+        """A layer with its arrays, for each direction, from its operator."""
+        count, size = cls.gate_count, node.attributes["hidden_size"]
+        back = np.argsort(cls.gate_order)
+
+        def laid_out(array):
+            return array.reshape(count, size, -1)[back].reshape(count * size, -1).T
+
+        directions = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}[node.attributes["direction"]]
+        arrays = []
+        for place in range(len(directions)):
+            own = {"weight_ih": laid_out(node.constant(1)[place]), "weight_hh": laid_out(node.constant(2)[place])}
+            if node.input(3) is not None:
+                biases = node.constant(3)[place].reshape(2, -1)
+                own |= {name: laid_out(bias)[0] for name, bias in zip(("bias_ih", "bias_hh"), biases, strict=True)}
+            arrays.append(own)
+        both = len(directions) == 2
+        layer = cls(size, bidirectional=both, bias=node.input(3) is not None, reverse=directions == [True])
+        return layer.replace(**cls.from_onnx_attributes(node)), arrays
+
+    @classmethod
+    def from_onnx_attributes(cls, node):
+        """The hyper-parameters that only some of the layers have."""
+        return {}
+
+    @classmethod
+    def _stacked(cls, at):
+        """Layers on sequences (steps, N, features), from a Transpose to another, or to the last state."""
+        if at.take("Transpose").attributes["perm"] != [1, 0, 2]:
+            return None
+        layers, records, nodes = [], [], []
+        while (node := at.ahead(cls.operator)) is not None:
+            layer, arrays = cls._read(node)
+            if any(node.input(place) is not None and np.any(node.constant(place)) for place in range(4, len(node.inputs))):
+                return None  # lengths, or states to begin with other than 0
+            layers.append(layer)
+            records += arrays
+            nodes.append(node)
+            states, both = at.copy().after(node), layer.bidirectional
+            if both and states.take("Transpose"):
+                joined = states.take("Reshape")
+                going_on = joined is not None and joined.integers(1) == [0, 0, -1]
+            else:
+                squeezed = None if both else states.take("Squeeze")
+                going_on = squeezed is not None and squeezed.integers(1) == [1]
+            at.after(node)
+            if not going_on:
+                break
+            at = states
+        first = layers[0]
+        if any(repr(layer) != repr(first) for layer in layers):
+            return None
+        whole = first.replace(num_layers=len(layers))
+        if going_on:
+            last = at.take("Transpose")
+            if last is None or last.attributes["perm"] != [1, 0, 2]:
+                return None
+            step = at.copy()
+            chosen = step.take("Gather")
+            if chosen is None or chosen.attributes["axis"] != 1 or first.reverse or first.bidirectional:
+                return at.found(whole.replace(return_sequences=True), *records)
+            return step.found(whole, *records) if chosen.constant(1).tolist() in (-1, [-1]) else None
+        if first.bidirectional:
+            return None
+        at.after(nodes[-1], 1)
+        stack = at.take("Concat", place=len(layers) - 1)
+        if stack is not None and stack.inputs != [node.outputs[1] for node in nodes]:
+            return None
+        chosen = at.take("Gather") or at.take("Squeeze")
+        fits = chosen is not None and np.ravel(chosen.constant(1)).tolist() in ([-1], [0] if len(layers) == 1 else [-1])
+        return at.found(whole, *records) if fits and chosen.attributes.get("axis", 0) == 0 else None
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Names are weight_ih_l0, weight_ih_l0_reverse, ...; a stack is one module, its arrays in the order of the cells."""
@@ -552,6 +641,12 @@ class GRU(_Recurrent):
     def onnx_attributes(self):
         return {"linear_before_reset": 1}  # r behind the product with weight_hh
 
+    @classmethod
+    def from_onnx_attributes(cls, node):
+        if not node.attributes["linear_before_reset"]:
+            raise OnnxError("expected linear_before_reset=1, got 0")
+        return {}
+
 
 def rnn_step(gate, product, biases, relu, hidden):
     """One row, one step."""
@@ -693,6 +788,11 @@ class RNN(_Recurrent):
 
     def onnx_attributes(self):
         return {"activations": [self.nonlinearity.capitalize()]}
+
+    @classmethod
+    def from_onnx_attributes(cls, node):
+        (name,) = set(node.attributes["activations"])
+        return {"nonlinearity": name.lower()}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -51,6 +51,11 @@ class Node:
             raise OnnxError(f"expected its input {index} to be a constant, got one that is computed, or none")
         return value.array
 
+    def is_constant(self, index: int) -> bool:
+        """Whether an input is known."""
+        value = self.input(index)
+        return value is not None and value.array is not None
+
     def integers(self, index: int) -> list[int]:
         """An input that has to be known and to hold integers, such as a shape."""
         array = self.constant(index)
