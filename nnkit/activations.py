@@ -758,7 +758,7 @@ class _OverAxis(Activation):
     @classmethod
     def from_onnx(cls, at):
         node = at.take(cls.operator)
-        return at.found(cls(node.attributes["axis"])) if node else None
+        return at.found(cls(at.dim(node.attributes["axis"]))) if node else None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Branches", "Residual", "TimeDistributed"]
 
 
+def alone(layers: list[Layer]) -> Any:
+    """Layers one after the other, as one writes them in a container."""
+    return layers[0] if len(layers) == 1 else layers or "identity"
+
+
 @register("residual")
 class Residual(Container):
     """Layers with a way around them: out = x + f(x), where f is the layers one after the other.
@@ -85,10 +90,10 @@ class Residual(Container):
     def from_onnx(cls, at):
         """Add, where one of the two is what there was before."""
         join = at.join("Add")
-        if join is None or at.value not in join.inputs:
+        branches = [value for value in join.inputs if value is not at.value] if join is not None else []
+        if len(branches) != 1 or len(join.inputs) != 2:
             return None
-        (branch,) = [value for value in join.inputs if value is not at.value]
-        inner = at.chain(branch)
+        inner = at.chain(*branches)
         return at.after(join).around(cls(*inner.layers), inner)
 
     @classmethod
@@ -181,10 +186,10 @@ class Branches(Container):
     def from_onnx(cls, at):
         for op, merge in (("Concat", "concat"), ("Sum", "add"), ("Add", "add"), ("Mean", "mean")):
             if (join := at.join(op)) is not None:
-                branches = [at.chain(value) for value in join.inputs]
-                listed = [branch.layers or "identity" for branch in branches]
+                inner = {id(value): at.chain(value) for value in join.distinct()}
+                listed = [alone(inner[id(value)].layers) for value in join.inputs]
                 dim = {"dim": join.attributes["axis"]} if merge == "concat" else {}
-                return at.after(join).around(cls(*listed, merge=merge, **dim), *branches)
+                return at.after(join).around(cls(*listed, merge=merge, **dim), *inner.values())
         return None
 
     @classmethod
@@ -259,7 +264,7 @@ class TimeDistributed(Container):
         for end in at.waists():
             if end.op == node.op and end.is_constant(1) and end.integers(1)[:2] == [-1, steps]:
                 inner = at.chain(end.inputs[0], at.shape[1:])
-                return at.after(end).around(cls(inner.layers), inner)
+                return at.after(end).around(cls(alone(inner.layers)), inner)
         return None
 
     @classmethod

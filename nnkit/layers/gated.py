@@ -40,7 +40,7 @@ class _Gated(Layer):
     @classmethod
     def from_onnx(cls, at):
         node = at.ahead("Split")
-        return at.like([cls(node.attributes["axis"])]) if node else None
+        return at.like([cls(at.dim(node.attributes["axis"]))]) if node else None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

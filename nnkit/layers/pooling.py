@@ -46,6 +46,12 @@ class _Pool(Layer, Spatial):
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return prod(out_shape) * prod(sizes(self.kernel_size, self.dims)) // 4
 
+    @classmethod
+    def window_of(cls, at, node):
+        """What a node says of its windows, without a stride that goes without saying."""
+        window = at.window(node, cls.dims)
+        return window if window["stride"] != window["kernel_size"] else {**window, "stride": None}
+
 
 class _MaxPool(_Pool):
     """The kernels of MaxPool1d and MaxPool2d; ``place`` is where in its plane the largest number stands, h * W + w."""
@@ -112,7 +118,7 @@ class _MaxPool(_Pool):
     def from_onnx(cls, at):
         if (node := at.take("MaxPool")) is None or at.rank != 1 + cls.dims:
             return None
-        return at.found(cls(ceil_mode=bool(node.attributes["ceil_mode"]), **at.window(node, cls.dims)))
+        return at.found(cls(ceil_mode=bool(node.attributes["ceil_mode"]), **cls.window_of(at, node)))
 
 
 @register("max_pool1d")
@@ -235,7 +241,7 @@ class _AvgPool(_Pool):
     def from_onnx(cls, at):
         if (node := at.take("AveragePool")) is None or at.rank != 1 + cls.dims:
             return None
-        window = at.window(node, cls.dims)
+        window = cls.window_of(at, node)
         modes = {name: bool(node.attributes[name]) for name in ("ceil_mode", "count_include_pad")}
         return at.found(cls(**modes, **window)) if window.pop("dilation", 1) == 1 else None
 
@@ -595,7 +601,7 @@ class Upsample(Layer):
         if (node := at.take("Resize")) is None or at.rank != 3 or node.input(2) is None:
             return None
         scales = node.constant(2).tolist()
-        factors = tuple(int(factor) if factor == int(factor) else factor for factor in scales[2:])
+        factors = tuple(int(factor) if factor == int(factor) else at.number(np.array(factor)) for factor in scales[2:])
         place = node.attributes["coordinate_transformation_mode"]
         nearest = node.attributes["mode"] == "nearest"
         floors = place == "asymmetric" and node.attributes["nearest_mode"] == "floor"

@@ -320,7 +320,7 @@ class _Recurrent(Layer):
             return None
         at.after(nodes[-1], 1)
         stack = at.take("Concat", place=len(layers) - 1)
-        if stack is not None and stack.inputs != [node.outputs[1] for node in nodes]:
+        if stack is not None and list(map(id, stack.inputs)) != [id(node.outputs[1]) for node in nodes]:
             return None
         chosen = at.take("Gather") or at.take("Squeeze")
         fits = chosen is not None and np.ravel(chosen.constant(1)).tolist() in ([-1], [0] if len(layers) == 1 else [-1])

@@ -126,7 +126,7 @@ class Squeeze(_View):
         axes = sorted(axis % (at.rank + 1) for axis in node.integers(1))
         if axes == [axis + 1 for axis, size in enumerate(at.shape) if size == 1]:
             return at.found(cls())
-        return at.found(cls(axes[0])) if len(axes) == 1 and axes[0] > 0 else None
+        return at.found(cls(at.dim(axes[0]))) if len(axes) == 1 and axes[0] > 0 else None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

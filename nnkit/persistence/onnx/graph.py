@@ -56,6 +56,10 @@ class Node:
         value = self.input(index)
         return value is not None and value.array is not None
 
+    def distinct(self) -> list[Value]:
+        """The inputs, each once."""
+        return list({id(value): value for value in self.inputs if value is not None}.values())
+
     def integers(self, index: int) -> list[int]:
         """An input that has to be known and to hold integers, such as a shape."""
         array = self.constant(index)
@@ -191,7 +195,7 @@ class _Undecided(Exception):
 
 
 class Graph:
-    """Operators, as layers write them. Writing the same operator on the same values again gives the same value.
+    """Operators, as layers write them. In a layer, the same operator on the same values again gives the same value.
 
     Parameters
     ----------
@@ -270,10 +274,11 @@ class Graph:
     def layer(self, built: Built, x: Value) -> Value:
         """The output of a layer within this one."""
         outer, self.built = getattr(self, "built", built), built
+        self._nodes = {}
         out = built.layer.onnx(self, x)
         if not (built.children or built.layer.passes_mask or "mask" in built.scratch):
             self.mask = None
-        self.built = outer
+        self.built, self._nodes = outer, {}
         return out
 
     def branches(self, children: Sequence[Built], x: Value) -> list[Value]:

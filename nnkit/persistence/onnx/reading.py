@@ -136,7 +136,8 @@ class Cursor:
 
         Inputs of operators for which their order does not matter come with the value first.
         """
-        for node in self.reader.consumers(self.value):
+        assert self.region is not None
+        for node in self.region.consumers(self.value):
             if node.op == op:
                 places = [index for index, value in enumerate(node.inputs) if value is self.value]
                 if place in places:
@@ -226,6 +227,10 @@ class Cursor:
 
     # ---------------------------------------------------------------------------------------------- reading numbers
 
+    def dim(self, axis: int) -> int:
+        """An axis as layers count it; the last one is -1."""
+        return -1 if axis == self.rank else axis
+
     @staticmethod
     def number(array: Array) -> float:
         """A constant that is one number, as one would write it."""
@@ -281,11 +286,19 @@ class _Region:
                 self.indices.append(index)
                 reached |= {id(value) for value in node.outputs}
         self._within = set(self.indices)
+        self._reached = reached
 
     def consumers(self, value: Value) -> list[Node]:
         """The nodes here that read a value and have not been read yet, once for each time that they do."""
         return [node for node in self.reader.consumers(value)
                 if self.reader.index[id(node)] in self._within and id(node) not in self.reader.used]  # fmt: skip
+
+    def candidates(self, value: Value) -> list[Node]:
+        """The nodes that may read a value for a layer here: those that no layer has first; but a mask is made once for many."""
+        known = self.consumers(value)
+        others = [node for node in self.reader.consumers(value) if node not in known]
+        others.sort(key=lambda node: id(node) in self.reader.used)
+        return known + [node for node in others if id(value) not in self._reached or self.reader.index[id(node)] in self._within]
 
     def uses(self, value: Value) -> int:
         """How often a value is read."""
@@ -348,7 +361,7 @@ class _Reader:
                 break
             try:
                 found = part.from_onnx(at.copy())
-                if found is None:
+                if found is None or not (size := len({id(node) for node in found.end.taken} - self.used)):
                     continue
                 out_shape = self._check(found, at, end)
             except _Unreadable:
@@ -356,7 +369,6 @@ class _Reader:
             except Exception as error:  # whatever a node that means something else makes a class stumble over
                 reasons.append(f"{part.__name__}: {error}")
                 continue
-            size = len({id(node) for node in found.end.taken} - self.used)
             if best is None or size > best[0]:
                 best = size, found, out_shape
         if best is None:
@@ -368,8 +380,6 @@ class _Reader:
         """Refuse a layer that leaves something undone, or does not fit; the shape of its output rows."""
         assert at.region is not None
         last, taken = found.end.value, {id(node) for node in found.end.taken}
-        if not taken - self.used:
-            raise OnnxError("expected some nodes, got none")
         done = {id(last), id(found.end.mask)}
         for value in (at.value, *(value for node in found.end.taken for value in node.outputs)):
             if id(value) not in done and any(id(node) not in taken for node in at.region.consumers(value)) or (
@@ -485,7 +495,7 @@ class _Match:
     def _find(self, node: Node) -> bool:
         """Whether there is such a node in the file."""
         known = next((self._same[id(value)] for value in node.inputs if id(value) in self._same), None)
-        for candidate in self.at.reader.consumers(known) if known is not None else []:
+        for candidate in self.at.region.candidates(known) if known is not None and self.at.region is not None else []:
             if candidate.op == node.op and len(candidate.outputs) >= len(node.outputs):
                 orders = [candidate.inputs]
                 if node.op in COMMUTATIVE and len(candidate.inputs) == 2:

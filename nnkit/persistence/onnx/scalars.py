@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from nnkit.kernels import math
@@ -47,6 +47,8 @@ def rebound(function: Callable[..., Any], known: dict[Any, Any] | None = None) -
         names = dict(plain.__globals__)
         known[function] = FunctionType(plain.__code__, names, plain.__name__, plain.__defaults__, plain.__closure__)
         for name in plain.__code__.co_names:
-            if isinstance(getattr(names.get(name), "py_func", names.get(name)), FunctionType):
+            if names.get(name) is math:
+                names[name] = SimpleNamespace(**{own.__name__: work for own, work in _FUNCTIONS.items()})
+            elif isinstance(getattr(names.get(name), "py_func", names.get(name)), FunctionType):
                 names[name] = rebound(names[name], known)
     return known[function]  # type: ignore[no-any-return]

@@ -84,7 +84,15 @@ def to_proto(model: Sequential) -> Any:
         onnx.helper.make_graph(written, "nnkit", [x], [out], initializers),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="nnkit",
     )  # fmt: skip
-    onnx.checker.check_model(proto)
+    for node in nodes:
+        try:
+            onnx.defs.get_schema(node.op, OPSET)
+        except onnx.defs.SchemaError:
+            raise OnnxError(f"onnx.export: {model.name_of(node.name)}: ONNX has no operator {node.op} in opset {OPSET}") from None
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        raise OnnxError(f"onnx.export: ONNX's own check refuses what {model!r} is written as: {error}") from None
     return proto
 
 
