@@ -7,6 +7,8 @@ Layers, activations, losses and optimizers are classes with kernels; a `Sequenti
 Sequential([Linear(out_features=128), ReLU(), Dropout(rate=0.2), Linear(out_features=10)])
 """
 
+from importlib import import_module
+
 from nnkit import registry as registry
 from nnkit.activations import *  # noqa: F403
 from nnkit.core.activation import Activation as Activation
@@ -37,11 +39,9 @@ from nnkit.training.history import History as History
 
 
 def __getattr__(name: str) -> object:
-    """Load what is slow to import when it is asked for: the checkers, and what builds on scikit-learn."""
-    if name == "testing":
-        import nnkit.testing
-
-        return nnkit.testing
+    """Load what is slow to import when it is asked for: the checkers, files, ONNX, and what builds on scikit-learn."""
+    if name in ("onnx", "testing"):
+        return import_module(f"nnkit.{name}")
     if name == "load":
         from nnkit.loading import load
 

@@ -70,6 +70,9 @@ class Identity(Activation):
     def backward(grad_out):
         return grad_out
 
+    def onnx(self, graph, x):
+        return graph.node("Identity", x)
+
 
 @register("sigmoid")
 class Sigmoid(Activation):
@@ -144,6 +147,9 @@ class ReLU(Activation):
     def backward(grad_out, out):
         return grad_out if out > 0.0 else 0.0
 
+    def onnx(self, graph, x):
+        return graph.node("Relu", x)
+
 
 @register("relu6")
 class ReLU6(Activation):
@@ -171,6 +177,9 @@ class ReLU6(Activation):
     @staticmethod
     def backward(grad_out, out):
         return grad_out if (out > 0.0) & (out < 6.0) else 0.0
+
+    def onnx(self, graph, x):
+        return graph.node("Clip", x, 0.0, 6.0)
 
 
 @register("leaky_relu")
@@ -205,6 +214,9 @@ class LeakyReLU(Activation):
     @staticmethod
     def backward(grad_out, x, negative_slope):
         return grad_out if x > 0.0 else negative_slope * grad_out
+
+    def onnx(self, graph, x):
+        return graph.node("LeakyRelu", x, alpha=self.negative_slope)
 
 
 @register("prelu")
@@ -276,6 +288,18 @@ class PReLU(Activation):
                 total += 0.0 if a[i] > 0.0 else d[i] * a[i]
             grad_weight[g % weight.shape[0]] += total
 
+    def onnx(self, graph, x):
+        rank = len(self._built.in_shape)
+        return graph.node("PRelu", x, graph.array("weight", (self.num_parameters, *(1,) * (rank - 1))))
+
+    @classmethod
+    def from_onnx(cls, at):
+        if (node := at.take("PRelu")) is None:
+            return None
+        slopes = node.constant(1)
+        fits = slopes.size == 1 or at.rank > 0 and slopes.shape[-at.rank :] == (at.shape[0], *(1,) * (at.rank - 1))
+        return at.found(cls(slopes.size), weight=slopes.reshape(-1)) if fits else None
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(), (3, 4), kinks=cls.kinks), Example(cls(3, 0.1), (3, 4), kinks=cls.kinks)]
@@ -314,6 +338,9 @@ class ELU(Activation):
     def backward(grad_out, out, alpha):
         return grad_out if out > 0.0 else grad_out * (out + alpha)
 
+    def onnx(self, graph, x):
+        return graph.node("Elu", x, alpha=self.alpha)
+
 
 @register("selu")
 class SELU(Activation):
@@ -341,6 +368,9 @@ class SELU(Activation):
     @staticmethod
     def backward(grad_out, out):
         return grad_out * 1.0507009873554805 if out > 0.0 else grad_out * (out + 1.7580993408473766)
+
+    def onnx(self, graph, x):
+        return graph.node("Selu", x)
 
 
 @register("celu")
@@ -375,6 +405,12 @@ class CELU(Activation):
     @staticmethod
     def backward(grad_out, out, alpha):
         return grad_out if out > 0.0 else grad_out * (out / alpha + 1.0)
+
+    @classmethod
+    def from_onnx(cls, at):
+        """What it is made of, or the operator, which is for single precision only."""
+        node = at.take("Celu")
+        return super().from_onnx(at) if node is None else at.found(cls(node.attributes["alpha"]))
 
 
 @register("gelu")
@@ -419,6 +455,13 @@ class GELU(Activation):
         t = tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))
         slope = 0.7978845608028654 * (1.0 + 0.134145 * x * x)
         return grad_out * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope)
+
+    @classmethod
+    def from_onnx(cls, at):
+        """The operator, which later opsets have, or what it is made of."""
+        if (node := at.take("Gelu")) is not None:
+            return at.found(cls(node.attributes["approximate"]))
+        return super().from_onnx(at) or at.written(cls(), lambda graph, x: x * (graph.node("Erf", x / 2**0.5) + 1.0) * 0.5)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -473,6 +516,10 @@ class Mish(Activation):
     def backward(grad_out, x):
         t = tanh(softplus(x))
         return grad_out * (t + x * (1.0 - t * t) * sigmoid(x))
+
+    @classmethod
+    def from_onnx(cls, at):
+        return at.found(cls()) if at.take("Mish") else super().from_onnx(at)
 
 
 @register("softplus")
@@ -531,6 +578,9 @@ class Softsign(Activation):
         slope = 1.0 - abs(out)
         return grad_out * slope * slope
 
+    def onnx(self, graph, x):
+        return graph.node("Softsign", x)
+
 
 @register("hardtanh")
 class Hardtanh(Activation):
@@ -568,6 +618,9 @@ class Hardtanh(Activation):
     def backward(grad_out, out, min_val, max_val):
         return grad_out if (out > min_val) & (out < max_val) else 0.0
 
+    def onnx(self, graph, x):
+        return graph.node("Clip", x, self.min_val, self.max_val)
+
 
 @register("hardsigmoid")
 class Hardsigmoid(Activation):
@@ -595,6 +648,9 @@ class Hardsigmoid(Activation):
     @staticmethod
     def backward(grad_out, out):
         return grad_out / 6.0 if (out > 0.0) & (out < 1.0) else 0.0
+
+    def onnx(self, graph, x):
+        return graph.node("HardSigmoid", x, alpha=1 / 6, beta=0.5)
 
 
 @register("hardswish")
@@ -625,6 +681,9 @@ class Hardswish(Activation):
         middle = 0.0 if x < -3.0 else grad_out * (2.0 * x + 3.0) / 6.0
         return grad_out if x > 3.0 else middle
 
+    def onnx(self, graph, x):
+        return graph.node("HardSwish", x)
+
 
 @register("logsigmoid")
 class LogSigmoid(Activation):
@@ -644,6 +703,10 @@ class LogSigmoid(Activation):
     @staticmethod
     def backward(grad_out, x):
         return grad_out * sigmoid(-x)
+
+    @classmethod
+    def from_onnx(cls, at):
+        return super().from_onnx(at) or at.written(cls(), lambda graph, x: graph.node("Log", graph.node("Sigmoid", x)))
 
 
 @register("tanhshrink")
@@ -681,6 +744,7 @@ class _OverAxis(Activation):
 
     forward_columns: ClassVar[Callable[..., Any]]
     backward_columns: ClassVar[Callable[..., Any]]
+    operator: ClassVar[str]  # its name in ONNX
 
     def __init__(self, dim: int = -1) -> None:
         self.dim = dim
@@ -698,6 +762,14 @@ class _OverAxis(Activation):
         cls = type(self)
         columns = {"forward": cls.forward_columns, "backward": cls.backward_columns}
         return super().kernels() if self.folds_rows else columns
+
+    def onnx(self, graph, x):
+        return graph.node(type(self).operator, x, axis=self.axis_of_row(self.dim, self._built.in_shape) + 1)
+
+    @classmethod
+    def from_onnx(cls, at):
+        node = at.take(cls.operator)
+        return at.found(cls(at.dim(node.attributes["axis"]))) if node else None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -730,6 +802,8 @@ class Softmax(_OverAxis):
     ----------
     Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
     """
+
+    operator = "Softmax"
 
     def c(self) -> str:
         return """
@@ -799,6 +873,8 @@ class LogSoftmax(_OverAxis):
     >>> nn.Sequential(["log_softmax"]).build((2,)).predict([[1000.0, 1000.0]])
     array([[-0.6931472, -0.6931472]], dtype=float32)
     """
+
+    operator = "LogSoftmax"
 
     def c(self) -> str:
         return """

@@ -9,6 +9,7 @@ __all__ = [
     "NnkitError",
     "NonFiniteError",
     "NotBuiltError",
+    "OnnxError",
     "ParameterError",
     "PersistenceError",
     "PluginWarning",
@@ -51,6 +52,10 @@ class NativeError(NnkitError, TypeError):
 
 class NotBuiltError(NnkitError, RuntimeError):
     """A model is used before its shapes are known."""
+
+
+class OnnxError(NnkitError, ValueError):
+    """A model has no form in ONNX, or a file has none in nnkit."""
 
 
 class NonFiniteError(NnkitError, ArithmeticError):

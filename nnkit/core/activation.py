@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from nnkit.core.layer import Layer, kernel_names
 from nnkit.core.part import Example
 from nnkit.core.registry import Registry
 from nnkit.errors import KernelError
+
+if TYPE_CHECKING:
+    from nnkit.persistence.onnx.graph import Graph, Value
 
 __all__ = ["Activation"]
 
@@ -66,6 +69,13 @@ class Activation(Layer):
                 for (int i = 0; i < N; i++)
                     out[i] = forward(x[i]);
             }"""
+
+    def onnx(self, graph: Graph, x: Value) -> Value:
+        """Written from ``forward``, where that is a function of each number; then there is nothing to override."""
+        if not self.elementwise:
+            return super().onnx(graph, x)
+        function = type(self).forward
+        return graph.scalars(function, x=x, **{name: getattr(self, name) for name in kernel_names(function) if name != "x"})
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

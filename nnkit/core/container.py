@@ -13,6 +13,7 @@ from nnkit.errors import ParameterError, ShapeError
 
 if TYPE_CHECKING:
     from nnkit.model import Sequential
+    from nnkit.persistence.onnx.graph import Graph, Value
     from nnkit.planner import Plan
 
 __all__ = ["Chain", "Container", "Placed", "as_layer"]
@@ -99,6 +100,11 @@ class Chain(Container):
     def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
         for child in children:
             x = plan.forward(child, x)
+        return x
+
+    def onnx(self, graph: Graph, x: Value) -> Value:
+        for child in self._built.children:
+            x = graph.layer(child, x)
         return x
 
     @classmethod

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 from nnkit.core.initializer import Initializer
 from nnkit.core.part import Part, Shape
 from nnkit.core.registry import Registry
-from nnkit.errors import KernelError, ShapeError
+from nnkit.errors import KernelError, OnnxError, ShapeError
+
+if TYPE_CHECKING:
+    from nnkit.persistence.onnx.graph import Graph, Value
+    from nnkit.persistence.onnx.reading import Cursor, Found
 
 __all__ = ["Built", "CSRLayer", "Declared", "Layer", "PythonLayer", "copy_of_shard", "kernel_names", "returned"]
 
@@ -284,6 +288,24 @@ class Layer(Part):
             f"cannot be written in C: {type(self).__name__} has no method c; give it one (see nnkit.Layer.c), or write "
             "model[:k], the layers before it, and do the rest yourself"
         )
+
+    def onnx(self, graph: Graph, x: Value) -> Value:
+        """Write this built layer in the operators of ONNX, as it is out of training; return the output.
+
+        ``x`` and ``out`` are (N, *shape), and ``graph.array(name)`` is a parameter or state of the layer. Arithmetic with these
+        values, and ``graph.node(operator, *values, **attributes)``, write nodes.
+        """
+        raise OnnxError(f"{self!r} has no form in ONNX: its class {type(self).__name__} has no method onnx(self, graph, x); "
+                        "write one, or leave the layer out")  # fmt: skip
+
+    @classmethod
+    def from_onnx(cls, at: Cursor) -> Found | None:
+        """The layer of this class that the operators from ``at`` on are; None where they are something else.
+
+        Unless overridden, they are if one of the `examples`, with some numbers for those that it has in its constructor, would
+        be written so.
+        """
+        return at.like(example.part for example in cls.examples())
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The parameters and states of this built layer, from those of its twin in PyTorch by their names there."""

@@ -21,6 +21,7 @@ from nnkit.kernels.taps import contract, numbers_in_line
 
 __all__ = ["MultiHeadAttention", "PositionalEmbedding"]
 
+UNSEEN = -1e30  # the score of a step that is not to be seen: exp gives 0
 LINE = 16  # numbers of a cache line in float32; in float64 it is two lines
 
 
@@ -246,6 +247,41 @@ class MultiHeadAttention(Layer):
     def backward_x(in_proj_weight, grad_qkv, in_proj_weight_t, grad_x):
         dot_transposed(grad_qkv, in_proj_weight, in_proj_weight_t, grad_x)
 
+    def onnx(self, graph, x):
+        steps, width = self._built.in_shape
+        qkv = x @ graph.array("in_proj_weight")
+        if self.bias:
+            qkv = qkv + graph.array("in_proj_bias")
+        q, k, v = (graph.node("Reshape", part, [0, steps, self.num_heads, width // self.num_heads])
+                   for part in graph.nodes(3, "Split", qkv, [width] * 3, axis=2))  # fmt: skip
+        q, k, v = (graph.node("Transpose", part, perm=perm)
+                   for part, perm in ((q, [0, 2, 1, 3]), (k, [0, 2, 3, 1]), (v, [0, 2, 1, 3])))  # fmt: skip
+        scores = (q @ k) * self.scale
+        seen = None if graph.mask is None else graph.node("Unsqueeze", graph.mask, [1, 2])
+        if self.causal:
+            before = np.tri(steps, dtype=bool)
+            seen = graph.constant(before) if seen is None else seen & before
+        if seen is None:
+            p = graph.node("Softmax", scores, axis=-1)
+        else:
+            p = graph.node("Softmax", graph.node("Where", seen, scores, UNSEEN), axis=-1)
+        if graph.mask is not None:  # a step that sees none at all takes nothing
+            p = graph.node("Where", seen, p, 0.0)
+        context = graph.node("Reshape", graph.node("Transpose", p @ v, perm=[0, 2, 1, 3]), [0, steps, width])
+        out = context @ graph.array("out_proj_weight")
+        return out + graph.array("out_proj_bias") if self.bias else out
+
+    @classmethod
+    def from_onnx(cls, at):
+        heads = at.copy()
+        if at.rank != 2 or heads.take("MatMul") is None:
+            return None
+        bias = heads.take("Add") is not None
+        if heads.take("Split") is None or (node := heads.take("Reshape")) is None or len(node.integers(1)) != 4:
+            return None
+        masks = (False, True) if at.shape[0] ** 2 <= at.largest else (False,)  # it would be among the constants
+        return at.like(cls(node.integers(1)[2], causal, bias) for causal in masks)
+
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         ours = {name.replace(".", "_"): array for name, array in arrays.items()}
         return {name: array.T for name, array in ours.items()}  # the bias, a vector, is its own transpose
@@ -319,6 +355,19 @@ class PositionalEmbedding(Layer):
                 for j in range(d.shape[0]):
                     g[j] = d[j]
                     w[j] += d[j]
+
+    def onnx(self, graph, x):
+        weight = graph.array("weight").array[: self._built.in_shape[0]]
+        return x + graph.constant(weight, "weight")
+
+    @classmethod
+    def from_onnx(cls, at):
+        """Add of a vector for each step, the same for all rows."""
+        node = at.take("Add")
+        if at.rank != 2 or node is None or node.constant(1).size != at.shape[0] * at.shape[1]:
+            return None
+        weight = node.constant(1)
+        return at.found(cls(), weight=weight.reshape(at.shape)) if weight.shape[-2:] == at.shape else None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,7 @@ class _BatchNorm(Layer):
     """What BatchNorm1d and BatchNorm2d share; these kernels are for rows in blocks, x (blocks, C, places, lanes)."""
 
     mixes_rows = True
+    ranks: ClassVar[tuple[int, ...]]  # numbers of axes that rows may have
 
     def __init__(self, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
         self.eps = eps
@@ -86,6 +87,22 @@ class _BatchNorm(Layer):
         self.workspace("mean", (channels,))
         self.workspace("scale", (2 * channels,))
         self.workspace("totals", (2 * channels,))
+
+    def onnx(self, graph, x):
+        channels = self._built.in_shape[0]
+        weight = graph.array("weight") if self.affine else np.ones(channels, graph.real)
+        bias = graph.array("bias") if self.affine else np.zeros(channels, graph.real)
+        statistics = graph.array("running_mean"), graph.array("running_var")
+        numbers = {"epsilon": float(self.eps), "momentum": 1.0 - self.momentum}  # of what was before, not of what is new
+        return graph.node("BatchNormalization", x, weight, bias, *statistics, **numbers)
+
+    @classmethod
+    def from_onnx(cls, at):
+        if at.rank not in cls.ranks or (node := at.take("BatchNormalization")) is None or node.attributes["training_mode"]:
+            return None
+        arrays = {name: node.constant(1 + place) for place, name in enumerate(("weight", "bias", "running_mean", "running_var"))}
+        eps, kept = node.attributes["epsilon"], node.attributes["momentum"]
+        return at.found(cls(eps, round(1.0 - kept, 7)), **arrays)
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {name: array for name, array in arrays.items() if name in self._built.declared()}  # not num_batches_tracked
@@ -310,6 +327,8 @@ class BatchNorm1d(_BatchNorm):
     Ioffe and Szegedy 2015, "Batch normalization: accelerating deep network training by reducing internal covariate shift".
     """
 
+    ranks = (1, 2)
+
     def build(self, in_shape: Shape) -> Shape:
         if len(in_shape) not in (1, 2):
             raise ShapeError(f"{self!r}: expected input rows of shape (features,) or (channels, length), got {in_shape}")
@@ -372,6 +391,7 @@ class BatchNorm2d(_BatchNorm):
     """
 
     blocked = True
+    ranks = (3,)
 
     def build(self, in_shape: Shape) -> Shape:
         if len(in_shape) != 3:
@@ -528,6 +548,24 @@ class GroupNorm(Layer):
                     for p in range(places):
                         y = (load(x[b, g, c, p]) - center) * factor
                         store(factor * (load(grad_out[b, g, c, p]) * gain - (level + y * tilt) / count), grad_x[b, g, c, p])
+
+    def onnx(self, graph, x):
+        shape, groups = self._built.in_shape, self.num_groups
+        channel = (shape[0], *(1,) * (len(shape) - 1))
+        ones, zeros = np.ones(groups, graph.real), np.zeros(groups, graph.real)
+        grouped = graph.node("Reshape", x, [0, groups, -1])
+        y = graph.node("InstanceNormalization", grouped, ones, zeros, epsilon=self.eps)
+        out = graph.node("Reshape", y, [0, *shape])
+        return out * graph.array("weight", channel) + graph.array("bias", channel) if self.affine else out
+
+    @classmethod
+    def from_onnx(cls, at):
+        if (node := at.take("GroupNormalization")) is not None:
+            scale, bias = node.constant(1), node.constant(2)
+            return at.found(cls(node.attributes["num_groups"], node.attributes["epsilon"]), weight=scale, bias=bias)
+        node = at.ahead("Reshape")
+        groups = node.integers(1)[1] if node and len(node.integers(1)) == 3 else 0
+        return at.like([cls(groups), cls(groups, affine=False)]) if groups > 0 else None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Branches", "Residual", "TimeDistributed"]
 
 
+def alone(layers: list[Layer]) -> Any:
+    """Layers one after the other, as one writes them in a container."""
+    return layers[0] if len(layers) == 1 else layers or "identity"
+
+
 @register("residual")
 class Residual(Container):
     """Layers with a way around them: out = x + f(x), where f is the layers one after the other.
@@ -74,6 +79,22 @@ class Residual(Container):
     def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
         with plan.holding(x):
             return plan.add([x, self._inner.connect(plan, children, x)])
+
+    def onnx(self, graph, x):
+        out = x
+        for child in self._built.children:
+            out = graph.layer(child, out)
+        return x + out
+
+    @classmethod
+    def from_onnx(cls, at):
+        """Add, where one of the two is what there was before."""
+        join = at.join("Add")
+        branches = [value for value in join.inputs if value is not at.value] if join is not None else []
+        if len(branches) != 1 or len(join.inputs) != 2:
+            return None
+        inner = at.chain(*branches)
+        return at.after(join).around(cls(*inner.layers), inner)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -155,6 +176,22 @@ class Branches(Container):
             return plan.concatenate(outs, self.axis)
         return plan.add(outs, 1.0 / len(outs) if self.merge == "mean" else 1.0)
 
+    def onnx(self, graph, x):
+        outs = graph.branches(self._built.children, x)
+        if self.merge == "concat":
+            return graph.node("Concat", *outs, axis=self.axis + 1)
+        return graph.node({"add": "Sum", "mean": "Mean"}[self.merge], *outs)
+
+    @classmethod
+    def from_onnx(cls, at):
+        for op, merge in (("Concat", "concat"), ("Sum", "add"), ("Add", "add"), ("Mean", "mean")):
+            if (join := at.join(op)) is not None:
+                inner = {id(value): at.chain(value) for value in join.distinct()}
+                listed = [alone(inner[id(value)].layers) for value in join.inputs]
+                dim = {"dim": join.attributes["axis"]} if merge == "concat" else {}
+                return at.after(join).around(cls(*listed, merge=merge, **dim), *inner.values())
+        return None
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         linear = Linear(3)
@@ -209,6 +246,26 @@ class TimeDistributed(Container):
 
     def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
         return plan.join(plan.forward(children[0], plan.split(x)), x.shape[0])
+
+    def onnx(self, graph, x):
+        (child,) = self._built.children
+        steps, *shape = self._built.in_shape
+        graph.mask = None
+        out = graph.layer(child, graph.node("Reshape", x, [-1, *shape]))
+        graph.mask = None
+        return graph.node("Reshape", out, [-1, steps, *child.out_shape])
+
+    @classmethod
+    def from_onnx(cls, at):
+        """Layers between one Reshape that makes rows of the steps, and one that puts them together again."""
+        if at.rank < 2 or (node := at.take("Reshape")) is None or node.integers(1) != [-1, *at.shape[1:]]:
+            return None
+        steps = at.shape[0]
+        for end in at.waists():
+            if end.op == node.op and end.is_constant(1) and end.integers(1)[:2] == [-1, steps]:
+                inner = at.chain(end.inputs[0], at.shape[1:])
+                return at.after(end).around(cls(alone(inner.layers)), inner)
+        return None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

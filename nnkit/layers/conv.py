@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
@@ -45,7 +45,8 @@ class _Convolution(Layer, Spatial):
     """What convolutions share: hyper-parameters, shapes, parameters."""
 
     blocked = True
-
+    operator: ClassVar[str]  # its name in ONNX
+    filters_axis: ClassVar[int]  # of the weight, the axis of the output's channels
 
     def __init__(
         self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
@@ -80,8 +81,25 @@ class _Convolution(Layer, Spatial):
             raise ShapeError(f"{self!r}: expected channels that groups={self.groups} share out evenly, got {channels}")
         return channels
 
+    def onnx(self, graph, x):
+        arrays = graph.array("weight"), graph.array("bias")
+        return graph.node(self.operator, x, *arrays, group=self.groups, **self.onnx_window())
+
+    @classmethod
+    def from_onnx(cls, at):
+        if (node := at.take(cls.operator)) is None or at.rank != 1 + cls.dims:
+            return None
+        weight, groups = node.constant(1), node.attributes["group"]
+        bias = {"bias": node.constant(2)} if node.input(2) is not None else {}
+        filters = weight.shape[cls.filters_axis] * (groups if cls.filters_axis else 1)
+        window = at.window(node, cls.dims, weight.shape[2:])
+        return at.found(cls(filters, groups=groups, bias=bool(bias), **window), weight=weight, **bias)
+
 
 class _Conv(_Convolution):
+    operator = "Conv"
+    filters_axis = 0
+
     def build(self, in_shape: Shape) -> Shape:
         depth = self._in_groups(in_shape) // self.groups
         kernel = sizes(self.kernel_size, self.dims)
@@ -300,6 +318,8 @@ class ConvTranspose2d(_Convolution):
     """
 
     dims = 2
+    operator = "ConvTranspose"
+    filters_axis = 1
 
     def __init__(
         self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
@@ -380,6 +400,9 @@ class ConvTranspose2d(_Convolution):
         strides, paddings, dilations = (stride_h, stride_w), (padding_h, padding_w), (dilation_h, dilation_w)
         clear(grad_x)
         convolve(grad_out, weight, packed, strides, paddings, dilations, groups, grad_x)
+
+    def onnx_window(self) -> dict[str, list[int]]:
+        return {**super().onnx_window(), "output_padding": list(sizes(self.output_padding, self.dims))}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -79,6 +79,15 @@ class Dropout(Layer):
             for i in range(grad_out.shape[0]):
                 grad_x[i] = grad_out[i]
 
+    def onnx(self, graph, x):
+        return graph.node("Dropout", x, self.rate)
+
+    @classmethod
+    def from_onnx(cls, at):
+        if (node := at.take("Dropout")) is None:
+            return None
+        return at.found(cls(at.number(node.constant(1))) if node.input(1) is not None else cls())
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(0.3), (5,)), Example(cls(0.5), (2, 3))]
@@ -140,6 +149,10 @@ class Dropout2d(Layer):
     @staticmethod
     def backward(grad_out, rate, threshold, training, seed, first_row, grad_x):
         drop_channels(grad_out, rate, threshold, training, seed, first_row, grad_x)
+
+    def onnx(self, graph, x):
+        """Nothing: ONNX has no such operator, and out of training it does nothing."""
+        return x
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

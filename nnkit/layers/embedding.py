@@ -141,6 +141,26 @@ class Embedding(Layer):
                 for j in range(width):
                     target[j] += source[j]
 
+    def onnx(self, graph, x):
+        weight = graph.array("weight")
+        if self.padding_idx is not None:
+            zeroed = weight.array.copy()
+            zeroed[self.padding] = 0.0
+            weight = graph.constant(zeroed, "weight without padding")
+            if len(self._built.in_shape) == 1:
+                graph.mask = x != np.int64(self.padding)
+        return graph.node("Gather", weight, x, axis=0)
+
+    @classmethod
+    def from_onnx(cls, at):
+        """Gather; a number that somebody compares x with is the padding."""
+        node, compared = at.ahead("Gather", place=1), at.ahead("Equal")
+        if node is None or node.constant(0).ndim != 2:
+            return None
+        weight = node.constant(0)
+        padding = [int(compared.constant(1))] if compared is not None and compared.is_constant(1) else []
+        return at.like((cls(*weight.shape, padding_idx=number) for number in [*padding, None]), weight=weight)
+
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         if self.padding >= 0 and np.any(arrays["weight"][self.padding]):
             raise DataError(f"{self!r}: expected zeros in row {self.padding} of weight, the padding, got other numbers")

@@ -31,6 +31,17 @@ class _Gated(Layer):
         self.passes_mask = axis > 0
         return (*in_shape[:axis], in_shape[axis] // 2, *in_shape[axis + 1 :])
 
+    def onnx_halves(self, graph, x):
+        """The first and the second half of the axis."""
+        shape = self._built.in_shape
+        axis = self.axis_of_row(self.dim, shape)
+        return graph.nodes(2, "Split", x, [shape[axis] // 2] * 2, axis=axis + 1)
+
+    @classmethod
+    def from_onnx(cls, at):
+        node = at.ahead("Split")
+        return at.like([cls(at.dim(node.attributes["axis"]))]) if node else None
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(), (6,)), Example(cls(1), (4, 3))]
@@ -95,6 +106,10 @@ class GLU(_Gated):
                 grad_a[j] = d[j] * s
                 grad_b[j] = d[j] * a[j] * s * (1.0 - s)
 
+    def onnx(self, graph, x):
+        a, b = self.onnx_halves(graph, x)
+        return a * graph.node("Sigmoid", b)
+
 
 @register("swiglu")
 class SwiGLU(_Gated):
@@ -157,3 +172,7 @@ class SwiGLU(_Gated):
                 s = sigmoid(a[j])
                 grad_a[j] = d[j] * b[j] * s * (1.0 + a[j] * (1.0 - s))
                 grad_b[j] = d[j] * a[j] * s
+
+    def onnx(self, graph, x):
+        a, b = self.onnx_halves(graph, x)
+        return a * graph.node("Sigmoid", a) * b

@@ -126,6 +126,31 @@ class Linear(Layer):
                 for j in range(row.shape[0]):
                     column[j] += factor * row[j]
 
+    def onnx(self, graph, x):
+        weight, bias = graph.array("weight"), graph.array("bias")
+        if len(self._built.in_shape) == 1:
+            return graph.node("Gemm", x, weight, bias)
+        return x @ weight if bias is None else x @ weight + bias
+
+    @classmethod
+    def from_onnx(cls, at):
+        """Gemm, or MatMul and perhaps an Add."""
+        if (node := at.take("Gemm")) is not None:
+            transposed, scale, share = (node.attributes[name] for name in ("transB", "alpha", "beta"))
+            weight = (node.constant(1).T if transposed else node.constant(1)) * scale
+            bias = None if node.input(2) is None else node.constant(2) * share
+            if at.rank != 1 or node.attributes["transA"]:
+                return None
+        elif (node := at.take("MatMul")) is not None:
+            weight, bias = node.constant(1), None
+            if (add := at.ahead("Add")) is not None and add.is_constant(1) and add.constant(1).shape in ((), weight.shape[1:]):
+                bias = at.take("Add").constant(1)
+        if node is None or weight.ndim != 2:
+            return None
+        if bias is None:
+            return at.found(cls(weight.shape[1], bias=False), weight=weight)
+        return at.found(cls(weight.shape[1]), weight=weight, bias=np.broadcast_to(bias, weight.shape[1:]))
+
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {**arrays, "weight": arrays["weight"].T}
 

@@ -130,6 +130,18 @@ class LayerNorm(Layer):
             for j in range(grad_weight.shape[0]):
                 grad_weight[j] += g[j] * (a[j] - m) * r
 
+    def onnx(self, graph, x):
+        ones = np.ones(self._built.in_shape[-1], graph.real)
+        weight = graph.array("weight") if self.elementwise_affine else ones
+        return graph.node("LayerNormalization", x, weight, graph.array("bias"), axis=-1, epsilon=self.eps)
+
+    @classmethod
+    def from_onnx(cls, at):
+        if (node := at.take("LayerNormalization")) is None or node.attributes["axis"] not in (-1, at.rank):
+            return None
+        bias = {"bias": node.constant(2)} if node.input(2) is not None else {}
+        return at.found(cls(node.attributes["epsilon"], bias=bool(bias)), weight=node.constant(1), **bias)
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(), (5,)), Example(cls(bias=False), (2, 3)), Example(cls(1e-3, elementwise_affine=False), (4,))]
@@ -242,6 +254,19 @@ class RMSNorm(Layer):
                 b[j] = r * (g[j] * (weight[j] if weighted else 1.0) - a[j] * along)
             for j in range(grad_weight.shape[0]):
                 grad_weight[j] += g[j] * a[j] * r
+
+    def onnx(self, graph, x):
+        eps = float(np.finfo(graph.real).eps) if self.eps is None else self.eps
+        square = graph.node("ReduceMean", x * x, [-1], keepdims=1)
+        y = x / graph.node("Sqrt", square + eps)
+        return y * graph.array("weight") if self.elementwise_affine else y
+
+    @classmethod
+    def from_onnx(cls, at):
+        """The operator, which later opsets have, or what it is made of."""
+        if (node := at.take("RMSNormalization")) is not None and node.attributes["axis"] in (-1, at.rank):
+            return at.found(cls(node.attributes["epsilon"]), weight=node.constant(1))
+        return at.like([cls(1e-6), cls(1e-6, elementwise_affine=False)])
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

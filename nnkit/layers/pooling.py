@@ -25,7 +25,6 @@ class _Pool(Layer, Spatial):
 
     blocked = True
 
-
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False) -> None:
         self.kernel_size = kernel_size
         self.stride = stride
@@ -46,6 +45,12 @@ class _Pool(Layer, Spatial):
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return prod(out_shape) * prod(sizes(self.kernel_size, self.dims)) // 4
+
+    @classmethod
+    def window_of(cls, at, node):
+        """What a node says of its windows, without a stride that goes without saying."""
+        window = at.window(node, cls.dims)
+        return window if window["stride"] != window["kernel_size"] else {**window, "stride": None}
 
 
 class _MaxPool(_Pool):
@@ -125,6 +130,15 @@ class _MaxPool(_Pool):
                                         target = grad_x[b, c, h, w]
                                         here = best == real(h * grad_x.shape[3] + w)
                                         increase(where(here, given, 0.0), target)
+
+    def onnx(self, graph, x):
+        return graph.node("MaxPool", x, ceil_mode=int(self.ceil_mode), **self.onnx_window())
+
+    @classmethod
+    def from_onnx(cls, at):
+        if (node := at.take("MaxPool")) is None or at.rank != 1 + cls.dims:
+            return None
+        return at.found(cls(ceil_mode=bool(node.attributes["ceil_mode"]), **cls.window_of(at, node)))
 
 
 @register("max_pool1d")
@@ -261,6 +275,19 @@ class _AvgPool(_Pool):
                         w, wide, all_wide = window(stride_w * ow - padding_w, kernel_w, grad_x.shape[3], padding_w)
                         count = real(all_high * all_wide if count_include_pad else high * wide)
                         share_out(grad_out[b, c, oh, ow], count, grad_x[b, c, h : h + high, w : w + wide])
+
+    def onnx(self, graph, x):
+        window = {name: size for name, size in self.onnx_window().items() if name != "dilations"}
+        ceil_mode, count_include_pad = int(self.ceil_mode), int(self.count_include_pad)
+        return graph.node("AveragePool", x, ceil_mode=ceil_mode, count_include_pad=count_include_pad, **window)
+
+    @classmethod
+    def from_onnx(cls, at):
+        if (node := at.take("AveragePool")) is None or at.rank != 1 + cls.dims:
+            return None
+        window = cls.window_of(at, node)
+        modes = {name: bool(node.attributes[name]) for name in ("ceil_mode", "count_include_pad")}
+        return at.found(cls(**modes, **window)) if window.pop("dilation", 1) == 1 else None
 
 
 def window(origin, kernel, size, padding):
@@ -411,6 +438,14 @@ class _Adaptive(Layer):
                         share_out(grad_out[b, c, oh, ow], count, grad_x[b, c, top:bottom, left:right])
 
 
+def shares(size, parts):
+    """Matrix (parts, size): how much of each place there is in the mean of each part."""
+    first = np.arange(parts) * size // parts
+    behind = -(-(np.arange(parts) + 1) * size // parts)
+    within = (np.arange(size) >= first[:, None]) & (np.arange(size) < behind[:, None])
+    return within / within.sum(axis=1, keepdims=True)
+
+
 @register("adaptive_avg_pool2d")
 class AdaptiveAvgPool2d(_Adaptive):
     """Means over a grid of ``output_size`` parts of an image of any size.
@@ -451,6 +486,27 @@ class AdaptiveAvgPool2d(_Adaptive):
             raise ShapeError(f"{self!r}: expected input rows of shape (channels, height, width), got {in_shape}")
         return (in_shape[0], *sizes(self.output_size, 2))
 
+    def onnx(self, graph, x):
+        """Means along an axis are a product with a matrix of shares."""
+        _, *image = self._built.in_shape
+        high, wide = sizes(self.output_size, 2)
+        if high == wide == 1:
+            return graph.node("GlobalAveragePool", x)
+        rows, columns = (shares(size, parts).astype(graph.real) for size, parts in zip(image, (high, wide), strict=True))
+        return graph.node("MatMul", graph.node("MatMul", rows, x), columns.T)
+
+    @classmethod
+    def from_onnx(cls, at):
+        if at.rank != 3:
+            return None
+        if at.take("GlobalAveragePool"):
+            return at.found(cls())
+        rows = at.ahead("MatMul", place=1)
+        columns = at.copy().after(rows).ahead("MatMul") if rows else None
+        if columns is None or (rows.constant(0).shape[-1], columns.constant(1).shape[0]) != at.shape[1:]:
+            return None
+        return at.like([cls((rows.constant(0).shape[0], columns.constant(1).shape[-1]))])
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls((2, 3)), (2, 3, 4))]
@@ -485,6 +541,27 @@ class GlobalAvgPool(_Adaptive):
             raise ShapeError(f"{self!r}: expected input rows of shape (channels, ...), got {in_shape}")
         self.view(x=(in_shape[0], 1, prod(in_shape[1:])), out=(in_shape[0], 1, 1))
         return in_shape[:1]
+
+    def onnx(self, graph, x):
+        return graph.node("Flatten", graph.node("GlobalAveragePool", x), axis=1)
+
+    @classmethod
+    def from_onnx(cls, at):
+        """GlobalAveragePool without the axes of size 1 that it leaves, or ReduceMean."""
+        if at.rank < 2:
+            return None
+        if (node := at.take("ReduceMean")) is not None:
+            axes = {axis % (at.rank + 1) for axis in node.integers(1)}
+            return at.found(cls()) if axes == set(range(2, at.rank + 1)) and not node.attributes["keepdims"] else None
+        if at.take("GlobalAveragePool") is None:
+            return None
+        if (node := at.take("Flatten")) is not None:
+            fits = node.attributes["axis"] in (1, -at.rank)
+        elif (node := at.take("Squeeze")) is not None:
+            fits = {axis % (at.rank + 1) for axis in node.integers(1)} == set(range(2, at.rank + 1))
+        else:
+            fits = (node := at.take("Reshape")) is not None and len(node.integers(1)) == 2 and node.integers(1)[0] in (0, -1)
+        return at.found(cls()) if fits else None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -591,6 +668,27 @@ class Upsample(Layer):
                         increase(given * ((1.0 - down) * along), grad_x[b, c, top, right])
                         increase(given * (down * (1.0 - along)), grad_x[b, c, bottom, left])
                         increase(given * (down * along), grad_x[b, c, bottom, right])
+
+    def onnx(self, graph, x):
+        several = self.scale_factor if isinstance(self.scale_factor, tuple | list) else (self.scale_factor,) * 2
+        scales = np.array([1, 1, *several], "float32")
+        if self.linear:
+            return graph.node("Resize", x, None, scales, mode="linear", coordinate_transformation_mode="half_pixel")
+        place = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return graph.node("Resize", x, None, scales, mode="nearest", **place)
+
+    @classmethod
+    def from_onnx(cls, at):
+        if (node := at.take("Resize")) is None or at.rank != 3 or node.input(2) is None:
+            return None
+        scales = node.constant(2).tolist()
+        factors = tuple(int(factor) if factor == int(factor) else at.number(np.array(factor)) for factor in scales[2:])
+        place = node.attributes["coordinate_transformation_mode"]
+        nearest = node.attributes["mode"] == "nearest"
+        floors = place == "asymmetric" and node.attributes["nearest_mode"] == "floor"
+        if len(scales) != 4 or scales[:2] != [1, 1] or not (floors if nearest else place.endswith("half_pixel")):
+            return None
+        return at.found(cls(factors if len(set(factors)) > 1 else factors[0], "nearest" if nearest else "bilinear"))
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

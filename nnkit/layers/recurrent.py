@@ -21,11 +21,13 @@ from nnkit.core.container import Chain
 from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
-from nnkit.errors import ShapeError
+from nnkit.errors import OnnxError, ShapeError
 from nnkit.initializers import Uniform
 from nnkit.kernels.gemm import transpose
 from nnkit.kernels.math import sigmoid, tanh
 from nnkit.layers.containers import Branches
+
+ONNX_FLOAT, ONNX_INT32 = 1, 6  # types by their numbers in onnx.TensorProto
 
 __all__ = ["GRU", "LSTM", "RNN", "Masking"]
 
@@ -117,6 +119,8 @@ class _Recurrent(Layer):
     """What the layers have in common: stacks, directions, and everything but the gates."""
 
     gate_count: ClassVar[int]
+    operator: ClassVar[str]  # its name in ONNX
+    gate_order: ClassVar[list[int]]  # ONNX's gates in ours
 
     def __init__(
         self,
@@ -189,6 +193,138 @@ class _Recurrent(Layer):
         for n in range(rows):
             for t in range(steps):
                 assign(taken[mirrored(t, steps, reverse) * rows + n], grad_x[n, t])
+
+    def onnx(self, graph, x):
+        steps = self._built.in_shape[0]
+        gates = self._onnx_gates(graph)
+        lengths = None
+        if graph.mask is not None:  # take the steps that are no padding first, in their order
+            present = graph.node("Cast", graph.mask, to=ONNX_FLOAT)
+            lengths = graph.node("ReduceSum", graph.node("Cast", graph.mask, to=ONNX_INT32), [1], keepdims=0)
+            order = graph.nodes(2, "TopK", present, [steps], axis=1)[1]
+            place = graph.nodes(2, "TopK", order, [steps], axis=1, largest=0)[1]
+            x = self._onnx_taken(graph, x, order, self._built.in_shape[1])
+        taken = graph.node("Transpose", x, perm=[1, 0, 2])
+        direction = "reverse" if self.reverse else "forward"
+        states, last = graph.nodes(2, self.operator, taken, *gates, lengths, hidden_size=self.hidden_size, direction=direction,
+                                   **self.onnx_attributes())  # fmt: skip
+        if not self.return_sequences:
+            return graph.node("Squeeze", last, [0])
+        out = graph.node("Transpose", graph.node("Squeeze", states, [1]), perm=[1, 0, 2])
+        return out if lengths is None else self._onnx_taken(graph, out, place, self.hidden_size)
+
+    def onnx_attributes(self) -> dict[str, Any]:
+        """What its operator has to know beside the sizes."""
+        return {}
+
+    def _onnx_gates(self, graph):
+        """The operator's W, R and B: (1, gates, ...), in the order of the operator's gates."""
+        count, size = self.gate_count, self.hidden_size
+
+        def laid_out(name):
+            array = graph.array(name).array
+            return array.T.reshape(count, size, -1)[self.gate_order].reshape(1, count * size, -1)
+
+        weights = [graph.constant(laid_out(name), name) for name in ("weight_ih", "weight_hh")]
+        if not self.bias:
+            return [*weights, None]
+        biases = np.concatenate([laid_out(name).reshape(1, -1) for name in ("bias_ih", "bias_hh")], axis=1)
+        return [*weights, graph.constant(biases, "bias")]
+
+    @staticmethod
+    def _onnx_taken(graph, x, order, width):
+        """The steps of every row in another order."""
+        index = graph.node("Expand", graph.node("Unsqueeze", order, [2]), [1, 1, width])
+        return graph.node("GatherElements", x, index, axis=1)
+
+    @classmethod
+    def from_onnx(cls, at):
+        """One layer in one direction, as it is written here; or several one after the other, as others write them."""
+        own = at.copy()
+        own.take("GatherElements")
+        node = own.take(cls.operator) if own.take("Transpose") else None
+        if node is None:
+            return None
+        layer, arrays = cls._read(node)
+        if len(arrays) == 1:
+            for return_sequences in (True, False):
+                found = at.like([layer.replace(return_sequences=return_sequences)], **arrays[0])
+                if found is not None:
+                    return found
+        return cls._stacked(at)
+
+    @classmethod
+    def _read(cls, node):
+        """A layer with its arrays, for each direction, from its operator."""
+        count, size = cls.gate_count, node.attributes["hidden_size"]
+        back = np.argsort(cls.gate_order)
+
+        def laid_out(array):
+            return array.reshape(count, size, -1)[back].reshape(count * size, -1).T
+
+        directions = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}[node.attributes["direction"]]
+        arrays = []
+        for place in range(len(directions)):
+            own = {"weight_ih": laid_out(node.constant(1)[place]), "weight_hh": laid_out(node.constant(2)[place])}
+            if node.input(3) is not None:
+                biases = node.constant(3)[place].reshape(2, -1)
+                own |= {name: laid_out(bias)[0] for name, bias in zip(("bias_ih", "bias_hh"), biases, strict=True)}
+            arrays.append(own)
+        both = len(directions) == 2
+        layer = cls(size, bidirectional=both, bias=node.input(3) is not None, reverse=directions == [True])
+        return layer.replace(**cls.from_onnx_attributes(node)), arrays
+
+    @classmethod
+    def from_onnx_attributes(cls, node):
+        """The hyper-parameters that only some of the layers have."""
+        return {}
+
+    @classmethod
+    def _stacked(cls, at):
+        """Layers on sequences (steps, N, features), from a Transpose to another, or to the last state."""
+        if at.take("Transpose").attributes["perm"] != [1, 0, 2]:
+            return None
+        layers, records, nodes = [], [], []
+        while (node := at.ahead(cls.operator)) is not None:
+            layer, arrays = cls._read(node)
+            if any(node.input(place) is not None and np.any(node.constant(place)) for place in range(4, len(node.inputs))):
+                return None  # lengths, or states to begin with other than 0
+            layers.append(layer)
+            records += arrays
+            nodes.append(node)
+            states, both = at.copy().after(node), layer.bidirectional
+            if both and states.take("Transpose"):
+                joined = states.take("Reshape")
+                going_on = joined is not None and joined.integers(1) == [0, 0, -1]
+            else:
+                squeezed = None if both else states.take("Squeeze")
+                going_on = squeezed is not None and squeezed.integers(1) == [1]
+            at.after(node)
+            if not going_on:
+                break
+            at = states
+        first = layers[0]
+        if any(repr(layer) != repr(first) for layer in layers):
+            return None
+        whole = first.replace(num_layers=len(layers))
+        if going_on:
+            last = at.take("Transpose")
+            if last is None or last.attributes["perm"] != [1, 0, 2]:
+                return None
+            step = at.copy()
+            chosen = step.take("Gather")
+            if chosen is None or chosen.attributes["axis"] != 1 or first.reverse or first.bidirectional:
+                return at.found(whole.replace(return_sequences=True), *records)
+            return step.found(whole, *records) if chosen.constant(1).tolist() in (-1, [-1]) else None
+        if first.bidirectional:
+            return None
+        at.after(nodes[-1], 1)
+        stack = at.take("Concat", place=len(layers) - 1)
+        if stack is not None and list(map(id, stack.inputs)) != [id(node.outputs[1]) for node in nodes]:
+            return None
+        chosen = at.take("Gather") or at.take("Squeeze")
+        fits = chosen is not None and np.ravel(chosen.constant(1)).tolist() in ([-1], [0] if len(layers) == 1 else [-1])
+        return at.found(whole, *records) if fits and chosen.attributes.get("axis", 0) == 0 else None
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Names are weight_ih_l0, weight_ih_l0_reverse, ...; a stack is one module, its arrays in the order of the cells."""
@@ -286,6 +422,8 @@ class LSTM(_Recurrent):
     """
 
     gate_count = 4
+    operator = "LSTM"
+    gate_order = [0, 3, 1, 2]  # i, o, f, g
 
     def build(self, in_shape: Shape) -> Shape:
         out_shape = super().build(in_shape)
@@ -435,6 +573,8 @@ class GRU(_Recurrent):
     """
 
     gate_count = 3
+    operator = "GRU"
+    gate_order = [1, 0, 2]  # z, r, n
 
     def build(self, in_shape: Shape) -> Shape:
         out_shape = super().build(in_shape)
@@ -497,6 +637,15 @@ class GRU(_Recurrent):
         before = hidden.reshape(((steps + 1) * rows, size))[: steps * rows]
         np.dot(inputs.reshape((steps * rows, features)).T, grad_gates.reshape((steps * rows, 3 * size)), grad_weight_ih)
         np.dot(before.T, grad_products.reshape((steps * rows, 3 * size)), grad_weight_hh)
+
+    def onnx_attributes(self):
+        return {"linear_before_reset": 1}  # r behind the product with weight_hh
+
+    @classmethod
+    def from_onnx_attributes(cls, node):
+        if not node.attributes["linear_before_reset"]:
+            raise OnnxError("expected linear_before_reset=1, got 0")
+        return {}
 
 
 def rnn_step(gate, product, biases, relu, hidden):
@@ -566,6 +715,8 @@ class RNN(_Recurrent):
     """
 
     gate_count = 1
+    operator = "RNN"
+    gate_order = [0]
     nonlinearities: ClassVar[dict[str, bool]] = {"tanh": False, "relu": True}  # what the kernels know as ``relu``
 
     def __init__(
@@ -635,6 +786,14 @@ class RNN(_Recurrent):
         np.dot(h[: steps * rows].T, taken, grad_weight_hh)
         assign(grad_bias_ih, grad_bias_hh)
 
+    def onnx_attributes(self):
+        return {"activations": [self.nonlinearity.capitalize()]}
+
+    @classmethod
+    def from_onnx_attributes(cls, node):
+        (name,) = set(node.attributes["activations"])
+        return {"nonlinearity": name.lower()}
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(3), (3, 2)), Example(cls(2, nonlinearity="relu", return_sequences=True), (4, 3))]
@@ -697,6 +856,10 @@ class Masking(Layer):
         for n in range(grad_x.shape[0]):
             for t in range(grad_x.shape[1]):
                 assign(grad_out[n, t], grad_x[n, t])
+
+    def onnx(self, graph, x):
+        graph.mask = graph.node("ReduceMax", abs(x - self.value), [2], keepdims=0) != 0.0
+        return x
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -68,6 +68,15 @@ class Flatten(_View):
             raise ShapeError(f"{self!r}: expected start_dim before end_dim, got axes {start + 1} and {end + 1} of {in_shape}")
         return (*in_shape[:start], prod(in_shape[start : end + 1]), *in_shape[end + 1 :])
 
+    def onnx(self, graph, x):
+        out = self._built.out_shape
+        return graph.node("Flatten", x, axis=1) if len(out) == 1 else graph.node("Reshape", x, [0, *out])
+
+    @classmethod
+    def from_onnx(cls, at):
+        node = at.take("Flatten")
+        return at.found(cls()) if node and node.attributes["axis"] in (1, -at.rank) else None
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(), (2, 3)), Example(cls(2), (2, 3, 4))]
@@ -106,6 +115,21 @@ class Squeeze(_View):
     def build(self, in_shape: Shape) -> Shape:
         chosen = range(len(in_shape)) if self.dim is None else [self.axis_of_row(self.dim, in_shape)]
         return tuple(size for axis, size in enumerate(in_shape) if size != 1 or axis not in chosen)
+
+    def onnx(self, graph, x):
+        shape = self._built.in_shape
+        chosen = range(len(shape)) if self.dim is None else [self.axis_of_row(self.dim, shape)]
+        axes = [axis + 1 for axis in chosen if shape[axis] == 1]
+        return graph.node("Squeeze", x, axes) if axes else x
+
+    @classmethod
+    def from_onnx(cls, at):
+        if (node := at.take("Squeeze")) is None or node.input(1) is None:
+            return None
+        axes = sorted(axis % (at.rank + 1) for axis in node.integers(1))
+        if axes == [axis + 1 for axis, size in enumerate(at.shape) if size == 1]:
+            return at.found(cls())
+        return at.found(cls(at.dim(axes[0]))) if len(axes) == 1 and axes[0] > 0 else None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -215,6 +239,16 @@ class Permute(Layer):
                     for i in range(n4):
                         target[i * s4] = row[i]
 
+    def onnx(self, graph, x):
+        return graph.node("Transpose", x, perm=[0, *self.dims])
+
+    @classmethod
+    def from_onnx(cls, at):
+        if (node := at.take("Transpose")) is None:
+            return None
+        batch, *dims = node.attributes.get("perm") or range(at.rank, -1, -1)
+        return at.found(cls(tuple(dims))) if batch == 0 else None
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls((2, 1)), (3, 4)), Example(cls((3, 2, 1)), (2, 3, 2))]
@@ -256,6 +290,25 @@ class Reshape(_View):
         if prod(shape) != total:
             raise ShapeError(f"{self!r}: expected input rows of {known} numbers (or a multiple, with -1), got {in_shape}")
         return shape
+
+    def onnx(self, graph, x):
+        return graph.node("Reshape", x, [0, *self._built.out_shape])
+
+    @classmethod
+    def from_onnx(cls, at):
+        """Reshape or Unsqueeze, where the batch stays by itself."""
+        if (node := at.take("Unsqueeze")) is not None:
+            rank = at.rank + 1 + len(node.integers(1))
+            axes = {axis % rank for axis in node.integers(1)}
+            sizes = iter(at.shape)
+            return at.found(cls([1 if axis in axes else next(sizes) for axis in range(1, rank)])) if 0 not in axes else None
+        if (node := at.take("Reshape")) is None:
+            return None
+        batch, *shape = node.integers(1)
+        shape = [at.shape[axis] if size == 0 and axis < at.rank else size for axis, size in enumerate(shape)]
+        known = prod(size for size in shape if size != -1)
+        whole = prod(at.shape) == known if batch == -1 or -1 not in shape else known > 0 and prod(at.shape) % known == 0
+        return at.found(cls(tuple(shape))) if batch in (0, -1) and min(shape, default=1) != 0 and whole else None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -73,6 +73,16 @@ class Spatial:
             setattr(self, f"{name}_h", vertical)
             setattr(self, f"{name}_w", horizontal)
 
+    def onnx_window(self) -> dict[str, list[int]]:
+        """What ONNX calls the sizes of a window."""
+        pairs = {name: [getattr(self, f"{name}_{axis}") for axis in "hw"[-self.dims :]]
+                 for name in ("kernel", "stride", "padding", "dilation")}  # fmt: skip
+        behind = pairs["padding"]
+        if self.padding == "same":
+            behind = [d * (k - 1) - d * (k - 1) // 2 for d, k in zip(pairs["dilation"], pairs["kernel"], strict=True)]
+        return {"kernel_shape": pairs["kernel"], "strides": pairs["stride"], "pads": pairs["padding"] + behind,
+                "dilations": pairs["dilation"]}  # fmt: skip
+
     def with_two_axes(self, shape: Shape) -> Shape:
         """(C, L) as (C, 1, L)."""
         return (shape[0], 1, shape[1]) if len(shape) == 2 else shape

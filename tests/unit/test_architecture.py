@@ -23,7 +23,7 @@ FLOORS = [
     {"layers", "activations", "losses", "optimizers", "initializers", "schedules", "metrics", "registry"},
     {"planner", "passes", "native", "training"},
     {"model", "persistence"},
-    {"estimators"},
+    {"estimators", "onnx"},
     {"loading", "testing", "warmup", "__main__", "__init__"},
 ]
 

@@ -1,0 +1,93 @@
+"""Models in ONNX's form: other programs run what nnkit has trained, and nnkit trains what others have written.
+
+Each part's class says how it is written (``Layer.onnx``) and from which operators it is read (``Layer.from_onnx``).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from nnkit.errors import NotBuiltError, OnnxError
+from nnkit.persistence.onnx.file import read, write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nnkit.model import Sequential
+
+__all__ = ["export", "load"]
+
+
+def _require_onnx(what: str) -> None:
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise OnnxError(f'onnx.{what}: expected the library onnx, which is not installed; pip install "nnkit[onnx]"') from None
+
+
+def export(model: Sequential, path: str | os.PathLike[str]) -> None:
+    """Write a built model to an ONNX file, as it predicts: dropout off, batch normalisation by the running statistics.
+
+    The file's input is ``x`` (N, *in_shape), with any number of rows, its output ``out`` (N, *out_shape); a float64 model is
+    written as double, which not every runtime has for every operator. It has checked operators of opset 18 only. A layer that is
+    used several times has its weights in it once. It takes the place of another file of that name when it is complete, not
+    before.
+
+    Parameters
+    ----------
+    model : a built Sequential
+    path : str or path
+
+    Raises
+    ------
+    NotBuiltError
+        The shapes of the model are not known yet.
+    OnnxError
+        A part has no form in ONNX, the file cannot be written, or the library onnx is not installed.
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np, os, tempfile
+    >>> model = nn.Sequential([nn.Linear(3), nn.ReLU(), nn.Linear(1)]).build((2,), random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     nn.onnx.export(model, os.path.join(folder, "net.onnx"))
+    ...     again = nn.onnx.load(os.path.join(folder, "net.onnx"))
+    >>> again
+    Sequential([Linear(out_features=3), ReLU(), Linear()])
+    >>> bool((again.predict([[1.0, 2.0]]) == model.predict([[1.0, 2.0]])).all())
+    True
+    """
+    _require_onnx("export")
+    from nnkit.persistence.onnx.writing import to_proto
+
+    if not model.is_built:
+        raise NotBuiltError("onnx.export: expected a built model; call fit, or build(in_shape=...) first")
+    write(path, to_proto(model).SerializeToString())
+
+
+def load(path: str | os.PathLike[str], in_shape: Sequence[int] | None = None) -> Sequential:
+    """Read a model from an ONNX file: a built `Sequential` with its weights, which can be trained further.
+
+    The graph has to be made of what nnkit has layers for, in nnkit's layout: one input (N, ...) and one output, one layer after
+    the other, or branches that meet in an Add, a Sum, a Mean or a Concat. That is what `export` writes, and what PyTorch exports
+    for most nets. Weights that two layers have in common stay shared.
+
+    Parameters
+    ----------
+    path : str or path
+    in_shape : shape of an input row, without the batch axis, where the file leaves some of it open
+
+    Returns
+    -------
+    Sequential
+
+    Raises
+    ------
+    OnnxError
+        The file cannot be read, is no sound ONNX file, or has operators that no layer does; or the library onnx is not installed.
+    """
+    _require_onnx("load")
+    from nnkit.persistence.onnx.reading import from_proto
+
+    return from_proto(*read(path), in_shape)

@@ -1,0 +1,132 @@
+"""From a built model to ONNX's own form."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from nnkit.errors import OnnxError
+from nnkit.persistence.onnx.graph import Graph, Node, Value
+
+if TYPE_CHECKING:
+    from nnkit.core.container import Placed
+    from nnkit.core.layer import Built
+    from nnkit.core.part import Shape
+    from nnkit.model import Sequential
+
+__all__ = ["to_proto"]
+
+OPSET, IR_VERSION = 18, 8  # what runtimes since 2023 read
+
+
+class _Written(Graph):
+    """The graph of a built model, whose arrays are known."""
+
+    def __init__(self, model: Sequential) -> None:
+        super().__init__(model.dtype)
+        self._arrays: dict[str, NDArray[Any]] = {**model.parameters(), **model.states()}
+        self._placed: dict[int, Placed] = {}
+        self._part = ""  # that is being written
+        root = model.placed()
+        self._find(root)
+        self.x = Value(self, name="x")
+        try:
+            out = self.layer(root.built, self.x)
+        except OnnxError as error:
+            raise OnnxError(f"onnx.export: {self._part}: {error}") from None
+        self.out = out if out.node else self.node("Identity", out)
+
+    def _find(self, placed: Placed) -> None:
+        self._placed[id(placed.built)] = placed
+        for child in placed.children:
+            self._find(child)
+
+    def home(self, name: str) -> str:
+        return f"{self._placed[id(self.built)].home}.{name}"
+
+    def array(self, name: str, shape: Shape | None = None) -> Value | None:
+        array = self._arrays.get(self.home(name))
+        if array is None:
+            return None
+        return self.constant(array if shape is None else array.reshape(shape), name)
+
+    def layer(self, built: Built, x: Value) -> Value:
+        placed = self._placed[id(built)]
+        self.where, self._part = placed.home, placed.name
+        return super().layer(built, x)
+
+
+def to_proto(model: Sequential) -> Any:
+    """The model as ONNX's library holds it, checked."""
+    import onnx
+
+    graph = _Written(model)
+    real = onnx.TensorProto.DOUBLE if model.dtype == "float64" else onnx.TensorProto.FLOAT
+    integers = model.input_dtype != model.dtype
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.INT64 if integers else real, ["N", *model.in_shape])
+    out = onnx.helper.make_tensor_value_info("out", real, ["N", *model.out_shape])
+    nodes, constants = _used(graph)
+    names = _names(graph, nodes)
+    written = [
+        onnx.helper.make_node(
+            node.op,
+            ["" if value is None else names[id(value)] for value in node.inputs],
+            [names[id(value)] for value in node.outputs],
+            name=names[id(node)],
+            **node.attributes,
+        )
+        for node in nodes
+    ]  # fmt: skip
+    initializers = [onnx.numpy_helper.from_array(value.array, names[id(value)]) for value in constants]
+    proto = onnx.helper.make_model(
+        onnx.helper.make_graph(written, "nnkit", [x], [out], initializers),
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="nnkit",
+    )  # fmt: skip
+    for node in nodes:
+        try:
+            onnx.defs.get_schema(node.op, OPSET)
+        except onnx.defs.SchemaError:
+            raise OnnxError(f"onnx.export: {model.name_of(node.name)}: ONNX has no operator {node.op} in opset {OPSET}") from None
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        raise OnnxError(f"onnx.export: ONNX's own check refuses what {model!r} is written as: {error}") from None
+    return proto
+
+
+def _used(graph: _Written) -> tuple[list[Node], list[Value]]:
+    """The nodes that the output needs, and the constants that they do."""
+    wanted, nodes = {id(graph.out)}, []
+    constants: dict[int, Value] = {}
+    for node in reversed(graph.written):
+        if wanted.isdisjoint(map(id, node.outputs)):
+            continue
+        nodes.append(node)
+        for value in node.inputs:
+            if value is not None:
+                wanted.add(id(value))
+                if value.array is not None:
+                    constants[id(value)] = value
+    return nodes[::-1], list(constants.values())[::-1]
+
+
+def _names(graph: _Written, nodes: list[Node]) -> dict[int, str]:
+    """Names of nodes and values, by id: "2.0/Relu" and so on; every one is unique."""
+    names = {id(graph.x): "x"}
+    seen: Counter[str] = Counter()
+
+    def unique(name: str) -> str:
+        seen[name] += 1
+        return name if seen[name] == 1 else f"{name}_{seen[name]}"
+
+    for node in nodes:
+        name = names[id(node)] = unique(f"{node.name}/{node.op}")
+        for value in node.inputs:
+            if value is not None and value.array is not None and id(value) not in names:
+                names[id(value)] = unique(value.name or "constant")
+        for index, value in enumerate(node.outputs):
+            names[id(value)] = "out" if value is graph.out else f"{name}:{index}" if index else name
+    return names
+

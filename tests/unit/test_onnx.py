@@ -1,0 +1,408 @@
+"""ONNX: what is written runs elsewhere to the same numbers, and what is read can be trained further."""
+
+import os
+import re
+import stat
+
+import numpy as np
+import pytest
+
+import nnkit as nn
+from nnkit.kernels import math
+
+onnx = pytest.importorskip("onnx")
+runtime = pytest.importorskip("onnxruntime")
+
+PARTS = [part for kind in (nn.registry.layers, nn.registry.activations) for part in kind.values()
+         if part.__module__.startswith("nnkit.")]  # fmt: skip
+EXAMPLES = [example for part in PARTS for example in part.examples()]
+MORE = [
+    nn.Example(nn.Linear(2, bias=False), (3, 4)),
+    nn.Example(nn.Conv1d(2, 4, padding="same", dilation=2), (3, 9)),
+    nn.Example(nn.Conv2d(2, (2, 4), padding="same", bias=False), (3, 5, 6)),
+    nn.Example(nn.ConvTranspose2d(4, 3, stride=(2, 3), padding=(1, 0), dilation=(2, 1), bias=False), (2, 3, 2)),
+    nn.Example(nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True), (2, 6, 7)),
+    nn.Example(nn.AvgPool1d(4, ceil_mode=True), (2, 7)),
+    nn.Example(nn.MaxPool1d(3, stride=2, padding=1, dilation=2), (2, 9)),
+    nn.Example(nn.MaxPool2d(3, stride=2, ceil_mode=True), (2, 6, 7)),
+    nn.Example(nn.AdaptiveAvgPool2d(1), (3, 4, 5)),
+    nn.Example(nn.AdaptiveAvgPool2d((2, 2)), (3, 4, 6)),
+    nn.Example(nn.Upsample((3, 1)), (2, 2, 3)),
+    nn.Example(nn.Upsample(1.5), (2, 4, 6)),
+    nn.Example(nn.GroupNorm(3), (6, 4)),
+    nn.Example(nn.LayerNorm(), (2, 3, 4)),
+    nn.Example(nn.RMSNorm(), (2, 3)),
+    nn.Example(nn.Softmax(2), (2, 3, 4)),
+    nn.Example(nn.PReLU(2), (2, 3, 4)),
+    nn.Example(nn.LeakyReLU(0.3), (4,)),
+    nn.Example(nn.ELU(0.7), (4,)),
+    nn.Example(nn.CELU(0.7), (4,)),
+    nn.Example(nn.Softplus(2.5), (4,)),
+    nn.Example(nn.Hardtanh(-0.5, 2.0), (4,)),
+    nn.Example(nn.Embedding(7, 3, padding_idx=-1), (2, 3), 0, 7),
+    nn.Example(nn.GRU(4, num_layers=2, bidirectional=True, return_sequences=True), (5, 3)),
+    nn.Example(nn.LSTM(4, num_layers=2, bidirectional=True), (5, 3)),
+    nn.Example(nn.LSTM(4, return_sequences=True), (5, 3)),
+    nn.Example(nn.RNN(3, num_layers=3, nonlinearity="relu", reverse=True), (4, 2)),
+    nn.Example(nn.MultiHeadAttention(4, causal=True), (9, 8)),
+    nn.Example(nn.Residual(nn.Linear(3)), (2, 3)),
+    nn.Example(nn.Branches("identity", [nn.Linear(3), "tanh"], merge="add"), (3,)),
+    nn.Example(nn.Branches([nn.Linear(2), nn.Branches("relu", "tanh")], "identity", nn.Residual(nn.Linear(3))), (3,)),
+    nn.Example(nn.TimeDistributed([nn.Conv2d(2, 2), nn.ReLU(), nn.Flatten()]), (4, 1, 3, 3)),
+    nn.Example(nn.TimeDistributed(nn.TimeDistributed(nn.Linear(2))), (4, 3, 5)),
+]  # fmt: skip
+
+
+def rows(example, count, seed=0):
+    """Legal input."""
+    random = np.random.default_rng(seed)
+    X = random.uniform(example.low, example.high, (count, *example.in_shape)).astype("float32")
+    return np.floor(X).astype("int64") if example.low == 0 else X
+
+
+def shaken(model, in_shape, dtype="float32"):
+    """Built, with parameters and states that are all different."""
+    random = np.random.default_rng(1)
+    model.build(in_shape, random_state=0, dtype=dtype)
+    for array in model.parameters().values():
+        array += 0.1 * random.normal(size=array.shape)
+    for array in model.states().values():
+        array += random.random(size=array.shape)
+    return model
+
+
+def run(path, X):
+    """What the runtime makes of it."""
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return [session.run(None, {"x": x})[0] for x in X]
+
+
+def close(a, b, tolerance=1e-5):
+    """Whether they agree to a part of the largest number."""
+    return a.shape == b.shape and np.abs(a - b).max() <= tolerance * max(1.0, np.abs(b).max())
+
+
+def check_round_trip(model, X, path):
+    """The runtime and what is loaded give what the model does."""
+    nn.onnx.export(model, path)
+    batches = [X[:1], X[:3], X]
+    for batch, out in zip(batches, run(path, batches), strict=True):
+        assert close(out, model.predict(batch))
+    again = nn.onnx.load(path)
+    assert (again.in_shape, again.out_shape, again.dtype) == (model.in_shape, model.out_shape, model.dtype)
+    assert close(again.predict(X), model.predict(X))
+    return again
+
+
+@pytest.mark.parametrize("example", [*EXAMPLES, *MORE])
+def test_part_runs_elsewhere_and_comes_back(example, tmp_path):
+    model = shaken(nn.Sequential([example.part]), example.in_shape)
+    check_round_trip(model, rows(example, 7), tmp_path / "part.onnx")
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_double_precision_is_written_as_double(example, tmp_path):
+    model = shaken(nn.Sequential([example.part]), example.in_shape, "float64")
+    nn.onnx.export(model, tmp_path / "part.onnx")
+    X = rows(example, 5)
+    try:
+        (out,) = run(tmp_path / "part.onnx", [X if X.dtype == "int64" else X.astype("float64")])
+    except Exception as error:
+        if not re.search("NOT_IMPLEMENTED|does not support double", str(error)):
+            raise
+    else:
+        assert out.dtype == "float64"
+        assert close(out, model.predict(X), 1e-7)  # attributes, such as an alpha, have single precision
+    again = nn.onnx.load(tmp_path / "part.onnx")
+    weights = any(array.size for array in model.parameters().values())
+    assert close(again.predict(X), model.predict(X), 1e-5 if not weights else 1e-7)
+
+
+# ------------------------------------------------------------------------------------------------------------ nets
+
+
+def transformer(tokens, width, steps):
+    blocks = [layer for _ in range(2) for layer in (
+        nn.Residual(nn.LayerNorm(), nn.MultiHeadAttention(2, causal=True)),
+        nn.Residual(nn.LayerNorm(), nn.Linear(2 * width), nn.GELU(), nn.Linear(width)),
+    )]  # fmt: skip
+    return [nn.Embedding(tokens, width), nn.PositionalEmbedding(), *blocks, nn.LayerNorm(), nn.Linear(tokens)], (steps,)
+
+
+def residual_block(channels):
+    return [nn.Residual(nn.Conv2d(channels, 3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.Conv2d(channels, 3, padding=1),
+                        nn.BatchNorm2d()), nn.ReLU()]  # fmt: skip
+
+
+NETS = {
+    "readme": lambda: ([nn.Linear(128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(10)], (64,)),
+    "textbook": lambda: ([nn.Linear(3), nn.Sigmoid(), nn.Linear(2), nn.Sigmoid()], (2,)),
+    "deep": lambda: ([nn.Linear(16), nn.BatchNorm1d(), nn.SiLU(), nn.Residual(nn.Linear(16), nn.Mish()), nn.RMSNorm(),
+                      nn.Linear(8), nn.GLU(), nn.LogSoftmax()], (5,)),
+    "lenet": lambda: ([nn.Conv2d(6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(16, 5), nn.Tanh(), nn.AvgPool2d(2),
+                       nn.Flatten(), nn.Linear(32), nn.Tanh(), nn.Linear(10)], (1, 20, 20)),
+    "convolutional": lambda: ([nn.Conv2d(8, 3, padding="same"), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout2d(),
+                               nn.Conv2d(8, 3, groups=4), nn.GroupNorm(2), nn.PReLU(8), nn.GlobalAvgPool(), nn.Linear(4)],
+                              (1, 8, 8)),
+    "residual": lambda: ([nn.Branches(nn.Conv2d(4, 1), nn.Conv2d(4, 3, padding=1)), nn.ReLU(), *residual_block(8),
+                          nn.Branches([nn.Conv2d(6, 3, stride=2, padding=1), nn.BatchNorm2d()], nn.Conv2d(6, 1, stride=2),
+                                      merge="add"), *residual_block(6), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3)],
+                         (1, 8, 8)),
+    "autoencoder": lambda: ([nn.Conv2d(4, 3, stride=2, padding=1), nn.ELU(), nn.ConvTranspose2d(4, 4, stride=2, padding=1),
+                             nn.Upsample(2, "bilinear"), nn.Conv2d(1, 3, padding=1), nn.Hardsigmoid()], (1, 8, 8)),
+    "lstm": lambda: ([nn.LSTM(8), nn.Linear(2)], (6, 3)),
+    "gru": lambda: ([nn.GRU(6, num_layers=2, bidirectional=True), nn.LayerNorm(), nn.Linear(3), nn.Softmax()], (6, 3)),
+    "transformer": lambda: transformer(11, 8, 6),
+    "conv1d": lambda: ([nn.Permute((2, 1)), nn.Conv1d(6, 3), nn.ReLU(), nn.MaxPool1d(2), nn.Permute((2, 1)),
+                        nn.TimeDistributed([nn.Linear(4), nn.Tanh()]), nn.RNN(5, return_sequences=True), nn.Flatten(),
+                        nn.Linear(2)], (12, 3)),
+    "shapes": lambda: ([nn.Linear(12), nn.Reshape((3, 2, -1)), nn.Softmax(1), nn.Flatten(2), nn.SwiGLU(), nn.Squeeze(),
+                        [nn.Linear(1), nn.Squeeze(2)]], (5,)),
+}  # fmt: skip
+
+
+def net(name):
+    layers, in_shape = NETS[name]()
+    model = shaken(nn.Sequential(layers), in_shape)
+    random = np.random.default_rng(2)
+    X = random.normal(size=(9, *in_shape)).astype("float32")
+    return model, random.integers(0, 11, (9, *in_shape)) if model.input_dtype == "int64" else X
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_net_runs_elsewhere_comes_back_and_trains_on(name, tmp_path):
+    model, X = net(name)
+    again = check_round_trip(model, X, tmp_path / "net.onnx")
+    target = np.random.default_rng(3).normal(size=(len(X), *model.out_shape))
+    history = again.fit(X, target, epochs=4, batch_size=9, optimizer=nn.Adam(1e-2), random_state=0, shuffle=False)
+    assert history["loss"][-1] < history["loss"][0]
+
+
+@pytest.mark.parametrize("name", ["readme", "lenet", "transformer"])
+def test_what_is_loaded_is_made_of_the_same_layers(name, tmp_path):
+    model, X = net(name)
+    nn.onnx.export(model, tmp_path / "net.onnx")
+    assert repr(nn.onnx.load(tmp_path / "net.onnx")) == repr(model)
+
+
+def sequences(steps=7):
+    """Sequences with padding behind, before, between, everywhere and nowhere."""
+    X = np.random.default_rng(0).normal(size=(6, steps, 3)).astype("float32")
+    for row, padded in enumerate([slice(4, None), slice(0, 2), slice(2, 4), slice(None), slice(0, 0), slice(0, None, 2)]):
+        X[row, padded] = 0.0
+    return X
+
+
+@pytest.mark.parametrize("layers", [
+    [nn.GRU(4)], [nn.LSTM(4, return_sequences=True)], [nn.RNN(4, reverse=True, return_sequences=True)],
+    [nn.LSTM(4, num_layers=2, bidirectional=True)], [nn.Linear(4), nn.ReLU(), nn.MultiHeadAttention(2), nn.GRU(3)],
+    [nn.Linear(4), nn.Residual(nn.LayerNorm(), nn.MultiHeadAttention(2, causal=True)), nn.LSTM(3)],
+], ids=repr)  # fmt: skip
+def test_padding_counts_for_nothing(layers, tmp_path):
+    model = shaken(nn.Sequential([nn.Masking(), *layers]), (7, 3))
+    again = check_round_trip(model, sequences(), tmp_path / "net.onnx")
+    assert repr(again.layers[0]) == "Masking()"
+
+
+def test_the_padding_of_an_embedding_counts_for_nothing(tmp_path):
+    model = shaken(nn.Sequential([nn.Embedding(6, 4, padding_idx=2), nn.GRU(3, bidirectional=True), nn.Linear(2)]), (5,))
+    X = np.random.default_rng(0).integers(0, 6, (8, 5))
+    X[0], X[1, 2:], X[2, :3] = 2, 2, 2
+    again = check_round_trip(model, X, tmp_path / "net.onnx")
+    assert again.layers[0].padding_idx == 2
+
+
+def test_a_layer_that_is_used_twice_is_written_once_and_stays_one(tmp_path):
+    shared = nn.Linear(4)
+    model = shaken(nn.Sequential([shared, "tanh", shared, nn.Residual(shared), nn.LayerNorm(), nn.LayerNorm()]), (4,))
+    again = check_round_trip(model, rows(nn.Example(shared, (4,)), 5), tmp_path / "net.onnx")
+    assert len([item for item in onnx.load(tmp_path / "net.onnx").graph.initializer if "weight" in item.name]) == 3
+    assert again.parameters().keys() == model.parameters().keys()
+
+
+def test_layers_that_only_begin_alike_stay_two(tmp_path):
+    model = nn.Sequential([nn.LayerNorm(), nn.LayerNorm()]).build((4,))
+    nn.onnx.export(model, tmp_path / "net.onnx")
+    assert len(nn.onnx.load(tmp_path / "net.onnx").parameters()) == 4
+
+
+def test_the_file_names_its_batch_axis_and_its_weights(tmp_path):
+    model, _ = net("readme")
+    nn.onnx.export(model, tmp_path / "net.onnx")
+    graph = onnx.load(tmp_path / "net.onnx").graph
+    assert [dim.dim_param or dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim] == ["N", 64]
+    assert [node.op_type for node in graph.node] == ["Gemm", "Relu", "Dropout", "Gemm"]
+    assert {item.name for item in graph.initializer} >= {"0.weight", "0.bias", "3.weight", "3.bias"}
+
+
+# ---------------------------------------------------------------------------------------------------- parts of others
+
+
+class Wave(nn.Activation):
+    """An activation as a plugin would have it: paths, NumPy, a helper, hyper-parameters."""
+
+    def __init__(self, size: float = 2.0, steep: bool = False):
+        self.size = size
+        self.steep = steep
+
+    @staticmethod
+    def forward(x, size, steep):
+        if steep:
+            return np.sin(x) * size
+        if x > 1.0 or x != x:
+            return size * bent(x)
+        return min(x, 0.5) if -1.0 < x else size * np.sin(x)
+
+    @staticmethod
+    def backward(grad_out, x):
+        return grad_out
+
+
+def bent(x):
+    return np.sqrt(abs(x)) - math.erf(x) ** 2 / 3.0
+
+
+class Shift(nn.Layer):
+    """A layer as a plugin would have it; how it is read is said by its example."""
+
+    def __init__(self, scale: float = 3.0):
+        self.scale = scale
+
+    def build(self, in_shape):
+        self.parameter("offset", in_shape[-1:])
+        return in_shape
+
+    @staticmethod
+    def forward(x, offset, scale, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[n, j] = x[n, j] * scale + offset[j]
+
+    @staticmethod
+    def backward(grad_out, grad_x, grad_offset):
+        grad_offset[:] = 0.0
+        grad_x[:] = grad_out
+
+    def onnx(self, graph, x):
+        return x * self.scale + graph.array("offset")
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Classes that are known for the time of a test."""
+
+    def register(**classes):
+        for key, part in classes.items():
+            monkeypatch.setitem(part.registry._classes, key, part)
+
+    return register
+
+
+@pytest.mark.parametrize("part", [Wave(), Wave(0.3), Wave(steep=True)])
+def test_an_activation_needs_no_method_of_its_own(part, tmp_path):
+    X = np.linspace(-3.0, 3.0, 60, dtype="float32").reshape(-1, 4)
+    model = nn.Sequential([part]).build((4,))
+    nn.onnx.export(model, tmp_path / "wave.onnx")
+    assert close(run(tmp_path / "wave.onnx", [X])[0], model.predict(X))
+
+
+def test_parts_of_plugins_are_read_like_built_in_ones(registered, tmp_path):
+    registered(wave=Wave, shift=Shift)
+    model = shaken(nn.Sequential([nn.Linear(4), Shift(1.25), Wave(0.75), nn.Linear(2)]), (3,))
+    X = rows(nn.Example(model, (3,)), 5)
+    assert repr(check_round_trip(model, X, tmp_path / "net.onnx")) == repr(model)
+
+
+def test_a_part_without_a_form_says_so(tmp_path):
+    class Plain(nn.PythonLayer):
+        def forward(self, x):
+            return x
+
+        def backward(self, grad_out):
+            return grad_out
+
+    model = nn.Sequential([nn.Linear(2), nn.Residual(Plain())]).build((2,))
+    with pytest.raises(nn.OnnxError, match=r"layer 1.0, Plain\(\).*Plain has no method onnx"):
+        nn.onnx.export(model, tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_function_that_onnx_does_not_have_says_so(tmp_path):
+    class Odd(nn.Activation):
+        @staticmethod
+        def forward(x):
+            return np.nextafter(x, 2.0)
+
+        @staticmethod
+        def backward(grad_out):
+            return grad_out
+
+    with pytest.raises(nn.OnnxError, match=r"layer 0, Odd\(\).*Nextafter"):
+        nn.onnx.export(nn.Sequential([Odd()]).build((2,)), tmp_path / "net.onnx")
+
+
+# ----------------------------------------------------------------------------------------------------- files and folders
+
+
+def test_a_model_that_is_not_built_is_refused(tmp_path):
+    with pytest.raises(nn.NotBuiltError, match="build"):
+        nn.onnx.export(nn.Sequential(["relu"]), tmp_path / "net.onnx")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "net.onnx"
+    model, X = net("readme")
+    path.write_bytes(b"before")
+    with monkeypatch.context() as patch:
+        def full(handle):
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(nn.OnnxError, match=r"net.onnx.*No space left"):
+            nn.onnx.export(model, path)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+    nn.onnx.export(model, path)
+    assert close(nn.onnx.load(path).predict(X), model.predict(X))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_paths_that_are_no_files_are_refused(tmp_path):
+    model, _ = net("textbook")
+    for path in (tmp_path, tmp_path / "missing" / "net.onnx"):
+        with pytest.raises(nn.OnnxError, match="cannot be written"):
+            nn.onnx.export(model, path)
+        with pytest.raises(nn.OnnxError, match="cannot be read"):
+            nn.onnx.load(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_file_is_for_whom_any_new_file_is_for(tmp_path):
+    model, _ = net("textbook")
+    nn.onnx.export(model, tmp_path / "net.onnx")
+    (tmp_path / "other").touch()
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+def test_without_the_library_there_is_a_hint(script):
+    output = script(
+        """
+        import sys
+        sys.modules["onnx"] = None
+        import nnkit as nn
+        for use in (lambda: nn.onnx.export(nn.Sequential(["relu"]).build((2,)), "x"), lambda: nn.onnx.load("x")):
+            try:
+                use()
+            except nn.OnnxError as error:
+                print(error)
+        """
+    )
+    assert output.count('pip install "nnkit[onnx]"') == 2
+
+
+def test_the_library_is_imported_by_who_uses_it(script):
+    assert script("import sys, nnkit as nn; nn.onnx.export; print('onnx' in sys.modules)") == "False\n"
