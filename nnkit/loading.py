@@ -23,8 +23,8 @@ def load(path: str | PathLike[str], *, self_test: bool = True) -> Any:
     Parameters
     ----------
     path : str or path-like
-    self_test : compute the output of the one row that the file keeps, and compare it with the one it had. Without, a model loads
-        also where a part of it computes something else than it did.
+    self_test : compute the output of the one row that the file keeps, and compare it with the one it had. Without, a model
+        loads also where a part of it computes something else than it did.
 
     Returns
     -------

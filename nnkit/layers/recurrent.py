@@ -11,6 +11,7 @@ step needs of all rows is one contiguous matrix. A padded step leaves the state 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from math import sqrt
 from typing import Any, ClassVar, Self
 
@@ -114,6 +115,8 @@ def add_rows(rows, total):
 
 # ------------------------------------------------------------------------------------------------------------ layers
 
+DEEPEST = 1000  # layers of a stack: every one is made and placed, and a slip of the pen shall not take all memory
+
 
 class _Recurrent(Layer):
     """What the layers have in common: stacks, directions, and everything but the gates."""
@@ -139,8 +142,13 @@ class _Recurrent(Layer):
         self.reverse = reverse
         self.require_size("hidden_size")
         self.require_size("num_layers")
+        self.require("num_layers", num_layers <= DEEPEST, f"at most {DEEPEST}")
         self.require("reverse", not (reverse and bidirectional), "False where bidirectional is True")
-        self._stack = Chain([cells[0] if len(cells) == 1 else Branches(*cells, dim=-1) for cells in self.cells()])
+
+    @cached_property
+    def _stack(self) -> Chain:
+        """The cells, made when they are first placed: whoever uses the layer twice shares them."""
+        return Chain([cells[0] if len(cells) == 1 else Branches(*cells, dim=-1) for cells in self.cells()])
 
     def cells(self) -> list[list[Self]]:
         """The layers that this one is made of, each in one direction or two; only the last may give its last state alone."""
@@ -387,7 +395,7 @@ class LSTM(_Recurrent):
     Parameters
     ----------
     hidden_size : int >= 1
-    num_layers : int >= 1; each further layer takes the states of the one before as its input
+    num_layers : int from 1 to 1000; each further layer takes the states of the one before as its input
     bidirectional : also take the steps from the last to the first, with parameters of their own, and concatenate
     return_sequences : give the states of all steps, or (default) the last one that each direction comes to
     bias : bool, default True
@@ -538,7 +546,7 @@ class GRU(_Recurrent):
     Parameters
     ----------
     hidden_size : int >= 1
-    num_layers : int >= 1; each further layer takes the states of the one before as its input
+    num_layers : int from 1 to 1000; each further layer takes the states of the one before as its input
     bidirectional : also take the steps from the last to the first, with parameters of their own, and concatenate
     return_sequences : give the states of all steps, or (default) the last one that each direction comes to
     bias : bool, default True
@@ -680,7 +688,7 @@ class RNN(_Recurrent):
     Parameters
     ----------
     hidden_size : int >= 1
-    num_layers : int >= 1; each further layer takes the states of the one before as its input
+    num_layers : int from 1 to 1000; each further layer takes the states of the one before as its input
     nonlinearity : "tanh" or "relu"
     bidirectional : also take the steps from the last to the first, with parameters of their own, and concatenate
     return_sequences : give the states of all steps, or (default) the last one that each direction comes to

@@ -68,7 +68,11 @@ class Describer:
         PersistenceError
             It cannot be described, or a class is not registered.
         """
-        return self._describe(value, where)
+        try:
+            return self._describe(value, where)
+        except RecursionError:
+            raise PersistenceError(f"save: cannot describe {where}: expected layers and lists in each other, but not hundreds "
+                                   "deep, nor within themselves") from None  # fmt: skip
 
     @singledispatchmethod
     def _describe(self, value: Any, where: str) -> Any:
@@ -200,6 +204,7 @@ class Restorer:
             self._using = 1
             self._parts.append(self._restored(_checked(entry, dict, "a part")))
             self._uses.append(self._using)
+        self._using = 0
 
     def restore(self, described: Any) -> Any:
         """The value that was described.

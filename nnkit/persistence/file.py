@@ -37,6 +37,7 @@ DTYPES = {
 
 REASONS = {
     errno.ENOSPC: "the disk is full",
+    errno.EFBIG: "it is larger than the system allows",
     errno.EDQUOT: "your share of the disk is used up",
     errno.EROFS: "it is on a read-only file system",
     errno.EACCES: "there is no permission for it",

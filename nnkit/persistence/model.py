@@ -56,13 +56,9 @@ def describe(model: Sequential, describer: Describer) -> dict[str, Any]:
     """
     if not model.is_built:
         raise NotBuiltError("save: expected a built model; call fit, or build(in_shape=...) first")
-    try:
-        layers = describer.describe(model, "the model")
-    except RecursionError as error:
-        raise PersistenceError("save: expected layers in each other, but not hundreds deep, nor within themselves") from error
     seed, step = model.random_position
     described = {
-        "layers": layers, "in_shape": list(model.in_shape), "out_shape": list(model.out_shape), "dtype": model.dtype,
+        "layers": describer.describe(model, "the model"), "in_shape": list(model.in_shape), "out_shape": list(model.out_shape), "dtype": model.dtype,
         "random_position": [seed, step], "last_fit": _describe_fit(model, describer),
     }  # fmt: skip
     arrays = {**model.parameters(), **model.states()}
