@@ -399,43 +399,6 @@ class Sequential:
         work = rows * self.work()
         return max(1, min(available_threads(n_threads), -(-rows // BLOCK), work // 10_000_000))
 
-    def to_c(self, path: Any, name: str = "predict") -> None:
-        """Write the net as one C99 file that needs nothing but the C library: for machines without Python.
-
-        The file has the numbers, exactly, and a function for each kind of layer. Of it, a program calls
-        ``void predict(const float *x, float *out)`` for one row (double for a float64 model; int64_t where the first layer
-        looks numbers up), or ``predict_with(x, out, work)`` with ``PREDICT_WORK`` numbers of working memory of its own: both
-        keep nothing between calls. Where more than 256 KB are needed, too much for some stacks, there is only the second.
-        By itself the file makes a program that tests it; how to compile it is said at its top.
-
-        Parameters
-        ----------
-        path : str or path-like, where to; what is there before is replaced once all is written
-        name : of the function, for programs with several nets
-
-        Raises
-        ------
-        NotBuiltError
-            The shapes and numbers are not known yet.
-        KernelError
-            A layer cannot be written in C: recurrent layers, attention, and those of plugins without a method ``c``.
-        PersistenceError, ParameterError
-            The file cannot be written; the name is not one for C.
-
-        Examples
-        --------
-        >>> import nnkit as nn, pathlib, tempfile
-        >>> model = nn.Sequential([nn.Linear(2), nn.ReLU()]).build((3,))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = pathlib.Path(folder) / "net.c"
-        ...     model.to_c(path)
-        ...     "void predict(const float *x, float *out)" in path.read_text()
-        True
-        """
-        from nnkit.persistence.c_source import write_c
-
-        write_c(self, path, name)
-
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, loss: Loss | str = "mse", sample_weight: ArrayLike | None = None,
         n_threads: int | None = None,
@@ -489,6 +452,43 @@ class Sequential:
         if grad.shape != expected:
             raise ShapeError(f"Sequential.backward: expected grad_out of shape {expected}, as the output, got {grad.shape}")
         return self._last.backward(grad)
+
+    def to_c(self, path: Any, name: str = "predict") -> None:
+        """Write the net as one C99 file that needs nothing but the C library: for machines without Python.
+
+        The file has the numbers, exactly, and a function for each kind of layer. Of it, a program calls
+        ``void predict(const float *x, float *out)`` for one row (double for a float64 model; int64_t where the first layer
+        looks numbers up), or ``predict_with(x, out, work)`` with ``PREDICT_WORK`` numbers of working memory of its own: both
+        keep nothing between calls. Where more than 256 KB are needed, too much for some stacks, there is only the second.
+        By itself the file makes a program that tests it; how to compile it is said at its top.
+
+        Parameters
+        ----------
+        path : str or path-like, where to; what is there before is replaced once all is written
+        name : of the function, for programs with several nets
+
+        Raises
+        ------
+        NotBuiltError
+            The shapes and numbers are not known yet.
+        KernelError
+            A layer cannot be written in C: recurrent layers, attention, and those of plugins without a method ``c``.
+        PersistenceError, ParameterError
+            The file cannot be written; the name is not one for C.
+
+        Examples
+        --------
+        >>> import nnkit as nn, pathlib, tempfile
+        >>> model = nn.Sequential([nn.Linear(2), nn.ReLU()]).build((3,))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "net.c"
+        ...     model.to_c(path)
+        ...     "void predict(const float *x, float *out)" in path.read_text()
+        True
+        """
+        from nnkit.persistence.c_source import write_c
+
+        write_c(self, path, name)
 
     def update(self, optimizer: Optimizer, epoch: float = 0.0, epochs: float = 1.0) -> None:
         """One step of the optimizer from the present gradients: what ``optimizer.step(model)`` does."""
