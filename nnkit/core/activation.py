@@ -56,10 +56,6 @@ class Activation(Layer):
         if cls.elementwise:
             cls.inplace = cls.flat = cls.pointwise = cls.passes_mask = True
 
-    def kernels(self) -> dict[str, Callable[..., Any]]:
-        part: Any = type(self)
-        return _loops(part) if self.elementwise else super().kernels()
-
     def c(self) -> str:
         if not self.elementwise:
             return super().c()
@@ -69,6 +65,10 @@ class Activation(Layer):
                 for (int i = 0; i < N; i++)
                     out[i] = forward(x[i]);
             }"""
+
+    def kernels(self) -> dict[str, Callable[..., Any]]:
+        part: Any = type(self)
+        return _loops(part) if self.elementwise else super().kernels()
 
     def onnx(self, graph: Graph, x: Value) -> Value:
         """Written from ``forward``, where that is a function of each number; then there is nothing to override."""

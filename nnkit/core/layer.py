@@ -174,6 +174,37 @@ class Layer(Part):
         folded = prod(in_shape[:-1]) if self.folds_rows else 1
         return parameters * folded + prod(out_shape)
 
+    def c(self) -> str:
+        """The forward kernel for one row, in evaluation mode, as a function in C99; what `Sequential.to_c` asks for.
+
+        As in Python, the arguments' names say what it needs: ``x``, ``out``, and the layer's parameters and states by their
+        names. The sizes in brackets name the axes of one row, in the shape in which the kernels see it, without batch and
+        blocks; leading axes that are not named are one with the first (``x[N]`` is all of a row). A parameter of size zero
+        is NULL. ``real`` is the model's dtype; literals and functions of math.h are written as for double.
+
+        The text may further name every number that is an attribute of this (built) layer, and call static methods of its
+        class, and functions of its module, that are Python functions of single numbers: they are translated.
+
+        With ``folds_rows`` it is called for every row along the last axis, and with ``inplace`` ``x`` and ``out`` may be the
+        same. An empty text says that nothing is computed: the output is the input, maybe in another shape.
+
+        Examples
+        --------
+        >>> import nnkit as nn
+        >>> print(nn.GLU().c())
+        void forward(const real x[N], real out[M])
+        {
+            for (int i = 0; i < M; i++) {
+                const int a = i / half * half + i, b = a + half;
+                out[i] = x[a] * sigmoid(x[b]);
+            }
+        }
+        """
+        raise KernelError(
+            f"cannot be written in C: {type(self).__name__} has no method c; give it one (see nnkit.Layer.c), or write "
+            "model[:k], the layers before it, and do the rest yourself"
+        )
+
     def require_axis(self, name: str) -> None:
         """Refuse a hyper-parameter that cannot name an axis of a row, counted as in PyTorch: from 1 (0 is the batch), or from
         the end.
@@ -257,37 +288,6 @@ class Layer(Part):
         """The functions that run, by their names, in the order in which they do."""
         self.require_kernels()
         return {name: function for name in STAGES if (function := getattr(type(self), name)) is not None}
-
-    def c(self) -> str:
-        """The forward kernel for one row, in evaluation mode, as a function in C99; what `Sequential.to_c` asks for.
-
-        As in Python, the arguments' names say what it needs: ``x``, ``out``, and the layer's parameters and states by their
-        names. The sizes in brackets name the axes of one row, in the shape in which the kernels see it, without batch and
-        blocks; leading axes that are not named are one with the first (``x[N]`` is all of a row). A parameter of size zero
-        is NULL. ``real`` is the model's dtype; literals and functions of math.h are written as for double.
-
-        The text may further name every number that is an attribute of this (built) layer, and call static methods of its
-        class, and functions of its module, that are Python functions of single numbers: they are translated.
-
-        With ``folds_rows`` it is called for every row along the last axis, and with ``inplace`` ``x`` and ``out`` may be the
-        same. An empty text says that nothing is computed: the output is the input, maybe in another shape.
-
-        Examples
-        --------
-        >>> import nnkit as nn
-        >>> print(nn.GLU().c())
-        void forward(const real x[N], real out[M])
-        {
-            for (int i = 0; i < M; i++) {
-                const int a = i / half * half + i, b = a + half;
-                out[i] = x[a] * sigmoid(x[b]);
-            }
-        }
-        """
-        raise KernelError(
-            f"cannot be written in C: {type(self).__name__} has no method c; give it one (see nnkit.Layer.c), or write "
-            "model[:k], the layers before it, and do the rest yourself"
-        )
 
     def onnx(self, graph: Graph, x: Value) -> Value:
         """Write this built layer in the operators of ONNX, as it is out of training; return the output.

@@ -539,7 +539,7 @@ def test_arrays_of_no_numbers_are_not_written(array, path):
         write(path, {}, {"a": array})
 
 
-@pytest.mark.parametrize("description", [{"a": float("nan")}, {"a": object()}, {"a": {1, 2}}], ids=repr)
+@pytest.mark.parametrize("description", [{"a": float("nan")}, {"a": object()}, {"a": {1, 2}}], ids=["nan", "object", "set"])
 def test_description_that_is_no_json_is_not_written(description, path):
     with pytest.raises(nn.PersistenceError, match="what JSON can hold"):
         write(path, description, {})
