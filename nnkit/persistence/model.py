@@ -58,7 +58,8 @@ def describe(model: Sequential, describer: Describer) -> dict[str, Any]:
         raise NotBuiltError("save: expected a built model; call fit, or build(in_shape=...) first")
     seed, step = model.random_position
     described = {
-        "layers": describer.describe(model, "the model"), "in_shape": list(model.in_shape), "out_shape": list(model.out_shape), "dtype": model.dtype,
+        "layers": describer.describe(model, "the model"),
+        "in_shape": list(model.in_shape), "out_shape": list(model.out_shape), "dtype": model.dtype,
         "random_position": [seed, step], "last_fit": _describe_fit(model, describer),
     }  # fmt: skip
     arrays = {**model.parameters(), **model.states()}
@@ -91,7 +92,7 @@ def restore(described: Any, restorer: Restorer, file: Reader, self_test: bool = 
         raise PersistenceError("load: expected a model")
     model, root = _placed(described, restorer)
     dtype = described.get("dtype")
-    if dtype not in TOLERANCE:
+    if not isinstance(dtype, str) or dtype not in TOLERANCE:
         raise PersistenceError(f"load: expected dtype float32 or float64, got {str(dtype)[:40]!r}")
     tried = X in file.layouts or OUT in file.layouts
     _check(root, dtype, file.layouts)

