@@ -297,7 +297,7 @@ class PReLU(Activation):
         if (node := at.take("PRelu")) is None:
             return None
         slopes = node.constant(1)
-        fits = slopes.size == 1 or at.rank > 0 and slopes.shape[-at.rank :] == (at.shape[0], *(1,) * (at.rank - 1))
+        fits = slopes.size == 1 or slopes.shape[-at.rank :] == (at.shape[0], *(1,) * (at.rank - 1))
         return at.found(cls(slopes.size), weight=slopes.reshape(-1)) if fits else None
 
     @classmethod
@@ -461,7 +461,16 @@ class GELU(Activation):
         """The operator, which later opsets have, or what it is made of."""
         if (node := at.take("Gelu")) is not None:
             return at.found(cls(node.attributes["approximate"]))
-        return super().from_onnx(at) or at.written(cls(), lambda graph, x: x * (graph.node("Erf", x / 2**0.5) + 1.0) * 0.5)
+        return super().from_onnx(at) or at.like([cls()], cls._torch_exact) or at.like([cls("tanh")], cls._torch_tanh)
+
+    @staticmethod
+    def _torch_exact(layer, graph, x):
+        """As PyTorch writes it without the operator."""
+        return x * (graph.node("Erf", x / 1.4142135623730951) + 1.0) * 0.5
+
+    @staticmethod
+    def _torch_tanh(layer, graph, x):
+        return 0.5 * (x * (1.0 + graph.node("Tanh", 0.7978845608028654 * (x + 0.044715 * (x * (x * x))))))
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -684,6 +693,10 @@ class Hardswish(Activation):
     def onnx(self, graph, x):
         return graph.node("HardSwish", x)
 
+    @classmethod
+    def from_onnx(cls, at):
+        return super().from_onnx(at) or at.like([cls()], lambda layer, graph, x: x * Hardsigmoid().onnx(graph, x))
+
 
 @register("logsigmoid")
 class LogSigmoid(Activation):
@@ -706,7 +719,7 @@ class LogSigmoid(Activation):
 
     @classmethod
     def from_onnx(cls, at):
-        return super().from_onnx(at) or at.written(cls(), lambda graph, x: graph.node("Log", graph.node("Sigmoid", x)))
+        return super().from_onnx(at) or at.like([cls()], lambda layer, graph, x: graph.node("Log", graph.node("Sigmoid", x)))
 
 
 @register("tanhshrink")

@@ -16,6 +16,7 @@ from nnkit.errors import KernelError
 
 if TYPE_CHECKING:
     from nnkit.persistence.onnx.graph import Graph, Value
+    from nnkit.persistence.onnx.reading import Cursor, Found
 
 __all__ = ["Activation"]
 
@@ -76,6 +77,14 @@ class Activation(Layer):
             return super().onnx(graph, x)
         function = type(self).forward
         return graph.scalars(function, x=x, **{name: getattr(self, name) for name in kernel_names(function) if name != "x"})
+
+    @classmethod
+    def from_onnx(cls, at: Cursor) -> Found | None:
+        """As it is written, or as it would be from ``forward``."""
+        found = super().from_onnx(at)
+        if found is None and cls.elementwise and cls.onnx is not Activation.onnx:
+            found = at.like((example.part for example in cls.examples()), Activation.onnx)
+        return found
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

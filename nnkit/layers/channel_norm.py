@@ -100,7 +100,8 @@ class _BatchNorm(Layer):
     def from_onnx(cls, at):
         if at.rank not in cls.ranks or (node := at.take("BatchNormalization")) is None or node.attributes["training_mode"]:
             return None
-        arrays = {name: node.constant(1 + place) for place, name in enumerate(("weight", "bias", "running_mean", "running_var"))}
+        names = ("weight", "bias", "running_mean", "running_var")
+        arrays = {name: node.constant(place) for place, name in enumerate(names, start=1)}
         eps, kept = node.attributes["epsilon"], node.attributes["momentum"]
         return at.found(cls(eps, round(1.0 - kept, 7)), **arrays)
 
@@ -549,13 +550,13 @@ class GroupNorm(Layer):
                         y = (load(x[b, g, c, p]) - center) * factor
                         store(factor * (load(grad_out[b, g, c, p]) * gain - (level + y * tilt) / count), grad_x[b, g, c, p])
 
-    def onnx(self, graph, x):
+    def onnx(self, graph, x, like=None):
         shape, groups = self._built.in_shape, self.num_groups
         channel = (shape[0], *(1,) * (len(shape) - 1))
         ones, zeros = np.ones(groups, graph.real), np.zeros(groups, graph.real)
         grouped = graph.node("Reshape", x, [0, groups, -1])
         y = graph.node("InstanceNormalization", grouped, ones, zeros, epsilon=self.eps)
-        out = graph.node("Reshape", y, [0, *shape])
+        out = graph.node("Reshape", y, [0, *shape] if like is None else like)
         return out * graph.array("weight", channel) + graph.array("bias", channel) if self.affine else out
 
     @classmethod
@@ -565,7 +566,8 @@ class GroupNorm(Layer):
             return at.found(cls(node.attributes["num_groups"], node.attributes["epsilon"]), weight=scale, bias=bias)
         node = at.ahead("Reshape")
         groups = node.integers(1)[1] if node and len(node.integers(1)) == 3 else 0
-        return at.like([cls(groups), cls(groups, affine=False)]) if groups > 0 else None
+        parts = [cls(groups), cls(groups, affine=False)] if groups > 0 else []
+        return at.like(parts) or at.like(parts, lambda layer, graph, x: layer.onnx(graph, x, graph.node("Shape", x)))
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

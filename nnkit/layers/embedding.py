@@ -158,8 +158,9 @@ class Embedding(Layer):
         if node is None or node.constant(0).ndim != 2:
             return None
         weight = node.constant(0)
+        count, width = weight.shape
         padding = [int(compared.constant(1))] if compared is not None and compared.is_constant(1) else []
-        return at.like((cls(*weight.shape, padding_idx=number) for number in [*padding, None]), weight=weight)
+        return at.like((cls(count, width, number) for number in (*padding, None)), weight=weight)
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         if self.padding >= 0 and np.any(arrays["weight"][self.padding]):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any
 
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
@@ -18,6 +19,7 @@ class _Gated(Layer):
     """Halves an axis. ``half``: so many neighbouring numbers are of the first half, as many of the second, and so on."""
 
     flat = True
+    onnx_gate: Callable[..., Any]  # what becomes of the halves
 
     def __init__(self, dim: int = -1) -> None:
         self.dim = dim
@@ -31,16 +33,22 @@ class _Gated(Layer):
         self.passes_mask = axis > 0
         return (*in_shape[:axis], in_shape[axis] // 2, *in_shape[axis + 1 :])
 
-    def onnx_halves(self, graph, x):
-        """The first and the second half of the axis."""
+    def onnx(self, graph, x):
         shape = self._built.in_shape
         axis = self.axis_of_row(self.dim, shape)
-        return graph.nodes(2, "Split", x, [shape[axis] // 2] * 2, axis=axis + 1)
+        return self.onnx_gate(graph, *graph.nodes(2, "Split", x, [shape[axis] // 2] * 2, axis=axis + 1))
 
     @classmethod
     def from_onnx(cls, at):
-        node = at.ahead("Split")
-        return at.like([cls(at.dim(node.attributes["axis"]))]) if node else None
+        """Split, which need not say the sizes of two halves, and the gate."""
+        if (node := at.ahead("Split")) is None:
+            return None
+        part = cls(at.dim(node.attributes["axis"]))
+        number = {"num_outputs": 2} if "num_outputs" in node.attributes else {}
+        axis = node.attributes["axis"]
+        return at.like([part]) or at.like(
+            [part], lambda layer, graph, x: layer.onnx_gate(graph, *graph.nodes(2, "Split", x, axis=axis, **number))
+        )
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -106,8 +114,7 @@ class GLU(_Gated):
                 grad_a[j] = d[j] * s
                 grad_b[j] = d[j] * a[j] * s * (1.0 - s)
 
-    def onnx(self, graph, x):
-        a, b = self.onnx_halves(graph, x)
+    def onnx_gate(self, graph, a, b):
         return a * graph.node("Sigmoid", b)
 
 
@@ -173,6 +180,5 @@ class SwiGLU(_Gated):
                 grad_a[j] = d[j] * b[j] * s * (1.0 + a[j] * (1.0 - s))
                 grad_b[j] = d[j] * a[j] * s
 
-    def onnx(self, graph, x):
-        a, b = self.onnx_halves(graph, x)
+    def onnx_gate(self, graph, a, b):
         return a * graph.node("Sigmoid", a) * b

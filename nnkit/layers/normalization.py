@@ -137,10 +137,22 @@ class LayerNorm(Layer):
 
     @classmethod
     def from_onnx(cls, at):
-        if (node := at.take("LayerNormalization")) is None or node.attributes["axis"] not in (-1, at.rank):
+        """The operator, or what programs write for earlier opsets."""
+        if (node := at.take("LayerNormalization")) is None:
+            return at.like([cls(), cls(bias=False), cls(elementwise_affine=False)], cls._in_steps)
+        if node.attributes["axis"] not in (-1, at.rank):
             return None
         bias = {"bias": node.constant(2)} if node.input(2) is not None else {}
         return at.found(cls(node.attributes["epsilon"], bias=bool(bias)), weight=node.constant(1), **bias)
+
+    def _in_steps(self, graph, x):
+        centered = x - graph.node("ReduceMean", x, [-1])
+        variance = graph.node("ReduceMean", centered**2, [-1])
+        y = centered / graph.node("Sqrt", variance + self.eps)
+        for name, op in (("weight", "Mul"), ("bias", "Add")):
+            array = graph.array(name)
+            y = y if array is None else graph.node(op, y, array)
+        return y
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -123,7 +123,7 @@ class _Recurrent(Layer):
 
     gate_count: ClassVar[int]
     operator: ClassVar[str]  # its name in ONNX
-    gate_order: ClassVar[list[int]]  # ONNX's gates in ours
+    gate_order: ClassVar[tuple[int, ...]]  # ONNX's gates in ours
 
     def __init__(
         self,
@@ -231,7 +231,7 @@ class _Recurrent(Layer):
 
         def laid_out(name):
             array = graph.array(name).array
-            return array.T.reshape(count, size, -1)[self.gate_order].reshape(1, count * size, -1)
+            return array.T.reshape(count, size, -1)[list(self.gate_order)].reshape(1, count * size, -1)
 
         weights = [graph.constant(laid_out(name), name) for name in ("weight_ih", "weight_hh")]
         if not self.bias:
@@ -431,7 +431,7 @@ class LSTM(_Recurrent):
 
     gate_count = 4
     operator = "LSTM"
-    gate_order = [0, 3, 1, 2]  # i, o, f, g
+    gate_order = (0, 3, 1, 2)  # i, o, f, g
 
     def build(self, in_shape: Shape) -> Shape:
         out_shape = super().build(in_shape)
@@ -582,7 +582,7 @@ class GRU(_Recurrent):
 
     gate_count = 3
     operator = "GRU"
-    gate_order = [1, 0, 2]  # z, r, n
+    gate_order = (1, 0, 2)  # z, r, n
 
     def build(self, in_shape: Shape) -> Shape:
         out_shape = super().build(in_shape)
@@ -724,7 +724,7 @@ class RNN(_Recurrent):
 
     gate_count = 1
     operator = "RNN"
-    gate_order = [0]
+    gate_order = (0,)
     nonlinearities: ClassVar[dict[str, bool]] = {"tanh": False, "relu": True}  # what the kernels know as ``relu``
 
     def __init__(

@@ -183,7 +183,7 @@ def test_net_runs_elsewhere_comes_back_and_trains_on(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["readme", "lenet", "transformer"])
 def test_what_is_loaded_is_made_of_the_same_layers(name, tmp_path):
-    model, X = net(name)
+    model, _ = net(name)
     nn.onnx.export(model, tmp_path / "net.onnx")
     assert repr(nn.onnx.load(tmp_path / "net.onnx")) == repr(model)
 

@@ -30,9 +30,8 @@ def export(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Write a built model to an ONNX file, as it predicts: dropout off, batch normalisation by the running statistics.
 
     The file's input is ``x`` (N, *in_shape), with any number of rows, its output ``out`` (N, *out_shape); a float64 model is
-    written as double, which not every runtime has for every operator. It has checked operators of opset 18 only. A layer that is
-    used several times has its weights in it once. It takes the place of another file of that name when it is complete, not
-    before.
+    written as double, which not every runtime has for every operator. Operators are those of opset 18. A layer that is used
+    several times has its weights in the file once. The file takes the place of another of its name when it is complete.
 
     Parameters
     ----------
@@ -69,9 +68,9 @@ def export(model: Sequential, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str], in_shape: Sequence[int] | None = None) -> Sequential:
     """Read a model from an ONNX file: a built `Sequential` with its weights, which can be trained further.
 
-    The graph has to be made of what nnkit has layers for, in nnkit's layout: one input (N, ...) and one output, one layer after
-    the other, or branches that meet in an Add, a Sum, a Mean or a Concat. That is what `export` writes, and what PyTorch exports
-    for most nets. Weights that two layers have in common stay shared.
+    The graph has to be made of what nnkit has layers for: one input (N, ...) and one output, one layer after the other, or
+    branches that meet in an Add, a Sum, a Mean or a Concat. That is what `export` writes, and what PyTorch exports for most
+    nets. Weights that two layers have in common stay shared.
 
     Parameters
     ----------
@@ -85,7 +84,7 @@ def load(path: str | os.PathLike[str], in_shape: Sequence[int] | None = None) ->
     Raises
     ------
     OnnxError
-        The file cannot be read, is no sound ONNX file, or has operators that no layer does; or the library onnx is not installed.
+        The file cannot be read, is no sound ONNX file, or has operators that no layer does; the library onnx is not installed.
     """
     _require_onnx("load")
     from nnkit.persistence.onnx.reading import from_proto

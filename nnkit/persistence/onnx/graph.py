@@ -204,7 +204,7 @@ class Graph:
     Attributes
     ----------
     built : the layer that is being written
-    mask : (N, steps), true where a step of a sequence is none of padding; None where all are. A layer that finds padding sets it.
+    mask : (N, steps), false where a step of a sequence is padding; None where none is. A layer that finds padding sets it.
     """
 
     built: Built
@@ -269,13 +269,13 @@ class Graph:
         if isinstance(result, Value):
             return result
         x = next(value for value in arguments.values() if isinstance(value, Value))
-        return x * 0.0 + result
+        return self.node("Add", x * 0.0, result)
 
     def layer(self, built: Built, x: Value) -> Value:
         """The output of a layer within this one."""
         outer, self.built = getattr(self, "built", built), built
         self._nodes = {}
-        out = built.layer.onnx(self, x)
+        out: Value = built.layer.onnx(self, x)
         if not (built.children or built.layer.passes_mask or "mask" in built.scratch):
             self.mask = None
         self.built, self._nodes = outer, {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from math import prod
@@ -34,6 +35,7 @@ class Parsed(NamedTuple):
     integers: bool  # in the input
     real: str
     largest: int  # numbers of the largest constant
+    numbers: int  # of all constants
 
 
 def parse(content: bytes, folder: Path) -> Parsed:
@@ -46,12 +48,13 @@ def parse(content: bytes, folder: Path) -> Parsed:
         raise OnnxError(f"onnx.load: expected an ONNX model, got something else or a part of one ({error})") from None
     proto = model.graph
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
-    if not proto.node or len(versions) != 1 or not 7 <= versions[0] <= 1000:
-        raise OnnxError("onnx.load: expected a model with nodes, of opset 7 or later, got another or none")
+    if not proto.node or len(versions) != 1 or not 13 <= versions[0] <= 1000:
+        raise OnnxError("onnx.load: expected a model with nodes, of opset 13 or later, got another or none")
     if len(proto.node) > NODES or proto.sparse_initializer:
         raise OnnxError(f"onnx.load: expected at most {NODES} nodes and no sparse weights, got {len(proto.node)} nodes")
     opset = min(versions[0], onnx.defs.onnx_opset_version())
     graph = Graph("float32")
+    files = _Files(folder)
     values: dict[str, Value] = {}
 
     def know(name: str, value: Value) -> Value:
@@ -61,15 +64,16 @@ def parse(content: bytes, folder: Path) -> Parsed:
         return value
 
     for tensor in proto.initializer:
-        know(tensor.name, Value(graph, array=_array(tensor, folder), name=tensor.name))
+        know(tensor.name, Value(graph, array=_array(tensor, files), name=tensor.name))
     inputs = [item for item in proto.input if item.name not in values]
     if len(inputs) != 1 or len(proto.output) != 1:
         raise OnnxError(f"onnx.load: expected one input and one output, got {len(inputs)} and {len(proto.output)}")
     x = know(inputs[0].name, Value(graph, name=inputs[0].name))
     in_shape, integers = _input(inputs[0])
+    shapes = _Shapes(x, in_shape)
     nodes = []
     for item in proto.node:
-        node = _node(graph, item, opset, folder)
+        node = _node(graph, item, opset, files)
         for name in item.input:
             if name and name not in values:
                 raise OnnxError(f"onnx.load: node {node.name!r} ({node.op}): expected nodes in the order of computation, got "
@@ -78,8 +82,9 @@ def parse(content: bytes, folder: Path) -> Parsed:
         for name in item.output:
             value = Value(graph, node, name=name)
             node.outputs.append(know(name, value) if name else value)
-        known = _known(node, x, in_shape)
+        known = shapes.known(node)
         if known is None:
+            node.inputs = [_of_rows(value) for value in node.inputs]
             nodes.append(node)
         elif node.outputs:
             node.outputs[0].array, node.outputs[0].node = known, None
@@ -88,7 +93,8 @@ def parse(content: bytes, folder: Path) -> Parsed:
     arrays = [value.array for value in values.values() if value.array is not None]
     real = "float64" if any(array.dtype == "float64" for array in arrays) else "float32"
     largest = max((array.size for array in arrays), default=0)
-    return Parsed(nodes, x, values[proto.output[0].name], in_shape, integers, real, largest)
+    numbers = sum(array.size for array in arrays)
+    return Parsed(nodes, x, values[proto.output[0].name], in_shape, integers, real, largest, numbers)
 
 
 def _input(item: Any) -> tuple[list[int | str | None], bool]:
@@ -109,7 +115,7 @@ def _input(item: Any) -> tuple[list[int | str | None], bool]:
 # ------------------------------------------------------------------------------------------------------------ arrays
 
 
-def _array(tensor: Any, folder: Path) -> Array:
+def _array(tensor: Any, files: _Files) -> Array:
     """The numbers of a tensor, if there are as many as it says."""
     import onnx
 
@@ -122,8 +128,8 @@ def _array(tensor: Any, folder: Path) -> Array:
         raise OnnxError(f"{who}: expected float, double, float16, int64, int32 or bool, got type {tensor.data_type}")
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
     if tensor.data_location == types.EXTERNAL:
-        raw = _external(tensor, folder, who, prod(shape) * dtype.itemsize)
-    elif tensor.raw_data:
+        raw: bytes = files.read(tensor, prod(shape) * dtype.itemsize)
+    elif tensor.HasField("raw_data"):
         raw = tensor.raw_data
     else:
         given = len(tensor.float_data) + len(tensor.double_data) + len(tensor.int64_data) + len(tensor.int32_data)
@@ -139,24 +145,33 @@ def _array(tensor: Any, folder: Path) -> Array:
 def _usual(array: Array) -> Array:
     """The same numbers in one of the types that nnkit computes in."""
     kinds = {"e": "float32", "i": "int64"}
-    return array.astype(kinds.get(array.dtype.char if array.dtype.kind == "f" else array.dtype.kind, array.dtype.name))
+    kind = array.dtype.char if array.dtype.kind == "f" else array.dtype.kind
+    return array.astype(kinds.get(kind, array.dtype.name), copy=False)
 
 
-def _external(tensor: Any, folder: Path, who: str, size: int) -> bytes:
-    """The bytes of a tensor that are in another file of the same folder."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    try:
-        offset = int(entries.get("offset", "0"))
-        path = (folder / entries["location"]).resolve()
-        if not path.is_relative_to(folder) or not path.is_file() or offset < 0 or offset + size > path.stat().st_size:
-            raise OnnxError(f"{who}: expected {size} bytes in a file of the model's own folder, got {entries}")
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
-    except (OSError, KeyError, ValueError) as error:
-        if isinstance(error, OnnxError):
-            raise
-        raise OnnxError(f"{who}: its external data cannot be read: {error!r}") from None
+class _Files:
+    """Files with the numbers of tensors, in the model's own folder. No byte is read for more than one tensor."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read: Counter[Path] = Counter()
+
+    def read(self, tensor: Any, size: int) -> bytes:
+        """The bytes of a tensor."""
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        try:
+            offset, path = int(entries.get("offset", "0")), (self.folder / entries.get("location", "")).resolve()
+            there = path.is_relative_to(self.folder) and path.is_file() and 0 <= offset
+            self._read[path] += size
+            if there and max(offset + size, self._read[path]) <= path.stat().st_size:
+                with path.open("rb") as file:
+                    file.seek(offset)
+                    content: bytes = file.read(size)
+                    return content
+        except (OSError, ValueError) as error:
+            entries["error"] = str(error)
+        raise OnnxError(f"onnx.load: constant {tensor.name!r}: expected its {size} bytes in a file of the model's own folder, "
+                        f"got {entries}")  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------------- nodes
@@ -180,7 +195,8 @@ def defaults(op: str, opset: int = OPSET) -> dict[str, Any]:
     if schema is None:
         return {}
     given = {name: item.default_value for name, item in schema.attributes.items()}
-    return {name: _attribute(item, Path()) for name, item in given.items() if item.type != onnx.AttributeProto.UNDEFINED}
+    files = _Files(Path())
+    return {name: _attribute(item, files) for name, item in given.items() if item.type != onnx.AttributeProto.UNDEFINED}
 
 
 @cache
@@ -190,15 +206,15 @@ def _moved(op: str) -> dict[str, int]:
     return {} if schema is None else {item.name: place for place, item in enumerate(schema.inputs)}
 
 
-def _node(graph: Graph, item: Any, opset: int, folder: Path) -> Node:
+def _node(graph: Graph, item: Any, opset: int, files: _Files) -> Node:
     """A node without its inputs, but for those that were attributes once."""
     plain = item.domain in ("", "ai.onnx")
     op = item.op_type if plain else f"{item.domain}.{item.op_type}"
-    attributes = dict(defaults(op, opset)) if plain else {}
+    attributes = {**defaults(op), **defaults(op, opset)} if plain else {}
     inputs: list[Value | None] = [None] * len(item.input)
     for given in item.attribute:
         try:
-            attribute = _attribute(given, folder)
+            attribute = _attribute(given, files)
         except OnnxError:
             raise
         except Exception as error:  # whatever the library says of a broken one
@@ -212,12 +228,12 @@ def _node(graph: Graph, item: Any, opset: int, folder: Path) -> Node:
     return Node(op, inputs, attributes, name=item.name)
 
 
-def _attribute(given: Any, folder: Path) -> Any:
+def _attribute(given: Any, files: _Files) -> Any:
     import onnx
 
     value = onnx.helper.get_attribute_value(given)
     if isinstance(value, onnx.TensorProto):
-        return _array(value, folder)
+        return _array(value, files)
     if isinstance(value, float):
         return shortest(value)
     if isinstance(value, bytes):
@@ -236,27 +252,40 @@ def shortest(value: float) -> float:
 # ---------------------------------------------------------------------------------------- what is known without data
 
 
-def _known(node: Node, x: Value, in_shape: list[int | str | None]) -> Array | None:
-    """The output of a node that tells of shapes alone, if that is all that it does; `BATCH` is the number of rows.
+class _Shapes:
+    """What nodes compute from shapes alone; `BATCH` is the number of rows. What is 0 everywhere is 0, whatever its shape."""
 
-    What is 0 everywhere is 0, whatever its shape.
-    """
-    if node.op == "Constant":
-        value = next((item for name, item in node.attributes.items() if name.startswith("value")), None)
-        numbers = isinstance(value, np.ndarray | int | float) or isinstance(value, list) and not isinstance(value[0], str)
-        return _usual(np.asarray(value)) if numbers else None
-    if node.op == "Shape" and len(node.inputs) == 1 and node.attributes.get("start", 0) == 0 and "end" not in node.attributes:
-        sizes = in_shape if node.inputs[0] is x else []  # of others, only the number of rows is known
-        return np.array([BATCH, *(size if isinstance(size, int) else -1 for size in sizes)])
-    arrays = [value.array if value is not None else None for value in node.inputs]
-    work = _VIEWS.get(node.op) or _SHAPE_ARITHMETIC.get(node.op)
-    small = node.op in _VIEWS or all(array is None or array.size <= 64 for array in arrays)
-    if work is None or not arrays or arrays[0] is None or not small:
-        return None
-    try:
-        return work(node, *arrays)
-    except (ValueError, IndexError, TypeError, KeyError, np.exceptions.AxisError):
-        return None
+    def __init__(self, x: Value, in_shape: list[int | str | None]) -> None:
+        self.x, self.in_shape = x, in_shape
+        self._begins: dict[int, Array] = {}  # of shapes of which only the number of rows is known, by their values' ids
+
+    def known(self, node: Node) -> Array | None:
+        """The output of a node, if it is known."""
+        if node.op == "Constant":
+            value = next((item for name, item in node.attributes.items() if name.startswith("value")), None)
+            array = np.asarray(value)
+            return _usual(array) if array.dtype.kind in "fib" else None
+        if node.op == "Shape" and len(node.inputs) == 1 and not node.attributes.get("start") and "end" not in node.attributes:
+            if node.inputs[0] is self.x and all(isinstance(size, int) for size in self.in_shape):
+                return np.array([BATCH, *self.in_shape], "int64")
+            self._begins[id(node.outputs[0])] = np.array([BATCH])
+            return None
+        work = _VIEWS.get(node.op) or _SHAPE_ARITHMETIC.get(node.op)
+        arrays = [None if value is None else self._begins.get(id(value), value.array) for value in node.inputs]
+        small = node.op in _VIEWS or all(array is None or array.size <= 64 for array in arrays)
+        if work is None or not arrays or arrays[0] is None or not small:
+            return None
+        try:
+            return work(node, *arrays)
+        except Exception:  # whatever NumPy says of inputs that do not fit: not known
+            return None
+
+
+def _of_rows(value: Value | None) -> Value | None:
+    """A shape as Reshape has it, where the number of rows comes first: 0 stands for that of the input."""
+    if value is None or value.array is None or value.array.shape[:1] in ((), (0,)) or value.array.reshape(-1)[0] != BATCH:
+        return value
+    return Value(value.graph, array=np.array([0, *value.array[1:]], "int64"))
 
 
 def _zeros(node: Node, shape: Array) -> Array | None:
@@ -267,7 +296,7 @@ def _zeros(node: Node, shape: Array) -> Array | None:
 def _slice(node: Node, data: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None) -> Any:
     if data.ndim == 0:
         return data
-    if data.ndim > 1 or starts.size != 1 or steps is not None and steps.item() < 1:
+    if data.ndim > 1 or starts.size != 1 or (steps is not None and steps.item() < 1):
         return None
     return data[starts.item() : ends.item() : 1 if steps is None else steps.item()]
 

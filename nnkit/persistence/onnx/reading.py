@@ -22,7 +22,7 @@ from nnkit.persistence.onnx.graph import Graph, Node, Value
 from nnkit.persistence.onnx.parsing import BATCH, NUMBERS, Parsed, defaults, parse, shortest
 
 if TYPE_CHECKING:
-    Write = Callable[[Graph, Value], Value]
+    Write = Callable[[Any, Graph, Value], Value]
 
 __all__ = ["Cursor", "Found", "from_proto"]
 
@@ -167,33 +167,31 @@ class Cursor:
         """A layer that reaches to here, with its arrays; of several layers in it, those of each."""
         return Found(layer, list(records) or ([arrays] if arrays else []), self)
 
-    def like(self, parts: Iterable[Layer], **arrays: Array) -> Found | None:
+    def like(self, parts: Iterable[Layer], write: Write | None = None, **arrays: Array) -> Found | None:
         """The first of the layers that would be written as the nodes from here on.
 
         Arrays that are not given, and the real numbers of a layer's constructor, may be others: they are read.
+
+        Parameters
+        ----------
+        parts : the layers
+        write : how they would be written, of (layer, graph, x); by default by their method ``onnx``
         """
         for part in parts:
-            for free in (False, True):
-                found = self._like(part, free, arrays)
+            numbers = [name for name, value in part.hyperparameters().items() if type(value) is float]
+            for free in ([], numbers) if numbers else ([],):
+                found = self._like(part, free, write, arrays)
                 if found is not None:
                     return found
         return None
 
-    def written(self, part: Layer, write: Write) -> Found | None:
-        """The layer, if ``write`` would write the nodes from here on."""
-        match = _Match(self, _Pattern(part.place(self.shape), {}, self.reader.parsed.real), write)
-        return match.found(part) if match.fits else None
-
-    def _like(self, part: Layer, free: bool, arrays: dict[str, Array]) -> Found | None:
-        numbers = [name for name, value in part.hyperparameters().items() if free and type(value) is float]
-        if free and not numbers:
-            return None
+    def _like(self, part: Layer, free: list[str], write: Write | None, arrays: dict[str, Array]) -> Found | None:
         try:
             built = part.place(self.shape)
             pattern = _Pattern(built, arrays, self.reader.parsed.real)
-            for name in numbers:
+            for name in free:
                 setattr(built.layer, name, pattern.unknown(name))
-            match = _Match(self, pattern, built.layer.onnx)
+            match = _Match(self, pattern, write or type(part).onnx)
             return match.found(part, arrays) if match.fits else None
         except NnkitError:
             return None  # it cannot take rows of this shape, or would not be written at all
@@ -298,7 +296,8 @@ class _Region:
         known = self.consumers(value)
         others = [node for node in self.reader.consumers(value) if node not in known]
         others.sort(key=lambda node: id(node) in self.reader.used)
-        return known + [node for node in others if id(value) not in self._reached or self.reader.index[id(node)] in self._within]
+        elsewhere = id(value) not in self._reached
+        return known + [node for node in others if elsewhere or self.reader.index[id(node)] in self._within]
 
     def uses(self, value: Value) -> int:
         """How often a value is read."""
@@ -348,6 +347,7 @@ class _Reader:
             at.region, at.taken = region, []
             found, out_shape = self._next(at, end)
             layers.append(self._known(found, arrays))
+            self._require_room(arrays)
             self.used |= {id(node) for node in found.end.taken}
             at = Cursor(self, found.end.value, out_shape, found.end.mask)
         return Inner(layers, arrays, at.mask)
@@ -380,12 +380,11 @@ class _Reader:
         """Refuse a layer that leaves something undone, or does not fit; the shape of its output rows."""
         assert at.region is not None
         last, taken = found.end.value, {id(node) for node in found.end.taken}
-        done = {id(last), id(found.end.mask)}
-        for value in (at.value, *(value for node in found.end.taken for value in node.outputs)):
-            if id(value) not in done and any(id(node) not in taken for node in at.region.consumers(value)) or (
-                value is end and value is not last
-            ):
-                raise OnnxError("expected nobody else to read what is computed within")
+        within = {id(value): value for value in (at.value, *(value for node in found.end.taken for value in node.outputs))
+                  if value is not last and value is not found.end.mask}  # fmt: skip
+        readers = [node for value in within.values() for node in at.region.consumers(value)]
+        if id(end) in within or any(id(node) not in taken for node in readers):
+            raise OnnxError("expected nobody else to read what is computed within")
         built = found.layer.place(at.shape)
         declared = [item for _, home in built.walk() if home.home is home and (item := _declared(home))]
         if not isinstance(found.layer, Container):
@@ -413,13 +412,20 @@ class _Reader:
             arrays += found.arrays
         return self._shared.setdefault(key, found.layer)
 
+    def _require_room(self, arrays: list[dict[str, Array]]) -> None:
+        """Refuse weights that are used by so many layers, each of which would have its own, that they outgrow the file."""
+        numbers = sum(array.size for record in arrays for array in record.values())
+        if numbers > 8 * self.parsed.numbers + (1 << 20):
+            raise _Unreadable(f"onnx.load: expected weights in all of about the file's {self.parsed.numbers} numbers, got "
+                              f"{numbers}")  # fmt: skip
+
     def _refuse(self, at: Cursor, reasons: list[str]) -> None:
         assert at.region is not None
         nodes = list({id(node): node for node in at.region.consumers(at.value)}.values())
         named = ", ".join(f"{node.name!r} ({node.op})" for node in nodes[:4]) or "none"
         why = f"; {reasons[-1]}" if reasons else ""
-        raise _Unreadable(f"onnx.load: expected operators that a layer of nnkit is written in, for rows of shape {at.shape}, got "
-                          f"node {named}{why}; give the class of such a layer a method from_onnx")  # fmt: skip
+        raise _Unreadable(f"onnx.load: expected operators that some layer is read from, for rows of shape {at.shape}, got node "
+                          f"{named}{why}; give the class of such a layer a method from_onnx")  # fmt: skip
 
 
 class _Unreadable(OnnxError):
@@ -466,9 +472,8 @@ class _Match:
         if at.mask is not None:
             pattern.mask, self._same[id(mask)] = mask, at.mask
         self.built = pattern.built
-        self.out = write(pattern, x)
+        self.out = write(pattern.built.layer, pattern, x)
         told = pattern.mask if self.built.layer.passes_mask or "mask" in self.built.scratch else None
-        self._x = x
         self.fits = all(map(self._find, self._needed(told)))
         if self.fits:
             self.at.value = self._same[id(self.out)]

@@ -79,7 +79,7 @@ def to_proto(model: Sequential) -> Any:
         )
         for node in nodes
     ]  # fmt: skip
-    initializers = [onnx.numpy_helper.from_array(value.array, names[id(value)]) for value in constants]
+    initializers = [onnx.numpy_helper.from_array(array, names[key]) for key, array in constants.items()]
     proto = onnx.helper.make_model(
         onnx.helper.make_graph(written, "nnkit", [x], [out], initializers),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="nnkit",
@@ -88,7 +88,8 @@ def to_proto(model: Sequential) -> Any:
         try:
             onnx.defs.get_schema(node.op, OPSET)
         except onnx.defs.SchemaError:
-            raise OnnxError(f"onnx.export: {model.name_of(node.name)}: ONNX has no operator {node.op} in opset {OPSET}") from None
+            part = model.name_of(node.name)
+            raise OnnxError(f"onnx.export: {part}: ONNX has no operator {node.op} in opset {OPSET}") from None
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
@@ -96,20 +97,17 @@ def to_proto(model: Sequential) -> Any:
     return proto
 
 
-def _used(graph: _Written) -> tuple[list[Node], list[Value]]:
-    """The nodes that the output needs, and the constants that they do."""
+def _used(graph: _Written) -> tuple[list[Node], dict[int, NDArray[Any]]]:
+    """The nodes that the output needs, and the constants that they do, by their values' ids."""
     wanted, nodes = {id(graph.out)}, []
-    constants: dict[int, Value] = {}
     for node in reversed(graph.written):
-        if wanted.isdisjoint(map(id, node.outputs)):
-            continue
-        nodes.append(node)
-        for value in node.inputs:
-            if value is not None:
-                wanted.add(id(value))
-                if value.array is not None:
-                    constants[id(value)] = value
-    return nodes[::-1], list(constants.values())[::-1]
+        if not wanted.isdisjoint(map(id, node.outputs)):
+            nodes.append(node)
+            wanted |= {id(value) for value in node.inputs}
+    nodes.reverse()
+    constants = {id(value): value.array for node in nodes for value in node.inputs
+                 if value is not None and value.array is not None}  # fmt: skip
+    return nodes, constants
 
 
 def _names(graph: _Written, nodes: list[Node]) -> dict[int, str]:
