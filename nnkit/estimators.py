@@ -447,9 +447,9 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
         sizes = (learned.get("n_features_in_"), learned.get("n_outputs_"), learned.get("n_layers_"))
         names = learned.get("feature_names_in_", np.empty(model.in_shape, object))
         if missing or more or wrong or sizes != (*model.in_shape, *model.out_shape, len(model)):
-            raise PersistenceError(f"load: expected the attributes {', '.join(cls._kinds)} of a fitted {cls.__name__}")
+            raise PersistenceError(f"expected the attributes {', '.join(cls._kinds)} of a fitted {cls.__name__}")
         if not isinstance(names, np.ndarray) or names.shape != model.in_shape:
-            raise PersistenceError(f"load: expected {model.in_shape[0]} names of features")
+            raise PersistenceError(f"expected {model.in_shape[0]} names of features")
 
     # --------------------------------------------------------------------------------------------------- using the net
 
@@ -519,14 +519,14 @@ def _progress(net: Sequential, described: Any) -> UpdaterProgress | None:
     optimizer, schedule = Optimizer.registry[described["optimizer"]], Schedule.make(described["schedule"])
     steps, given = described["steps"], described["states"]
     if type(steps) is not int or not 0 <= steps < 2**53 or set(given) != set(optimizer.states):
-        raise PersistenceError(f"load: expected the steps and the states of {optimizer.__name__}")
+        raise PersistenceError(f"expected the steps and the states of {optimizer.__name__}")
     schedule.resume(described["observed"])
     states = {name: aligned_zeros(net.vector.size, net.dtype) for name in optimizer.states}
     for name, state in states.items():
         views = net.views(state)
         came = {parameter: (array.dtype, array.shape) for parameter, array in given[name].items()}
         if came != {parameter: (view.dtype, view.shape) for parameter, view in views.items()}:
-            raise PersistenceError(f"load: expected the state {name!r} of the optimizer for every parameter")
+            raise PersistenceError(f"expected the state {name!r} of the optimizer for every parameter")
         for parameter, view in views.items():
             view[...] = given[name][parameter]
     return UpdaterProgress(optimizer, steps, schedule, states)
@@ -628,7 +628,7 @@ class NNClassifier(ClassifierMixin, _Estimator):
         super().check_learned(learned, model)
         shape, outputs = learned["classes_"].shape, learned["n_outputs_"]
         if shape != (outputs,) and not (shape == (2,) and outputs == 1 and not learned["_multilabel"]):
-            raise PersistenceError(f"load: expected labels for {outputs} outputs, got {shape}")
+            raise PersistenceError(f"expected labels for {outputs} outputs, got {shape}")
 
     def _make_loss(self) -> Loss:
         several = getattr(self, "_multilabel", False) and isinstance(self.loss, str) and self.loss == "auto"
@@ -833,9 +833,9 @@ def restored(described: Any, restorer: Restorer, model: Sequential) -> _Estimato
     """
     names = {"class", "parameters", "learned", "history", "optimizer"}
     if not isinstance(described, dict) or set(described) != names or described["class"] not in [*ESTIMATORS]:
-        raise PersistenceError(f"load: expected one of {', '.join(ESTIMATORS)}")
+        raise PersistenceError(f"expected one of {', '.join(ESTIMATORS)}")
     if not isinstance(described["parameters"], dict) or not isinstance(described["learned"], dict):
-        raise PersistenceError("load: expected parameters and attributes by name")
+        raise PersistenceError("expected parameters and attributes by name")
     kind = ESTIMATORS[described["class"]]
     parameters, learned = ({name: restorer.restore(value) for name, value in described[group].items()}
                            for group in ("parameters", "learned"))  # fmt: skip

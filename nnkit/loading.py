@@ -5,9 +5,9 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-from nnkit.errors import PersistenceError
+from nnkit.errors import NnkitError, PersistenceError
 from nnkit.persistence.description import Restorer
-from nnkit.persistence.file import opened
+from nnkit.persistence.file import Reader, opened
 from nnkit.persistence.model import restore
 
 __all__ = ["load"]
@@ -46,15 +46,21 @@ def load(path: str | PathLike[str], *, self_test: bool = True) -> Any:
     ...     nn.load(f"{folder}/net.safetensors")
     Sequential([Linear()])
     """
-    try:
-        with opened(path) as file:
-            description = file.description
-            restorer = Restorer(description.get("parts"), description.get("names"), file.array)
-            model = restore(description.get("model"), restorer, file, self_test)
-            if "estimator" not in description:
-                return model
-            from nnkit.estimators import restored
+    with opened(path) as file:
+        try:
+            return _restored(file, self_test)
+        except (NnkitError, RecursionError, MemoryError) as error:
+            what = str(error) or f"it asks for too much ({type(error).__name__})"
+            raise PersistenceError(f"cannot load {str(file.path)!r}: {what}") from error
 
-            return restored(description["estimator"], restorer, model)
-    except (RecursionError, MemoryError) as error:
-        raise PersistenceError(f"load: {str(path)!r} asks for too much: {type(error).__name__}") from error
+
+def _restored(file: Reader, self_test: bool) -> Any:
+    """The model that a file holds, or the estimator around it."""
+    description = file.description
+    restorer = Restorer(description.get("parts"), description.get("names"), file.array)
+    model = restore(description.get("model"), restorer, file, self_test)
+    if "estimator" not in description:
+        return model
+    from nnkit.estimators import restored
+
+    return restored(description["estimator"], restorer, model)

@@ -219,11 +219,11 @@ class Restorer:
         if not isinstance(described, dict):
             return described
         if len(described) != 1:
-            raise PersistenceError("load: expected a described value to have one entry")
+            raise PersistenceError("expected a described value to have one entry")
         ((tag, content),) = described.items()
         method = _TAGS.get(tag)
         if method is None:
-            raise PersistenceError(f"load: expected one of {', '.join(_TAGS)}, got {tag[:40]!r}")
+            raise PersistenceError(f"expected one of {', '.join(_TAGS)}, got {tag[:40]!r}")
         return method(self, content)
 
     def make(self, what: str, function: Callable[..., T], *given: Any) -> T:
@@ -236,7 +236,7 @@ class Restorer:
             if isinstance(error, RegistryError):
                 for kind, key, *origin in self._names:
                     _find(_checked(kind, str, "a kind"), _checked(key, str, "a name"), _origin(origin))
-            raise PersistenceError(f"load: cannot make {what[:120]}: {type(error).__name__}: {str(error)[:1000]}") from error
+            raise PersistenceError(f"cannot make {what[:120]}: {type(error).__name__}: {str(error)[:1000]}") from error
 
     def _restored(self, entry: dict[str, Any]) -> Any:
         if "layers" in entry:
@@ -254,40 +254,40 @@ class Restorer:
     def _model(self, content: Any) -> Any:
         found = self._at(content)
         if not isinstance(found, Sequential):
-            raise PersistenceError(f"load: expected a model, got {type(found).__name__}")
+            raise PersistenceError(f"expected a model, got {type(found).__name__}")
         return found
 
     def _at(self, place: Any) -> Any:
         if type(place) is not int or not 0 <= place < len(self._parts):
-            raise PersistenceError(f"load: expected a part among the {len(self._parts)} before it")
+            raise PersistenceError(f"expected a part among the {len(self._parts)} before it")
         self._using += self._uses[place]
         if self._using > PARTS_LIMIT:
-            raise PersistenceError(f"load: expected at most {PARTS_LIMIT} parts, each counted as often as it is used")
+            raise PersistenceError(f"expected at most {PARTS_LIMIT} parts, each counted as often as it is used")
         return self._parts[place]
 
     def _array(self, content: Any) -> Any:
         name = _checked(content, str, "the name of a tensor")
         if name in self._taken:  # or a short file could ask for a long tensor many times
-            raise PersistenceError(f"load: expected tensor {name!r} to be described once")
+            raise PersistenceError(f"expected tensor {name!r} to be described once")
         self._taken.add(name)
         return self._read(name)
 
     def _floats(self, content: Any) -> Any:
         array = self._array(content)
         if array.dtype != np.float64 or array.ndim != 1:
-            raise PersistenceError("load: expected a list of floats")
+            raise PersistenceError("expected a list of floats")
         return array.tolist()
 
     def _float(self, content: Any) -> Any:
         if content not in ("inf", "-inf", "nan"):
-            raise PersistenceError("load: expected inf, -inf or nan")
+            raise PersistenceError("expected inf, -inf or nan")
         return float(content)
 
     def _scalar(self, content: Any) -> Any:
         dtype, value = _several(content, 2, "a number with its dtype")
         value = self.restore(value)
         if dtype not in DTYPES.values() or not isinstance(value, int | float):
-            raise PersistenceError("load: expected a number with its dtype")
+            raise PersistenceError("expected a number with its dtype")
         return self.make("a number", np.dtype(dtype).type, value)
 
     def _tuple(self, content: Any) -> Any:
@@ -301,12 +301,12 @@ class Restorer:
         shape, items = _several(content, 2, "a shape and its items")
         sizes, values = _checked(shape, list, "a shape"), _checked(items, list, "items")
         if not all(type(size) is int and size >= 0 for size in sizes) or prod(sizes) != len(values):
-            raise PersistenceError("load: expected as many items as the shape holds")
+            raise PersistenceError("expected as many items as the shape holds")
         array = np.empty(len(values), object)
         array[:] = [self.restore(value) for value in values]
         longest = max((len(_checked(item, str, "a string")) for item in array), default=0) if dtype is str else 0
         if longest * len(array) > STRINGS_LIMIT:
-            raise PersistenceError(f"load: expected an array of strings of at most {STRINGS_LIMIT} characters")
+            raise PersistenceError(f"expected an array of strings of at most {STRINGS_LIMIT} characters")
         return self.make("an array", array.astype(dtype).reshape, sizes)
 
     def _strings(self, content: Any) -> Any:
@@ -317,7 +317,7 @@ class Restorer:
         key = self._array(name)
         whole = key.dtype == np.uint32 and key.shape == (624,) and type(place) is int and 0 <= place <= 624
         if not whole or has_gauss not in (0, 1) or not isinstance(gauss, float):
-            raise PersistenceError("load: expected the state of a RandomState")
+            raise PersistenceError("expected the state of a RandomState")
         random = np.random.RandomState()
         random.set_state(("MT19937", key, place, int(has_gauss), gauss))
         return random
@@ -332,13 +332,13 @@ _TAGS: dict[str, Callable[[Restorer, Any], Any]] = {
 
 def _checked(value: Any, kind: type, what: str) -> Any:
     if type(value) is not kind:
-        raise PersistenceError(f"load: expected {what}, got {type(value).__name__}")
+        raise PersistenceError(f"expected {what}, got {type(value).__name__}")
     return value
 
 
 def _several(value: Any, count: int, what: str) -> Any:
     if len(_checked(value, list, what)) != count:
-        raise PersistenceError(f"load: expected {what}, got {len(value)} items")
+        raise PersistenceError(f"expected {what}, got {len(value)} items")
     return value
 
 
@@ -355,7 +355,7 @@ def _find(kind: str, key: str, origin: tuple[str, str]) -> Any:
     """The class that is registered under a key, or how to get it."""
     registry = registry_of(kind)
     if registry is None:
-        raise PersistenceError(f"load: expected a kind of part such as 'layer', got {kind[:40]!r}")
+        raise PersistenceError(f"expected a kind of part such as 'layer', got {kind[:40]!r}")
     try:
         return registry.find(key)
     except RegistryError as error:
@@ -364,4 +364,4 @@ def _find(kind: str, key: str, origin: tuple[str, str]) -> Any:
             advice = f"it came from {distribution} {version}: pip install {distribution}"
         else:
             advice = "it came from a script or a notebook: import what registers it before nnkit.load"
-        raise PersistenceError(f"load: the {kind} {key[:80]!r} is missing; {advice} ({str(error)[:400]})") from error
+        raise PersistenceError(f"the {kind} {key[:80]!r} is missing; {advice} ({str(error)[:400]})") from error

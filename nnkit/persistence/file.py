@@ -244,7 +244,7 @@ class Reader:
     def array(self, name: str) -> NDArray[Any]:
         """Read one array, before it is known whether a bit has changed."""
         if name not in self.layouts:
-            raise _damaged(self.path, f"there is no tensor {name[:80]!r}")
+            raise PersistenceError(f"there is no tensor {name[:80]!r}")
         return np.asarray(self._file.get_tensor(name))
 
     def arrays(self) -> dict[str, NDArray[Any]]:

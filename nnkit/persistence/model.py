@@ -63,8 +63,11 @@ def describe(model: Sequential, describer: Describer) -> dict[str, Any]:
         "random_position": [seed, step], "last_fit": _describe_fit(model, describer),
     }  # fmt: skip
     arrays = {**model.parameters(), **model.states()}
-    restorer = Restorer(describer.parts, describer.names, describer.arrays.__getitem__)
-    _check(_placed(described, restorer)[1], model.dtype, _layouts(arrays))  # it must load
+    try:
+        restorer = Restorer(describer.parts, describer.names, describer.arrays.__getitem__)
+        _check(_placed(described, restorer)[1], model.dtype, _layouts(arrays))
+    except PersistenceError as error:
+        raise PersistenceError(f"save: the file could not be loaded: {error}") from error
     describer.arrays |= arrays | _self_test(model)
     return described
 
@@ -89,11 +92,11 @@ def restore(described: Any, restorer: Restorer, file: Reader, self_test: bool = 
         The file does not hold a model, or the model does not give the outputs that it gave where it was saved.
     """
     if not isinstance(described, dict):
-        raise PersistenceError("load: expected a model")
+        raise PersistenceError("expected a model")
     model, root = _placed(described, restorer)
     dtype = described.get("dtype")
     if not isinstance(dtype, str) or dtype not in TOLERANCE:
-        raise PersistenceError(f"load: expected dtype float32 or float64, got {str(dtype)[:40]!r}")
+        raise PersistenceError(f"expected dtype float32 or float64, got {str(dtype)[:40]!r}")
     tried = X in file.layouts or OUT in file.layouts
     _check(root, dtype, file.layouts)
     if tried:
@@ -103,7 +106,7 @@ def restore(described: Any, restorer: Restorer, file: Reader, self_test: bool = 
             _compare(name, file.layouts.get(name), layout)
     position = described.get("random_position")
     if not isinstance(position, list) or not _is_sizes(position, low=0) or len(position) != 2 or max(position) >= 2**62:
-        raise PersistenceError("load: expected a seed and the number of a step")
+        raise PersistenceError("expected a seed and the number of a step")
     arrays = file.arrays()
     model.restore(root, dtype, arrays, (position[0], position[1]))
     fit = described.get("last_fit")
@@ -133,7 +136,7 @@ def _placed(described: Mapping[str, Any], restorer: Restorer) -> tuple[Sequentia
     """The layers of a model, and their shapes."""
     model, in_shape = restorer.restore(described.get("layers")), described.get("in_shape")
     if not isinstance(model, Sequential) or not isinstance(in_shape, list) or not _is_sizes(in_shape):
-        raise PersistenceError("load: expected layers and the shape of a row")
+        raise PersistenceError("expected layers and the shape of a row")
     root = restorer.make("the model's shapes", model.chain.place, tuple(in_shape), _Places())
     if list(root.out_shape) != described.get("out_shape"):
         raise PersistenceError(f"expected output rows of shape {described.get('out_shape')}, the layers give {root.out_shape}; "
@@ -231,7 +234,7 @@ def _try(model: Sequential, row: NDArray[Any], expected: NDArray[Any]) -> None:
     try:
         out = model.predict(row[None])[0]
     except Exception as error:
-        raise PersistenceError(f"load: the self-test cannot be run: {type(error).__name__}: {error}") from error
+        raise PersistenceError(f"the self-test cannot be run: {type(error).__name__}: {error}") from error
     with np.errstate(all="ignore"):
         off = np.abs(out - expected)
         scale = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
@@ -239,6 +242,6 @@ def _try(model: Sequential, row: NDArray[Any], expected: NDArray[Any]) -> None:
     if not fits.all():
         worst = off[~fits].max()
         raise PersistenceError(
-            f"load: the model does not give the outputs that it gave where it was saved: they differ by {worst:.3g}, of "
+            f"the model does not give the outputs that it gave where it was saved: they differ by {worst:.3g}, of "
             f"{scale:.3g}; it was written with other versions of its parts. nnkit.load(path, self_test=False) loads it as it is"
         )
