@@ -15,9 +15,7 @@ import numpy as np
 from nnkit.core.callback import Callback
 from nnkit.core.registry import register
 from nnkit.errors import NnkitError, ParameterError, PersistenceError
-from nnkit.persistence.description import Describer, Restorer
 from nnkit.persistence.file import opened, remove_leftovers, to_path, write
-from nnkit.persistence.model import describe, pack, restore
 from nnkit.training.history import History
 from nnkit.training.snapshot import Snapshot
 
@@ -101,6 +99,9 @@ class Checkpoint(Callback):
             self._write(fit)
 
     def _write(self, fit: Fit) -> None:
+        from nnkit.persistence.description import Describer  # a tenth of the time of `import nnkit`
+        from nnkit.persistence.model import describe, pack
+
         describer, snapshot = Describer(), fit.snapshot()
         model = describe(snapshot.model, describer)
         fields = {name: getattr(snapshot, name) for name in KINDS} | {"history": snapshot.history.record()}
@@ -150,6 +151,9 @@ def snapshot_in(resume: Any, callbacks: Sequence[Any]) -> Snapshot | None:
         resume = writers[0].checkpoint()
         if resume is None:
             return None
+    from nnkit.persistence.description import Restorer
+    from nnkit.persistence.model import restore
+
     try:
         with opened(resume) as file:
             described = file.description.get("training")
