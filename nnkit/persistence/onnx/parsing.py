@@ -43,9 +43,16 @@ def parse(content: bytes, folder: Path) -> Parsed:
     import onnx
 
     try:
-        model = onnx.load_model_from_string(content)
-    except Exception as error:
+        return _parse(onnx.load_model_from_string(content), folder)
+    except OnnxError:
+        raise
+    except Exception as error:  # whatever the library, or a field of a type that it should not have, leads to
         raise OnnxError(f"onnx.load: expected an ONNX model, got something else or a part of one ({error})") from None
+
+
+def _parse(model: Any, folder: Path) -> Parsed:
+    import onnx
+
     proto = model.graph
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     if not proto.node or len(versions) != 1 or not 13 <= versions[0] <= 1000:

@@ -40,6 +40,8 @@ def from_proto(content: bytes, folder: Path, in_shape: Sequence[int] | None) -> 
         inner = reader.chain(Cursor(reader, parsed.x, shape), parsed.out)
     except RecursionError:
         raise OnnxError("onnx.load: expected branches within branches to some depth, got more of them") from None
+    except _Unreadable as error:
+        raise OnnxError(str(error)) from None
     model = Sequential(inner.layers)
     if model.chain.input_dtype == "real" and parsed.integers:
         raise OnnxError(f"onnx.load: expected an input of real numbers for {model.layers[0]!r}, got one of integers")
@@ -71,6 +73,8 @@ def _fill(model: Sequential, arrays: list[dict[str, Array]]) -> None:
     """Write the arrays to the layers that have some, in order."""
     own = {**model.parameters(), **model.states()}
     homes = [(path, built) for path, built in model.homes() if _declared(built)]
+    if [_declared(built).keys() for _, built in homes] != [record.keys() for record in arrays]:
+        raise OnnxError(f"onnx.load: expected arrays for each layer of {model!r}, got others")
     for (path, _), record in zip(homes, arrays, strict=True):
         for name, array in record.items():
             own[f"{path}.{name}"][...] = array
