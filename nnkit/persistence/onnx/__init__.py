@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from nnkit.errors import NotBuiltError, OnnxError
-from nnkit.persistence.onnx.file import read, write
+from nnkit.persistence.file import to_path, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,9 @@ def export(model: Sequential, path: str | os.PathLike[str]) -> None:
     NotBuiltError
         The shapes of the model are not known yet.
     OnnxError
-        A part has no form in ONNX, the file cannot be written, or the library onnx is not installed.
+        A part has no form in ONNX, or the library onnx is not installed.
+    PersistenceError
+        The system refuses to write; a file that was there before is as it was.
 
     Examples
     --------
@@ -62,7 +64,7 @@ def export(model: Sequential, path: str | os.PathLike[str]) -> None:
 
     if not model.is_built:
         raise NotBuiltError("onnx.export: expected a built model; call fit, or build(in_shape=...) first")
-    write(path, to_proto(model).SerializeToString())
+    write_atomically(path, to_proto(model).SerializeToString())
 
 
 def load(path: str | os.PathLike[str], in_shape: Sequence[int] | None = None) -> Sequential:
@@ -89,4 +91,9 @@ def load(path: str | os.PathLike[str], in_shape: Sequence[int] | None = None) ->
     _require_onnx("load")
     from nnkit.persistence.onnx.reading import from_proto
 
-    return from_proto(*read(path), in_shape)
+    source = to_path(path)
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise OnnxError(f"onnx.load: {os.fspath(path)!r} cannot be read: {error.strerror or error}") from None
+    return from_proto(content, source.parent, in_shape)
