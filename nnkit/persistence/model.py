@@ -100,8 +100,7 @@ def restore(described: Any, restorer: Restorer, file: Reader, self_test: bool = 
     tried = X in file.layouts or OUT in file.layouts
     _check(root, dtype, file.layouts)
     if tried:
-        if self_test:
-            _check_cost(root, GENEROUS)
+        _check_cost(root, GENEROUS)
         inputs = dtype if model.chain.input_dtype == "real" else model.chain.input_dtype
         for name, layout in ((X, Layout(inputs, root.in_shape)), (OUT, Layout(dtype, root.out_shape))):
             _compare(name, file.layouts.get(name), layout)
