@@ -406,3 +406,171 @@ def test_without_the_library_there_is_a_hint(script):
 
 def test_the_library_is_imported_by_who_uses_it(script):
     assert script("import sys, nnkit as nn; nn.onnx.export; print('onnx' in sys.modules)") == "False\n"
+
+
+# -------------------------------------------------------------------------------------------- what others have written
+
+
+def saved(path, nodes, constants, in_shape, opset=18, **options):
+    """A file as another program would write it; arrays are constants by name."""
+    helper = onnx.helper
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", *in_shape])
+    out = helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, None)
+    arrays = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
+    graph = helper.make_graph([helper.make_node(*node[:3], **dict(node[3:])) for node in nodes], "g", [x], [out], arrays)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.save(model, path, **options)
+    return path
+
+
+SMALL = {"w": np.arange(6, dtype="float32").reshape(2, 3), "b": np.ones(2, "float32")}
+GEMM = ("Gemm", ["x", "w", "b"], ["h"], ("transB", 1), ("alpha", 2.0))
+
+
+def test_the_operators_of_later_opsets_are_read(tmp_path):
+    nodes = [("Gelu", ["x"], ["h"], ("approximate", "tanh")), ("RMSNormalization", ["h", "w"], ["out"], ("epsilon", 1e-3))]
+    model = nn.onnx.load(saved(tmp_path / "net.onnx", nodes, {"w": np.ones(3, "float32")}, (3,), opset=23))
+    assert repr(model) == "Sequential([GELU(approximate='tanh'), RMSNorm(eps=0.001)])"
+
+
+def test_a_product_with_transposed_and_scaled_weights_is_read(tmp_path):
+    model = nn.onnx.load(saved(tmp_path / "net.onnx", [GEMM, ("Relu", ["h"], ["out"])], SMALL, (3,)))
+    X = np.array([[1.0, -1.0, 2.0]])
+    assert close(model.predict(X), np.maximum(2.0 * X @ SMALL["w"].T + SMALL["b"], 0.0))
+
+
+@pytest.mark.parametrize(("nodes", "said"), [
+    ([GEMM, ("Det", ["h"], ["out"])], r"rows of shape \(2,\).*\(Det\)"),
+    ([("Transpose", ["x"], ["out"], ("perm", [1, 0]))], r"\(Transpose\)"),
+    ([("Relu", ["x"], ["h"]), ("Sub", ["h", "x"], ["out"])], r"\(Relu\).*\(Sub\)"),
+    ([GEMM, ("Gemm", ["h", "w"], ["out"], ("transB", 1))], r"\(Gemm\)"),
+    ([("Relu", ["later"], ["out"]), ("Tanh", ["x"], ["later"])], r"Relu.*'later'"),
+    ([("Relu", ["x"], ["out"]), ("Tanh", ["x"], ["out"])], "'out' twice"),
+    ([("Relu", ["x"], [f"h{i}"]) for i in range(600)] + [("Sum", [f"h{i}" for i in range(600)], ["out"])], "at most 500"),
+])  # fmt: skip
+def test_what_no_layer_does_is_refused_by_name(nodes, said, tmp_path):
+    path = saved(tmp_path / "net.onnx", nodes, SMALL, (3,))
+    with pytest.raises(nn.OnnxError, match=said) as caught:
+        nn.onnx.load(path)
+    assert type(caught.value) is nn.OnnxError
+
+
+def test_an_open_size_has_to_be_given(tmp_path):
+    path = saved(tmp_path / "net.onnx", [("Relu", ["x"], ["out"])], {}, ("steps", 3))
+    with pytest.raises(nn.OnnxError, match=r"\(steps, 3\).*in_shape"):
+        nn.onnx.load(path)
+    with pytest.raises(nn.OnnxError, match=r"\(steps, 3\).*\(5, 4\)"):
+        nn.onnx.load(path, in_shape=(5, 4))
+    assert nn.onnx.load(path, in_shape=(5, 3)).out_shape == (5, 3)
+
+
+def test_weights_beside_the_file_are_read_and_elsewhere_refused(tmp_path):
+    (tmp_path / "models").mkdir()
+    nodes = [GEMM, ("Relu", ["h"], ["out"])]
+    path = saved(tmp_path / "models" / "net.onnx", nodes, SMALL, (3,), save_as_external_data=True, location="weights",
+                 size_threshold=0)  # fmt: skip
+    assert (path.parent / "weights").exists()
+    assert close(nn.onnx.load(path).parameters()["0.weight"], 2.0 * SMALL["w"].T)
+    os.replace(path.parent / "weights", tmp_path / "weights")
+    model = onnx.load(path, load_external_data=False)
+    for place in ("../weights", str(tmp_path / "weights"), "missing", "."):
+        for tensor in model.graph.initializer:
+            next(entry for entry in tensor.external_data if entry.key == "location").value = place
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(nn.OnnxError, match="own folder"):
+            nn.onnx.load(path)
+    (path.parent / "link").symlink_to(tmp_path / "weights")
+    for tensor in model.graph.initializer:
+        next(entry for entry in tensor.external_data if entry.key == "location").value = "link"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(nn.OnnxError, match="own folder"):
+        nn.onnx.load(path)
+
+
+def test_sizes_that_the_file_does_not_hold_are_refused(tmp_path):
+    path = saved(tmp_path / "net.onnx", [GEMM, ("Relu", ["h"], ["out"])], SMALL, (3,))
+    whole = onnx.load(path)
+    for change in (lambda graph: graph.initializer[0].dims.__setitem__(0, 1 << 40),
+                   lambda graph: setattr(graph.input[0].type.tensor_type.shape.dim[1], "dim_value", 1 << 40),
+                   lambda graph: graph.initializer[0].dims.__setitem__(0, -2)):  # fmt: skip
+        model = onnx.ModelProto.FromString(whole.SerializeToString())
+        change(model.graph)
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(nn.OnnxError):
+            nn.onnx.load(path)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_broken_file_is_refused_or_a_model(name, tmp_path):
+    model, _ = net(name)
+    path = tmp_path / "net.onnx"
+    nn.onnx.export(model, path)
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    for trial in range(40):
+        broken = bytearray(whole)
+        place = int(random.integers(len(whole)))
+        if trial % 2:
+            broken[place] ^= 1 << int(random.integers(8))
+        else:
+            del broken[place : None if trial % 4 else place + int(random.integers(1, 40))]
+        path.write_bytes(broken)
+        try:
+            assert nn.onnx.load(path).is_built
+        except nn.NnkitError:
+            pass
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("opset", [13, 17, 20])
+def test_what_pytorch_exports_is_read(opset, tmp_path):
+    torch = pytest.importorskip("torch")
+    of = torch.nn
+
+    class Around(of.Module):
+        def __init__(self, *inner):
+            super().__init__()
+            self.inner = of.Sequential(*inner)
+
+        def forward(self, x):
+            return torch.relu(x + self.inner(x))
+
+    class Last(of.Module):
+        def __init__(self, rnn):
+            super().__init__()
+            self.rnn = rnn
+
+        def forward(self, x):
+            return self.rnn(x)[0][:, -1]
+
+    class All(Last):
+        def forward(self, x):
+            return self.rnn(x)[0]
+
+    class Rows(of.Module):
+        def forward(self, x):
+            return x.view(x.size(0), -1)
+
+    torch.manual_seed(0)
+    nets = [
+        (of.Sequential(of.Linear(4, 6), of.GELU(), of.LayerNorm(6), of.Linear(6, 4, bias=False), of.SiLU(), of.Dropout(),
+                       of.GELU("tanh"), of.Mish(), of.Hardswish(), of.Softsign(), of.LogSigmoid(), of.GLU(), of.LogSoftmax(-1)),
+         torch.randn(5, 4)),
+        (of.Sequential(of.Conv2d(2, 4, 3, padding=1), of.GroupNorm(2, 4), of.PReLU(4),
+                       Around(of.Conv2d(4, 4, 3, padding=1), of.BatchNorm2d(4), of.ELU(0.5)), of.MaxPool2d(2),
+                       of.ConvTranspose2d(4, 3, 2, stride=2), of.AvgPool2d(2), Rows(), of.Linear(27, 2), of.Softmax(1)),
+         torch.randn(5, 2, 6, 7)),
+        (of.Sequential(of.Conv1d(3, 4, 2), of.LeakyReLU(0.2), of.MaxPool1d(2), of.Flatten(), of.BatchNorm1d(8), of.Hardtanh()),
+         torch.randn(5, 3, 5)),
+        (of.Sequential(of.Conv2d(1, 3, 3), of.ReLU6(), of.Upsample(scale_factor=2), of.AdaptiveAvgPool2d(1), of.Flatten()),
+         torch.randn(5, 1, 5, 5)),
+        (of.Sequential(of.Embedding(7, 3), All(of.LSTM(3, 4, batch_first=True, bidirectional=True)), of.Linear(8, 2)),
+         torch.randint(0, 7, (5, 6))),
+        (of.Sequential(Last(of.GRU(3, 4, num_layers=2, batch_first=True)), of.Linear(4, 2)), torch.randn(5, 6, 3)),
+        (of.Sequential(All(of.RNN(3, 4, num_layers=2, batch_first=True, bidirectional=True)), of.Linear(8, 2)),
+         torch.randn(5, 6, 3)),
+    ]  # fmt: skip
+    for twin, x in nets:
+        torch.onnx.export(twin.eval(), (x,), str(tmp_path / "net.onnx"), dynamo=False, opset_version=opset,
+                          input_names=["x"], dynamic_axes={"x": {0: "N"}})  # fmt: skip
+        model = nn.onnx.load(tmp_path / "net.onnx")
+        assert close(model.predict(x.numpy()), twin(x).detach().numpy())

@@ -17,7 +17,7 @@ from nnkit.persistence.onnx.graph import Graph, Node, Value
 
 __all__ = ["BATCH", "Parsed", "defaults", "parse"]
 
-NODES = 20_000  # more are not read: reading is to take seconds
+NODES, READERS = 10_000, 500  # more nodes, and more of them that read the same value, are not read: it would take minutes
 NUMBERS = 1 << 26  # of a row, anywhere in the net
 OPSET = 18  # older operators are read as if they were written in this one
 BATCH = -(1 << 40)  # stands for the number of rows in what is computed from shapes
@@ -95,6 +95,10 @@ def _parse(model: Any, folder: Path) -> Parsed:
             nodes.append(node)
         elif node.outputs:
             node.outputs[0].array, node.outputs[0].node = known, None
+    readers = Counter(id(value) for node in nodes for value in node.distinct() if value.array is None)
+    most = max(readers.values(), default=0)
+    if most > READERS:
+        raise OnnxError(f"onnx.load: expected at most {READERS} nodes that read the same value, got {most}")
     if not nodes or proto.output[0].name not in values:
         raise OnnxError("onnx.load: expected an output that is computed, got none")
     arrays = [value.array for value in values.values() if value.array is not None]

@@ -298,7 +298,8 @@ class _Region:
     def candidates(self, value: Value) -> list[Node]:
         """The nodes that may read a value for a layer here: those that no layer has first; but a mask is made once for many."""
         known = self.consumers(value)
-        others = [node for node in self.reader.consumers(value) if node not in known]
+        first = set(map(id, known))
+        others = [node for node in self.reader.consumers(value) if id(node) not in first]
         others.sort(key=lambda node: id(node) in self.reader.used)
         elsewhere = id(value) not in self._reached
         return known + [node for node in others if elsewhere or self.reader.index[id(node)] in self._within]
