@@ -758,6 +758,8 @@ class _OverAxis(Activation):
     forward_columns: ClassVar[Callable[..., Any]]
     backward_columns: ClassVar[Callable[..., Any]]
     operator: ClassVar[str]  # its name in ONNX
+    c_term: ClassVar[str]  # what is summed, and what then happens to out[k], in C
+    c_result: ClassVar[str]
 
     def __init__(self, dim: int = -1) -> None:
         self.dim = dim
@@ -770,6 +772,22 @@ class _OverAxis(Activation):
         self.count, self.inner = in_shape[axis], prod(in_shape[axis + 1 :])
         self.workspace("work", (self.inner,))
         return in_shape
+
+    def c(self) -> str:
+        return f"""
+            void forward(const real x[N], real out[N])
+            {{
+                for (int start = 0; start < N; start += count * inner)
+                    for (int first = start; first < start + inner; first++) {{ /* numbers first, first + inner, ... */
+                        real top = x[first], total = 0.0;
+                        for (int k = first; k < first + count * inner; k += inner)
+                            top = fmax(top, x[k]);
+                        for (int k = first; k < first + count * inner; k += inner)
+                            total += {self.c_term};
+                        for (int k = first; k < first + count * inner; k += inner)
+                            out[k] {self.c_result};
+                    }}
+            }}"""
 
     def kernels(self) -> dict[str, Callable[..., Any]]:
         cls = type(self)
@@ -817,22 +835,7 @@ class Softmax(_OverAxis):
     """
 
     operator = "Softmax"
-
-    def c(self) -> str:
-        return """
-            void forward(const real x[N], real out[N])
-            {
-                for (int start = 0; start < N; start += count * inner)
-                    for (int first = start; first < start + inner; first++) { /* numbers first, first + inner, ... */
-                        real top = x[first], total = 0.0;
-                        for (int k = first; k < first + count * inner; k += inner)
-                            top = fmax(top, x[k]);
-                        for (int k = first; k < first + count * inner; k += inner)
-                            total += out[k] = exp(x[k] - top);
-                        for (int k = first; k < first + count * inner; k += inner)
-                            out[k] /= total;
-                    }
-            }"""
+    c_term, c_result = "out[k] = exp(x[k] - top)", "/= total"
 
     @staticmethod
     def forward(x, out):
@@ -888,22 +891,7 @@ class LogSoftmax(_OverAxis):
     """
 
     operator = "LogSoftmax"
-
-    def c(self) -> str:
-        return """
-            void forward(const real x[N], real out[N])
-            {
-                for (int start = 0; start < N; start += count * inner)
-                    for (int first = start; first < start + inner; first++) { /* numbers first, first + inner, ... */
-                        real top = x[first], total = 0.0;
-                        for (int k = first; k < first + count * inner; k += inner)
-                            top = fmax(top, x[k]);
-                        for (int k = first; k < first + count * inner; k += inner)
-                            total += exp(x[k] - top);
-                        for (int k = first; k < first + count * inner; k += inner)
-                            out[k] = x[k] - top - log(total);
-                    }
-            }"""
+    c_term, c_result = "exp(x[k] - top)", "= x[k] - top - log(total)"
 
     @staticmethod
     def forward(x, out):
