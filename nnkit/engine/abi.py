@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -57,15 +58,20 @@ def pointer_at(typing, row, word):
     return types.voidptr(types.int64, types.int64), generate
 
 
-@intrinsic
-def atomic_add(typing, address, amount):
-    """Add to the int64 at ``address`` and return what was there, sequentially consistent."""
+def _read_and_write(operation: str) -> Any:
+    """Type and code of an instruction that changes an int64 by a number and returns what was there."""
 
     def generate(context, builder, signature, args):
         place = builder.inttoptr(args[0], _INT64.as_pointer())
-        return builder.atomic_rmw("add", place, args[1], "seq_cst")
+        return builder.atomic_rmw(operation, place, args[1], "seq_cst")
 
     return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def atomic_add(typing, address, amount):
+    """Add to the int64 at ``address`` and return what was there, sequentially consistent."""
+    return _read_and_write("add")
 
 
 @intrinsic
@@ -81,12 +87,7 @@ def atomic_load(typing, address):
 @intrinsic
 def atomic_exchange(typing, address, number):
     """Put ``number`` into the int64 at ``address`` and return what was there, sequentially consistent."""
-
-    def generate(context, builder, signature, args):
-        place = builder.inttoptr(args[0], _INT64.as_pointer())
-        return builder.atomic_rmw("xchg", place, args[1], "seq_cst")
-
-    return types.int64(types.int64, types.int64), generate
+    return _read_and_write("xchg")
 
 
 @intrinsic

@@ -13,7 +13,7 @@ from nnkit.engine.abi import atomic_add, atomic_load, call, pause, yield_core
 from nnkit.kernels.control import NOT_FINITE, Word
 
 # Compiled code wants plain integers.
-ROWS, FIRST_ROW, BATCH_ROWS, ORDER, OFFSET, STEP, STATUS, COEFFICIENTS, _, LOSS, SHARDS = map(int, list(Word)[:11])
+ROWS, FIRST_ROW, BATCH_ROWS, ORDER, OFFSET, STEP, STATUS, COEFFICIENTS, SEED, LOSS, SHARDS, *_ = map(int, Word)
 
 SPINS = 4000  # pauses (~20-100 us) until a waiting worker offers its core to others
 
