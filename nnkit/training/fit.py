@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -421,7 +422,7 @@ class Fit:
         updater = self._updater
         return Snapshot(
             model=self.model,
-            settings=self._settings(),
+            settings=self._settings,
             step=self.step,
             stopping=self._stopping,
             begun=self._begun,
@@ -436,7 +437,7 @@ class Fit:
 
     def _go_on(self, before: Snapshot) -> None:
         """Be where another fit was, the model included, when it took the snapshot."""
-        before.require(self._settings())
+        before.require(self._settings)
         self._random = before.generator("drawn")
         self.step, self._stopping = before.step, before.stopping
         self.epoch, within = divmod(before.step, self.steps_per_epoch)
@@ -445,13 +446,12 @@ class Fit:
         self._runner.losses[:within] = before.losses
         self.history = copy.deepcopy(before.history)
         updater = self._updater
-        updater.steps = before.updates
         updater.schedule.resume(before.schedule)
-        for name, moment in updater.states.items():
-            moment[:] = before.moments[name]
+        updater.take_over(UpdaterProgress(type(updater.optimizer), before.updates, updater.schedule, before.moments))
         for callback, noted in zip((item for item in self._callbacks if not item.late), before.noted, strict=True):
             callback.resume(noted)
 
+    @cached_property
     def _settings(self) -> dict[str, Any]:
         """What has to be the same for a fit to go on: the net, the data (some rows of them), and how they are trained on."""
         evaluator, model = self._evaluator, self.model
