@@ -6,9 +6,8 @@ from os import PathLike
 from typing import Any
 
 from nnkit.errors import NnkitError, PersistenceError
-from nnkit.persistence.description import Restorer
 from nnkit.persistence.file import Reader, opened
-from nnkit.persistence.model import restore
+from nnkit.persistence.model import restored_from
 
 __all__ = ["load"]
 
@@ -56,11 +55,9 @@ def load(path: str | PathLike[str], *, self_test: bool = True) -> Any:
 
 def _restored(file: Reader, self_test: bool) -> Any:
     """The model that a file holds, or the estimator around it."""
-    description = file.description
-    restorer = Restorer(description.get("parts"), description.get("names"), file.array)
-    model = restore(description.get("model"), restorer, file, self_test)
-    if "estimator" not in description:
+    model, restorer = restored_from(file, self_test)
+    if "estimator" not in file.description:
         return model
     from nnkit.estimators import restored
 
-    return restored(description["estimator"], restorer, model)
+    return restored(file.description["estimator"], restorer, model)

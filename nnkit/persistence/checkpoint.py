@@ -151,8 +151,7 @@ def snapshot_in(resume: Any, callbacks: Sequence[Any]) -> Snapshot | None:
         resume = writers[0].checkpoint()
         if resume is None:
             return None
-    from nnkit.persistence.description import Restorer
-    from nnkit.persistence.model import restore
+    from nnkit.persistence.model import restored_from
 
     try:
         with opened(resume) as file:
@@ -160,8 +159,7 @@ def snapshot_in(resume: Any, callbacks: Sequence[Any]) -> Snapshot | None:
             if not isinstance(described, dict) or set(described) != set(KINDS):
                 raise PersistenceError(f"fit: expected a checkpoint to resume, got {str(resume)!r}, which holds none; "
                                        "Checkpoint writes them")  # fmt: skip
-            restorer = Restorer(file.description.get("parts"), file.description.get("names"), file.array)
-            model = restore(file.description.get("model"), restorer, file, self_test=False)
+            model, restorer = restored_from(file, self_test=False)
             fields = {name: restorer.restore(value) for name, value in described.items()}
     except (RecursionError, MemoryError) as error:
         raise PersistenceError(f"fit: {str(resume)!r} asks for too much: {type(error).__name__}") from error

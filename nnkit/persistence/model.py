@@ -20,7 +20,7 @@ from nnkit.model import Sequential
 from nnkit.persistence.description import PARTS_LIMIT, Describer, Restorer
 from nnkit.persistence.file import Layout, Reader, write
 
-__all__ = ["describe", "pack", "restore", "save"]
+__all__ = ["describe", "pack", "restored_from", "save"]
 
 AXES_LIMIT = 16  # of a row
 # What the self-test may take, at most: a model that needs more is saved without one, and a file that has one nevertheless is
@@ -83,14 +83,16 @@ def _describe_fit(model: Sequential, describer: Describer) -> dict[str, Any]:
     return described
 
 
-def restore(described: Any, restorer: Restorer, file: Reader, self_test: bool = True) -> Sequential:
-    """The model of a file.
+def restored_from(file: Reader, self_test: bool = True) -> tuple[Sequential, Restorer]:
+    """The model that a file holds, and what restores the rest of its description.
 
     Raises
     ------
     PersistenceError
         The file does not hold a model, or the model does not give the outputs that it gave where it was saved.
     """
+    described = file.description.get("model")
+    restorer = Restorer(file.description.get("parts"), file.description.get("names"), file.array)
     if not isinstance(described, dict):
         raise PersistenceError("expected a model")
     model, root = _placed(described, restorer)
@@ -113,7 +115,7 @@ def restore(described: Any, restorer: Restorer, file: Reader, self_test: bool = 
     model.last_fit = {name: restorer.restore(value) for name, value in fit.items()} if isinstance(fit, dict) else {}
     if tried and self_test:
         _try(model, arrays[X], arrays[OUT])
-    return model
+    return model, restorer
 
 
 class _Places(dict[int, Built]):
