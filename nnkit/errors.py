@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "DataError",
     "KernelError",
+    "MissingLibraryError",
     "NativeError",
     "NnkitError",
     "NonFiniteError",
@@ -15,6 +16,7 @@ __all__ = [
     "PluginWarning",
     "RegistryError",
     "ShapeError",
+    "TrainingWarning",
 ]
 
 
@@ -28,6 +30,10 @@ class RegistryError(NnkitError, LookupError):
 
 class PluginWarning(UserWarning):
     """An installed plugin cannot be loaded; everything else works without it."""
+
+
+class TrainingWarning(UserWarning):
+    """A net does not learn as it should; the message says in plain words what is wrong, where, and what helps."""
 
 
 class ParameterError(NnkitError, ValueError):
@@ -44,6 +50,10 @@ class DataError(NnkitError, ValueError):
 
 class KernelError(NnkitError, TypeError):
     """A part's kernel cannot be compiled, or names something that nobody provides."""
+
+
+class MissingLibraryError(NnkitError, ImportError):
+    """Something needs a library that is not installed; the message says how to install it."""
 
 
 class NativeError(NnkitError, TypeError):

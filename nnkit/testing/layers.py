@@ -20,6 +20,7 @@ from nnkit.engine.operands import Array, Storage
 from nnkit.engine.program import Program, aligned_zeros
 from nnkit.engine.runner import Runner
 from nnkit.engine.workers import Team
+from nnkit.inspect.differences import central_differences
 from nnkit.model import Sequential
 from nnkit.passes import Pass
 from nnkit.planner import Plan
@@ -33,7 +34,7 @@ from nnkit.testing.compare import (
     require_finite,
     usual_suspects,
 )
-from nnkit.testing.gradcheck import central_differences, draw
+from nnkit.testing.inputs import draw
 from nnkit.testing.part import (
     AGREEMENT,
     DIFFERENCES,

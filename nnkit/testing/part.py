@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.part import Example
+from nnkit.engine.machine_code import MachineCode
 from nnkit.engine.program import Instruction, Program
 from nnkit.engine.stub import described
 from nnkit.errors import KernelError
@@ -155,23 +156,7 @@ def own_kernels(program: Program, stages: Sequence[str]) -> Iterator[tuple[int, 
             yield index, instruction
 
 
-_VECTOR = re.compile(r"= (?:fadd|fmul|fsub|fdiv|fneg|fcmp|select|load|tail call|call)\b.*?<(\d+) x float>")
-_LIBRARY = re.compile(  # functions that LLVM leaves to the C library, also where it writes them for many numbers
-    r"call [^@\n]*@(?:llvm\.)?(a?sinh?|a?cosh?|a?tanh?|atan2|exp2?|expm1|log2?|log10|log1p|pow|erfc?|lgamma|fmod)"
-    r"f?(?:\.v?\d*f32)?\("
-)
-_MATRIX_PRODUCT = "numba_xxge"  # prefix of Numba's names for BLAS
-
-
 def how_compiled(program: Program, stages: Sequence[str]) -> dict[str, str]:
     """What became of each kernel's loops, read from its machine code: a report, not a requirement."""
-    found = {}
-    for index, instruction in own_kernels(program, stages):
-        code = program.kernel(index).llvm
-        widths = [int(width) for width in _VECTOR.findall(code)]
-        words = ["matrix product"] if _MATRIX_PRODUCT in code else []
-        width = max(widths, default=0)
-        words.append(f"loops vectorised, {width} numbers at once" if width >= 4 else "no vectorised loop")
-        words += [f"{name} number by number" for name in sorted(set(_LIBRARY.findall(code)))]
-        found[instruction.function.__name__] = ", ".join(words)
-    return found
+    return {instruction.function.__name__: str(MachineCode.of(program.kernel(index).llvm))
+            for index, instruction in own_kernels(program, stages)}  # fmt: skip

@@ -21,7 +21,7 @@ FLOORS = [
     {"engine"},
     {"core"},
     {"layers", "activations", "losses", "optimizers", "initializers", "schedules", "metrics", "registry"},
-    {"planner", "passes", "native", "training"},
+    {"planner", "passes", "native", "training", "inspect"},
     {"model", "persistence"},
     {"estimators", "onnx"},
     {"loading", "testing", "warmup", "__main__", "__init__"},

@@ -12,7 +12,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.kernels.math import exp, sigmoid
-from nnkit.testing.gradcheck import draw
+from nnkit.testing.inputs import draw
 
 CC = shutil.which("cc")
 STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]

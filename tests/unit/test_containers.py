@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
-from nnkit.testing.gradcheck import central_differences
+from nnkit.inspect.differences import central_differences
 
 RANDOM = np.random.default_rng(3)
 X = RANDOM.normal(size=(5, 4))

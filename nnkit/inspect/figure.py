@@ -1,0 +1,55 @@
+"""What all pictures share: the library that draws them, colours that everybody can tell apart, letters that can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from nnkit.errors import MissingLibraryError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["COLOURS", "SEQUENTIAL", "SIGNED", "drawing", "new_axes", "text_on"]
+
+# Okabe and Ito 2008, "Color universal design": black, blue, orange, green, purple, sky, vermilion, yellow.
+COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+SIGNED = "PuOr_r"  # negative purple, zero white, positive orange; names are matplotlib's
+SEQUENTIAL = "cividis"
+
+_STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 150,
+    "lines.linewidth": 1.8,
+}
+
+
+@contextmanager
+def drawing(what: str) -> Iterator[Any]:
+    """Matplotlib's pyplot, in the style of all pictures; ``what`` is drawn, for the message where there is none."""
+    try:
+        import matplotlib.pyplot as plt
+        from cycler import cycler
+    except ImportError:
+        message = f'{what}: expected the library matplotlib, which is not installed; pip install "nnkit[plot]"'
+        raise MissingLibraryError(message) from None
+    with plt.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=COLOURS[1:])}):
+        yield plt
+
+
+def new_axes(plt: Any, ax: Axes | None, size: Sequence[float] = (6.0, 4.0)) -> Axes:
+    """The axes to draw into: those given, or new ones of a size in inches."""
+    return plt.subplots(figsize=size)[1] if ax is None else ax
+
+
+def text_on(colour: Sequence[float]) -> str:
+    """Black or white, whichever can be read on a colour (red, green, blue from 0 to 1): ITU-R BT.601's luma."""
+    red, green, blue = colour[:3]
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"

@@ -1,0 +1,110 @@
+"""A table, as text on a terminal and as HTML in a notebook."""
+
+from __future__ import annotations
+
+import html
+import io
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Table", "count", "number"]
+
+WIDE = 200  # characters of a line where nobody says how many fit
+
+
+@dataclass
+class Table:
+    """Rows of text under headers; columns of numbers are flush right.
+
+    Parameters
+    ----------
+    title : a line above
+    headers : of the columns
+    rows : cells, as many in each row as there are headers
+    words : how many of the first columns hold words, not numbers
+    notes : lines below
+
+    Examples
+    --------
+    >>> print(Table("Sizes", ["layer", "numbers"], [["first", "12"], ["second", "1 024"]], notes=["float32"]))
+    Sizes
+    <BLANKLINE>
+    layer    numbers
+    ----------------
+    first         12
+    second     1 024
+    <BLANKLINE>
+    float32
+    """
+
+    title: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 1
+    notes: Sequence[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        from rich.box import Box
+        from rich.console import Console
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        line_below_headers = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+        grid = Grid(box=line_below_headers, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for place, header in enumerate(self.headers):
+            grid.add_column(Text(header), justify="left" if place < self.words else "right", overflow="fold")
+        for row in self.rows:
+            grid.add_row(*map(Text, row))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
+        console = Console(file=io.StringIO(), width=width, color_system=None)
+        console.print(grid)
+        body = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+        return "\n".join([self.title, "", *body, *([""] if self.notes else []), *self.notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        def cell(tag: str, place: int, text: str) -> str:
+            side = "left" if place < self.words else "right"
+            return f'<{tag} style="text-align: {side}">{html.escape(text)}</{tag}>'
+
+        def line(tag: str, cells: Sequence[str]) -> str:
+            return f"<tr>{''.join(cell(tag, place, text) for place, text in enumerate(cells))}</tr>"
+
+        head, body = line("th", self.headers), "".join(line("td", row) for row in self.rows)
+        notes = "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
+        return (f"<div><b>{html.escape(self.title)}</b><table><thead>{head}</thead><tbody>{body}</tbody></table>"
+                f"{notes}</div>")  # fmt: skip
+
+
+def count(value: int) -> str:
+    """A whole number in groups of three digits.
+
+    Examples
+    --------
+    >>> count(1234567)
+    '1 234 567'
+    """
+    return f"{value:,}".replace(",", " ")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with so many digits that matter, without an exponent where it is of ordinary size.
+
+    Examples
+    --------
+    >>> number(1234.5), number(0.012345), number(1.5e-7), number(0.0)
+    ('1234', '0.0123', '1.50e-07', '0')
+    """
+    size = abs(value)
+    if value == 0 or not size < float("inf"):
+        return f"{value:g}"
+    if not 1e-4 <= size < 1e6:
+        return f"{value:.{digits - 1}e}"
+    before = len(str(int(size))) if size >= 1 else 0
+    after = digits - before
+    while size < 0.1 and after < digits + 4:  # zeros after the point
+        size, after = size * 10, after + 1
+    return f"{value:.{max(after, 0)}f}"
