@@ -39,13 +39,19 @@ from nnkit.training.history import History as History
 
 
 def __getattr__(name: str) -> object:
-    """Load what is slow to import when it is asked for: the checkers, files, ONNX, and what builds on scikit-learn."""
+    """Load what is slow to import when it is asked for: the checkers, files, ONNX, what looks into models, and what
+    builds on scikit-learn.
+    """
     if name in ("onnx", "testing"):
         return import_module(f"nnkit.{name}")
     if name == "load":
         from nnkit.loading import load
 
         return load
+    if name == "trace":
+        from nnkit.inspect.trace import trace
+
+        return trace
     if name in ("NNClassifier", "NNRegressor"):
         from nnkit import estimators
 

@@ -226,6 +226,24 @@ class Sequential:
             array[...] = theirs[name]
         self._seed, self._step = other._seed, other._step
 
+    def copy(self, dtype: DTypeLike | None = None) -> Sequential:
+        """A model of the same layers with arrays of its own that hold the same numbers, perhaps in another dtype.
+
+        Examples
+        --------
+        >>> import nnkit as nn
+        >>> model = nn.Sequential([nn.Linear(2)]).build((3,))
+        >>> exact = model.copy("float64")
+        >>> exact.dtype, bool((exact.parameters()["0.weight"] == model.parameters()["0.weight"]).all())
+        ('float64', True)
+        """
+        again = Sequential(self.layers)
+        if self.is_built:
+            name = self.dtype if dtype is None else np.dtype(dtype).name
+            arrays = {**self.parameters(), **self._states}
+            again.restore(again.chain.place(self.in_shape), name, arrays, self.random_position)
+        return again
+
     def _allocate(self) -> None:
         """Lay all parameters out in one vector (each on a cache line, so that kernels can)."""
         line = ALIGNMENT // np.dtype(self.dtype).itemsize

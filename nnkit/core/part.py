@@ -70,6 +70,11 @@ class Part:
         raise ParameterError(f"{what or kind}: expected {article} {kind} or the name of one, got {part!r}")
 
     @classmethod
+    def about(cls) -> str:
+        """What the class says of itself in its docstring's first line."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
+    @classmethod
     def examples(cls) -> Sequence[Example]:
         """Ready-made parts with legal inputs; none where the constructor needs arguments, unless overridden."""
         return [] if any(map(_is_required, _parameters(cast(Any, cls)))) else [Example(cls())]
