@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.errors import ParameterError
-from nnkit.inspect.formula import LATEX, MATHML, TEXT, Derivative, Equation, Sum, Symbol, formula, product, total
+from nnkit.inspect.formula import LATEX, MATHML, TEXT, Derivative, Equation, Sum, Symbol, added, formula, product, total
 
 if TYPE_CHECKING:
     from nnkit.inspect.trace import Trace, TracedLayer
@@ -162,11 +163,14 @@ class _LossWriter:
         """The value."""
         section = Section(f"Loss: {self.loss!r}")
         left = Symbol("L", value=self.trace.value)
-        rows, units = self.trace.out.shape[0], self.trace.out.shape[1] if self.scalar else 0
-        terms = [self._term(type(self.loss).forward, n, j, (j + 1 if rows == 1 else f"{n},{j + 1}"))
-                 for n in range(rows if self.scalar else 0) for j in range(units)][: 4 * WHOLE]  # fmt: skip
-        if terms and rows * units <= 4 * WHOLE and all(_of_reasonable_length(term) is not None for term in terms):
-            section.equations.append(Equation(left, product(self.share, total(terms, WHOLE))))
+        rows, units = self.trace.out.shape if self.scalar else (0, 0)
+
+        def term(place: int) -> Any:
+            n, j = divmod(place, units)
+            return self._term(type(self.loss).forward, n, j, j + 1 if rows == 1 else f"{n},{j + 1}")
+
+        if 0 < rows * units <= WHOLE * WHOLE and _of_reasonable_length(term(0)) is not None:
+            section.equations.append(Equation(left, product(self.share, total(rows * units, term, WHOLE))))
         else:
             section.equations.append(Equation(left))
             section.notes.append(type(self.loss).about())
@@ -226,6 +230,10 @@ class _Writer:
         """A parameter."""
         return Symbol(letter, *(place + 1 for place in index), layer=layer, value=self.layer.parameters[name][index])
 
+    def _weighted(self, j: int, i: int) -> Any:
+        """An input times its weight."""
+        return product(self._entry(self.weight, "w", i, j), self._source(i))
+
     # ------------------------------------------------------------------------------------------------------- forward
 
     def forward(self) -> Section:
@@ -237,25 +245,24 @@ class _Writer:
         if self.dense:
             has_bias = self.bias in layer.parameters
             rule = Sum("i", product(Symbol("w", "i", "j"), self._source("i")))
-            section.rules.append(Equation(Symbol("z", "j"), total([rule, Symbol("b", "j")] if has_bias else [rule]), True))
+            section.rules.append(Equation(Symbol("z", "j"), added(rule, Symbol("b", "j")) if has_bias else rule, True))
             for j in self.units:
-                terms = [product(self._entry(self.weight, "w", i, j), self._source(i)) for i in range(layer.x.shape[1])]
-                summed = total(terms)
-                right = total([summed, self._entry(self.bias, "b", j)]) if has_bias else summed
+                summed = total(layer.x.shape[1], partial(self._weighted, j))
+                right = added(summed, self._entry(self.bias, "b", j)) if has_bias else summed
                 section.equations.append(Equation(self._symbol("z", layer.z, j), right))
         if activation is not None and layer.z.ndim == 2:
-            rule = self._slope(type(activation).forward, x=Symbol("z", "j"))
+            rule = self._formula(type(activation).forward, x=Symbol("z", "j"))
             section.rules += [] if rule is None else [Equation(Symbol("a", "j"), rule, True)]
             for j in self.units:
-                right = self._slope(type(activation).forward, x=self._symbol("z", layer.z, j))
+                right = self._formula(type(activation).forward, x=self._symbol("z", layer.z, j))
                 section.equations.append(Equation(self._symbol("a", layer.a, j), right))
         if self.abridged or not self.dense:
             section.notes += [_described("z" if activation is not None else "a", layer.z[self.row])]
             section.notes += [_described("a", layer.a[self.row])] if activation is not None else []
         return section
 
-    def _slope(self, function: Any, **known: Any) -> Any:
-        """A formula of the activation function."""
+    def _formula(self, function: Any, **known: Any) -> Any:
+        """What the activation function computes, if it can be written on a line."""
         return _of_reasonable_length(formula(function, **known, **_hyperparameters(self.layer.activation)))
 
     # ------------------------------------------------------------------------------------------------------ backward
@@ -310,7 +317,7 @@ class _Writer:
         if layer.activation is not None:
             a, z = self._symbol("a", layer.a, j), self._symbol("z", layer.z, j)
             da_dz = Derivative(a, z, layer.da_dz[self.row, j])
-            yield Equation(da_dz, self._slope(type(layer.activation).backward, x=z, out=a, grad_out=1.0))
+            yield Equation(da_dz, self._formula(type(layer.activation).backward, x=z, out=a, grad_out=1.0))
             by_z = product(dL_da, da_dz)
         yield Equation(self._symbol("delta", layer.delta, j), by_z)
 
@@ -323,15 +330,16 @@ class _Writer:
         return Equation(dL_da, self._back(outer, names[0], i))
 
     def _back(self, outer: TracedLayer, weight: str, i: int) -> Any:
-        terms = [product(Symbol("w", i + 1, k + 1, layer=outer.number, value=outer.parameters[weight][i, k]),
-                         self._symbol("delta", outer.delta, k, layer=outer.number))
-                 for k in range(outer.z.shape[1])]  # fmt: skip
-        return total(terms)
+        def term(k: int) -> Any:
+            w = Symbol("w", i + 1, k + 1, layer=outer.number, value=outer.parameters[weight][i, k])
+            return product(w, self._symbol("delta", outer.delta, k, layer=outer.number))
+
+        return total(outer.z.shape[1], term)
 
     def _over_rows(self, term: Callable[[int, str], Any]) -> Any:
         """A sum over the rows of the batch; ``term`` gets a row and what it adds to indices."""
         rows = len(self.trace.x)
-        return total([term(n, f"{n}," if rows > 1 else "") for n in range(rows)], WHOLE)
+        return total(rows, lambda n: term(n, f"{n}," if rows > 1 else ""), WHOLE)
 
     def _dL_dw(self, i: int, j: int) -> Equation:
         layer, source = self.layer, self._source(i)

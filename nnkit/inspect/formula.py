@@ -15,7 +15,9 @@ from typing import Any
 
 from nnkit.engine.stub import definition
 
-__all__ = ["LATEX", "MATHML", "TEXT", "Derivative", "Equation", "Notation", "Sum", "Symbol", "formula", "product", "total"]
+__all__ = [
+    "LATEX", "MATHML", "TEXT", "Derivative", "Equation", "Notation", "Sum", "Symbol", "added", "formula", "product", "total",
+]  # fmt: skip
 
 DOTS = ast.Constant(...)
 
@@ -73,11 +75,16 @@ def product(*factors: ast.expr | float) -> ast.expr:
     return result
 
 
-def total(terms: Sequence[ast.expr], most: int = 6) -> ast.expr:
-    """The terms added up; of more than ``most``, the first two and the last."""
-    shown = [*terms[:2], DOTS, terms[-1]] if len(terms) > most else list(terms)
-    result = shown[0]
-    for term in shown[1:]:
+def total(count: int, term: Callable[[int], ast.expr], most: int = 6) -> ast.expr:
+    """Terms 0 to ``count - 1`` added up; of more than ``most``, the first two and the last."""
+    shown = [term(0), term(1), DOTS, term(count - 1)] if count > most else [term(place) for place in range(count)]
+    return added(*shown)
+
+
+def added(*terms: ast.expr) -> ast.expr:
+    """The sum of these terms."""
+    result = terms[0]
+    for term in terms[1:]:
         result = ast.BinOp(result, ast.Add(), term)
     return result
 
