@@ -26,6 +26,7 @@ from nnkit.core.registry import register as register
 from nnkit.core.schedule import Schedule as Schedule
 from nnkit.errors import *  # noqa: F403
 from nnkit.initializers import *  # noqa: F403
+from nnkit.inspect.monitor import Monitor as Monitor
 from nnkit.layers import *  # noqa: F403
 from nnkit.losses import *  # noqa: F403
 from nnkit.metrics import *  # noqa: F403
