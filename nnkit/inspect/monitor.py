@@ -65,6 +65,7 @@ class Monitor(Callback):
     """
 
     looks: Sequence[Look] = ()
+    warned: dict[str, str]
     _observer: Observer | None = None
 
     def __init__(self, every: int = 1, rows: int = 256) -> None:
@@ -160,14 +161,15 @@ class Monitor(Callback):
             return "" if value != value else format(value, form) if form else number(value)
 
         look = self.looks[-1]
-        rows = []
+        rows, left = [], dict(look.parameters)  # a layer that is used again shows its parameters at its first place
         for name, layer in look.layers.items():
             dead = f"{layer.dead}/{layer.units}" if layer.units else ""
             flat = shown(layer.saturated, ".0%")
             rows.append([name, "", shown(layer.mean), shown(layer.std), dead, flat, shown(layer.delta), "", ""])
-            path = name.split(",")[0].removeprefix("layer ")
-            rows += [["", parameter.removeprefix(f"{path}."), "", "", "", "", "", shown(item.gradient), shown(item.update)]
-                     for parameter, item in look.parameters.items() if parameter.rpartition(".")[0] == path]  # fmt: skip
+            for parameter in [item for item in left if item.rpartition(".")[0] == layer.home]:
+                seen = left.pop(parameter)
+                ratios = [shown(seen.gradient), shown(seen.update)]
+                rows.append(["", parameter.rpartition(".")[2], "", "", "", "", "", *ratios])
         headers = ["layer", "w", "mean", "std", "dead", "flat", "delta", "|grad|/|w|", "|step|/|w|"]
         title = f"After epoch {look.epoch}, step {look.step}: {look.rows} rows, loss {look.loss:.4g}"
         return Table(title, headers, rows, words=2, notes=[f"! {message}" for message in self.warned.values()])

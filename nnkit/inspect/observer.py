@@ -41,6 +41,7 @@ class LayerLook:
         the activation. NaN where backward does not come by
     units, dead : how many units (features, or maps of an image) an activation has, and of how many the slope s'(z) is exactly 0
         for all rows; 0 units for other layers
+    home : path of its parameters
     saturated : share of numbers where the slope is below 1 % of the function's largest; NaN for other layers
     ordinary : the same share if z were standard normal, for comparison
     """
@@ -48,6 +49,7 @@ class LayerLook:
     mean: float
     std: float
     delta: float
+    home: str
     units: int = 0
     dead: int = 0
     saturated: float = float("nan")
@@ -114,8 +116,8 @@ class Look:
 
     @property
     def is_finite(self) -> bool:
-        """Whether no output and no loss is NaN or infinite."""
-        return bool(np.isfinite([self.loss, *(layer.std for layer in self.layers.values())]).all())
+        """Whether no output is NaN or infinite."""
+        return bool(np.isfinite([layer.std for layer in self.layers.values()]).all())
 
     def record(self) -> dict[str, Any]:
         """All of it as plain numbers and dicts, for a file; `of` reads it."""
@@ -161,7 +163,7 @@ class Observer:
     def _layer(self, node: Node) -> LayerLook:
         out = self._pass.array(node.out)
         delta = float("nan") if node.grad_out is None else _rms(self._pass.array(node.grad_out))
-        seen = LayerLook(float(out.mean(dtype=float)), float(out.std(dtype=float)), delta)
+        seen = LayerLook(float(out.mean(dtype=float)), float(out.std(dtype=float)), delta, node.home)
         slopes = self._activations.get(node.name)
         if slopes is None:
             return seen
