@@ -47,6 +47,10 @@ def __getattr__(name: str) -> object:
         from nnkit.loading import load
 
         return load
+    if name == "plot_decision":
+        from nnkit.inspect.decision import plot_decision
+
+        return plot_decision
     if name in ("NNClassifier", "NNRegressor"):
         from nnkit import estimators
 

@@ -165,14 +165,15 @@ class Monitor(Callback):
         for name, layer in look.layers.items():
             dead = f"{layer.dead}/{layer.units}" if layer.units else ""
             flat = shown(layer.saturated, ".0%")
-            rows.append([name, "", shown(layer.mean), shown(layer.std), dead, flat, shown(layer.delta), "", ""])
+            figures = [shown(layer.mean), shown(layer.std), dead, flat, shown(layer.delta)]
+            rows.append([name.removeprefix("layer "), *figures, "", ""])
             for parameter in [item for item in left if item.rpartition(".")[0] == layer.home]:
                 seen = left.pop(parameter)
                 ratios = [shown(seen.gradient), shown(seen.update)]
-                rows.append(["", parameter.rpartition(".")[2], "", "", "", "", "", *ratios])
-        headers = ["layer", "w", "mean", "std", "dead", "flat", "delta", "|grad|/|w|", "|step|/|w|"]
+                rows.append([f"  .{parameter.rpartition('.')[2]}", "", "", "", "", "", *ratios])
+        headers = ["layer", "mean", "std", "dead", "flat", "delta", "|grad|/|w|", "|step|/|w|"]
         title = f"After epoch {look.epoch}, step {look.step}: {look.rows} rows, loss {look.loss:.4g}"
-        return Table(title, headers, rows, words=2, notes=[f"! {message}" for message in self.warned.values()])
+        return Table(title, headers, rows, notes=[f"! {message}" for message in self.warned.values()])
 
     def __str__(self) -> str:
         return str(self._table()) if self.looks else repr(self)
@@ -184,7 +185,7 @@ class Monitor(Callback):
         """Draw how the layers have learned: for each, one row of colours over the epochs in each of four panels.
 
         The panels are the spread (standard deviation) of the outputs, delta (RMS), and the ratios of gradients and of updates
-        to their parameters, all as powers of ten; grey is zero, or nothing to show.
+        to their parameters, all as powers of ten; white is zero, or nothing to show.
 
         Parameters
         ----------

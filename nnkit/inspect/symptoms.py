@@ -45,8 +45,8 @@ def saturation(looks: Sequence[Look]) -> Iterator[Finding]:
         if layer.ordinary < USUAL and layer.saturated > layer.ordinary + SATURATED * (1 - layer.ordinary):
             yield name, (
                 f"{layer.saturated:.0%} of the numbers lie where the function is flat (slope below 1 % of its largest), so "
-                "that hardly any gradient passes; scale the data, take smaller initial weights or a lower learning rate, or put "
-                "BatchNorm1d or LayerNorm before it"
+                "that hardly any gradient passes; scale the data, take smaller initial weights or a lower learning rate, or "
+                "put BatchNorm1d or LayerNorm before it"
             )
 
 
@@ -147,9 +147,9 @@ def what_grew(looks: Sequence[Look]) -> str:
     growth = {name: layer.std / first.layers[name].std for name, layer in last.layers.items() if first.layers[name].std > 0}
     name = max(growth, key=lambda item: growth[item], default="")
     if name and growth[name] > 10:
-        words += (f"until step {last.step} the outputs of {name} had grown most, from a spread of {first.layers[name].std:.2g} "
+        words += (f"before that, the outputs of {name} had grown most, from a spread of {first.layers[name].std:.2g} at first "
                   f"to {last.layers[name].std:.2g}; ")  # fmt: skip
     broken = [name for name, layer in looks[-1].layers.items() if not np.isfinite(layer.std)]
     if broken:
-        words += f"at step {looks[-1].step} the first outputs that are not finite are those of {broken[0]}; "
+        words += f"the first outputs that were not finite any more are those of {broken[0]}; "
     return words + "lower the learning rate, clip the gradient (clip_norm=1.0), or scale the data"
