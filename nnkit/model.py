@@ -717,7 +717,7 @@ class Sequential:
         shuffle : draw the rows in a new order each epoch
         random_state : None, int, RandomState or Generator: decides parameters, order and dropout
         n_threads : int, optional; all cores by default. The result is the same to the bit for any number.
-        progress : "auto" (on a terminal only), True or False
+        progress : "auto" (on a terminal and in a notebook), True or False
         engine : "compiled", or "python" to run every kernel uncompiled, for debugging
         resume : the file of a `Checkpoint`, from an earlier fit with the same data and arguments: go on where that was.
             Parameters and history end as if it had never stopped, to the bit. True stands for the file of the `Checkpoint`

@@ -21,7 +21,8 @@ __all__ = ["plot_decision"]
 MARGIN = 0.08  # of the data's range, on each side
 MANY = 4000  # points, of which no more are drawn
 FAINT, FULL = 0.10, 0.55  # saturation where a class is as probable as the others, and where it is certain
-MARKERS = "os^DvPX<>*"  # with 7 colours: 70 classes before both come again
+MARKERS = "os^DvPX<>*"
+DARKER = 0.55  # the colours come again so, after the seventh class
 
 Rows = NDArray[Any]
 Predict = Callable[[Rows], NDArray[Any]]
@@ -109,19 +110,17 @@ class _Classes:
 
     def __init__(self, predict: Predict, names: Sequence[str], target: NDArray[np.int64], probable: bool) -> None:
         self.predict, self._names, self._target, self._probable = predict, names, target, probable
-        self._colours = [COLOURS[1 + k % (len(COLOURS) - 1)] for k in range(len(names))]
-        # Black, the first of the colours, is that of the lines.
+        hues = np.array([_rgb(colour) for colour in COLOURS[1:]])  # black is for lines
+        self._colours = np.array([hues[k % len(hues)] * DARKER ** (k // len(hues)) for k in range(len(names))])
 
     def draw(self, axes: Any, across: Rows, along: Rows, values: Rows, points: Rows, chosen: Rows, title: Any) -> None:
-        from matplotlib.colors import to_rgb
-
         classes = values.shape[-1]
         winner = values.argmax(axis=-1)
         certain = np.ones(winner.shape)
         if self._probable and classes > 1:  # 0 where all are as probable
             certain = (values.max(axis=-1) - 1 / classes) / (1 - 1 / classes)
         strength = (FAINT + (FULL - FAINT) * certain.clip(0, 1))[..., None]
-        image = 1 - strength * (1 - np.array([to_rgb(colour) for colour in self._colours])[winner])
+        image = 1 - strength * (1 - self._colours[winner])
         extent = (across[0], across[-1], along[0], along[-1])
         axes.imshow(image, extent=extent, origin="lower", aspect="auto", interpolation="bilinear", zorder=0)
         for k in range(classes - (classes == 2)):
@@ -131,10 +130,11 @@ class _Classes:
         size = 26 if len(points) <= 1000 else 9
         for k, name in enumerate(self._names):
             mine = points[self._target[chosen] == k]
-            axes.scatter(*mine.T, s=size, color=self._colours[k], marker=MARKERS[k % len(MARKERS)], edgecolors="black",
+            axes.scatter(*mine.T, s=size, color=[self._colours[k]], marker=MARKERS[k % len(MARKERS)], edgecolors="black",
                          linewidths=0.6, label=name, zorder=2)  # fmt: skip
         many = len(self._names) > 14
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title=title, ncols=2 if many else 1, borderaxespad=0.2)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title=title, ncols=2 if many else 1, borderaxespad=0.2,
+                    markerscale=(26 / size) ** 0.5)  # fmt: skip
 
 
 class _Numbers:
@@ -164,7 +164,7 @@ def _of_net(model: Any, target: NDArray[Any], loss: Loss | str | None, names: Se
     if model.in_shape != (2,):
         raise ShapeError(f"plot_decision: expected a model of two features, in_shape (2,), got {model.in_shape}")
     if loss is None and "loss" not in model.last_fit:
-        raise ParameterError("plot_decision: expected loss=..., which says what the outputs mean: the model was not fitted here")
+        raise ParameterError("plot_decision: expected loss=..., for what the outputs mean: the model was not fitted here")
     meaning: Loss = Loss.make(model.last_fit["loss"] if loss is None else loss, "loss")
     one_hot = target.ndim == 2 and target.shape[1] > 1
     if not one_hot and target.ndim == 2:
@@ -234,6 +234,11 @@ def _single(values: Any) -> NDArray[Any]:
     if numbers.ndim > 1 and numbers[0].size != 1:
         raise ShapeError(f"plot_decision: expected a model of one number a row, got {numbers[0].size}")
     return numbers
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    """Red, green and blue, from 0 to 1, of "#rrggbb"."""
+    return tuple(int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
 
 
 def _places(labels: NDArray[Any], known: Sequence[Any]) -> NDArray[np.int64]:

@@ -294,7 +294,7 @@ class Fit:
         if self._resumed is not None:
             self._go_on(self._resumed)
         try:
-            with single_threaded_blas(), Team(self._workers) as team, self._progress:
+            with single_threaded_blas(), Team(self._workers) as team, self._progress.begin(self.step):
                 while self.epoch < self.epochs and not self._stopping:
                     self._run_block(team)
                 self._progress.update(self.step, self.history, last=True)
