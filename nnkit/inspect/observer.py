@@ -114,11 +114,6 @@ class Look:
     parameters: dict[str, ParameterLook]
     inputs: InputLook | None
 
-    @property
-    def is_finite(self) -> bool:
-        """Whether no output is NaN or infinite."""
-        return bool(np.isfinite([layer.std for layer in self.layers.values()]).all())
-
     def record(self) -> dict[str, Any]:
         """All of it as plain numbers and dicts, for a file; `of` reads it."""
         return asdict(self)

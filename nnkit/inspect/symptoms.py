@@ -23,9 +23,11 @@ DELTA = 1e4
 # Karpathy (as above, "Neural networks part 3"): updates are to be about 1e-3 of the weights. 300 times as much forgets in three
 # steps what was learned; below half the distance of two float32 numbers (6e-8) additions change nothing any more.
 WILD, STILL = 0.3, 6e-8
+SETTLED = 10  # steps, within which large ones bring small initial weights to their size
 SMALL = 1e-3  # of all input numbers: three orders of magnitude below 1; rows of length 1 with 10 000 features are above
 PATIENCE = 5  # epochs in which the loss has to fall
 FALL = 1e-3  # by which part
+GROWN = 10.0  # times the spread before training: that healthy layers grow by as well
 
 
 def dead_units(looks: Sequence[Look]) -> Iterator[Finding]:
@@ -83,11 +85,11 @@ def exploding_delta(looks: Sequence[Look]) -> Iterator[Finding]:
 
 
 def wild_updates(looks: Sequence[Look]) -> Iterator[Finding]:
-    """Each step throws away what the ones before have learned, at two looks in turn: the first steps may be large."""
+    """Each step throws away what the ones before have learned, at two looks in turn."""
     before, now = looks[-2:]
     updates = {name: item.update for name, item in now.parameters.items()
                if item.axes > 1 and min(item.update, before.parameters[name].update) > WILD}  # fmt: skip
-    if updates and before.step:
+    if updates and before.step >= SETTLED:
         name, update = max(updates.items(), key=lambda pair: pair[1])
         yield "", (
             f"weights move wildly: the next step would change {name!r} by {update:.1g} of its size, where 1e-3 is usual; lower "
@@ -140,16 +142,16 @@ SYMPTOMS: tuple[Callable[[Sequence[Look]], Iterator[Finding]], ...] = (
 
 
 def what_grew(looks: Sequence[Look]) -> str:
-    """What was seen on the way to numbers that are not finite; the last look may be at the wreck."""
-    *_, last = whole = [look for look in looks if look.is_finite] or [looks[0]]
-    first = whole[0]
-    words = "training has met numbers that are not finite; "
-    growth = {name: layer.std / first.layers[name].std for name, layer in last.layers.items() if first.layers[name].std > 0}
-    name = max(growth, key=lambda item: growth[item], default="")
-    if name and growth[name] > 10:
-        words += (f"before that, the outputs of {name} had grown most, from a spread of {first.layers[name].std:.2g} at first "
-                  f"to {last.layers[name].std:.2g}; ")  # fmt: skip
+    """What was seen on the way to numbers that are not finite; the last look is at the wreck."""
+    words, growth = "training has met numbers that are not finite; ", {}
+    for name in looks[0].layers:
+        spread = [look.layers[name].std for look in looks if 0 < look.layers[name].std < np.inf]
+        if spread and spread[-1] > GROWN * spread[0]:
+            growth[name] = (spread[-1] / spread[0], spread)
+    if growth:
+        name, (_, spread) = max(growth.items(), key=lambda pair: pair[1][0])
+        words += f"the outputs of {name} had grown most, from a spread of {spread[0]:.2g} to {spread[-1]:.2g}; "
     broken = [name for name, layer in looks[-1].layers.items() if not np.isfinite(layer.std)]
     if broken:
-        words += f"the first outputs that were not finite any more are those of {broken[0]}; "
+        words += f"the first ones that were not finite any more are those of {broken[0]}; "
     return words + "lower the learning rate, clip the gradient (clip_norm=1.0), or scale the data"
