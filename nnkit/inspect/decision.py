@@ -166,6 +166,7 @@ def _of_net(model: Any, target: NDArray[Any], loss: Loss | str | None, names: Se
     if loss is None and "loss" not in model.last_fit:
         raise ParameterError("plot_decision: expected loss=..., for what the outputs mean: the model was not fitted here")
     meaning: Loss = Loss.make(model.last_fit["loss"] if loss is None else loss, "loss")
+    target = to_array(target, "y")
     one_hot = target.ndim == 2 and target.shape[1] > 1
     if not one_hot and target.ndim == 2:
         target = target[:, 0]

@@ -73,7 +73,7 @@ def plot_looks(monitor: Monitor, ax: Any = None) -> Any:
     deepest = min(ROWS, max(len(layers), len(parameters)))
     with drawing("Monitor.plot") as plt:
         axes = _axes(plt, ax, len(panels), (5.6, 1.5 + 0.22 * deepest), columns=2)
-        for panel, (figure, title) in zip(axes, panels.items(), strict=True):
+        for panel, (figure, title) in zip(axes, panels.items(), strict=False):
             values = np.array([*columns[figure].values()], float).reshape(-1, len(monitor.looks))
             _draw_heat(plt, panel, title, values, layers if figure in ("std", "delta") else parameters)
             ticks = range(0, len(monitor.looks), -(-len(monitor.looks) // 8))
@@ -106,7 +106,7 @@ def _short(name: str) -> str:
 
 
 def _axes(plt: Any, ax: Any, count: int, size: tuple[float, float], columns: int = COLUMNS) -> NDArray[Any]:
-    """Axes for so many panels of a size in inches, or those given."""
+    """Axes for so many panels of a size in inches, or those given, which may be fewer."""
     if ax is not None:
         axes = np.atleast_1d(np.asarray(ax, object)).ravel()
         if not len(axes) or not all(hasattr(item, "plot") and hasattr(item, "figure") for item in axes):

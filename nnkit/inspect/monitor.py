@@ -189,11 +189,11 @@ class Monitor(Callback):
 
         Parameters
         ----------
-        ax : four matplotlib axes, optional
+        ax : matplotlib's Axes to draw into, optional; several for as many panels, one for the first
 
         Returns
         -------
-        array of four Axes
+        array of Axes
 
         Raises
         ------

@@ -92,7 +92,7 @@ class History(Mapping[str, list[float]]):
 
         Parameters
         ----------
-        ax : matplotlib's Axes to draw into, optional; several for as many panels, one for the losses alone
+        ax : matplotlib's Axes to draw into, optional; several for as many panels, one for the first
 
         Returns
         -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import sys
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nnkit.errors import ParameterError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress"]
 
 REFRESH = 0.1  # seconds between two updates of the line, at least
+MONTHS = 1e7  # seconds: nobody waits longer
 SHARE = 0.005  # of the time that updates may take: after a slow one, the next one comes later
 
 
@@ -70,10 +72,10 @@ class Progress:
     def _line(self, step: int, history: History, seconds: float, last: bool) -> str:
         """What is shown; the speed is last, where narrow terminals cut the line off."""
         speed = (step - self._first) / max(seconds, 1e-9)
-        left = round((self._epochs * self._steps - step) / speed) if speed else 0
+        left = round(min((self._epochs * self._steps - step) / speed, MONTHS)) if speed else 0
         return "  ".join([
             f"epoch {min(step // self._steps + (not last), self._epochs)}/{self._epochs}",
-            f"{left // 60}:{left % 60:02d} left" if not last else f"{seconds:.1f} s",
+            f"{timedelta(seconds=left)} left" if not last else f"{seconds:.1f} s",
             *(f"{name} {value:.4g}" for name, value in history.last().items() if name != "lr"),
             f"{speed:,.0f} steps/s",
         ])  # fmt: skip
