@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,12 @@ if TYPE_CHECKING:
     from nnkit.training.fit import Fit
 
 __all__ = ["Monitor"]
+
+LEGEND = (
+    "mean, std: of the output; delta: RMS of the loss's gradient by the output",
+    "dead: units whose slope is 0 for all rows; flat: numbers whose slope is below 1 %",
+    "grad/w: |gradient| / |w|; step/w: |change by the next step| / |w|, 1e-3 is usual",
+)
 
 
 @register("monitor")
@@ -158,7 +163,7 @@ class Monitor(Callback):
         from nnkit.inspect.table import Table, number
 
         def shown(value: float, form: str = "") -> str:
-            return "" if value != value else format(value, form) if form else number(value)
+            return "" if value != value else format(value, form) if form else number(value, 2)
 
         look = self.looks[-1]
         rows, left = [], dict(look.parameters)  # a layer that is used again shows its parameters at its first place
@@ -171,15 +176,17 @@ class Monitor(Callback):
                 seen = left.pop(parameter)
                 ratios = [shown(seen.gradient), shown(seen.update)]
                 rows.append([f"  .{parameter.rpartition('.')[2]}", "", "", "", "", "", *ratios])
-        headers = ["layer", "mean", "std", "dead", "flat", "delta", "|grad|/|w|", "|step|/|w|"]
+        headers = ["layer", "mean", "std", "dead", "flat", "delta", "grad/w", "step/w"]
         title = f"After epoch {look.epoch}, step {look.step}: {look.rows} rows, loss {look.loss:.4g}"
-        return Table(title, headers, rows, notes=[f"! {message}" for message in self.warned.values()])
+        return Table(title, headers, rows, notes=[*LEGEND, *(f"! {message}" for message in self.warned.values())])
 
     def __str__(self) -> str:
         return str(self._table()) if self.looks else repr(self)
 
     def _repr_html_(self) -> str:
-        return self._table()._repr_html_() if self.looks else html.escape(repr(self))
+        from html import escape
+
+        return self._table()._repr_html_() if self.looks else escape(repr(self))
 
     def plot(self, ax: Any = None) -> Any:
         """Draw how the layers have learned: for each, one row of colours over the epochs in each of four panels.

@@ -236,7 +236,7 @@ def _unit_axes(nodes: Sequence[Node]) -> Iterable[int]:
         lengths = vectors if node.built.parameters else lengths
         shape = node.built.out_shape
         first = len(shape) > 2 or (len(shape) == 2 and shape[0] in lengths and shape[1] not in lengths)
-        yield 1 if first else len(shape)
+        yield 1 if first else len(shape) or -1  # a number by itself is one unit: no axis counts it
 
 
 def _rms(array: NDArray[Any]) -> float:

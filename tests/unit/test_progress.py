@@ -74,11 +74,14 @@ CHILD = """
 import os, signal, time
 import numpy as np, nnkit as nn
 
+times = []
+
 def stop(fit):
-    if time.perf_counter() - begin > 0.5:
+    times.append(time.perf_counter())
+    if times[-1] - times[0] > 0.5:
         os.kill(os.getpid(), signal.SIGINT)
 
-begin, X = time.perf_counter(), np.ones((512, 8))
+X = np.ones((512, 8))
 history = nn.Sequential([nn.Linear(1)]).fit(X, X[:, :1], epochs=10**6, batch_size=4, callbacks=[nn.LambdaCallback(stop)])
 print(history.stopped)
 """
