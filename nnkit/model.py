@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from math import prod
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -227,7 +228,7 @@ class Sequential:
         self._seed, self._step = other._seed, other._step
 
     def copy(self, dtype: DTypeLike | None = None) -> Sequential:
-        """A model of the same layers with arrays of its own that hold the same numbers, perhaps in another dtype.
+        """The same layers with arrays of their own that hold the same numbers, perhaps in another dtype.
 
         Examples
         --------
@@ -237,7 +238,7 @@ class Sequential:
         >>> exact.dtype, bool((exact.parameters()["0.weight"] == model.parameters()["0.weight"]).all())
         ('float64', True)
         """
-        again = Sequential(self.layers)
+        again = Sequential(deepcopy(self.layers))  # in Python, layers may keep things on themselves
         if self.is_built:
             name = self.dtype if dtype is None else np.dtype(dtype).name
             arrays = {**self.parameters(), **self._states}
@@ -735,7 +736,7 @@ class Sequential:
         shuffle : draw the rows in a new order each epoch
         random_state : None, int, RandomState or Generator: decides parameters, order and dropout
         n_threads : int, optional; all cores by default. The result is the same to the bit for any number.
-        progress : "auto" (on a terminal only), True or False
+        progress : "auto" (on a terminal and in a notebook), True or False
         engine : "compiled", or "python" to run every kernel uncompiled, for debugging
         resume : the file of a `Checkpoint`, from an earlier fit with the same data and arguments: go on where that was.
             Parameters and history end as if it had never stopped, to the bit. True stands for the file of the `Checkpoint`

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Replay", "is_scalar", "leads"]
 
 
-def is_scalar(layer: Layer) -> bool:
+def is_scalar(layer: Layer) -> TypeGuard[Activation]:
     """Whether a layer is a function of each number, without parameters."""
     return isinstance(layer, Activation) and layer.elementwise
 
@@ -68,14 +68,6 @@ class Replay:
         """The gradient of the input, where that is of real numbers; those within lie in the nodes' arrays."""
         self._both.value()
         return self._pass.backward(self._grad)
-
-    def slope(self, function: Layer, z: NDArray[Any]) -> NDArray[Any]:
-        """Derivative of a function of each number, by its own kernel: what becomes of a gradient of 1."""
-        alone = type(self.model)([function]).build(z.shape[1:], dtype=self.model.dtype)
-        alone.forward(z)
-        grad = alone.backward(np.ones_like(z))
-        assert grad is not None
-        return grad
 
     def groups(self) -> list[list[Node]]:
         """The nodes as layers of the textbook: each alone, or with the function of each number that follows it."""

@@ -15,6 +15,7 @@ from nnkit.core.loss import Loss
 from nnkit.engine.operands import Array
 from nnkit.errors import DataError, NotBuiltError, ParameterError
 from nnkit.inspect.replay import Replay, is_scalar, leads
+from nnkit.inspect.slopes import Slopes
 from nnkit.planner import Node
 from nnkit.training.data import check_row_shape, to_array, to_rows
 
@@ -75,7 +76,7 @@ class TracedLayer:
     def activation(self) -> Activation | None:
         """The function of each number that ends it."""
         last = self.layers[-1]
-        return last if is_scalar(last) else None  # type: ignore[return-value]
+        return last if is_scalar(last) else None
 
     @property
     def name(self) -> str:
@@ -295,15 +296,16 @@ def _layer(replay: Replay, number: int, group: list[Node], follows: bool) -> Tra
     gradients = replay.model.gradients()
     named = {name: f"{first.home}.{name}" for name in first.built.parameters}
     parameters = {name: full for name, full in named.items() if full in gradients}
-    held = replay.array(z)
+    held, a = replay.array(z), replay.array(last.out)
+    activation = last.built.layer
     return TracedLayer(
         number=number,
         paths=tuple(node.name.partition(",")[0].removeprefix("layer ") for node in group),
         layers=tuple(node.built.layer for node in group),
         x=replay.array(first.x),
         z=held,
-        a=replay.array(last.out),
-        da_dz=replay.slope(last.built.layer, held) if scalar else np.ones_like(held),
+        a=a,
+        da_dz=Slopes(activation, replay.model.dtype)(held, a) if is_scalar(activation) else np.ones_like(held),
         dL_da=value(last.grad_out),
         delta=value(last.grad_x if scalar else last.grad_out),
         grad_x=value(first.grad_x) if first.x.dtype == replay.model.dtype else None,  # of whole numbers there is none

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fit", "shard_rows"]
 
+SAMPLING = 0  # seed for the choice of rows to look at: the same ones each time, and nothing drawn from the fit's own stream
 SLICE = 0.1  # seconds of compiled work between two looks at Ctrl-C and the progress line
 BLOCK_STEPS = 2048  # epochs are planned together until they have so many steps
 
@@ -82,6 +83,8 @@ class Fit:
     model, history : what is trained, and what was measured
     epoch, step : the present ones, from 0; ``step`` counts through all epochs
     loss : of the last step
+    failure : the exception that has ended it, once there is one
+    engine : "compiled" or "python"
     """
 
     def __init__(
@@ -118,6 +121,8 @@ class Fit:
         self.history = History()
         self.epoch = self.step = 0
         self.loss = float("nan")
+        self.failure: BaseException | None = None
+        self.engine = engine
         self.epochs = int(epochs)
         self._python = engine == "python"
         self._loss: Loss = Loss.make(loss, "loss")
@@ -289,7 +294,7 @@ class Fit:
         if self._resumed is not None:
             self._go_on(self._resumed)
         try:
-            with single_threaded_blas(), Team(self._workers) as team, self._progress:
+            with single_threaded_blas(), Team(self._workers) as team, self._progress.begin(self.step):
                 while self.epoch < self.epochs and not self._stopping:
                     self._run_block(team)
                 self._progress.update(self.step, self.history, last=True)
@@ -297,6 +302,7 @@ class Fit:
         except KeyboardInterrupt:
             self.stop("interrupted")
         except BaseException as error:
+            self.failure = error
             self.stop(f"failed: {type(error).__name__}")
             if isinstance(error, NonFiniteError):
                 error.history = self.history
@@ -413,6 +419,27 @@ class Fit:
             self._on_training = Evaluator(self.model, self._loss, self._X, self._y, self._weights, python=self._python)
         return self._on_training
 
+    def sample(self, rows: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:
+        """Some of the rows that are trained on, drawn at random but the same ones each time, for callbacks to look at.
+
+        Parameters
+        ----------
+        rows : how many at most
+
+        Returns
+        -------
+        X : (n, *in_shape), dense
+        y : (n, ...), as given to the fit
+        sample_weight : (n,), or None
+        """
+        count = min(rows, len(self._rows))
+        return self._take(np.sort(np.random.default_rng(SAMPLING).choice(self._rows, count, replace=False)))
+
+    def _take(self, chosen: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:
+        """These rows of the data, as `Pass` and `Loss` take them."""
+        rows = self._X[chosen].toarray() if is_sparse(self._X) else self._X[chosen]
+        return rows, self._y[chosen], None if self._weights is None else self._weights[chosen]
+
     # ----------------------------------------------------------------------------------------- stopping and going on
 
     def snapshot(self) -> Snapshot:
@@ -473,10 +500,10 @@ class Fit:
         batch = order[first : first + rows]
         epoch = number // self.steps_per_epoch
         check = Pass(model, rows, training=True, gradient=np.zeros_like(model.gradient), keep=True, python=self._python)
-        rows_of_batch = self._X[batch].toarray() if is_sparse(self._X) else self._X[batch]
+        x, y, weights = self._take(batch)
         with np.errstate(all="ignore"):
-            out = check.forward(rows_of_batch, step=number, seed=self._seed)
-            part, what = self._first_not_finite(check, out, batch)
+            out = check.forward(x, step=number, seed=self._seed)
+            part, what = self._first_not_finite(check, out, y, weights)
         raise NonFiniteError(
             f"fit: expected finite numbers, but in epoch {epoch}, step {number}, the {what} of {part} "
             "was not; lower the learning rate, clip the gradient (clip_norm=1.0), or scale the data",
@@ -497,14 +524,15 @@ class Fit:
                     epoch=self.epochs - 1, step=self.step - 1, part=part,
                 )  # fmt: skip
 
-    def _first_not_finite(self, check: Pass, out: NDArray[Any], batch: NDArray[np.int64]) -> tuple[str, str]:
+    def _first_not_finite(
+        self, check: Pass, out: NDArray[Any], y: NDArray[Any], weights: NDArray[np.float64] | None
+    ) -> tuple[str, str]:
         for node in check.plan.nodes:
             if not np.isfinite(check.array(node.out)).all():
                 bad = [name for name in node.built.parameters if isinstance(array := node.named[name], Array)
                        and not np.isfinite(check.array(array)).all()]  # fmt: skip
                 return node.name, "output" if not bad else f"output (and already the parameter {bad[0]!r})"
-        weights = None if self._weights is None else self._weights[batch]
-        loss, grad = self._loss(out, self._y[batch], weights)
+        loss, grad = self._loss(out, y, weights)
         who = type(self._loss).__name__
         if not np.isfinite(loss):
             return who, "value"
