@@ -28,6 +28,7 @@ from nnkit.training.fit import Fit
 if TYPE_CHECKING:
     from nnkit.core.callback import Callback
     from nnkit.core.metric import Metric
+    from nnkit.inspect.profile import Profile
     from nnkit.native import RowFunction
     from nnkit.training.history import History
 
@@ -746,3 +747,18 @@ class Sequential:
             metrics=metrics, callbacks=callbacks, shuffle=shuffle, random_state=random_state, n_threads=n_threads,
             progress=progress, engine=engine, resumed=resumed,
         ).run()  # fmt: skip
+
+    # -------------------------------------------------------------------------------------------------- looking at it
+
+    def profile(
+        self, X: ArrayLike, y: ArrayLike, *, loss: Loss | str | None = None, optimizer: Optimizer | str | None = None,
+        batch_size: int = 64, n_threads: int | None = None, random_state: Any = None, seconds: float = 1.0,
+    ) -> Profile:  # fmt: skip
+        """Measure where the time of a training step goes.
+
+        A copy of the model is trained for a while, as `fit` does it, with the clock read between the kernels.
+        """
+        from nnkit.inspect.profile import profile
+
+        return profile(self, X, y, loss=loss, optimizer=optimizer, batch_size=batch_size, n_threads=n_threads,
+                       random_state=random_state, seconds=seconds)  # fmt: skip

@@ -82,6 +82,7 @@ class Fit:
     model, history : what is trained, and what was measured
     epoch, step : the present ones, from 0; ``step`` counts through all epochs
     loss : of the last step
+    loop_seconds : how long the compiled loop has run
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Fit:
         self.history = History()
         self.epoch = self.step = 0
         self.loss = float("nan")
+        self.loop_seconds = 0.0
         self.epochs = int(epochs)
         self._python = engine == "python"
         self._loss: Loss = Loss.make(loss, "loss")
@@ -211,7 +213,7 @@ class Fit:
             slabs = aligned_zeros(shards * model.vector.size, real).reshape(shards, -1)
         self._slabs = slabs
         plan = Plan(real, training=True, differentiate=True, shards=shards)
-        source = source_of(self._X, real)
+        self._source = source = source_of(self._X, real)
         x = source.input(model.in_shape, model.input_dtype)
         target = Array.rows(loss.dense_shape(model.out_shape), real)
         weight = Array.rows(model.out_shape[:-1], real).flat()
@@ -225,7 +227,7 @@ class Fit:
         self._updater = Updater(self._optimizer, model.vector, slabs, chunk=model.chunk, shard_rows=rows, python=self._python)
         if self._before is not None:
             self._updater.take_over(self._before)
-        program = Program(plan.instructions, real, shards=shards, rows=rows, python=self._python)
+        program = Program(self._step_instructions(plan, shards), real, shards=shards, rows=rows, python=self._python)
         self._seed = int(self._random.integers(2**62))
         watched = self._evaluator is not None or self._metrics or self._updater.schedule.adaptive
         watched = watched or any(callback.watches("on_epoch_end") for callback in self._callbacks)
@@ -236,6 +238,10 @@ class Fit:
         self._workers = 1 if self._python else min(self._threads, shards)
         capacity = self._block_epochs * self.steps_per_epoch
         self._runner = self._updater.runner(program, rows, capacity=capacity, seed=self._seed, workers=self._workers)
+
+    def _step_instructions(self, plan: Plan, shards: int) -> list[Instruction]:
+        """What every shard does in a step; who measures it puts instructions of its own between."""
+        return plan.instructions
 
     def _plan_shuffling(self) -> None:
         """Memory for the order of the rows in the epochs that are planned together, and the program that draws it."""
@@ -355,7 +361,9 @@ class Fit:
             self.step += finished
             self._updater.steps += finished
             self.loss = float(self._runner.losses[done - 1])
-            speed = (time.perf_counter() - begin) / finished
+            spent = time.perf_counter() - begin
+            self.loop_seconds += spent
+            speed = spent / finished
             budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * budget))
             if self._stops:
                 self._call("on_batch_end", [callback for callback, interval in self._stops if self.step % interval == 0])
