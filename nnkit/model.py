@@ -15,7 +15,7 @@ from nnkit.core.container import Chain, Placed
 from nnkit.core.layer import Built, CSRLayer, Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, Updater
-from nnkit.core.part import listed
+from nnkit.core.part import listed, row_shape
 from nnkit.core.random_state import generator
 from nnkit.engine.operands import Array, Operand, Storage
 from nnkit.engine.program import ALIGNMENT, aligned_zeros
@@ -26,9 +26,12 @@ from nnkit.training.data import check_row_shape, check_weights, is_sparse, to_ar
 from nnkit.training.fit import Fit
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from nnkit.core.callback import Callback
     from nnkit.core.metric import Metric
     from nnkit.inspect.profile import Profile
+    from nnkit.inspect.summary import Summary
     from nnkit.native import RowFunction
     from nnkit.training.history import History
 
@@ -187,10 +190,7 @@ class Sequential:
         name = np.dtype(dtype).name
         if name not in ("float32", "float64"):
             raise ParameterError(f"Sequential.build: expected dtype float32 or float64, got {name}")
-        shape = (in_shape,) if isinstance(in_shape, int) else tuple(int(size) for size in in_shape)
-        if any(size < 1 for size in shape):
-            raise ShapeError(f"Sequential.build: expected in_shape of positive integers, got {tuple(in_shape)}")
-        self._plant(self.chain.place(shape), name)
+        self._plant(self.chain.place(row_shape(in_shape, "Sequential.build")), name)
         self._allocate()
         self._draw(random)
         return self
@@ -749,6 +749,69 @@ class Sequential:
         ).run()  # fmt: skip
 
     # -------------------------------------------------------------------------------------------------- looking at it
+
+    def summary(self, in_shape: Sequence[int] | int | None = None, batch_size: int = 64) -> Summary:
+        """What the model is made of: a table of its layers with shapes, parameters, memory and arithmetic.
+
+        Parameters
+        ----------
+        in_shape : shape of one input row, for a model that is not built, or for rows of another shape; nothing is built or
+            allocated for it
+        batch_size : of the training that the memory is told of
+
+        Returns
+        -------
+        Summary
+            The table, as text and in notebooks; every figure is an attribute (see `nnkit.inspect.summary.Summary`).
+
+        Raises
+        ------
+        NotBuiltError
+            The shapes are not known, and ``in_shape`` is not given.
+        ShapeError
+            A layer does not fit the output of the one before.
+
+        Examples
+        --------
+        >>> import nnkit as nn
+        >>> summary = nn.Sequential([nn.Linear(128), nn.ReLU(), nn.Linear(10)]).summary(in_shape=(64,))
+        >>> summary.parameters == 64 * 128 + 128 + 128 * 10 + 10
+        True
+        >>> print(summary)
+        """
+        from nnkit.inspect.summary import summary
+
+        return summary(self, in_shape, batch_size)
+
+    def plot(self, ax: Axes | None = None, in_shape: Sequence[int] | int | None = None) -> Axes:
+        """Draw the model: a box for each layer, frames for containers, the shapes of rows on the arrows between.
+
+        Parameters
+        ----------
+        ax : matplotlib axes to draw on, by default a new figure of the size that is needed
+        in_shape : as for `summary`
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            Their unit is an inch. ``ax.figure.savefig("net.png")`` writes a file.
+
+        Raises
+        ------
+        MissingLibraryError
+            matplotlib is not installed.
+        NotBuiltError, ShapeError
+            As for `summary`.
+
+        Examples
+        --------
+        >>> import nnkit as nn
+        >>> ax = nn.Sequential([nn.Residual(nn.Linear(8), nn.ReLU())]).plot(in_shape=8)
+        >>> ax.figure.clear()
+        """
+        from nnkit.inspect.diagram import plot
+
+        return plot(self, ax, in_shape)
 
     def profile(
         self, X: ArrayLike, y: ArrayLike, *, loss: Loss | str | None = None, optimizer: Optimizer | str | None = None,
