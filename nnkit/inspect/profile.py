@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,9 @@ from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction
 from nnkit.engine.stub import kernel, statistics
 from nnkit.errors import ParameterError
-from nnkit.inspect.figure import drawing, new_axes
+from nnkit.inspect.figure import COLOURS, drawing, new_axes
 from nnkit.inspect.machine import peak
+from nnkit.inspect.summary import shortened
 from nnkit.inspect.table import Table, count, number
 from nnkit.training.fit import Fit
 
@@ -35,7 +36,10 @@ LEAST = 20  # steps that medians are taken of
 MOST = 10_000
 ROUNDS = 3  # of which the fastest counts
 READINGS = 1 << 22  # of the clock that are remembered: 32 MB
-STAGES = ("gather", "forward", "loss", "backward", "update")
+BARS = 30  # of a picture
+REST = "rest of the loop"
+STAGES = {"gather": COLOURS[5], "forward": COLOURS[1], "loss": COLOURS[4], "backward": COLOURS[2], "update": COLOURS[3],
+          REST: "#999999", "Python": COLOURS[7]}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -154,27 +158,81 @@ class Profile:
     @property
     def _split_table(self) -> Table:
         rows = [[part.name, number(part.us), _percent(part.share)] for part in self.split]
-        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
-        shards = f"{self.shards} shard{'s' * (self.shards > 1)}"
         notes = [
-            f"A step: {self.batch_size} rows in {shards} on {threads}. Medians of {self.steps} steps.",
+            f"A step: {_several(self.batch_size, 'row')} in {_several(self.shards, 'shard')} on "
+            f"{_several(self.threads, 'thread')}. Medians of {self.steps} steps.",
             f"In the compiled loop it takes {number(self.step_us)} us; with the clock read around every kernel "
             f"{number(self.clocked_us)} us",
             f"(a reading takes {number(1e3 * self.reading_us)} ns, subtracted above); as part of fit {number(self.fit_us)} us.",
             f"Beside that, planning takes {number(self.plan_ms)} ms a fit"
-            + (f"; compiling, once, took {number(self.compile_seconds)} s for {self.compiled} kernels." if self.compiled else
-               "; all kernels were compiled before."),
+            + (f"; compiling {_several(self.compiled, 'kernel')}, once, took {number(self.compile_seconds)} s."
+               if self.compiled else "; all kernels were compiled before."),
         ]  # fmt: skip
         return Table("The whole step", ["part", "us", "%"], rows, notes=notes)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw a bar for every kernel in the order of the step (where there are many, for the longest), and the split above."""
+        """Draw the kernels as bars, in the order of a step, and above them what the whole step is made of.
+
+        Where there are many kernels, those that take least are one bar.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, with room for another bar above; a new figure by default
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        MissingLibraryError
+            matplotlib is not installed.
+        """
+        shown = self._longest(BARS)
+        size = 8.0, 0.27 * len(shown) + 2.4
         with drawing("Profile.plot") as plt:
-            return _draw(self, new_axes(plt, ax))
+            ax = new_axes(plt, ax, size)
+            self._draw_kernels(ax, shown)
+            inch = ax.figure.dpi / ax.get_window_extent().height
+            self._draw_split(ax.inset_axes((0, 1 + 0.6 * inch, 1, 0.3 * inch)))
+        return ax
+
+    def _longest(self, most: int) -> list[tuple[str, str, float, float | None]]:
+        """Name, stage, time and share of the peak of the kernels that take longest, in order; the others as one."""
+        kernels = self.kernels
+        least = 0.0 if len(kernels) <= most else sorted(item.us for item in kernels)[-most]
+        shown = [(item.name, item.stage, item.us, item.peak) for item in kernels if item.us >= least]
+        others = [item.us for item in kernels if item.us < least]
+        return [*shown, (f"{len(others)} others", REST, sum(others), None)] if others else shown
+
+    @staticmethod
+    def _draw_kernels(ax: Axes, shown: Sequence[tuple[str, str, float, float | None]]) -> None:
+        longest = max(us for _, _, us, _ in shown) or 1.0
+        for place, (_, stage, us, peak_share) in enumerate(shown):
+            ax.barh(place, us, color=STAGES[stage], height=0.75)
+            told = f"{number(us)} us" + ("" if peak_share is None else f", {_percent(peak_share)} % of peak")
+            ax.text(us + 0.01 * longest, place, told, va="center", fontsize=9)
+        ax.set_yticks(range(len(shown)), [shortened(name, 40) for name, *_ in shown], fontsize=9)
+        ax.set_ylim(len(shown) - 0.4, -0.6)
+        ax.set_xlim(0, 1.3 * longest)
+        ax.set_xlabel("us per step, all shards together")
+
+    def _draw_split(self, ax: Axes) -> None:
+        left = 0.0
+        for part in self.split:
+            label = f"{part.name} {_percent(part.share)} %"
+            ax.barh(0, part.us, left=left, color=STAGES[part.name], label=label, height=1.0)
+            left += part.us
+        ax.set_xlim(0, left or 1.0)
+        ax.set_axis_off()
+        what = f"{_several(self.batch_size, 'row')} on {_several(self.threads, 'thread')}"
+        ax.set_title(f"A training step of {what}: {number(left)} us", fontsize=11)
+        ax.legend(loc="upper left", bbox_to_anchor=(-0.01, -0.02), ncols=4, fontsize=9, handlelength=1.0, borderaxespad=0.2,
+                  columnspacing=1.2, labelspacing=0.3)  # fmt: skip
 
 
-def _draw(profile: Profile, ax: Axes) -> Axes:
-    return ax
+def _several(size: int, what: str) -> str:
+    return f"{count(size)} {what}{'s' * (size != 1)}"
 
 
 def _percent(share: float | None) -> str:
@@ -280,16 +338,22 @@ class _Run(Fit):
 
 
 def _flops(instruction: Instruction, node: Node | None) -> int:
-    """Arithmetic of a kernel for a row: the layer's work once for its output, and once for each kind of gradient."""
+    """Arithmetic of a kernel for a row: the layer's work once forward, and once for each kind of gradient backward.
+
+    A kernel of its own for the gradient of the input multiplies by the parameters that it names.
+    """
     if node is None or isinstance(node.built.layer, CSRLayer):  # how many numbers a sparse row has is not known
         return 0
-    built, function = node.built, instruction.function
-    gradients = {f"grad_{name}" for name, item in built.parameters.items() if prod(item.shape)}
-    known = {*kernel_names(function)} if function in built.layer.kernels().values() else set()
-    if instruction.interpreted:
-        known = {"out", "grad_x", *gradients}
-    written = "out" in known if instruction.stage == "forward" else ("grad_x" in known) + bool(gradients & known)
-    return 2 * built.work() * node.x.multiple * written
+    built, kernels = node.built, node.built.layer.kernels()
+    stage = next((name for name, function in kernels.items() if function is instruction.function), "")
+    sizes = {name: prod(item.shape) for name, item in built.parameters.items()}
+    to_input = kernels.get("backward_x")
+    named = sum(size for name, size in sizes.items() if to_input is not None and name in kernel_names(to_input))
+    for_input = built.layer.work(built.in_shape, built.out_shape, named) - built.layer.work(built.in_shape, built.out_shape, 0)
+    names = {name for function in kernels.values() for name in kernel_names(function)}
+    gradients = (built.layer.interpreted or "grad_x" in names) + any(sizes.values())
+    work = {"forward": built.work(), "backward": gradients * built.work() - for_input, "backward_x": for_input}
+    return 2 * node.x.multiple * work.get(instruction.stage if instruction.interpreted else stage, 0)
 
 
 def _is_in_place(instruction: Instruction) -> bool:
@@ -330,10 +394,10 @@ def profile(
     pauses = times[:, 1:, 0].min(axis=0) - times[:, :-1, -1].max(axis=0)
     update_us = max(float(np.median(pauses)) - reading, 0.0)
     kernels = list(clocked.kernels(us, update_us))
-    on_wall = {stage: sum(item.us for item in kernels if item.stage == stage) / threads for stage in STAGES[:-1]}
-    on_wall[STAGES[-1]] = update_us
+    on_wall = {stage: sum(item.us for item in kernels if item.stage == stage) / threads for stage in STAGES}
+    on_wall["update"] = update_us
     readings = reading * times.shape[2] * clocked.shards / threads
-    on_wall["rest of the loop"] = max(clocked.step_us - readings - sum(on_wall.values()), 0.0)
+    on_wall[REST] = max(clocked.step_us - readings - sum(on_wall.values()), 0.0)
     on_wall["Python"] = 1e6 * max(plain.run_seconds - plain.loop_seconds, 0.0) / plain.step
     total = sum(on_wall.values())
     parameters = sum(array.size for array in twin.parameters().values())
@@ -343,5 +407,5 @@ def profile(
         plan_ms=1e3 * plain.plan_seconds, reading_us=reading, steps=times.shape[1], batch_size=clocked.batch_size,
         shards=clocked.shards, threads=threads, dtype=twin.dtype, peak_gflops=peak(twin.dtype),
         compiled=statistics.compiled - compiled, compile_seconds=statistics.seconds - compiling,
-        title=f"{len(twin.leaves)} layers, {count(parameters)} parameters",
+        title=f"{_several(len(twin.leaves), 'layer')}, {_several(parameters, 'parameter')}",
     )  # fmt: skip
