@@ -46,7 +46,7 @@ def _sections(figures: dict[str, Any], suites: list[str] | tuple[str, ...]) -> I
     for name in suites:
         for section in figures["suites"].get(name, []):
             if groups := groups_of(section):
-                yield section["title"], groups
+                yield section["title"].partition(",")[0], groups
 
 
 def draw(figures: dict[str, Any], path: Path, suites: list[str] | tuple[str, ...] = SUITES) -> None:

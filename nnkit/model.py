@@ -778,6 +778,20 @@ class Sequential:
         >>> summary.parameters == 64 * 128 + 128 + 128 * 10 + 10
         True
         >>> print(summary)
+        Sequential: (N, 64) float32
+        <BLANKLINE>
+        layer                        output   parameters    memory   per row     FLOP
+        -----------------------------------------------------------------------------
+        0 Linear(out_features=128)   128           8 320   33.3 kB     512 B   16.9 k
+        1 ReLU()                     128               -         -     512 B      256
+        2 Linear(out_features=10)    10            1 290   5.16 kB      40 B   2.60 k
+        <BLANKLINE>
+        9 610 parameters: 38.4 kB.
+        Memory to train on batches of 64: 145 kB for parameters, gradients and activations;
+        the optimizer's moments come on top.
+        Arithmetic of a row: 19.8 k forward, 42.1 k in a training step.
+        memory: of parameters and states; per row: output and notes for backward, at most;
+        FLOP: of a row forward, 2 for each multiply-add, roughly.
         """
         from nnkit.inspect.summary import summary
 
@@ -819,7 +833,37 @@ class Sequential:
     ) -> Profile:  # fmt: skip
         """Measure where the time of a training step goes.
 
-        A copy of the model is trained for a while, as `fit` does it, with the clock read between the kernels.
+        A copy of the model is trained for a while, as `fit` does it, on batches from all over the data, with the clock read
+        between the kernels. The model stays as it is, built or not.
+
+        Parameters
+        ----------
+        X, y : as for `fit`
+        loss, optimizer : parts or their names; by default those of the last `fit`, else "mse" and "adam"
+        batch_size, n_threads, random_state : as for `fit`
+        seconds : how long to measure, roughly; at least some 30 steps are done however long they take. What is not compiled
+            yet is compiled before, and the speed of the machine is measured once in a process (0.25 s).
+
+        Returns
+        -------
+        Profile
+            Tables as text and in notebooks, `Profile.plot`, and every figure as an attribute (see
+            `nnkit.inspect.profile.Profile`).
+
+        Raises
+        ------
+        ShapeError, DataError, ParameterError, NonFiniteError
+            As `fit` does.
+
+        Examples
+        --------
+        >>> import nnkit as nn, numpy as np
+        >>> model = nn.Sequential([nn.Linear(16), nn.ReLU(), nn.Linear(1)])
+        >>> profile = model.profile(np.ones((64, 4)), np.ones((64, 1)), seconds=0.01)
+        >>> [kernel.name for kernel in profile.kernels if kernel.stage == "forward"]
+        ['0 Linear forward', '1 ReLU forward', '2 Linear forward']
+        >>> profile.step_us > 0
+        True
         """
         from nnkit.inspect.profile import profile
 

@@ -253,7 +253,8 @@ class _Run(Fit):
             shuffle=True, progress=False, engine="compiled", **options,
         )  # fmt: skip
         self.plan_seconds = time.perf_counter() - self._begin - (statistics.seconds - self._compiling)
-        self.run()
+        if self.run().stopped == "interrupted":  # `fit` would return what there is
+            raise KeyboardInterrupt
         self.run_seconds = self.history.seconds - self.plan_seconds
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
@@ -321,12 +322,13 @@ class _Run(Fit):
         """Sizes of the arrays that a kernel works on in a step, of memory that they share once; of the data only the batch."""
         program, rows = self._runner.program, self._X.shape[0]
         sparse = {id(array.storage) for array in self._source.arrays.values()}
-        sizes: dict[int, float] = {}
+        sizes: dict[tuple[int, int], float] = {}  # by where they begin
         for array in (operand for operand in instruction.operands if isinstance(operand, Array)):
             size = float(sum(program.array(array, shard).nbytes for shard in range(self.shards)))
             if (stage == "gather" and not array.batched) or id(array.storage) in sparse:  # every shard is given the whole data
                 size *= self.batch_size / rows / self.shards
-            sizes[id(array.storage)] = max(size, sizes.get(id(array.storage), 0.0))
+            place = id(array.storage), array.offset
+            sizes[place] = max(size, sizes.get(place, 0.0))
         return sum(sizes.values())
 
     def _code(self, instruction: Instruction) -> str:
