@@ -16,7 +16,7 @@ from nnkit.core.layer import CSRLayer, kernel_names
 from nnkit.engine.clock import Clocks
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction
-from nnkit.engine.stub import kernel, statistics
+from nnkit.engine.stub import described, kernel, statistics
 from nnkit.errors import ParameterError
 from nnkit.inspect.figure import COLOURS, drawing, new_axes
 from nnkit.inspect.machine import peak
@@ -55,7 +55,7 @@ class KernelTime:
     share : of the time of all kernels, from 0 to 1
     gflops : GFLOP/s of one core, counted as in `Summary`; None where no multiplications are counted
     peak : of the fastest matrix product of this machine in the model's dtype, from 0 to 1; None likewise
-    megabytes : size of the arrays that it works on, each once
+    bytes : sizes of the arrays that it works on, together; those of a batch for all its rows, and of the data only the batch
     in_place : whether it writes into the memory of its input
     code : "BLAS", "x16" (numbers at once), "scalar", "Python", or two of them
     """
@@ -67,7 +67,7 @@ class KernelTime:
     share: float
     gflops: float | None
     peak: float | None
-    megabytes: float
+    bytes: int
     in_place: bool
     code: str
 
@@ -79,7 +79,7 @@ class KernelTime:
     @property
     def gigabytes_per_second(self) -> float:
         """What it touches, by the time that it takes."""
-        return 1e3 * self.megabytes / self.us if self.us > 0 else 0.0
+        return 1e-3 * self.bytes / self.us if self.us > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Profile:
     step_us : a step of the compiled loop, with the clock read once in it
     clocked_us : a step with the clock read around every kernel
     fit_us : the same with what `fit` does in Python between, without its planning
-    plan_ms : what `fit` takes to plan, once
+    once_ms : what a `fit` takes beside its steps, once: to check the data, plan, and start its threads
     reading_us : what it takes to read the clock; subtracted everywhere
     steps : how many the medians are of
     batch_size, shards, threads : of the fit
@@ -117,7 +117,7 @@ class Profile:
     step_us: float
     clocked_us: float
     fit_us: float
-    plan_ms: float
+    once_ms: float
     reading_us: float
     steps: int
     batch_size: int
@@ -139,18 +139,18 @@ class Profile:
 
     @property
     def _kernel_table(self) -> Table:
-        headers = ["kernel", "us", "%", "GFLOP/s", "% peak", "MB", "GB/s", "code"]
+        headers = ["kernel", "us", "%", "GFLOP/s", "peak", "kB", "GB/s", "code"]
         rows = [
             [item.name, number(item.us), _percent(item.share), _or_dash(item.gflops), _percent(item.peak),
-             number(item.megabytes), number(item.gigabytes_per_second), item.code + " in place" * item.in_place]
+             number(1e-3 * item.bytes), number(item.gigabytes_per_second), item.code + ("*" if item.in_place else " ")]
             for item in self.kernels
         ]  # fmt: skip
         notes = [
             "us: median time in a step, all shards together.",
             "GFLOP/s: of one core, 2 for each multiply-add, roughly, counted from the shapes.",
-            f"% peak: of {number(self.peak_gflops)} GFLOP/s, the best product of large matrices ({self.dtype}, one core).",
-            "MB: sizes of the arrays that it works on, those of a batch for all its rows.",
-            "x16: its loops work on 16 numbers at once; scalar: on one; in place: over its input.",
+            f"peak: % of {number(self.peak_gflops)} GFLOP/s, the best product of large matrices ({self.dtype}, one core).",
+            "kB: sizes of the arrays that it works on.",
+            "x16: its loops work on 16 numbers at once; scalar: on one; *: in place, over its input.",
             "Beside working in place, and a loss with its gradient, no kernels are fused.",
         ]
         return Table(f"A training step, kernel by kernel: {self.title}", headers, rows, notes=notes)
@@ -164,7 +164,7 @@ class Profile:
             f"In the compiled loop it takes {number(self.step_us)} us; with the clock read around every kernel "
             f"{number(self.clocked_us)} us",
             f"(a reading takes {number(1e3 * self.reading_us)} ns, subtracted above); as part of fit {number(self.fit_us)} us.",
-            f"Beside that, planning takes {number(self.plan_ms)} ms a fit"
+            f"Beside its steps, a fit takes {number(self.once_ms)} ms to plan and start"
             + (f"; compiling {_several(self.compiled, 'kernel')}, once, took {number(self.compile_seconds)} s."
                if self.compiled else "; all kernels were compiled before."),
         ]  # fmt: skip
@@ -255,7 +255,7 @@ class _Run(Fit):
         self.plan_seconds = time.perf_counter() - self._begin - (statistics.seconds - self._compiling)
         if self.run().stopped == "interrupted":  # `fit` would return what there is
             raise KeyboardInterrupt
-        self.run_seconds = self.history.seconds - self.plan_seconds
+        self.python_seconds = self.history.seconds - self.plan_seconds - self.loop_seconds
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
         """Take as many of the rows, from all over the data, as the steps need."""
@@ -300,25 +300,26 @@ class _Run(Fit):
                 stage = "gather" if instruction.part == "data" else passing
             elif stage == "loss":
                 passing = "backward"
+            own = not described(instruction.function).startswith("nnkit.kernels.")  # the framework's are nobody's
             flops = self.batch_size * _flops(instruction, node)
             gflops = 1e-3 * flops / time_of if flops and time_of > 0 else None
             yield KernelTime(
-                layer=layers.get(instruction.part, instruction.part if stage == "loss" else ""),
+                layer=layers.get(instruction.part, instruction.part if stage == "loss" and own else ""),
                 kernel=stage if instruction.interpreted else instruction.function.__name__,
                 stage=stage, us=time_of, share=time_of / total, gflops=gflops,
                 peak=None if gflops is None else gflops / peak(self.model.dtype),
-                megabytes=1e-6 * self._bytes(instruction, stage),
+                bytes=self._bytes(instruction, stage),
                 in_place=_is_in_place(instruction), code=self._code(instruction),
             )  # fmt: skip
         updater = self._updater
         arrays = [self.model.vector, self._slabs, *updater.states.values()]
         yield KernelTime(
             layer=type(updater.optimizer).__name__, kernel="update", stage="update", us=update_us, share=update_us / total,
-            gflops=None, peak=None, megabytes=1e-6 * sum(array.nbytes for array in arrays), in_place=True,
+            gflops=None, peak=None, bytes=sum(array.nbytes for array in arrays), in_place=True,
             code=self._code(updater.update.instructions[-1]),
         )  # fmt: skip
 
-    def _bytes(self, instruction: Instruction, stage: str) -> float:
+    def _bytes(self, instruction: Instruction, stage: str) -> int:
         """Sizes of the arrays that a kernel works on in a step, of memory that they share once; of the data only the batch."""
         program, rows = self._runner.program, self._X.shape[0]
         sparse = {id(array.storage) for array in self._source.arrays.values()}
@@ -329,7 +330,7 @@ class _Run(Fit):
                 size *= self.batch_size / rows / self.shards
             place = id(array.storage), array.offset
             sizes[place] = max(size, sizes.get(place, 0.0))
-        return sum(sizes.values())
+        return round(sum(sizes.values()))
 
     def _code(self, instruction: Instruction) -> str:
         if instruction.interpreted:
@@ -383,7 +384,8 @@ def profile(
         return _Run(twin, X, y, most, within, batch_size=batch_size, n_threads=n_threads, **given)
 
     run(2, True)  # compiles
-    step = run(5, False).step_us
+    start = run(5, False)
+    step = start.step_us
     rounds = max(1, min(ROUNDS, int(1e6 * seconds / (LEAST * step))))  # in turn: other work on the machine comes and goes
     share = 1e6 * seconds / rounds / step
     runs = [(run(0.4 * share, False), run(max(0.6 * share, 1.2 * LEAST), True)) for _ in range(rounds)]
@@ -400,13 +402,14 @@ def profile(
     on_wall["update"] = update_us
     readings = reading * times.shape[2] * clocked.shards / threads
     on_wall[REST] = max(clocked.step_us - readings - sum(on_wall.values()), 0.0)
-    on_wall["Python"] = 1e6 * max(plain.run_seconds - plain.loop_seconds, 0.0) / plain.step
+    on_wall["Python"] = 1e6 * max(plain.python_seconds - start.python_seconds, 0.0) / plain.step
     total = sum(on_wall.values())
     parameters = sum(array.size for array in twin.parameters().values())
     return Profile(
         kernels=kernels, split=[Part(name, us_of, us_of / total) for name, us_of in on_wall.items()],
         step_us=plain.step_us, clocked_us=clocked.step_us, fit_us=plain.step_us + on_wall["Python"],
-        plan_ms=1e3 * plain.plan_seconds, reading_us=reading, steps=times.shape[1], batch_size=clocked.batch_size,
+        once_ms=1e3 * (start.plan_seconds + start.python_seconds),
+        reading_us=reading, steps=times.shape[1], batch_size=clocked.batch_size,
         shards=clocked.shards, threads=threads, dtype=twin.dtype, peak_gflops=peak(twin.dtype),
         compiled=statistics.compiled - compiled, compile_seconds=statistics.seconds - compiling,
         title=f"{_several(len(twin.leaves), 'layer')}, {_several(parameters, 'parameter')}",

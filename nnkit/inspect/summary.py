@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LayerSummary", "Summary", "placed", "shortened", "spelt", "summary"]
 
-WIDTH = 36  # characters of a layer's name
+WIDTH = 32  # characters of a layer's name
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Summary:
 
 
 def shortened(text: str, width: int) -> str:
-    """The text, or its beginning with "..." and a bracket that was open.
+    """The text, or its first arguments.
 
     Examples
     --------
@@ -138,8 +138,11 @@ def shortened(text: str, width: int) -> str:
     """
     if len(text) <= width:
         return text
-    end = "...)" if "(" in text[: width - 4] else "..."
-    return text[: max(width - len(end), 1)] + end
+    head = text[: max(width - 4, 1)]
+    end = max(head.rfind(mark) for mark in "(=,")
+    if end < 0:
+        return head + "..."
+    return head[: end + 1] + (" " if head[end] == "," else "") + "...)"
 
 
 def spelt(shape: Sequence[int]) -> str:

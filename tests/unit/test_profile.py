@@ -45,7 +45,7 @@ def test_every_layer_can_be_profiled(example):
     if model.input_dtype == "int64":
         rows = np.floor(rows).astype(np.int64)
     profile = model.profile(rows, np.zeros((9, *model.out_shape)), batch_size=9, **SHORT)
-    assert all(np.isfinite(item.us) and item.us >= 0 and item.megabytes > 0 for item in profile.kernels)
+    assert all(np.isfinite(item.us) and item.us >= 0 and item.bytes > 0 for item in profile.kernels)
     assert all(item.stage in ("gather", "forward", "loss", "backward", "update") for item in profile.kernels)
     assert sum(item.share for item in profile.kernels) == pytest.approx(1)
     assert sum(part.share for part in profile.split) == pytest.approx(1)
@@ -62,16 +62,16 @@ def test_the_figures_of_an_mlp_by_hand():
     assert profile.kernels[-1].name == "Adam update"
     forward = kernel(profile, "0 Linear forward")
     assert flops(forward) == pytest.approx(32 * 2 * (4 * 3 + 3 + 3))
-    assert forward.megabytes == pytest.approx(1e-6 * 4 * (32 * 4 + 12 + 3 + 32 * 3))
+    assert forward.bytes == 4 * (32 * 4 + 12 + 3 + 32 * 3)
     assert flops(kernel(profile, "2 Linear backward_x")) == pytest.approx(32 * 2 * 3 * 2)
     assert flops(kernel(profile, "2 Linear backward")) == pytest.approx(32 * 2 * (2 * (6 + 2 + 2) - 6))
     relu = kernel(profile, "1 ReLU forward")
-    assert relu.in_place and relu.megabytes == pytest.approx(1e-6 * 4 * 32 * 3)
+    assert relu.in_place and relu.bytes == 4 * 32 * 3
     assert not forward.in_place and "BLAS" in forward.code
     assert forward.peak == pytest.approx(forward.gflops / profile.peak_gflops)
-    assert forward.gigabytes_per_second == pytest.approx(1e3 * forward.megabytes / forward.us)
+    assert forward.gigabytes_per_second == pytest.approx(1e-3 * forward.bytes / forward.us)
     gather = profile.kernels[0]
-    assert gather.gflops is None and gather.megabytes == pytest.approx(1e-6 * 32 * 4 * (4 + 8))  # from float64
+    assert gather.gflops is None and gather.bytes == 32 * 4 * (4 + 8)  # from float64
     assert (profile.batch_size, profile.shards, profile.threads, profile.dtype) == (32, 1, 1, "float32")
     assert profile.fit_us == pytest.approx(profile.step_us + profile.split[-1].us)
 
@@ -126,7 +126,7 @@ def test_shards_threads_and_meetings(n_threads):
     forward = kernel(profile, "0 Linear forward")
     assert flops(forward) == pytest.approx(256 * 2 * (64 * 128 + 128 + 128))
     shares = profile.shards * (64 * 128 + 128) + 256 * (64 + 128)
-    assert forward.megabytes == pytest.approx(1e-6 * 4 * shares)
+    assert forward.bytes == 4 * shares
 
 
 def test_meetings_are_not_put_down_to_kernels():
@@ -180,7 +180,7 @@ def test_float64_is_compared_with_the_peak_of_float64():
 
 def test_of_the_data_only_the_batch_counts():
     profile = nn.Sequential([nn.Linear(2)]).profile(np.ones((6400, 4)), np.ones((6400, 2)), batch_size=64, **SHORT)
-    assert profile.kernels[0].megabytes == pytest.approx(1e-6 * 64 * 4 * (4 + 8))
+    assert profile.kernels[0].bytes == 64 * 4 * (4 + 8)
 
 
 def test_the_parts_of_the_last_fit_are_measured_again():
