@@ -243,6 +243,39 @@ def _or_dash(value: float | None) -> str:
     return "-" if value is None else number(value)
 
 
+@dataclass(frozen=True)
+class Intervals:
+    """Microseconds of a step, from the readings of the clock: medians over the steps.
+
+    Attributes
+    ----------
+    kernels : of every instruction, in all shards together, without the reading between
+    update : from the last reading of a step to the first of the next one
+    rest : what is left of a step, divided among the threads: the loop itself, meetings, waiting for others
+    reading : what reading the clock takes
+    steps : how many there were
+    """
+
+    kernels: NDArray[np.float64]
+    update: float
+    rest: float
+    reading: float
+    steps: int
+
+    @classmethod
+    def of(cls, times: NDArray[np.float64], after: Sequence[int], threads: int) -> Intervals:
+        """From the times (shards, steps, readings), and which reading comes after each instruction; see `Clocks`."""
+        shards, steps, readings = times.shape
+        between = np.diff(times, axis=2)  # the last is that of two readings one after the other
+        reading = float(np.median(between[:, :, -1]))
+        spent = between[:, :, np.array(after) - 1].sum(axis=0) - shards * reading
+        kernels = np.maximum(np.median(spent, axis=0), 0.0)
+        begins, ends = times[:, :, 0].min(axis=0), times[:, :, -1].max(axis=0)
+        update = max(float(np.median(begins[1:] - ends[:-1])) - reading, 0.0)
+        whole = float(np.median(np.diff(begins))) - reading * readings * shards / threads
+        return cls(kernels, update, max(whole - update - float(kernels.sum()) / threads, 0.0), reading, steps)
+
+
 class _Run(Fit):
     """A fit of so many steps (or some more), all of whole batches, that reads the clock."""
 
@@ -391,17 +424,11 @@ def profile(
     runs = [(run(0.4 * share, False), run(max(0.6 * share, 1.2 * LEAST), True)) for _ in range(rounds)]
     plain, clocked = (min(same, key=lambda item: item.step_us) for same in zip(*runs, strict=True))
 
-    times, after, threads = clocked.times, clocked.clocks.after, clocked.threads
-    reading = float(np.median(times[:, :, -1] - times[:, :, -2]))
-    between = np.diff(times, axis=2)[:, :, np.array(after) - 1].sum(axis=0) - clocked.shards * reading
-    us = np.maximum(np.median(between, axis=0), 0.0)
-    pauses = times[:, 1:, 0].min(axis=0) - times[:, :-1, -1].max(axis=0)
-    update_us = max(float(np.median(pauses)) - reading, 0.0)
-    kernels = list(clocked.kernels(us, update_us))
+    threads = clocked.threads
+    measured = Intervals.of(clocked.times, clocked.clocks.after, threads)
+    kernels = list(clocked.kernels(measured.kernels, measured.update))
     on_wall = {stage: sum(item.us for item in kernels if item.stage == stage) / threads for stage in STAGES}
-    on_wall["update"] = update_us
-    readings = reading * times.shape[2] * clocked.shards / threads
-    on_wall[REST] = max(clocked.step_us - readings - sum(on_wall.values()), 0.0)
+    on_wall |= {"update": measured.update, REST: measured.rest}
     on_wall["Python"] = 1e6 * max(plain.python_seconds - start.python_seconds, 0.0) / plain.step
     total = sum(on_wall.values())
     parameters = sum(array.size for array in twin.parameters().values())
@@ -409,7 +436,7 @@ def profile(
         kernels=kernels, split=[Part(name, us_of, us_of / total) for name, us_of in on_wall.items()],
         step_us=plain.step_us, clocked_us=clocked.step_us, fit_us=plain.step_us + on_wall["Python"],
         once_ms=1e3 * (start.plan_seconds + start.python_seconds),
-        reading_us=reading, steps=times.shape[1], batch_size=clocked.batch_size,
+        reading_us=measured.reading, steps=measured.steps, batch_size=clocked.batch_size,
         shards=clocked.shards, threads=threads, dtype=twin.dtype, peak_gflops=peak(twin.dtype),
         compiled=statistics.compiled - compiled, compile_seconds=statistics.seconds - compiling,
         title=f"{_several(len(twin.leaves), 'layer')}, {_several(parameters, 'parameter')}",

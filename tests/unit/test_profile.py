@@ -11,7 +11,7 @@ import nnkit as nn
 from nnkit.engine.clock import Clocks
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction
-from nnkit.inspect.profile import BARS
+from nnkit.inspect.profile import BARS, Intervals
 from nnkit.testing.inputs import draw
 
 matplotlib.use("Agg")
@@ -127,6 +127,20 @@ def test_shards_threads_and_meetings(n_threads):
     assert flops(forward) == pytest.approx(256 * 2 * (64 * 128 + 128 + 128))
     shares = profile.shards * (64 * 128 + 128) + 256 * (64 + 128)
     assert forward.bytes == 4 * shares
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_readings_become_intervals(threads):
+    """Two shards of two kernels, 10 and 20 us (in the second shard one more); a reading takes 1 us, the update 5."""
+    shard = np.cumsum([0, 10 + 1, 20 + 1, 1])
+    other = np.cumsum([0, 11 + 1, 21 + 1, 1]) + (shard[-1] + 1 if threads == 1 else 0)
+    length = max(shard[-1], other[-1]) + 5 + 1
+    times = np.stack([shard, other])[:, None, :] + length * np.arange(30)[None, :, None]
+    told = Intervals.of(times.astype(float), [1, 2], threads)
+    assert told.kernels == pytest.approx([21, 41])
+    assert (told.update, told.reading, told.steps) == (5, 1, 30)
+    waits = 2 / 2  # the first shard's thread, for what takes the second 2 us longer
+    assert told.rest == pytest.approx(0 if threads == 1 else waits)
 
 
 def test_meetings_are_not_put_down_to_kernels():
