@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nnkit.model import Sequential
     from nnkit.planner import Node, Plan
 
-__all__ = ["KernelTime", "Part", "Profile", "profile"]
+__all__ = ["Intervals", "KernelTime", "Portion", "Profile", "profile"]
 
 LEAST = 20  # steps that medians are taken of
 MOST = 10_000
@@ -83,7 +83,7 @@ class KernelTime:
 
 
 @dataclass(frozen=True)
-class Part:
+class Portion:
     """A part of a step's time: microseconds on the clock on the wall, and of the whole, from 0 to 1."""
 
     name: str
@@ -113,7 +113,7 @@ class Profile:
     """
 
     kernels: list[KernelTime]
-    split: list[Part]
+    split: list[Portion]
     step_us: float
     clocked_us: float
     fit_us: float
@@ -416,7 +416,7 @@ def profile(
         most = min(max(int(steps), 5), MOST)
         return _Run(twin, X, y, most, within, batch_size=batch_size, n_threads=n_threads, **given)
 
-    run(2, True)  # compiles
+    run(5, True)  # compiles
     start = run(5, False)
     step = start.step_us
     rounds = max(1, min(ROUNDS, int(1e6 * seconds / (LEAST * step))))  # in turn: other work on the machine comes and goes
@@ -433,7 +433,7 @@ def profile(
     total = sum(on_wall.values())
     parameters = sum(array.size for array in twin.parameters().values())
     return Profile(
-        kernels=kernels, split=[Part(name, us_of, us_of / total) for name, us_of in on_wall.items()],
+        kernels=kernels, split=[Portion(name, us_of, us_of / total) for name, us_of in on_wall.items()],
         step_us=plain.step_us, clocked_us=clocked.step_us, fit_us=plain.step_us + on_wall["Python"],
         once_ms=1e3 * (start.plan_seconds + start.python_seconds),
         reading_us=measured.reading, steps=measured.steps, batch_size=clocked.batch_size,

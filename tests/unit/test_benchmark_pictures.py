@@ -52,3 +52,13 @@ def test_the_chart_is_drawn(chart, tmp_path, monkeypatch):
 def test_figures_without_peers_are_refused(chart, tmp_path):
     with pytest.raises(ValueError, match="compare with peers"):
         chart.draw({"suites": {"startup": []}}, tmp_path / "chart.png")
+
+
+def test_all_pictures_of_the_readme_are_drawn(chart, tmp_path):
+    from benchmarks.pictures import make
+
+    figures = tmp_path / "figures.json"
+    figures.write_text(json.dumps(FIGURES))
+    paths = make(tmp_path / "pictures", figures)
+    assert {"profile.png", "benchmarks.png"} <= {path.name for path in paths}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
