@@ -200,9 +200,9 @@ class Profile:
     def _longest(self, most: int) -> list[tuple[str, str, float, float | None]]:
         """Name, stage, time and share of the peak of the kernels that take longest, in order; the others as one."""
         kernels = self.kernels
-        least = 0.0 if len(kernels) <= most else sorted(item.us for item in kernels)[-most]
-        shown = [(item.name, item.stage, item.us, item.peak) for item in kernels if item.us >= least]
-        others = [item.us for item in kernels if item.us < least]
+        longest = {*sorted(range(len(kernels)), key=lambda index: kernels[index].us)[-most:]}
+        shown = [(item.name, item.stage, item.us, item.peak) for index, item in enumerate(kernels) if index in longest]
+        others = [item.us for index, item in enumerate(kernels) if index not in longest]
         return [*shown, (f"{len(others)} others", REST, sum(others), None)] if others else shown
 
     @staticmethod
