@@ -833,8 +833,8 @@ class Sequential:
     ) -> Profile:  # fmt: skip
         """Measure where the time of a training step goes.
 
-        A copy of the model is trained for a while, as `fit` does it, on batches from all over the data, with the clock read
-        between the kernels. The model stays as it is, built or not.
+        Copies of the model are trained for some steps, as `fit` begins to, on batches from all over the data, with the clock
+        read between the kernels, and without; the fastest counts. The model stays as it is, built or not.
 
         Parameters
         ----------
