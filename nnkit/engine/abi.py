@@ -1,4 +1,5 @@
-"""The few instructions that Numba has no word for: call an address, see an address as memory, meet other threads.
+"""The few instructions that Numba has no word for: call an address, see an address as memory, meet other threads, read the
+clock.
 
 Every kernel has the same native signature, ``void(int64 frame)``. Imported by compiled stubs only.
 """
@@ -7,15 +8,18 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import time
 from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 __all__ = [
-    "atomic_add", "atomic_exchange", "atomic_load", "atomic_store", "call", "pause", "pointer", "pointer_at", "yield_core",
+    "atomic_add", "atomic_exchange", "atomic_load", "atomic_store", "call", "clock", "pause", "pointer", "pointer_at",
+    "yield_core",
 ]  # fmt: skip
 
 _INT64 = ir.IntType(64)
@@ -137,3 +141,51 @@ _no_yield = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 0)
 # A cached kernel that names an unresolved symbol aborts the process as it loads: so it is registered at import.
 llvm.add_symbol("nnkit_yield_v1", _system_yield() or ctypes.cast(_no_yield, ctypes.c_void_p).value)
 yield_core = types.ExternalFunction("nnkit_yield_v1", types.int32())
+
+
+# macOS rounds CLOCK_MONOTONIC to microseconds.
+_CLOCK = getattr(time, "CLOCK_UPTIME_RAW", getattr(time, "CLOCK_MONOTONIC", 1))
+
+
+@intrinsic
+def clock(typing):
+    """The system's monotonic clock: nanoseconds, or on Windows ticks of its performance counter; see `nnkit.engine.clock`."""
+
+    def generate(context, builder, signature, args):
+        words = cgutils.alloca_once(builder, ir.ArrayType(_INT64, 2), zfill=True)
+        first, second = (builder.gep(words, [ir.Constant(ir.IntType(32), 0), ir.Constant(ir.IntType(32), word)])
+                         for word in (0, 1))  # fmt: skip
+        # BOOL f(int64 *count) on Windows, int f(clockid_t, {int64 seconds, int64 nanoseconds} *) elsewhere.
+        counts = sys.platform == "win32"
+        kinds, given = [_INT64.as_pointer()], [first]
+        if not counts:
+            kinds, given = [ir.IntType(32), *kinds], [ir.Constant(ir.IntType(32), _CLOCK), first]
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), kinds), "nnkit_clock_v1")
+        builder.call(function, given)
+        if counts:
+            return builder.load(first)
+        return builder.add(builder.mul(builder.load(first), ir.Constant(_INT64, 10**9)), builder.load(second))
+
+    return types.int64(), generate
+
+
+def _system_clock() -> int:
+    """Address of the system's function that reads the clock; 0 where there is none."""
+    try:
+        if sys.platform == "win32":
+            function = ctypes.windll.kernel32.QueryPerformanceCounter
+        else:
+            function = ctypes.CDLL(None).clock_gettime
+    except (AttributeError, OSError):
+        return 0
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+@ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64))
+def _pythons_clock(_kind, words):
+    """What stands in for it, slower."""
+    words[0], words[1] = divmod(time.perf_counter_ns(), 10**9)
+    return 0
+
+
+llvm.add_symbol("nnkit_clock_v1", _system_clock() or ctypes.cast(_pythons_clock, ctypes.c_void_p).value)

@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import math
 import os
 import platform
@@ -26,12 +27,14 @@ import threading
 import time
 import types
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnkit.engine.machine_code import MachineCode
 from nnkit.engine.operands import Operand, aliases
 from nnkit.errors import KernelError
 from nnkit.kernels.control import CONTROL_WORDS
@@ -386,18 +389,23 @@ class Kernel:
         """Native address of ``void(int64 frame)``."""
         return int(self.entry.address)
 
-    def _load(self) -> Any:
+    @cached_property
+    def _path(self) -> Path:
+        """Where the stub is kept; beside it, what the compiler has made of it."""
         versions = _versions()
         about = (versions, str(_STUB_VERSION), fingerprint("nnkit.engine.abi"), fingerprint("nnkit.kernels.jit"))
         digest = hashlib.sha256("\0".join((*about, self.text)).encode()).hexdigest()[:24]
-        name = f"k_{self.function.__name__}_{digest}"
+        return cache_folder() / versions / f"k_{self.function.__name__}_{digest}.py"
+
+    def _load(self) -> Any:
+        path = self._path
+        name = path.stem
         text = self.text.replace("def {entry}", f"def {name}")
-        path = cache_folder() / versions / f"{name}.py"
         if not path.exists():
             _write(path, text)
             _prune(cache_folder())
         elif time.time() - path.stat().st_mtime > 86400:
-            for file in (path, *(path.parent / "__pycache__").glob(f"{name}*")):
+            for file in (*path.parent.glob(f"{name}.*"), *(path.parent / "__pycache__").glob(f"{name}*")):
                 os.utime(file)
         module = _import(name, path)
         compiled = self._compile(getattr(module, name))
@@ -405,7 +413,27 @@ class Kernel:
             statistics.loaded += 1
         else:
             statistics.compiled += 1
+            self._describe(str(compiled.inspect_llvm()))
         return compiled
+
+    def _describe(self, code: str) -> MachineCode:
+        """Keep what the compiler has made of it: code that comes from the cache cannot be read."""
+        made = MachineCode.of(code)
+        try:
+            _write(self._path.with_suffix(".json"), json.dumps(asdict(made)))
+        except OSError:  # the disk is full or gone
+            pass
+        return made
+
+    @cached_property
+    def machine_code(self) -> MachineCode:
+        """What the compiler has made of it, from beside the cached kernel; where nothing is there, it is compiled again."""
+        _ = self.entry
+        try:
+            told = json.loads(self._path.with_suffix(".json").read_text(encoding="utf-8"))
+            return MachineCode(**{**told, "library": tuple(told["library"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return self._describe(self.llvm)
 
     def _compile(self, function: Callable[..., Any]) -> Any:
         from numba.core.errors import NumbaError

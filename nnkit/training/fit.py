@@ -85,6 +85,7 @@ class Fit:
     loss : of the last step
     failure : the exception that has ended it, once there is one
     engine : "compiled" or "python"
+    loop_seconds : how long the compiled loop has run
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Fit:
         self.loss = float("nan")
         self.failure: BaseException | None = None
         self.engine = engine
+        self.loop_seconds = 0.0
         self.epochs = int(epochs)
         self._python = engine == "python"
         self._loss: Loss = Loss.make(loss, "loss")
@@ -216,7 +218,7 @@ class Fit:
             slabs = aligned_zeros(shards * model.vector.size, real).reshape(shards, -1)
         self._slabs = slabs
         plan = Plan(real, training=True, differentiate=True, shards=shards)
-        source = source_of(self._X, real)
+        self._source = source = source_of(self._X, real)
         x = source.input(model.in_shape, model.input_dtype)
         target = Array.rows(loss.dense_shape(model.out_shape), real)
         weight = Array.rows(model.out_shape[:-1], real).flat()
@@ -230,7 +232,7 @@ class Fit:
         self._updater = Updater(self._optimizer, model.vector, slabs, chunk=model.chunk, shard_rows=rows, python=self._python)
         if self._before is not None:
             self._updater.take_over(self._before)
-        program = Program(plan.instructions, real, shards=shards, rows=rows, python=self._python)
+        program = Program(self._step_instructions(plan, shards), real, shards=shards, rows=rows, python=self._python)
         self._seed = int(self._random.integers(2**62))
         watched = self._evaluator is not None or self._metrics or self._updater.schedule.adaptive
         watched = watched or any(callback.watches("on_epoch_end") for callback in self._callbacks)
@@ -241,6 +243,10 @@ class Fit:
         self._workers = 1 if self._python else min(self._threads, shards)
         capacity = self._block_epochs * self.steps_per_epoch
         self._runner = self._updater.runner(program, rows, capacity=capacity, seed=self._seed, workers=self._workers)
+
+    def _step_instructions(self, plan: Plan, shards: int) -> list[Instruction]:
+        """What every shard does in a step; who measures it puts instructions of its own between."""
+        return plan.instructions
 
     def _plan_shuffling(self) -> None:
         """Memory for the order of the rows in the epochs that are planned together, and the program that draws it."""
@@ -361,7 +367,9 @@ class Fit:
             self.step += finished
             self._updater.steps += finished
             self.loss = float(self._runner.losses[done - 1])
-            speed = (time.perf_counter() - begin) / finished
+            spent = time.perf_counter() - begin
+            self.loop_seconds += spent
+            speed = spent / finished
             budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * budget))
             if self._stops:
                 self._call("on_batch_end", [callback for callback, interval in self._stops if self.step % interval == 0])
