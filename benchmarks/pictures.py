@@ -37,6 +37,30 @@ def picture(draws: Callable[[Path, Given], None]) -> Callable[[Path, Given], Non
 
 
 @picture
+def trace(path: Path, given: Given) -> None:
+    """Forward and backward through the net of the README."""
+    import nnkit as nn
+
+    net = nn.Sequential([nn.Linear(2), nn.Sigmoid(), nn.Linear(3), nn.Sigmoid()])
+    net.build((2,), random_state=0, dtype="float64")
+    axes = nn.trace(net, [0.05, 0.9], [0.0, 1.0, 0.0], loss="half_squared_error").plot()
+    axes[0].figure.savefig(path)
+
+
+@picture
+def decision(path: Path, given: Given) -> None:
+    """What a net has learned of two moons."""
+    from sklearn.datasets import make_moons
+
+    import nnkit as nn
+
+    X, y = make_moons(300, noise=0.25, random_state=0)
+    net = nn.Sequential([nn.Linear(32), nn.Tanh(), nn.Linear(2)])
+    net.fit(X, y, loss="cross_entropy", optimizer=nn.Adam(lr=0.02), epochs=60, random_state=0)
+    nn.plot_decision(net, X, y, names=["upper", "lower"]).figure.savefig(path)
+
+
+@picture
 def profile(path: Path, given: Given) -> None:
     """Where the time of a training step goes: the digits net of the README."""
     import nnkit as nn
