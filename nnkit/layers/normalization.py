@@ -288,7 +288,9 @@ class RMSNorm(Layer):
 
 @register("standardize")
 class Standardize(Layer):
-    """Every feature minus a known mean, divided by a known spread: out_j = (x_j - mean_j) / std_j, grad_x_j = grad_out_j / std_j.
+    """Every feature minus a known mean, divided by a known spread: out_j = (x_j - mean_j) / std_j.
+
+    Backward, grad_x_j = grad_out_j / std_j.
 
     As the first layer, it lets a net learn from, and predict with, numbers in whatever units they come in. Nothing is learnt:
     the numbers are given, or taken from data once, by `of`.
@@ -397,7 +399,8 @@ class Standardize(Layer):
         features = at.shape[-1:]
         if not {mean.shape, std.shape} <= {(), features} or not (std > 0).all():
             return None
-        return at.found(cls(mean.tolist(), std.tolist()), mean=np.broadcast_to(mean, features), std=np.broadcast_to(std, features))
+        arrays = {"mean": np.broadcast_to(mean, features), "std": np.broadcast_to(std, features)}
+        return at.found(cls(mean.tolist(), std.tolist()), **arrays)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
