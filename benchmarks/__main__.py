@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
-from dataclasses import asdict
 from pathlib import Path
 
 __all__ = ["main"]
@@ -12,10 +10,10 @@ __all__ = ["main"]
 
 def main() -> None:
     # Workers import this module again: what follows is not for them.
-    from rich.console import Console
+    from nnkit.errors import ParameterError
 
-    from benchmarks.registry import Options, suites
-    from benchmarks.report import WIDTH, environment, print_section, write_json
+    from .registry import suites
+    from .run import run
 
     known = suites()
     listed = "\n".join(f"  {item.name:10} {item.about}" for item in known.values())
@@ -28,28 +26,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that everything runs, figures are rough")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
     given = parser.parse_args()
-    for name in given.suites:
-        if name not in known:
-            parser.error(f"unknown suite {name!r}; expected some of {', '.join(known)}")
-    if given.json and not given.json.parent.is_dir():
-        parser.error(f"--json: the folder {given.json.parent} does not exist")
-
-    console = Console(width=WIDTH, highlight=False)
-    about = environment()
-    machine, versions = about["machine"], about["versions"]
-    cores = f"{machine['usable_cores']} of {machine['cores']} cores"
-    console.print(f"{machine['processor']}, {cores}, {machine['system']}; {about['date']}")
-    console.print(", ".join(f"{name} {version}" for name, version in versions.items() if version))
-    options = Options(given.quick, tuple(given.threads))
-    sections = {}
-    for name in dict.fromkeys(given.suites or known):
-        begin = time.perf_counter()
-        sections[name] = known[name].run(options)
-        for section in sections[name]:
-            print_section(section, console)
-        console.print(f"({name}: {time.perf_counter() - begin:.0f} s)", style="dim")
-    if given.json:
-        write_json(given.json, asdict(options), sections)
+    try:
+        run(given.suites, json=given.json, quick=given.quick, threads=given.threads)
+    except ParameterError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":
