@@ -8,13 +8,19 @@ import re
 import sys
 from collections.abc import Iterator
 
+from nnkit.commands.data_file import listing
+
 __all__ = ["info"]
 
 LIBRARIES = ("numpy", "numba", "llvmlite", "scipy", "scikit-learn", "safetensors", "rich", "threadpoolctl")
 
 
 def info() -> int:
-    """Say what nnkit runs on: versions, processor, threads, BLAS, kernel cache, speed, extras."""
+    """Say what nnkit runs on: versions, processor, threads, BLAS, kernel cache, speed, extras.
+
+    What a report of a bug should have with it. The peak is measured, which takes half a second; an extra that is missing is
+    installed by: pip install "nnkit[its name]".
+    """
     from nnkit import __version__
     from nnkit.engine.stub import cache_folder, cached
     from nnkit.engine.workers import available_threads
@@ -65,5 +71,4 @@ def extras() -> Iterator[str]:
             libraries.setdefault(extra[1], []).append(name[0])
     for extra_name, names in sorted(libraries.items()):
         missing = [name for name in names if version_of(name) is None]
-        advice = f'; {", ".join(missing)} missing: pip install "nnkit[{extra_name}]"'
-        yield f"{extra_name}: {'in part' + advice if missing else 'installed'}"
+        yield f"{extra_name}: {listing(missing, 4) + ' missing' if missing else 'installed'}"
