@@ -8,7 +8,7 @@ import os
 import shlex
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -147,8 +147,9 @@ class DataFile(ABC):
     def _check(self, columns: Sequence[_Column], lines: NDArray[np.int64], optional: bool) -> None:
         """Refuse text, cells that are missing, and numbers that are not finite."""
 
-        def or_drop(names: Iterable[str]) -> str:
-            return f", or leave it out: --drop {shlex.join(names)}" if optional else ""
+        def or_drop(names: Collection[str]) -> str:
+            what = "them" if len(names) > 1 else "it"
+            return f", or leave {what} out: --drop {shlex.join(names)}" if optional else ""
 
         text = {column.name: column.text for column in columns if column.text is not None}
         if text:
@@ -163,7 +164,7 @@ class DataFile(ABC):
             told = [f"{name} {len(places)} (first in {self.unit} {lines[places[0]]})" for name, places in holes.items()]
             rows = len(np.unique(np.concatenate([*holes.values()])))
             raise self.error(f"expected a number in every cell, got missing values in {rows} of {len(lines)} rows: "
-                             f"{listing(told)}; fill them in, or remove the rows{or_drop(holes)}")  # fmt: skip
+                             f"{listing(told)}; fill them in, remove the rows{or_drop(holes)}")  # fmt: skip
         for column in columns:
             infinite = np.flatnonzero(np.isinf(column.values))
             if len(infinite):

@@ -38,9 +38,10 @@ def layers_of(text: str) -> list[Layer]:
     >>> layers_of("64, relu, Dropout(rate=0.2), residual(linear(64), 'tanh')")
     [Linear(out_features=64), ReLU(), Dropout(rate=0.2), Residual(Linear(out_features=64), Tanh())]
     """
-    tree = _parsed(f"[{text}]", "layers", text)
-    assert isinstance(tree, ast.List)
-    return [_layer(node, text) for node in tree.elts]
+    if not text.strip():
+        return []
+    tree = _parsed(text, "layers")
+    return [_layer(node) for node in (tree.elts if isinstance(tree, ast.Tuple) else [tree])]
 
 
 def part_of(kind: type[T], text: str) -> T:
@@ -53,19 +54,19 @@ def part_of(kind: type[T], text: str) -> T:
     SGD(lr=0.1, momentum=0.9)
     """
     what = kind.registry.kind
-    return kind.make(_part(_parsed(text, what, text), [kind.registry], what), what)
+    return kind.make(_part(_parsed(text, what), [kind.registry], what), what)
 
 
-def _parsed(text: str, what: str, shown: str) -> ast.expr:
+def _parsed(text: str, what: str) -> ast.expr:
     try:
         return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise ParameterError(f"{what}: expected names with commas between, such as \"64, relu, dropout(0.2)\", got {shown!r} "
+        raise ParameterError(f"{what}: expected names with commas between, such as \"64, relu, dropout(0.2)\", got {text!r} "
                              f"({reason})") from None  # fmt: skip
 
 
-def _layer(node: ast.expr, text: str) -> Layer:
+def _layer(node: ast.expr) -> Layer:
     if isinstance(node, ast.Constant) and type(node.value) is int:
         return Linear(node.value)
     return Layer.make(_part(node, [Layer.registry], "layers"), "layers")
@@ -74,6 +75,8 @@ def _layer(node: ast.expr, text: str) -> Layer:
 def _part(node: ast.expr, registries: list[Registry[Any]], what: str) -> Any:
     """The part of one of the registries that is written here."""
     call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+    if isinstance(call.func, ast.Constant) and isinstance(call.func.value, str):  # a name in quotes
+        call.func = ast.Name(call.func.value, ast.Load())
     if not isinstance(call.func, ast.Name) or any(keyword.arg is None for keyword in call.keywords):
         raise ParameterError(f"{what}: expected a name, or name(arguments), got {ast.unparse(node)[:80]!r}")
     part = _class(call.func.id, registries)
@@ -84,8 +87,8 @@ def _part(node: ast.expr, registries: list[Registry[Any]], what: str) -> Any:
     except NnkitError:
         raise
     except (TypeError, ValueError, AttributeError) as error:
-        expected = f"{part.__name__}{inspect.signature(part)}".partition(" -> ")[0]
-        raise ParameterError(f"{what}: expected {expected}, got {ast.unparse(node)[:80]!r} ({error})") from error
+        known = (str(parameter.replace(annotation=parameter.empty)) for parameter in inspect.signature(part).parameters.values())
+        raise ParameterError(f"{what}: expected {part.__name__}({', '.join(known)}), got {ast.unparse(node)[:80]!r} ({error})") from error
 
 
 def _value(node: ast.expr, what: str) -> Any:

@@ -181,9 +181,9 @@ class Regression(Task):
 
     @classmethod
     def of(cls, data: DataFile, column: str, rows: Rows) -> Self:
-        numbers = _required(data, column, rows, np.ones(len(rows.labels), bool), "; or --task classification")
+        numbers = _required(data, column, rows, np.ones(len(rows.labels), bool), ", or --task classification")
         if len(numbers) > 1 and numbers.min() == numbers.max():
-            raise data.error(f"expected different numbers in column {column!r}, got {number(numbers[0])} in all "
+            raise data.error(f"expected different numbers in column {column!r}, got {numbers[0]:.6g} in all "
                               f"{len(numbers)} rows; there is nothing to learn")  # fmt: skip
         return cls(column, numbers)
 
@@ -194,8 +194,7 @@ class Regression(Task):
 
     def about(self) -> str:
         y = self.y
-        return (f"numbers from {number(y.min(), 4)} to {number(y.max(), 4)}, mean {number(y.mean(), 4)}, standard deviation "
-                f"{number(y.std(), 4)}")  # fmt: skip
+        return f"numbers from {y.min():.6g} to {y.max():.6g}, mean {y.mean():.6g}, standard deviation {y.std():.6g}"
 
     def split(self, data: DataFile, rows: Rows, share: float, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
         return halved(data, len(self.y), share, seed)
@@ -216,7 +215,7 @@ class Regression(Task):
         estimator.rescale(self.center, self.scale)
 
     def guess(self, train: NDArray[Any]) -> tuple[str, Any]:
-        return f"always {number(train.mean(), 4)}", train.mean()
+        return f"always {train.mean():.6g}", train.mean()
 
     @staticmethod
     def truth(data: DataFile, column: str, rows: Rows, chosen: NDArray[Any], dtype: Any) -> NDArray[Any]:

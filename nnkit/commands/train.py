@@ -36,7 +36,7 @@ def train(
     epochs: int = 200,
     batch_size: int | None = None,
     lr: float | None = None,
-    optimizer: str = "adam",
+    optimizer: str = "adam(lr=0.003)",
     loss: str | None = None,
     validation: float = 0.2,
     patience: int = 20,
@@ -245,7 +245,7 @@ def how_it_ended(history: Any) -> str:
     reasons = {"finished": "all epochs done", "interrupted": "interrupted: the net is saved as it was then"}
     reason = reasons.get(history.stopped, history.stopped.replace("val_loss", "the held-out loss"))
     if history.best_epoch is not None:
-        reason += f"; the net of epoch {history.best_epoch + 1} is kept, which the held-out rows have chosen"
+        reason += f"; the net of epoch {history.best_epoch + 1} is kept"
     return (f"{history.epochs} epochs, {count(history.steps)} steps in {history.seconds:.2f} s, "
             f"{history.compile_seconds:.2f} s more to compile or load kernels; {reason}")  # fmt: skip
 
@@ -261,5 +261,8 @@ def about_scores(estimator: Any, task: Task, X: NDArray[Any], train: NDArray[Any
     losses = [number(history[name][kept(history)]) for name in ("loss", "val_loss") if name in history]
     rows = [[f"{estimator.loss.key} loss", *losses, ""],
             *([name, *(number(column[name]) for column in columns)] for name in columns[0])]  # fmt: skip
-    result = Table("Result", ["", *parts, words], rows, notes=[task.note] if task.note else [])
+    notes = [task.note] if task.note else []
+    if history.best_epoch is not None:
+        notes.append("The held-out rows have chosen the epoch: their score is a little flattering.")
+    result = Table("Result", ["", *parts, words], rows, notes=notes)
     return [result, *(task.details(task.y[held], said["held out"]) if len(held) else [])]
