@@ -67,7 +67,7 @@ def argument(parameter: inspect.Parameter, annotation: Any, described: str) -> t
         settings["help"] += f" (default: {shown.replace('%', '%%')})"
     if not option:
         settings |= {"metavar": name} if "choices" not in settings else {}
-        return name, settings | ({"nargs": "?"} if default is not parameter.empty else {})
+        return name, settings | ({} if default is parameter.empty else {"nargs": "?", "default": default})
     if "choices" not in settings and annotation is not bool:
         settings["metavar"] = name.rstrip("s").upper() if isinstance(default, tuple) else name.upper()
     return f"--{name.replace('_', '-')}", settings
