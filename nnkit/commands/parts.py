@@ -87,8 +87,9 @@ def _part(node: ast.expr, registries: list[Registry[Any]], what: str) -> Any:
     except NnkitError:
         raise
     except (TypeError, ValueError, AttributeError) as error:
-        known = (str(parameter.replace(annotation=parameter.empty)) for parameter in inspect.signature(part).parameters.values())
-        raise ParameterError(f"{what}: expected {part.__name__}({', '.join(known)}), got {ast.unparse(node)[:80]!r} ({error})") from error
+        known = [str(item.replace(annotation=item.empty)) for item in inspect.signature(part).parameters.values()]
+        expected, came = f"{part.__name__}({', '.join(known)})", ast.unparse(node)[:80]
+        raise ParameterError(f"{what}: expected {expected}, got {came!r} ({error})") from error
 
 
 def _value(node: ast.expr, what: str) -> Any:

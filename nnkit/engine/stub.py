@@ -461,7 +461,7 @@ class Kernel:
                 f"({', '.join(inspect.signature(self.function).parameters)}); write it with loops over arrays and "
                 "scalar arithmetic, or derive from PythonLayer. Numba says:\n  " + "\n  ".join(reason[:25])
             ) from error
-        except OSError:  # the disk is full or gone: compile for this process alone
+        except (OSError, RuntimeError):  # the disk is full, the file has gone (Numba's RuntimeError): for this process alone
             return entry(cache=False)(function)
 
     @cached_property
