@@ -19,12 +19,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import nnkit
+from nnkit.commands import COMMANDS
+from nnkit.commands.shell import INTERRUPTED, program
 from nnkit.errors import NnkitError, PluginWarning, TrainingWarning
 
 __all__ = ["main"]
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-
 
 def documented(function: Callable[..., Any]) -> tuple[str, str, dict[str, str]]:
     """The first sentence of a docstring, the paragraphs after it, and what it says of each parameter."""
@@ -73,21 +73,13 @@ def argument(parameter: inspect.Parameter, annotation: Any, described: str) -> t
     return f"--{name.replace('_', '-')}", settings
 
 
-def program() -> str:
-    """How the user calls it."""
-    return "nnkit" if os.path.splitext(os.path.basename(sys.argv[0]))[0] == "nnkit" else "python -m nnkit"
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from nnkit import __version__
-    from nnkit.commands import COMMANDS
-
     both = argparse.ArgumentParser(add_help=False)
     both.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS,
                       help="show where in the code an error arose (NNKIT_TRACEBACK=1 does, too)")  # fmt: skip
     whole = argparse.ArgumentParser(program(), description="Neural networks on the CPU.", parents=[both], allow_abbrev=False)
-    whole.add_argument("--version", action="version", version=f"nnkit {__version__}")
+    whole.add_argument("--version", action="version", version=f"nnkit {nnkit.__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="command")
     for name, command in COMMANDS.items():
         summary, more, described = documented(command)
@@ -117,8 +109,6 @@ def run(command: Callable[..., int], given: dict[str, Any]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    from nnkit.commands import COMMANDS
-
     given = vars(parser().parse_args(arguments))
     name = given.pop("command")
     shown = given.pop("traceback", False) or os.environ.get("NNKIT_TRACEBACK", "0") not in ("", "0")

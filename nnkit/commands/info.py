@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 
+import nnkit
 from nnkit.commands.data_file import listing
 
 __all__ = ["info"]
@@ -21,7 +22,6 @@ def info() -> int:
     What a report of a bug should have with it. The peak is measured, which takes half a second; an extra that is missing is
     installed by: pip install "nnkit[its name]".
     """
-    from nnkit import __version__
     from nnkit.engine.stub import cache_folder, cached
     from nnkit.engine.workers import available_threads
     from nnkit.inspect.machine import blas, peak, processor
@@ -31,7 +31,7 @@ def info() -> int:
         for place, value in enumerate(values):
             print(f"{name if place == 0 else '':<12}{value}")
 
-    show("nnkit", f"{__version__}, {os.path.dirname(os.path.dirname(__file__))}")
+    show("nnkit", f"{nnkit.__version__}, {os.path.dirname(nnkit.__file__)}")
     show("python", f"{platform.python_version()}, {sys.executable}")
     show("system", f"{platform.system()} {platform.release()}, {platform.machine()}")
     show("libraries", *(f"{name} {version_of(name) or 'is missing'}" for name in LIBRARIES))

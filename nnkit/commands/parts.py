@@ -35,8 +35,8 @@ def layers_of(text: str) -> list[Layer]:
 
     Examples
     --------
-    >>> layers_of("64, relu, Dropout(rate=0.2), residual(linear(64), 'tanh')")
-    [Linear(out_features=64), ReLU(), Dropout(rate=0.2), Residual(Linear(out_features=64), Tanh())]
+    >>> layers_of("64, relu, Dropout(rate=0.2), residual(linear(64), tanh)")
+    [Linear(out_features=64), ReLU(), Dropout(rate=0.2), Residual(Linear(out_features=64), 'tanh')]
     """
     if not text.strip():
         return []

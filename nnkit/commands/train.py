@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.commands.data_file import DataFile, listing, open_data
+from nnkit.commands.shell import INTERRUPTED, program
 from nnkit.commands.tasks import Task, task_of
 from nnkit.errors import ParameterError
 from nnkit.inspect.table import Table, count, number
@@ -75,8 +76,6 @@ def train(
     nnkit train iris.csv --target species
     nnkit train houses.csv --target price --layers "128, relu, 64, relu" --drop id
     """
-    from nnkit.__main__ import INTERRUPTED, program
-
     saved = output or f"{Path(file).stem}.safetensors"
     settings = settings_of(layers, optimizer, loss, lr, epochs=epochs, batch_size=batch_size, patience=patience,
                            random_state=seed, n_threads=threads)  # fmt: skip
