@@ -131,6 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 traceback.print_exc()
             say("error", error)
             return 1
+        except MemoryError as error:
+            say("error", f"there is not enough memory ({error})")
+            return 1
         except BrokenPipeError:  # such as that of `| head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
             return 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import difflib
+import errno
 import os
 import shlex
+import stat
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -121,10 +123,10 @@ class DataFile(ABC):
         DataError
             A cell is missing, or no number; a row has another number of cells; the file has no rows; ...
         """
-        unnamed = [place for place, name in enumerate(self.names, 1) if not name]
         if "" in numbers:
-            raise self.error(f"expected a name for each column, got none for column {unnamed[0]} (is it an index? pandas "
-                             "leaves it out with to_csv(index=False)); name it, or --drop ''")  # fmt: skip
+            place = self.names.index("") + 1
+            raise self.error(f"expected a name for each column, got none for column {place} (is it an index? pandas leaves it "
+                             "out with to_csv(index=False)); name it, or --drop ''")  # fmt: skip
         columns, found, lines = [_Column(name) for name in numbers], [], []
         for where, cells in self._blocks([*numbers, *([] if labels is None else [labels])]):
             lines.append(where)
@@ -193,6 +195,8 @@ def open_data(path: str) -> DataFile:
         It is Parquet, and pyarrow is not installed.
     """
     try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):  # it could be read only once
+            raise OSError(errno.EINVAL, "it is a pipe; write it to a file first")
         with open(path, "rb") as file:
             begin = file.read(4096)
     except (OSError, ValueError) as error:  # a path with a null byte

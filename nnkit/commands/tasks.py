@@ -19,6 +19,7 @@ __all__ = ["TASKS", "Classification", "Regression", "Task", "task_of"]
 
 FEW = 20  # distinct whole numbers that are taken for classes
 SHOWN = 10  # classes of a confusion matrix
+LARGE = 1e100  # squares of larger numbers may be infinite
 
 Name = Literal["auto", "classification", "regression"]
 
@@ -183,8 +184,11 @@ class Regression(Task):
     def of(cls, data: DataFile, column: str, rows: Rows) -> Self:
         numbers = _required(data, column, rows, np.ones(len(rows.labels), bool), ", or --task classification")
         if len(numbers) > 1 and numbers.min() == numbers.max():
-            raise data.error(f"expected different numbers in column {column!r}, got {numbers[0]:.6g} in all "
+            raise data.error(f"expected different numbers in column {column!r}, got {numbers[0]:.7g} in all "
                               f"{len(numbers)} rows; there is nothing to learn")  # fmt: skip
+        largest = numbers[np.abs(numbers).argmax()]
+        if abs(largest) >= LARGE:
+            raise data.error(f"expected numbers of less than {LARGE:g} in column {column!r}, got {largest:g}")
         return cls(column, numbers)
 
     def estimator(self, **settings: Any) -> Any:
@@ -194,7 +198,7 @@ class Regression(Task):
 
     def about(self) -> str:
         y = self.y
-        return f"numbers from {y.min():.6g} to {y.max():.6g}, mean {y.mean():.6g}, standard deviation {y.std():.6g}"
+        return f"numbers from {y.min():.7g} to {y.max():.7g}, mean {y.mean():.7g}, standard deviation {y.std():.7g}"
 
     def split(self, data: DataFile, rows: Rows, share: float, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
         return halved(data, len(self.y), share, seed)
@@ -215,7 +219,7 @@ class Regression(Task):
         estimator.rescale(self.center, self.scale)
 
     def guess(self, train: NDArray[Any]) -> tuple[str, Any]:
-        return f"always {train.mean():.6g}", train.mean()
+        return f"always {train.mean():.7g}", train.mean()
 
     @staticmethod
     def truth(data: DataFile, column: str, rows: Rows, chosen: NDArray[Any], dtype: Any) -> NDArray[Any]:

@@ -21,7 +21,8 @@ from nnkit.persistence.file import check_writable, to_path, write_atomically
 
 __all__ = ["train"]
 
-COARSE = 1000.0  # standard deviations from 0: beyond, float32 would round away more than a ten-thousandth of one
+COARSE = 300.0  # times its range: so far from 0 float32 would round away a ten-thousandth of a standard deviation
+SMALL = 1e-30  # float32 ends at 1e-38
 WIDTH = 78
 
 
@@ -203,11 +204,11 @@ def fitted(task: Task, settings: dict[str, Any], X: NDArray[Any], train: NDArray
 
 
 def dtype_of(X: NDArray[np.float64], y: NDArray[Any]) -> str:
-    """float64 where a column differs by little of its size, so that float32 would lose it; else float32."""
+    """float64 where a column differs by little of its size, or float32 has no numbers of this size; else float32."""
     columns = X if y.dtype.kind != "f" else np.column_stack([X, y])
-    spread = columns.std(axis=0)
-    far = np.abs(columns).max(axis=0) > COARSE * spread
-    return "float64" if bool((far & (np.ptp(columns, axis=0) > 0)).any()) else "float32"
+    spread, size = np.ptp(columns, axis=0), np.abs(columns).max(axis=0)
+    lost = (spread > 0) & ((size > COARSE * spread) | (spread < SMALL)) | (size > 1 / SMALL)
+    return "float64" if bool(lost.any()) else "float32"
 
 
 def about_net(net: Any) -> Table:

@@ -350,7 +350,9 @@ class Standardize(Layer):
         if not np.isfinite(rows).all():
             raise ParameterError("Standardize.of: expected finite numbers, got NaN or infinity; impute them or drop the rows")
         rows = rows.reshape(-1, rows.shape[-1])
-        mean, std = rows.mean(axis=0), rows.std(axis=0)
+        _, size = np.frexp(np.abs(rows).max(axis=0))
+        small = np.ldexp(rows, -size)  # below 1, so that no square overflows
+        mean, std = np.ldexp(small.mean(axis=0), size), np.ldexp(small.std(axis=0), size)
         same = rows.min(axis=0) == rows.max(axis=0)  # rounding may leave a spread
         return cls(np.where(same, rows[0], mean).tolist(), np.where(same, 1.0, std).tolist())
 

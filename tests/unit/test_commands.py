@@ -262,6 +262,14 @@ def test_columns_that_differ_by_little_of_their_size_are_computed_in_double_prec
     assert abs(nn.load("time.safetensors").model_.predict(X).mean() - 1e6) < 1
 
 
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_columns_of_sizes_that_float32_has_not(here, run, size):
+    (here / "a.csv").write_text("a,b\n" + "".join(f"{i % 10 * size},{i % 10}\n" for i in range(100)))
+    out = run("train", "a.csv", "--target", "b", "--task", "regression")
+    assert "Net (float64)" in out
+    assert figure(out, "R2", 1) > 0.9
+
+
 def test_no_rows_need_be_held_out_and_all_epochs_can_be_done(here, run):
     out = run("train", "iris.csv", "--target", "species", *QUICK, "--validation", "0")
     assert "150 to train on, 0 held out" in out and "held-out" not in out
@@ -441,6 +449,7 @@ REFUSED = {
     "one class": ("a,c\n1,x\n2,x\n", "c", "expected at least two classes in column 'c', got 'x' in all 2 rows"),
     "one row of a class": ("a,c\n" + "1,x\n2,y\n" * 5 + "1,z\n", "c", "got one of 'z' in column 'c' (line 12)"),
     "too few rows": ("a,c\n" + "1,x\n2,y\n" * 2, "c", "expected at least 2 of 4 rows to hold out"),
+    "large": ("a,c\n1,1e200\n2,1\n3,2.5\n", "c", "expected numbers of less than 1e+100 in column 'c', got 1e+200"),
     "ids": ("a,c\n" + "".join(f"1,u{i}\n" for i in range(40)), "c", "got 40 classes in 40 rows; is it an id"),
 }  # fmt: skip
 
@@ -508,6 +517,16 @@ def test_train_says_what_is_wrong_with_its_options(here, refused, options, messa
 def test_folder_that_cannot_be_written_is_noticed_before_training(here, refused):
     (here / "locked").mkdir(mode=0o500)
     assert "there is no permission" in refused("train", "iris.csv", "--target", "species", "--output", "locked/net")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_pipes_are_refused_before_anybody_waits_for_them(here, refused):
+    os.mkfifo("pipe")
+    assert "it is a pipe; write it to a file first" in refused("train", "pipe", "--target", "species")
+
+
+def test_net_that_memory_cannot_hold(here, refused):
+    assert "error: " in refused("train", "iris.csv", "--target", "species", "--layers", "10000000000000")
 
 
 def test_what_was_saved_before_is_replaced(here, run):
