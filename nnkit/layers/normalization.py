@@ -359,7 +359,7 @@ class Standardize(Layer):
     def build(self, in_shape: Shape) -> Shape:
         features = _require_features(self, in_shape)
         for name, value in (("mean", self.mean), ("std", self.std)):
-            if np.size(value) not in (1, features) or np.shape(value) == (1,) != (features,):
+            if np.shape(value) not in ((), (features,)):
                 raise ShapeError(f"{self!r}: expected rows of {np.size(value)} features, as many as {name} has, got {in_shape}")
             self.constant(name, np.broadcast_to(value, (features,)))
         return in_shape
