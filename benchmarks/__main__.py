@@ -1,4 +1,4 @@
-"""Measure nnkit beside its peers: ``python -m benchmarks [suite ...] [--json PATH] [--quick]``."""
+"""Measure nnkit beside its peers: ``python -m benchmarks [suite ...] [--json PATH] [--chart PATH] [--quick]``."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("suites", nargs="*", metavar="suite", help=f"{', '.join(known)}; all by default")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all figures to a file, too")
+    parser.add_argument("--chart", type=Path, metavar="PATH", help="draw them, too (PNG, SVG or PDF)")
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that everything runs, figures are rough")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
     given = parser.parse_args()
     try:
-        run(given.suites, json=given.json, quick=given.quick, threads=given.threads)
+        run(given.suites, json=given.json, chart=given.chart, quick=given.quick, threads=given.threads)
     except ParameterError as error:
         parser.error(str(error))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -17,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Column", "Section", "duration", "environment", "number", "print_section", "ratio", "versus", "write_json"]
+__all__ = ["Column", "Section", "as_json", "duration", "environment", "number", "print_section", "ratio", "versus"]
 
 WIDTH = 120
 PACKAGES = ("nnkit", "numpy", "numba", "llvmlite", "scipy", "scikit-learn", "torch", "skorch", "jax", "jaxlib", "optax",
@@ -121,9 +120,10 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, options: dict[str, Any], sections: dict[str, list[Section]]) -> None:
+def as_json(options: dict[str, Any], sections: dict[str, list[Section]]) -> dict[str, Any]:
+    """All figures, and what they were measured with and on, as JSON holds them."""
     suites = {
         name: [{"title": item.title, "rows": item.rows, "notes": item.notes, "warnings": item.warnings} for item in items]
         for name, items in sections.items()
     }
-    path.write_text(json.dumps({**environment(), "options": options, "suites": suites}, indent=1) + "\n")
+    return {**environment(), "options": options, "suites": suites}

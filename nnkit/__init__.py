@@ -26,6 +26,7 @@ from nnkit.core.registry import register as register
 from nnkit.core.schedule import Schedule as Schedule
 from nnkit.errors import *  # noqa: F403
 from nnkit.initializers import *  # noqa: F403
+from nnkit.inspect.monitor import Monitor as Monitor
 from nnkit.layers import *  # noqa: F403
 from nnkit.losses import *  # noqa: F403
 from nnkit.metrics import *  # noqa: F403
@@ -37,19 +38,23 @@ from nnkit.schedules import *  # noqa: F403
 from nnkit.training.callbacks import *  # noqa: F403
 from nnkit.training.history import History as History
 
+# What is slow to import is loaded when it is asked for: names and where they are, and modules.
+_LATER = {
+    "NNClassifier": "nnkit.estimators",
+    "NNRegressor": "nnkit.estimators",
+    "load": "nnkit.loading",
+    "plot_decision": "nnkit.inspect.decision",
+    "trace": "nnkit.inspect.trace",
+}
+_MODULES = ("onnx", "testing")
+
 
 def __getattr__(name: str) -> object:
-    """Load what is slow to import when it is asked for: the checkers, files, ONNX, and what builds on scikit-learn."""
-    if name in ("onnx", "testing"):
+    """Import it."""
+    if name in _MODULES:
         return import_module(f"nnkit.{name}")
-    if name == "load":
-        from nnkit.loading import load
-
-        return load
-    if name in ("NNClassifier", "NNRegressor"):
-        from nnkit import estimators
-
-        return getattr(estimators, name)
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'nnkit' has no attribute {name!r}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from math import prod
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -15,7 +16,7 @@ from nnkit.core.container import Chain, Placed
 from nnkit.core.layer import Built, CSRLayer, Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, Updater
-from nnkit.core.part import listed
+from nnkit.core.part import listed, row_shape
 from nnkit.core.random_state import generator
 from nnkit.engine.operands import Array, Operand, Storage
 from nnkit.engine.program import ALIGNMENT, aligned_zeros
@@ -26,8 +27,12 @@ from nnkit.training.data import check_row_shape, check_weights, is_sparse, to_ar
 from nnkit.training.fit import Fit
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from nnkit.core.callback import Callback
     from nnkit.core.metric import Metric
+    from nnkit.inspect.profile import Profile
+    from nnkit.inspect.summary import Summary
     from nnkit.native import RowFunction
     from nnkit.training.history import History
 
@@ -186,10 +191,7 @@ class Sequential:
         name = np.dtype(dtype).name
         if name not in ("float32", "float64"):
             raise ParameterError(f"Sequential.build: expected dtype float32 or float64, got {name}")
-        shape = (in_shape,) if isinstance(in_shape, int) else tuple(int(size) for size in in_shape)
-        if any(size < 1 for size in shape):
-            raise ShapeError(f"Sequential.build: expected in_shape of positive integers, got {tuple(in_shape)}")
-        self._plant(self.chain.place(shape), name)
+        self._plant(self.chain.place(row_shape(in_shape, "Sequential.build")), name)
         self._allocate()
         self._draw(random)
         return self
@@ -225,6 +227,24 @@ class Sequential:
         for name, array in mine.items():
             array[...] = theirs[name]
         self._seed, self._step = other._seed, other._step
+
+    def copy(self, dtype: DTypeLike | None = None) -> Sequential:
+        """The same layers with arrays of their own that hold the same numbers, perhaps in another dtype.
+
+        Examples
+        --------
+        >>> import nnkit as nn
+        >>> model = nn.Sequential([nn.Linear(2)]).build((3,))
+        >>> exact = model.copy("float64")
+        >>> exact.dtype, bool((exact.parameters()["0.weight"] == model.parameters()["0.weight"]).all())
+        ('float64', True)
+        """
+        again = Sequential(deepcopy(self.layers))  # in Python, layers may keep things on themselves
+        if self.is_built:
+            name = self.dtype if dtype is None else np.dtype(dtype).name
+            arrays = {**self.parameters(), **self._states}
+            again.restore(again.chain.place(self.in_shape), name, arrays, self.random_position)
+        return again
 
     def _allocate(self) -> None:
         """Lay all parameters out in one vector (each on a cache line, so that kernels can)."""
@@ -717,7 +737,7 @@ class Sequential:
         shuffle : draw the rows in a new order each epoch
         random_state : None, int, RandomState or Generator: decides parameters, order and dropout
         n_threads : int, optional; all cores by default. The result is the same to the bit for any number.
-        progress : "auto" (on a terminal only), True or False
+        progress : "auto" (on a terminal and in a notebook), True or False
         engine : "compiled", or "python" to run every kernel uncompiled, for debugging
         resume : the file of a `Checkpoint`, from an earlier fit with the same data and arguments: go on where that was.
             Parameters and history end as if it had never stopped, to the bit. True stands for the file of the `Checkpoint`
@@ -746,3 +766,125 @@ class Sequential:
             metrics=metrics, callbacks=callbacks, shuffle=shuffle, random_state=random_state, n_threads=n_threads,
             progress=progress, engine=engine, resumed=resumed,
         ).run()  # fmt: skip
+
+    # -------------------------------------------------------------------------------------------------- looking at it
+
+    def summary(self, in_shape: Sequence[int] | int | None = None, batch_size: int = 64) -> Summary:
+        """What the model is made of: a table of its layers with shapes, parameters, memory and arithmetic.
+
+        Parameters
+        ----------
+        in_shape : shape of one input row, for a model that is not built, or for rows of another shape; nothing is built or
+            allocated for it
+        batch_size : of the training that the memory is told of
+
+        Returns
+        -------
+        Summary
+            The table, as text and in notebooks; every figure is an attribute (see `nnkit.inspect.summary.Summary`).
+
+        Raises
+        ------
+        NotBuiltError
+            The shapes are not known, and ``in_shape`` is not given.
+        ShapeError
+            A layer does not fit the output of the one before.
+
+        Examples
+        --------
+        >>> import nnkit as nn
+        >>> summary = nn.Sequential([nn.Linear(128), nn.ReLU(), nn.Linear(10)]).summary(in_shape=(64,))
+        >>> summary.parameters == 64 * 128 + 128 + 128 * 10 + 10
+        True
+        >>> print(summary)
+        Sequential: (N, 64) float32
+        <BLANKLINE>
+        layer                        output   parameters    memory   per row     FLOP
+        -----------------------------------------------------------------------------
+        0 Linear(out_features=128)   128           8 320   33.3 kB     512 B   16.9 k
+        1 ReLU()                     128               -         -     512 B      256
+        2 Linear(out_features=10)    10            1 290   5.16 kB      40 B   2.60 k
+        <BLANKLINE>
+        9 610 parameters: 38.4 kB.
+        Memory to train on batches of 64: 145 kB for parameters, gradients and activations;
+        the optimizer's moments come on top.
+        Arithmetic of a row: 19.8 k forward, 42.1 k in a training step.
+        memory: of parameters and states; per row: output and notes for backward, at most;
+        FLOP: of a row forward, 2 for each multiply-add, roughly.
+        """
+        from nnkit.inspect.summary import summary
+
+        return summary(self, in_shape, batch_size)
+
+    def plot(self, ax: Axes | None = None, in_shape: Sequence[int] | int | None = None) -> Axes:
+        """Draw the model: a box for each layer, frames for containers, the shapes of rows on the arrows between.
+
+        Parameters
+        ----------
+        ax : matplotlib axes to draw on, by default a new figure of the size that is needed
+        in_shape : as for `summary`
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            Their unit is an inch. ``ax.figure.savefig("net.png")`` writes a file.
+
+        Raises
+        ------
+        MissingLibraryError
+            matplotlib is not installed.
+        NotBuiltError, ShapeError
+            As for `summary`.
+
+        Examples
+        --------
+        >>> import nnkit as nn
+        >>> ax = nn.Sequential([nn.Residual(nn.Linear(8), nn.ReLU())]).plot(in_shape=8)
+        >>> ax.figure.clear()
+        """
+        from nnkit.inspect.diagram import plot
+
+        return plot(self, ax, in_shape)
+
+    def profile(
+        self, X: ArrayLike, y: ArrayLike, *, loss: Loss | str | None = None, optimizer: Optimizer | str | None = None,
+        batch_size: int = 64, n_threads: int | None = None, random_state: Any = None, seconds: float = 1.0,
+    ) -> Profile:  # fmt: skip
+        """Measure where the time of a training step goes.
+
+        Copies of the model are trained for some steps, as `fit` begins to, on batches from all over the data, with the clock
+        read between the kernels, and without; the fastest counts. The model stays as it is, built or not.
+
+        Parameters
+        ----------
+        X, y : as for `fit`
+        loss, optimizer : parts or their names; by default those of the last `fit`, else "mse" and "adam"
+        batch_size, n_threads, random_state : as for `fit`
+        seconds : how long to measure, roughly; at least some 30 steps are done however long they take. What is not compiled
+            yet is compiled before, and the speed of the machine is measured once in a process (0.25 s).
+
+        Returns
+        -------
+        Profile
+            Tables as text and in notebooks, `Profile.plot`, and every figure as an attribute (see
+            `nnkit.inspect.profile.Profile`).
+
+        Raises
+        ------
+        ShapeError, DataError, ParameterError, NonFiniteError
+            As `fit` does.
+
+        Examples
+        --------
+        >>> import nnkit as nn, numpy as np
+        >>> model = nn.Sequential([nn.Linear(16), nn.ReLU(), nn.Linear(1)])
+        >>> profile = model.profile(np.ones((64, 4)), np.ones((64, 1)), seconds=0.01)
+        >>> [kernel.name for kernel in profile.kernels if kernel.stage == "forward"]
+        ['0 Linear forward', '1 ReLU forward', '2 Linear forward']
+        >>> profile.step_us > 0
+        True
+        """
+        from nnkit.inspect.profile import profile
+
+        return profile(self, X, y, loss=loss, optimizer=optimizer, batch_size=batch_size, n_threads=n_threads,
+                       random_state=random_state, seconds=seconds)  # fmt: skip

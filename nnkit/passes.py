@@ -175,6 +175,8 @@ class Pass:
         outside = [array for array in (x, self._out, self._grad_out, self._grad_x, *inner)
                    if isinstance(array, Array) and array.storage.shared is None]  # fmt: skip
         self.program = Program(plan.instructions, real, rows=rows, python=python, poison=poison, keep=keep, outside=outside)
+        self._end = forward
+        self._after: dict[int, Runner] = {}  # what is left to do from an instruction on
         self._forward = Runner(self.program, rows, part=slice(0, forward))
         self._backward = Runner(self.program, rows, part=slice(forward, None))
 
@@ -198,6 +200,17 @@ class Pass:
         self.program.array(self._x)[...] = x
         self._forward.order(0, len(x), 0, 0, step)
         self._forward.run(0, 1)
+        return self.program.array(self._out).copy()
+
+    def forward_after(self, node: Node) -> NDArray[Any]:
+        """Output of the batch, computed on from what the output of a node holds now (needs ``keep``)."""
+        seed, step = (int(self.program.controls[0, word]) for word in (Word.SEED, Word.STEP))
+        runner = self._after.get(node.end)
+        if runner is None:
+            part = slice(node.end, self._end)
+            runner = self._after[node.end] = Runner(self.program, self.rows, seed=seed, part=part)
+        runner.order(0, self.current_rows, 0, 0, step)
+        runner.run(0, 1)
         return self.program.array(self._out).copy()
 
     def backward(self, grad_out: NDArray[Any]) -> NDArray[Any] | None:

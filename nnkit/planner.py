@@ -38,6 +38,7 @@ class Node:
     copies: dict[int, PythonLayer] = field(default_factory=dict)  # of a Python layer, one for each shard
     grad_out: Array | None = None
     grad_x: Array | None = None
+    end: int = 0  # of the instructions that lead to ``out``
 
 
 @dataclass
@@ -113,9 +114,16 @@ class Plan:
         """The same numbers in another shape."""
         built = placed.built
         self._mask = self._no_mask
-        out = self._stepped((x,), x.reshaped(built.out_shape), lambda grad, wanted: [grad.reshaped(built.in_shape)])
-        self.nodes.append(Node(placed.name, placed.home, built, len(self.nodes), x, out, {}))
-        return out
+        out = x.reshaped(built.out_shape)
+        node = Node(placed.name, placed.home, built, len(self.nodes), x, out, {}, end=len(self.instructions))
+        self.nodes.append(node)
+        node.out = self._stepped((x,), out, partial(self._view_back, node))
+        return node.out
+
+    @staticmethod
+    def _view_back(node: Node, grad: Array, wanted: Sequence[bool]) -> Gradients:
+        node.grad_out, node.grad_x = grad, grad.reshaped(node.built.in_shape)
+        return [node.grad_x]
 
     def _forward(self, placed: Placed, x: Array) -> Array:
         built, layer = placed.built, placed.built.layer
@@ -135,6 +143,7 @@ class Plan:
         if partial_kernel is not None:
             self._emit(node, partial_kernel, "forward", arrays)
         self._emit(node, kernels["forward"], "forward", arrays, target=out, meets=partial_kernel is not None)
+        node.end = len(self.instructions)
         node.out = self._stepped((x,), out, partial(self._backward, node), node)
         return node.out
 

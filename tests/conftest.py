@@ -34,3 +34,32 @@ def script(tmp_path):
         return done.stdout
 
     return run
+
+
+class Figures:
+    """What the tests of pictures look at."""
+
+    @staticmethod
+    def inside(figure):
+        """Everything that is drawn lies within the figure, and every text can be read."""
+        from matplotlib.text import Text
+
+        figure.canvas.draw()
+        drawn, (width, height) = figure.get_tightbbox(figure.canvas.get_renderer()), figure.get_size_inches()
+        assert drawn.x0 >= -0.02
+        assert drawn.y0 >= -0.02
+        assert drawn.x1 <= width + 0.02
+        assert drawn.y1 <= height + 0.02
+        small = [text.get_text() for text in figure.findobj(Text) if text.get_text().strip() and text.get_fontsize() < 8]
+        assert not small
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Draw without a screen; close what was drawn."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    yield Figures
+    plt.close("all")

@@ -12,7 +12,13 @@ from nnkit.errors import MissingLibraryError
 __all__ = ["bench"]
 
 
-def bench(*suites: str, json: str | None = None, quick: bool = False, threads: tuple[int, ...] = (1, 2)) -> int:
+def bench(
+    *suites: str,
+    json: str | None = None,
+    chart: str | None = None,
+    quick: bool = False,
+    threads: tuple[int, ...] = (1, 2),
+) -> int:
     """Measure nnkit beside PyTorch, JAX and scikit-learn, where they are installed.
 
     Without a suite, all of them: about a quarter of an hour on two quiet cores. The extra "bench" brings the peers.
@@ -21,6 +27,7 @@ def bench(*suites: str, json: str | None = None, quick: bool = False, threads: t
     ----------
     suites : which ones, such as training or inference; all by default
     json : write all figures to this file, too
+    chart : draw them in this file, too: PNG, SVG or PDF (extra "plot")
     quick : few rounds: shows that everything runs; the figures are rough
     threads : numbers of threads to measure with
 
@@ -28,7 +35,7 @@ def bench(*suites: str, json: str | None = None, quick: bool = False, threads: t
     --------
     nnkit bench training inference --threads 1
     """
-    return int(benchmarks().run(suites, json=json, quick=quick, threads=threads))
+    return int(benchmarks().run(suites, json=json, chart=chart, quick=quick, threads=threads))
 
 
 def benchmarks() -> Any:

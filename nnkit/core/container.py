@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Example, Shape, listed
@@ -35,7 +35,16 @@ class Container(Layer):
 
     ``build`` places the inner layers by `within`; ``connect`` lets a plan run them: ``plan.forward(child, x)`` gives a layer's
     output, and plans know how to add and to concatenate, forward and backward.
+
+    How it is drawn, a container says by attributes: ``joins``, how values come together at its end ("+" or a word; "" where
+    none do); ``side_by_side``, whether its layers all see the input, instead of one after the other; ``goes_around``, whether
+    the input also goes past its layers to its end; ``framed``, whether it is more than its layers.
     """
+
+    joins: str = ""
+    side_by_side: ClassVar[bool] = False
+    goes_around: ClassVar[bool] = False
+    framed: bool = True
 
     def within(self, layer: Layer, in_shape: Shape, position: int = 0) -> Built:
         """Place an inner layer for input rows of ``in_shape``."""
@@ -45,8 +54,12 @@ class Container(Layer):
         self._built.children.append(built)
         return built
 
+    def entries(self, in_shape: Shape) -> int:
+        """How many rows of the inner layers a row is: the steps of a sequence, where they see each by itself."""
+        return 1
+
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
-        return sum(child.work() for child in self._built.children)
+        return self.entries(in_shape) * sum(child.work() for child in self._built.children)
 
     def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
         """Run the inner layers on ``x``; return the output."""
@@ -85,6 +98,11 @@ class Chain(Container):
     @property
     def input_dtype(self) -> str:  # type: ignore[override]
         return self.layers[0].input_dtype
+
+    @property
+    def framed(self) -> bool:  # type: ignore[override]
+        """A list of layers is not."""
+        return self.model is not None
 
     def build(self, in_shape: Shape) -> Shape:
         for position, layer in enumerate(self.layers):

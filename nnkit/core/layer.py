@@ -145,6 +145,7 @@ class Layer(Part):
     interpreted: ClassVar[bool] = False  # kernels stay Python
     input_dtype: ClassVar[str] = "real"  # "int64" for a layer that looks things up
     input_limit: int = 0  # whole numbers of the input are from 0 to below this: what compiled code needs to check them itself
+    dense: ClassVar[tuple[str, str] | None] = None  # (weight, bias) by name, where out_j = sum_i x_i weight_ij + bias_j
     passes_mask: bool = False  # an output row has the steps of its input row, so that the same ones are padding
 
     forward: Callable[..., Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,9 +14,9 @@ import numpy as np
 
 from nnkit.core.registry import Registry
 from nnkit.engine.operands import Constant, constant
-from nnkit.errors import ParameterError
+from nnkit.errors import ParameterError, ShapeError
 
-__all__ = ["Example", "Part", "Shape", "listed"]
+__all__ = ["Example", "Part", "Shape", "listed", "row_shape"]
 
 Shape = tuple[int, ...]
 
@@ -68,6 +69,11 @@ class Part:
         kind = cls.registry.kind
         article = "an" if kind[0] in "aeiou" else "a"
         raise ParameterError(f"{what or kind}: expected {article} {kind} or the name of one, got {part!r}")
+
+    @classmethod
+    def about(cls) -> str:
+        """What the class says of itself in its docstring's first line."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -168,6 +174,17 @@ def _real_parameters(cls: Any) -> frozenset[str]:
 def listed(parts: Any) -> list[Any]:
     """Several parts, or one alone."""
     return list(parts) if isinstance(parts, list | tuple | np.ndarray) else [parts]
+
+
+def row_shape(in_shape: Sequence[int] | int, who: str) -> Shape:
+    """The shape of one input row as a user gives it; a number is that of its features."""
+    try:
+        shape = (operator.index(in_shape),) if not hasattr(in_shape, "__iter__") else tuple(map(operator.index, in_shape))
+    except TypeError:
+        shape = (0,)
+    if any(size < 1 for size in shape):
+        raise ShapeError(f"{who}: expected in_shape of positive integers, got {in_shape!r}")
+    return shape
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnkit.engine.abi import atomic_add, atomic_load, call, pause, yield_core
+from nnkit.engine.abi import atomic_add, atomic_load, call, flush_to_zero, pause, restore_arithmetic, yield_core
 from nnkit.kernels.control import NOT_FINITE, Word
 
 # Compiled code wants plain integers.
@@ -42,6 +42,7 @@ def run(table, segments, controls, losses_of_shards, reduce, norms, update, upda
     coefficients : address of the first step's coefficients, ``row_bytes`` apart from step to step.
     steps : (steps, 4): address of the batch's row numbers, rows, offset of the row numbers, number of the step.
     """
+    arithmetic = flush_to_zero()  # moments of parameters without a gradient decay to denormal numbers after some 800 steps
     chunks = update.shape[0]
     first_chunk, last_chunk = worker * chunks // workers, (worker + 1) * chunks // workers
     for t in range(span[0], span[1]):
@@ -93,3 +94,4 @@ def run(table, segments, controls, losses_of_shards, reduce, norms, update, upda
             for i in range(update.shape[1]):
                 call(update[chunk, i, 0], update[chunk, i, 1])
         meet(counter, workers)
+    restore_arithmetic(arithmetic)

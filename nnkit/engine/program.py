@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.engine.operands import NATIVE, Array, Operand, Storage, aliases
+from nnkit.engine.operands import NATIVE, Array, Control, Operand, Storage, aliases
 from nnkit.engine.stub import Kernel, kernel
 from nnkit.kernels.control import CONTROL_WORDS, FAILED, Word
 
@@ -201,13 +201,21 @@ class Program:
 
     def _callback(self, index: int, shard: int) -> int:
         """Native address of an instruction that is Python; what it raises stops the shard and is kept."""
+        from nnkit.engine.arithmetic import as_before, as_python
+
+        control = self.controls[shard % len(self.controls)]
+        words = np.array([control.ctypes.data])  # a frame without operands
+        begin, end = (NATIVE(kernel(function, (Control(),), self.real).address) for function in (as_python, as_before))
 
         def run(frame: int) -> None:
+            begin(words.ctypes.data)
             try:
                 self.interpret(index, shard)
             except BaseException as error:  # also KeyboardInterrupt: nothing may pass through native code
                 self.failure = self.failure or error
-                self.controls[shard % len(self.controls), Word.STATUS] = FAILED
+                control[Word.STATUS] = FAILED
+            finally:
+                end(words.ctypes.data)
 
         callback = NATIVE(run)
         self._callbacks.append(callback)

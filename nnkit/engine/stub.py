@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import math
 import os
 import platform
@@ -27,13 +28,14 @@ import time
 import types
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnkit.engine.machine_code import MachineCode
 from nnkit.engine.operands import Operand, aliases
 from nnkit.errors import KernelError
 from nnkit.kernels.control import CONTROL_WORDS
@@ -310,7 +312,7 @@ def clear_cache(unused: float = 0.0) -> Cached:
 
 def _files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Every file of the cache: kernels, what Numba has made of them, what a writer that was killed has left."""
-    for pattern in ("py*-numba*/k_*.py", "py*-numba*/__pycache__/k_*", "py*-numba*/*.tmp"):
+    for pattern in ("py*-numba*/k_*", "py*-numba*/__pycache__/k_*", "py*-numba*/*.tmp"):
         with suppress(FileNotFoundError):  # a folder that another process has just removed
             for path in root.glob(pattern):
                 with suppress(OSError):
@@ -420,32 +422,57 @@ class Kernel:
         """Native address of ``void(int64 frame)``."""
         return int(self.entry.address)
 
-    def _load(self) -> Any:
+    @cached_property
+    def _path(self) -> Path:
+        """Where the stub is kept; beside it, what the compiler has made of it."""
         versions = _versions()
         about = (versions, str(_STUB_VERSION), fingerprint("nnkit.engine.abi"), fingerprint("nnkit.kernels.jit"))
         digest = hashlib.sha256("\0".join((*about, self.text)).encode()).hexdigest()[:24]
-        name = f"k_{self.function.__name__}_{digest}"
-        text = self.text.replace("def {entry}", f"def {name}")
-        path = cache_folder() / versions / f"{name}.py"
-        for attempt in range(5):
-            try:
-                if not path.exists():
-                    _write(path, text)
-                    clear_cache(unused=_LIFETIME)
-                elif time.time() - path.stat().st_mtime > 86400:
-                    for file in (path, *(path.parent / "__pycache__").glob(f"{name}*")):
-                        os.utime(file)
-                module = _import(name, path)
-                break
-            except FileNotFoundError:  # another process has cleared the cache just now
-                if attempt == 4:
-                    raise
-        compiled = self._compile(getattr(module, name))
+        return cache_folder() / versions / f"k_{self.function.__name__}_{digest}.py"
+
+    def _load(self) -> Any:
+        compiled = self._compile(getattr(self._module(), self._path.stem))
         if getattr(compiled, "cache_hits", 0):
             statistics.loaded += 1
         else:
             statistics.compiled += 1
+            self._describe(str(compiled.inspect_llvm()))
         return compiled
+
+    def _module(self, attempts: int = 5) -> types.ModuleType:
+        """The stub, imported; written first where it is not in the cache."""
+        path, name = self._path, self._path.stem
+        try:
+            if not path.exists():
+                _write(path, self.text.replace("def {entry}", f"def {name}"))
+                clear_cache(unused=_LIFETIME)
+            elif time.time() - path.stat().st_mtime > 86400:
+                for file in (*path.parent.glob(f"{name}.*"), *(path.parent / "__pycache__").glob(f"{name}*")):
+                    os.utime(file)
+            return _import(name, path)
+        except FileNotFoundError:  # another process has cleared the cache just now
+            if attempts == 1:
+                raise
+            return self._module(attempts - 1)
+
+    def _describe(self, code: str) -> MachineCode:
+        """Keep what the compiler has made of it: code that comes from the cache cannot be read."""
+        made = MachineCode.of(code)
+        try:
+            _write(self._path.with_suffix(".json"), json.dumps(asdict(made)))
+        except OSError:  # the disk is full or gone
+            pass
+        return made
+
+    @cached_property
+    def machine_code(self) -> MachineCode:
+        """What the compiler has made of it, from beside the cached kernel; where nothing is there, it is compiled again."""
+        _ = self.entry
+        try:
+            told = json.loads(self._path.with_suffix(".json").read_text(encoding="utf-8"))
+            return MachineCode(**{**told, "library": tuple(told["library"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return self._describe(self.llvm)
 
     def _compile(self, function: Callable[..., Any]) -> Any:
         from numba.core.errors import NumbaError

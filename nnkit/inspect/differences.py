@@ -7,21 +7,39 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["central_differences"]
+__all__ = ["central_differences", "sides"]
 
 STEP = 1e-5  # truncation ~ STEP**2, rounding ~ 1e-16 / STEP: both about 1e-11
 
 
-def central_differences(
-    function: Callable[[], float], array: NDArray[np.float64], places: Iterable[tuple[int, ...]] | None = None
+def sides(
+    function: Callable[[], float], array: NDArray[np.float64], places: Iterable[tuple[int, ...]]
 ) -> NDArray[np.float64]:
+    """Slopes of ``function()`` to the left and to the right of each of some numbers of ``array``: (places, 2).
+
+    They are (f(a) - f(a - h)) / h and (f(a + h) - f(a)) / h; their mean is the central difference.
+    """
+    here = function()
+    slopes = []
+    for place in places:
+        value = float(array[place])
+        step = STEP * max(1.0, abs(value))
+        array[place] = value - step
+        left = (here - function()) / step
+        array[place] = value + step
+        right = (function() - here) / step
+        array[place] = value
+        slopes.append((left, right))
+    return np.array(slopes).reshape(-1, 2)
+
+
+def central_differences(function: Callable[[], float], array: NDArray[np.float64]) -> NDArray[np.float64]:
     """Gradient of ``function()`` by the numbers of ``array``, which it reads: (f(a + h) - f(a - h)) / 2 h for each.
 
     Parameters
     ----------
     function : of no arguments; reads ``array`` at every call
     array : float64, changed while the function is called, restored afterwards
-    places : indices of the numbers to differentiate by, all by default; elsewhere the result is NaN
 
     Examples
     --------
@@ -30,14 +48,4 @@ def central_differences(
     >>> central_differences(lambda: float(a[0] * a[1]), a).round(6)
     array([2., 1.])
     """
-    gradient = np.full(array.shape, np.nan)
-    for place in np.ndindex(array.shape) if places is None else places:
-        here = float(array[place])
-        step = STEP * max(1.0, abs(here))
-        array[place] = here + step
-        above = function()
-        array[place] = here - step
-        below = function()
-        array[place] = here
-        gradient[place] = (above - below) / (2 * step)
-    return gradient
+    return np.asarray(sides(function, array, np.ndindex(array.shape)).mean(axis=1).reshape(array.shape))

@@ -25,6 +25,7 @@ class Word(IntEnum):
     SHARDS = 10  # of the batch, this step
     TAKEN = 11  # 1 while a caller from outside works with this shard's memory
     ARGUMENTS = 12  # address of that caller's frame
+    ARITHMETIC = 13  # how the thread computed before a kernel in Python
 
 
 # Why a shard stopped: Word.STATUS.

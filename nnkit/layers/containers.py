@@ -56,6 +56,9 @@ class Residual(Container):
     He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition".
     """
 
+    joins = "+"
+    goes_around = True
+
     def __init__(self, *layers: Any) -> None:
         self.layers = tuple(layers)
         self._inner = Chain(layers)
@@ -138,6 +141,8 @@ class Branches(Container):
     Szegedy et al. 2015, "Going deeper with convolutions" (concat).
     """
 
+    side_by_side = True
+
     def __init__(self, *branches: Any, merge: str = "concat", dim: int = 1) -> None:
         self.branches = tuple(branches)
         self.merge = merge
@@ -146,6 +151,10 @@ class Branches(Container):
         self.require("merge", merge in ("concat", "add", "mean"), "'concat', 'add' or 'mean'")
         self.require("dim", type(dim) is int and dim != 0, "an axis other than the batch's, 0")
         self._inner = [as_layer(branch) for branch in self.branches]
+
+    @property
+    def joins(self) -> str:  # type: ignore[override]
+        return {"add": "+"}.get(self.merge, self.merge)
 
     @property
     def input_dtype(self) -> str:  # type: ignore[override]
@@ -241,8 +250,8 @@ class TimeDistributed(Container):
             raise ShapeError(f"{self!r}: expected input rows of shape (steps, ...), got {in_shape}")
         return (in_shape[0], *self.within(self._inner, in_shape[1:]).out_shape)
 
-    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
-        return in_shape[0] * super().work(in_shape, out_shape, parameters)
+    def entries(self, in_shape: Shape) -> int:
+        return in_shape[0]
 
     def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
         return plan.join(plan.forward(children[0], plan.split(x)), x.shape[0])

@@ -57,6 +57,7 @@ class Linear(Layer):
     """
 
     folds_rows = passes_mask = True
+    dense = ("weight", "bias")
 
     def __init__(
         self, out_features: int = 1, bias: bool = True, weight_init: Any = "linear_uniform", bias_init: Any = "zeros"

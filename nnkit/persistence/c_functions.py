@@ -19,7 +19,7 @@ from nnkit.core.part import Shape
 from nnkit.engine.stub import definition, described
 from nnkit.errors import KernelError
 
-__all__ = ["ArrayFunction", "Functions", "Number", "comment", "first_line", "is_identifier", "literal", "typed"]
+__all__ = ["ArrayFunction", "Functions", "Number", "comment", "is_identifier", "literal", "typed"]
 
 Number = bool | int | float
 
@@ -65,9 +65,9 @@ def comment(text: str) -> str:
     return plain.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
 
 
-def first_line(part: Any) -> str:
+def _first_line(function: Callable[..., Any]) -> str:
     """What a docstring says first."""
-    return (part.__doc__ or "").strip().partition("\n")[0]
+    return (function.__doc__ or "").strip().partition("\n")[0]
 
 
 def typed(text: str, dtype: str) -> str:
@@ -338,7 +338,7 @@ class _Translator:
 
     def name(self, stem: str) -> str:
         """The name of the C function."""
-        return self._same_as() or self.functions.add(stem, self._text(), first_line(self.function))
+        return self._same_as() or self.functions.add(stem, self._text(), _first_line(self.function))
 
     def _same_as(self) -> str | None:
         """The function that this one calls with its own arguments, and that is all."""

@@ -17,7 +17,7 @@ from nnkit.core.container import Container, Placed
 from nnkit.core.layer import Layer
 from nnkit.core.part import Shape
 from nnkit.errors import DataError, KernelError, ParameterError
-from nnkit.persistence.c_functions import Argument, Functions, Number, comment, first_line, is_identifier, literal, typed
+from nnkit.persistence.c_functions import Argument, Functions, Number, comment, is_identifier, literal, typed
 from nnkit.persistence.file import to_path, write_atomically
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class Calls:
         named = _Named(layer, self.functions)
         function = self.functions.array(
             f"{named.key}_layer", text, shapes | built.views, named.number, named.function,
-            restrict=not layer.inplace, said=f"{type(layer).__name__}: {first_line(type(layer))}",
+            restrict=not layer.inplace, said=f"{type(layer).__name__}: {layer.about()}",
         )  # fmt: skip
         given: dict[str, Value | str] = {"x": x, "out": out}
         for name in [name for name in function.arguments if name in arrays]:

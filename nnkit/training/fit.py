@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fit", "shard_rows"]
 
+SAMPLING = 0  # seed for the choice of rows to look at: the same ones each time, and nothing drawn from the fit's own stream
 SLICE = 0.1  # seconds of compiled work between two looks at Ctrl-C and the progress line
 BLOCK_STEPS = 2048  # epochs are planned together until they have so many steps
 
@@ -82,6 +83,9 @@ class Fit:
     model, history : what is trained, and what was measured
     epoch, step : the present ones, from 0; ``step`` counts through all epochs
     loss : of the last step
+    failure : the exception that has ended it, once there is one
+    engine : "compiled" or "python"
+    loop_seconds : how long the compiled loop has run
     """
 
     def __init__(
@@ -118,6 +122,9 @@ class Fit:
         self.history = History()
         self.epoch = self.step = 0
         self.loss = float("nan")
+        self.failure: BaseException | None = None
+        self.engine = engine
+        self.loop_seconds = 0.0
         self.epochs = int(epochs)
         self._python = engine == "python"
         self._loss: Loss = Loss.make(loss, "loss")
@@ -211,7 +218,7 @@ class Fit:
             slabs = aligned_zeros(shards * model.vector.size, real).reshape(shards, -1)
         self._slabs = slabs
         plan = Plan(real, training=True, differentiate=True, shards=shards)
-        source = source_of(self._X, real)
+        self._source = source = source_of(self._X, real)
         x = source.input(model.in_shape, model.input_dtype)
         target = Array.rows(loss.dense_shape(model.out_shape), real)
         weight = Array.rows(model.out_shape[:-1], real).flat()
@@ -225,7 +232,7 @@ class Fit:
         self._updater = Updater(self._optimizer, model.vector, slabs, chunk=model.chunk, shard_rows=rows, python=self._python)
         if self._before is not None:
             self._updater.take_over(self._before)
-        program = Program(plan.instructions, real, shards=shards, rows=rows, python=self._python)
+        program = Program(self._step_instructions(plan, shards), real, shards=shards, rows=rows, python=self._python)
         self._seed = int(self._random.integers(2**62))
         watched = self._evaluator is not None or self._metrics or self._updater.schedule.adaptive
         watched = watched or any(callback.watches("on_epoch_end") for callback in self._callbacks)
@@ -236,6 +243,10 @@ class Fit:
         self._workers = 1 if self._python else min(self._threads, shards)
         capacity = self._block_epochs * self.steps_per_epoch
         self._runner = self._updater.runner(program, rows, capacity=capacity, seed=self._seed, workers=self._workers)
+
+    def _step_instructions(self, plan: Plan, shards: int) -> list[Instruction]:
+        """What every shard does in a step; who measures it puts instructions of its own between."""
+        return plan.instructions
 
     def _plan_shuffling(self) -> None:
         """Memory for the order of the rows in the epochs that are planned together, and the program that draws it."""
@@ -289,7 +300,7 @@ class Fit:
         if self._resumed is not None:
             self._go_on(self._resumed)
         try:
-            with single_threaded_blas(), Team(self._workers) as team, self._progress:
+            with single_threaded_blas(), Team(self._workers) as team, self._progress.begin(self.step):
                 while self.epoch < self.epochs and not self._stopping:
                     self._run_block(team)
                 self._progress.update(self.step, self.history, last=True)
@@ -297,6 +308,7 @@ class Fit:
         except KeyboardInterrupt:
             self.stop("interrupted")
         except BaseException as error:
+            self.failure = error
             self.stop(f"failed: {type(error).__name__}")
             if isinstance(error, NonFiniteError):
                 error.history = self.history
@@ -355,7 +367,9 @@ class Fit:
             self.step += finished
             self._updater.steps += finished
             self.loss = float(self._runner.losses[done - 1])
-            speed = (time.perf_counter() - begin) / finished
+            spent = time.perf_counter() - begin
+            self.loop_seconds += spent
+            speed = spent / finished
             budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * budget))
             if self._stops:
                 self._call("on_batch_end", [callback for callback, interval in self._stops if self.step % interval == 0])
@@ -412,6 +426,27 @@ class Fit:
         if not hasattr(self, "_on_training"):
             self._on_training = Evaluator(self.model, self._loss, self._X, self._y, self._weights, python=self._python)
         return self._on_training
+
+    def sample(self, rows: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:
+        """Some of the rows that are trained on, drawn at random but the same ones each time, for callbacks to look at.
+
+        Parameters
+        ----------
+        rows : how many at most
+
+        Returns
+        -------
+        X : (n, *in_shape), dense
+        y : (n, ...), as given to the fit
+        sample_weight : (n,), or None
+        """
+        count = min(rows, len(self._rows))
+        return self._take(np.sort(np.random.default_rng(SAMPLING).choice(self._rows, count, replace=False)))
+
+    def _take(self, chosen: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:
+        """These rows of the data, as `Pass` and `Loss` take them."""
+        rows = self._X[chosen].toarray() if is_sparse(self._X) else self._X[chosen]
+        return rows, self._y[chosen], None if self._weights is None else self._weights[chosen]
 
     # ----------------------------------------------------------------------------------------- stopping and going on
 
@@ -473,10 +508,10 @@ class Fit:
         batch = order[first : first + rows]
         epoch = number // self.steps_per_epoch
         check = Pass(model, rows, training=True, gradient=np.zeros_like(model.gradient), keep=True, python=self._python)
-        rows_of_batch = self._X[batch].toarray() if is_sparse(self._X) else self._X[batch]
+        x, y, weights = self._take(batch)
         with np.errstate(all="ignore"):
-            out = check.forward(rows_of_batch, step=number, seed=self._seed)
-            part, what = self._first_not_finite(check, out, batch)
+            out = check.forward(x, step=number, seed=self._seed)
+            part, what = self._first_not_finite(check, out, y, weights)
         raise NonFiniteError(
             f"fit: expected finite numbers, but in epoch {epoch}, step {number}, the {what} of {part} "
             "was not; lower the learning rate, clip the gradient (clip_norm=1.0), or scale the data",
@@ -497,14 +532,15 @@ class Fit:
                     epoch=self.epochs - 1, step=self.step - 1, part=part,
                 )  # fmt: skip
 
-    def _first_not_finite(self, check: Pass, out: NDArray[Any], batch: NDArray[np.int64]) -> tuple[str, str]:
+    def _first_not_finite(
+        self, check: Pass, out: NDArray[Any], y: NDArray[Any], weights: NDArray[np.float64] | None
+    ) -> tuple[str, str]:
         for node in check.plan.nodes:
             if not np.isfinite(check.array(node.out)).all():
                 bad = [name for name in node.built.parameters if isinstance(array := node.named[name], Array)
                        and not np.isfinite(check.array(array)).all()]  # fmt: skip
                 return node.name, "output" if not bad else f"output (and already the parameter {bad[0]!r})"
-        weights = None if self._weights is None else self._weights[batch]
-        loss, grad = self._loss(out, self._y[batch], weights)
+        loss, grad = self._loss(out, y, weights)
         who = type(self._loss).__name__
         if not np.isfinite(loss):
             return who, "value"

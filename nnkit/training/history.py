@@ -84,6 +84,39 @@ class History(Mapping[str, list[float]]):
         """The figures of the last epoch."""
         return {name: values[-1] for name, values in self._figures.items()}
 
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the figures over the epochs: the losses, each metric, and the learning rate where it changes.
+
+        Training is a solid line, validation a dashed one; a dotted line marks the epoch that `EarlyStopping` has gone back to.
+        A loss that falls by a factor of more than 20 is drawn with a logarithmic axis.
+
+        Parameters
+        ----------
+        ax : matplotlib's Axes to draw into, optional; several for as many panels, one for the first
+
+        Returns
+        -------
+        array of Axes
+
+        Raises
+        ------
+        DataError
+            No epoch is finished.
+        MissingLibraryError
+            Matplotlib is not installed.
+
+        Examples
+        --------
+        An estimator has its history, too: ``classifier.history_.plot()``.
+
+        >>> import nnkit as nn
+        >>> history = nn.Sequential(["linear"]).fit([[1.0], [2.0]], [[2.0], [4.0]], epochs=3)
+        >>> axes = history.plot()  # doctest: +SKIP
+        """
+        from nnkit.inspect.learning import plot_history
+
+        return plot_history(self, ax)
+
     def __repr__(self) -> str:
         figures = ", ".join(f"{name}={value:.4g}" for name, value in self.last().items())
         return f"History(epochs={self.epochs}, {figures}{', ' if figures else ''}stopped={self.stopped!r})"

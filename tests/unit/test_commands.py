@@ -608,6 +608,7 @@ def kernels(tmp_path, monkeypatch):
     for folder in versions:
         (folder / "__pycache__").mkdir(parents=True)
         (folder / "k_forward_0.py").write_text("x")
+        (folder / "k_forward_0.json").write_text("{}")
         (folder / "__pycache__" / "k_forward_0.f.nbc").write_bytes(bytes(1000))
     (versions[0] / "tmp1.tmp").write_text("")
     (versions[0] / "mine.py").write_text("")
@@ -618,7 +619,7 @@ def kernels(tmp_path, monkeypatch):
 
 def test_cache_says_what_there_is_and_clears_what_is_its_own(kernels, run):
     assert run("cache") == run("cache", "info") == f"{kernels}\n2 kernels, 0.0 MB\n"
-    assert stub.cached().size == 2002
+    assert stub.cached().size == 2006
     assert run("cache", "clear") == f"{kernels}\n2 kernels, 0.0 MB, removed\n"
     left = {path.relative_to(kernels).as_posix() for path in kernels.rglob("*")}
     assert left == {"thesis.txt", "py311-numba0.1-a", "py311-numba0.1-a/mine.py"}

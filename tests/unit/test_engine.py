@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import traceback
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -539,3 +540,61 @@ def test_stub_names_its_kernel_and_keeps_constants_in_its_dtype():
     text = Pass(model, 1, training=True, gradient=model.gradient).program.kernel(0).text
     assert text.startswith('"""nnkit.activations.GELU.forward in float32')
     assert re.search(r"np\.float32\(0\.5\)", text)
+
+
+# ------------------------------------------------------------------------------------------------- denormal numbers
+
+
+class Tiny(nn.Activation):
+    """Makes denormal numbers of ordinary ones."""
+
+    @staticmethod
+    def forward(x):
+        return x * 1e-39
+
+    @staticmethod
+    def backward(grad_out):
+        return grad_out
+
+
+class Halved(nn.PythonLayer):
+    """Notes how Python computes within the loop."""
+
+    seen: ClassVar[list[float]] = []
+
+    def forward(self, x):
+        self.seen.append(float(np.float32(1e-39) * np.float32(0.5)))
+        return x
+
+    def backward(self, grad_out):
+        return grad_out
+
+
+def test_the_loop_flushes_denormal_numbers_and_nobody_else_does():
+    Halved.seen.clear()
+    ones = np.ones((300, 2), np.float32)
+    model = nn.Sequential([Halved(), Tiny()]).build((2,))
+    for threads in (1, 2):
+        assert (model.predict(ones, n_threads=threads) == 0).all()
+        assert np.float32(1e-39) * np.float32(0.5) > 0
+    assert len(Halved.seen) > 0
+    assert min(Halved.seen) > 0
+    exact = nn.Sequential([Tiny()]).build((2,), dtype="float64")
+    np.testing.assert_allclose(exact.predict(ones), 1e-39)
+
+
+def test_moments_of_what_gets_no_gradient_do_not_become_denormal():
+    """They would slow the optimizer down threefold."""
+
+    class Moments(nn.Callback):
+        def on_fit_end(self, fit):
+            seen.append(np.abs(fit.updater_progress.states["m"]))
+
+    seen = []
+    steps = 850  # 0.9**850 is 1e-39
+    X = np.zeros((64 * steps, 6), np.float32)
+    X[:64] = np.random.default_rng(0).normal(size=(64, 6))
+    y = np.zeros((len(X), 1), np.float32)
+    nn.Sequential([nn.Linear(1)]).fit(X, y, epochs=1, shuffle=False, callbacks=[Moments()], random_state=0)
+    assert len(seen) == 1
+    assert not ((seen[0] > 0) & (seen[0] < np.finfo(np.float32).tiny)).any()

@@ -1,0 +1,211 @@
+"""One look at a net that is being trained: some rows run through a copy of it, and what is seen on the way is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.optimizer import Updater
+from nnkit.inspect.replay import is_scalar
+from nnkit.inspect.slopes import Slopes
+from nnkit.passes import Pass
+from nnkit.planner import Node
+
+if TYPE_CHECKING:
+    from nnkit.training.fit import Fit
+
+__all__ = ["InputLook", "LayerLook", "Look", "Observer", "ParameterLook"]
+
+MEMORY = 1 << 28  # bytes that all results of the rows together may take: fewer rows are looked at where one has large ones
+
+
+@dataclass(frozen=True)
+class LayerLook:
+    """What a layer makes of the rows.
+
+    Attributes
+    ----------
+    mean, std : of all numbers of its output
+    delta : root of the mean square of the loss's gradient by its output: dL/dz of a layer with an activation after it, dL/da of
+        the activation. NaN where backward does not come by
+    units, dead : how many units (features, or maps of an image) an activation has, and of how many the slope s'(z) is exactly 0
+        for all rows; 0 units for other layers
+    home : path of its parameters
+    saturated : share of numbers where the slope is below 1 % of the function's largest; NaN for other layers
+    ordinary : the same share if z were standard normal, for comparison
+    """
+
+    mean: float
+    std: float
+    delta: float
+    home: str
+    units: int = 0
+    dead: int = 0
+    saturated: float = float("nan")
+    ordinary: float = float("nan")
+
+
+@dataclass(frozen=True)
+class ParameterLook:
+    """How a parameter w learns.
+
+    Attributes
+    ----------
+    gradient : |dL/dw| / |w|; NaN where w is 0
+    update : |change of w| / |w|, by the optimizer's next step, as it would be from the gradient of these rows
+    axes : how many w has
+    """
+
+    gradient: float
+    update: float
+    axes: int
+
+
+@dataclass(frozen=True)
+class InputLook:
+    """What the first layer with a matrix of weights gets.
+
+    Attributes
+    ----------
+    numbers : of a row
+    rms : root of the mean square of all of them
+    largest : of the roots of the mean squares of each
+    large : how many of these are above `LARGE`
+    """
+
+    LARGE = 100.0  # two orders of magnitude above what initial weights are made for
+
+    numbers: int
+    rms: float
+    largest: float
+    large: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is seen of a net at one time.
+
+    Attributes
+    ----------
+    epoch, step : finished by then
+    rows : how many were looked at
+    loss : of these rows, in training mode
+    layers : by name, in the order of computation
+    parameters : by name
+    inputs : None where the net looks its input up
+    """
+
+    epoch: int
+    step: int
+    rows: int
+    loss: float
+    layers: dict[str, LayerLook]
+    parameters: dict[str, ParameterLook]
+    inputs: InputLook | None
+
+    def record(self) -> dict[str, Any]:
+        """All of it as plain numbers and dicts, for a file; `of` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Self:
+        """The look whose `record` this is."""
+        layers = {name: LayerLook(**item) for name, item in record["layers"].items()}
+        parameters = {name: ParameterLook(**item) for name, item in record["parameters"].items()}
+        inputs = None if record["inputs"] is None else InputLook(**record["inputs"])
+        return cls(**{**record, "layers": layers, "parameters": parameters, "inputs": inputs})
+
+
+class Observer:
+    """Looks at the net of a fit, by a copy of it: neither parameters nor states nor random streams of the fit change.
+
+    The rows stay the same, and so do the units that dropout leaves out: what changes from look to look is the net.
+    """
+
+    def __init__(self, fit: Fit, rows: int) -> None:
+        self._model = model = fit.model.copy()
+        python = fit.engine == "python"
+        bytes_of_row = 3 * sum(prod(built.out_shape) for built in model.leaves) * model.vector.itemsize
+        self._x, self._y, self._weights = fit.sample(max(1, min(rows, MEMORY // bytes_of_row)))
+        self._loss, optimizer = (fit.model.last_fit[name] for name in ("loss", "optimizer"))
+        self._pass = Pass(model, len(self._x), training=True, gradient=model.gradient, keep=True, python=python)
+        self._updater = Updater(optimizer, model.vector, model.gradient[None], chunk=model.chunk, python=python)
+        self._activations = {node.name: Slopes(node.built.layer, model.dtype, python) for node in self._pass.nodes()
+                             if is_scalar(node.built.layer)}  # fmt: skip
+        self._units = dict(zip((node.name for node in self._pass.nodes()), _unit_axes(self._pass.nodes()), strict=True))
+
+    def look(self, fit: Fit, epoch: int) -> Look:
+        """Run the rows forward and backward, and the optimizer one step, as the net is now."""
+        self._model.take_over(fit.model)
+        with np.errstate(all="ignore"):  # also of nets that are past help
+            out = self._pass.forward(self._x)
+            loss, grad = self._loss(out, self._y, self._weights)
+            self._pass.backward(grad)
+            layers = {node.name: self._layer(node) for node in self._pass.nodes() if node.built.layer.kernels()}
+            return Look(epoch, fit.step, len(self._x), float(loss), layers, self._parameters(fit), self._inputs())
+
+    def _layer(self, node: Node) -> LayerLook:
+        out = self._pass.array(node.out)
+        delta = float("nan") if node.grad_out is None else _rms(self._pass.array(node.grad_out))
+        seen = LayerLook(float(out.mean(dtype=float)), float(out.std(dtype=float)), delta, node.home)
+        slopes = self._activations.get(node.name)
+        if slopes is None:
+            return seen
+        slope = slopes(self._pass.array(node.x), out)
+        others = tuple(axis for axis in range(slope.ndim) if axis != self._units[node.name])
+        dead = (slope == 0).all(axis=others)
+        saturated = float((np.abs(slope) < slopes.low).mean())
+        return replace(seen, units=dead.size, dead=int(dead.sum()), saturated=saturated, ordinary=slopes.ordinary)
+
+    def _parameters(self, fit: Fit) -> dict[str, ParameterLook]:
+        """Gradients, and then one step, which may change the gradients, too."""
+        model = self._model
+        norms = {name: float(np.linalg.norm(grad)) for name, grad in model.gradients().items()}
+        before = model.vector.copy()
+        self._updater.take_over(fit.updater_progress)
+        self._updater.step(fit.step / fit.steps_per_epoch, fit.epochs)
+        changes = model.views(model.vector - before)
+        return {name: ParameterLook(_ratio(norms[name], w), _ratio(float(np.linalg.norm(changes[name])), w), w.ndim)
+                for name, w in model.views(before).items()}  # fmt: skip
+
+    def _inputs(self) -> InputLook | None:
+        with_matrix = (node for node in self._pass.nodes()
+                       if any(len(item.shape) > 1 for item in node.built.parameters.values()))  # fmt: skip
+        first = next(with_matrix, None)
+        if first is None or first.x.dtype != self._model.dtype:
+            return None
+        x = self._pass.array(first.x)
+        squares = np.square(x.reshape(len(x), -1), dtype=float).mean(axis=0)
+        each = np.sqrt(squares)
+        large = int((each > InputLook.LARGE).sum())
+        return InputLook(each.size, float(np.sqrt(squares.mean())), float(each.max()), large)
+
+
+def _unit_axes(nodes: Sequence[Node]) -> Iterable[int]:
+    """Which axis of each layer's output, batch included, counts its units.
+
+    The channels of images come first in a row; what has fewer axes ends in its features, unless the last parameters before it
+    say otherwise: those of a convolution over a sequence, for one, are as many as the first axis is long.
+    """
+    lengths: set[int] = set()
+    for node in nodes:
+        vectors = {item.shape[0] for item in node.built.parameters.values() if len(item.shape) == 1}
+        lengths = vectors if node.built.parameters else lengths
+        shape = node.built.out_shape
+        first = len(shape) > 2 or (len(shape) == 2 and shape[0] in lengths and shape[1] not in lengths)
+        yield 1 if first else len(shape) or -1  # a number by itself is one unit: no axis counts it
+
+
+def _rms(array: NDArray[Any]) -> float:
+    return float(np.sqrt(np.square(array, dtype=float).mean()))
+
+
+def _ratio(norm: float, parameter: NDArray[Any]) -> float:
+    """A norm in relation to that of a parameter."""
+    size = float(np.linalg.norm(parameter))
+    return norm / size if size else float("nan")

@@ -1,0 +1,203 @@
+"""The picture of a trace: the net twice, with what flows forward and what flows back as colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.errors import ParameterError
+from nnkit.inspect.figure import SIGNED, drawing, text_on
+
+if TYPE_CHECKING:
+    from nnkit.inspect.trace import Trace
+
+__all__ = ["plot_trace"]
+
+UNITS = 12  # of a layer that are drawn one by one; more are cells of a picture
+NUMBERED = 6  # units of a layer that have room for their numbers
+MAPS = 16  # of an image's channels that are drawn
+COLUMNS = 16  # layers that are drawn; of more the first and the last ones
+# Inches.
+COLUMN, UNIT, TALL, PICTURE, BELOW = 1.9, 0.66, 4.2, 1.3, 0.75
+
+
+@dataclass
+class _Column:
+    """A layer's numbers in a panel, and its labels."""
+
+    symbol: str
+    names: list[str]
+    values: NDArray[Any]
+    edges: NDArray[Any] | None  # (inputs, outputs), from the column before
+
+    @property
+    def single(self) -> bool:
+        """Whether its units are drawn one by one."""
+        return self.values.ndim == 1 and len(self.values) <= UNITS
+
+    @property
+    def unit(self) -> float:
+        """Distance of two units."""
+        return min(UNIT, TALL / max(len(self.values), 1))
+
+    @property
+    def height(self) -> float:
+        """From its top to its bottom."""
+        return self.unit * len(self.values) if self.single else PICTURE
+
+    @property
+    def centres(self) -> NDArray[Any]:
+        """Where its units are, the first on top."""
+        count = len(self.values)
+        return self.unit * ((count - 1) / 2 - np.arange(count))
+
+    @property
+    def radius(self) -> float:
+        """Of its units."""
+        return 0.41 * self.unit
+
+    @property
+    def picture(self) -> NDArray[Any]:
+        """Its numbers as a picture: a row of units folded to a square, a sequence as it is, channels side by side."""
+        values = self.values if self.values.ndim else self.values[None]
+        if values.ndim == 1:
+            return _folded(values, int(np.ceil(np.sqrt(len(values)))))
+        if values.ndim == 2:
+            return values
+        maps = values.reshape(-1, *values.shape[-2:])[:MAPS]
+        across = int(np.ceil(np.sqrt(len(maps))))
+        framed = np.pad(maps, ((0, -len(maps) % across), (0, 1), (0, 1)), constant_values=np.nan)
+        rows = [np.hstack(list(framed[begin : begin + across])) for begin in range(0, len(framed), across)]
+        return np.vstack(rows)[:-1, :-1]
+
+
+def _folded(values: NDArray[Any], width: int) -> NDArray[Any]:
+    padded = np.pad(values.astype(float), (0, -len(values) % width), constant_values=np.nan)
+    return padded.reshape(-1, width)
+
+
+def plot_trace(trace: Trace, row: int, axes: Sequence[Any] | None) -> Any:
+    """Draw activations forward and delta backward."""
+    rows = len(trace.x)
+    if isinstance(row, bool) or not isinstance(row, int | np.integer) or not -rows <= row < rows:
+        raise ParameterError(f"Trace.plot: expected row to be one of the batch's {rows} rows, counted from 0, got {row!r}")
+    panels = [_abridged(_forward(trace, row)), _abridged(_backward(trace, row))]
+    tall = max(column.height for columns in panels for column in columns)
+    width, height = COLUMN * len(panels[0]) + 1.6, tall + BELOW + 0.7
+    with drawing("Trace.plot") as plt:
+        if axes is None:
+            _, axes = plt.subplots(2, 1, figsize=(max(width, 6.4), 2 * height))
+        titles = (f"Forward: activations a and weights w.  L = {trace.value:.4g}", "Backward: delta = dL/dz and dL/dw")
+        for ax, columns, title, label in zip(axes, panels, titles, ("a", "delta"), strict=True):
+            _draw(plt, ax, columns, tall)
+            ax.set_title(title if rows == 1 else f"{title}; row {row} of {rows}")
+            ax.figure.axes[-1].set_ylabel(label)
+    return np.asarray(axes)
+
+
+def _forward(trace: Trace, row: int) -> list[_Column]:
+    columns = [_Column("x", [], trace[0].x[row], None)]
+    for layer in trace:
+        columns.append(_Column(f"a({layer.number})", _names(layer), layer.a[row], _edges(layer, layer.parameters)))
+    return columns
+
+
+def _backward(trace: Trace, row: int) -> list[_Column]:
+    def known(values: NDArray[Any] | None, like: NDArray[Any]) -> NDArray[Any]:
+        return np.full(like[row].shape, np.nan) if values is None else values[row]
+
+    columns = [_Column("dL/dx", [], known(trace[0].grad_x, trace[0].x), None)]
+    for layer in trace:
+        delta = known(layer.delta, layer.z)
+        columns.append(_Column(f"delta({layer.number})", _names(layer), delta, _edges(layer, layer.gradients)))
+    return columns
+
+
+def _abridged(columns: list[_Column]) -> list[_Column]:
+    if len(columns) <= COLUMNS:
+        return columns
+    left_out = len(columns) - COLUMNS + 1
+    gap = _Column(f"... {left_out} more ...", [], np.empty(0), None)
+    after = columns[-(COLUMNS // 2) :]
+    return [*columns[: COLUMNS // 2 - 1], gap, replace(after[0], edges=None), *after[1:]]
+
+
+def _names(layer: Any) -> list[str]:
+    return [type(item).__name__ for item in layer.layers]
+
+
+def _edges(layer: Any, arrays: dict[str, NDArray[Any]]) -> NDArray[Any] | None:
+    """What the lines into a dense layer stand for, where they come from the column before."""
+    names = layer.layers[0].dense
+    leads = layer.follows or layer.number == 1
+    return arrays.get(names[0]) if names is not None and leads and layer.x.ndim == 2 else None
+
+
+def _draw(plt: Any, ax: Any, columns: Sequence[_Column], tall: float) -> None:
+    """One panel; its colour bar is the figure's last axes."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    values = np.concatenate([np.ravel(column.values) for column in columns])
+    bound = float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0)) or 1.0
+    colours = ScalarMappable(Normalize(-bound, bound), plt.get_cmap(SIGNED).with_extremes(bad="0.75"))
+    for place, column in enumerate(columns):
+        if place and column.edges is not None and column.single and columns[place - 1].single:
+            _lines(plt, ax, place, columns[place - 1], column)
+        if column.single:
+            _circles(ax, place, column, colours)
+        else:
+            _image(ax, place, column, colours)
+        _labels(ax, place, column, tall)
+    ax.set(xlim=(-COLUMN / 2, COLUMN * (len(columns) - 0.5)), ylim=(-tall / 2 - BELOW, tall / 2 + 0.3), aspect="equal")
+    ax.axis("off")
+    ax.figure.colorbar(colours, ax=ax, shrink=0.7, aspect=14, pad=0.02)
+
+
+def _lines(plt: Any, ax: Any, place: int, before: _Column, column: _Column) -> None:
+    """Weights, or gradients by them: the wider and the deeper in colour, the larger."""
+    from matplotlib.collections import LineCollection
+
+    edges = np.asarray(column.edges)
+    bound = float(np.max(np.abs(edges), initial=0.0)) or 1.0
+    left, right = COLUMN * (place - 1) + before.radius, COLUMN * place - column.radius
+    ends = [((left, y), (right, to)) for y in before.centres for to in column.centres]
+    sizes = edges.ravel() / bound
+    colours = plt.get_cmap(SIGNED)(0.5 + 0.5 * np.sign(sizes) * (0.25 + 0.75 * np.abs(sizes)))
+    ax.add_collection(LineCollection(ends, colors=colours, linewidths=0.6 + 2.4 * np.abs(sizes), zorder=1))
+
+
+def _circles(ax: Any, place: int, column: _Column, colours: Any) -> None:
+    from matplotlib.patches import Circle
+
+    for value, y in zip(column.values, column.centres, strict=True):
+        face = colours.to_rgba(value) if np.isfinite(value) else (1.0, 1.0, 1.0, 1.0)
+        ax.add_patch(Circle((COLUMN * place, y), column.radius, facecolor=face, edgecolor="black", linewidth=0.8, zorder=2))
+        if len(column.values) <= NUMBERED:
+            ax.text(COLUMN * place, y, f"{value:.2g}", ha="center", va="center", fontsize=9, color=text_on(face), zorder=3)
+
+
+def _image(ax: Any, place: int, column: _Column, colours: Any) -> None:
+    picture = np.asarray(column.picture, float)
+    scale = PICTURE / max(picture.shape)
+    half_width, half_height = picture.shape[1] * scale / 2, picture.shape[0] * scale / 2
+    extent = (COLUMN * place - half_width, COLUMN * place + half_width, -half_height, half_height)
+    ax.imshow(picture, cmap=colours.cmap, norm=colours.norm, extent=extent, interpolation="nearest", zorder=2)
+    ax.add_patch(_frame(extent))
+
+
+def _frame(extent: tuple[float, float, float, float]) -> Any:
+    from matplotlib.patches import Rectangle
+
+    left, right, low, high = extent
+    return Rectangle((left, low), right - left, high - low, fill=False, edgecolor="black", linewidth=0.8, zorder=3)
+
+
+def _labels(ax: Any, place: int, column: _Column, tall: float) -> None:
+    shape = "x".join(map(str, column.values.shape)) if not column.single or len(column.values) > NUMBERED else ""
+    lines = [column.symbol + (f", {shape}" if shape else ""), *column.names]
+    ax.text(COLUMN * place, -tall / 2 - 0.12, "\n".join(lines), ha="center", va="top", fontsize=9)

@@ -1,0 +1,111 @@
+"""The progress line: what it says, how much time it takes, and how it leaves a terminal."""
+
+import os
+import sys
+import textwrap
+
+import pytest
+
+import nnkit as nn
+from nnkit.training.progress import Progress
+
+
+class Terminal:
+    """A display that takes its time, on a clock that goes as it is told."""
+
+    now = seconds = 0.0
+
+    def __init__(self):
+        self.lines, self.spent = [], 0.0
+
+    def show(self, line, part):
+        self.lines.append((line, part))
+        self.spent += self.seconds
+        Terminal.now += self.seconds
+
+    def close(self):
+        self.lines.append("closed")
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setattr(Terminal, "now", 0.0)
+    monkeypatch.setattr("nnkit.training.progress.time.perf_counter", lambda: Terminal.now)
+    monkeypatch.setattr("nnkit.training.progress._Terminal", Terminal)
+    return Terminal
+
+
+@pytest.mark.parametrize("seconds", [0.0001, 0.002, 0.5])
+def test_drawing_takes_half_a_percent_of_the_time_at_most(seconds, terminal, monkeypatch):
+    monkeypatch.setattr(terminal, "seconds", seconds)
+    history, progress = nn.History(), Progress(True, 1, 10**9)
+    for step in range(100_000):
+        terminal.now += 0.01
+        progress.update(step, history)
+    display = progress._display
+    assert display.spent <= 0.005 * terminal.now + seconds
+    assert terminal.now / (0.1 + 200 * seconds + 0.03) - 1 < len(display.lines) < terminal.now / 0.1
+
+
+def test_the_line_says_how_far_and_how_fast(terminal):
+    history = nn.History()
+    with Progress(True, 4, 25).begin(50) as progress:  # half of it was done before
+        terminal.now = 10.0
+        history.add(loss=0.25, lr=0.1, val_loss=0.5)
+        progress.update(60, history)
+        terminal.now = 10.05
+        progress.update(61, history)  # too early
+        terminal.now = 50.0
+        progress.update(100, history, last=True)
+    assert progress._display.lines == [
+        ("epoch 3/4  0:00:40 left  loss 0.25  val_loss 0.5  1 steps/s", 0.6),
+        ("epoch 4/4  50.0 s  loss 0.25  val_loss 0.5  1 steps/s", 1.0),
+        "closed",
+    ]
+
+
+def test_it_is_silent_where_nobody_watches(terminal):
+    progress = Progress("auto", 4, 25)
+    progress.update(100, nn.History(), last=True)
+    assert progress._display is None
+
+
+CHILD = """
+import os, signal, time
+import numpy as np, nnkit as nn
+
+times = []
+
+def stop(fit):
+    times.append(time.perf_counter())
+    if times[-1] - times[0] > 0.5:
+        os.kill(os.getpid(), signal.SIGINT)
+
+X = np.ones((512, 8))
+history = nn.Sequential([nn.Linear(1)]).fit(X, X[:, :1], epochs=10**6, batch_size=4, callbacks=[nn.LambdaCallback(stop)])
+print(history.stopped)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_after_ctrl_c_the_terminal_is_as_it_was():
+    import pty
+
+    child, end = pty.fork()
+    if child == 0:  # pragma: no cover
+        os.environ.update(TERM="xterm", COLUMNS="80")
+        os.execv(sys.executable, [sys.executable, "-c", textwrap.dedent(CHILD)])
+    seen = b""
+    try:
+        while piece := os.read(end, 65536):
+            seen += piece
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    os.close(end)
+    text = seen.decode(errors="replace")
+    assert os.waitpid(child, 0)[1] == 0, text
+    assert text.rstrip().endswith("interrupted")
+    assert "left" in text
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is hidden and shown again
+    assert text.split("\x1b[?25h")[0].endswith("\n")  # the line is left where it was
