@@ -8,13 +8,13 @@ from functools import partial
 from statistics import mean, stdev
 from typing import Any
 
-from benchmarks.learners import FOLDS, LEARNERS, RATES, SIZES
-from benchmarks.registry import Options, suite
-from benchmarks.report import Column, Section, duration, number, versus
-from benchmarks.timing import Rounds, interleave
-from benchmarks.training import OWN, REST, Workers, attempt, losses, start
-from benchmarks.worker import usable_cores
-from benchmarks.workloads import TABLES, Workload
+from .learners import FOLDS, LEARNERS, RATES, SIZES
+from .registry import Options, suite
+from .report import Column, Section, duration, number, versus
+from .timing import Rounds, interleave
+from .training import OWN, REST, Workers, attempt, losses, start
+from .worker import usable_cores
+from .workloads import TABLES, Workload
 
 __all__ = ["estimators"]
 

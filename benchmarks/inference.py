@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.predictors import PREDICTORS
-from benchmarks.registry import Options, suite
-from benchmarks.report import Column, Section, ratio
-from benchmarks.timing import interleave
-from benchmarks.worker import Unavailable, Worker, usable_cores
-from benchmarks.workloads import DIGITS, make_problem
+from .predictors import PREDICTORS
+from .registry import Options, suite
+from .report import Column, Section, ratio
+from .timing import interleave
+from .worker import Unavailable, Worker, usable_cores
+from .workloads import DIGITS, make_problem
 
 __all__ = ["inference"]
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers import Peak
-from benchmarks.registry import Options, suite
-from benchmarks.report import Column, Section, number, ratio
-from benchmarks.timing import Figures, Rounds, Stopwatch, interleave
-from benchmarks.vectorise import Unvectorised, vectorised
-from benchmarks.worker import Worker
+from .peers import Peak
+from .registry import Options, suite
+from .report import Column, Section, number, ratio
+from .timing import Figures, Rounds, Stopwatch, interleave
+from .vectorise import Unvectorised, vectorised
+from .worker import Worker
 
 __all__ = ["KernelBench", "examples", "kernels"]
 

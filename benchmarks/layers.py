@@ -6,12 +6,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmarks.nets import NETS, Net
-from benchmarks.peers import NnkitTrainer, TorchTrainer
-from benchmarks.registry import Options, suite
-from benchmarks.report import Section
-from benchmarks.training import OWN, Workers, side_by_side
-from benchmarks.workloads import Problem
+from .nets import NETS, Net
+from .peers import NnkitTrainer, TorchTrainer
+from .registry import Options, suite
+from .report import Section
+from .training import OWN, Workers, side_by_side
+from .workloads import Problem
 
 __all__ = ["NnkitNetTrainer", "TorchNetTrainer", "layers"]
 

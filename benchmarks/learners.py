@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers import sklearn_loss, sklearn_mlp, torch_net
-from benchmarks.timing import Figures, Stopwatch
-from benchmarks.workloads import Workload
+from .peers import sklearn_loss, sklearn_mlp, torch_net
+from .timing import Figures, Stopwatch
+from .workloads import Workload
 
 __all__ = ["FOLDS", "LEARNERS", "RATES", "SIZES", "Learner"]
 

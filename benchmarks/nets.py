@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.workloads import Data, digits
+from .workloads import Data, digits
 
 __all__ = ["NETS", "Net"]
 

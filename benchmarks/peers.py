@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import Figures
-from benchmarks.workloads import Problem, Workload, nnkit_model
+from .timing import Figures
+from .workloads import Problem, Workload, nnkit_model
 
 __all__ = [
     "TRAINERS",

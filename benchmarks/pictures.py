@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chart import draw
-from benchmarks.workloads import DIGITS
+from .chart import draw
+from .workloads import DIGITS
 
 __all__ = ["Given", "main", "make", "picture"]
 

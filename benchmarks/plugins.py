@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers import NnkitTrainer, TorchTrainer, Trainer
-from benchmarks.registry import Options, suite
-from benchmarks.report import Column, Section, ratio
-from benchmarks.timing import Figures, Stopwatch, interleave
-from benchmarks.training import REST, start
-from benchmarks.worker import Worker
-from benchmarks.workloads import DIGITS, TINY, Data, Problem, Workload, digits, make_problem
+from .peers import NnkitTrainer, TorchTrainer, Trainer
+from .registry import Options, suite
+from .report import Column, Section, ratio
+from .timing import Figures, Stopwatch, interleave
+from .training import REST, start
+from .worker import Worker
+from .workloads import DIGITS, TINY, Data, Problem, Workload, digits, make_problem
 
 __all__ = ["plugins"]
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers import sklearn_estimator
-from benchmarks.timing import Figures, Stopwatch
-from benchmarks.workloads import Problem, nnkit_model
+from .peers import sklearn_estimator
+from .timing import Figures, Stopwatch
+from .workloads import Problem, nnkit_model
 
 __all__ = ["PREDICTORS", "Predictor"]
 
@@ -120,7 +120,7 @@ class TorchPredictor(Predictor):
     def make(self, problem: Problem) -> None:
         import torch
 
-        from benchmarks.peers import TRAINERS
+        from .peers import TRAINERS
 
         trainer: Any = TRAINERS["torch"](self.threads)
         trainer.problem = problem

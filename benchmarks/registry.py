@@ -6,9 +6,9 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-import benchmarks
-from benchmarks.report import Section
+from .report import Section
 
 __all__ = ["Options", "Suite", "suite", "suites"]
 
@@ -46,7 +46,7 @@ def suite(name: str, about: str) -> Callable[[Callable[[Options], list[Section]]
 
 def suites() -> dict[str, Suite]:
     """All suites, after importing every module of this package."""
-    for module in pkgutil.iter_modules(benchmarks.__path__):
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if not module.name.startswith("__"):
-            importlib.import_module(f"benchmarks.{module.name}")
+            importlib.import_module(f".{module.name}", __package__)
     return dict(_suites)

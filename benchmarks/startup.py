@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.registry import Options, suite
-from benchmarks.report import Column, Section, number, ratio
-from benchmarks.timing import Figures, interleave
-from benchmarks.workloads import digits
+import nnkit
+
+from .registry import Options, suite
+from .report import Column, Section, number, ratio
+from .timing import Figures, interleave
+from .workloads import digits
 
 __all__ = ["startup"]
 
@@ -85,7 +87,7 @@ def _installed(name: str) -> bool:
 def _run(code: str, place: Path, cache: Path) -> Figures:
     """Start Python on a piece of code; take the time until it prints a line after it."""
     cache.mkdir(exist_ok=True)
-    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]  # nnkit may run from a checkout
+    paths = [str(Path(nnkit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]  # it may run from a checkout
     environment = {**os.environ, "NNKIT_CACHE_DIR": str(cache), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, "-c", f"{code}\nprint('ready', flush=True)"]
     begin = time.perf_counter()

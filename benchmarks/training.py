@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from benchmarks.peers import TRAINERS, Peak
-from benchmarks.registry import Options, suite
-from benchmarks.report import Column, Section, number, ratio, versus
-from benchmarks.timing import Rounds, interleave
-from benchmarks.worker import Unavailable, Worker, usable_cores
-from benchmarks.workloads import WORKLOADS, Problem, make_problem
+from .peers import TRAINERS, Peak
+from .registry import Options, suite
+from .report import Column, Section, number, ratio, versus
+from .timing import Rounds, interleave
+from .worker import Unavailable, Worker, usable_cores
+from .workloads import WORKLOADS, Problem, make_problem
 
 __all__ = ["OWN", "REST", "Workers", "attempt", "losses", "side_by_side", "start", "training"]
 

@@ -1,140 +1,147 @@
-"""The command line: ``python -m nnkit demo``, ``list``, ``check module:Class`` and ``warmup``."""
+"""The command line, ``nnkit`` or ``python -m nnkit``: makes a parser of the functions in `nnkit.commands`, and runs one.
+
+Positional parameters of a function are positional arguments, keyword-only ones are options; type and default come from the
+signature, the help from the docstring.
+"""
 
 from __future__ import annotations
 
 import argparse
 import inspect
-import time
+import os
+import re
+import shutil
+import sys
+import textwrap
+import traceback
+import types
+import warnings
 from collections.abc import Callable, Sequence
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import nnkit
+from nnkit.commands import COMMANDS
+from nnkit.commands.shell import INTERRUPTED, program
+from nnkit.errors import NnkitError, PluginWarning, TrainingWarning
 
 __all__ = ["main"]
 
-EPOCHS = 60
+def documented(function: Callable[..., Any]) -> tuple[str, str, dict[str, str]]:
+    """The first sentence of a docstring, the paragraphs after it, and what it says of each parameter."""
+    text = inspect.cleandoc(function.__doc__ or "")
+    about, *sections = re.split(r"\n\n(?=\w+\n-+\n)", text)
+    width = shutil.get_terminal_size().columns - 2
+    summary, *paragraphs = (textwrap.fill(paragraph, width) for paragraph in about.split("\n\n"))
+    more, described = "\n\n".join(paragraphs), {}
+    for section in sections:
+        title, _, *lines = section.splitlines()
+        if title == "Parameters":
+            entries = re.split(r"\n(?=\S)", "\n".join(lines))
+            described = {name: " ".join(rest.split()) for name, _, rest in (entry.partition(" : ") for entry in entries)}
+        elif title == "Examples":
+            more += "\n\nexamples:\n" + "\n".join(f"  {line}" for line in lines)
+    return summary, more.strip(), described
 
 
-def demo() -> int:
-    """Train a classifier of handwritten digits, and watch."""
-    from rich.console import Console
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    import nnkit as nn
-
-    console = Console(highlight=False)
-    X, y = load_digits(return_X_y=True)
-    X, X_test, y, y_test = train_test_split(X / 16, y, test_size=0.2, stratify=y, random_state=0)
-    model = nn.Sequential([nn.Linear(128), nn.ReLU(), nn.Linear(64), nn.ReLU(), nn.Linear(10)])
-    console.print(f"[bold]{len(X)} handwritten digits, a net of 64-128-64-10 units, {EPOCHS} epochs[/]")
-
-    begin = time.perf_counter()
-    loss = nn.CrossEntropyLoss(label_smoothing=0.1)
-    optimizer = nn.AdamW(lr=3e-3, weight_decay=0.1, schedule="one_cycle")
-    history = model.fit(X, y, loss=loss, optimizer=optimizer, epochs=EPOCHS, random_state=0)
-    wall = time.perf_counter() - begin
-    accuracy = float((model.predict(X_test).argmax(axis=1) == y_test).mean())
-
-    console.print(f"test accuracy   [bold green]{accuracy:.4f}[/]  on {len(X_test)} digits it has not seen")
-    console.print(f"compiling       {history.compile_seconds:.2f} s  (kept on disk: the next start only loads it)")
-    console.print(f"training        {wall - history.compile_seconds:.2f} s  for {history.steps} steps, "
-                  f"{1e6 * history.seconds / history.steps:.0f} us each")  # fmt: skip
-    console.print()
-    console.print("Next:  README.md    a net of your own in ten lines")
-    console.print("       make test    lint, types and tests")
-    console.print("       make bench   side by side with PyTorch, JAX and scikit-learn")
-    return 0
+def argument(parameter: inspect.Parameter, annotation: Any, described: str) -> tuple[str, dict[str, Any]]:
+    """What argparse calls a parameter, and has to know of it."""
+    name, default = parameter.name, parameter.default
+    option = parameter.kind is parameter.KEYWORD_ONLY
+    settings: dict[str, Any] = {"help": described.replace("%", "%%"), "default": argparse.SUPPRESS}
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = (item for item in get_args(annotation) if item is not type(None))
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        settings |= {"nargs": "*", "type": annotation, "default": []}
+    elif annotation is bool:
+        settings |= {"action": "store_true"}
+    elif get_origin(annotation) is Literal:
+        settings |= {"choices": get_args(annotation)}
+    elif isinstance(default, tuple):
+        settings |= {"nargs": "+", "action": "extend", "type": get_args(annotation)[0]}
+    else:
+        settings |= {"type": annotation}
+    if option and default is parameter.empty:
+        settings |= {"required": True}
+    elif default not in (None, (), parameter.empty) and default is not False:
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else f"{default}"
+        settings["help"] += f" (default: {shown.replace('%', '%%')})"
+    if not option:
+        settings |= {"metavar": name} if "choices" not in settings else {}
+        return name, settings | ({} if default is parameter.empty else {"nargs": "?", "default": default})
+    if "choices" not in settings and annotation is not bool:
+        settings["metavar"] = name.rstrip("s").upper() if isinstance(default, tuple) else name.upper()
+    return f"--{name.replace('_', '-')}", settings
 
 
-def list_parts() -> int:
-    """Print the names of all parts, by kind and by the distribution that they come from."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from nnkit import registry
-    from nnkit.core import plugins
-
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for kind in registry.__all__:
-        names: dict[str, list[str]] = {}
-        for key, part in sorted(getattr(registry, kind).items()):
-            names.setdefault(" ".join(plugins.provider(part)), []).append(key)
-        for origin, keys in sorted(names.items(), key=lambda item: (not item[0].startswith("nnkit "), item[0])):
-            table.add_row(f"[bold]{kind}[/]", f"[dim]{origin}[/]", ", ".join(keys))
-            kind = ""
-    console = Console(highlight=False)
-    console.print(table)
-    for plugin, error in plugins.failures.items():
-        console.print(f"left out: {plugin}, which cannot be loaded ({type(error).__name__}: {error})", markup=False)
-    if plugins.left_out():
-        console.print(f"left out: {plugins.left_out()}, by NNKIT_PLUGINS or NNKIT_PLUGINS_BLOCK", markup=False)
-    return 0
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    both = argparse.ArgumentParser(add_help=False)
+    both.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS,
+                      help="show where in the code an error arose (NNKIT_TRACEBACK=1 does, too)")  # fmt: skip
+    whole = argparse.ArgumentParser(program(), description="Neural networks on the CPU.", parents=[both], allow_abbrev=False)
+    whole.add_argument("--version", action="version", version=f"nnkit {nnkit.__version__}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="command")
+    for name, command in COMMANDS.items():
+        summary, more, described = documented(command)
+        added = commands.add_parser(
+            name, help=summary, description=summary, epilog=more, parents=[both], allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        hints = get_type_hints(command)
+        for parameter in inspect.signature(command).parameters.values():
+            flag, settings = argument(parameter, hints[parameter.name], described[parameter.name])
+            added.add_argument(flag, **settings)
+    return whole
 
 
-def check(target: str) -> int:
-    """Check parts: module:Class, module, file.py, or the name of an installed distribution."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    from nnkit.testing import CheckError
-    from nnkit.testing.checks import examples_of, findings, report
-    from nnkit.testing.plugin import docstring_examples_run, find
-
-    console = Console(highlight=False, soft_wrap=True)
-    wrong = 0
-
-    def show(what: str, error: CheckError | None) -> None:
-        nonlocal wrong
-        wrong += error is not None
-        console.print(f"  [green]right[/]  {what}" if error is None else f"  [red]wrong  {what}[/]")
-        if error is not None:
-            console.print(f"         {escape(str(error))}")
-
-    try:
-        for part in find(target):
-            for example in examples_of(part):
-                console.print(f"[bold]{escape(repr(example.part))}[/]")
-                passed = []
-                for item, error in findings(example):
-                    show(item.__name__, error)
-                    passed += [item] if error is None else []
-                if not wrong:
-                    for line in repr(report(example, passed)).splitlines()[1:]:
-                        console.print(f"[dim]{escape(line)}[/]")
-            docstring_examples_run(part)
-    except CheckError as error:
-        wrong += 1
-        console.print(f"[red]wrong[/]  {escape(str(error))}")
-    console.print("[bold red]not all is right[/]" if wrong else "[bold green]all is right[/]")
-    return int(wrong > 0)
-
-
-def warmup() -> int:
-    """Compile the float32 kernels of all parts ahead, on all cores; they are kept on disk."""
-    from rich.progress import track
-
-    from nnkit.engine.stub import cache_folder
-    from nnkit.warmup import parts, warm_up
-
-    begin, total = time.perf_counter(), len(parts())
-    cpu = sum(track(warm_up(), "compiling", total + 2))
-    print(f"{total} parts in {time.perf_counter() - begin:.0f} s, {cpu:.0f} s of it compiling, summed over all cores")
-    print(f"kernels are kept in {cache_folder()}")
-    return 0
-
-
-COMMANDS: dict[str, Callable[..., int]] = {"demo": demo, "list": list_parts, "check": check, "warmup": warmup}
+def run(command: Callable[..., int], given: dict[str, Any]) -> int:
+    """Call a command with what the command line gives it."""
+    positional = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            positional += given.pop(parameter.name)
+        elif parameter.kind is not parameter.KEYWORD_ONLY and parameter.name in given:
+            positional.append(given.pop(parameter.name))
+    status = command(*positional, **given)
+    sys.stdout.flush()  # here, where a reader that has gone is noticed
+    return status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m nnkit", description="Neural networks on the CPU.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, command in COMMANDS.items():
-        about = (command.__doc__ or "").splitlines()[0]
-        added = commands.add_parser(name, help=about, description=about)
-        for parameter in inspect.signature(command).parameters:
-            added.add_argument(parameter)
-    given = vars(parser.parse_args(arguments))
-    return COMMANDS[given.pop("command")](**given)
+    given = vars(parser().parse_args(arguments))
+    name = given.pop("command")
+    shown = given.pop("traceback", False) or os.environ.get("NNKIT_TRACEBACK", "0") not in ("", "0")
+
+    def say(what: str, message: object) -> None:
+        print(f"{program()} {name}: {what}: {message}", file=sys.stderr)
+
+    def warn(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, TrainingWarning | PluginWarning):
+            say("warning", message)
+        else:
+            before(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        before, warnings.showwarning = warnings.showwarning, warn
+        try:
+            return run(COMMANDS[name], given)
+        except NnkitError as error:
+            if shown:
+                traceback.print_exc()
+            say("error", error)
+            return 1
+        except MemoryError as error:
+            say("error", f"there is not enough memory ({error})")
+            return 1
+        except BrokenPipeError:  # such as that of `| head -1`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
+            return 1
+        except KeyboardInterrupt:
+            if shown:
+                traceback.print_exc()
+            print(f"\n{program()} {name}: interrupted", file=sys.stderr)
+            return INTERRUPTED
 
 
 if __name__ == "__main__":

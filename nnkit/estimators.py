@@ -127,6 +127,7 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
     n_iter_: int
     n_outputs_: int
     n_features_in_: int
+    target_name_: str
     _kinds: ClassVar[dict[str, Any]] = {  # of what a fit leaves behind, beside the net, its history and the optimizer's state
         "n_features_in_": int, "n_outputs_": int, "n_layers_": int, "n_iter_": int, "loss_": float, "loss_curve_": list,
         "_random": np.random.RandomState,
@@ -328,6 +329,10 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
         ``labels``: all that will ever come; ``watched``: scikit-learn's callbacks are told.
         """
         with self._all_or_nothing():
+            if reset:
+                self.__dict__.pop("target_name_", None)
+                if isinstance(name := getattr(y, "name", None), str):
+                    self.target_name_ = name
             X, y = self._check_pairs(X, y, reset)
             loss = self._make_loss()
             if loss.of_probabilities:
@@ -442,7 +447,8 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
     @classmethod
     def check_learned(cls, learned: dict[str, Any], model: Sequential) -> None:
         """Refuse attributes that are not those of a fitted estimator with this net."""
-        missing, more = cls._kinds.keys() - learned.keys(), learned.keys() - cls._kinds.keys() - {"feature_names_in_"}
+        missing = cls._kinds.keys() - learned.keys()
+        more = learned.keys() - cls._kinds.keys() - {"feature_names_in_", "target_name_"}
         wrong = [name for name, kind in cls._kinds.items() if name in learned and not isinstance(learned[name], kind)]
         sizes = (learned.get("n_features_in_"), learned.get("n_outputs_"), learned.get("n_layers_"))
         names = learned.get("feature_names_in_", np.empty(model.in_shape, object))
@@ -450,6 +456,8 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
             raise PersistenceError(f"expected the attributes {', '.join(cls._kinds)} of a fitted {cls.__name__}")
         if not isinstance(names, np.ndarray) or names.shape != model.in_shape:
             raise PersistenceError(f"expected {model.in_shape[0]} names of features")
+        if not isinstance(learned.get("target_name_", ""), str):
+            raise PersistenceError("expected the name of a target")
 
     # --------------------------------------------------------------------------------------------------- using the net
 
@@ -574,6 +582,7 @@ class NNClassifier(ClassifierMixin, _Estimator):
     n_iter_ : epochs done
     history_ : History of the last fit
     n_features_in_, feature_names_in_, n_outputs_, n_layers_
+    target_name_ : name of y, where it had one (a pandas Series)
 
     Examples
     --------
@@ -777,6 +786,7 @@ class NNRegressor(RegressorMixin, _Estimator):
     n_iter_ : epochs done
     history_ : History of the last fit
     n_features_in_, feature_names_in_, n_outputs_, n_layers_
+    target_name_ : name of y, where it had one (a pandas Series)
 
     Examples
     --------
@@ -808,6 +818,28 @@ class NNRegressor(RegressorMixin, _Estimator):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """One more epoch on these rows, with the optimizer's state of the last one."""
         return self._train(X, y, sample_weight, 1, reset=not hasattr(self, "model_"))
+
+    def rescale(self, center: float, scale: float) -> Self:
+        """Predict ``scale * p + center`` from now on, where the prediction was p.
+
+        For a net that was trained on (y - center) / scale: its last layer is linear, so that weight becomes scale * weight, and
+        bias scale * bias + center. What the optimizer has noted does not fit any longer, and is forgotten.
+
+        Examples
+        --------
+        >>> import nnkit as nn, numpy as np
+        >>> X, y = np.array([[0.0], [1.0], [2.0]]), np.array([1000.0, 1100.0, 1200.0])
+        >>> net = nn.NNRegressor(layers=[], optimizer=nn.SGD(lr=0.1), epochs=200, random_state=0)
+        >>> net.fit(X, (y - y.mean()) / y.std()).rescale(y.mean(), y.std()).predict(X).round()
+        array([1000., 1100., 1200.])
+        """
+        check_is_fitted(self, "model_")
+        parameters, last = self.model_.parameters(), len(self.model_) - 1
+        weight, bias = parameters[f"{last}.weight"], parameters[f"{last}.bias"]
+        weight *= scale
+        bias[:] = bias.astype(np.float64) * scale + center
+        self._before = None
+        return self
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predicted values, (n_samples,) or (n_samples, n_outputs), as y was."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
 
-__all__ = ["Initializer", "fans"]
+__all__ = ["Given", "Initializer", "fans"]
 
 
 class Initializer(Part):
@@ -23,6 +23,16 @@ class Initializer(Part):
     @abstractmethod
     def __call__(self, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float64]:
         """Draw an array of ``shape``."""
+
+
+class Given(Initializer):
+    """Numbers that somebody knows already."""
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        self.values = values
+
+    def __call__(self, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float64]:
+        return self.values
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.initializer import Initializer
+from nnkit.core.initializer import Given, Initializer
 from nnkit.core.part import Part, Shape
 from nnkit.core.registry import Registry
 from nnkit.errors import KernelError, OnnxError, ShapeError
@@ -38,6 +38,7 @@ class Declared:
     shape: Shape
     init: Any = "zeros"
     dtype: str = "real"  # "real": the model's
+    fixed: bool = False  # kernels only read it
 
 
 @dataclass
@@ -64,7 +65,8 @@ class Built:
     @property
     def in_one_shard(self) -> bool:
         """Whether every row has to see all rows of the batch, or what they leave behind, and shards cannot meet for that."""
-        return (bool(self.states) or self.layer.mixes_rows) and not self.partials
+        changes = any(not state.fixed for state in self.states.values())
+        return (changes or self.layer.mixes_rows) and not self.partials
 
     def declared(self) -> dict[str, Declared]:
         """Every array by its name."""
@@ -234,6 +236,11 @@ class Layer(Part):
         """
         self._declare(self._built.states, name, shape, Initializer.make(init, f"{self!r}: init of {name!r}"))
 
+    def constant(self, name: str, values: Any) -> None:
+        """Declare a state of given numbers, which kernels only read: no shard has to meet another for it."""
+        init = Given(np.asarray(values, np.float64))
+        self._declare(self._built.states, name, init.values.shape, init, fixed=True)
+
     def scratch(self, name: str, shape: Iterable[int], dtype: str = "real") -> None:
         """Declare working memory for each row of the batch: ``shape`` is without the batch axis."""
         self._declare(self._built.scratch, name, shape, "zeros", dtype)
@@ -250,11 +257,13 @@ class Layer(Part):
         """Let the kernels see arrays (by name) and their gradients in other shapes of equally many numbers."""
         self._built.views |= shapes
 
-    def _declare(self, group: dict[str, Declared], name: str, shape: Iterable[int], init: Any, dtype: str = "real") -> None:
+    def _declare(
+        self, group: dict[str, Declared], name: str, shape: Iterable[int], init: Any, dtype: str = "real", fixed: bool = False
+    ) -> None:
         given = set(BACKWARD_NAMES) - ({"mask"} if group is self._built.scratch else set())  # which a layer may draw itself
         if not name.isidentifier() or name in {*given, *self._built.declared()} or name.startswith(("grad_", "all_")):
             raise KernelError(f"{self!r}: the name {name!r} cannot be declared; it is taken or no identifier")
-        group[name] = Declared(name, tuple(int(size) for size in shape), init, dtype)
+        group[name] = Declared(name, tuple(int(size) for size in shape), init, dtype, fixed)
 
     def place(self, in_shape: Shape, known: dict[int, Built] | None = None) -> Built:
         """Build a copy of this layer for input rows of ``in_shape``; the layer itself stays as it was.

@@ -62,12 +62,20 @@ class Registry(Mapping[str, type[T]], Generic[T]):
 
     def find(self, key: str) -> Any:
         """The class of this name, also of the kinds within this one: an activation is a layer."""
-        known = ChainMap(*(registry._classes for registry in self._serving))
+        known = self._known()
         if key not in known:
             plugins.load(_forget)
         if key not in known:
             raise self.unknown(key, known)
         return known[key]
+
+    def classes(self) -> Iterator[type[Any]]:
+        """All classes that serve as this kind, also those of the kinds within it."""
+        plugins.load(_forget)
+        return iter(self._known().values())
+
+    def _known(self) -> ChainMap[str, type[Any]]:
+        return ChainMap(*(registry._classes for registry in self._serving))
 
     def unknown(self, key: str, known: Iterable[str]) -> RegistryError:
         """The error for a name that nobody has registered."""

@@ -26,8 +26,9 @@ import textwrap
 import threading
 import time
 import types
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ from nnkit.kernels.control import CONTROL_WORDS
 from nnkit.kernels.math import Compiled
 from nnkit.kernels.random import stream
 
-__all__ = ["Kernel", "Statistics", "cache_folder", "definition", "described", "kernel", "statistics"]
+__all__ = ["Cached", "Kernel", "Statistics", "cache_folder", "cached", "clear_cache", "definition", "described", "kernel",
+           "statistics"]  # fmt: skip
 
 _STUB_VERSION = 1
 _LIFETIME = 90 * 86400.0  # seconds after its last use until a cached kernel is pruned
@@ -276,22 +278,53 @@ def cache_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="nnkit-"))
 
 
-def _prune(root: Path) -> None:
-    """Remove kernels that nobody has used for long."""
-    oldest = time.time() - _LIFETIME
-    for folder, _, names in os.walk(root, topdown=False):
-        for name in names:
-            path = Path(folder) / name
-            try:
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
-            except OSError:
-                pass  # another process was faster
-        if folder != str(root) and not os.listdir(folder):
-            try:
-                os.rmdir(folder)
-            except OSError:
-                pass
+@dataclass
+class Cached:
+    """Compiled kernels on disk: how many, and their bytes."""
+
+    kernels: int = 0
+    size: int = 0
+
+
+def cached() -> Cached:
+    """What is in the cache folder, of all versions."""
+    return _count(_files(cache_folder()))
+
+
+def clear_cache(unused: float = 0.0) -> Cached:
+    """Remove what nobody has used for so many seconds, by default everything; return what was removed.
+
+    Other processes may be compiling and loading: what they miss they compile again. Files that nnkit has not written stay.
+    """
+    latest, root, removed = time.time() - unused, cache_folder(), []
+    for path, status in _files(root):
+        with suppress(OSError):  # another process was faster
+            if status.st_mtime <= latest:
+                path.unlink()
+                removed.append((path, status))
+    for folder in {path.parent for path, _ in removed}:
+        for emptied in (folder, folder.parent):  # __pycache__, and that of the versions
+            with suppress(OSError):  # it is not empty
+                if emptied != root:
+                    emptied.rmdir()
+    return _count(removed)
+
+
+def _files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every file of the cache: kernels, what Numba has made of them, what a writer that was killed has left."""
+    for pattern in ("py*-numba*/k_*", "py*-numba*/__pycache__/k_*", "py*-numba*/*.tmp"):
+        with suppress(FileNotFoundError):  # a folder that another process has just removed
+            for path in root.glob(pattern):
+                with suppress(OSError):
+                    yield path, path.stat()
+
+
+def _count(files: Iterable[tuple[Path, os.stat_result]]) -> Cached:
+    found = Cached()
+    for path, status in files:
+        found.kernels += path.suffix == ".py"
+        found.size += status.st_size
+    return found
 
 
 def _write(path: Path, text: str) -> None:
@@ -398,23 +431,29 @@ class Kernel:
         return cache_folder() / versions / f"k_{self.function.__name__}_{digest}.py"
 
     def _load(self) -> Any:
-        path = self._path
-        name = path.stem
-        text = self.text.replace("def {entry}", f"def {name}")
-        if not path.exists():
-            _write(path, text)
-            _prune(cache_folder())
-        elif time.time() - path.stat().st_mtime > 86400:
-            for file in (*path.parent.glob(f"{name}.*"), *(path.parent / "__pycache__").glob(f"{name}*")):
-                os.utime(file)
-        module = _import(name, path)
-        compiled = self._compile(getattr(module, name))
+        compiled = self._compile(getattr(self._module(), self._path.stem))
         if getattr(compiled, "cache_hits", 0):
             statistics.loaded += 1
         else:
             statistics.compiled += 1
             self._describe(str(compiled.inspect_llvm()))
         return compiled
+
+    def _module(self, attempts: int = 5) -> types.ModuleType:
+        """The stub, imported; written first where it is not in the cache."""
+        path, name = self._path, self._path.stem
+        try:
+            if not path.exists():
+                _write(path, self.text.replace("def {entry}", f"def {name}"))
+                clear_cache(unused=_LIFETIME)
+            elif time.time() - path.stat().st_mtime > 86400:
+                for file in (*path.parent.glob(f"{name}.*"), *(path.parent / "__pycache__").glob(f"{name}*")):
+                    os.utime(file)
+            return _import(name, path)
+        except FileNotFoundError:  # another process has cleared the cache just now
+            if attempts == 1:
+                raise
+            return self._module(attempts - 1)
 
     def _describe(self, code: str) -> MachineCode:
         """Keep what the compiler has made of it: code that comes from the cache cannot be read."""
@@ -449,7 +488,7 @@ class Kernel:
                 f"({', '.join(inspect.signature(self.function).parameters)}); write it with loops over arrays and "
                 "scalar arithmetic, or derive from PythonLayer. Numba says:\n  " + "\n  ".join(reason[:25])
             ) from error
-        except OSError:  # the disk is full or gone: compile for this process alone
+        except (OSError, RuntimeError):  # the disk is full, the file has gone (Numba's RuntimeError): for this process alone
             return entry(cache=False)(function)
 
     @cached_property
@@ -473,7 +512,11 @@ def _import(name: str, path: Path) -> types.ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 

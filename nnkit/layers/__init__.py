@@ -8,7 +8,7 @@ from nnkit.layers.dropout import Dropout, Dropout2d
 from nnkit.layers.embedding import Embedding
 from nnkit.layers.gated import GLU, SwiGLU
 from nnkit.layers.linear import Linear
-from nnkit.layers.normalization import LayerNorm, RMSNorm
+from nnkit.layers.normalization import LayerNorm, RMSNorm, Standardize
 from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
 from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
 from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze
@@ -45,6 +45,7 @@ __all__ = [
     "Reshape",
     "Residual",
     "Squeeze",
+    "Standardize",
     "SwiGLU",
     "TimeDistributed",
     "Upsample",

@@ -1,19 +1,20 @@
-"""Normalization: numbers of mean 0 and variance 1, or of mean square 1."""
+"""Normalization: numbers of mean 0 and variance 1, of each row, or as the training data were; or of mean square 1."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
-from nnkit.errors import ShapeError
+from nnkit.errors import ParameterError, ShapeError
 from nnkit.kernels.gemm import sum_rows
 from nnkit.kernels.math import real, variant
 
-__all__ = ["LayerNorm", "RMSNorm"]
+__all__ = ["LayerNorm", "RMSNorm", "Standardize"]
 
 
 def _require_features(layer: Layer, in_shape: Shape) -> int:
@@ -283,3 +284,126 @@ class RMSNorm(Layer):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(), (5,)), Example(cls(1e-3, elementwise_affine=False), (2, 3))]
+
+
+@register("standardize")
+class Standardize(Layer):
+    """Every feature minus a known mean, divided by a known spread: out_j = (x_j - mean_j) / std_j.
+
+    Backward, grad_x_j = grad_out_j / std_j.
+
+    As the first layer, it lets a net learn from, and predict with, numbers in whatever units they come in. Nothing is learnt:
+    the numbers are given, or taken from data once, by `of`.
+
+    Parameters
+    ----------
+    mean : number, or one for each feature
+    std : number > 0, or one for each feature
+
+    Shape
+    -----
+    x: (N, ..., features) -> out: (N, ..., features)
+
+    Raises
+    ------
+    ShapeError
+        The input has no feature axis, or another number of features.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> X = [[1000.0, 1.0], [3000.0, 2.0]]
+    >>> nn.Standardize.of(X)
+    Standardize(mean=[2000.0, 1.5], std=[1000.0, 0.5])
+    >>> nn.Sequential([nn.Standardize.of(X)]).build((2,)).predict(X)
+    array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+
+    References
+    ----------
+    LeCun, Bottou, Orr and Mueller 1998, "Efficient backprop", section 4.3.
+    """
+
+    inplace = folds_rows = passes_mask = True
+
+    def __init__(self, mean: Any = 0.0, std: Any = 1.0) -> None:
+        self.mean = mean
+        self.std = std
+        for name, value in (("mean", mean), ("std", std)):
+            try:
+                numbers = np.asarray(value, np.float64)
+            except (TypeError, ValueError):
+                numbers = np.empty((0, 0))
+            self.require(name, numbers.ndim < 2 and numbers.size > 0 and bool(np.isfinite(numbers).all()),
+                         "a finite number, or one for each feature")  # fmt: skip
+        self.require("std", bool((np.asarray(std) > 0).all()), "above 0")
+
+    @classmethod
+    def of(cls, X: Any) -> Self:
+        """The layer that gives every feature of ``X`` (N, ..., features) mean 0 and standard deviation 1.
+
+        A feature that is the same in all rows becomes 0.
+        """
+        rows = np.asarray(X, np.float64)
+        if rows.ndim < 2 or rows.size == 0:
+            raise ShapeError(f"Standardize.of: expected X of shape (N, ..., features), got {rows.shape}")
+        if not np.isfinite(rows).all():
+            raise ParameterError("Standardize.of: expected finite numbers, got NaN or infinity; impute them or drop the rows")
+        rows = rows.reshape(-1, rows.shape[-1])
+        _, size = np.frexp(np.abs(rows).max(axis=0))
+        small = np.ldexp(rows, -size)  # below 1, so that no square overflows
+        mean, std = np.ldexp(small.mean(axis=0), size), np.ldexp(small.std(axis=0), size)
+        same = rows.min(axis=0) == rows.max(axis=0)  # rounding may leave a spread
+        return cls(np.where(same, rows[0], mean).tolist(), np.where(same, 1.0, std).tolist())
+
+    def build(self, in_shape: Shape) -> Shape:
+        features = _require_features(self, in_shape)
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if np.shape(value) not in ((), (features,)):
+                raise ShapeError(f"{self!r}: expected rows of {np.size(value)} features, as many as {name} has, got {in_shape}")
+            self.constant(name, np.broadcast_to(value, (features,)))
+        return in_shape
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[J], const real mean[J], const real std[J], real out[J])
+            {
+                for (int j = 0; j < J; j++)
+                    out[j] = (x[j] - mean[j]) / std[j];
+            }"""
+
+    @staticmethod
+    def forward(x, mean, std, out):
+        for n in range(x.shape[0]):
+            a, b = x[n], out[n]
+            for j in range(mean.shape[0]):
+                b[j] = (a[j] - mean[j]) / std[j]
+
+    @staticmethod
+    def backward(grad_out, std, grad_x):
+        for n in range(grad_out.shape[0]):
+            a, b = grad_out[n], grad_x[n]
+            for j in range(std.shape[0]):
+                b[j] = a[j] / std[j]
+
+    def onnx(self, graph, x):
+        return (x - graph.array("mean")) / graph.array("std")
+
+    @classmethod
+    def from_onnx(cls, at):
+        """Sub and Div, each of a number or of one for each feature."""
+        if (node := at.take("Sub")) is None or not node.is_constant(1):
+            return None
+        mean = node.constant(1)
+        if (node := at.take("Div")) is None or not node.is_constant(1):
+            return None
+        std = node.constant(1)
+        features = at.shape[-1:]
+        if not {mean.shape, std.shape} <= {(), features} or not (std > 0).all():
+            return None
+        arrays = {"mean": np.broadcast_to(mean, features), "std": np.broadcast_to(std, features)}
+        return at.found(cls(mean.tolist(), std.tolist()), **arrays)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls([0.5, -1.0, 2.0], [2.0, 0.25, 1.0]), (3,)), Example(cls(0.5, 4.0), (2, 3))]

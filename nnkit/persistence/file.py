@@ -16,6 +16,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,8 @@ from numpy.typing import NDArray
 
 from nnkit.errors import ParameterError, PersistenceError
 
-__all__ = ["Layout", "Reader", "encode", "opened", "read", "remove_leftovers", "to_path", "write", "write_atomically"]
+__all__ = ["Layout", "Reader", "check_writable", "encode", "opened", "read", "reason", "remove_leftovers", "to_path", "write",
+           "write_atomically"]  # fmt: skip
 
 FORMAT, VERSION = "nnkit", 1
 HEADER_LIMIT = 8 << 20  # bytes of names, shapes and description: parsed, they take some 20 times as much
@@ -106,9 +108,27 @@ def write_atomically(path: Any, data: bytes) -> None:
                 temporary.unlink()
             raise
     except OSError as error:
-        raise PersistenceError(f"cannot write {str(target)!r}: {_reason(error, target.parent)}; "
+        raise PersistenceError(f"cannot write {str(target)!r}: {reason(error, target.parent)}; "
                                "a file that was there before is as it was") from error  # fmt: skip
     _sync_folder(target.parent)
+
+
+def check_writable(path: Any) -> None:
+    """Refuse, before there is anything to write, a path that `write_atomically` could not write to.
+
+    Raises
+    ------
+    PersistenceError
+        The folder is missing or read-only, the path is a folder, ...
+    """
+    target = to_path(path)
+    try:
+        if target.exists() and not target.is_file():
+            raise OSError(errno.EISDIR if target.is_dir() else errno.EINVAL, "it is no regular file")
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise PersistenceError(f"cannot write {str(target)!r}: {reason(error, target.parent)}") from error
 
 
 def _prefix(target: Path) -> str:
@@ -144,7 +164,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _reason(error: OSError, folder: Path | None = None) -> str:
+def reason(error: OSError, folder: Path | None = None) -> str:
+    """Why the system refuses, in plain words; ``folder`` is where a file was to be written."""
     if folder is not None and error.errno == errno.ENOENT:
         return f"there is no folder {str(folder)!r}; make it first"
     return REASONS.get(error.errno or 0) or error.strerror or str(error)
@@ -317,7 +338,7 @@ def opened(path: Any) -> Iterator[Reader]:
     except PersistenceError:
         raise
     except OSError as error:
-        raise PersistenceError(f"cannot read {str(source)!r}: {_reason(error)}") from error
+        raise PersistenceError(f"cannot read {str(source)!r}: {reason(error)}") from error
     except SafetensorError as error:
         raise _damaged(source, f"it is no safetensors file ({str(error)[:200]})") from error
 

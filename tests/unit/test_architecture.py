@@ -24,7 +24,7 @@ FLOORS = [
     {"planner", "passes", "native", "training", "inspect"},
     {"model", "persistence"},
     {"estimators", "onnx"},
-    {"loading", "testing", "warmup", "__main__", "__init__"},
+    {"loading", "testing", "warmup", "commands", "__main__", "__init__"},
 ]
 
 

@@ -1,0 +1,61 @@
+"""``nnkit check``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnkit.testing import CheckError
+
+__all__ = ["check"]
+
+
+def check(target: str) -> int:
+    """Check parts: gradients, shapes, threads, docstrings.
+
+    All that nnkit's own parts have to pass, and what the compiler could vectorise. The exit status is 1 where something is
+    wrong.
+
+    Parameters
+    ----------
+    target : module:Class, module, file.py, file.py:Class, or the name of an installed distribution
+
+    Examples
+    --------
+    nnkit check my_layers.py:Scale
+    nnkit check nnkit-maxout
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from nnkit.testing import CheckError
+    from nnkit.testing.checks import examples_of, findings, report
+    from nnkit.testing.plugin import docstring_examples_run, find
+
+    console = Console(highlight=False, soft_wrap=True)
+    wrong = 0
+
+    def show(what: str, error: CheckError | None) -> None:
+        nonlocal wrong
+        wrong += error is not None
+        console.print(f"  [green]right[/]  {what}" if error is None else f"  [red]wrong  {what}[/]")
+        if error is not None:
+            console.print(f"         {escape(str(error))}")
+
+    try:
+        for part in find(target):
+            for example in examples_of(part):
+                console.print(f"[bold]{escape(repr(example.part))}[/]")
+                passed = []
+                for item, error in findings(example):
+                    show(item.__name__, error)
+                    passed += [item] if error is None else []
+                if not wrong:
+                    for line in repr(report(example, passed)).splitlines()[1:]:
+                        console.print(f"[dim]{escape(line)}[/]")
+            docstring_examples_run(part)
+    except CheckError as error:
+        wrong += 1
+        console.print(f"[red]wrong[/]  {escape(str(error))}")
+    console.print("[bold red]not all is right[/]" if wrong else "[bold green]all is right[/]")
+    return int(wrong > 0)

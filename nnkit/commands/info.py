@@ -1,0 +1,74 @@
+"""``nnkit info``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+
+import nnkit
+from nnkit.commands.data_file import listing
+
+__all__ = ["info"]
+
+LIBRARIES = ("numpy", "numba", "llvmlite", "scipy", "scikit-learn", "safetensors", "rich", "threadpoolctl")
+
+
+def info() -> int:
+    """Say what nnkit runs on: versions, processor, threads, BLAS, kernel cache, speed, extras.
+
+    What a report of a bug should have with it. The peak is measured, which takes half a second; an extra that is missing is
+    installed by: pip install "nnkit[its name]".
+    """
+    from nnkit.engine.stub import cache_folder, cached
+    from nnkit.engine.workers import available_threads
+    from nnkit.inspect.machine import blas, peak, processor
+    from nnkit.inspect.table import count
+
+    def show(name: str, *values: str) -> None:
+        for place, value in enumerate(values):
+            print(f"{name if place == 0 else '':<12}{value}")
+
+    show("nnkit", f"{nnkit.__version__}, {os.path.dirname(nnkit.__file__)}")
+    show("python", f"{platform.python_version()}, {sys.executable}")
+    show("system", f"{platform.system()} {platform.release()}, {platform.machine()}")
+    show("libraries", *(f"{name} {version_of(name) or 'is missing'}" for name in LIBRARIES))
+    show("processor", processor())
+    show("threads", f"{available_threads(None)} (NNKIT_NUM_THREADS sets another number), on {os.cpu_count()} cores")
+    show("BLAS", *(f"{item['internal_api']} {item['version'] or ''} {item['filepath']}".replace("  ", " ") for item in blas()))
+    kept = cached()
+    show("cache", f"{cache_folder()}", f"{count(kept.kernels)} kernels, {kept.size / 1e6:.1f} MB")
+    show("peak", *(f"{peak(dtype):.0f} GFLOP/s of one core, {dtype}" for dtype in ("float32", "float64")))
+    show("extras", *extras())
+    return 0
+
+
+def version_of(distribution: str) -> str | None:
+    """The installed version, if there is one."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def extras() -> Iterator[str]:
+    """Each extra of nnkit, and what of it is missing."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        required = requires("nnkit") or []
+    except PackageNotFoundError:
+        yield "unknown: nnkit runs from a folder, and is not installed"
+        return
+    libraries: dict[str, list[str]] = {}
+    for line in required:
+        extra, name = re.search(r"extra == ['\"]([^'\"]+)", line), re.match(r"[\w.-]+", line)
+        if extra is not None and name is not None:
+            libraries.setdefault(extra[1], []).append(name[0])
+    for extra_name, names in sorted(libraries.items()):
+        missing = [name for name in names if version_of(name) is None]
+        yield f"{extra_name}: {listing(missing, 4) + ' missing' if missing else 'installed'}"

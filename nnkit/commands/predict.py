@@ -1,0 +1,128 @@
+"""``nnkit predict``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.commands.data_file import MISSING, DataFile, Rows, listing, open_data
+from nnkit.commands.tasks import TASKS
+from nnkit.errors import ParameterError
+from nnkit.inspect.table import count, number
+from nnkit.model import Sequential
+from nnkit.persistence.file import write_atomically
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: str,
+    file: str,
+    *,
+    output: str | None = None,
+    probabilities: bool = False,
+    target: str | None = None,
+    drop: tuple[str, ...] = (),
+) -> int:
+    """Predict the rows of a table (CSV or Parquet) with a saved net, as CSV.
+
+    What `nnkit train` has saved knows its columns: they are found by their names, in any order, and others are ignored. Where
+    the target is among them, the score is printed, too (on standard error). Other nets take all columns in the order of the
+    file.
+
+    Parameters
+    ----------
+    model : file of a saved estimator, or of a saved model, whose raw outputs are written
+    file : CSV with a header, or Parquet, as for `nnkit train`
+    output : file to write (default: standard output)
+    probabilities : write those of the classes, too
+    target : the column with the right answers, if there are any (default: the one that `nnkit train` was given)
+    drop : columns to leave out, for a net that does not know its columns by name
+
+    Examples
+    --------
+    nnkit predict iris.safetensors new.csv --output species.csv
+    nnkit predict iris.safetensors new.csv --probabilities | head
+    """
+    from nnkit.commands.train import require_apart
+    from nnkit.loading import load
+
+    require_apart({"the model": model, "the data": file}, {"--output": output})
+    net = load(model)
+    data = open_data(file)
+    if target is not None:
+        data.require([target], "--target")
+    elif getattr(net, "target_name_", None) in data.names:
+        target = net.target_name_
+    known = vars(net).pop("feature_names_in_", None)  # what is read is in their order: nobody has to look at them again
+    features = columns_of(net, data, target, drop) if known is None else [*map(str, known)]
+    data.require(features, "a feature of the net")
+    rows = data.read(features, target, optional=known is None)
+    header, prediction = predicted(net, rows.numbers, probabilities)
+    text = as_csv(header, prediction)
+    if output is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        write_atomically(output, text.encode())
+        print(f"{count(len(prediction[0]))} predictions: {output}", file=sys.stderr)
+    if target is not None and header[0] == "prediction":
+        print(score(net, data, target, rows, prediction[0]), file=sys.stderr)
+    return 0
+
+
+def columns_of(net: Any, data: DataFile, target: str | None, drop: tuple[str, ...]) -> list[str]:
+    """The columns for a net that does not know their names: all, if they are as many as it takes."""
+    data.require(drop, "--drop")
+    names = [name for name in data.names if name != target and name not in drop]
+    expected = prod(net.in_shape) if isinstance(net, Sequential) else net.n_features_in_
+    if len(names) != expected:
+        raise data.error(f"expected {expected} columns, as many as the net has inputs, got {len(names)}: {listing(names)}; "
+                         "leave some out with --drop, the one with the answers with --target")  # fmt: skip
+    return names
+
+
+def predicted(net: Any, X: NDArray[np.float64], probabilities: bool) -> tuple[list[str], list[NDArray[Any]]]:
+    """Names and contents of the columns to write."""
+    if isinstance(net, Sequential):
+        if probabilities:
+            raise ParameterError("--probabilities: expected a saved classifier, got a model, which has raw outputs only")
+        out = net.predict(X.reshape(-1, *net.in_shape)).reshape(len(X), -1)
+        return [f"output_{place}" for place in range(out.shape[1])], [*out.T]
+    out = net.predict(X)
+    several = out.ndim == 2
+    header = [f"prediction_{place}" for place in range(out.shape[1])] if several else ["prediction"]
+    columns = [*out.T] if several else [out]
+    if probabilities:
+        if not hasattr(net, "predict_proba"):
+            raise ParameterError("--probabilities: expected a classifier whose loss gives probabilities, got "
+                                 f"{type(net).__name__} with the loss {net.loss!r}")  # fmt: skip
+        header += [f"probability_{label}" for label in net.classes_]
+        columns += [*net.predict_proba(X).T]
+    return header, columns
+
+
+def as_csv(header: list[str], columns: list[NDArray[Any]]) -> str:
+    """Columns as CSV: numbers in the fewest digits that give them back."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(zip(*(map(str, column) for column in columns), strict=True))
+    return text.getvalue()
+
+
+def score(net: Any, data: DataFile, target: str, rows: Rows, prediction: NDArray[Any]) -> str:
+    """How good the predictions are, in the rows that have the answer."""
+    answered = np.array([label.lower() not in MISSING for label in rows.labels], bool)
+    if not answered.any():
+        return f"no row has an answer in column {target!r}"
+    kind = TASKS[type(net).__name__]
+    truth = kind.truth(data, target, rows, answered, prediction.dtype)
+    told = [f"{name} {number(value, 4)}" for name, value in kind.scores(truth, prediction[answered]).items()]
+    return f"{', '.join(told)} on {count(int(answered.sum()))} rows with {target}"

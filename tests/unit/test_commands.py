@@ -1,0 +1,689 @@
+"""The command line: every command end to end, what it refuses, and what it says."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes
+
+import nnkit as nn
+from nnkit.__main__ import documented, main
+from nnkit.commands import COMMANDS
+from nnkit.commands.data_file import CsvFile, open_data
+from nnkit.commands.parts import layers_of, part_of
+from nnkit.commands.tasks import task_of
+from nnkit.engine import stub
+
+IRIS = Path(__file__).parents[1] / "data" / "iris.csv"
+ROWS = IRIS.read_text().splitlines()
+NAMES = ROWS[0].split(",")[:4]
+QUICK = ("--epochs", "3", "--layers", "8, relu")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder of one's own to be in, with the irises."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "iris.csv").write_text(IRIS.read_text())
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command that succeeds; return what it prints."""
+
+    def run(*arguments, expect=0):
+        status = main(list(map(str, arguments)))
+        out, err = capsys.readouterr()
+        assert status == expect, err
+        return out
+
+    return run
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run a command that fails; return its one line on standard error."""
+
+    def refused(*arguments, status=1):
+        assert main(list(map(str, arguments))) == status
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1, err
+        return err
+
+    return refused
+
+
+def table(path):
+    """A file that `predict` has written: its header and columns."""
+    header, *rows = (line.split(",") for line in path.read_text().splitlines())
+    return dict(zip(header, zip(*rows, strict=True), strict=True))
+
+
+def figure(text, name, column):
+    """A figure of the table of results."""
+    return float(next(line for line in text.splitlines() if line.startswith(name))[len(name):].split()[column])
+
+
+# ------------------------------------------------------------------------------------------------------- the parser
+
+
+def test_help_lists_every_command_and_the_version_is_known(capsys):
+    for arguments, expected in ((["--help"], [*COMMANDS]), (["--version"], [f"nnkit {nn.__version__}"])):
+        with pytest.raises(SystemExit) as done:
+            main(arguments)
+        assert done.value.code == 0
+        out = capsys.readouterr().out
+        assert all(name in out for name in expected)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_argument_is_described(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    command = COMMANDS[name]
+    summary, _, described = documented(command)
+    parameters = inspect.signature(command).parameters
+    assert len(summary) > 10
+    assert set(described) == set(parameters) and all(described.values())
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    for parameter in parameters.values():
+        shown = f"--{parameter.name.replace('_', '-')}" if parameter.kind is parameter.KEYWORD_ONLY else ""
+        assert shown in out
+        assert " ".join(described[parameter.name].split()[:2]) in " ".join(out.split())
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["nosuch"], ["train"], ["train", "a.csv"], ["train", "a.csv", "--target", "a", "--epochs", "x"],
+    ["train", "a.csv", "--targ", "a"], ["cache", "nosuch"], ["list", "more"],
+])  # fmt: skip
+def test_wrong_usage_is_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    assert done.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_traceback_is_shown_on_request(here, capsys, monkeypatch):
+    for arguments in (["train", "no.csv", "--target", "a", "--traceback"], ["--traceback", "train", "no.csv", "--target", "a"]):
+        assert main(arguments) == 1
+        assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("NNKIT_TRACEBACK", "1")
+    assert main(["train", "no.csv", "--target", "a"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_interruption_is_status_130_without_a_traceback(here, monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nnkit.commands.train.open_data", interrupt)
+    assert main(["train", "iris.csv", "--target", "species"]) == 130
+    assert capsys.readouterr().err.endswith("train: interrupted\n")
+
+
+def test_closed_pipe_is_no_traceback(here):
+    command = f"{sys.executable} -m nnkit list | head -1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+# ------------------------------------------------------------------------------------------------- train and predict
+
+
+def test_train_as_a_process_of_its_own_and_the_command_that_it_recommends(here):
+    command = [sys.executable, "-W", "error", "-m", "nnkit", "train", "iris.csv", "--target", "species"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert figure(done.stdout, "accuracy", 1) > 0.9
+    recommended = done.stdout.splitlines()[-1].removeprefix("next:  ")
+    assert recommended == "python -m nnkit predict iris.safetensors iris.csv"
+    again = subprocess.run([sys.executable, *recommended.split()[1:]], capture_output=True, text=True, timeout=120)
+    assert again.stdout.splitlines()[:2] == ["prediction", "setosa"]
+    assert re.fullmatch(r"accuracy 0\.9\d+ on 150 rows with species\n", again.stderr)
+
+
+def test_report_says_what_there_is(here, run):
+    out = run("train", "iris.csv", "--target", "species", "--report", "report.txt", "--output", "net.safetensors",
+              "--layers", "16, ReLU, dropout(0.1), linear(8), relu")  # fmt: skip
+    assert (here / "report.txt").read_text() == out
+    for text in ("iris.csv: 150 rows, 120 to train on, 30 held out", "features: 4: sepal_length", "setosa 50, versicolor 50",
+                 "Standardize", "Dropout(rate=0.1)", "held-out loss", "kept", "always setosa", "as virginica", "recall",
+                 "saved: net.safetensors", "net.safetensors iris.csv"):  # fmt: skip
+        assert text in out
+    assert out.isascii()
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_regression_beats_the_mean_and_predicts_in_its_units(here, run):
+    load_diabetes(as_frame=True).frame.to_csv("diabetes.csv", index=False)
+    out = run("train", "diabetes.csv", "--target", "target")
+    assert figure(out, "R2", 1) > 0.25
+    assert figure(out, "R2", 2) < 0.05
+    assert figure(out, "mean absolute error", 1) < 0.85 * figure(out, "mean absolute error", 2)
+    run("predict", "diabetes.safetensors", "diabetes.csv", "--output", "p.csv")
+    predicted = np.array(table(here / "p.csv")["prediction"], float)
+    assert abs(predicted.mean() - 152) < 15
+    assert np.array_equal(np.float32(predicted), nn.load("diabetes.safetensors").predict(load_diabetes(as_frame=True).data))
+
+
+def test_predictions_are_those_of_the_estimator_in_memory(here, run, capsys):
+    run("train", "iris.csv", "--target", "species", *QUICK)
+    net = nn.load("iris.safetensors")
+    assert list(net.feature_names_in_) == NAMES
+    assert net.target_name_ == "species"
+    del net.feature_names_in_
+    X = np.array([row.split(",")[:4] for row in ROWS[1:]], float)
+    run("predict", "iris.safetensors", "iris.csv", "--probabilities", "--output", "p.csv")
+    columns = table(here / "p.csv")
+    assert [*columns] == ["prediction", *(f"probability_{name}" for name in ("setosa", "versicolor", "virginica"))]
+    assert list(columns["prediction"]) == list(net.predict(X))
+    assert np.array_equal(np.array([columns[name] for name in [*columns][1:]], float).T, net.predict_proba(X))
+    assert nn.load("iris.safetensors").save("again.safetensors") is None
+    assert list(nn.load("again.safetensors").feature_names_in_) == NAMES
+
+
+def test_columns_are_found_by_name_in_any_order_and_others_are_ignored(here, run, refused):
+    run("train", "iris.csv", "--target", "species", *QUICK)
+    run("predict", "iris.safetensors", "iris.csv", "--output", "p.csv")
+    cells = [row.split(",") for row in ROWS]
+    order = [2, 4, 0, 3, 1]
+    (here / "shuffled.csv").write_text("".join(";".join(["note", *(row[i] for i in order)]) + "\n" for row in cells))
+    run("predict", "iris.safetensors", "shuffled.csv", "--output", "q.csv")
+    assert (here / "q.csv").read_text() == (here / "p.csv").read_text()
+    (here / "less.csv").write_text("".join(",".join(row[1:]) + "\n" for row in cells))
+    assert "no column is named 'sepal_length' (a feature of the net); did you mean" in refused(
+        "predict", "iris.safetensors", "less.csv")  # fmt: skip
+    (here / "text.csv").write_text(",".join(NAMES) + "\n1,2,three,4\n")
+    message = refused("predict", "iris.safetensors", "text.csv")
+    assert "got 'three' in line 2; encode it as numbers" in message and "--drop" not in message
+
+
+def test_same_seed_gives_the_same_file_with_any_number_of_threads(here, run):
+    for threads in (1, 2):
+        run("train", "iris.csv", "--target", "species", *QUICK, "--threads", threads, "--output", f"{threads}.safetensors")
+    one, two = (nn.load(f"{threads}.safetensors").model_ for threads in (1, 2))
+    assert np.array_equal(one.vector, two.vector)
+
+
+def test_whole_numbers_are_classes_where_there_are_few_and_predicted_as_such(here, run):
+    text = IRIS.read_text().replace("setosa", "0").replace("versicolor", "1").replace("virginica", "2")
+    (here / "codes.csv").write_text(text)
+    assert "target: species, 3 classes: 0 50, 1 50, 2 50" in run("train", "codes.csv", "--target", "species", *QUICK)
+    run("predict", "codes.safetensors", "codes.csv", "--output", "p.csv")
+    assert set(table(here / "p.csv")["prediction"]) <= {"0", "1", "2"}
+    out = run("train", "codes.csv", "--target", "species", "--task", "regression", *QUICK)
+    assert "numbers from 0 to 2, mean 1, " in out
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [(["a", "b"] * 5, "Classification"), (["0", "1"] * 5, "Classification"), (["1.0", "2.0"] * 5, "Classification"),
+     (["0.5", "1.5"] * 5, "Regression"), (list(map(str, range(10))), "Regression"),
+     (list(map(str, range(20))) * 5, "Classification"), (list(map(str, range(21))) * 10, "Regression")],
+)  # fmt: skip
+def test_task_follows_from_the_target(tmp_path, labels, kind):
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + "".join(f"1,{label}\n" for label in labels))
+    data = open_data(str(path))
+    assert type(task_of(data, "y", data.read(["x"], "y"), "auto")).__name__ == kind
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber(delta=0.5)", "gaussian_nll", "poisson_nll"])
+def test_losses_of_numbers(here, run, loss):
+    random = np.random.default_rng(0)
+    a = random.normal(size=300)
+    counts = random.poisson(np.exp(1.5 + a / 2))
+    (here / "a.csv").write_text("a,n\n" + "".join(f"{x},{n}\n" for x, n in zip(a, counts, strict=True)))
+    options = ("--task", "regression", "--loss", loss, "--layers", "8, tanh", "--epochs", "60")
+    out = run("train", "a.csv", "--target", "n", *options)
+    assert figure(out, "R2", 1) > 0.2
+    assert ("with mean 0 and standard deviation 1" in out) == ("nll" not in loss)
+
+
+def test_columns_that_differ_by_little_of_their_size_are_computed_in_double_precision(here, run):
+    random = np.random.default_rng(0)
+    when, noise = 1.7e9 + random.uniform(0, 60, 300), random.normal(size=300)
+    rows = "".join(f"{t},{n},7,{1e6 + np.sin((t - 1.7e9) / 10)}\n" for t, n in zip(when, noise, strict=True))
+    (here / "time.csv").write_text("when,noise,constant,y\n" + rows)
+    out = run("train", "time.csv", "--target", "y", "--epochs", "100")
+    assert "Net (float64)" in out
+    assert figure(out, "R2", 1) > 0.8
+    X = np.column_stack([when, noise, np.full(300, 7.0)])
+    assert nn.load("time.safetensors").model_.dtype == "float64"
+    assert abs(nn.load("time.safetensors").model_.predict(X).mean() - 1e6) < 1
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_columns_of_sizes_that_float32_has_not(here, run, size):
+    (here / "a.csv").write_text("a,b\n" + "".join(f"{i % 10 * size},{i % 10}\n" for i in range(100)))
+    out = run("train", "a.csv", "--target", "b", "--task", "regression")
+    assert "Net (float64)" in out
+    assert figure(out, "R2", 1) > 0.9
+
+
+def test_no_rows_need_be_held_out_and_all_epochs_can_be_done(here, run):
+    out = run("train", "iris.csv", "--target", "species", *QUICK, "--validation", "0")
+    assert "150 to train on, 0 held out" in out and "held-out" not in out
+    out = run("train", "iris.csv", "--target", "species", *QUICK, "--patience", "0")
+    assert "all epochs done" in " ".join(out.split()) and "kept" not in out
+
+
+def test_nets_need_not_begin_with_a_linear_layer(here, run):
+    layers = "dropout(0.1), reshape((1, 4)), conv1d(4, 3, padding='same'), relu, flatten, residual(linear(16), relu)"
+    assert "Conv1d" in run("train", "iris.csv", "--target", "species", "--layers", layers, "--epochs", "2")
+    assert "accuracy" in run("train", "iris.csv", "--target", "species", "--layers", "", "--epochs", "2")
+
+
+def test_interrupted_training_is_saved_and_says_so(here, run, monkeypatch):
+    def interrupt(callback, fit):
+        if fit.epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(nn.EarlyStopping, "on_epoch_end", interrupt)
+    out = run("train", "iris.csv", "--target", "species", expect=130)
+    assert "interrupted: the net is saved as it was then" in " ".join(out.split())
+    history = nn.load("iris.safetensors").history_
+    assert (history.stopped, history.epochs) == ("interrupted", 3)
+
+
+def test_training_that_is_interrupted_at_once_saves_nothing(here, monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nnkit.training.fit.Fit._run_block", interrupt)
+    assert main(["train", "iris.csv", "--target", "species"]) == 130
+    assert "nothing is saved" in capsys.readouterr().err
+    assert not (here / "iris.safetensors").exists()
+
+
+# ----------------------------------------------------------------------------------------------------- other models
+
+
+def test_saved_models_predict_raw_outputs(here, run, refused):
+    X = np.array([row.split(",")[:4] for row in ROWS[1:]], np.float32)
+    model = nn.Sequential([nn.Reshape((2, 2)), nn.Flatten(), nn.Linear(2)]).build((4,), random_state=0)
+    model.save("model.safetensors")
+    out = run("predict", "model.safetensors", "iris.csv", "--target", "species")
+    assert out == run("predict", "model.safetensors", "iris.csv", "--drop", "species")
+    header, *rows = out.splitlines()
+    assert header == "output_0,output_1"
+    assert np.array_equal(np.array([row.split(",") for row in rows], np.float32), model.predict(X))
+    assert "expected 4 columns, as many as the net has inputs, got 5" in refused("predict", "model.safetensors", "iris.csv")
+    message = refused("predict", "model.safetensors", "iris.csv", "--drop", "species", "--probabilities")
+    assert "expected a saved classifier, got a model" in message
+    (here / "ids.csv").write_text("a,b\n1,2\n0,3\n")
+    nn.Sequential([nn.Embedding(4, 2), nn.Flatten()]).build((2,), random_state=0).save("ids.safetensors")
+    assert run("predict", "ids.safetensors", "ids.csv").count("\n") == 3
+
+
+def test_estimators_that_were_fitted_on_arrays_take_all_columns(here, run, refused):
+    X = np.array([row.split(",")[:4] for row in ROWS[1:]], float)
+    y = np.array([row.split(",")[4] for row in ROWS[1:]])
+    nn.NNClassifier(layers=[8], epochs=2, random_state=0).fit(X, y).save("c.safetensors")
+    nn.NNRegressor(layers=[8], epochs=2, random_state=0).fit(X, X[:, :2]).save("r.safetensors")
+    nn.NNClassifier(layers=[8], loss="hinge", epochs=2, random_state=0).fit(X, y).save("h.safetensors")
+    assert run("predict", "c.safetensors", "iris.csv", "--target", "species").startswith("prediction\n")
+    assert run("predict", "r.safetensors", "iris.csv", "--target", "species").startswith("prediction_0,prediction_1\n")
+    for name in ("r", "h"):
+        message = refused("predict", f"{name}.safetensors", "iris.csv", "--target", "species", "--probabilities")
+        assert "expected a classifier whose loss gives probabilities" in message
+
+
+def test_name_of_the_target_is_kept_from_a_series():
+    import pandas as pd
+
+    X = pd.DataFrame(np.eye(4), columns=list("abcd"))
+    net = nn.NNRegressor(layers=[], epochs=1, random_state=0).fit(X, pd.Series([1.0, 2.0, 3.0, 4.0], name="y"))
+    assert net.target_name_ == "y"
+    assert not hasattr(net.fit(X, np.arange(4.0)), "target_name_")
+
+
+def test_score_leaves_out_rows_without_an_answer(here, run, capsys):
+    run("train", "iris.csv", "--target", "species", *QUICK)
+    (here / "some.csv").write_text("\n".join([*ROWS[:4], ROWS[4].replace("setosa", "")]) + "\n")
+    assert main(["predict", "iris.safetensors", "some.csv"]) == 0
+    assert capsys.readouterr().err.endswith("on 3 rows with species\n")
+    (here / "none.csv").write_text("\n".join(row.replace("setosa", "") for row in ROWS[:4]))
+    assert main(["predict", "iris.safetensors", "none.csv"]) == 0
+    assert "no row has an answer" in capsys.readouterr().err
+    assert "no column is named 'kind'" in (main(["predict", "iris.safetensors", "some.csv", "--target", "kind"]),
+                                           capsys.readouterr().err)[1]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------- what is read
+
+
+@pytest.mark.parametrize("write", [
+    lambda text: text.encode(),
+    lambda text: b"\xef\xbb\xbf" + text.encode() + b"\n\n",
+    lambda text: text.replace(",", ";").encode(),
+    lambda text: text.replace(",", "\t").replace("\n", "\r\n").encode(),
+    lambda text: "\n\n".join(",".join(f'"{cell}"' for cell in line.split(",")) for line in text.splitlines()).encode(),
+], ids=["commas", "BOM and empty lines", "semicolons", "tabs and CRLF", "quotes"])  # fmt: skip
+def test_forms_of_csv(tmp_path, write):
+    path = tmp_path / "a.csv"
+    path.write_bytes(write(IRIS.read_text()))
+    data = open_data(str(path))
+    rows = data.read(NAMES, "species")
+    assert rows.numbers.shape == (150, 4) and rows.numbers[0].tolist() == [5.1, 3.5, 1.4, 0.2]
+    assert rows.labels[0] == "setosa" and len(rows.labels) == 150
+
+
+def test_cells_with_delimiters_and_line_breaks(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('"a, first",b,"c ""x"""\n1,"two\nlines",true\n2,"x,y",FALSE\n3,z,wrong\n')
+    data = open_data(str(path))
+    assert data.names == ["a, first", "b", 'c "x"']
+    rows = data.read(["a, first"], "b")
+    assert (rows.labels, rows.lines.tolist()) == (["two\nlines", "x,y", "z"], [2, 4, 5])
+    with pytest.raises(nn.DataError, match="got 'wrong' in line 5"):
+        data.read(['c "x"'])
+
+
+def test_truth_values_are_numbers(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\ntrue,1\nFalse,2\n")
+    assert open_data(str(path)).read(["a"]).numbers.ravel().tolist() == [1.0, 0.0]
+
+
+def test_blocks_of_rows_make_no_difference(tmp_path, monkeypatch):
+    monkeypatch.setattr("nnkit.commands.data_file.BLOCK", 7)
+    rows = open_data(str(IRIS)).read(NAMES, "species")
+    assert rows.lines.tolist() == list(range(2, 152))
+    assert rows.numbers[-1].tolist() == [5.9, 3.0, 5.1, 1.8]
+
+
+def test_parquet_is_read_as_csv_is(here, run):
+    pd = pytest.importorskip("pandas")
+    frame = pd.read_csv("iris.csv")
+    frame["sepal_length"] = frame["sepal_length"].astype("float32")
+    frame["many"] = pd.Categorical(frame["species"])
+    frame["yes"] = frame["petal_width"] > 1
+    frame.to_parquet("iris.parquet")
+    rows = open_data("iris.parquet").read([*NAMES, "yes"], "many")
+    assert np.allclose(rows.numbers[:, :4], open_data("iris.csv").read(NAMES).numbers, rtol=1e-6)
+    assert set(rows.numbers[:, 4]) == {0.0, 1.0} and rows.labels[0] == "setosa"
+    run("train", "iris.parquet", "--target", "species", "--drop", "many", "yes", *QUICK)
+    assert run("predict", "iris.safetensors", "iris.csv").count("\n") == 151
+    frame.loc[3, "petal_width"] = None
+    frame.to_parquet("holes.parquet")
+    with pytest.raises(nn.DataError, match=r"petal_width 1 \(first in row 4\)"):
+        open_data("holes.parquet").read(NAMES)
+
+
+def test_parquet_without_its_library(here, monkeypatch, refused):
+    (here / "a.parquet").write_bytes(b"PAR1" + bytes(20))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert 'pip install "nnkit[parquet]"' in refused("train", "a.parquet", "--target", "x")
+
+
+REFUSED = {
+    "empty": ("", "c", "expected a header and rows, got an empty file"),
+    "blank": ("\n \n\n", "c", "expected a header and rows, got an empty file"),
+    "header only": ("a,b,c\n", "c", "expected rows, got a header only"),
+    "no header": ("1,2,3\n4,5,6\n", "3", "expected the names of the columns in the first line, got numbers: 1, 2, 3"),
+    "ragged": ("a,b,c\n1,2,x\n1,2\n", "c", "expected 3 cells in line 3, as in the header, got 2"),
+    "quotes": ('a,b,c\n1,2,"x\n', "c", "line 2: unexpected end of data"),
+    "twice": ("a,b,a\n1,2,3\n", "b", "got 'a' for the columns 1 and 3"),
+    "no name": (",a,c\n0,1,x\n", "c", "got none for column 1 (is it an index?"),
+    "no column": ("a,b,clss\n1,2,x\n", "class",
+                  "no column is named 'class' (--target); did you mean 'clss'? columns: a, b, clss"),
+    "one column": ("a\n1\n2\n", "a", "expected columns beside the target 'a', got none"),
+    "text": ("a,b,c\n1,2,x\n1,foo,x\n", "c", "expected numbers in column 'b', got 'foo' in line 3; encode it"),
+    "text columns": ("a,b,c\nu,v,x\n", "c",
+                     "there is text in 2 columns: a, b; encode it as numbers, or leave them out: --drop a b"),
+    "decimal commas": ("a;c\n1,5;x\n", "c", "write decimal points"),
+    "infinite": ("a,c\n1,x\ninf,y\n", "c", "expected finite numbers in column 'a', got inf in line 3"),
+    "missing": ("a,b,c\n1,,x\n1,NA,x\n,3,y\nnan,3,y\n2,3,y\n", "c",
+                "missing values in 4 of 5 rows: a 2 (first in line 4), b 2 (first in line 2)"),
+    "no answer": ("a,c\n1,x\n1,\n1,NaN\n", "c", "missing values in 2 of 3 rows (first in line 3)"),
+    "one class": ("a,c\n1,x\n2,x\n", "c", "expected at least two classes in column 'c', got 'x' in all 2 rows"),
+    "one row of a class": ("a,c\n" + "1,x\n2,y\n" * 5 + "1,z\n", "c", "got one of 'z' in column 'c' (line 12)"),
+    "too few rows": ("a,c\n" + "1,x\n2,y\n" * 2, "c", "expected at least 2 of 4 rows to hold out"),
+    "large": ("a,c\n1,1e200\n2,1\n3,2.5\n", "c", "expected numbers of less than 1e+100 in column 'c', got 1e+200"),
+    "ids": ("a,c\n" + "".join(f"1,u{i}\n" for i in range(40)), "c", "got 40 classes in 40 rows; is it an id"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_train_says_what_is_wrong_with_a_file(here, refused, case):
+    text, target, message = REFUSED[case]
+    (here / "a.csv").write_text(text)
+    said = refused("train", "a.csv", "--target", target)
+    assert "train: error: a.csv: " in said and message in said
+    assert not (here / "a.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [("a.csv", b"\0\1\2" * 9, "got a binary file"), ("a.csv", "a,b\n1,\xe9\n".encode("latin1"), "got the byte 0xe9 in line 2"),
+     ("a.csv", "a,b\n1,2\n".encode("utf-16"), "got UTF-16 text; save it as CSV in UTF-8"),
+     ("a.xlsx", b"PK\3\4...", "got an Excel or zip file"), ("a.parquet", b"a,b\n1,2\n", "expected a Parquet file, got one"),
+     ("a.parquet", b"PAR1" + bytes(50), "expected a Parquet file, got one that cannot be read")],
+)  # fmt: skip
+def test_train_refuses_what_is_no_table(here, refused, name, content, message):
+    (here / name).write_bytes(content)
+    assert message in refused("train", name, "--target", "b")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("iri.csv",), "cannot read 'iri.csv': there is no such file or folder; did you mean 'iris.csv'?"),
+        ((".",), "cannot read '.': it is a folder"),
+        (("iris.csv", "--drop", "species"), "expected the target 'species' to stay"),
+        (("iris.csv", "--drop", "sepal"), "no column is named 'sepal' (--drop)"),
+        (("iris.csv", "--drop", *NAMES[:2], "--drop", *NAMES[2:]), "expected columns beside the target 'species', got none"),
+        (("iris.csv", "--task", "regression"), "got 'setosa' in line 2; encode it as numbers, or --task classification"),
+        (("iris.csv", "--layers", "64, rleu"), "no layer is named 'rleu'; did you mean 'relu'?"),
+        (("iris.csv", "--layers", "64, relu("), "expected names with commas between"),
+        (("iris.csv", "--layers", "conv2d(8, 3)"), "Conv2d(8, 3): expected input rows of shape"),
+        (("iris.csv", "--optimizer", "adm"), "no optimizer is named 'adm'; did you mean 'adam'?"),
+        (("iris.csv", "--optimizer", "relu"), "no optimizer is named 'relu'"),
+        (("iris.csv", "--loss", "mes"), "no loss is named 'mes'"),
+        (("iris.csv", "--loss", "bce"), "expected a loss of raw outputs"),
+        (("iris.csv", "--lr", "-1"), "Adam: expected lr"),
+        (("iris.csv", "--epochs", "0"), "--epochs: expected a whole number of at least 1, got 0"),
+        (("iris.csv", "--batch-size", "0"), "--batch-size: expected"),
+        (("iris.csv", "--threads", "0"), "--threads: expected"),
+        (("iris.csv", "--seed", "-1"), "--seed: expected"),
+        (("iris.csv", "--validation", "1"), "--validation: expected a share"),
+        (("iris.csv", "--validation", "nan"), "--validation: expected a share"),
+        (("iris.csv", "--validation", "0.001"), "expected at least 3 of 150 rows to hold out"),
+        (("iris.csv", "--lr", "1e30"), "fit: expected finite numbers"),
+        (("iris.csv", "--output", "no/net.safetensors"), "make it first"),
+        (("iris.csv", "--output", "."), "it is a folder"),
+        (("iris.csv", "--output", "iris.csv"), "--output: expected a file of its own, got 'iris.csv', which is the data"),
+        (("iris.csv", "--report", "no/report.txt"), "make it first"),
+        (("iris.csv", "--report", "iris.safetensors"), "--report: expected a file of its own"),
+        (("iris.csv", "--output", "iris.csv/net"), "what stands for its folder is a file"),
+    ],
+)
+def test_train_says_what_is_wrong_with_its_options(here, refused, options, message):
+    assert message in refused("train", options[0], "--target", "species", *options[1:])
+    assert sorted(path.name for path in here.iterdir()) == ["iris.csv"]
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root may write anywhere")
+def test_folder_that_cannot_be_written_is_noticed_before_training(here, refused):
+    (here / "locked").mkdir(mode=0o500)
+    assert "there is no permission" in refused("train", "iris.csv", "--target", "species", "--output", "locked/net")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_pipes_are_refused_before_anybody_waits_for_them(here, refused):
+    os.mkfifo("pipe")
+    assert "it is a pipe; write it to a file first" in refused("train", "pipe", "--target", "species")
+
+
+def test_net_that_memory_cannot_hold(here, refused):
+    assert "error: " in refused("train", "iris.csv", "--target", "species", "--layers", "10000000000000")
+
+
+def test_what_was_saved_before_is_replaced(here, run):
+    (here / "iris.safetensors").write_text("something else")
+    run("train", "iris.csv", "--target", "species", *QUICK)
+    nn.load("iris.safetensors")
+
+
+def test_predict_refuses(here, run, refused):
+    run("train", "iris.csv", "--target", "species", *QUICK)
+    assert "there is no such file" in refused("predict", "no.safetensors", "iris.csv")
+    assert "cannot read" in refused("predict", "iris.csv", "iris.csv")
+    assert "there is no such file" in refused("predict", "iris.safetensors", "no.csv")
+    for output in ("iris.csv", "iris.safetensors"):
+        assert "expected a file of its own" in refused("predict", "iris.safetensors", "iris.csv", "--output", output)
+    assert "make it first" in refused("predict", "iris.safetensors", "iris.csv", "--output", "no/p.csv")
+
+
+# ------------------------------------------------------------------------------------------------------------- parts
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [("", []), ("64", [nn.Linear(64)]), ("64, relu,", [nn.Linear(64), nn.ReLU()]), ("LayerNorm", [nn.LayerNorm()]),
+     ("'gelu'", [nn.GELU()]), ("dropout(.2)", [nn.Dropout(0.2)]),
+     ("linear(3, weight_init=orthogonal)", [nn.Linear(3, weight_init="orthogonal")]),
+     ("linear(3, weight_init=constant(0.5))", [nn.Linear(3, weight_init=nn.Constant(0.5))]),
+     ("residual(linear(4), Tanh, 'relu')", [nn.Residual(nn.Linear(4), "tanh", "relu")]),
+     ("branches(linear(4), relu, merge='concat')", [nn.Branches(nn.Linear(4), "relu", merge="concat")]),
+     ("conv2d(8, (3, 3))", [nn.Conv2d(8, (3, 3))])],
+)  # fmt: skip
+def test_layers_as_they_are_typed(text, layers):
+    assert repr(layers_of(text)) == repr(layers)
+
+
+def test_wrong_arguments_are_shown_the_right_ones():
+    with pytest.raises(nn.ParameterError, match=r"expected Dropout\(rate=0.5\), got 'dropout\(rat=0.2\)'"):
+        layers_of("dropout(rat=0.2)")
+
+
+@pytest.mark.parametrize("text", [
+    "__import__('os').system('true')", "(lambda: 1)()", "relu()()", "dropout(*[1])", "dropout(**{})", "dropout(open('x'))",
+    "dropout(1 if 1 else 2)", "nn.ReLU", "64; relu", "[64]", "dropout(rate=rate.x)", "1.5", "True", "-1", "((" * 2000, "x" * 9,
+    "relu\0", "dropout(0.2, 0.3, 0.4)", "adam",
+])  # fmt: skip
+def test_nothing_else_is_taken_for_layers(text):
+    with pytest.raises(nn.NnkitError):
+        layers_of(text)
+
+
+@pytest.mark.parametrize("kind", [nn.registry.layers, nn.registry.activations], ids=lambda kind: kind.kind)
+def test_every_layer_can_be_typed_as_it_is_written(kind):
+    for part in kind.values():
+        for example in part.examples():
+            assert repr(layers_of(repr(example.part))[0]) == repr(example.part)
+
+
+def test_parts_of_other_kinds():
+    assert repr(part_of(nn.Optimizer, "adamw(lr=0.1, schedule=cosine)")) == "AdamW(lr=0.1, schedule='cosine')"
+    assert repr(part_of(nn.Loss, "CrossEntropyLoss(label_smoothing=0.1)")) == "CrossEntropyLoss(label_smoothing=0.1)"
+
+
+# ---------------------------------------------------------------------------------------------------- other commands
+
+
+def test_list_and_info_and_demo(run, monkeypatch):
+    monkeypatch.setattr("nnkit.commands.demo.EPOCHS", 2)
+    assert "relu" in run("list") and "test accuracy" in run("demo")
+    monkeypatch.setattr("nnkit.inspect.machine.SECONDS", 0.01)
+    out = run("info")
+    for text in (nn.__version__, np.__version__, "numba", "scikit-learn", "threads", "blas", "kernels", "GFLOP/s", "extras"):
+        assert text.lower() in out.lower()
+
+
+@pytest.fixture
+def kernels(tmp_path, monkeypatch):
+    """A cache folder with two kernels of different versions, and things that nobody knows."""
+    versions = [tmp_path / "py311-numba0.1-a", tmp_path / "py310-numba0.2-b"]
+    for folder in versions:
+        (folder / "__pycache__").mkdir(parents=True)
+        (folder / "k_forward_0.py").write_text("x")
+        (folder / "k_forward_0.json").write_text("{}")
+        (folder / "__pycache__" / "k_forward_0.f.nbc").write_bytes(bytes(1000))
+    (versions[0] / "tmp1.tmp").write_text("")
+    (versions[0] / "mine.py").write_text("")
+    (tmp_path / "thesis.txt").write_text("")
+    monkeypatch.setattr(stub, "cache_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def test_cache_says_what_there_is_and_clears_what_is_its_own(kernels, run):
+    assert run("cache") == run("cache", "info") == f"{kernels}\n2 kernels, 0.0 MB\n"
+    assert stub.cached().size == 2006
+    assert run("cache", "clear") == f"{kernels}\n2 kernels, 0.0 MB, removed\n"
+    left = {path.relative_to(kernels).as_posix() for path in kernels.rglob("*")}
+    assert left == {"thesis.txt", "py311-numba0.1-a", "py311-numba0.1-a/mine.py"}
+    assert run("cache", "clear") == f"{kernels}\n0 kernels, 0.0 MB, removed\n"
+
+
+def test_only_kernels_that_nobody_has_used_for_long_are_pruned(kernels):
+    old = kernels / "py310-numba0.2-b" / "k_forward_0.py"
+    for path in (old, kernels / "thesis.txt"):
+        os.utime(path, (0, 0))
+    assert stub.clear_cache(unused=3600).kernels == 1
+    assert not old.exists() and (kernels / "thesis.txt").exists() and stub.cached().kernels == 1
+
+
+def test_cache_without_its_folder(tmp_path, script):
+    text = "from nnkit.__main__ import main; main(['cache', 'clear']); main(['cache'])"
+    assert script(text, NNKIT_CACHE_DIR=str(tmp_path / "no" / "such")).count("0 kernels") == 2
+
+
+def test_cache_may_be_cleared_while_a_process_compiles(tmp_path, script):
+    text = """
+        import threading, numpy as np, nnkit as nn
+        from nnkit.engine import stub
+        done = threading.Event()
+        def clear():
+            while not done.wait(0.001):
+                stub.clear_cache()
+        thread = threading.Thread(target=clear)
+        thread.start()
+        try:
+            model = nn.Sequential(["tanh", "sigmoid"]).build((3,))
+            print(model.predict(np.zeros((2, 3))).shape)
+        finally:
+            done.set()
+            thread.join()
+    """
+    assert script(text, NNKIT_CACHE_DIR=str(tmp_path)) == "(2, 3)\n"
+
+
+def test_bench_refuses_an_unknown_suite(refused):
+    assert "unknown suite 'nosuch'; expected some of " in refused("bench", "nosuch")
+    assert "threads: expected numbers of at least 1" in refused("bench", "startup", "--threads", "0")
+
+
+def test_bench_without_its_folder(monkeypatch, refused):
+    monkeypatch.setattr("nnkit.commands.bench.find_spec", lambda name: None)
+    assert "install nnkit as a wheel" in refused("bench")
+
+
+def test_benchmarks_import_each_other_relatively(request):
+    """In a wheel they are called nnkit.benchmarks."""
+    for path in (request.config.rootpath / "benchmarks").glob("*.py"):
+        assert not re.search(r"^\s*(from|import) benchmarks", path.read_text(), re.M), path.name
+
+
+def test_warnings_are_one_line(here, capsys, monkeypatch):
+    import warnings
+
+    monkeypatch.setattr("nnkit.commands.list_parts.list_parts", None)
+    monkeypatch.setitem(COMMANDS, "list", lambda: warnings.warn("a plugin is broken", nn.PluginWarning, stacklevel=1) or 0)
+    warnings.simplefilter("always")
+    assert main(["list"]) == 0
+    assert capsys.readouterr().err.endswith("list: warning: a plugin is broken\n")
+
+
+def test_columns_are_only_those_of_the_header():
+    assert CsvFile(str(IRIS)).names == [*NAMES, "species"]
