@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.part import Example
-from nnkit.engine.machine_code import MachineCode
 from nnkit.engine.program import Instruction, Program
 from nnkit.engine.stub import described
 from nnkit.errors import KernelError
@@ -140,12 +139,10 @@ def _index_out_of_range(source: str, line: int, frame: FrameType) -> str:
 def machine_code_stays_in_float32(part: Any, program: Program, stages: Sequence[str]) -> None:
     """Refuse kernels whose float32 code computes in float64, or asks for memory."""
     for index, instruction in own_kernels(program, stages):
-        code = program.kernel(index).llvm
-        name = instruction.function.__name__
-        allocates = re.search(r"@NRT_(Allocate|MemInfo_alloc)\w*", code)
-        require(allocates is None, part, f"{name} allocates memory; write into out and declared scratch arrays instead")
-        wide = re.search(r"\b(fpext|fptrunc)\b", code)  # to and from double; Numba compares sizes of arrays as doubles
-        require(wide is None, part, f"{name} for float32 computes in float64; an integer, a constant or a NumPy call widens it")
+        code, name = program.kernel(index).machine_code, instruction.function.__name__
+        require(not code.allocates, part, f"{name} allocates memory; write into out and declared scratch arrays instead")
+        require(not code.widens, part,
+                f"{name} for float32 computes in float64; an integer, a constant or a NumPy call widens it")  # fmt: skip
 
 
 def own_kernels(program: Program, stages: Sequence[str]) -> Iterator[tuple[int, Instruction]]:
@@ -158,5 +155,5 @@ def own_kernels(program: Program, stages: Sequence[str]) -> Iterator[tuple[int, 
 
 def how_compiled(program: Program, stages: Sequence[str]) -> dict[str, str]:
     """What became of each kernel's loops, read from its machine code: a report, not a requirement."""
-    return {instruction.function.__name__: str(MachineCode.of(program.kernel(index).llvm))
+    return {instruction.function.__name__: str(program.kernel(index).machine_code)
             for index, instruction in own_kernels(program, stages)}  # fmt: skip
