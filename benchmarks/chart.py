@@ -44,8 +44,11 @@ def groups_of(section: dict[str, Any]) -> list[Group]:
 
 def _sections(figures: dict[str, Any], suites: list[str] | tuple[str, ...]) -> Iterator[tuple[str, list[Group]]]:
     for name in suites:
+        drawn: list[list[Group]] = []  # a suite may show the same rows in several tables
         for section in figures["suites"].get(name, []):
-            if groups := groups_of(section):
+            groups = groups_of(section)
+            if groups and groups not in drawn:
+                drawn.append(groups)
                 yield section["title"].partition(",")[0], groups
 
 

@@ -19,7 +19,7 @@ LIBRARIES = ("numpy", "numba", "llvmlite", "scipy", "scikit-learn", "safetensors
 def info() -> int:
     """Say what nnkit runs on: versions, processor, threads, BLAS, kernel cache, speed, extras.
 
-    What a report of a bug should have with it. The peak is measured, which takes half a second; an extra that is missing is
+    What a report of a bug should have with it. The peak is measured, which takes a second; an extra that is missing is
     installed by: pip install "nnkit[its name]".
     """
     from nnkit.engine.stub import cache_folder, cached

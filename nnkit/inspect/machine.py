@@ -6,33 +6,51 @@ import os
 import platform
 import time
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnkit.engine.operands import Array, Constant
+from nnkit.engine.program import Instruction, Program
 from nnkit.engine.workers import single_threaded_blas
 
 __all__ = ["blas", "peak", "processor"]
 
-SIZE = 1024  # of the matrices: three of them in float32 are 12 MB
-SECONDS = 0.25
+# Of products: OpenBLAS is fastest where it need not pack its matrices, other libraries are where these are large.
+SHAPES = (64, 128, 64), (512, 512, 512), (1024, 1024, 1024)
+SECONDS = 0.1
+WORK = 1 << 25  # multiplications between two readings of the clock, at least those of one product
 
 
 @cache
 def peak(dtype: str = "float32") -> float:
-    """Arithmetic of one core, in GFLOP/s: the best product of two square matrices within a quarter of a second.
+    """Arithmetic of one core, in GFLOP/s: the best product of two matrices, of several sizes, within 0.3 seconds.
 
-    Measured once in a process, with one thread of NumPy's BLAS. An addition and a multiplication count as two.
+    Measured once in a process, with the BLAS that kernels call. An addition and a multiplication count as two.
     """
-    a, b, out = (np.full((SIZE, SIZE), value, dtype) for value in (0.5, 0.25, 0.0))
-    best, end = np.inf, time.perf_counter() + SECONDS
     with single_threaded_blas():
-        while time.perf_counter() < end:
-            begin = time.perf_counter()
-            np.dot(a, b, out)
-            best = min(best, time.perf_counter() - begin)
-    return float(2e-9 * SIZE**3 / best)
+        return max(_speed(shape, dtype) for shape in SHAPES)
+
+
+def _multiply(a, b, out, times):  # type: ignore[no-untyped-def]
+    for _ in range(times):
+        np.dot(a, b, out)
+
+
+def _speed(shape: tuple[int, int, int], dtype: str) -> float:
+    """The best of the products of this shape."""
+    rows, inner, columns = shape
+    times = max(1, WORK // prod(shape))
+    arrays = np.full((rows, inner), 0.5, dtype), np.full((inner, columns), 0.25, dtype), np.zeros((rows, columns), dtype)
+    program = Program([Instruction(_multiply, (*map(Array.view, arrays), Constant(times, "int64")), "peak", "data")], dtype)
+    best, end = np.inf, time.perf_counter() + SECONDS
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        program.run()
+        best = min(best, time.perf_counter() - begin)
+    return float(2e-9 * prod(shape) * times / best)
 
 
 def processor() -> str:

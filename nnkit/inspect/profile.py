@@ -54,7 +54,7 @@ class KernelTime:
     us : microseconds per step, the median
     share : of the time of all kernels, from 0 to 1
     gflops : GFLOP/s of one core, counted as in `Summary`; None where no multiplications are counted
-    peak : of the fastest matrix product of this machine in the model's dtype, from 0 to 1; None likewise
+    peak : of the fastest matrix product on this machine in the model's dtype, from 0 to 1; None likewise
     bytes : sizes of the arrays that it works on, together; those of a batch for all its rows, and of the data only the batch
     in_place : whether it writes into the memory of its input
     code : "BLAS", "x16" (numbers at once), "scalar", "Python", or two of them
@@ -148,7 +148,7 @@ class Profile:
         notes = [
             "us: median time in a step, all shards together.",
             "GFLOP/s: of one core, 2 for each multiply-add, roughly, counted from the shapes.",
-            f"peak: % of {number(self.peak_gflops)} GFLOP/s, the best product of large matrices ({self.dtype}, one core).",
+            f"peak: % of {number(self.peak_gflops)} GFLOP/s, the best product of matrices ({self.dtype}, one core).",
             "kB: sizes of the arrays that it works on.",
             "x16: its loops work on 16 numbers at once; scalar: on one; *: in place, over its input.",
             "Beside working in place, and a loss with its gradient, no kernels are fused.",
