@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from nnkit.engine.machine_code import MachineCode
-from nnkit.engine.operands import Operand, aliases
+from nnkit.engine.operands import Constant, Operand, aliases
 from nnkit.errors import KernelError
 from nnkit.kernels.control import CONTROL_WORDS
 from nnkit.kernels.math import Compiled
@@ -144,6 +144,7 @@ class _Bundle:
         self.named: list[tuple[dict[str, Any], str, Any]] = []  # globals: where they are, their name and value
         self.lines: list[str] = []
         self.names: dict[Hashable, str] = {}
+        self.apart: set[tuple[str, str]] = set()  # functions that are called by their symbols
 
     def real(self, node: ast.expr) -> ast.expr:
         """``node`` in the kernel's dtype: Python's own floats are float64 and would widen float32 arithmetic."""
@@ -161,6 +162,8 @@ class _Bundle:
         value = getattr(value, "py_func", value)  # a helper that is jitted already
         value = getattr(value, "variants", {}).get(self.dtype, value)
         if isinstance(value, Compiled):
+            if value.apart:
+                self.apart.add((value.module, value.apart))
             return self.compiled(value.module, value.name)
         key: Hashable = id(value) if callable(value) else (wish, repr(value))
         if key in self.names:
@@ -361,6 +364,7 @@ class Kernel:
         self._operands = tuple(operands)
         self._aliases = aliases(operands)
         self._named: list[tuple[dict[str, Any], str, Any]] = []
+        self._apart: set[tuple[str, str]] = set()
 
     @cached_property
     def text(self) -> str:
@@ -381,7 +385,7 @@ class Kernel:
         unpacking = ("from numba import carray as _carray", "from nnkit.engine.abi import pointer as _pointer",
                      "from nnkit.engine.abi import pointer_at as _pointer_at")  # fmt: skip
         imports = sorted({*bundle.imports, *unpacking})
-        self._named = bundle.named
+        self._named, self._apart = bundle.named, bundle.apart
         # The body stands in the entry itself. As a function of its own it would be optimised before it is known which of its
         # arrays are one and the same, with checks for overlap that send every loop in place down the scalar path.
         body = [
@@ -431,7 +435,10 @@ class Kernel:
         return cache_folder() / versions / f"k_{self.function.__name__}_{digest}.py"
 
     def _load(self) -> Any:
-        compiled = self._compile(getattr(self._module(), self._path.stem))
+        name = self._path.stem  # the text is written by now
+        for module, function in self._apart:
+            _provide(module, function)
+        compiled = self._compile(getattr(self._module(), name))
         if getattr(compiled, "cache_hits", 0):
             statistics.loaded += 1
         else:
@@ -530,4 +537,15 @@ def kernel(function: Callable[..., Any], operands: Sequence[Operand], real: str)
     found = _kernels.get(key)
     if found is None or not found.is_current:
         found = _kernels[key] = Kernel(function, operands, real)
+    return found
+
+
+@cache
+def _provide(module: str, name: str) -> Kernel:
+    """Compile a function of whole numbers that kernels call by its symbol, and make that known to the linker."""
+    import llvmlite.binding as llvm
+
+    function = getattr(importlib.import_module(module), name)
+    found = kernel(function, [Constant(0, "int64")] * function.__code__.co_argcount, "float64")
+    llvm.add_symbol(f"nnkit_{name}", found.address)
     return found

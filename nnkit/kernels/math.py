@@ -22,10 +22,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Compiled(NamedTuple):
-    """A function that is compiled already; its module is only imported where it is needed."""
+    """A function that is compiled already; its module is only imported where it is needed.
+
+    ``apart`` is the name of a function of the module that it calls by the symbol ``nnkit_<apart>``: large, and so compiled once
+    for all kernels. Its arguments are whole numbers.
+    """
 
     module: str
     name: str
+    apart: str = ""
 
 
 def variant(**dtypes: Any) -> Callable[[F], F]:

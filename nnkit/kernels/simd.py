@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from nnkit.kernels.jit import ANY_ORDER, helper, shared
 
-__all__ = ["contract32", "contract64", "correlate32", "correlate64", "transpose32", "transpose64"]
+__all__ = ["contract32", "contract64", "correlate32", "correlate64", "multiply32", "multiply64", "transpose32", "transpose64"]
 
 _INT64, _ADDRESS = ir.IntType(64), types.int64
 
@@ -57,7 +57,7 @@ def _block_transposer(real: Any, size: int) -> Any:
 
 
 def _transposer(real: Any, size: int) -> Any:
-    """Target = source.T, both C-contiguous matrices of numbers of ``size`` bytes."""
+    """Target = source.T, both matrices of contiguous rows of numbers of ``size`` bytes."""
     transpose_block = _block_transposer(real, size)
     lanes = 64 // size
 
@@ -65,11 +65,11 @@ def _transposer(real: Any, size: int) -> Any:
     def transpose(source, target):
         rows, columns = source.shape
         whole_rows, whole_columns = rows - rows % lanes, columns - columns % lanes
+        stride, target_stride = source.strides[0], target.strides[0]
         for i in range(0, whole_rows, lanes):
             for j in range(0, whole_columns, lanes):
-                start = source.ctypes.data + size * (i * columns + j)
-                end = target.ctypes.data + size * (j * rows + i)
-                transpose_block(start, size * columns, end, size * rows)
+                start = source.ctypes.data + i * stride + size * j
+                transpose_block(start, stride, target.ctypes.data + j * target_stride + size * i, target_stride)
         for i in range(rows):
             for j in range(whole_columns if i < whole_rows else 0, columns):
                 target[j, i] = source[i, j]
@@ -88,10 +88,11 @@ transpose64 = _transposer(ir.DoubleType(), 8)
 if llvm.get_host_cpu_features().get("avx512f"):
     CONTRACTED: tuple[int, ...] = (16, 8, 6, 4, 2, 1)
     CORRELATED: dict[int, tuple[int, ...]] = {4: (4, 2, 1), 2: (8, 4, 2, 1), 1: (8, 6, 3, 1)}  # by depth
+    MULTIPLIED: dict[int, tuple[int, ...]] = {4: (6, 4, 2, 1), 2: (12, 3, 1), 1: (16, 4, 1)}  # by depth
 else:
     CONTRACTED = (6, 5, 4, 3, 2, 1)
     CORRELATED = {2: (3, 2, 1), 1: (6, 3, 2, 1)}
-
+    MULTIPLIED = {1: (6, 3, 1)}
 
 def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """A * b + c, as one instruction where there is one."""
@@ -111,13 +112,39 @@ class _Vectors:
             start = builder.add(start, builder.mul(index, stride))
         return start
 
-    def load(self, builder: Any, address: Any) -> Any:
-        value = builder.load(builder.inttoptr(address, self.kind.as_pointer()))
-        value.align = self.size
-        return value
+    def load(self, builder: Any, address: Any, mask: Any = None) -> Any:
+        pointer = builder.inttoptr(address, self.kind.as_pointer())
+        if mask is None:
+            value = builder.load(pointer)
+            value.align = self.size
+            return value
+        function = self._masked(builder, "load", self.kind, pointer.type, mask.type)
+        return builder.call(function, [pointer, *self._some(mask), ir.Constant(self.kind, [0.0] * self.lanes)])
 
-    def store(self, builder: Any, value: Any, address: Any) -> None:
-        builder.store(value, builder.inttoptr(address, self.kind.as_pointer())).align = self.size
+    def store(self, builder: Any, value: Any, address: Any, mask: Any = None) -> None:
+        pointer = builder.inttoptr(address, self.kind.as_pointer())
+        if mask is None:
+            builder.store(value, pointer).align = self.size
+        else:
+            function = self._masked(builder, "store", ir.VoidType(), pointer.type, mask.type)
+            builder.call(function, [value, pointer, *self._some(mask)])
+
+    def first(self, builder: Any, count: Any) -> Any:
+        """The mask of the first lanes."""
+        places = ir.Constant(ir.VectorType(_INT64, self.lanes), list(range(self.lanes)))
+        one = builder.insert_element(ir.Constant(places.type, ir.Undefined), count, ir.Constant(ir.IntType(32), 0))
+        nowhere = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        return builder.icmp_unsigned("<", places, builder.shuffle_vector(one, one, nowhere))
+
+    def _some(self, mask: Any) -> list[Any]:
+        return [ir.Constant(ir.IntType(32), self.size), mask]
+
+    def _masked(self, builder: Any, what: str, result: Any, pointer: Any, mask: Any) -> Any:
+        """LLVM's access to some lanes of a vector, which leaves the memory of the others alone."""
+        some = [ir.IntType(32), mask]
+        arguments = [pointer, *some, self.kind] if what == "load" else [self.kind, pointer, *some]
+        name = f"llvm.masked.{what}.v{self.lanes}f{8 * self.size}.p0"
+        return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
 
     def everywhere(self, builder: Any, address: Any) -> Any:
         """The number at an address, in all lanes."""
@@ -262,5 +289,106 @@ def _correlate(real: Any, size: int) -> Any:
     return correlate
 
 
+def _multiply(real: Any, size: int) -> Any:
+    """An intrinsic: `nnkit.kernels.gemm.multiply` for reals of ``size`` bytes, at addresses."""
+    vectors = _Vectors(real, size)
+    line = ir.Constant(_INT64, 64)
+
+    def tile(b: Any, width: int, depth: int, mask: Any, a: Any, a_steps: Any, w: Any, w_step: Any, inner: Any, out: Any,
+             step: Any, fresh: Any) -> None:  # fmt: skip
+        """``width`` rows x ``depth`` cache lines of outputs (of one, some lanes), held in registers."""
+
+        def across(start: Any) -> list[Any]:
+            return [vectors.at(b, start, (ir.Constant(_INT64, t), line)) for t in range(depth)]
+
+        zero = ir.Constant(vectors.kind, [0.0] * vectors.lanes)
+        places = [place for r in range(width) for place in across(vectors.at(b, out, (ir.Constant(_INT64, r), step)))]
+        sums = [cgutils.alloca_once(b, vectors.kind) for _ in places]
+        for total in sums:
+            b.store(zero, total)
+        with b.if_then(b.not_(fresh)):
+            for place, total in zip(places, sums, strict=True):
+                b.store(vectors.load(b, place, mask), total)
+        with cgutils.for_range(b, inner) as one:
+            values = [vectors.load(b, place, mask) for place in across(vectors.at(b, w, (one.index, w_step)))]
+            column = vectors.at(b, a, (one.index, a_steps[1]))
+            for r in range(width):
+                factor = vectors.everywhere(b, vectors.at(b, column, (ir.Constant(_INT64, r), a_steps[0])))
+                for value, total in zip(values, sums[r * depth : (r + 1) * depth], strict=True):
+                    b.store(_multiply_add(b, value, factor, b.load(total)), total)
+        for place, total in zip(places, sums, strict=True):
+            vectors.store(b, b.load(total), place, mask)
+
+    @intrinsic
+    def in_tiles(typing, a, a_steps, w, w_step, inner, out, step, rows, columns, fresh):
+        def generate(context, b, signature, args):
+            a, a_steps, w, w_step, inner, out, step, rows, columns, fresh = args
+            a_steps = cgutils.unpack_tuple(b, a_steps)
+            in_line = ir.Constant(_INT64, vectors.lanes)
+            lines, rest = b.udiv(columns, in_line), b.urem(columns, in_line)
+
+            def deep(depth: int, t: Any, mask: Any = None) -> None:
+                def wide(width: int, r: Any) -> None:
+                    place = vectors.at(b, out, (r, step), (t, line))
+                    begin, strip = vectors.at(b, a, (r, a_steps[0])), vectors.at(b, w, (t, line))
+                    tile(b, width, depth, mask, begin, a_steps, strip, w_step, inner, place, step, fresh)
+
+                _repeat(b, MULTIPLIED[depth], rows, wide)
+
+            _repeat(b, list(MULTIPLIED), lines, deep)
+            with b.if_then(b.icmp_unsigned(">", rest, ir.Constant(_INT64, 0))):
+                deep(1, lines, vectors.first(b, rest))
+            return context.get_dummy_value()
+
+        number, steps = types.int64, types.UniTuple(types.int64, 2)
+        kinds = [_ADDRESS, steps, _ADDRESS, number, number, _ADDRESS, number, number, number, types.boolean]
+        return types.void(*kinds), generate
+
+    return in_tiles
+
+
+def _apart(name: str, count: int) -> Any:
+    """An intrinsic that calls a kernel by its symbol, with ``count`` whole numbers in a frame on the stack."""
+
+    @intrinsic
+    def call(typing, numbers):
+        def generate(context, b, signature, args):
+            frame = cgutils.alloca_once(b, ir.ArrayType(_INT64, count + 1), zfill=True)  # the first is for a control block
+            for place, number in enumerate(cgutils.unpack_tuple(b, args[0]), 1):
+                zero, index = (ir.Constant(ir.IntType(32), value) for value in (0, place))
+                b.store(number, b.gep(frame, [zero, index]))
+            kind = ir.FunctionType(ir.VoidType(), [_INT64])
+            b.call(cgutils.get_or_insert_function(b.module, kind, f"nnkit_{name}"), [b.ptrtoint(frame, _INT64)])
+            return context.get_dummy_value()
+
+        return types.void(types.UniTuple(types.int64, count)), generate
+
+    return call
+
+
+in_tiles32, in_tiles64 = _multiply(ir.FloatType(), 4), _multiply(ir.DoubleType(), 8)
+
+
+def multiply_tiles32(a, a_row, a_inner, w, w_step, inner, out, step, rows, columns, fresh):
+    in_tiles32(a, (a_row, a_inner), w, w_step, inner, out, step, rows, columns, fresh != 0)
+
+
+def multiply_tiles64(a, a_row, a_inner, w, w_step, inner, out, step, rows, columns, fresh):
+    in_tiles64(a, (a_row, a_inner), w, w_step, inner, out, step, rows, columns, fresh != 0)
+
+
+def _multiplier(name: str) -> Any:
+    call = _apart(name, 11)
+
+    @helper
+    def multiply(a, b, out, fresh):
+        rows, columns = out.shape
+        call((a.ctypes.data, a.strides[0], a.strides[1], b.ctypes.data, b.strides[0], b.shape[0], out.ctypes.data,
+              out.strides[0], rows, columns, int(fresh)))  # fmt: skip
+
+    return multiply
+
+
+multiply32, multiply64 = _multiplier(multiply_tiles32.__name__), _multiplier(multiply_tiles64.__name__)
 contract32, contract64 = _contract(ir.FloatType(), 4), _contract(ir.DoubleType(), 8)
 correlate32, correlate64 = _correlate(ir.FloatType(), 4), _correlate(ir.DoubleType(), 8)

@@ -14,7 +14,7 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
 from nnkit.initializers import Normal
-from nnkit.kernels.gemm import SMALL, add_bias, dot_transposed, sum_rows, transpose
+from nnkit.kernels.gemm import ACROSS, STRIP, add_bias, dot, dot_transposed, sum_rows, transpose
 from nnkit.kernels.lanes import everywhere, lane_numbers, load, store, where
 from nnkit.kernels.math import exp, real
 from nnkit.kernels.taps import contract, numbers_in_line
@@ -163,9 +163,7 @@ class MultiHeadAttention(Layer):
         self.workspace("d_head", (3, padded, features))
         self.workspace("turned", (features, padded))
         self.workspace("ds", (steps, LINE))
-        small = 3 * width * width * 32 <= SMALL  # as in Linear
-        self.workspace("in_proj_weight_t", (3 * width, width) if small else (0, 0))
-        self.workspace("out_proj_weight_t", (width, width) if small else (0, 0))
+        self.workspace("strip", (STRIP, ACROSS))
         return in_shape
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
@@ -177,7 +175,7 @@ class MultiHeadAttention(Layer):
         x, mask, in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias, num_heads, steps, size, padded, scale, causal,
         qkv, attention, context, head, turned, out,
     ):  # fmt: skip
-        np.dot(x, in_proj_weight, qkv)
+        dot(x, in_proj_weight, qkv)
         add_bias(in_proj_bias, qkv)
         head[:] = 0.0
         q, k, v, c = head[0], head[1], head[2], head[3]
@@ -200,18 +198,18 @@ class MultiHeadAttention(Layer):
                     contract(v, j, (0, 0, features), p, base * line, (0, 0, line, 1), (1, 1, seen),
                              c, first * features + j, features, min(line, steps - first))  # fmt: skip
             _put(c, context, n * steps, column, steps, size)
-        np.dot(context, out_proj_weight, out)
+        dot(context, out_proj_weight, out)
         add_bias(out_proj_bias, out)
 
     @staticmethod
     def backward(
         x, out_proj_weight, grad_out, num_heads, steps, size, padded, scale, causal, qkv, attention, context, head, d_head,
-        turned, ds, out_proj_weight_t, grad_context, grad_qkv,
+        turned, ds, strip, grad_context, grad_qkv,
         grad_in_proj_weight, grad_in_proj_bias, grad_out_proj_weight, grad_out_proj_bias,
     ):  # fmt: skip
-        np.dot(context.T, grad_out, grad_out_proj_weight)
+        dot(context.T, grad_out, grad_out_proj_weight)
         sum_rows(grad_out, grad_out_proj_bias)
-        dot_transposed(grad_out, out_proj_weight, out_proj_weight_t, grad_context)
+        dot_transposed(grad_out, out_proj_weight, strip, grad_context)
         head[:] = 0.0
         q, k, v, dc = head[0], head[1], head[2], head[3]
         dq, dk, dv = d_head[0], d_head[1], d_head[2]
@@ -240,12 +238,12 @@ class MultiHeadAttention(Layer):
             _put(dq, grad_qkv, n * steps, column, steps, size)
             _put(dk, grad_qkv, n * steps, column + width, steps, size)
             _put(dv, grad_qkv, n * steps, column + 2 * width, steps, size)
-        np.dot(x.T, grad_qkv, grad_in_proj_weight)
+        dot(x.T, grad_qkv, grad_in_proj_weight)
         sum_rows(grad_qkv, grad_in_proj_bias)
 
     @staticmethod
-    def backward_x(in_proj_weight, grad_qkv, in_proj_weight_t, grad_x):
-        dot_transposed(grad_qkv, in_proj_weight, in_proj_weight_t, grad_x)
+    def backward_x(in_proj_weight, grad_qkv, strip, grad_x):
+        dot_transposed(grad_qkv, in_proj_weight, strip, grad_x)
 
     def onnx(self, graph, x):
         steps, width = self._built.in_shape

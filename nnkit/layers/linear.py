@@ -12,7 +12,7 @@ from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
-from nnkit.kernels.gemm import SMALL, add_bias, dot, dot_transposed, sum_rows
+from nnkit.kernels.gemm import ACROSS, STRIP, add_bias, dot, dot_transposed, sum_rows
 
 __all__ = ["Linear"]
 
@@ -74,8 +74,7 @@ class Linear(Layer):
         *leading, in_features = in_shape
         self.parameter("weight", (in_features, self.out_features), init=self.weight_init)
         self.parameter("bias", (self.out_features,) if self.bias else (0,), init=self.bias_init)
-        small = in_features * self.out_features * 32 <= SMALL  # a shard has 32 rows and more
-        self.workspace("weight_t", (self.out_features, in_features) if small else (0, 0))
+        self.workspace("strip", (min(STRIP, self.out_features), ACROSS))
         return (*leading, self.out_features)
 
     def c(self) -> str:
@@ -96,12 +95,12 @@ class Linear(Layer):
 
     @staticmethod
     def backward(x, grad_out, grad_weight, grad_bias):
-        np.dot(x.T, grad_out, grad_weight)
+        dot(x.T, grad_out, grad_weight)
         sum_rows(grad_out, grad_bias)
 
     @staticmethod
-    def backward_x(weight, grad_out, weight_t, grad_x):
-        dot_transposed(grad_out, weight, weight_t, grad_x)
+    def backward_x(weight, grad_out, strip, grad_x):
+        dot_transposed(grad_out, weight, strip, grad_x)
 
     @staticmethod
     def forward_csr(x, indptr, indices, data, weight, bias, out):

@@ -24,7 +24,7 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import OnnxError, ShapeError
 from nnkit.initializers import Uniform
-from nnkit.kernels.gemm import transpose
+from nnkit.kernels.gemm import ACROSS, STRIP, dot, dot_transposed, transpose
 from nnkit.kernels.math import sigmoid, tanh
 from nnkit.layers.containers import Branches
 
@@ -74,7 +74,7 @@ def project(x, weight_ih, reverse, inputs, gates):
     for s in range(steps):
         for n in range(rows):
             assign(x[n, mirrored(s, steps, reverse)], inputs[s * rows + n])
-    np.dot(inputs, weight_ih, gates)
+    dot(inputs, weight_ih, gates)
 
 
 def give(hidden, mask, reverse, return_sequences, out):
@@ -101,7 +101,7 @@ def receive(grad_out, mask, reverse, return_sequences, later, delta):
 
 def go_back(grad_gates, weight_t, product, delta):
     """Add to delta what comes to the state before a step through its gates."""
-    np.dot(grad_gates, weight_t, product)
+    dot(grad_gates, weight_t, product)
     for n in range(delta.shape[0]):
         add(product[n], delta[n])
 
@@ -186,6 +186,7 @@ class _Recurrent(Layer):
         self.scratch("delta", (size,))  # the gradient of the state
         self.scratch("passed", (size,))  # the part of it that comes through the gates of the step that follows
         self.workspace("weight_t", (width, size))
+        self.workspace("strip", (min(STRIP, width), ACROSS))
         self.view(out=(steps if self.return_sequences else 1, size))
         self.passes_mask = self.return_sequences
         return (steps, size) if self.return_sequences else (size,)
@@ -194,10 +195,10 @@ class _Recurrent(Layer):
         return in_shape[0] * parameters
 
     @staticmethod
-    def backward_x(weight_ih, reverse, grad_inputs, grad_gates, grad_x):
+    def backward_x(weight_ih, reverse, grad_inputs, grad_gates, strip, grad_x):
         rows, steps, features = grad_x.shape
         taken = grad_inputs.reshape((steps * rows, features))
-        np.dot(grad_gates.reshape((steps * rows, weight_ih.shape[1])), weight_ih.T, taken)
+        dot_transposed(grad_gates.reshape((steps * rows, weight_ih.shape[1])), weight_ih, strip, taken)
         for n in range(rows):
             for t in range(steps):
                 assign(taken[mirrored(t, steps, reverse) * rows + n], grad_x[n, t])
@@ -458,7 +459,7 @@ class LSTM(_Recurrent):
         h[0] = 0.0
         c[0] = 0.0
         for s in range(steps):
-            np.dot(h[s], weight_hh, product)
+            dot(h[s], weight_hh, product)
             for n in range(rows):
                 if is_padding(mask, n, mirrored(s, steps, reverse)):
                     assign(h[s, n], h[s + 1, n])
@@ -491,8 +492,8 @@ class LSTM(_Recurrent):
             add_rows(now[s], grad_bias_ih)
             go_back(now[s], weight_t, passed, delta)
         taken = grad_gates.reshape((steps * rows, 4 * size))
-        np.dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
-        np.dot(hidden.reshape(((steps + 1) * rows, size))[: steps * rows].T, taken, grad_weight_hh)
+        dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
+        dot(hidden.reshape(((steps + 1) * rows, size))[: steps * rows].T, taken, grad_weight_hh)
         assign(grad_bias_ih, grad_bias_hh)
 
 
@@ -606,7 +607,7 @@ class GRU(_Recurrent):
             biases[j if j < 2 * size else size + j] += bias_hh[j]
         h[0] = 0.0
         for s in range(steps):
-            np.dot(h[s], weight_hh, multiplied[s])
+            dot(h[s], weight_hh, multiplied[s])
             for n in range(rows):
                 if is_padding(mask, n, mirrored(s, steps, reverse)):
                     assign(h[s, n], h[s + 1, n])
@@ -643,8 +644,8 @@ class GRU(_Recurrent):
             add_rows(multiplied[s], grad_bias_hh)
             go_back(multiplied[s], weight_t, passed, delta)
         before = hidden.reshape(((steps + 1) * rows, size))[: steps * rows]
-        np.dot(inputs.reshape((steps * rows, features)).T, grad_gates.reshape((steps * rows, 3 * size)), grad_weight_ih)
-        np.dot(before.T, grad_products.reshape((steps * rows, 3 * size)), grad_weight_hh)
+        dot(inputs.reshape((steps * rows, features)).T, grad_gates.reshape((steps * rows, 3 * size)), grad_weight_ih)
+        dot(before.T, grad_products.reshape((steps * rows, 3 * size)), grad_weight_hh)
 
     def onnx_attributes(self):
         return {"linear_before_reset": 1}  # r behind the product with weight_hh
@@ -761,7 +762,7 @@ class RNN(_Recurrent):
         add(bias_hh, biases)
         h[0] = 0.0
         for s in range(steps):
-            np.dot(h[s], weight_hh, product)
+            dot(h[s], weight_hh, product)
             for n in range(rows):
                 if is_padding(mask, n, mirrored(s, steps, reverse)):
                     assign(h[s, n], h[s + 1, n])
@@ -790,8 +791,8 @@ class RNN(_Recurrent):
                     rnn_step_back(now[n], h[(s + 1) * rows + n], relu, delta[n])
             add_rows(now, grad_bias_ih)
             go_back(now, weight_t, passed, delta)
-        np.dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
-        np.dot(h[: steps * rows].T, taken, grad_weight_hh)
+        dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
+        dot(h[: steps * rows].T, taken, grad_weight_hh)
         assign(grad_bias_ih, grad_bias_hh)
 
     def onnx_attributes(self):
