@@ -11,9 +11,7 @@ __all__ = ["STRIP", "add_bias", "dot", "dot_transposed", "multiply", "sum_rows",
 # Up to so many multiplications one row is multiplied faster by a loop than in tiles. (4 x 32: 26 ns.)
 TINY = 1024
 
-# So many rows of a matrix are multiplied in one go: strips of 256 bytes of them fill two thirds of a first-level cache.
-STRIP = 128
-ACROSS = 64  # columns of a strip of float32; of float64 it is half as wide
+STRIP, ACROSS = 128, 64  # rows and columns of a matrix that are transposed in one go
 
 
 @variant(float32=Compiled("nnkit.kernels.simd", "transpose32"), float64=Compiled("nnkit.kernels.simd", "transpose64"))
@@ -23,8 +21,8 @@ def transpose(source: Any, target: Any) -> None:
 
 
 @variant(
-    float32=Compiled("nnkit.kernels.simd", "multiply32", apart="multiply_tiles32"),
-    float64=Compiled("nnkit.kernels.simd", "multiply64", apart="multiply_tiles64"),
+    float32=Compiled("nnkit.kernels.simd", "multiply32", apart="multiply_apart32"),
+    float64=Compiled("nnkit.kernels.simd", "multiply64", apart="multiply_apart64"),
 )
 def multiply(a: Any, b: Any, out: Any, fresh: bool) -> None:
     """Out = a @ b, or, unless ``fresh``, out += a @ b; rows of b and out are contiguous.
@@ -49,8 +47,7 @@ def dot(a: Any, b: Any, out: Any) -> None:
             for j in range(row.shape[0]):
                 row[j] += factor * column[j]
     else:
-        for k in range(0, b.shape[0], STRIP):
-            multiply(a[:, k : k + STRIP], b[k : k + STRIP], out, k == 0)
+        multiply(a, b, out, True)
 
 
 def dot_transposed(a: Any, b: Any, work: Any, out: Any) -> None:

@@ -59,11 +59,6 @@ def helper(function: Callable[..., Any]) -> Any:
     return compiler(function)
 
 
-def shared(function: Callable[..., Any]) -> Any:
-    """Compile a function once for all kernels that call it; not inlined, so it pays for large ones."""
-    return numba.njit(**FLAGS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
-
-
 def entry(cache: bool) -> Any:
     """Compile a kernel's entry ``void(int64 frame)`` to a native address."""
     return numba.cfunc("void(int64)", cache=cache, **FLAGS)

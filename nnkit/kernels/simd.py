@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nnkit.kernels.jit import ANY_ORDER, helper, shared
+from nnkit.kernels.jit import ANY_ORDER, helper
 
 __all__ = ["contract32", "contract64", "correlate32", "correlate64", "multiply32", "multiply64", "transpose32", "transpose64"]
 
@@ -94,6 +94,9 @@ else:
     CORRELATED = {2: (3, 2, 1), 1: (6, 3, 2, 1)}
     MULTIPLIED = {1: (6, 3, 1)}
 
+CHUNK = 128  # rows of a matrix that are multiplied in one go: 256 bytes of each fill two thirds of a first-level cache
+
+
 def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """A * b + c, as one instruction where there is one."""
     return builder.fadd(builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
@@ -175,7 +178,7 @@ def _repeat(b: Any, widths: Sequence[int], width: Any, emit: Callable[[int, Any]
 
 
 def _contract(real: Any, size: int) -> Any:
-    """`nnkit.kernels.taps.contract` for reals of ``size`` bytes."""
+    """An intrinsic: `nnkit.kernels.taps.contract` for reals of ``size`` bytes, at addresses."""
     vectors = _Vectors(real, size)
 
     def tile(b: Any, width: int, x: Any, x_steps: Any, weight: Any, w_steps: Any, counts: Any, out: Any, step: Any) -> None:
@@ -211,22 +214,11 @@ def _contract(real: Any, size: int) -> Any:
         three, four = types.UniTuple(types.int64, 3), types.UniTuple(types.int64, 4)
         return types.void(_ADDRESS, three, _ADDRESS, four, three, _ADDRESS, types.int64, types.int64), generate
 
-    @shared
-    def at_addresses(x, x_steps, weight, w_steps, counts, out, step, width):
-        in_tiles(x, x_steps, weight, w_steps, counts, out, step, width)
-
-    @helper
-    def contract(x, start, x_steps, weight, begin, w_steps, counts, out, place, step, width):
-        x_steps = (size * x_steps[0], size * x_steps[1], size * x_steps[2])
-        w_steps = (size * w_steps[0], size * w_steps[1], size * w_steps[2], size * w_steps[3])
-        at_addresses(x.ctypes.data + size * start, x_steps, weight.ctypes.data + size * begin, w_steps,
-                     (counts[0], counts[1], counts[2]), out.ctypes.data + size * place, size * step, width)  # fmt: skip
-
-    return contract
+    return in_tiles
 
 
 def _correlate(real: Any, size: int) -> Any:
-    """`nnkit.kernels.taps.correlate` for reals of ``size`` bytes."""
+    """An intrinsic: `nnkit.kernels.taps.correlate` for reals of ``size`` bytes, at addresses."""
     vectors = _Vectors(real, size)
 
     def tile(b: Any, width: int, depth: int, d: Any, d_steps: Any, x: Any, x_steps: Any, counts: Any, out: Any,
@@ -274,19 +266,7 @@ def _correlate(real: Any, size: int) -> Any:
         two, three = types.UniTuple(types.int64, 2), types.UniTuple(types.int64, 3)
         return types.void(_ADDRESS, three, _ADDRESS, three, two, _ADDRESS, two, two), generate
 
-    @shared
-    def at_addresses(d, d_steps, x, x_steps, counts, out, out_steps, sizes):
-        in_tiles(d, d_steps, x, x_steps, counts, out, out_steps, sizes)
-
-    @helper
-    def correlate(d, start, d_steps, x, begin, x_steps, counts, out, place, out_steps, sizes):
-        d_steps = (size * d_steps[0], size * d_steps[1], size * d_steps[2])
-        x_steps = (size * x_steps[0], size * x_steps[1], size * x_steps[2])
-        out_steps = (size * out_steps[0], size * out_steps[1])
-        at_addresses(d.ctypes.data + size * start, d_steps, x.ctypes.data + size * begin, x_steps, (counts[0], counts[1]),
-                     out.ctypes.data + size * place, out_steps, (sizes[0], sizes[1]))  # fmt: skip
-
-    return correlate
+    return in_tiles
 
 
 def _multiply(real: Any, size: int) -> Any:
@@ -366,15 +346,39 @@ def _apart(name: str, count: int) -> Any:
     return call
 
 
-in_tiles32, in_tiles64 = _multiply(ir.FloatType(), 4), _multiply(ir.DoubleType(), 8)
+# ------------------------------------------------------------------------------------------------ each compiled apart
+
+multiply_in_tiles32, multiply_in_tiles64 = _multiply(ir.FloatType(), 4), _multiply(ir.DoubleType(), 8)
+contract_in_tiles32, contract_in_tiles64 = _contract(ir.FloatType(), 4), _contract(ir.DoubleType(), 8)
+correlate_in_tiles32, correlate_in_tiles64 = _correlate(ir.FloatType(), 4), _correlate(ir.DoubleType(), 8)
 
 
-def multiply_tiles32(a, a_row, a_inner, w, w_step, inner, out, step, rows, columns, fresh):
-    in_tiles32(a, (a_row, a_inner), w, w_step, inner, out, step, rows, columns, fresh != 0)
+def multiply_apart32(a, a_row, a_inner, w, w_step, inner, out, step, rows, columns, fresh):
+    for k in range(0, inner, CHUNK):
+        some, begins = min(CHUNK, inner - k), fresh != 0 and k == 0
+        multiply_in_tiles32(a + k * a_inner, (a_row, a_inner), w + k * w_step, w_step, some, out, step, rows, columns, begins)
 
 
-def multiply_tiles64(a, a_row, a_inner, w, w_step, inner, out, step, rows, columns, fresh):
-    in_tiles64(a, (a_row, a_inner), w, w_step, inner, out, step, rows, columns, fresh != 0)
+def multiply_apart64(a, a_row, a_inner, w, w_step, inner, out, step, rows, columns, fresh):
+    for k in range(0, inner, CHUNK):
+        some, begins = min(CHUNK, inner - k), fresh != 0 and k == 0
+        multiply_in_tiles64(a + k * a_inner, (a_row, a_inner), w + k * w_step, w_step, some, out, step, rows, columns, begins)
+
+
+def contract_apart32(x, x0, x1, x2, weight, w0, w1, w2, w3, count0, count1, count2, out, step, width):
+    contract_in_tiles32(x, (x0, x1, x2), weight, (w0, w1, w2, w3), (count0, count1, count2), out, step, width)
+
+
+def contract_apart64(x, x0, x1, x2, weight, w0, w1, w2, w3, count0, count1, count2, out, step, width):
+    contract_in_tiles64(x, (x0, x1, x2), weight, (w0, w1, w2, w3), (count0, count1, count2), out, step, width)
+
+
+def correlate_apart32(d, d0, d1, d2, x, x0, x1, x2, count0, count1, out, out0, out1, size0, size1):
+    correlate_in_tiles32(d, (d0, d1, d2), x, (x0, x1, x2), (count0, count1), out, (out0, out1), (size0, size1))
+
+
+def correlate_apart64(d, d0, d1, d2, x, x0, x1, x2, count0, count1, out, out0, out1, size0, size1):
+    correlate_in_tiles64(d, (d0, d1, d2), x, (x0, x1, x2), (count0, count1), out, (out0, out1), (size0, size1))
 
 
 def _multiplier(name: str) -> Any:
@@ -389,6 +393,30 @@ def _multiplier(name: str) -> Any:
     return multiply
 
 
-multiply32, multiply64 = _multiplier(multiply_tiles32.__name__), _multiplier(multiply_tiles64.__name__)
-contract32, contract64 = _contract(ir.FloatType(), 4), _contract(ir.DoubleType(), 8)
-correlate32, correlate64 = _correlate(ir.FloatType(), 4), _correlate(ir.DoubleType(), 8)
+def _contractor(name: str, size: int) -> Any:
+    call = _apart(name, 15)
+
+    @helper
+    def contract(x, start, x_steps, weight, begin, w_steps, counts, out, place, step, width):
+        call((x.ctypes.data + size * start, size * x_steps[0], size * x_steps[1], size * x_steps[2],
+              weight.ctypes.data + size * begin, size * w_steps[0], size * w_steps[1], size * w_steps[2], size * w_steps[3],
+              counts[0], counts[1], counts[2], out.ctypes.data + size * place, size * step, width))  # fmt: skip
+
+    return contract
+
+
+def _correlator(name: str, size: int) -> Any:
+    call = _apart(name, 15)
+
+    @helper
+    def correlate(d, start, d_steps, x, begin, x_steps, counts, out, place, out_steps, sizes):
+        call((d.ctypes.data + size * start, size * d_steps[0], size * d_steps[1], size * d_steps[2],
+              x.ctypes.data + size * begin, size * x_steps[0], size * x_steps[1], size * x_steps[2], counts[0], counts[1],
+              out.ctypes.data + size * place, size * out_steps[0], size * out_steps[1], sizes[0], sizes[1]))  # fmt: skip
+
+    return correlate
+
+
+multiply32, multiply64 = _multiplier(multiply_apart32.__name__), _multiplier(multiply_apart64.__name__)
+contract32, contract64 = _contractor(contract_apart32.__name__, 4), _contractor(contract_apart64.__name__, 8)
+correlate32, correlate64 = _correlator(correlate_apart32.__name__, 4), _correlator(correlate_apart64.__name__, 8)

@@ -16,7 +16,10 @@ from nnkit.kernels.math import Compiled, variant
 __all__ = ["contract", "convolve", "convolve_transposed", "correlate", "gradient_of_weight", "numbers_in_line", "span"]
 
 
-@variant(float32=Compiled("nnkit.kernels.simd", "contract32"), float64=Compiled("nnkit.kernels.simd", "contract64"))
+@variant(
+    float32=Compiled("nnkit.kernels.simd", "contract32", apart="contract_apart32"),
+    float64=Compiled("nnkit.kernels.simd", "contract64", apart="contract_apart64"),
+)
 def contract(
     x: Any, start: int, x_steps: Any, weight: Any, begin: int, w_steps: Any, counts: Any, out: Any, place: int, step: int,
     width: int,
@@ -34,7 +37,10 @@ def contract(
     out.reshape(-1)[place + step * np.arange(width)[:, None] + lanes] += sums
 
 
-@variant(float32=Compiled("nnkit.kernels.simd", "correlate32"), float64=Compiled("nnkit.kernels.simd", "correlate64"))
+@variant(
+    float32=Compiled("nnkit.kernels.simd", "correlate32", apart="correlate_apart32"),
+    float64=Compiled("nnkit.kernels.simd", "correlate64", apart="correlate_apart64"),
+)
 def correlate(
     d: Any, start: int, d_steps: Any, x: Any, begin: int, x_steps: Any, counts: Any, out: Any, place: int, out_steps: Any,
     sizes: Any,

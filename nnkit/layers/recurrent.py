@@ -24,7 +24,7 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import OnnxError, ShapeError
 from nnkit.initializers import Uniform
-from nnkit.kernels.gemm import ACROSS, STRIP, dot, dot_transposed, transpose
+from nnkit.kernels.gemm import ACROSS, STRIP, dot_transposed, multiply, transpose
 from nnkit.kernels.math import sigmoid, tanh
 from nnkit.layers.containers import Branches
 
@@ -74,7 +74,7 @@ def project(x, weight_ih, reverse, inputs, gates):
     for s in range(steps):
         for n in range(rows):
             assign(x[n, mirrored(s, steps, reverse)], inputs[s * rows + n])
-    dot(inputs, weight_ih, gates)
+    multiply(inputs, weight_ih, gates, True)
 
 
 def give(hidden, mask, reverse, return_sequences, out):
@@ -101,7 +101,7 @@ def receive(grad_out, mask, reverse, return_sequences, later, delta):
 
 def go_back(grad_gates, weight_t, product, delta):
     """Add to delta what comes to the state before a step through its gates."""
-    dot(grad_gates, weight_t, product)
+    multiply(grad_gates, weight_t, product, True)
     for n in range(delta.shape[0]):
         add(product[n], delta[n])
 
@@ -459,7 +459,7 @@ class LSTM(_Recurrent):
         h[0] = 0.0
         c[0] = 0.0
         for s in range(steps):
-            dot(h[s], weight_hh, product)
+            multiply(h[s], weight_hh, product, True)
             for n in range(rows):
                 if is_padding(mask, n, mirrored(s, steps, reverse)):
                     assign(h[s, n], h[s + 1, n])
@@ -492,8 +492,8 @@ class LSTM(_Recurrent):
             add_rows(now[s], grad_bias_ih)
             go_back(now[s], weight_t, passed, delta)
         taken = grad_gates.reshape((steps * rows, 4 * size))
-        dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
-        dot(hidden.reshape(((steps + 1) * rows, size))[: steps * rows].T, taken, grad_weight_hh)
+        multiply(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih, True)
+        multiply(hidden.reshape(((steps + 1) * rows, size))[: steps * rows].T, taken, grad_weight_hh, True)
         assign(grad_bias_ih, grad_bias_hh)
 
 
@@ -607,7 +607,7 @@ class GRU(_Recurrent):
             biases[j if j < 2 * size else size + j] += bias_hh[j]
         h[0] = 0.0
         for s in range(steps):
-            dot(h[s], weight_hh, multiplied[s])
+            multiply(h[s], weight_hh, multiplied[s], True)
             for n in range(rows):
                 if is_padding(mask, n, mirrored(s, steps, reverse)):
                     assign(h[s, n], h[s + 1, n])
@@ -644,8 +644,8 @@ class GRU(_Recurrent):
             add_rows(multiplied[s], grad_bias_hh)
             go_back(multiplied[s], weight_t, passed, delta)
         before = hidden.reshape(((steps + 1) * rows, size))[: steps * rows]
-        dot(inputs.reshape((steps * rows, features)).T, grad_gates.reshape((steps * rows, 3 * size)), grad_weight_ih)
-        dot(before.T, grad_products.reshape((steps * rows, 3 * size)), grad_weight_hh)
+        multiply(inputs.reshape((steps * rows, features)).T, grad_gates.reshape((steps * rows, 3 * size)), grad_weight_ih, True)
+        multiply(before.T, grad_products.reshape((steps * rows, 3 * size)), grad_weight_hh, True)
 
     def onnx_attributes(self):
         return {"linear_before_reset": 1}  # r behind the product with weight_hh
@@ -762,7 +762,7 @@ class RNN(_Recurrent):
         add(bias_hh, biases)
         h[0] = 0.0
         for s in range(steps):
-            dot(h[s], weight_hh, product)
+            multiply(h[s], weight_hh, product, True)
             for n in range(rows):
                 if is_padding(mask, n, mirrored(s, steps, reverse)):
                     assign(h[s, n], h[s + 1, n])
@@ -791,8 +791,8 @@ class RNN(_Recurrent):
                     rnn_step_back(now[n], h[(s + 1) * rows + n], relu, delta[n])
             add_rows(now, grad_bias_ih)
             go_back(now, weight_t, passed, delta)
-        dot(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih)
-        dot(h[: steps * rows].T, taken, grad_weight_hh)
+        multiply(inputs.reshape((steps * rows, features)).T, taken, grad_weight_ih, True)
+        multiply(h[: steps * rows].T, taken, grad_weight_hh, True)
         assign(grad_bias_ih, grad_bias_hh)
 
     def onnx_attributes(self):
