@@ -14,7 +14,8 @@ _LIBRARY = re.compile(  # functions that LLVM leaves to the C library, also wher
 )
 _ALLOCATION = re.compile(r"@NRT_(Allocate|MemInfo_alloc)\w*")
 _CONVERSION = re.compile(r"\b(fpext|fptrunc)\b")  # not sitofp: Numba compares the sizes of arrays as doubles
-_MATRIX_PRODUCT = "numba_xxge"  # prefix of Numba's names for BLAS
+_BLAS = "numba_xxge"  # prefix of Numba's names for matrix products
+_TILES = re.compile(r"@nnkit_\w+_apart\w+")  # see `nnkit.kernels.simd`
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,16 @@ class MachineCode:
     Attributes
     ----------
     lanes : how many numbers its widest instructions work on at once; 1 where no loop is vectorised
-    matrix_product : whether it calls BLAS
+    blas : whether it calls a matrix product of BLAS
+    tiles : whether it calls nnkit's products in tiles, which are compiled apart
     library : functions of the C library that it calls number by number
     allocates : whether it asks for memory
     widens : whether it goes between float32 and float64
     """
 
     lanes: int
-    matrix_product: bool
+    blas: bool
+    tiles: bool
     library: tuple[str, ...]
     allocates: bool
     widens: bool
@@ -42,13 +45,14 @@ class MachineCode:
         widths = [int(width) for width in _VECTOR.findall(code)]
         return cls(
             lanes=max(widths, default=1),
-            matrix_product=_MATRIX_PRODUCT in code,
+            blas=_BLAS in code,
+            tiles=_TILES.search(code) is not None,
             library=tuple(sorted(set(_LIBRARY.findall(code)))),
             allocates=_ALLOCATION.search(code) is not None,
             widens=_CONVERSION.search(code) is not None,
         )
 
     def __str__(self) -> str:
-        words = ["matrix product"] if self.matrix_product else []
+        words = ["matrix product by BLAS"] * self.blas + ["products in tiles"] * self.tiles
         words.append(f"loops vectorised, {self.lanes} numbers at once" if self.lanes >= 4 else "no vectorised loop")
         return ", ".join([*words, *(f"{name} number by number" for name in self.library)])

@@ -57,7 +57,7 @@ class KernelTime:
     peak : of the fastest matrix product on this machine in the model's dtype, from 0 to 1; None likewise
     bytes : sizes of the arrays that it works on, together; those of a batch for all its rows, and of the data only the batch
     in_place : whether it writes into the memory of its input
-    code : "BLAS", "x16" (numbers at once), "scalar", "Python", or two of them
+    code : "tiles" (products of nnkit's, in vector registers), "BLAS", "x16" (numbers at once), "scalar", "Python", or several
     """
 
     layer: str
@@ -150,7 +150,8 @@ class Profile:
             "GFLOP/s: of one core, 2 for each multiply-add, roughly, counted from the shapes.",
             f"peak: % of {number(self.peak_gflops)} GFLOP/s, the best product of matrices ({self.dtype}, one core).",
             "kB: sizes of the arrays that it works on.",
-            "x16: its loops work on 16 numbers at once; scalar: on one; *: in place, over its input.",
+            "tiles: products of vectors in registers; x16: loops work on 16 numbers at once; scalar: on one;",
+            "*: in place, over its input.",
             "Beside working in place, and a loss with its gradient, no kernels are fused.",
         ]
         return Table(f"A training step, kernel by kernel: {self.title}", headers, rows, notes=notes)
@@ -369,8 +370,9 @@ class _Run(Fit):
         if instruction.interpreted:
             return "Python"
         made = kernel(instruction.function, instruction.operands, self.model.dtype).machine_code
-        loops = f"x{made.lanes}" if made.lanes >= 4 else "scalar" * (not made.matrix_product)
-        return " ".join(["BLAS"] * made.matrix_product + [loops] * bool(loops))
+        products = ["BLAS"] * made.blas + ["tiles"] * made.tiles
+        loops = [f"x{made.lanes}"] if made.lanes >= 4 else [] if products else ["scalar"]
+        return " ".join([*products, *loops])
 
 
 def _flops(instruction: Instruction, node: Node | None) -> int:

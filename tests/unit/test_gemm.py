@@ -1,0 +1,84 @@
+"""Matrix products in tiles: every remainder of rows and columns, strides, both dtypes; nothing else is written."""
+
+import numpy as np
+import pytest
+
+from nnkit.engine.operands import Array
+from nnkit.engine.program import Instruction, Program
+from nnkit.kernels.gemm import ACROSS, STRIP, dot, dot_transposed, multiply
+
+SIZES = [
+    (1, 3, 1), (1, 70, 65), (2, 1, 16), (3, 5, 7), (6, 64, 64), (7, 100, 48), (13, 129, 33), (17, 31, 15), (24, 300, 130),
+    (32, 64, 10),
+]  # fmt: skip
+
+
+def plain(a, b, out):
+    multiply(a, b, out[1:-1], True)
+
+
+def added(a, b, out):
+    multiply(a, b, out[1:-1], False)
+
+
+def first_transposed(a, b, out):
+    multiply(a.T, b, out[1:-1], True)
+
+
+def through_dot(a, b, out):
+    dot(a, b, out[1:-1])
+
+
+def second_transposed(a, b, work, out):
+    dot_transposed(a, b, work, out[1:-1])
+
+
+def run(function, *arrays, python=False):
+    real = arrays[0].dtype.name
+    Program([Instruction(function, tuple(map(Array.view, arrays)), "test", "forward")], real, python=python).run()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_products_are_right_and_stay_in_their_rows(size, dtype):
+    rows, inner, columns = size
+    random = np.random.default_rng(0)
+    a, b = (random.normal(size=shape).astype(dtype) for shape in ((rows, inner), (inner, columns)))
+    exact = a.astype(float) @ b.astype(float)
+    bound = {"float32": 1e-6, "float64": 1e-14}[dtype] * (np.abs(a).astype(float) @ np.abs(b)).max()
+    work = np.full((STRIP, ACROSS), np.nan, dtype)
+    cases = {
+        plain: (exact, a, b), added: (exact + 7.0, a, b), first_transposed: (exact, np.ascontiguousarray(a.T), b),
+        through_dot: (exact, a, b), second_transposed: (exact, a, np.ascontiguousarray(b.T), work),
+    }  # fmt: skip
+    for function, (expected, *arrays) in cases.items():
+        for python in (False, True):
+            out = np.full((rows + 2, columns), 7.0, dtype)
+            run(function, *arrays, out, python=python)
+            assert (out[[0, -1]] == 7.0).all(), function
+            assert np.abs(out[1:-1] - expected).max() <= bound + np.finfo(dtype).eps * 16, function
+
+
+def test_a_row_does_not_depend_on_those_beside_it():
+    """So predictions of one row and of many are the same to the bit."""
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(29, 150)).astype(np.float32), random.normal(size=(150, 83)).astype(np.float32)
+    whole = np.empty((31, 83), np.float32)
+    run(plain, a, b, whole)
+    for row in (0, 11, 28):
+        alone = np.empty((3, 83), np.float32)
+        run(plain, a[row : row + 1].copy(), b, alone)
+        np.testing.assert_array_equal(alone[1], whole[1 + row])
+
+
+def test_memory_before_and_behind_is_not_read():
+    """NaN right behind each array would show."""
+    for columns in (5, 16, 21):
+        arrays = []
+        for shape in ((4, 9), (9, columns)):
+            padded = np.full(shape[0] * shape[1] + 64, np.nan, np.float32)
+            padded[: shape[0] * shape[1]] = 1.0
+            arrays.append(padded[: shape[0] * shape[1]].reshape(shape))
+        out = np.empty((6, columns), np.float32)
+        run(plain, *arrays, out)
+        assert (out[1:-1] == 9.0).all()
