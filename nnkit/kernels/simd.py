@@ -92,7 +92,7 @@ if llvm.get_host_cpu_features().get("avx512f"):
 else:
     CONTRACTED = (6, 5, 4, 3, 2, 1)
     CORRELATED = {2: (3, 2, 1), 1: (6, 3, 2, 1)}
-    MULTIPLIED = {1: (6, 3, 1)}
+    MULTIPLIED = {1: (6, 4, 2, 1)}
 
 CHUNK = 128  # rows of a matrix that are multiplied in one go: 256 bytes of each fill two thirds of a first-level cache
 
