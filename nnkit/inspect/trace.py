@@ -243,7 +243,8 @@ class Trace(Sequence[TracedLayer]):
 
         Parameters
         ----------
-        most : how many numbers of each array are looked at, drawn at random where it has more
+        most : how many numbers of each array are looked at, drawn at random where it has more; at least 1. Each takes two
+            passes forward, so look at few of a large net
         random_state : seed of that choice
 
         Returns

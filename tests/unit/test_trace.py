@@ -10,6 +10,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.inspect.formula import LATEX, MATHML, TEXT, Derivative, Equation, Symbol, _number, _rewritten, formula
+from nnkit.inspect.replay import Replay
 
 LAYERS = [example for part in nn.registry.layers.values() for example in part.examples()]
 
@@ -164,6 +165,36 @@ def test_every_gradient_of_every_layer_agrees_with_finite_differences(example, t
     looked_at = sum(len(item.places) for item in check.arrays)
     assert looked_at > 0
     assert sum(int(item.kinks.sum()) for item in check.arrays) <= looked_at // 4
+
+
+def between_kinks():
+    """L = (relu(x - c) - relu(-x - c) + 0.5)^2 at x = 0: its slope is 0 there, and 1 beyond c on both sides."""
+    model = nn.Sequential([nn.Linear(2), nn.ReLU(), nn.Linear(1)]).build((1,), dtype="float64")
+    parameters = model.parameters()
+    parameters["0.weight"][:], parameters["0.bias"][:] = [[1.0, -1.0]], -5e-6
+    parameters["2.weight"][:], parameters["2.bias"][:] = [[1.0], [-1.0]], 0.0
+    return nn.trace(model, [0.0], [-0.5], "mse")
+
+
+def test_kinks_on_both_sides_of_a_number_are_no_wrong_gradient():
+    check = between_kinks().check()
+    assert check.ok, str(check)
+    (of_input,) = (item for item in check.arrays if item.layer == 0)
+    assert of_input.kinks.all() and of_input.difference == pytest.approx([0.5], abs=1e-4)
+    assert "at a kink, or close beside one" in str(check)
+
+
+def test_a_gradient_that_is_wrong_stays_wrong_beside_kinks(monkeypatch):
+    backward = Replay.backward
+    monkeypatch.setattr(Replay, "backward", lambda self: backward(self) + 1e-4)
+    check = between_kinks().check()
+    assert not check.ok and "WRONG" in str(check)
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, True, "all"])
+def test_how_many_numbers_are_looked_at_is_checked(most):
+    with pytest.raises(nn.ParameterError, match=r"Trace\.check: expected most to be an integer of at least 1, got"):
+        between_kinks().check(most)
 
 
 @pytest.mark.parametrize("example", LAYERS)
