@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.errors import ParameterError
 from nnkit.inspect.formula import LATEX, MATHML, TEXT, Derivative, Equation, Sum, Symbol, added, formula, product, total
 
 if TYPE_CHECKING:
@@ -115,10 +114,7 @@ def _html_of(equation: Equation) -> str:
 
 def derivation(trace: Trace, row: int) -> Derivation:
     """The chain rule of a trace, with the numbers of one row."""
-    rows = len(trace.x)
-    if isinstance(row, bool) or not isinstance(row, int | np.integer) or not -rows <= row < rows:
-        raise ParameterError(f"trace: expected row to be one of the batch's {rows} rows, counted from 0, got {row!r}")
-    row = int(row) % rows
+    rows, row = len(trace.x), trace.place_of(row)
     writers = [_Writer(trace, index, row) for index in range(len(trace))]
     loss = _LossWriter(trace, row)
     title = trace.title if rows == 1 else f"{trace.title}; the numbers are those of row {row}"

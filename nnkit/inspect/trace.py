@@ -20,12 +20,12 @@ from nnkit.planner import Node
 from nnkit.training.data import check_row_shape, to_array, to_rows
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from nnkit.inspect.gradients import GradientCheck
     from nnkit.model import Sequential
 
 __all__ = ["Trace", "TracedLayer", "trace"]
+
+LONGEST = 110  # characters of a model that is spelt out in a title
 
 
 @dataclass(frozen=True)
@@ -212,10 +212,20 @@ class Trace(Sequence[TracedLayer]):
     def title(self) -> str:
         """What was traced."""
         rows = f"{len(self.x)} row{'s' if len(self.x) > 1 else ''}"
-        return f"{self.model!r}, {rows}, {type(self.loss).__name__}: L = {self.value:.5g}"
+        model = repr(self.model)
+        if len(model) > LONGEST:
+            model = f"{type(self.model).__name__} of {len(self.model.layers)} layers"
+        return f"{model}, {rows}, {type(self.loss).__name__}: L = {self.value:.5g}"
 
     def __repr__(self) -> str:
         return f"Trace({self.title})"
+
+    def place_of(self, row: int) -> int:
+        """Which row of the batch is meant, from 0; negative ones count from the end."""
+        rows = len(self.x)
+        if isinstance(row, bool) or not isinstance(row, int | np.integer) or not -rows <= row < rows:
+            raise ParameterError(f"trace: expected row to be one of the batch's {rows} rows, counted from 0, got {row!r}")
+        return int(row) % rows
 
     def text(self, row: int = 0) -> str:
         """The chain rule with the numbers of one row of the batch; gradients by parameters are those of the batch."""
@@ -256,17 +266,17 @@ class Trace(Sequence[TracedLayer]):
 
         return check_gradients(self, most, random_state)
 
-    def plot(self, row: int = 0, axes: Sequence[Axes] | None = None) -> Any:
+    def plot(self, row: int = 0, ax: Any = None) -> Any:
         """Draw the net twice: activations forward, and delta backward, as colours.
 
         Parameters
         ----------
         row : of the batch
-        axes : two of matplotlib's axes to draw into; new ones by default
+        ax : matplotlib's Axes to draw into, optional; two of them, or one for the activations alone
 
         Returns
         -------
-        array of two Axes
+        array of Axes
 
         Raises
         ------
@@ -275,7 +285,7 @@ class Trace(Sequence[TracedLayer]):
         """
         from nnkit.inspect.trace_plot import plot_trace
 
-        return plot_trace(self, row, axes)
+        return plot_trace(self, row, ax)
 
 
 def _layers(replay: Replay) -> Iterator[TracedLayer]:

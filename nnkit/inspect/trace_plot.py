@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.errors import ParameterError
-from nnkit.inspect.figure import SIGNED, drawing, text_on
+from nnkit.inspect.figure import SIGNED, drawing, given_axes, text_on
 
 if TYPE_CHECKING:
     from nnkit.inspect.trace import Trace
@@ -80,23 +79,22 @@ def _folded(values: NDArray[Any], width: int) -> NDArray[Any]:
     return padded.reshape(-1, width)
 
 
-def plot_trace(trace: Trace, row: int, axes: Sequence[Any] | None) -> Any:
+def plot_trace(trace: Trace, row: int, ax: Any) -> Any:
     """Draw activations forward and delta backward."""
-    rows = len(trace.x)
-    if isinstance(row, bool) or not isinstance(row, int | np.integer) or not -rows <= row < rows:
-        raise ParameterError(f"Trace.plot: expected row to be one of the batch's {rows} rows, counted from 0, got {row!r}")
+    rows, row = len(trace.x), trace.place_of(row)
     panels = [_abridged(_forward(trace, row)), _abridged(_backward(trace, row))]
     tall = max(column.height for columns in panels for column in columns)
     width, height = COLUMN * len(panels[0]) + 1.6, tall + BELOW + 0.7
     with drawing("Trace.plot") as plt:
-        if axes is None:
-            _, axes = plt.subplots(2, 1, figsize=(max(width, 6.4), 2 * height))
+        if ax is None:
+            _, ax = plt.subplots(2, 1, figsize=(max(width, 6.4), 2 * height))
+        axes = given_axes(ax)
         titles = (f"Forward: activations a and weights w.  L = {trace.value:.4g}", "Backward: delta = dL/dz and dL/dw")
-        for ax, columns, title, label in zip(axes, panels, titles, ("a", "delta"), strict=True):
-            _draw(plt, ax, columns, tall)
-            ax.set_title(title if rows == 1 else f"{title}; row {row} of {rows}")
-            ax.figure.axes[-1].set_ylabel(label)
-    return np.asarray(axes)
+        for panel, columns, title, label in zip(axes, panels, titles, ("a", "delta"), strict=False):
+            _draw(plt, panel, columns, tall)
+            panel.set_title(title if rows == 1 else f"{title}; row {row} of {rows}")
+            panel.figure.axes[-1].set_ylabel(label)
+    return axes
 
 
 def _forward(trace: Trace, row: int) -> list[_Column]:

@@ -436,5 +436,21 @@ def test_the_picture_can_go_into_axes_that_are_there(figures):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2)
-    assert list(seed_example().plot(axes=axes)) == list(axes)
+    assert list(seed_example().plot(ax=axes)) == list(axes)
     assert len(figure.axes) == 4
+    assert [*seed_example().plot(ax=plt.subplots()[1])] == [plt.gcf().axes[0]]
+
+
+@pytest.mark.parametrize("draw", [
+    lambda ax: seed_example().plot(ax=ax), lambda ax: seed_example().model.plot(ax=ax),
+    lambda ax: nn.plot_decision(seed_example().model, [[0.0, 1.0]], [[1.0, 0.0, 0.0]], ax=ax, loss="bce"),
+], ids=["trace", "model", "decision"])  # fmt: skip
+@pytest.mark.parametrize("ax", [3, "here", []], ids=["number", "text", "none"])
+def test_what_is_no_axes_is_refused(figures, draw, ax):
+    with pytest.raises(nn.ParameterError, match="expected ax to be matplotlib's Axes, or several, got"):
+        draw(ax)
+
+
+def test_a_large_net_is_not_spelt_out_in_the_title():
+    model = nn.Sequential([nn.Linear(2), nn.Sigmoid()] * 10).build((2,), random_state=0)
+    assert str(nn.trace(model, [0.0, 1.0], [0.0, 1.0])).startswith("Sequential of 20 layers, 1 row, MSELoss: L = ")
