@@ -37,7 +37,7 @@ class TracedLayer:
     number : from 1, as in the textbook
     paths : of the model's layers that it is made of, such as "0" and "1"
     layers : those layers
-    x : (N, ...), its input: the activations of the layer before
+    x : (N, ...), its input: the activations of the layer before; (N, T, ...) within a `TimeDistributed`
     z : (N, ...), what goes into the activation function
     a : (N, ...), its output; ``z`` where there is no activation function
     da_dz : (N, ...), slope of the activation function at ``z``; 1 where there is none
@@ -301,19 +301,23 @@ def _layer(replay: Replay, number: int, group: list[Node], follows: bool) -> Tra
     scalar = is_scalar(last.built.layer)
     z = last.x if scalar else last.out
 
+    def numbers(array: Array) -> NDArray[Any]:  # a row may be several entries to a layer: those of TimeDistributed
+        held, rows = replay.array(array), len(replay.x)
+        return held if len(held) == rows else held.reshape(rows, -1, *held.shape[1:])
+
     def value(array: Array | None) -> NDArray[Any] | None:
-        return None if array is None else replay.array(array)
+        return None if array is None else numbers(array)
 
     gradients = replay.model.gradients()
     named = {name: f"{first.home}.{name}" for name in first.built.parameters}
     parameters = {name: full for name, full in named.items() if full in gradients}
-    held, a = replay.array(z), replay.array(last.out)
+    held, a = numbers(z), numbers(last.out)
     activation = last.built.layer
     return TracedLayer(
         number=number,
         paths=tuple(node.name.partition(",")[0].removeprefix("layer ") for node in group),
         layers=tuple(node.built.layer for node in group),
-        x=replay.array(first.x),
+        x=numbers(first.x),
         z=held,
         a=a,
         da_dz=Slopes(activation, replay.model.dtype)(held, a) if is_scalar(activation) else np.ones_like(held),

@@ -210,6 +210,24 @@ def test_every_layer_is_printed_and_typeset(example):
 
 
 @pytest.mark.parametrize("example", LAYERS)
+def test_the_numbers_of_every_layer_are_by_rows(example):
+    model, x, y = drawn(example)
+    for layer in nn.trace(model, x, y, "mse"):
+        known = [layer.x, layer.z, layer.a, layer.da_dz, layer.dL_da, layer.delta, layer.grad_x]
+        assert {len(array) for array in known if array is not None} == {len(x)}, layer
+
+
+def test_a_row_of_a_sequence_is_shown_with_all_its_steps():
+    model = nn.Sequential([nn.TimeDistributed(nn.Linear(3)), nn.Flatten(), nn.Linear(1)]).build((4, 2), random_state=0)
+    x = np.arange(16.0).reshape(2, 4, 2)
+    trace = nn.trace(model, x, [[0.0], [1.0]], "mse")
+    np.testing.assert_array_equal(trace[0].x, x)
+    first, last = (trace[0].a[row] for row in (0, 1))
+    assert f"from {first.min():.4g} to {first.max():.4g}" in trace.text(row=0)
+    assert f"from {last.min():.4g} to {last.max():.4g}" in trace.text(row=1)
+
+
+@pytest.mark.parametrize("example", LAYERS)
 def test_tracing_leaves_the_model_as_it_was(example):
     model, x, y = drawn(example)
     again = model.copy()
