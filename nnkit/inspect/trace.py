@@ -161,22 +161,16 @@ def trace(
     if not model.is_built:
         raise NotBuiltError("trace: expected a built model; call fit, or build(in_shape=...) first")
     given = Loss.make(model.last_fit.get("loss", "mse") if loss is None else loss, "loss")
-    rows, targets = to_rows(_in_batch(x, model.in_shape), "x"), to_array(y, "y")
+    rows, targets = to_rows(x, "x"), to_array([y] if np.isscalar(y) else y, "y")
     if not isinstance(rows, np.ndarray):
         raise DataError("trace: expected dense rows, got a sparse matrix; pass x.toarray()")
-    if rows.shape[0] == 0:
-        raise DataError("trace: expected at least one row, got none")
+    rows = rows[None] if rows.shape == model.in_shape else rows
     check_row_shape(rows, model.in_shape, "trace")
     model.check_input(rows, "x")
-    if targets.shape in ((), given.target_shape(model.out_shape)) and len(rows) == 1:
+    if targets.shape == given.target_shape(model.out_shape) and len(rows) == 1:
         targets = targets[None]
     given.check_target(targets, model.out_shape, len(rows))
     return Trace(model, rows, targets, given, training)
-
-
-def _in_batch(x: ArrayLike, in_shape: Sequence[int]) -> Any:
-    """Rows; one row alone as a batch of one."""
-    return np.asarray(x)[None] if not hasattr(x, "columns") and np.shape(x) == tuple(in_shape) else x
 
 
 class Trace(Sequence[TracedLayer]):

@@ -469,6 +469,30 @@ def test_what_is_no_axes_is_refused(figures, draw, ax):
         draw(ax)
 
 
+def test_delta_that_vanishes_is_still_to_be_seen(figures):
+    model = nn.Sequential([nn.Linear(6), nn.Sigmoid()] * 8 + [nn.Linear(3)]).build((6,), random_state=0)
+    trace = nn.trace(model, np.linspace(-1, 1, 6), 1, "cross_entropy")
+    forward, backward = trace.plot()
+    figures.inside(forward.figure)
+    assert np.abs(trace[0].delta).max() < 1e-5 * np.abs(trace[-1].delta).max()
+    of_first = [patch.get_facecolor()[:3] for patch in backward.patches[6:12]]
+    assert min(map(min, of_first)) < 0.92, of_first  # none of them white alone
+    bar = forward.figure.axes[-1]
+    ticks = bar.transData.transform([(0, tick) for tick in bar.get_yticks()])[:, 1]
+    assert np.diff(np.sort(ticks)).min() > 0.04 * bar.get_window_extent().height  # labels do not overlap
+
+
+def test_one_row_may_come_without_a_batch():
+    model = nn.Sequential([nn.Linear(3)]).build((2,), random_state=0)
+    whole = nn.trace(model, [[1.0, 2.0]], [1], "cross_entropy")
+    for y in (1, [1], np.int64(1)):
+        assert nn.trace(model, [1.0, 2.0], y, "cross_entropy").value == whole.value
+    with pytest.raises(nn.DataError, match="x: expected a rectangular array"):
+        nn.trace(model, [[1.0, 2.0], [3.0]], [0, 1], "cross_entropy")
+    with pytest.raises(nn.DataError, match="y: expected numbers"):
+        nn.trace(model, [1.0, 2.0], "one", "cross_entropy")
+
+
 def test_a_large_net_is_not_spelt_out_in_the_title():
     model = nn.Sequential([nn.Linear(2), nn.Sigmoid()] * 10).build((2,), random_state=0)
     assert str(nn.trace(model, [0.0, 1.0], [0.0, 1.0])).startswith("Sequential of 20 layers, 1 row, MSELoss: L = ")
