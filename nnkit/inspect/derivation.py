@@ -20,6 +20,7 @@ __all__ = ["Derivation", "Section", "derivation"]
 
 WHOLE = 4  # inputs and outputs of a layer that is written out unit by unit; of a larger one only the first
 FIRST = 2
+LAYERS = 24  # that are all written out; of more the first and the last ones
 LONGEST = 90  # characters of a formula that is still shown
 WIDTH = 118  # characters of a line
 
@@ -118,8 +119,18 @@ def derivation(trace: Trace, row: int) -> Derivation:
     writers = [_Writer(trace, index, row) for index in range(len(trace))]
     loss = _LossWriter(trace, row)
     title = trace.title if rows == 1 else f"{trace.title}; the numbers are those of row {row}"
-    backward = [*(writer.backward(loss) for writer in reversed(writers)), *writers[0].input()]
-    return Derivation(title, [*(writer.forward() for writer in writers), loss.section()], backward)
+    forward = _abridged([writer.forward() for writer in writers])
+    backward = _abridged([writer.backward(loss) for writer in reversed(writers)])
+    return Derivation(title, [*forward, loss.section()], [*backward, *writers[0].input()])
+
+
+def _abridged(sections: list[Section]) -> list[Section]:
+    """All layers, or the first and the last ones of many."""
+    left_out = len(sections) - LAYERS
+    if left_out <= 0:
+        return sections
+    gap = Section(f"... {left_out} layers more ...")
+    return [*sections[: LAYERS // 2], gap, *sections[-(LAYERS // 2) :]]
 
 
 def _hyperparameters(part: Any) -> dict[str, Any]:

@@ -222,7 +222,10 @@ class Trace(Sequence[TracedLayer]):
         return int(row) % rows
 
     def text(self, row: int = 0) -> str:
-        """The chain rule with the numbers of one row of the batch; gradients by parameters are those of the batch."""
+        """The chain rule with the numbers of one row of the batch; gradients by parameters are those of the batch.
+
+        Of layers with more than 4 inputs or outputs two units are written out, of more than 24 layers the first and last 12.
+        """
         from nnkit.inspect.derivation import derivation
 
         return derivation(self, row).text()

@@ -493,6 +493,16 @@ def test_one_row_may_come_without_a_batch():
         nn.trace(model, [1.0, 2.0], "one", "cross_entropy")
 
 
+@pytest.mark.parametrize(("layers", "left_out"), [(24, 0), (25, 1), (300, 276)])
+def test_of_very_many_layers_the_first_and_the_last_are_printed(layers, left_out):
+    model = nn.Sequential([nn.Linear(2), nn.Tanh()] * layers).build((2,), random_state=0)
+    trace = nn.trace(model, [0.0, 1.0], [0.0, 1.0])
+    headings = [line for line in str(trace).splitlines() if line.startswith(("Layer ", "..."))]
+    assert len(headings) == 2 * (layers - left_out + (left_out > 0))
+    assert headings.count(f"... {left_out} layers more ...") == 2 * (left_out > 0)
+    assert headings[0].startswith("Layer 1 (hidden)") and headings[-1] == headings[0]
+
+
 def test_a_large_net_is_not_spelt_out_in_the_title():
     model = nn.Sequential([nn.Linear(2), nn.Sigmoid()] * 10).build((2,), random_state=0)
     assert str(nn.trace(model, [0.0, 1.0], [0.0, 1.0])).startswith("Sequential of 20 layers, 1 row, MSELoss: L = ")
