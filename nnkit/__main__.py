@@ -26,6 +26,7 @@ from nnkit.errors import NnkitError, PluginWarning, TrainingWarning
 
 __all__ = ["main"]
 
+
 def documented(function: Callable[..., Any]) -> tuple[str, str, dict[str, str]]:
     """The first sentence of a docstring, the paragraphs after it, and what it says of each parameter."""
     text = inspect.cleandoc(function.__doc__ or "")

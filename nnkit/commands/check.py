@@ -46,11 +46,11 @@ def check(target: str) -> int:
         for part in find(target):
             for example in examples_of(part):
                 console.print(f"[bold]{escape(repr(example.part))}[/]")
-                passed = []
+                before, passed = wrong, []
                 for item, error in findings(example):
                     show(item.__name__, error)
                     passed += [item] if error is None else []
-                if not wrong:
+                if wrong == before:
                     for line in repr(report(example, passed)).splitlines()[1:]:
                         console.print(f"[dim]{escape(line)}[/]")
             docstring_examples_run(part)

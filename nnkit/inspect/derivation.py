@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.errors import ParameterError
 from nnkit.inspect.formula import LATEX, MATHML, TEXT, Derivative, Equation, Sum, Symbol, added, formula, product, total
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ __all__ = ["Derivation", "Section", "derivation"]
 
 WHOLE = 4  # inputs and outputs of a layer that is written out unit by unit; of a larger one only the first
 FIRST = 2
+LAYERS = 24  # that are all written out; of more the first and the last ones
 LONGEST = 90  # characters of a formula that is still shown
 WIDTH = 118  # characters of a line
 
@@ -115,15 +115,22 @@ def _html_of(equation: Equation) -> str:
 
 def derivation(trace: Trace, row: int) -> Derivation:
     """The chain rule of a trace, with the numbers of one row."""
-    rows = len(trace.x)
-    if isinstance(row, bool) or not isinstance(row, int | np.integer) or not -rows <= row < rows:
-        raise ParameterError(f"trace: expected row to be one of the batch's {rows} rows, counted from 0, got {row!r}")
-    row = int(row) % rows
+    rows, row = len(trace.x), trace.place_of(row)
     writers = [_Writer(trace, index, row) for index in range(len(trace))]
     loss = _LossWriter(trace, row)
     title = trace.title if rows == 1 else f"{trace.title}; the numbers are those of row {row}"
-    backward = [*(writer.backward(loss) for writer in reversed(writers)), *writers[0].input()]
-    return Derivation(title, [*(writer.forward() for writer in writers), loss.section()], backward)
+    forward = _abridged([writer.forward() for writer in writers])
+    backward = _abridged([writer.backward(loss) for writer in reversed(writers)])
+    return Derivation(title, [*forward, loss.section()], [*backward, *writers[0].input()])
+
+
+def _abridged(sections: list[Section]) -> list[Section]:
+    """All layers, or the first and the last ones of many."""
+    left_out = len(sections) - LAYERS
+    if left_out <= 0:
+        return sections
+    gap = Section(f"... {left_out} layers more ...")
+    return [*sections[: LAYERS // 2], gap, *sections[-(LAYERS // 2) :]]
 
 
 def _hyperparameters(part: Any) -> dict[str, Any]:

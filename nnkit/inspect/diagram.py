@@ -36,10 +36,10 @@ FRAMES = ("#F4F6F9", "#E6EBF2")  # light, so that frames within frames are told 
 def _width(text: str, weight: str = "normal") -> float:
     """Of a text as it is drawn, which in few dots is somewhat wider than its letters are."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
+    from matplotlib.textpath import text_to_path
 
     font = FontProperties(size=FONT, weight=weight)
-    widths = [TextPath((0, 0), line, prop=font).get_extents().width for line in text.split("\n") if line]
+    widths = [text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in text.split("\n") if line]
     return 1.1 * float(max(widths, default=0.0)) / 72 + 0.04
 
 

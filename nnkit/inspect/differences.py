@@ -13,21 +13,21 @@ STEP = 1e-5  # truncation ~ STEP**2, rounding ~ 1e-16 / STEP: both about 1e-11
 
 
 def sides(
-    function: Callable[[], float], array: NDArray[np.float64], places: Iterable[tuple[int, ...]]
+    function: Callable[[], float], array: NDArray[np.float64], places: Iterable[tuple[int, ...]], step: float = STEP
 ) -> NDArray[np.float64]:
     """Slopes of ``function()`` to the left and to the right of each of some numbers of ``array``: (places, 2).
 
-    They are (f(a) - f(a - h)) / h and (f(a + h) - f(a)) / h; their mean is the central difference.
+    They are (f(a) - f(a - h)) / h and (f(a + h) - f(a)) / h with h = step * max(1, |a|); their mean is the central difference.
     """
     here = function()
     slopes = []
     for place in places:
         value = float(array[place])
-        step = STEP * max(1.0, abs(value))
-        array[place] = value - step
-        left = (here - function()) / step
-        array[place] = value + step
-        right = (function() - here) / step
+        h = step * max(1.0, abs(value))
+        array[place] = value - h
+        left = (here - function()) / h
+        array[place] = value + h
+        right = (function() - here) / h
         array[place] = value
         slopes.append((left, right))
     return np.array(slopes).reshape(-1, 2)

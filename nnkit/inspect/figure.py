@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from nnkit.errors import MissingLibraryError
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.errors import MissingLibraryError, ParameterError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "SEQUENTIAL", "SIGNED", "drawing", "new_axes", "text_on"]
+__all__ = ["COLOURS", "SEQUENTIAL", "SIGNED", "drawing", "given_axes", "new_axes", "text_on"]
 
 # Okabe and Ito 2008, "Color universal design": black, blue, orange, green, purple, sky, vermilion, yellow.
 COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
@@ -44,9 +47,18 @@ def drawing(what: str) -> Iterator[Any]:
         yield plt
 
 
-def new_axes(plt: Any, ax: Axes | None, size: Sequence[float] = (6.0, 4.0)) -> Axes:
+def new_axes(plt: Any, ax: Any, size: Sequence[float] = (6.0, 4.0)) -> Axes:
     """The axes to draw into: those given, or new ones of a size in inches."""
-    return plt.subplots(figsize=size)[1] if ax is None else ax
+    chosen: Axes = plt.subplots(figsize=size)[1] if ax is None else given_axes(ax)[0]
+    return chosen
+
+
+def given_axes(ax: Any) -> NDArray[Any]:
+    """The axes that the user wants a picture in, one or several, as a flat array."""
+    axes = np.atleast_1d(np.asarray(ax, object)).ravel()
+    if not len(axes) or not all(hasattr(item, "plot") and hasattr(item, "figure") for item in axes):
+        raise ParameterError(f"plot: expected ax to be matplotlib's Axes, or several, got {ax!r}")
+    return axes
 
 
 def text_on(colour: Sequence[float]) -> str:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.errors import DataError, ParameterError
-from nnkit.inspect.figure import COLOURS, SEQUENTIAL, drawing
+from nnkit.errors import DataError
+from nnkit.inspect.figure import COLOURS, SEQUENTIAL, drawing, given_axes
+from nnkit.inspect.observer import plain
+from nnkit.inspect.summary import shortened
 
 if TYPE_CHECKING:
     from nnkit.inspect.monitor import Monitor
@@ -69,7 +71,7 @@ def plot_looks(monitor: Monitor, ax: Any = None) -> Any:
     panels = {"std": "spread of the outputs", "delta": "delta (RMS)",
               "gradient": "|gradient| / |w|", "update": "|update| / |w|"}  # fmt: skip
     columns = {figure: monitor.series(figure) for figure in panels}
-    layers, parameters = ([_short(name) for name in columns[figure]] for figure in ("std", "gradient"))
+    layers, parameters = ([shortened(plain(name), LETTERS) for name in columns[figure]] for figure in ("std", "gradient"))
     deepest = min(ROWS, max(len(layers), len(parameters)))
     with drawing("Monitor.plot") as plt:
         axes = _axes(plt, ax, len(panels), (5.6, 1.5 + 0.22 * deepest), columns=2)
@@ -99,19 +101,10 @@ def _draw_heat(plt: Any, panel: Any, title: str, values: NDArray[np.float64], na
     panel.set_title(title)
 
 
-def _short(name: str) -> str:
-    """A layer's name that fits beside a picture: "3 Linear(out_features=10)"."""
-    plain = name.removeprefix("layer ").replace(", ", " ", 1)
-    return plain if len(plain) <= LETTERS else f"{plain[: LETTERS - 3]}..."
-
-
 def _axes(plt: Any, ax: Any, count: int, size: tuple[float, float], columns: int = COLUMNS) -> NDArray[Any]:
     """Axes for so many panels of a size in inches, or those given, which may be fewer."""
     if ax is not None:
-        axes = np.atleast_1d(np.asarray(ax, object)).ravel()
-        if not len(axes) or not all(hasattr(item, "plot") and hasattr(item, "figure") for item in axes):
-            raise ParameterError(f"plot: expected ax to be matplotlib's Axes, or several, got {ax!r}")
-        return axes
+        return given_axes(ax)
     across = min(count, columns)
     down = -(-count // across)
     _, grid = plt.subplots(down, across, figsize=(size[0] * across, size[1] * down), squeeze=False)

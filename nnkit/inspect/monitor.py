@@ -25,6 +25,10 @@ LEGEND = (
     "dead: units whose slope is 0 for all rows; flat: numbers whose slope is below 1 %",
     "grad/w: |gradient| / |w|; step/w: |change by the next step| / |w|, 1e-3 is usual",
 )
+FIGURES = {
+    **dict.fromkeys(("mean", "std", "delta", "units", "dead", "saturated"), "layers"),
+    **dict.fromkeys(("gradient", "update"), "parameters"),
+}
 
 
 @register("monitor")
@@ -135,7 +139,11 @@ class Monitor(Callback):
     # ------------------------------------------------------------------------------------------------- looking at it
 
     def series(self, figure: str) -> dict[str, NDArray[np.float64]]:
-        """One figure of all looks: "mean", "std", "delta", "dead", "saturated" by layer, "gradient", "update" by parameter.
+        """One figure of all looks.
+
+        Parameters
+        ----------
+        figure : "mean", "std", "delta", "units", "dead" or "saturated" by layer, "gradient" or "update" by parameter
 
         Returns
         -------
@@ -146,20 +154,15 @@ class Monitor(Callback):
         ParameterError
             There is no such figure.
         """
-        if not self.looks:
-            return {}
-        found = {}
-        for group in ("layers", "parameters"):
-            for name, item in getattr(self.looks[0], group).items():
-                if figure in vars(item):
-                    found[name] = np.array([getattr(getattr(look, group)[name], figure) for look in self.looks], float)
-        if not found:
-            raise ParameterError(f"Monitor.series: expected 'mean', 'std', 'delta', 'units', 'dead', 'saturated', 'gradient' "
-                                 f"or 'update', got {figure!r}")  # fmt: skip
-        return found
+        if figure not in FIGURES:
+            raise ParameterError(f"Monitor.series: expected one of {', '.join(map(repr, FIGURES))}, got {figure!r}")
+        of_looks = [getattr(look, FIGURES[figure]) for look in self.looks]
+        names = of_looks[0] if of_looks else {}
+        return {name: np.array([getattr(items[name], figure) for items in of_looks], float) for name in names}
 
     def _table(self) -> Table:
         """The last look."""
+        from nnkit.inspect.observer import plain
         from nnkit.inspect.table import Table, number
 
         def shown(value: float, form: str = "") -> str:
@@ -171,7 +174,7 @@ class Monitor(Callback):
             dead = f"{layer.dead}/{layer.units}" if layer.units else ""
             flat = shown(layer.saturated, ".0%")
             figures = [shown(layer.mean), shown(layer.std), dead, flat, shown(layer.delta)]
-            rows.append([name.removeprefix("layer "), *figures, "", ""])
+            rows.append([plain(name), *figures, "", ""])
             for parameter in [item for item in left if item.rpartition(".")[0] == layer.home]:
                 seen = left.pop(parameter)
                 ratios = [shown(seen.gradient), shown(seen.update)]

@@ -19,7 +19,7 @@ from nnkit.planner import Node
 if TYPE_CHECKING:
     from nnkit.training.fit import Fit
 
-__all__ = ["InputLook", "LayerLook", "Look", "Observer", "ParameterLook"]
+__all__ = ["InputLook", "LayerLook", "Look", "Observer", "ParameterLook", "plain"]
 
 MEMORY = 1 << 28  # bytes that all results of the rows together may take: fewer rows are looked at where one has large ones
 
@@ -184,6 +184,11 @@ class Observer:
         each = np.sqrt(squares)
         large = int((each > InputLook.LARGE).sum())
         return InputLook(each.size, float(np.sqrt(squares.mean())), float(each.max()), large)
+
+
+def plain(name: str) -> str:
+    """A layer as `Sequential.summary` has it: "3 Linear(out_features=10)"; errors and looks have "layer 3, Linear(...)"."""
+    return name.removeprefix("layer ").replace(", ", " ", 1)
 
 
 def _unit_axes(nodes: Sequence[Node]) -> Iterable[int]:

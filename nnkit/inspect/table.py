@@ -58,7 +58,8 @@ class Table:
         for row in self.rows:
             grid.add_row(*map(Text, row))
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
-        console = Console(file=io.StringIO(), width=width, color_system=None)
+        # In a notebook rich would show the table at once, and write nothing.
+        console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
         console.print(grid)
         body = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
         return "\n".join([self.title, "", *body, *([""] if self.notes else []), *self.notes])

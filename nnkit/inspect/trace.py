@@ -20,12 +20,12 @@ from nnkit.planner import Node
 from nnkit.training.data import check_row_shape, to_array, to_rows
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from nnkit.inspect.gradients import GradientCheck
     from nnkit.model import Sequential
 
 __all__ = ["Trace", "TracedLayer", "trace"]
+
+LONGEST = 110  # characters of a model that is spelt out in a title
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TracedLayer:
     number : from 1, as in the textbook
     paths : of the model's layers that it is made of, such as "0" and "1"
     layers : those layers
-    x : (N, ...), its input: the activations of the layer before
+    x : (N, ...), its input: the activations of the layer before; (N, T, ...) within a `TimeDistributed`
     z : (N, ...), what goes into the activation function
     a : (N, ...), its output; ``z`` where there is no activation function
     da_dz : (N, ...), slope of the activation function at ``z``; 1 where there is none
@@ -161,22 +161,16 @@ def trace(
     if not model.is_built:
         raise NotBuiltError("trace: expected a built model; call fit, or build(in_shape=...) first")
     given = Loss.make(model.last_fit.get("loss", "mse") if loss is None else loss, "loss")
-    rows, targets = to_rows(_in_batch(x, model.in_shape), "x"), to_array(y, "y")
+    rows, targets = to_rows(x, "x"), to_array([y] if np.isscalar(y) else y, "y")
     if not isinstance(rows, np.ndarray):
         raise DataError("trace: expected dense rows, got a sparse matrix; pass x.toarray()")
-    if rows.shape[0] == 0:
-        raise DataError("trace: expected at least one row, got none")
+    rows = rows[None] if rows.shape == model.in_shape else rows
     check_row_shape(rows, model.in_shape, "trace")
     model.check_input(rows, "x")
-    if targets.shape in ((), given.target_shape(model.out_shape)) and len(rows) == 1:
+    if targets.shape == given.target_shape(model.out_shape) and len(rows) == 1:
         targets = targets[None]
     given.check_target(targets, model.out_shape, len(rows))
     return Trace(model, rows, targets, given, training)
-
-
-def _in_batch(x: ArrayLike, in_shape: Sequence[int]) -> Any:
-    """Rows; one row alone as a batch of one."""
-    return np.asarray(x)[None] if not hasattr(x, "columns") and np.shape(x) == tuple(in_shape) else x
 
 
 class Trace(Sequence[TracedLayer]):
@@ -212,13 +206,26 @@ class Trace(Sequence[TracedLayer]):
     def title(self) -> str:
         """What was traced."""
         rows = f"{len(self.x)} row{'s' if len(self.x) > 1 else ''}"
-        return f"{self.model!r}, {rows}, {type(self.loss).__name__}: L = {self.value:.5g}"
+        model = repr(self.model)
+        if len(model) > LONGEST:
+            model = f"{type(self.model).__name__} of {len(self.model.layers)} layers"
+        return f"{model}, {rows}, {type(self.loss).__name__}: L = {self.value:.5g}"
 
     def __repr__(self) -> str:
         return f"Trace({self.title})"
 
+    def place_of(self, row: int) -> int:
+        """Which row of the batch is meant, from 0; negative ones count from the end."""
+        rows = len(self.x)
+        if isinstance(row, bool) or not isinstance(row, int | np.integer) or not -rows <= row < rows:
+            raise ParameterError(f"trace: expected row to be one of the batch's {rows} rows, counted from 0, got {row!r}")
+        return int(row) % rows
+
     def text(self, row: int = 0) -> str:
-        """The chain rule with the numbers of one row of the batch; gradients by parameters are those of the batch."""
+        """The chain rule with the numbers of one row of the batch; gradients by parameters are those of the batch.
+
+        Of layers with more than 4 inputs or outputs two units are written out, of more than 24 layers the first and last 12.
+        """
         from nnkit.inspect.derivation import derivation
 
         return derivation(self, row).text()
@@ -243,7 +250,8 @@ class Trace(Sequence[TracedLayer]):
 
         Parameters
         ----------
-        most : how many numbers of each array are looked at, drawn at random where it has more
+        most : how many numbers of each array are looked at, drawn at random where it has more; at least 1. Each takes two
+            passes forward, so look at few of a large net
         random_state : seed of that choice
 
         Returns
@@ -255,17 +263,17 @@ class Trace(Sequence[TracedLayer]):
 
         return check_gradients(self, most, random_state)
 
-    def plot(self, row: int = 0, axes: Sequence[Axes] | None = None) -> Any:
+    def plot(self, row: int = 0, ax: Any = None) -> Any:
         """Draw the net twice: activations forward, and delta backward, as colours.
 
         Parameters
         ----------
         row : of the batch
-        axes : two of matplotlib's axes to draw into; new ones by default
+        ax : matplotlib's Axes to draw into, optional; two of them, or one for the activations alone
 
         Returns
         -------
-        array of two Axes
+        array of Axes
 
         Raises
         ------
@@ -274,7 +282,7 @@ class Trace(Sequence[TracedLayer]):
         """
         from nnkit.inspect.trace_plot import plot_trace
 
-        return plot_trace(self, row, axes)
+        return plot_trace(self, row, ax)
 
 
 def _layers(replay: Replay) -> Iterator[TracedLayer]:
@@ -290,19 +298,23 @@ def _layer(replay: Replay, number: int, group: list[Node], follows: bool) -> Tra
     scalar = is_scalar(last.built.layer)
     z = last.x if scalar else last.out
 
+    def numbers(array: Array) -> NDArray[Any]:  # a row may be several entries to a layer: those of TimeDistributed
+        held, rows = replay.array(array), len(replay.x)
+        return held if len(held) == rows else held.reshape(rows, -1, *held.shape[1:])
+
     def value(array: Array | None) -> NDArray[Any] | None:
-        return None if array is None else replay.array(array)
+        return None if array is None else numbers(array)
 
     gradients = replay.model.gradients()
     named = {name: f"{first.home}.{name}" for name in first.built.parameters}
     parameters = {name: full for name, full in named.items() if full in gradients}
-    held, a = replay.array(z), replay.array(last.out)
+    held, a = numbers(z), numbers(last.out)
     activation = last.built.layer
     return TracedLayer(
         number=number,
         paths=tuple(node.name.partition(",")[0].removeprefix("layer ") for node in group),
         layers=tuple(node.built.layer for node in group),
-        x=replay.array(first.x),
+        x=numbers(first.x),
         z=held,
         a=a,
         da_dz=Slopes(activation, replay.model.dtype)(held, a) if is_scalar(activation) else np.ones_like(held),

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.errors import ParameterError
-from nnkit.inspect.figure import SIGNED, drawing, text_on
+from nnkit.inspect.figure import SIGNED, drawing, given_axes, text_on
 
 if TYPE_CHECKING:
     from nnkit.inspect.trace import Trace
@@ -21,6 +20,8 @@ UNITS = 12  # of a layer that are drawn one by one; more are cells of a picture
 NUMBERED = 6  # units of a layer that have room for their numbers
 MAPS = 16  # of an image's channels that are drawn
 COLUMNS = 16  # layers that are drawn; of more the first and the last ones
+SPAN = 20.0  # between columns, above which colours stand for powers of ten
+DEEPEST = 1e6  # what is so many times smaller is white
 # Inches.
 COLUMN, UNIT, TALL, PICTURE, BELOW = 1.9, 0.66, 4.2, 1.3, 0.75
 
@@ -80,23 +81,22 @@ def _folded(values: NDArray[Any], width: int) -> NDArray[Any]:
     return padded.reshape(-1, width)
 
 
-def plot_trace(trace: Trace, row: int, axes: Sequence[Any] | None) -> Any:
+def plot_trace(trace: Trace, row: int, ax: Any) -> Any:
     """Draw activations forward and delta backward."""
-    rows = len(trace.x)
-    if isinstance(row, bool) or not isinstance(row, int | np.integer) or not -rows <= row < rows:
-        raise ParameterError(f"Trace.plot: expected row to be one of the batch's {rows} rows, counted from 0, got {row!r}")
+    rows, row = len(trace.x), trace.place_of(row)
     panels = [_abridged(_forward(trace, row)), _abridged(_backward(trace, row))]
     tall = max(column.height for columns in panels for column in columns)
     width, height = COLUMN * len(panels[0]) + 1.6, tall + BELOW + 0.7
     with drawing("Trace.plot") as plt:
-        if axes is None:
-            _, axes = plt.subplots(2, 1, figsize=(max(width, 6.4), 2 * height))
+        if ax is None:
+            _, ax = plt.subplots(2, 1, figsize=(max(width, 6.4), 2 * height))
+        axes = given_axes(ax)
         titles = (f"Forward: activations a and weights w.  L = {trace.value:.4g}", "Backward: delta = dL/dz and dL/dw")
-        for ax, columns, title, label in zip(axes, panels, titles, ("a", "delta"), strict=True):
-            _draw(plt, ax, columns, tall)
-            ax.set_title(title if rows == 1 else f"{title}; row {row} of {rows}")
-            ax.figure.axes[-1].set_ylabel(label)
-    return np.asarray(axes)
+        for panel, columns, title, label in zip(axes, panels, titles, ("a", "delta"), strict=False):
+            _draw(plt, panel, columns, tall)
+            panel.set_title(title if rows == 1 else f"{title}; row {row} of {rows}")
+            panel.figure.axes[-1].set_ylabel(label)
+    return axes
 
 
 def _forward(trace: Trace, row: int) -> list[_Column]:
@@ -140,11 +140,8 @@ def _edges(layer: Any, arrays: dict[str, NDArray[Any]]) -> NDArray[Any] | None:
 def _draw(plt: Any, ax: Any, columns: Sequence[_Column], tall: float) -> None:
     """One panel; its colour bar is the figure's last axes."""
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
 
-    values = np.concatenate([np.ravel(column.values) for column in columns])
-    bound = float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0)) or 1.0
-    colours = ScalarMappable(Normalize(-bound, bound), plt.get_cmap(SIGNED).with_extremes(bad="0.75"))
+    colours = ScalarMappable(_scale(columns), plt.get_cmap(SIGNED).with_extremes(bad="0.75"))
     for place, column in enumerate(columns):
         if place and column.edges is not None and column.single and columns[place - 1].single:
             _lines(plt, ax, place, columns[place - 1], column)
@@ -155,7 +152,26 @@ def _draw(plt: Any, ax: Any, columns: Sequence[_Column], tall: float) -> None:
         _labels(ax, place, column, tall)
     ax.set(xlim=(-COLUMN / 2, COLUMN * (len(columns) - 0.5)), ylim=(-tall / 2 - BELOW, tall / 2 + 0.3), aspect="equal")
     ax.axis("off")
-    ax.figure.colorbar(colours, ax=ax, shrink=0.7, aspect=14, pad=0.02)
+    ax.figure.colorbar(colours, ax=ax, shrink=0.7, aspect=14, pad=0.02, ticks=_ticks(colours.norm))
+
+
+def _scale(columns: Sequence[_Column]) -> Any:
+    """Colours for all columns; by powers of ten where the largest numbers of one would be next to white beside another's."""
+    from matplotlib.colors import Normalize, SymLogNorm
+
+    largest = [float(np.max(np.abs(column.values), where=np.isfinite(column.values), initial=0.0)) for column in columns]
+    high = max(largest) or 1.0
+    low = max(min((size for size in largest if size), default=high), high / DEEPEST)
+    return Normalize(-high, high) if high < SPAN * low else SymLogNorm(low / 10, linscale=0.5, vmin=-high, vmax=high)
+
+
+def _ticks(scale: Any) -> list[float] | None:
+    """Some powers of ten, and 0; of an even scale what matplotlib finds."""
+    if not hasattr(scale, "linthresh"):
+        return None
+    last, first = np.floor(np.log10(scale.vmax)), np.ceil(np.log10(scale.linthresh) + 0.5)
+    powers = 10.0 ** np.arange(last, first - 0.5, -max(1, np.ceil((last - first) / 4)))
+    return [*-powers, 0.0, *powers[::-1]]
 
 
 def _lines(plt: Any, ax: Any, place: int, before: _Column, column: _Column) -> None:
@@ -178,7 +194,13 @@ def _circles(ax: Any, place: int, column: _Column, colours: Any) -> None:
         face = colours.to_rgba(value) if np.isfinite(value) else (1.0, 1.0, 1.0, 1.0)
         ax.add_patch(Circle((COLUMN * place, y), column.radius, facecolor=face, edgecolor="black", linewidth=0.8, zorder=2))
         if len(column.values) <= NUMBERED:
-            ax.text(COLUMN * place, y, f"{value:.2g}", ha="center", va="center", fontsize=9, color=text_on(face), zorder=3)
+            ax.text(COLUMN * place, y, _told(value), ha="center", va="center", fontsize=9, color=text_on(face), zorder=3)
+
+
+def _told(value: float) -> str:
+    """A number that fits into a circle."""
+    text = f"{value:.2g}"
+    return text if len(text) < 8 else f"{value:.1g}"
 
 
 def _image(ax: Any, place: int, column: _Column, colours: Any) -> None:

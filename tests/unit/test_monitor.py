@@ -348,7 +348,7 @@ def test_the_last_look_as_a_table():
     monitor, *_ = fit(SMALL, prepare=no_light, epochs=2)
     lines = str(monitor).splitlines()
     assert lines[0].startswith("After epoch 2, step 20: 256 rows, loss 2.")
-    assert any(line.startswith("1, ReLU()") and "64/64" in line and "100%" in line for line in lines)
+    assert any(line.startswith("1 ReLU()") and "64/64" in line and "100%" in line for line in lines)
     assert sum(line.startswith("  .weight") for line in lines) == 2
     assert lines[-1].startswith("! layer 1, ReLU(): 64 of 64")
     assert all(line.isascii() for line in lines)
@@ -374,5 +374,12 @@ def test_series_of_a_figure():
     monitor, *_ = fit(SMALL, epochs=3)
     assert list(monitor.series("gradient")) == ["0.weight", "0.bias", "2.weight", "2.bias"]
     assert monitor.series("std")["layer 1, ReLU()"].shape == (4,)
-    with pytest.raises(nn.ParameterError, match="got 'norm'"):
-        monitor.series("norm")
+    for figure in ("norm", "home", "axes", None):  # the last but one are attributes, but no figures
+        with pytest.raises(nn.ParameterError, match=f"expected one of 'mean', .*, got {figure!r}"):
+            monitor.series(figure)
+
+
+def test_layers_are_called_as_in_the_summary():
+    monitor, _, model, *_ = fit(SMALL, epochs=1)
+    names = {line.split("  ")[0] for line in str(monitor).splitlines()}
+    assert {item.name for item in model.summary().layers} <= names

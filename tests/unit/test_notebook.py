@@ -17,6 +17,7 @@ history = model.fit(X, X[:, :1], epochs=30, validation_split=0.2, callbacks=[mon
     "%matplotlib inline\n_ = history.plot()",
     "monitor",
     "history = model.fit(X, X[:, :1], epochs=2, progress=False)",
+    "print(model.summary())",
 ]
 
 # The kernel is the Python that runs the tests, whatever kernels are installed; in a process of its own, as the libraries that
@@ -48,7 +49,7 @@ def test_a_notebook_shows_a_bar_and_pictures(tmp_path):
     done = subprocess.run([sys.executable, "-c", RUN], input=json.dumps(CELLS), capture_output=True, text=True, timeout=240,
                           cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    heard, (fit, picture, table, silent) = json.loads(done.stdout)
+    heard, (fit, picture, table, silent, printed) = json.loads(done.stdout)
     [bar] = fit
     assert '<progress max="1" value="1.0000"' in bar["data"]["text/html"]
     assert bar["data"]["text/plain"].startswith("epoch 30/30  ")
@@ -56,5 +57,8 @@ def test_a_notebook_shows_a_bar_and_pictures(tmp_path):
     assert heard.count("display_data") == 2  # the bar and the picture
     assert heard.count("update_display_data") > 0
     assert [item["data"].get("image/png", "")[:8] for item in picture] == ["iVBORw0K"]
-    assert "<table>" in table[0]["data"]["text/html"]
+    [shown] = table
+    assert "<table>" in shown["data"]["text/html"]
     assert silent == []
+    [text] = printed
+    assert text["output_type"] == "stream" and "Linear(out_features=8)" in text["text"]

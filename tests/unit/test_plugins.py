@@ -329,6 +329,14 @@ def test_check_command_says_what_it_cannot_find(install, script, target, message
     assert message in output
 
 
+def test_check_command_says_of_every_right_part_what_was_vectorised(install, script):
+    both = CUBE.replace("3.0 *", "-3.0 *") + "\n\n" + CUBE.replace("Cube", "Dice").replace("cube", "dice")
+    output = script(COMMAND.format(target="nnkit_cube"), expect=1, PYTHONPATH=install("nnkit-cube", both))
+    wrong, right = output.split("Dice()\n")
+    assert "wrong" in wrong and "vectorised" not in wrong
+    assert "  wrong  " not in right and "vectorised" in right, right
+
+
 def test_check_command_fails_on_a_wrong_part_and_goes_on_with_the_other_checks(install, script):
     folder = install("nnkit-cube", CUBE.replace("3.0 *", "-3.0 *"))
     output = script(COMMAND.format(target="nnkit_cube"), expect=1, PYTHONPATH=folder)

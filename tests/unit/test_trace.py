@@ -10,6 +10,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.inspect.formula import LATEX, MATHML, TEXT, Derivative, Equation, Symbol, _number, _rewritten, formula
+from nnkit.inspect.replay import Replay
 
 LAYERS = [example for part in nn.registry.layers.values() for example in part.examples()]
 
@@ -166,6 +167,36 @@ def test_every_gradient_of_every_layer_agrees_with_finite_differences(example, t
     assert sum(int(item.kinks.sum()) for item in check.arrays) <= looked_at // 4
 
 
+def between_kinks():
+    """L = (relu(x - c) - relu(-x - c) + 0.5)^2 at x = 0: its slope is 0 there, and 1 beyond c on both sides."""
+    model = nn.Sequential([nn.Linear(2), nn.ReLU(), nn.Linear(1)]).build((1,), dtype="float64")
+    parameters = model.parameters()
+    parameters["0.weight"][:], parameters["0.bias"][:] = [[1.0, -1.0]], -5e-6
+    parameters["2.weight"][:], parameters["2.bias"][:] = [[1.0], [-1.0]], 0.0
+    return nn.trace(model, [0.0], [-0.5], "mse")
+
+
+def test_kinks_on_both_sides_of_a_number_are_no_wrong_gradient():
+    check = between_kinks().check()
+    assert check.ok, str(check)
+    (of_input,) = (item for item in check.arrays if item.layer == 0)
+    assert of_input.kinks.all() and of_input.difference == pytest.approx([0.5], abs=1e-4)
+    assert "at a kink, or close beside one" in str(check)
+
+
+def test_a_gradient_that_is_wrong_stays_wrong_beside_kinks(monkeypatch):
+    backward = Replay.backward
+    monkeypatch.setattr(Replay, "backward", lambda self: backward(self) + 1e-4)
+    check = between_kinks().check()
+    assert not check.ok and "WRONG" in str(check)
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, True, "all"])
+def test_how_many_numbers_are_looked_at_is_checked(most):
+    with pytest.raises(nn.ParameterError, match=r"Trace\.check: expected most to be an integer of at least 1, got"):
+        between_kinks().check(most)
+
+
 @pytest.mark.parametrize("example", LAYERS)
 def test_every_layer_is_printed_and_typeset(example):
     model, x, y = drawn(example, dtype="float32")
@@ -176,6 +207,24 @@ def test_every_layer_is_printed_and_typeset(example):
     latex = trace._repr_latex_()
     assert latex.count("{") == latex.count("}")
     assert latex.count(r"\left") == latex.count(r"\right")
+
+
+@pytest.mark.parametrize("example", LAYERS)
+def test_the_numbers_of_every_layer_are_by_rows(example):
+    model, x, y = drawn(example)
+    for layer in nn.trace(model, x, y, "mse"):
+        known = [layer.x, layer.z, layer.a, layer.da_dz, layer.dL_da, layer.delta, layer.grad_x]
+        assert {len(array) for array in known if array is not None} == {len(x)}, layer
+
+
+def test_a_row_of_a_sequence_is_shown_with_all_its_steps():
+    model = nn.Sequential([nn.TimeDistributed(nn.Linear(3)), nn.Flatten(), nn.Linear(1)]).build((4, 2), random_state=0)
+    x = np.arange(16.0).reshape(2, 4, 2)
+    trace = nn.trace(model, x, [[0.0], [1.0]], "mse")
+    np.testing.assert_array_equal(trace[0].x, x)
+    first, last = (trace[0].a[row] for row in (0, 1))
+    assert f"from {first.min():.4g} to {first.max():.4g}" in trace.text(row=0)
+    assert f"from {last.min():.4g} to {last.max():.4g}" in trace.text(row=1)
 
 
 @pytest.mark.parametrize("example", LAYERS)
@@ -405,5 +454,55 @@ def test_the_picture_can_go_into_axes_that_are_there(figures):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2)
-    assert list(seed_example().plot(axes=axes)) == list(axes)
+    assert list(seed_example().plot(ax=axes)) == list(axes)
     assert len(figure.axes) == 4
+    assert [*seed_example().plot(ax=plt.subplots()[1])] == [plt.gcf().axes[0]]
+
+
+@pytest.mark.parametrize("draw", [
+    lambda ax: seed_example().plot(ax=ax), lambda ax: seed_example().model.plot(ax=ax),
+    lambda ax: nn.plot_decision(seed_example().model, [[0.0, 1.0]], [[1.0, 0.0, 0.0]], ax=ax, loss="bce"),
+], ids=["trace", "model", "decision"])  # fmt: skip
+@pytest.mark.parametrize("ax", [3, "here", []], ids=["number", "text", "none"])
+def test_what_is_no_axes_is_refused(figures, draw, ax):
+    with pytest.raises(nn.ParameterError, match="expected ax to be matplotlib's Axes, or several, got"):
+        draw(ax)
+
+
+def test_delta_that_vanishes_is_still_to_be_seen(figures):
+    model = nn.Sequential([nn.Linear(6), nn.Sigmoid()] * 8 + [nn.Linear(3)]).build((6,), random_state=0)
+    trace = nn.trace(model, np.linspace(-1, 1, 6), 1, "cross_entropy")
+    forward, backward = trace.plot()
+    figures.inside(forward.figure)
+    assert np.abs(trace[0].delta).max() < 1e-5 * np.abs(trace[-1].delta).max()
+    of_first = [patch.get_facecolor()[:3] for patch in backward.patches[6:12]]
+    assert min(map(min, of_first)) < 0.92, of_first  # none of them white alone
+    bar = forward.figure.axes[-1]
+    ticks = bar.transData.transform([(0, tick) for tick in bar.get_yticks()])[:, 1]
+    assert np.diff(np.sort(ticks)).min() > 0.04 * bar.get_window_extent().height  # labels do not overlap
+
+
+def test_one_row_may_come_without_a_batch():
+    model = nn.Sequential([nn.Linear(3)]).build((2,), random_state=0)
+    whole = nn.trace(model, [[1.0, 2.0]], [1], "cross_entropy")
+    for y in (1, [1], np.int64(1)):
+        assert nn.trace(model, [1.0, 2.0], y, "cross_entropy").value == whole.value
+    with pytest.raises(nn.DataError, match="x: expected a rectangular array"):
+        nn.trace(model, [[1.0, 2.0], [3.0]], [0, 1], "cross_entropy")
+    with pytest.raises(nn.DataError, match="y: expected numbers"):
+        nn.trace(model, [1.0, 2.0], "one", "cross_entropy")
+
+
+@pytest.mark.parametrize(("layers", "left_out"), [(24, 0), (25, 1), (300, 276)])
+def test_of_very_many_layers_the_first_and_the_last_are_printed(layers, left_out):
+    model = nn.Sequential([nn.Linear(2), nn.Tanh()] * layers).build((2,), random_state=0)
+    trace = nn.trace(model, [0.0, 1.0], [0.0, 1.0])
+    headings = [line for line in str(trace).splitlines() if line.startswith(("Layer ", "..."))]
+    assert len(headings) == 2 * (layers - left_out + (left_out > 0))
+    assert headings.count(f"... {left_out} layers more ...") == 2 * (left_out > 0)
+    assert headings[0].startswith("Layer 1 (hidden)") and headings[-1] == headings[0]
+
+
+def test_a_large_net_is_not_spelt_out_in_the_title():
+    model = nn.Sequential([nn.Linear(2), nn.Sigmoid()] * 10).build((2,), random_state=0)
+    assert str(nn.trace(model, [0.0, 1.0], [0.0, 1.0])).startswith("Sequential of 20 layers, 1 row, MSELoss: L = ")
