@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ __all__ = ["Compared", "GradientCheck", "check_gradients"]
 # Of the largest number of an array, and of the loss: central differences in float64 are exact to about 1e-10 of either.
 TOLERANCE, OF_LOSS = 1e-6, 1e-9
 CLOSER = STEP, STEP / 10, STEP / 100  # a kink beside a number stays behind, a wrong gradient stays wrong; below, rounding wins
+SECONDS, FEW, MANY = 20.0, 3, 100  # for all of a check; numbers of each array, at least and at most
 SIDE_BY_SIDE = 40  # numbers that are all printed
 
 
@@ -115,12 +117,12 @@ def _summary(item: Compared) -> list[str]:
             f"{item.error:.1e}", wrong]  # fmt: skip
 
 
-def check_gradients(trace: Trace, most: int, random_state: int) -> GradientCheck:
+def check_gradients(trace: Trace, most: int | None, random_state: int) -> GradientCheck:
     """Compare every gradient of a trace with central differences."""
-    if isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1:
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1):
         raise ParameterError(f"Trace.check: expected most to be an integer of at least 1, got {most!r}")
     replay = trace.replay("float64")
-    checker = _Checker(replay, most, random_state)
+    checker = _Checker(replay, _affordable(replay) if most is None else int(most), random_state)
     arrays: list[Compared] = []
     known: set[str] = set()  # parameters of layers that are used twice
     parameters, gradients = replay.model.parameters(), replay.model.gradients()
@@ -137,6 +139,16 @@ def check_gradients(trace: Trace, most: int, random_state: int) -> GradientCheck
     if checker.grad_x is not None:
         arrays.append(checker.array(0, "dL/dx", replay.x, checker.grad_x))
     return GradientCheck(arrays)
+
+
+def _affordable(replay: Replay) -> int:
+    """How many numbers of each array there is time for."""
+    replay.forward()  # compiles
+    begin = time.perf_counter()
+    replay.forward()
+    seconds = time.perf_counter() - begin
+    arrays = sum(len(group) + len(group[0].built.parameters) for group in replay.groups()) + 1
+    return int(np.clip(SECONDS / (2 * seconds * arrays), FEW, MANY))
 
 
 Sides = Callable[[Sequence[tuple[int, ...]], float], NDArray[np.float64]]  # by places and the length of the step
