@@ -8,8 +8,8 @@ from nnkit.engine.program import Instruction, Program
 from nnkit.kernels.gemm import ACROSS, STRIP, dot, dot_transposed, multiply
 
 SIZES = [
-    (1, 3, 1), (1, 70, 65), (2, 1, 16), (3, 5, 7), (6, 64, 64), (7, 100, 48), (13, 129, 33), (17, 31, 15), (24, 300, 130),
-    (32, 64, 10),
+    (1, 3, 1), (9, 30, 3), (1, 70, 65), (2, 1, 16), (3, 5, 7), (6, 64, 64), (7, 100, 48), (13, 129, 33), (17, 31, 15),
+    (24, 300, 130), (32, 64, 10),
 ]  # fmt: skip
 
 
