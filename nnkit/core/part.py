@@ -16,7 +16,7 @@ from nnkit.core.registry import Registry
 from nnkit.engine.operands import Constant, constant
 from nnkit.errors import ParameterError, ShapeError
 
-__all__ = ["Example", "Part", "Shape", "listed", "row_shape"]
+__all__ = ["Example", "Part", "Shape", "first_line", "listed", "row_shape"]
 
 Shape = tuple[int, ...]
 
@@ -73,7 +73,7 @@ class Part:
     @classmethod
     def about(cls) -> str:
         """What the class says of itself in its docstring's first line."""
-        return (cls.__doc__ or "").strip().partition("\n")[0]
+        return first_line(cls)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -174,6 +174,11 @@ def _real_parameters(cls: Any) -> frozenset[str]:
 def listed(parts: Any) -> list[Any]:
     """Several parts, or one alone."""
     return list(parts) if isinstance(parts, list | tuple | np.ndarray) else [parts]
+
+
+def first_line(item: Any) -> str:
+    """What the docstring of a class or function says first."""
+    return (item.__doc__ or "").strip().partition("\n")[0]
 
 
 def row_shape(in_shape: Sequence[int] | int, who: str) -> Shape:

@@ -295,8 +295,8 @@ def _layers(replay: Replay) -> Iterator[TracedLayer]:
 
 def _layer(replay: Replay, number: int, group: list[Node], follows: bool) -> TracedLayer:
     first, last = group[0], group[-1]
-    scalar = is_scalar(last.built.layer)
-    z = last.x if scalar else last.out
+    function = last.built.layer
+    z = last.x if is_scalar(function) else last.out
 
     def numbers(array: Array) -> NDArray[Any]:  # a row may be several entries to a layer: those of TimeDistributed
         held, rows = replay.array(array), len(replay.x)
@@ -305,11 +305,9 @@ def _layer(replay: Replay, number: int, group: list[Node], follows: bool) -> Tra
     def value(array: Array | None) -> NDArray[Any] | None:
         return None if array is None else numbers(array)
 
-    gradients = replay.model.gradients()
-    named = {name: f"{first.home}.{name}" for name in first.built.parameters}
-    parameters = {name: full for name, full in named.items() if full in gradients}
+    values, gradients = replay.model.parameters(), replay.model.gradients()
+    named = {name: f"{first.home}.{name}" for name in first.built.parameters if f"{first.home}.{name}" in gradients}
     held, a = numbers(z), numbers(last.out)
-    activation = last.built.layer
     return TracedLayer(
         number=number,
         paths=tuple(node.name.partition(",")[0].removeprefix("layer ") for node in group),
@@ -317,11 +315,11 @@ def _layer(replay: Replay, number: int, group: list[Node], follows: bool) -> Tra
         x=numbers(first.x),
         z=held,
         a=a,
-        da_dz=Slopes(activation, replay.model.dtype)(held, a) if is_scalar(activation) else np.ones_like(held),
+        da_dz=Slopes(function, replay.model.dtype)(held, a) if is_scalar(function) else np.ones_like(held),
         dL_da=value(last.grad_out),
-        delta=value(last.grad_x if scalar else last.grad_out),
+        delta=value(last.grad_x if is_scalar(function) else last.grad_out),
         grad_x=value(first.grad_x) if first.x.dtype == replay.model.dtype else None,  # of whole numbers there is none
-        parameters={name: replay.model.parameters()[full].copy() for name, full in parameters.items()},
-        gradients={name: gradients[full].copy() for name, full in parameters.items()},
+        parameters={name: values[full].copy() for name, full in named.items()},
+        gradients={name: gradients[full].copy() for name, full in named.items()},
         follows=follows,
     )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnkit.core.layer import kernel_names
-from nnkit.core.part import Shape
+from nnkit.core.part import Shape, first_line
 from nnkit.engine.stub import definition, described
 from nnkit.errors import KernelError
 
@@ -63,11 +63,6 @@ def comment(text: str) -> str:
     """A text as it may stand in a comment."""
     plain = text.encode("ascii", "backslashreplace").decode()
     return plain.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
-
-
-def _first_line(function: Callable[..., Any]) -> str:
-    """What a docstring says first."""
-    return (function.__doc__ or "").strip().partition("\n")[0]
 
 
 def typed(text: str, dtype: str) -> str:
@@ -338,7 +333,7 @@ class _Translator:
 
     def name(self, stem: str) -> str:
         """The name of the C function."""
-        return self._same_as() or self.functions.add(stem, self._text(), _first_line(self.function))
+        return self._same_as() or self.functions.add(stem, self._text(), first_line(self.function))
 
     def _same_as(self) -> str | None:
         """The function that this one calls with its own arguments, and that is all."""
