@@ -861,7 +861,7 @@ class Sequential:
         loss, optimizer : parts or their names; by default those of the last `fit`, else "mse" and "adam"
         batch_size, n_threads, random_state : as for `fit`
         seconds : how long to measure, roughly; at least some 30 steps are done however long they take. What is not compiled
-            yet is compiled before, and the speed of the machine is measured once in a process (0.25 s).
+            yet is compiled before, and the speed of the machine is measured once in a process (0.3 s).
 
         Returns
         -------

@@ -313,6 +313,12 @@ def clear_cache(unused: float = 0.0) -> Cached:
     return _count(removed)
 
 
+@cache
+def _prune() -> None:
+    """Remove kernels that nobody has used for long, once in a process: it looks at every file."""
+    clear_cache(unused=_LIFETIME)
+
+
 def _files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Every file of the cache: kernels, what Numba has made of them, what a writer that was killed has left."""
     for pattern in ("py*-numba*/k_*", "py*-numba*/__pycache__/k_*", "py*-numba*/*.tmp"):
@@ -452,7 +458,7 @@ class Kernel:
         try:
             if not path.exists():
                 _write(path, self.text.replace("def {entry}", f"def {name}"))
-                clear_cache(unused=_LIFETIME)
+                _prune()
             elif time.time() - path.stat().st_mtime > 86400:
                 for file in (*path.parent.glob(f"{name}.*"), *(path.parent / "__pycache__").glob(f"{name}*")):
                     os.utime(file)
