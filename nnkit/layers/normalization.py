@@ -31,6 +31,9 @@ class LayerNorm(Layer):
 
         out_j = y_j weight_j + bias_j.
 
+    The mean is computed, and subtracted, in two pieces: a sum, and what is left of it among the differences. So the digits
+    of rows far from zero are kept, and a constant row gives exactly the bias.
+
     Backward, with d_j = grad_out_j weight_j:
 
     - grad_x_j = r (d_j - mean(d) - y_j mean(d y)), the means over j,
@@ -74,7 +77,7 @@ class LayerNorm(Layer):
         features = _require_features(self, in_shape)
         self.parameter("weight", (features if self.elementwise_affine else 0,), init="ones")
         self.parameter("bias", (features if self.elementwise_affine and self.bias else 0,))
-        self.scratch("mean", (*in_shape[:-1], 1))
+        self.scratch("mean", (*in_shape[:-1], 2))  # its two pieces
         self.scratch("scale", (*in_shape[:-1], 1))  # r
         return in_shape
 
@@ -82,15 +85,18 @@ class LayerNorm(Layer):
         return """
             void forward(const real x[J], const real weight[J], const real bias[J], real out[J])
             {
-                real mean = 0.0, variance = 0.0;
+                real mean = 0.0, rest = 0.0, variance = 0.0;
                 for (int j = 0; j < J; j++)
                     mean += x[j];
                 mean /= J;
                 for (int j = 0; j < J; j++)
-                    variance += (x[j] - mean) * (x[j] - mean);
+                    rest += x[j] - mean;
+                rest /= J;
+                for (int j = 0; j < J; j++)
+                    variance += (x[j] - mean - rest) * (x[j] - mean - rest);
                 variance /= J;
                 for (int j = 0; j < J; j++)
-                    out[j] = (x[j] - mean) / sqrt(variance + eps) * (weight ? weight[j] : 1.0) + (bias ? bias[j] : 0.0);
+                    out[j] = (x[j] - mean - rest) / sqrt(variance + eps) * (weight ? weight[j] : 1.0) + (bias ? bias[j] : 0.0);
             }"""
 
     @staticmethod
@@ -102,14 +108,18 @@ class LayerNorm(Layer):
             total = 0.0
             for j in range(a.shape[0]):
                 total += a[j]
-            m = total / features
-            variance = 0.0
+            m, rest = total / features, 0.0
             for j in range(a.shape[0]):
-                variance += (a[j] - m) * (a[j] - m)
+                b[j] = a[j] - m  # stored: else the compiler would subtract the sum of both pieces
+                rest += b[j]
+            rest, variance = rest / features, 0.0
+            for j in range(a.shape[0]):
+                b[j] -= rest
+                variance += b[j] * b[j]
             r = 1.0 / np.sqrt(variance / features + eps)
             for j in range(a.shape[0]):
-                b[j] = (a[j] - m) * r * (weight[j] if weighted else 1.0) + (bias[j] if shifted else 0.0)
-            mean[n, 0], scale[n, 0] = m, r
+                b[j] = b[j] * r * (weight[j] if weighted else 1.0) + (bias[j] if shifted else 0.0)
+            mean[n, 0], mean[n, 1], scale[n, 0] = m, rest, r
 
     @staticmethod
     def backward(x, weight, mean, scale, grad_out, grad_x, grad_weight, grad_bias):
@@ -119,17 +129,20 @@ class LayerNorm(Layer):
         grad_weight[:] = 0.0
         for n in range(x.shape[0]):
             a, g, b = x[n], grad_out[n], grad_x[n]
-            m, r = mean[n, 0], scale[n, 0]
+            m, rest, r = mean[n, 0], mean[n, 1], scale[n, 0]
+            for j in range(a.shape[0]):
+                b[j] = a[j] - m
             total, along = 0.0, 0.0
             for j in range(a.shape[0]):
+                b[j] = (b[j] - rest) * r  # y
                 d = g[j] * (weight[j] if weighted else 1.0)
                 total += d
-                along += d * (a[j] - m)
-            total, along = total / features, along * r * r / features
-            for j in range(a.shape[0]):
-                b[j] = r * (g[j] * (weight[j] if weighted else 1.0) - total - (a[j] - m) * along)
+                along += d * b[j]
+            total, along = total / features, along / features
             for j in range(grad_weight.shape[0]):
-                grad_weight[j] += g[j] * (a[j] - m) * r
+                grad_weight[j] += g[j] * b[j]
+            for j in range(a.shape[0]):
+                b[j] = r * (g[j] * (weight[j] if weighted else 1.0) - total - b[j] * along)
 
     def onnx(self, graph, x):
         ones = np.ones(self._built.in_shape[-1], graph.real)

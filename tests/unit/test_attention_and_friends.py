@@ -156,14 +156,26 @@ def test_a_step_that_sees_nothing_gets_the_bias_alone():
     assert all(np.isfinite(gradient).all() for gradient in model.gradients().values())
 
 
-def test_layer_norm_keeps_its_digits_far_from_zero():
-    x = np.random.default_rng(0).normal(size=(3, 50))
-    expected = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
-    model = nn.Sequential([nn.LayerNorm(1e-12)]).build((50,))
-    shifted = (x + 1000).astype(np.float32)
-    exact = nn.Sequential([nn.LayerNorm(1e-12)]).build((50,), dtype="float64").predict(shifted.astype(np.float64))
-    np.testing.assert_allclose(model.predict(shifted), exact, atol=1e-4)
-    np.testing.assert_allclose(exact, expected, atol=1e-3)  # what float32 has kept of x
+@pytest.mark.parametrize("shift", [0.0, 1e3, 1e4])
+def test_layer_norm_keeps_its_digits_far_from_zero(shift):
+    random = np.random.default_rng(0)
+    x = (random.normal(size=(7, 50)) + shift).astype(np.float32)
+    grad = random.normal(size=x.shape).astype(np.float32)
+    model = nn.Sequential([nn.LayerNorm()]).build((50,))
+    exact = model.copy("float64")
+    # The differences are exact to 1/2 ulp; a sum of D numbers is off by at most D/2 ulp of the sum of their sizes (Higham 2002,
+    # section 4.2), whatever its order, and two sums meet in each number.
+    bound = 50 * np.finfo(np.float32).eps
+    out, expected = model.forward(x, training=True), exact.forward(x.astype(np.float64), training=True)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=bound * np.abs(expected).max())
+    grad_x, expected = model.backward(grad), exact.backward(grad.astype(np.float64))
+    np.testing.assert_allclose(grad_x, expected, rtol=0, atol=bound * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("value", "features"), [(1234.5678, 100), (33333.33, 33), (1e7, 50), (-7.1, 3)])
+def test_layer_norm_of_a_constant_row_is_zero(value, features):
+    model = nn.Sequential([nn.LayerNorm(1e-12)]).build((features,))
+    assert not model.predict(np.full((2, features), value, np.float32)).any()
 
 
 def test_parameters_begin_as_torchs():
