@@ -319,13 +319,14 @@ class KernelBench:
         """One step by hand on a net's parameters: about ten microseconds of Python included, as with torch."""
         nn, optimizer = self.nn, example.part
         model = nn.Sequential([nn.Linear(255)]).build((256,), random_state=0)
-        model.gradient[:] = self.random.standard_normal(model.gradient.size)
-        torch_step = self._torch_optimizer(optimizer, model.vector, model.gradient)
-        size = model.vector.nbytes * (3 + 2 * len(optimizer.states))  # value and states read and written, the gradient read
+        vector, gradient = model.network.vector, model.network.gradient
+        gradient[:] = self.random.standard_normal(gradient.size)
+        torch_step = self._torch_optimizer(optimizer, vector, gradient)
+        size = vector.nbytes * (3 + 2 * len(optimizer.states))  # value and states read and written, the gradient read
         clock = Stopwatch(lambda: optimizer.step(model), self.least)
         nothing: Figures = {"seconds": 0.0}
         others = {"torch": {"update": torch_step}}
-        yield from self._rows(optimizer, model.vector.size, [("update", clock, size)], lambda: nothing, others)
+        yield from self._rows(optimizer, vector.size, [("update", clock, size)], lambda: nothing, others)
 
     def _torch_optimizer(self, optimizer: Any, value: Any, grad: Any) -> Call | None:
         torch = self.torch
@@ -384,7 +385,7 @@ class _Table(_Clocks):
         from nnkit.passes import Pass
 
         self.model = nn.Sequential(layers).build(x.shape[1:], random_state=0)
-        run = Pass(self.model, len(x), training=True, gradient=self.model.gradient, keep=True)
+        run = Pass(self.model, len(x), training=True, gradient=self.model.network.gradient, keep=True)
         self.out = run.forward(x)
         self.grad_x = run.backward(grad)
         self._run = run  # owns the memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "BusyError",
     "DataError",
     "KernelError",
     "MissingLibraryError",
@@ -58,6 +59,10 @@ class MissingLibraryError(NnkitError, ImportError):
 
 class NativeError(NnkitError, TypeError):
     """A model cannot be a native function, or a native function not what is asked of it."""
+
+
+class BusyError(NnkitError, RuntimeError):
+    """A model is asked for two things at once that would change it: it is being trained, or is in a pass by hand."""
 
 
 class NotBuiltError(NnkitError, RuntimeError):

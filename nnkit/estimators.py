@@ -33,7 +33,7 @@ from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, UpdaterProgress
 from nnkit.core.part import Part, listed
 from nnkit.core.schedule import Schedule
-from nnkit.engine.program import aligned_zeros
+from nnkit.engine.memory import aligned_zeros
 from nnkit.errors import NotBuiltError, ParameterError, PersistenceError, RegistryError, ShapeError
 from nnkit.layers import Linear
 from nnkit.model import Sequential
@@ -367,13 +367,14 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
                 callbacks.append(EarlyStopping(patience=self.patience))
             if watched:
                 callbacks.append(_Protocol(self, {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}))
-            fit = Fit(
-                self.model_, X, target, loss=loss, optimizer=self.optimizer, epochs=epochs,
-                batch_size=self._batch(X.shape[0]), validation_data=held_out, validation_split=0.0, sample_weight=weights,
-                metrics=self.metrics, callbacks=callbacks, shuffle=self.shuffle, random_state=self._random,
-                n_threads=self._threads(), progress=bool(self.verbose), engine="compiled", progress_before=self._before,
-            )  # fmt: skip
-            self.history_ = fit.run()
+            with self.model_.changing("fit"):
+                fit = Fit(
+                    self.model_, X, target, loss=loss, optimizer=self.optimizer, epochs=epochs,
+                    batch_size=self._batch(X.shape[0]), validation_data=held_out, validation_split=0.0, sample_weight=weights,
+                    metrics=self.metrics, callbacks=callbacks, shuffle=self.shuffle, random_state=self._random,
+                    n_threads=self._threads(), progress=bool(self.verbose), engine="compiled", progress_before=self._before,
+                )  # fmt: skip
+                self.history_ = fit.run()
             self._before = fit.updater_progress
             self.loss_curve_ = self.loss_curve_ + self.history_.get("loss", [])
             self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else fit.loss
@@ -514,7 +515,7 @@ def _describable(net: Sequential, before: UpdaterProgress | None) -> dict[str, A
     """How far the optimizer has come, the states by the names of the parameters that they belong to."""
     if before is None:
         return None
-    states = {name: net.views(state) for name, state in before.states.items()}
+    states = {name: net.network.views(state) for name, state in before.states.items()}
     observed = before.schedule.observed()
     return {"optimizer": before.kind, "steps": before.steps, "schedule": before.schedule, "observed": observed,
             "states": states}  # fmt: skip
@@ -529,9 +530,9 @@ def _progress(net: Sequential, described: Any) -> UpdaterProgress | None:
     if type(steps) is not int or not 0 <= steps < 2**53 or set(given) != set(optimizer.states):
         raise PersistenceError(f"expected the steps and the states of {optimizer.__name__}")
     schedule.resume(described["observed"])
-    states = {name: aligned_zeros(net.vector.size, net.dtype) for name in optimizer.states}
+    states = {name: aligned_zeros(net.network.vector.size, net.dtype) for name in optimizer.states}
     for name, state in states.items():
-        views = net.views(state)
+        views = net.network.views(state)
         came = {parameter: (array.dtype, array.shape) for parameter, array in given[name].items()}
         if came != {parameter: (view.dtype, view.shape) for parameter, view in views.items()}:
             raise PersistenceError(f"expected the state {name!r} of the optimizer for every parameter")

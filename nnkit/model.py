@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from copy import deepcopy
-from math import prod
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nnkit.core.container import Chain, Placed
-from nnkit.core.layer import Built, CSRLayer, Layer
+from nnkit.core.container import Chain
+from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.core.part import listed, row_shape
 from nnkit.core.random_state import generator
-from nnkit.engine.operands import Array, Operand, Storage
-from nnkit.engine.program import ALIGNMENT, aligned_zeros
-from nnkit.engine.workers import Team, available_threads, single_threaded_blas
+from nnkit.engine.exclusive import Exclusive
+from nnkit.engine.workers import Team, single_threaded_blas
 from nnkit.errors import NotBuiltError, ParameterError, ShapeError
-from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor
+from nnkit.network import Network
+from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards
 from nnkit.training.data import check_row_shape, check_weights, is_sparse, to_array, to_rows
 from nnkit.training.fit import Fit
 
@@ -38,11 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Sequential"]
 
-# Numbers of a chunk of parameters. With gradient and two moments 2048 fill a first-level cache; in large nets all of them come
-# from beyond it, and longer runs stream better (784-512-512-10: 2.94 -> 2.84 ms a step).
-CHUNK, LARGE_CHUNK = 2048, 8192
-
-
 class _Stepper(NamedTuple):
     """An optimizer that a model is stepped with by hand, as it was set when its programs were made."""
 
@@ -51,12 +45,17 @@ class _Stepper(NamedTuple):
     updater: Updater
 
 
-class _Leaf(NamedTuple):
-    """A layer that is no container, and where it is."""
+class _Made:
+    """A network, with what was made to work on it: who builds a model again gets another one whole."""
 
-    path: str  # "2", or "2.0.1" within containers
-    home: str  # path of the first use of the same layer, whose parameters it shares
-    built: Built
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.predictors: list[Predictor] = []  # that nobody is using: one for each call in flight
+        self.passes: dict[bool, Pass] = {}
+        self.last: Pass | None = None
+        self.updaters: dict[int, _Stepper] = {}
+        self.functions: dict[bool, RowFunction] = {}
+        self.by_hand = Exclusive("a model")
 
 
 class Sequential:
@@ -70,8 +69,6 @@ class Sequential:
 
     Attributes
     ----------
-    in_shape, out_shape : shapes of one row, once built
-    dtype : "float32" or "float64"
     last_fit : what the last `fit` was given: ``"loss"``, ``"optimizer"``, ``"epochs"``, ``"batch_size"``, ``"shuffle"``
 
     Examples
@@ -85,27 +82,14 @@ class Sequential:
     array([0, 1, 1, 0])
     """
 
-    in_shape: tuple[int, ...]
-    out_shape: tuple[int, ...]
-    dtype: str
-    input_dtype: str
-    vector: NDArray[Any]  # all parameters
-    gradient: NDArray[Any]
-    chunk: int  # numbers of the vector that an optimizer updates in one go
-    _leaves: list[_Leaf]  # in the order of use
-    _names: dict[str, str]  # by path
-    _offsets: dict[str, int]  # of each parameter in the vector
-    _states: dict[str, NDArray[Any]]
-    _seed: int
-    _step: int
-
     def __init__(self, layers: Iterable[Layer | type[Layer] | str]) -> None:
         if isinstance(layers, str | Layer):
             raise ParameterError(f"Sequential: expected a list of layers, got {layers!r}; write Sequential([...])")
         self.chain = Chain(layers, self)
         self.layers: list[Layer] = self.chain.layers
         self.last_fit: dict[str, Any] = {}
-        self._root: Built | None = None
+        self._made: _Made | None = None
+        self._training = Exclusive("a model")
 
     def __repr__(self) -> str:
         return repr(self.chain)
@@ -122,47 +106,10 @@ class Sequential:
         if not isinstance(index, slice):
             return self.layers[index]
         part = Sequential(self.layers[index])
-        if self.is_built:
-            part._share(self, range(len(self.layers))[index])
+        if self._made is not None:
+            part._made = _Made(self._made.network.part(part.chain, range(len(self.layers))[index]))
+            part._training = self._training
         return part
-
-    def _plant(self, root: Built, dtype: str) -> None:
-        """Take the built layers, and spell them out for messages."""
-        self._root, self.in_shape, self.out_shape, self.dtype = root, root.in_shape, root.out_shape, dtype
-        self.input_dtype = dtype if self.chain.input_dtype == "real" else self.chain.input_dtype
-        paths = {id(built): path for path, built in root.walk() if built.home is built}
-        self._leaves = [_Leaf(path, paths.get(id(built.home), ""), built) for path, built in root.walk()]
-        self._names = {path: f"layer {path}, {built.layer!r}" for path, _, built in self._leaves}
-
-    def _share(self, whole: Sequential, chosen: range) -> None:
-        """Be these layers of another model, on its memory."""
-        if chosen.step != 1:
-            raise ParameterError(f"Sequential: expected a slice of neighbouring layers, got every {chosen.step}th")
-        assert whole._root is not None
-        children = [whole._root.children[place] for place in chosen]
-        self._plant(self.chain.around(children), whole.dtype)
-        if not all(leaf.home for leaf in self._leaves):
-            raise ParameterError("Sequential: expected a slice that shares no weights with layers outside of it")
-        self.input_dtype = whole.input_dtype if chosen.start == 0 else whole.dtype
-
-        def within(name: str) -> str:
-            """The name here of what the whole model has under another."""
-            place, _, rest = name.partition(".")
-            return f"{int(place) - chosen.start}.{rest}"
-
-        inside = {name: offset for name, offset in whole._offsets.items() if int(name.partition(".")[0]) in chosen}
-        later = (offset for name, offset in whole._offsets.items() if int(name.partition(".")[0]) >= chosen.stop)
-        begin = min(inside.values(), default=0)
-        end = min(later, default=whole.vector.size) if inside else 0
-        self._offsets = {within(name): offset - begin for name, offset in inside.items()}
-        self._states = {within(name): state for name, state in whole._states.items()
-                        if int(name.partition(".")[0]) in chosen}  # fmt: skip
-        self.vector, self.gradient = whole.vector[begin:end], whole.gradient[begin:end]
-        line = ALIGNMENT // self.vector.itemsize
-        lines = (end - begin) // line
-        self.chunk = line * max((count for count in range(1, LARGE_CHUNK // line + 1) if lines % count == 0), default=1)
-        self._seed, self._step = whole._seed, 0
-        self._forget()
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
@@ -186,47 +133,25 @@ class Sequential:
         ------
         ShapeError
             A layer does not fit the output of the one before.
+        BusyError
+            The model is being trained.
         """
         random = generator(random_state)
         name = np.dtype(dtype).name
         if name not in ("float32", "float64"):
             raise ParameterError(f"Sequential.build: expected dtype float32 or float64, got {name}")
-        self._plant(self.chain.place(row_shape(in_shape, "Sequential.build")), name)
-        self._allocate()
-        self._draw(random)
+        shape = row_shape(in_shape, "Sequential.build")
+        with self.changing("build"):
+            self.adopt(Network.drawn(self.chain, shape, name, random))
         return self
 
-    @property
-    def random_position(self) -> tuple[int, int]:
-        """Seed and number of the last step of training passes by hand."""
-        return self._seed, self._step
+    def changing(self, who: str) -> AbstractContextManager[None]:
+        """Be the only one to change the model's numbers within a ``with`` block; others get a `BusyError`."""
+        return self._training.by(f"Sequential.{who}")
 
-    def restore(
-        self, root: Built, dtype: str, arrays: Mapping[str, NDArray[Any]], random_position: tuple[int, int] = (0, 0)
-    ) -> None:
-        """Be built as ``root``, the chain in its place, with these parameters and states, which fit it."""
-        self._plant(root, dtype)
-        self._allocate()
-        self._seed, self._step = random_position
-        for name, array in {**self.parameters(), **self._states}.items():
-            array[...] = arrays[name]
-
-    def take_over(self, other: Sequential) -> None:
-        """Take all numbers of a built model with the same layers and shapes.
-
-        Raises
-        ------
-        ShapeError
-            The parameters or states are others, or the dtype is.
-        """
-        mine, theirs = ({**model.parameters(), **model.states()} for model in (self, other))
-        shapes = [{name: array.shape for name, array in arrays.items()} for arrays in (mine, theirs)]
-        if shapes[0] != shapes[1] or self.dtype != other.dtype:
-            raise ShapeError(f"{self!r}: expected a model with the same parameters in {self.dtype}, "
-                             f"got {other!r} in {other.dtype}")  # fmt: skip
-        for name, array in mine.items():
-            array[...] = theirs[name]
-        self._seed, self._step = other._seed, other._step
+    def adopt(self, network: Network) -> None:
+        """Be built as this network of the model's own layers."""
+        self._made = _Made(network)
 
     def copy(self, dtype: DTypeLike | None = None) -> Sequential:
         """The same layers with arrays of their own that hold the same numbers, perhaps in another dtype.
@@ -240,196 +165,77 @@ class Sequential:
         ('float64', True)
         """
         again = Sequential(deepcopy(self.layers))  # in Python, layers may keep things on themselves
-        if self.is_built:
-            name = self.dtype if dtype is None else np.dtype(dtype).name
-            arrays = {**self.parameters(), **self._states}
-            again.restore(again.chain.place(self.in_shape), name, arrays, self.random_position)
+        if self._made is not None:
+            mine = self._made.network
+            name = mine.dtype if dtype is None else np.dtype(dtype).name
+            network = Network.of(again.chain, again.chain.place(mine.in_shape), name)
+            network.fill(mine.arrays(), mine.random_position)
+            again.adopt(network)
         return again
-
-    def _allocate(self) -> None:
-        """Lay all parameters out in one vector (each on a cache line, so that kernels can)."""
-        line = ALIGNMENT // np.dtype(self.dtype).itemsize
-        self._offsets = {}
-        total = 0
-        for path, built in self.homes():
-            for name, declared in built.parameters.items():
-                self._offsets[f"{path}.{name}"] = total
-                total += -(-prod(declared.shape) // line) * line
-        chunks = max(1, -(-total // min(max(total // 16, CHUNK), LARGE_CHUNK)))
-        self.chunk = max(line, -(-total // (chunks * line)) * line)
-        self.vector = aligned_zeros(chunks * self.chunk, self.dtype)
-        self.gradient = aligned_zeros(chunks * self.chunk, self.dtype)
-        self._states = {
-            f"{path}.{name}": aligned_zeros(prod(declared.shape), self.dtype).reshape(declared.shape)
-            for path, built in self.homes() for name, declared in built.states.items()
-        }  # fmt: skip
-        self._seed = self._step = 0
-        self._forget()
-
-    def _draw(self, random: np.random.Generator) -> None:
-        """Fill all parameters and states."""
-        arrays = {**self.parameters(), **self._states}
-        for path, built in self.homes():
-            for declared in (*built.parameters.values(), *built.states.values()):
-                if prod(declared.shape):
-                    arrays[f"{path}.{declared.name}"][...] = declared.init(declared.shape, random)
-        assert self._root is not None
-        self._take_over(self._root)
-        self._seed = int(random.integers(2**62))
-
-    def _take_over(self, built: Built, path: str = "") -> None:
-        """Copy the parameters and states of built models within this one."""
-        model = built.layer.model if isinstance(built.layer, Chain) else None
-        if model is not None and model is not self and model.is_built:
-            mine = {**self.parameters(), **self._states}
-            for name, array in {**model.parameters(), **model.states()}.items():
-                own = mine.get(f"{path}.{name}")
-                if own is not None and own.shape != array.shape:
-                    raise ShapeError(f"{model!r} brings its {name}: expected shape {own.shape} here, got {array.shape}; "
-                                     "make a new model for another input shape")  # fmt: skip
-                if own is not None:
-                    own[...] = array
-        for index, child in enumerate(built.children):
-            self._take_over(child, f"{path}.{index}" if path else str(index))
-
-    def homes(self) -> Iterator[tuple[str, Built]]:
-        """The layers that have parameters and states of their own, each once."""
-        return ((path, built) for path, home, built in self._leaves if path == home)
 
     def __getstate__(self) -> dict[str, Any]:
         """Layers, shapes and numbers; never addresses."""
+        made = self._made
         # A loss of one's own in last_fit may not be pickled.
-        transient = ("_local", "_passes", "_last", "_updaters", "_functions", "last_fit")
-        return {name: value for name, value in vars(self).items() if name not in transient}
+        return {"chain": self.chain, "layers": self.layers, "network": None if made is None else made.network}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self.last_fit = {}
-        for name in ("vector", "gradient"):  # where they are read back to is not aligned
-            if name in state:
-                array = aligned_zeros(state[name].size, self.dtype)
-                array[:] = state[name]
-                setattr(self, name, array)
-        self._forget()
-
-    def _forget(self) -> None:
-        """Drop everything that was compiled for these arrays."""
-        self._local = threading.local()
-        self._passes: dict[bool, Pass] = {}
-        self._last: Pass | None = None
-        self._updaters: dict[int, _Stepper] = {}
-        self._functions: dict[bool, RowFunction] = {}
+        self.chain, self.layers = state["chain"], state["layers"]
+        self.last_fit, self._training = {}, Exclusive("a model")
+        self._made = None if state["network"] is None else _Made(state["network"])
 
     @property
     def is_built(self) -> bool:
         """Whether the shapes are known."""
-        return self._root is not None
+        return self._made is not None
+
+    def _require_made(self, what: str) -> _Made:
+        made = self._made
+        if made is None:
+            raise NotBuiltError(f"Sequential.{what}: expected a built model; call fit, or build(in_shape=...) first")
+        return made
 
     @property
-    def root(self) -> Built:
-        """The chain of all layers in its place."""
-        self._require_built("root")
-        assert self._root is not None
-        return self._root
+    def network(self) -> Network:
+        """The net itself: shapes, places and arrays, which belong together. Building again makes another one."""
+        return self._require_made("network").network
 
-    def _require_built(self, what: str) -> None:
-        if self._root is None:
-            raise NotBuiltError(f"Sequential.{what}: expected a built model; call fit, or build(in_shape=...) first")
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """The shape of one input row."""
+        return self._require_made("in_shape").network.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """The shape of one output row."""
+        return self._require_made("out_shape").network.out_shape
+
+    @property
+    def dtype(self) -> str:
+        """In what it computes: "float32" or "float64"."""
+        return self._require_made("dtype").network.dtype
 
     def parameters(self) -> dict[str, NDArray[Any]]:
         """All trained arrays by name, such as ``"0.weight"``: live views, writing to them changes the model."""
-        self._require_built("parameters")
-        return self.views(self.vector)
+        return self._require_made("parameters").network.parameters()
 
     def gradients(self) -> dict[str, NDArray[Any]]:
         """The loss's gradients by the parameters, from the last backward pass: live views."""
-        self._require_built("gradients")
-        return self.views(self.gradient)
+        network = self._require_made("gradients").network
+        return network.views(network.gradient)
 
     def states(self) -> dict[str, NDArray[Any]]:
         """All arrays that are kept but not trained, by name: live."""
-        self._require_built("states")
-        return dict(self._states)
-
-    def work(self) -> int:
-        """Multiplications of a forward pass of one row, roughly."""
-        assert self._root is not None
-        return self._root.work()
-
-    def name_of(self, path: str) -> str:
-        """What messages call the layer at a path."""
-        return self._names[path]
-
-    @property
-    def leaves(self) -> list[Built]:
-        """All layers that have kernels, or are a view; those within containers instead of the containers."""
-        return [leaf.built for leaf in self._leaves]
-
-    def rows_of_matrices(self) -> float:
-        """How many rows of its matrix products a row of a batch is, on average over the work: the steps of a sequence, or 1."""
-        works = [built.work() for built in self.leaves]
-        folds = [prod(built.in_shape[:-1]) if built.layer.folds_rows else 1 for built in self.leaves]
-        return sum(work * fold for work, fold in zip(works, folds, strict=True)) / max(sum(works), 1)
-
-    def views(self, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Pieces of a vector that is laid out as that of all parameters, by their names."""
-        views = {}
-        for path, built in self.homes():
-            for name, declared in built.parameters.items():
-                size, offset = prod(declared.shape), self._offsets[f"{path}.{name}"]
-                if size:
-                    views[f"{path}.{name}"] = vector[offset : offset + size].reshape(declared.shape)
-        return views
-
-    def placed(self, gradient: NDArray[Any] | None = None, sparse: dict[str, Array] | None = None) -> Placed:
-        """The layers with their arrays as operands.
-
-        Parameters
-        ----------
-        gradient : (shards, size) or flat, of which their gradients are parts
-        sparse : the arrays of a CSR matrix, where the first layer is to read its input there
-        """
-        assert self._root is not None
-        item = self.vector.itemsize
-        parameters = Storage(shared=self.vector)
-        slabs = Storage(shared=gradient)
-        stride = gradient.strides[0] if gradient is not None and gradient.ndim == 2 else 0
-        homes = {path: home for path, home, _ in self._leaves}
-
-        def place(path: str, built: Built) -> Placed:
-            if built.children:
-                within = [place(f"{path}.{index}" if path else str(index), child) for index, child in enumerate(built.children)]
-                return Placed(path, built, children=within)
-            arrays: dict[str, Operand] = {}
-            home = homes[path]
-            for name, declared in built.parameters.items():
-                offset = self._offsets[f"{home}.{name}"] * item
-                arrays[name] = Array(parameters, declared.shape, self.dtype, offset=offset)
-                if gradient is not None:
-                    arrays[f"grad_{name}"] = Array(slabs, declared.shape, self.dtype, offset=offset, stride=stride)
-            for name in built.states:
-                arrays[name] = Array.view(self._states[f"{home}.{name}"])
-            if sparse and built is self._leaves[0].built:
-                built = CSRLayer.of(built)
-                arrays |= sparse
-            return Placed(self._names[path], built, home, arrays)
-
-        return place("", self._root)
+        return self._require_made("states").network.states()
 
     # --------------------------------------------------------------------------------------------------- using it
 
-    def _check_rows(self, X: Any, what: str) -> Any:
-        """``X`` as rows that fit this model: an array, or a CSR matrix."""
-        self._require_built(what)
-        array = to_rows(X, "X")
-        check_row_shape(array, self.in_shape, f"Sequential.{what}")
-        self.check_input(array, "X")
-        return array
-
-    def check_input(self, rows: Any, name: str) -> None:
-        """Refuse rows that the first layer's kernels could not take; what is sparse is asked of `CSRLayer`."""
-        if not is_sparse(rows):
-            self._leaves[0].built.layer.check_input(rows, name)
+    def _check_rows(self, network: Network, X: Any, what: str) -> Any:
+        """``X`` as rows that fit the network: an array, or a CSR matrix."""
+        rows = to_rows(X, "X")
+        check_row_shape(rows, network.in_shape, f"Sequential.{what}")
+        network.check_input(rows, "X")
+        return rows
 
     def predict(self, X: ArrayLike, n_threads: int | None = None) -> NDArray[Any]:
         """Raw outputs of the last layer, in evaluation mode (dropout off).
@@ -447,28 +253,35 @@ class Sequential:
         ------
         NotBuiltError, ShapeError, DataError
         """
-        predictor: Predictor | None = getattr(self._local, "predictor", None) if self.is_built else None
+        made = self._made or self._require_made("predict")
+        idle = made.predictors
+        try:
+            predictor = idle.pop()  # nobody else has it now: another call, from wherever it comes, takes another one
+        except IndexError:
+            predictor = None
         if predictor is not None and type(X) is np.ndarray and predictor.fits(X):  # what every call but the first comes to
-            return predictor(X)
-        array = self._check_rows(X, "predict")
-        rows = array.shape[0]
-        if rows > BLOCK or is_sparse(array):
-            return self._predict_many(array, n_threads)
-        if predictor is None or predictor.rows < rows:  # one for each thread: predict may be called from many at once
-            predictor = self._local.predictor = Predictor(self, min(BLOCK, 1 << (rows - 1).bit_length()))
-        return predictor(array)
-
-    def _predict_many(self, X: Any, n_threads: int | None) -> NDArray[Any]:
-        out = np.empty((X.shape[0], *self.out_shape), self.dtype)
-        shards = self._prediction_shards(X.shape[0], n_threads)
-        with single_threaded_blas(), Team(shards) as team:
-            BulkPredictor(self, X, out, shards).run(team)
+            out = predictor(X)
+            idle.append(predictor)
+            return out
+        rows = self._check_rows(made.network, X, "predict")
+        count = rows.shape[0]
+        if count > BLOCK or is_sparse(rows):
+            out = self._predict_many(made.network, rows, n_threads)
+        else:
+            if predictor is None or predictor.rows < count:
+                predictor = Predictor(made.network, min(BLOCK, 1 << (count - 1).bit_length()))
+            out = predictor(rows)
+        if predictor is not None:
+            idle.append(predictor)
         return out
 
-    def _prediction_shards(self, rows: int, n_threads: int | None) -> int:
-        """How many threads are worth their start (~0.1 ms): one for every 10 million multiplications or so."""
-        work = rows * self.work()
-        return max(1, min(available_threads(n_threads), -(-rows // BLOCK), work // 10_000_000))
+    @staticmethod
+    def _predict_many(network: Network, X: Any, n_threads: int | None) -> NDArray[Any]:
+        out = np.empty((X.shape[0], *network.out_shape), network.dtype)
+        shards = prediction_shards(network, X.shape[0], n_threads)
+        with single_threaded_blas(), Team(shards) as team:
+            BulkPredictor(network, X, out, shards).run(team)
+        return out
 
     def as_function(self, gradient: bool = False) -> RowFunction:
         """The model as a function of one row, in evaluation mode, for use inside your own ``@njit`` code (or from Python).
@@ -516,12 +329,12 @@ class Sequential:
         >>> np.allclose(state, expected)
         True
         """
-        self._require_built("as_function")
-        if gradient not in self._functions:
+        made = self._require_made("as_function")
+        if gradient not in made.functions:
             from nnkit.native import RowFunction
 
-            self._functions.setdefault(gradient, RowFunction(self, gradient))
-        return self._functions[gradient]
+            made.functions.setdefault(gradient, RowFunction(made.network, gradient))
+        return made.functions[gradient]
 
     @property
     def address(self) -> int:
@@ -575,15 +388,16 @@ class Sequential:
         ------
         NotBuiltError, ShapeError, DataError
         """
-        checked = self._check_rows(X, "evaluate")
+        network = self._require_made("evaluate").network
+        checked = self._check_rows(network, X, "evaluate")
         loss = Loss.make(loss)
         target = to_array(y, "y")
         rows = checked.shape[0]
-        loss.check_target(target, self.out_shape, rows)
+        loss.check_target(target, network.out_shape, rows)
         weights = check_weights(sample_weight, rows)
-        shards = self._prediction_shards(rows, n_threads)
+        shards = prediction_shards(network, rows, n_threads)
         with single_threaded_blas(), Team(shards) as team:
-            return Evaluator(self, loss, checked, target, weights, shards=shards).run(team)
+            return Evaluator(network, loss, checked, target, weights, shards=shards).run(team)
 
     def forward(self, x: ArrayLike, training: bool = False) -> NDArray[Any]:
         """Output of one batch, remembered for `backward`.
@@ -593,39 +407,45 @@ class Sequential:
         x : (N, *in_shape)
         training : True switches dropout and the like on; each call draws anew
         """
-        batch = self._check_rows(x, "forward")
-        last = self._passes.get(training)
-        if last is None or last.rows < len(batch):
-            last = self._passes[training] = Pass(self, len(batch), training=training, gradient=self.gradient)
-        self._last = last
-        self._step += training
-        return last.forward(batch, step=self._step, seed=self._seed)
+        made = self._require_made("forward")
+        network = made.network
+        batch = self._check_rows(network, x, "forward")
+        with made.by_hand.by("Sequential.forward"):
+            last = made.passes.get(training)
+            if last is None or last.rows < len(batch):
+                last = made.passes[training] = Pass(network, len(batch), training=training, gradient=network.gradient)
+            made.last = last
+            network.step += training
+            return last.forward(batch, step=network.step, seed=network.seed)
 
     def backward(self, grad_out: ArrayLike) -> NDArray[Any] | None:
         """Backpropagate the gradient of the loss by the output of the last `forward`.
 
         Writes `gradients` and returns the gradient by the input (None where the input holds integers).
         """
-        self._require_built("backward")
-        if self._last is None:
-            raise NotBuiltError("Sequential.backward: expected a forward pass before it, got none")
-        grad = np.asarray(grad_out)
-        expected = (self._last.current_rows, *self.out_shape)
-        if grad.shape != expected:
-            raise ShapeError(f"Sequential.backward: expected grad_out of shape {expected}, as the output, got {grad.shape}")
-        return self._last.backward(grad)
+        made = self._require_made("backward")
+        with made.by_hand.by("Sequential.backward"):
+            if made.last is None:
+                raise NotBuiltError("Sequential.backward: expected a forward pass before it, got none")
+            grad = np.asarray(grad_out)
+            expected = (made.last.current_rows, *made.network.out_shape)
+            if grad.shape != expected:
+                raise ShapeError(f"Sequential.backward: expected grad_out of shape {expected}, as the output, got {grad.shape}")
+            return made.last.backward(grad)
 
     def update(self, optimizer: Optimizer, epoch: float = 0.0, epochs: float = 1.0) -> None:
         """One step of the optimizer from the present gradients: what ``optimizer.step(model)`` does."""
-        self._require_built("update")
-        known = self._updaters.get(id(optimizer))
-        settings = {name: value for name, value in vars(optimizer).items() if name != "lr"}
-        if known is None or known.settings != settings:
-            updater = Updater(optimizer, self.vector, self.gradient[None], chunk=self.chunk)
-            if known is not None:
-                updater.take_over(known.updater.progress)
-            known = self._updaters[id(optimizer)] = _Stepper(optimizer, settings, updater)
-        known.updater.step(epoch, epochs)
+        made = self._require_made("update")
+        network = made.network
+        with made.by_hand.by("Sequential.update"):
+            known = made.updaters.get(id(optimizer))
+            settings = {name: value for name, value in vars(optimizer).items() if name != "lr"}
+            if known is None or known.settings != settings:
+                updater = Updater(optimizer, network.vector, network.gradient[None], chunk=network.chunk)
+                if known is not None:
+                    updater.take_over(known.updater.progress)
+                known = made.updaters[id(optimizer)] = _Stepper(optimizer, settings, updater)
+            known.updater.step(epoch, epochs)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to one file: layers, shapes, weights, states, and what the last fit was given.
@@ -756,16 +576,19 @@ class Sequential:
             The checkpoint to resume cannot be read.
         NonFiniteError
             A loss or gradient became NaN or infinite.
+        BusyError
+            The model is being trained already, or is built just now.
         """
         from nnkit.persistence.checkpoint import snapshot_in
 
-        resumed = snapshot_in(resume, listed(callbacks)) if resume else None
-        return Fit(
-            self, X, y, loss=loss, optimizer=optimizer, epochs=epochs, batch_size=batch_size,
-            validation_data=validation_data, validation_split=validation_split, sample_weight=sample_weight,
-            metrics=metrics, callbacks=callbacks, shuffle=shuffle, random_state=random_state, n_threads=n_threads,
-            progress=progress, engine=engine, resumed=resumed,
-        ).run()  # fmt: skip
+        with self.changing("fit"):
+            resumed = snapshot_in(resume, listed(callbacks)) if resume else None
+            return Fit(
+                self, X, y, loss=loss, optimizer=optimizer, epochs=epochs, batch_size=batch_size,
+                validation_data=validation_data, validation_split=validation_split, sample_weight=sample_weight,
+                metrics=metrics, callbacks=callbacks, shuffle=shuffle, random_state=random_state, n_threads=n_threads,
+                progress=progress, engine=engine, resumed=resumed,
+            ).run()  # fmt: skip
 
     # -------------------------------------------------------------------------------------------------- looking at it
 

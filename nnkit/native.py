@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.layer import Layer
-from nnkit.engine.operands import Argument, Array, Constant, Control
+from nnkit.core.container import readers
+from nnkit.engine.operands import Argument, Array, Control
 from nnkit.engine.outside import Brought, NativeFunction
 from nnkit.engine.program import Instruction, Program
 from nnkit.engine.workers import available_threads
 from nnkit.errors import DataError, NativeError, ShapeError
-from nnkit.kernels.data import copy, copy_numbers, copy_unless_stopped
+from nnkit.kernels.data import copy, copy_unless_stopped
+from nnkit.network import Network
 from nnkit.planner import Plan
-
-if TYPE_CHECKING:
-    from nnkit.model import Sequential
 
 __all__ = ["RowFunction"]
 
@@ -28,7 +26,7 @@ class RowFunction(NativeFunction):
 
     Parameters
     ----------
-    model : built; its arrays live as long as this function
+    network : its arrays live as long as this function
     gradient : whether it also gives the gradient of the input
 
     Attributes
@@ -36,27 +34,27 @@ class RowFunction(NativeFunction):
     address : a C function pointer to the same
     """
 
-    def __init__(self, model: Sequential, gradient: bool = False) -> None:
-        self._described = f"{model!r}.as_function({'gradient=True' * gradient})"
-        self._first = first = model.leaves[0].layer
-        real, whole = model.dtype, model.input_dtype != model.dtype
+    def __init__(self, network: Network, gradient: bool = False) -> None:
+        self._described = f"{network!r}.as_function({'gradient=True' * gradient})"
+        self._network = network
+        first = next(readers(network.root)).layer
+        real, whole = network.dtype, network.input_dtype != network.dtype
         if gradient and whole:
             raise NativeError(f"{self!r}: expected an input of real numbers, got {first!r}, which takes whole numbers: they "
                               "have no gradient; leave gradient out")  # fmt: skip
-        looked_at = type(first).check_input is not Layer.check_input
-        if (looked_at or whole) and not (whole and first.input_limit):
+        if network.looks_at_input:
             raise NativeError(f"{self!r}: expected a first layer that any input may be given to, got {first!r}, which has to "
                               "look at it in Python; let it say its input_limit")  # fmt: skip
-        interpreted = [built.layer for built in model.leaves if built.layer.interpreted]
+        interpreted = [built.layer for built in network.leaves if built.layer.interpreted]
         if interpreted:
             raise NativeError(f"{self!r}: expected layers that are compiled, got {interpreted[0]!r}, which runs in Python; "
                               "derive it from Layer")  # fmt: skip
-        x = Brought("x", model.in_shape, model.input_dtype, written=False)
-        out = Brought("out", model.out_shape, real, written=True)
-        grad_out = Brought("grad_out", model.out_shape, real, written=False)
-        grad_x = Brought("grad_x", model.in_shape, real, written=True)
+        x = Brought("x", network.in_shape, network.input_dtype, written=False)
+        out = Brought("out", network.out_shape, real, written=True)
+        grad_out = Brought("grad_out", network.out_shape, real, written=False)
+        grad_x = Brought("grad_x", network.in_shape, real, written=True)
         brought = [x, out, grad_out, grad_x] if gradient else [x, out]
-        plan = _plan(model, gradient, Constant(first.input_limit, "int64") if whole else None)
+        plan = _plan(network, gradient)
         # More slots than threads, so that two seldom try the same one first.
         super().__init__(Program(plan.instructions, real, shards=max(16, 4 * available_threads())), brought)
 
@@ -78,8 +76,7 @@ class RowFunction(NativeFunction):
         for array, wanted in zip(given, self.brought, strict=True):
             if not _fits(array, wanted):
                 self._refuse(array, wanted)
-        if self._first.input_limit:
-            self._first.check_input(x[None], "x")
+        self._network.check_input(x[None], "x")
         self.c_function(*[array.ctypes.data for array in given])
 
     def _refuse(self, array: Any, wanted: Brought) -> NoReturn:
@@ -102,27 +99,26 @@ def _fits(array: Any, wanted: Brought) -> bool:
     return bool(flags.c_contiguous and flags.aligned and (flags.writeable or not wanted.written))
 
 
-def _plan(model: Sequential, gradient: bool, limit: Constant | None) -> Plan:
-    """Copy the input in, run the model, copy the output out; with ``gradient``, the same backward.
-
-    ``limit`` : of an input of whole numbers.
-    """
-    plan = Plan(model.dtype, training=False, differentiate=gradient, learn=False)
-    size, out_size = prod(model.in_shape), prod(model.out_shape)
-    x = Array.rows(model.in_shape, model.input_dtype)
+def _plan(network: Network, gradient: bool) -> Plan:
+    """Copy the input in, run the network, copy the output out; with ``gradient``, the same backward."""
+    plan = Plan(network.dtype, training=False, differentiate=gradient, learn=False)
+    size, out_size = prod(network.in_shape), prod(network.out_shape)
+    x = Array.rows(network.in_shape, network.input_dtype)
 
     def move(function: Any, *operands: Any) -> None:
         plan.instructions.append(Instruction(function, operands, "caller", "data"))
 
-    given = Argument(1, size, model.input_dtype)
-    move(copy, given, x.flat()) if limit is None else move(copy_numbers, given, limit, Control(), x.flat())
-    out = plan.run(model.placed(), x)
-    result = Argument(2, out_size, model.dtype)
-    move(copy, out.flat(), result) if limit is None else move(copy_unless_stopped, out.flat(), Control(), result)
+    move(copy, Argument(1, size, network.input_dtype), x.flat())
+    out = plan.run(network.placed(), x)
+    result = Argument(2, out_size, network.dtype)
+    if network.input_dtype == network.dtype:
+        move(copy, out.flat(), result)
+    else:  # whose numbers are looked at
+        move(copy_unless_stopped, out.flat(), Control(), result)
     if gradient:
-        grad_out = Array.rows(model.out_shape, model.dtype)
-        move(copy, Argument(3, out_size, model.dtype), grad_out.flat())
+        grad_out = Array.rows(network.out_shape, network.dtype)
+        move(copy, Argument(3, out_size, network.dtype), grad_out.flat())
         grad_x = plan.backward(grad_out, to_input=True)
         assert grad_x is not None
-        move(copy, grad_x.flat(), Argument(4, size, model.dtype))
+        move(copy, grad_x.flat(), Argument(4, size, network.dtype))
     return plan

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.layer import Layer
 from nnkit.core.loss import BoundLoss, Loss
+from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Constant, ControlWord
-from nnkit.engine.program import Instruction, Program, aligned_zeros
+from nnkit.engine.program import Instruction, Program
 from nnkit.engine.runner import Runner
-from nnkit.engine.workers import Team
+from nnkit.engine.workers import Team, available_threads
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import scatter
+from nnkit.network import Network
 from nnkit.planner import Node, Plan
 from nnkit.training.data import source_of
 
-if TYPE_CHECKING:
-    from nnkit.model import Sequential
-
-__all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor"]
+__all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor", "prediction_shards"]
 
 BLOCK = 256  # rows that one shard predicts at a time: small enough for the second-level cache
 SLICE = 256  # blocks between two looks at Ctrl-C
@@ -32,22 +30,21 @@ SLICE = 256  # blocks between two looks at Ctrl-C
 class Predictor:
     """Forward passes over a few rows at a time, with as little Python around each as can be."""
 
-    def __init__(self, model: Sequential, rows: int) -> None:
+    def __init__(self, network: Network, rows: int) -> None:
         self.rows = rows
-        self.stage = _buffer(rows, model.in_shape, model.input_dtype)
-        self.result = _buffer(rows, model.out_shape, model.dtype)
-        plan = Plan(model.dtype, training=False, differentiate=False)
+        self.stage = _buffer(rows, network.in_shape, network.input_dtype)
+        self.result = _buffer(rows, network.out_shape, network.dtype)
+        plan = Plan(network.dtype, training=False, differentiate=False)
         stage, result = (
             replace(Array.view(buffer), shape=buffer.shape[1:], batched=True) for buffer in (self.stage, self.result)
         )
-        plan.copy(plan.run(model.placed(), stage), result)
-        self._runner = Runner(Program(plan.instructions, model.dtype, rows=rows), rows)
+        plan.copy(plan.run(network.placed(), stage), result)
+        self._runner = Runner(Program(plan.instructions, network.dtype, rows=rows), rows)
         self._runner.run(0, 1)  # on no rows: leaves the runner ready for `again`
         self._again = self._runner.again
         self._count = self._runner.steps[0, 1:2]
         # Rows that have to be looked at first never fit.
-        looked_at = type(model.layers[0]).check_input is not Layer.check_input
-        self._dtype, self._row_shape = None if looked_at else self.stage.dtype, model.in_shape
+        self._dtype, self._row_shape = None if network.looks_at_input else self.stage.dtype, network.in_shape
         self._set_for, self._in, self._out = 0, self.stage[:0], self.result[:0]
 
     def fits(self, X: NDArray[Any]) -> bool:
@@ -74,19 +71,19 @@ class BulkPredictor:
 
     def __init__(
         self,
-        model: Sequential,
+        network: Network,
         X: Any,
         out: NDArray[Any],
         shards: int = 1,
         chosen: NDArray[np.int64] | None = None,
         python: bool = False,
     ) -> None:
-        real, rows = model.dtype, BLOCK * shards
+        real, rows = network.dtype, BLOCK * shards
         plan = Plan(real, training=False, differentiate=False)
         self._source = source_of(X, real)
-        x = self._source.input(model.in_shape, model.input_dtype)
+        x = self._source.input(network.in_shape, network.input_dtype)
         plan.instructions.append(self._source.gather(x))
-        result = plan.run(model.placed(sparse=self._source.arrays), x)
+        result = plan.run(network.placed(sparse=self._source.arrays), x)
         flat = out.reshape(len(out), -1)
         place = ControlWord(Word.STEP), ControlWord(Word.FIRST_ROW), Constant(rows, "int64")
         operands = (result.reshaped(flat.shape[1:]), *place, Array.view(flat))
@@ -107,12 +104,18 @@ class BulkPredictor:
             self._runner.run(first, min(first + SLICE, self._runner.capacity), team)
 
 
+def prediction_shards(network: Network, rows: int, n_threads: int | None) -> int:
+    """How many threads are worth their start (~0.1 ms): one for every 10 million multiplications or so."""
+    work = rows * network.work()
+    return max(1, min(available_threads(n_threads), -(-rows // BLOCK), work // 10_000_000))
+
+
 class Evaluator:
     """The loss and the predictions of a model on data that stay the same, again and again."""
 
     def __init__(
         self,
-        model: Sequential,
+        network: Network,
         loss: Loss,
         X: Any,
         y: NDArray[Any],
@@ -123,8 +126,8 @@ class Evaluator:
         python: bool = False,
     ) -> None:
         self.y, self.sample_weight = y, sample_weight
-        self.prediction = np.empty((len(y), *model.out_shape), model.dtype)
-        self._predictor = BulkPredictor(model, X, self.prediction, shards, chosen, python)
+        self.prediction = np.empty((len(y), *network.out_shape), network.dtype)
+        self._predictor = BulkPredictor(network, X, self.prediction, shards, chosen, python)
         self._loss = BoundLoss(loss, self.prediction, y, sample_weight, python=python)
 
     def run(self, team: Team | None = None) -> float:
@@ -149,7 +152,7 @@ class Pass:
 
     def __init__(
         self,
-        model: Sequential,
+        network: Network,
         rows: int,
         *,
         training: bool,
@@ -158,16 +161,16 @@ class Pass:
         python: bool = False,
         poison: int = 0,
     ) -> None:
-        real = model.dtype
+        real = network.dtype
         self.rows = rows
         self.current_rows = 0
         self.plan = plan = Plan(real, training=training, differentiate=True, keep=keep)
-        x = Array.rows(model.in_shape, model.input_dtype)
-        self._grad_out = Array.rows(model.out_shape, real)
+        x = Array.rows(network.in_shape, network.input_dtype)
+        self._grad_out = Array.rows(network.out_shape, real)
         self._x = x
-        self._out = plan.run(model.placed(gradient), x)
+        self._out = plan.run(network.placed(gradient), x)
         forward = len(plan.instructions)
-        self._grad_x = plan.backward(self._grad_out, to_input=True) if model.input_dtype == real else None
+        self._grad_x = plan.backward(self._grad_out, to_input=True) if network.input_dtype == real else None
         if self._grad_x is None:
             plan.backward(self._grad_out)
         # Backward may be called again and again after one forward: all that it reads stays where it is.

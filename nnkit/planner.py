@@ -13,11 +13,13 @@ import numpy as np
 
 from nnkit.core.container import Container, Placed
 from nnkit.core.layer import Built, PythonLayer, kernel_names
+from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Constant, Control, ControlWord, Operand, Seed, Storage, constant, lanes_of
-from nnkit.engine.program import Instruction, aligned_zeros
+from nnkit.engine.program import Instruction, Numbers
+from nnkit.errors import ShapeError
 from nnkit.kernels.blocks import to_blocks, to_rows
 from nnkit.kernels.control import Word
-from nnkit.kernels.data import add, copy, copy_columns, require_finite, scale
+from nnkit.kernels.data import add, copy, copy_columns, require_finite, require_range, scale
 
 __all__ = ["Node", "Plan"]
 
@@ -106,6 +108,10 @@ class Plan:
         layer = placed.built.layer
         if isinstance(layer, Container):
             return layer.connect(self, placed.children, x)
+        wanted = self.real if layer.input_dtype == "real" else layer.input_dtype
+        if x.dtype != wanted:
+            raise ShapeError(f"{placed.name}: expected an input of {wanted}, got one of {x.dtype}; layers that look whole "
+                             "numbers up come first, and see the input alone")  # fmt: skip
         if not layer.pointwise:
             x = self._as(x, layer.blocked)
         return self._forward(placed, x) if layer.kernels() else self._view(placed, x)
@@ -139,6 +145,10 @@ class Plan:
         self.nodes.append(node)
         self._read_again |= {id(array.storage) for word, array in (("x", x), ("out", out)) if word in backward_names}
         arrays = {"x": x, "out": out}
+        if layer.input_limit:
+            numbers = Numbers("the input", layer.input_limit, (x.multiple, *x.shape) if x.multiple > 1 else x.shape, node.index)
+            operands = (x.flat(), Constant(numbers.limit, "int64"), Constant(numbers.check, "int64"), Control())
+            self.instructions.append(Instruction(require_range, operands, node.name, "data", numbers=numbers))
         partial_kernel = kernels.get("forward_partial") if self.training else None
         if partial_kernel is not None:
             self._emit(node, partial_kernel, "forward", arrays)
@@ -242,6 +252,7 @@ class Plan:
         """The sum of values, times a factor."""
         if len(values) == 1:
             return values[0]
+        self._require_real(values)
         blocked = any(value.is_blocked for value in values)
         values = [self._as(value, blocked) for value in values]
         free = [value for value in values[1:] if self._is_free(value)]
@@ -265,6 +276,12 @@ class Plan:
 
         return self._stepped(tuple(values), out, backward)
 
+    def _require_real(self, values: Sequence[Array]) -> None:
+        """Refuse to compute with whole numbers, such as those that stand for the rows of a sparse matrix."""
+        if any(value.dtype != self.real for value in values):
+            raise ShapeError("expected real numbers to add or to concatenate, got whole ones: a sparse matrix, or numbers that "
+                             "are to be looked up, cannot go around a layer")  # fmt: skip
+
     def _sum(self, a: Array, b: Array, out: Array, factor: float = 1.0) -> None:
         if b.storage is out.storage:  # in one order only: each is a kernel of its own
             a, b = b, a
@@ -273,6 +290,7 @@ class Plan:
 
     def concatenate(self, values: Sequence[Array], axis: int) -> Array:
         """Values one after the other along an axis of their rows."""
+        self._require_real(values)
         blocked = any(value.is_blocked for value in values)
         values = [self._as(value, blocked and not axis) for value in values]
         first = values[0].shape

@@ -215,7 +215,7 @@ def about_net(net: Any) -> Table:
     """The layers, one below the other."""
     rows = [[name_of(built.layer), " x ".join(map(str, built.out_shape)),
              count(sum(int(np.prod(item.shape)) for item in built.parameters.values()))]
-            for _, built in net.root.walk()]  # fmt: skip
+            for _, built in net.network.root.walk()]  # fmt: skip
     return Table(f"Net ({net.dtype})", ["layer", "outputs", "parameters"], rows)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nnkit.persistence.onnx.graph import Graph, Value
     from nnkit.planner import Plan
 
-__all__ = ["Chain", "Container", "Placed", "as_layer"]
+__all__ = ["Chain", "Container", "Placed", "as_layer", "readers"]
 
 
 @dataclass
@@ -128,6 +128,16 @@ class Chain(Container):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return []
+
+
+def readers(built: Built) -> Iterator[Built]:
+    """The layers within that read the input as it is given."""
+    if not built.children:
+        yield built
+        return
+    beside = isinstance(built.layer, Container) and built.layer.side_by_side
+    for child in built.children if beside else built.children[:1]:
+        yield from readers(child)
 
 
 def as_layer(part: Any) -> Layer:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nnkit.core.initializer import Given, Initializer
 from nnkit.core.part import Part, Shape
 from nnkit.core.registry import Registry
+from nnkit.engine.program import Numbers
 from nnkit.errors import KernelError, OnnxError, ShapeError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = ["Built", "CSRLayer", "Declared", "Layer", "PythonLayer", "copy_of_sha
 # What every kernel of a layer may name, beside what the layer declares and its own attributes.
 FORWARD_NAMES = ("x", "out", "training", "seed", "first_row", "rows", "shards", "mask")
 BACKWARD_NAMES = (*FORWARD_NAMES, "grad_out", "grad_x")
+CHUNK = 1 << 20  # rows looked at in one go
 STAGES = ("forward_partial", "forward", "backward_partial", "backward", "backward_x")
 
 
@@ -144,7 +146,7 @@ class Layer(Part):
     pointwise: ClassVar[bool] = False  # each number by itself, wherever it lies: rows or blocks
     interpreted: ClassVar[bool] = False  # kernels stay Python
     input_dtype: ClassVar[str] = "real"  # "int64" for a layer that looks things up
-    input_limit: int = 0  # whole numbers of the input are from 0 to below this: what compiled code needs to check them itself
+    input_limit: int = 0  # whole numbers of the input are from 0 to below this; who takes some says it, in ``build`` at last
     dense: ClassVar[tuple[str, str] | None] = None  # (weight, bias) by name, where out_j = sum_i x_i weight_ij + bias_j
     passes_mask: bool = False  # an output row has the steps of its input row, so that the same ones are padding
 
@@ -166,11 +168,27 @@ class Layer(Part):
         return in_shape
 
     def check_input(self, array: NDArray[Any], name: str) -> None:
-        """Refuse input rows that the kernels could not take, with a `DataError`; asked of a model's first layer only.
+        """Refuse input rows that the kernels could not take, with a `DataError`; asked of the layers that read a model's input.
 
-        ``name`` is what the user calls the array. Kernels cannot raise: what they must not see is to be found here. A layer
-        with ``input_dtype`` "int64" whose numbers only have to lie in a range also says so by `input_limit`.
+        ``name`` is what the user calls the array. As it stands, it looks for whole numbers from 0 to below `input_limit`,
+        where the layer has one. Such numbers are looked at once more on their way to the kernels, whoever has changed them
+        meanwhile.
         """
+        if not self.input_limit:
+            return
+        for start in range(0, len(array), CHUNK):
+            piece = array[start : start + CHUNK]
+            if piece.dtype.kind == "b" or piece.size == 0:
+                wrong = piece >= self.input_limit
+            elif piece.dtype.kind == "f":
+                wrong = ~((piece >= 0) & (piece < self.input_limit) & (piece == np.floor(piece)))  # NaN is among these
+            elif piece.min() >= 0 and piece.max() < self.input_limit:
+                continue
+            else:
+                wrong = (piece < 0) | (piece >= self.input_limit)
+            if wrong.any():
+                row, *place = (int(i) for i in np.argwhere(wrong)[0])
+                raise Numbers(name, self.input_limit).error(repr(self), piece[(row, *place)], start + row, place)
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         """Multiplications of a forward pass of one row, roughly; decides how a batch is cut into shards."""
@@ -388,6 +406,9 @@ def check_kernel_names(built: Built) -> None:
         if not layer.interpreted:
             _check_written(layer, function, stage)
     if kernels and not layer.interpreted:
+        if layer.input_dtype != "real" and not layer.input_limit > 0:
+            raise KernelError(f"{layer!r}: expected build to set self.input_limit, as the layer takes whole numbers: they are "
+                              f"from 0 to below it, got {layer.input_limit!r}")  # fmt: skip
         stages = [stage for stage in ("backward_partial", "backward") if stage in kernels]
         always = {name for stage in stages for name in kernel_names(kernels[stage])}
         forgotten = [f"grad_{name}" for name, item in built.parameters.items()

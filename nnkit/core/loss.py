@@ -399,8 +399,8 @@ class BoundLoss:
         count = len(weight)
         dense = loss.dense_target(target, out_shape, prediction.dtype)
         arrays = LossArrays(
-            Array.view(prediction.reshape(count, -1)),
-            Array.view(dense.reshape(count, -1)),
+            Array.view(prediction.reshape(count, -1), written=False),
+            Array.view(dense.reshape(count, -1), written=False),
             Array.view(weight),
             Array.view(np.empty_like(weight)),
             None if grad is None else Array.view(grad.reshape(count, -1)),

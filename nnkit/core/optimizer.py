@@ -17,8 +17,9 @@ from nnkit.core.layer import kernel_names
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
 from nnkit.core.schedule import Schedule
+from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Coefficient, ControlWord, Operand, Storage, constant
-from nnkit.engine.program import Instruction, Program, aligned_zeros
+from nnkit.engine.program import Instruction, Program
 from nnkit.engine.runner import Runner
 from nnkit.errors import KernelError, ParameterError
 from nnkit.kernels.control import CONTROL_WORDS, Word

@@ -44,9 +44,15 @@ NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_int64)  # what every kernel is: void(in
 class Storage:
     """A piece of memory: a shard's own (placed when the program is laid out), or an array that outlives it."""
 
-    def __init__(self, row_bytes: int = 0, fixed_bytes: int = 0, shared: NDArray[Any] | None = None) -> None:
+    def __init__(
+        self, row_bytes: int = 0, fixed_bytes: int = 0, shared: NDArray[Any] | None = None, block_bytes: int = 1,
+        written: bool = True,
+    ) -> None:  # fmt: skip
+        if shared is not None and written and not shared.flags.writeable:
+            raise ValueError("expected memory that can be written, or that no kernel writes")
         self.row_bytes = row_bytes
         self.fixed_bytes = fixed_bytes
+        self.block_bytes = max(1, block_bytes)  # rows are filled up to whole blocks
         self.shared = shared
         self.address = 0 if shared is None else int(shared.ctypes.data)
         self.first = 2**60  # instructions that use it, first and last: outside of them the memory is free
@@ -60,7 +66,7 @@ class Storage:
 
     def size(self, rows: int) -> int:
         """Bytes it needs for ``rows`` rows."""
-        return self.fixed_bytes + self.row_bytes * rows
+        return self.fixed_bytes + -(-self.row_bytes * rows // self.block_bytes) * self.block_bytes
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ class Array(Operand):
     def rows(cls, shape: tuple[int, ...], dtype: str, multiple: int = 1, lanes: int = 1) -> Array:
         """New memory for a batch of rows with ``multiple`` entries of ``shape`` each."""
         size = prod(shape) * np.dtype(dtype).itemsize
-        storage = Storage(row_bytes=size * multiple, fixed_bytes=size * (lanes - 1))
+        storage = Storage(row_bytes=size * multiple, block_bytes=size * lanes)
         return cls(storage, shape, dtype, batched=True, multiple=multiple, lanes=lanes)
 
     @classmethod
@@ -130,9 +136,9 @@ class Array(Operand):
         return cls(Storage(fixed_bytes=prod(shape) * np.dtype(dtype).itemsize), shape, dtype)
 
     @classmethod
-    def view(cls, array: NDArray[Any]) -> Array:
-        """An array that lives outside of the program."""
-        return cls(Storage(shared=array), array.shape, array.dtype.name)
+    def view(cls, array: NDArray[Any], written: bool = True) -> Array:
+        """An array that lives outside of the program; what is not ``written`` may be read-only memory."""
+        return cls(Storage(shared=array, written=written), array.shape, array.dtype.name)
 
     @property
     def is_absent(self) -> bool:

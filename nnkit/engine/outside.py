@@ -36,8 +36,9 @@ from numba.extending import (
 )
 
 from nnkit.engine.abi import pointer
+from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Caller, Constant, Held, Operand
-from nnkit.engine.program import Program, aligned_zeros
+from nnkit.engine.program import Program
 from nnkit.engine.slots import serve
 from nnkit.engine.stub import fingerprint, kernel
 from nnkit.errors import NativeError

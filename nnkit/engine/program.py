@@ -9,27 +9,44 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.engine.operands import NATIVE, Array, Control, Operand, Storage, aliases
-from nnkit.engine.stub import Kernel, kernel
-from nnkit.kernels.control import CONTROL_WORDS, FAILED, Word
+from nnkit.engine.memory import ALIGNMENT, aligned_zeros, allocator
+from nnkit.engine.operands import NATIVE, Array, Control, Operand, Order, Storage, aliases
+from nnkit.engine.stub import Kernel, described, kernel
+from nnkit.errors import DataError
+from nnkit.kernels.control import CONTROL_WORDS, FAILED, REFUSED, Word
 
-__all__ = ["ALIGNMENT", "Instruction", "Program", "aligned_zeros"]
-
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector in use
+__all__ = ["Instruction", "Numbers", "Program"]
 
 
 
-def aligned_zeros(count: int, dtype: str) -> NDArray[Any]:
-    """Zeros that begin on a cache line."""
-    item = np.dtype(dtype).itemsize
-    raw = np.zeros(count * item + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + count * item].view(dtype)
+@dataclass(frozen=True)
+class Numbers:
+    """Whole numbers that a kernel uses as indices: from 0 to below ``limit``.
+
+    Attributes
+    ----------
+    name : what messages call the array
+    limit : what they are below of
+    shape : of the numbers of one row
+    check : what the kernel that looks at them notes as `Word.CHECK`
+    """
+
+    name: str
+    limit: int
+    shape: tuple[int, ...] = ()
+    check: int = 0
+
+    def error(self, who: str, number: object, row: int, place: Sequence[int]) -> DataError:
+        """What is raised for a number that is out of range."""
+        where = f"row {row}" + (f", place {', '.join(map(str, place))}" if place else "")
+        return DataError(f"{who}: expected {self.name} to hold whole numbers from 0 to {self.limit - 1}, got {number} in "
+                         f"{where}; spell the data in these numbers, or make the layer for more of them")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,7 @@ class Instruction:
     interpreted: bool = False
     kept: tuple[Operand, ...] = ()  # memory that must be intact until then, though the kernel does not name it
     meets: bool = False  # all shards wait for each other before it runs
+    numbers: Numbers | None = None  # that it looks at, and refuses where they are out of range
 
 
 class Program:
@@ -79,20 +97,24 @@ class Program:
         self.rows = rows
         self.python = python
         self.failure: BaseException | None = None
-        size = self._lay_out(keep, outside)
-        self.memory = aligned_zeros(size * shards, "uint8").reshape(shards, size)
-        if poison:
-            self.memory.fill(poison)
+        self._callbacks: list[Any] = []  # ctypes callbacks live only as long as somebody holds them
+        rooms = self._lay_out(keep, outside)
+        # The odd cache line keeps the same buffer of two shards off the same cache sets.
+        size = max((end for _, end in rooms), default=0) + ALIGNMENT
+        self.memory = allocator().arena(shards, size, poison, rooms)
         if control is None:
             control = aligned_zeros(shards * CONTROL_WORDS, "int64").reshape(shards, CONTROL_WORDS)
         self.controls = control
         self.places: dict[int, int] = {}  # address of a frame -> its shard, where the program is all Python
         self._given: dict[tuple[int, int], tuple[int, list[Any]]] = {}  # arguments of what runs as Python
-        self._callbacks: list[Any] = []  # ctypes callbacks live only as long as somebody holds them
         self._make_frames()
 
-    def _lay_out(self, keep: bool, outside: Sequence[Array]) -> int:
-        """Give every storage an offset; storages that are never alive together share memory (unless ``keep``)."""
+    def _lay_out(self, keep: bool, outside: Sequence[Array]) -> list[tuple[int, int]]:
+        """Give every storage an offset; storages that are never alive together share memory (unless ``keep``).
+
+        Returns where the room of each begins and ends.
+        """
+        source = allocator()
         storages: dict[Storage, None] = {array.storage: None for array in outside}
         for storage in storages:
             storage.use(0)
@@ -104,20 +126,19 @@ class Program:
                     storages[operand.storage] = None
         placed: list[tuple[int, int, Storage]] = []  # offset, end
         for storage in sorted(storages, key=lambda item: -item.size(self.rows)):
-            size = -(-storage.size(self.rows) // ALIGNMENT) * ALIGNMENT
+            size = source.extent(storage.size(self.rows))
             alive = sorted(
                 (start, end) for start, end, other in placed
-                if keep or (other.first <= storage.last and storage.first <= other.last)
+                if keep or source.apart or (other.first <= storage.last and storage.first <= other.last)
             )
             offset = 0
             for start, end in alive:
                 if offset + size <= start:
                     break
                 offset = max(offset, end)
-            storage.offset = offset
+            storage.offset = offset + source.begin(storage.size(self.rows))
             placed.append((offset, offset + size, storage))
-        # The odd cache line keeps the same buffer of two shards off the same cache sets.
-        return max((end for _, end, _ in placed), default=0) + ALIGNMENT
+        return [(start, end) for start, end, _ in placed]
 
     def _make_frames(self) -> None:
         """Fill in the table and every shard's frames."""
@@ -150,7 +171,7 @@ class Program:
             self.places = {int(frame): number for number in range(self.shards) for frame in self.table[number, :, 1]}
             return
         interpreted = [index for index, instruction in enumerate(self.instructions) if instruction.interpreted]
-        self.table[:, :, 0] = [0 if index in interpreted else self.kernel(index).address for index in range(len(starts))]
+        self.table[:, :, 0] = [0 if index in interpreted else self._address(index) for index in range(len(starts))]
         for index in interpreted:
             self.table[:, index, 0] = [self._callback(index, number) for number in range(self.shards)]
 
@@ -167,6 +188,12 @@ class Program:
         """The kernel of an instruction."""
         instruction = self.instructions[index]
         return kernel(instruction.function, instruction.operands, self.real)
+
+    def _address(self, index: int) -> int:
+        """Native address of an instruction's kernel."""
+        instruction = self.instructions[index]
+        name = f"{instruction.part}: {described(instruction.function)}"
+        return allocator().watched(self.kernel(index).address, name, self._callbacks)
 
     def interpret(self, index: int, shard: int) -> None:
         """Run one instruction of one shard uncompiled."""
@@ -220,6 +247,20 @@ class Program:
         callback = NATIVE(run)
         self._callbacks.append(callback)
         return ctypes.cast(callback, ctypes.c_void_p).value or 0
+
+    def refusal(self) -> DataError:
+        """The error for the first number that an instruction has refused in the last run."""
+        control = next(control for control in self.controls if control[Word.STATUS] == REFUSED)
+        found = next(item for item in self.instructions if item.numbers and item.numbers.check == control[Word.CHECK])
+        assert found.numbers is not None
+        per_row = prod(found.numbers.shape)
+        row, entry = divmod(int(control[Word.ENTRY]), per_row)
+        row += int(control[Word.FIRST_ROW])
+        if control[Word.ORDER]:
+            order = Order().value(control, self.memory[0])
+            row = int(order[row] + control[Word.OFFSET])
+        place = [int(index) for index in np.unravel_index(entry, found.numbers.shape)] if found.numbers.shape else []
+        return found.numbers.error(found.part, int(control[Word.NUMBER]), row, place)
 
     def array(self, operand: Array, shard: int = 0) -> NDArray[Any]:
         """An operand's memory as an array, for as many rows as the shard has now."""

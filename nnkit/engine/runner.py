@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import NATIVE, Array, Constant, Operand
-from nnkit.engine.program import Instruction, Program, aligned_zeros
+from nnkit.engine.program import Instruction, Program
 from nnkit.engine.workers import Team
-from nnkit.kernels.control import CONTROL_WORDS, FAILED, Word
+from nnkit.kernels.control import CONTROL_WORDS, FAILED, REFUSED, Word
 
 __all__ = ["Runner"]
 
@@ -124,6 +125,8 @@ class Runner:
 
         Raises
         ------
+        DataError
+            A number that would have been used as an index is out of range.
         BaseException
             What a kernel in Python has raised.
         """
@@ -154,8 +157,11 @@ class Runner:
         return int(self._span[2])
 
     def _stopped(self) -> None:
-        """Make ready for another run, and raise what a kernel in Python has raised."""
+        """Make ready for another run; raise what a kernel in Python has raised, or what was refused."""
+        refusal = self.program.refusal() if self._span[2] == REFUSED else None
         self.program.controls[:, Word.STATUS] = 0
+        if refusal is not None:
+            raise refusal
         if self._span[2] == FAILED:
             failure, self.program.failure = self.program.failure, None
             assert failure is not None

@@ -10,7 +10,7 @@ from nnkit.kernels.control import CONTROL_WORDS, Word
 
 __all__ = ["serve"]
 
-ARGUMENTS, TAKEN = int(Word.ARGUMENTS), int(Word.TAKEN)  # compiled code wants plain integers
+ARGUMENTS, STATUS, TAKEN = int(Word.ARGUMENTS), int(Word.STATUS), int(Word.TAKEN)  # compiled code wants plain integers
 STRIDE = 8 * CONTROL_WORDS  # bytes from one slot's control block to the next one's
 SCATTER = 0x9E3779B97F4A7C15 >> 24  # the golden ratio: multiples of it are spread evenly (Knuth, TAOCP 3, section 6.4)
 
@@ -34,6 +34,7 @@ def serve(table, controls, taken, frame):
         if tries % slots == 0:  # there are more threads at work than slots
             yield_core()
     controls[slot, ARGUMENTS] = frame
+    controls[slot, STATUS] = 0
     for i in range(table.shape[1]):
         call(table[slot, i, 0], table[slot, i, 1])
     atomic_store(taken + slot * STRIDE, 0)

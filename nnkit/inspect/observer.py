@@ -128,20 +128,20 @@ class Observer:
     """
 
     def __init__(self, fit: Fit, rows: int) -> None:
-        self._model = model = fit.model.copy()
+        self._network = network = fit.model.copy().network
         python = fit.engine == "python"
-        bytes_of_row = 3 * sum(prod(built.out_shape) for built in model.leaves) * model.vector.itemsize
+        bytes_of_row = 3 * sum(prod(built.out_shape) for built in network.leaves) * network.vector.itemsize
         self._x, self._y, self._weights = fit.sample(max(1, min(rows, MEMORY // bytes_of_row)))
         self._loss, optimizer = (fit.model.last_fit[name] for name in ("loss", "optimizer"))
-        self._pass = Pass(model, len(self._x), training=True, gradient=model.gradient, keep=True, python=python)
-        self._updater = Updater(optimizer, model.vector, model.gradient[None], chunk=model.chunk, python=python)
-        self._activations = {node.name: Slopes(node.built.layer, model.dtype, python) for node in self._pass.nodes()
+        self._pass = Pass(network, len(self._x), training=True, gradient=network.gradient, keep=True, python=python)
+        self._updater = Updater(optimizer, network.vector, network.gradient[None], chunk=network.chunk, python=python)
+        self._activations = {node.name: Slopes(node.built.layer, network.dtype, python) for node in self._pass.nodes()
                              if is_scalar(node.built.layer)}  # fmt: skip
         self._units = dict(zip((node.name for node in self._pass.nodes()), _unit_axes(self._pass.nodes()), strict=True))
 
     def look(self, fit: Fit, epoch: int) -> Look:
         """Run the rows forward and backward, and the optimizer one step, as the net is now."""
-        self._model.take_over(fit.model)
+        self._network.take_over(fit.model.network)
         with np.errstate(all="ignore"):  # also of nets that are past help
             out = self._pass.forward(self._x)
             loss, grad = self._loss(out, self._y, self._weights)
@@ -164,20 +164,20 @@ class Observer:
 
     def _parameters(self, fit: Fit) -> dict[str, ParameterLook]:
         """Gradients, and then one step, which may change the gradients, too."""
-        model = self._model
-        norms = {name: float(np.linalg.norm(grad)) for name, grad in model.gradients().items()}
-        before = model.vector.copy()
+        network = self._network
+        norms = {name: float(np.linalg.norm(grad)) for name, grad in network.views(network.gradient).items()}
+        before = network.vector.copy()
         self._updater.take_over(fit.updater_progress)
         self._updater.step(fit.step / fit.steps_per_epoch, fit.epochs)
-        changes = model.views(model.vector - before)
+        changes = network.views(network.vector - before)
         return {name: ParameterLook(_ratio(norms[name], w), _ratio(float(np.linalg.norm(changes[name])), w), w.ndim)
-                for name, w in model.views(before).items()}  # fmt: skip
+                for name, w in network.views(before).items()}  # fmt: skip
 
     def _inputs(self) -> InputLook | None:
         with_matrix = (node for node in self._pass.nodes()
                        if any(len(item.shape) > 1 for item in node.built.parameters.values()))  # fmt: skip
         first = next(with_matrix, None)
-        if first is None or first.x.dtype != self._model.dtype:
+        if first is None or first.x.dtype != self._network.dtype:
             return None
         x = self._pass.array(first.x)
         squares = np.square(x.reshape(len(x), -1), dtype=float).mean(axis=0)

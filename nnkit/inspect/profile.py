@@ -325,7 +325,8 @@ class _Run(Fit):
     def kernels(self, us: NDArray[np.float64], update_us: float) -> Iterator[KernelTime]:
         """Say of every instruction whose it is, and what its time means; the last is the optimizer's."""
         nodes = {node.name: node for node in self.plan.nodes}
-        layers = {self.model.name_of(path): f"{path} {type(built.layer).__name__}" for path, built in self.model.root.walk()}
+        network = self.model.network
+        layers = {network.name_of(path): f"{path} {type(built.layer).__name__}" for path, built in network.root.walk()}
         total = float(us.sum()) + update_us
         passing = "forward"
         for instruction, time_of in zip(self.plan.instructions, map(float, us), strict=True):
@@ -346,7 +347,7 @@ class _Run(Fit):
                 in_place=_is_in_place(instruction), code=self._code(instruction),
             )  # fmt: skip
         updater = self._updater
-        arrays = [self.model.vector, self._slabs, *updater.states.values()]
+        arrays = [network.vector, self._slabs, *updater.states.values()]
         yield KernelTime(
             layer=type(updater.optimizer).__name__, kernel="update", stage="update", us=update_us, share=update_us / total,
             gflops=None, peak=None, bytes=sum(array.nbytes for array in arrays), in_place=True,
@@ -441,5 +442,5 @@ def profile(
         reading_us=measured.reading, steps=measured.steps, batch_size=clocked.batch_size,
         shards=clocked.shards, threads=threads, dtype=twin.dtype, peak_gflops=peak(twin.dtype),
         compiled=statistics.compiled - compiled, compile_seconds=statistics.seconds - compiling,
-        title=f"{_several(len(twin.leaves), 'layer')}, {_several(parameters, 'parameter')}",
+        title=f"{_several(len(twin.network.leaves), 'layer')}, {_several(parameters, 'parameter')}",
     )  # fmt: skip

@@ -47,14 +47,15 @@ class Replay:
         self, model: Sequential, x: NDArray[Any], y: NDArray[Any], loss: Loss, *, training: bool, dtype: str
     ) -> None:  # fmt: skip
         self.model = model.copy(dtype)
-        self.x = np.array(x, self.model.input_dtype)
+        network = self.model.network
+        self.x = np.array(x, network.input_dtype)
         self.prediction = np.empty((len(x), *model.out_shape), dtype)
-        self._seed, step = model.random_position
+        self._seed, step = model.network.random_position
         self._step = step + training
         self._grad = np.empty_like(self.prediction)
         self._loss = BoundLoss(loss, self.prediction, y, None)
         self._both = BoundLoss(loss, self.prediction, y, None, self._grad)
-        self._pass = Pass(self.model, len(x), training=training, gradient=self.model.gradient, keep=True)
+        self._pass = Pass(network, len(x), training=training, gradient=network.gradient, keep=True)
 
     def forward(self, after: Node | None = None) -> float:
         """The loss; ``after`` a node, only what comes after it is computed again."""

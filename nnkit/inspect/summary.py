@@ -224,7 +224,7 @@ def placed(model: Sequential, in_shape: Sequence[int] | int | None, who: str) ->
     if in_shape is None and not model.is_built:
         raise NotBuiltError(f"Sequential.{who}: expected a built model or in_shape, got neither; write "
                             f"{who}(in_shape=(...)), the shape of one row of the input")  # fmt: skip
-    return model.root if in_shape is None else model.chain.place(row_shape(in_shape, f"Sequential.{who}"))
+    return model.network.root if in_shape is None else model.chain.place(row_shape(in_shape, f"Sequential.{who}"))
 
 
 def summary(model: Sequential, in_shape: Sequence[int] | int | None = None, batch_size: int = 64) -> Summary:

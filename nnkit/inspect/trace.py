@@ -166,7 +166,7 @@ def trace(
         raise DataError("trace: expected dense rows, got a sparse matrix; pass x.toarray()")
     rows = rows[None] if rows.shape == model.in_shape else rows
     check_row_shape(rows, model.in_shape, "trace")
-    model.check_input(rows, "x")
+    model.network.check_input(rows, "x")
     if targets.shape == given.target_shape(model.out_shape) and len(rows) == 1:
         targets = targets[None]
     given.check_target(targets, model.out_shape, len(rows))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["CONTROL_WORDS", "FAILED", "NOT_FINITE", "Word"]
+__all__ = ["CONTROL_WORDS", "FAILED", "NOT_FINITE", "REFUSED", "Word", "refuse"]
 
-CONTROL_WORDS = 16  # two cache lines: shards of different threads never share one
+CONTROL_WORDS = 24  # three cache lines: shards of different threads never share one
 
 
 class Word(IntEnum):
@@ -26,8 +26,23 @@ class Word(IntEnum):
     TAKEN = 11  # 1 while a caller from outside works with this shard's memory
     ARGUMENTS = 12  # address of that caller's frame
     ARITHMETIC = 13  # how the thread computed before a kernel in Python
+    CHECK = 14  # of a number that cannot be used: which check has found it,
+    ENTRY = 15  # where it is among the numbers of the shard,
+    NUMBER = 16  # and what it is
 
 
 # Why a shard stopped: Word.STATUS.
 NOT_FINITE = 1
 FAILED = 2  # the greater: where one shard failed and another is not finite, the failure is what is reported
+REFUSED = 3  # a number that would be used as an index is out of range
+
+_STATUS, _CHECK, _ENTRY, _NUMBER = map(int, (Word.STATUS, Word.CHECK, Word.ENTRY, Word.NUMBER))  # for compiled code
+
+
+def refuse(control, check, entry, number):
+    """Stop the shard because of a number that cannot be used; the first one is what is reported."""
+    if control[_STATUS] != REFUSED:
+        control[_STATUS] = REFUSED
+        control[_CHECK] = check
+        control[_ENTRY] = entry
+        control[_NUMBER] = number

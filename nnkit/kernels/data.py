@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnkit.kernels.control import NOT_FINITE, Word
+from nnkit.kernels.control import NOT_FINITE, Word, refuse
 
 __all__ = [
+    "LABELS",
     "accumulate_loss",
     "add",
     "add_slabs",
     "clip_gradient",
     "copy",
     "copy_columns",
-    "copy_numbers",
     "copy_unless_stopped",
     "decay_gradient",
     "gather",
@@ -21,6 +21,7 @@ __all__ = [
     "gather_weights",
     "gradient_norm",
     "require_finite",
+    "require_range",
     "scale",
     "scale_gradient",
     "scatter",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 LOSS, STATUS = int(Word.LOSS), int(Word.STATUS)  # compiled code wants plain integers
+LABELS = -1  # the check of the labels of a batch; those of layers are counted from 0
 
 
 def gather(source, row_stride, column_stride, order, offset, first_row, out):
@@ -44,29 +46,35 @@ def gather(source, row_stride, column_stride, order, offset, first_row, out):
                 out[n, j] = row[j * column_stride]
 
 
-def gather_classes(source, row_stride, column_stride, order, offset, first_row, per_row, out):
-    """Spell class labels, ``per_row`` of them a row, as one-hot rows of ``out``."""
+def gather_classes(source, row_stride, column_stride, order, offset, first_row, per_row, control, out):
+    """Spell class labels, ``per_row`` of them a row, as one-hot rows of ``out``; those without a column are refused."""
     out[:] = 0.0
     for n in range(out.shape[0] // per_row):
         start = (order[first_row + n] + offset) * row_stride
         for r in range(per_row):
-            out[n * per_row + r, source[start + r * column_stride]] = 1.0
+            label = np.int64(source[start + r * column_stride])
+            if 0 <= label < out.shape[1]:
+                out[n * per_row + r, label] = 1.0
+            else:
+                refuse(control, LABELS, n * per_row + r, label)
+
+
+def require_range(numbers, limit, check, control):
+    """Refuse numbers that are not from 0 to below ``limit``. They become 0, so that whatever reads them stays in range."""
+    wrong = 0
+    for i in range(numbers.shape[0]):
+        wrong += (numbers[i] < 0) | (numbers[i] >= limit)
+    if wrong > 0:
+        for i in range(numbers.shape[0]):
+            if numbers[i] < 0 or numbers[i] >= limit:
+                refuse(control, check, i, numbers[i])
+                numbers[i] = 0
 
 
 def copy(source, out):
     """Out = source."""
     for i in range(out.shape[0]):
         out[i] = source[i]
-
-
-def copy_numbers(source, limit, control, out):
-    """Out = source, whole numbers from 0 to below ``limit``; others are 0, and noted in the shard's status."""
-    control[STATUS] = 0
-    for i in range(out.shape[0]):
-        right = 0 <= source[i] < limit
-        out[i] = source[i] if right else 0
-        if not right:
-            control[STATUS] = NOT_FINITE
 
 
 def copy_unless_stopped(source, control, out):

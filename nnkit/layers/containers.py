@@ -158,10 +158,11 @@ class Branches(Container):
 
     @property
     def input_dtype(self) -> str:  # type: ignore[override]
-        kinds = {layer.input_dtype for layer in self._inner}
-        return kinds.pop() if len(kinds) == 1 else "real"
+        return self._inner[0].input_dtype
 
     def build(self, in_shape: Shape) -> Shape:
+        if len({layer.input_dtype for layer in self._inner}) > 1:
+            raise ShapeError(f"{self!r}: expected branches that all take whole numbers, or none of them; a model has one input")
         shapes = [self.within(layer, in_shape).out_shape for layer in self._inner]
         if self.merge != "concat":
             self._require_equal(shapes, shapes)

@@ -16,8 +16,6 @@ from nnkit.errors import DataError
 
 __all__ = ["Embedding"]
 
-_CHUNK = 1 << 20  # rows looked at in one go
-
 
 class _PaddedNormal(Initializer):
     """Normal with mean 0 and variance 1, but for the row of the padding, which is 0."""
@@ -91,22 +89,6 @@ class Embedding(Layer):
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return int(np.prod(out_shape))
-
-    def check_input(self, array: NDArray[Any], name: str) -> None:
-        for start in range(0, len(array), _CHUNK):
-            piece = array[start : start + _CHUNK]
-            if piece.dtype.kind != "b" and not (piece.min() >= 0 and piece.max() < self.num_embeddings):
-                self._refuse(~((piece >= 0) & (piece < self.num_embeddings)), piece, start, name)  # NaN is among these
-            if piece.dtype.kind == "f" and (piece != np.floor(piece)).any():
-                self._refuse(piece != np.floor(piece), piece, start, name)
-
-    def _refuse(self, wrong: NDArray[np.bool_], piece: NDArray[Any], start: int, name: str) -> None:
-        row, *place = (int(i) for i in np.argwhere(wrong)[0])
-        where = f"row {start + row}" + (f", place {', '.join(map(str, place))}" if place else "")
-        raise DataError(
-            f"{self!r}: expected {name} to hold whole numbers from 0 to {self.num_embeddings - 1}, got "
-            f"{piece[(row, *place)]} in {where}; raise num_embeddings, or spell the data in these numbers"
-        )
 
     def c(self) -> str:
         return """

@@ -318,12 +318,12 @@ class _File:
         taken = [name, with_work, *numbers, self.inputs, self.outputs, self.work, self.rows, self.expected, "x", "out", "n"]
         self.calls = Calls(Functions(self.dtype, taken))
         x = Value.new(model.in_shape)
-        out = self.calls.run(model.placed(), x)
+        out = self.calls.run(model.network.placed(), x)
         if name in self.calls.weights:
             raise ParameterError(f"Sequential.to_c: expected another name than {name!r}, as one of the net's arrays has it")
         *self.cuts, self.working = self.calls.place(x, out, CACHE_LINE // np.dtype(self.dtype).itemsize)
         self.on_stack = self.working * np.dtype(self.dtype).itemsize <= STACK
-        given = "int64_t" if model.input_dtype == "int64" else "real"
+        given = "int64_t" if model.network.input_dtype == "int64" else "real"
         self.kind = {"x": given, "out": "real"}
         self.signature = f"void {name}(const {given} *x, real *out)"
         self.signature_with = f"void {with_work}(const {given} *x, real *out, real *work)"
@@ -439,12 +439,12 @@ int main(void)
         count = max(1, min(EXAMPLES, EXAMPLE_NUMBERS // prod(model.in_shape)))
         random = np.random.default_rng(0)
         shape = (count, *model.in_shape)
-        if model.input_dtype != "int64":
+        if model.network.input_dtype != "int64":
             return random.normal(size=shape).astype(self.dtype)
         for below in (1000, 100, 10, 2):
             rows = random.integers(0, below, shape)
             try:
-                model.check_input(rows, "X")
+                model.network.check_input(rows, "X")
             except DataError:
                 continue
             return rows

@@ -17,6 +17,7 @@ from nnkit.core.layer import Built
 from nnkit.core.plugins import provider
 from nnkit.errors import NnkitError, NotBuiltError, PersistenceError
 from nnkit.model import Sequential
+from nnkit.network import Network
 from nnkit.persistence.description import PARTS_LIMIT, Describer, Restorer
 from nnkit.persistence.file import Layout, Reader, write
 
@@ -56,7 +57,7 @@ def describe(model: Sequential, describer: Describer) -> dict[str, Any]:
     """
     if not model.is_built:
         raise NotBuiltError("save: expected a built model; call fit, or build(in_shape=...) first")
-    seed, step = model.random_position
+    seed, step = model.network.random_position
     described = {
         "layers": describer.describe(model, "the model"),
         "in_shape": list(model.in_shape), "out_shape": list(model.out_shape), "dtype": model.dtype,
@@ -110,7 +111,9 @@ def restored_from(file: Reader, self_test: bool = True) -> tuple[Sequential, Res
     if not isinstance(position, list) or not _is_sizes(position, low=0) or len(position) != 2 or max(position) >= 2**62:
         raise PersistenceError("expected a seed and the number of a step")
     arrays = file.arrays()
-    model.restore(root, dtype, arrays, (position[0], position[1]))
+    network = Network.of(model.chain, root, dtype)
+    network.fill(arrays, (position[0], position[1]))
+    model.adopt(network)
     fit = described.get("last_fit")
     model.last_fit = {name: restorer.restore(value) for name, value in fit.items()} if isinstance(fit, dict) else {}
     if tried and self_test:
@@ -209,16 +212,16 @@ def _repeated(built: Built, times: int = 1) -> Iterator[tuple[int, Built]]:
 def _rows(model: Sequential) -> Iterator[NDArray[Any]]:
     """Rows to try a model with, the most telling first: layers may refuse some."""
     random = np.random.default_rng(0)
-    if model.input_dtype == model.dtype:
+    if model.network.input_dtype == model.dtype:
         yield random.normal(size=model.in_shape).astype(model.dtype)
         yield random.uniform(size=model.in_shape).astype(model.dtype)
     for high in (1000, 100, 10, 2, 1):
-        yield random.integers(0, high, model.in_shape).astype(model.input_dtype)
+        yield random.integers(0, high, model.in_shape).astype(model.network.input_dtype)
 
 
 def _self_test(model: Sequential) -> dict[str, NDArray[Any]]:
     """A row and its output; nothing where that would take long, or the model takes none of the rows."""
-    root = model.root
+    root = model.network.root
     try:
         _check_cost(root)
     except PersistenceError:

@@ -77,11 +77,11 @@ def torch_weights(model: Sequential, state_dict: Mapping[str, Any]) -> None:
 def _places(model: Sequential) -> Iterator[_Place]:
     """The layers that have arrays, in order."""
     parameters, states = model.parameters(), model.states()  # refuse a model that is not built
-    for path, built in model.homes():
+    for path, built in model.network.homes():
         arrays = {name: (parameters if name in built.parameters else states)[f"{path}.{name}"]
                   for name, declared in {**built.parameters, **built.states}.items() if prod(declared.shape)}  # fmt: skip
         if arrays:
-            yield _Place(model.name_of(path), built.layer, arrays)
+            yield _Place(model.network.name_of(path), built.layer, arrays)
 
 
 def _to_array(value: Any) -> NDArray[Any]:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from nnkit.core.activation import Activation
 from nnkit.core.layer import kernel_names
 from nnkit.core.part import Example
+from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Storage
-from nnkit.engine.program import Program, aligned_zeros
+from nnkit.engine.program import Program
 from nnkit.engine.runner import Runner
 from nnkit.engine.workers import Team
 from nnkit.inspect.differences import central_differences
@@ -80,7 +81,7 @@ class _Bench:
         for array in self.model.parameters().values():  # also those that begin as zeros
             array[...] += random.uniform(-0.5, 0.5, array.shape)
         shape = (rows, *example.in_shape)
-        if self.model.input_dtype == "int64":
+        if self.model.network.input_dtype == "int64":
             self.x: NDArray[Any] = random.integers(int(example.low), int(example.high), shape)
         else:
             self.x = draw(random, shape, example.low, example.high, example.kinks).astype(dtype)
@@ -101,9 +102,9 @@ class _Batch:
 
     def __init__(self, bench: _Bench, rows: int = ROWS, training: bool = True, **options: Any) -> None:
         self.model = bench.model
-        self.vector = aligned_zeros(self.model.gradient.size, self.model.dtype)
+        self.vector = aligned_zeros(self.model.network.gradient.size, self.model.dtype)
         self.vector[:] = np.nan
-        self.work = Pass(self.model, rows, training=training, gradient=self.vector, **options)
+        self.work = Pass(self.model.network, rows, training=training, gradient=self.vector, **options)
         self.parameters = _parameter_gradients(self.work.plan)
 
     def forward(self, x: NDArray[Any], seed: int = SEED) -> NDArray[Any]:
@@ -121,7 +122,7 @@ class _Training:
     def __init__(self, bench: _Bench, shards: int = 1, workers: int = 1) -> None:
         model, rows = bench.model, len(bench.x) // shards
         real = model.dtype
-        self.slabs = aligned_zeros(shards * model.vector.size, real).reshape(shards, -1)
+        self.slabs = aligned_zeros(shards * model.network.vector.size, real).reshape(shards, -1)
         self.slabs[:] = np.nan
         self.result = {"out": np.empty_like(bench.grad_out)}
 
@@ -129,11 +130,11 @@ class _Training:
             return Array(Storage(shared=array), array.shape[1:], array.dtype.name, batched=True, stride=rows * array[0].nbytes)
 
         self.plan = Plan(real, training=True, differentiate=True, shards=shards)
-        x, grad_out = Array.rows(model.in_shape, model.input_dtype), Array.rows(model.out_shape, real)
+        x, grad_out = Array.rows(model.in_shape, model.network.input_dtype), Array.rows(model.out_shape, real)
         self.plan.copy(cut(bench.x), x)
-        self.plan.copy(self.plan.run(model.placed(self.slabs), x), cut(self.result["out"]))
+        self.plan.copy(self.plan.run(model.network.placed(self.slabs), x), cut(self.result["out"]))
         self.plan.copy(cut(bench.grad_out), grad_out)
-        grad_x = self.plan.backward(grad_out, to_input=model.input_dtype == real)
+        grad_x = self.plan.backward(grad_out, to_input=model.network.input_dtype == real)
         if grad_x is not None:
             self.result["grad_x"] = np.empty_like(bench.x)
             self.plan.copy(grad_x, cut(self.result["grad_x"]))
@@ -230,7 +231,7 @@ def _suspects(
     yield from usual_suspects(got, expected)
     apart = bench.run(training=training, keep=True)[name]
     yield bench.part.inplace and agree(apart, expected), "inplace = True, but it reads numbers that it has written over by then"
-    if bench.grad_out.shape == bench.x.shape and bench.model.input_dtype == bench.model.dtype:
+    if bench.grad_out.shape == bench.x.shape and bench.model.network.input_dtype == bench.model.dtype:
         swapped = _Batch(bench, training=training, keep=True)
         out = swapped.forward(bench.x)
         swapped.work.array(swapped.work.nodes()[0].x)[...] = out
@@ -371,7 +372,7 @@ def shards_and_threads_do_not_matter(example: Example) -> None:
     """A batch cut in two gives the same, by one thread or by two; so do passes in several threads at once."""
     bench = _Bench(example, neighbours=True)
     whole = bench.run(keep=True)
-    if not any(built.in_one_shard for built in bench.model.leaves):
+    if not any(built.in_one_shard for built in bench.model.network.leaves):
         alone = _Training(bench, shards=2).run()
         random = bench.names("seed")
         reason = "random numbers depend on the shard; count rows from first_row" if random else "it counts on the whole batch"

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.core.part import Example
-from nnkit.engine.program import Program, aligned_zeros
+from nnkit.engine.memory import aligned_zeros
+from nnkit.engine.program import Program
 from nnkit.testing.compare import because, require, require_close, require_equal
 from nnkit.testing.part import (
     AGREEMENT,

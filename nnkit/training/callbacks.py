@@ -79,7 +79,7 @@ class EarlyStopping(Callback):
         if value < self._best - self.min_delta:  # never where it is NaN
             self._best, self._waited, self._epoch = value, 0, fit.epoch
             if self.restore_best:
-                self._kept = fit.model.vector.copy()
+                self._kept = fit.model.network.vector.copy()
                 self._states = {key: state.copy() for key, state in fit.model.states().items()}
             return
         self._waited += 1
@@ -89,7 +89,7 @@ class EarlyStopping(Callback):
     def on_fit_end(self, fit: Fit) -> None:
         if self._kept is None:
             return
-        fit.model.vector[:] = self._kept
+        fit.model.network.vector[:] = self._kept
         for key, state in fit.model.states().items():
             state[...] = self._states[key]
         fit.history.best_epoch = self._epoch

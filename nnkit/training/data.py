@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.engine.operands import Array, Constant, ControlWord, Order, Storage
-from nnkit.engine.program import Instruction
+from nnkit.engine.operands import Array, Constant, Control, ControlWord, Order
+from nnkit.engine.program import Instruction, Numbers
 from nnkit.errors import DataError, ShapeError
 from nnkit.kernels.control import Word
-from nnkit.kernels.data import gather, gather_classes
+from nnkit.kernels.data import LABELS, gather, gather_classes
 
 __all__ = [
     "Source",
@@ -99,15 +99,63 @@ def check_weights(sample_weight: Any, rows: int, name: str = "sample_weight") ->
 
 
 def to_rows(data: Any, name: str) -> Any:
-    """``data`` as an array or, where it is a sparse matrix, in CSR format."""
+    """``data`` as an array or, where it is a sparse matrix, in CSR format.
+
+    Raises
+    ------
+    DataError
+        The data cannot be used, or the index arrays of a sparse matrix lead out of it. (They can be set to anything, and SciPy
+        believes them.)
+    """
     if not (hasattr(data, "tocsr") and hasattr(data, "nnz")):
         return to_array(data, name)
-    matrix = data.tocsr()
-    if matrix.dtype.kind not in "biuf":
-        raise DataError(f"{name}: expected numbers, got dtype {matrix.dtype}; encode it as numbers first")
-    if 0 in matrix.shape:
-        raise DataError(f"{name}: expected at least one row and one column, got shape {matrix.shape}")
+    if data.dtype.kind not in "biuf":
+        raise DataError(f"{name}: expected numbers, got dtype {data.dtype}; encode it as numbers first")
+    if len(data.shape) != 2 or 0 in data.shape:
+        raise DataError(f"{name}: expected at least one row and one column, got shape {data.shape}")
+    if data.format != "csr":
+        try:
+            if hasattr(data, "check_format"):
+                data.check_format(full_check=True)
+            elif data.format == "coo":  # making it again looks at its indices
+                data = type(data)((data.data, (data.row, data.col)), shape=data.shape)
+            data = data.tocsr()
+        except (ValueError, IndexError) as error:
+            raise DataError(f"{name}: expected a sound sparse matrix, got one whose indices lead out of it ({error}); "
+                            "make it anew with SciPy") from error  # fmt: skip
+    matrix = type(data)(data.shape, dtype=data.dtype)
+    # What is used as an index is a copy, checked after it was made: nobody else can change it.
+    matrix.indptr, matrix.indices, matrix.data = _whole(data.indptr, name), _whole(data.indices, name), data.data
+    _check_csr(matrix, name)
     return matrix
+
+
+def _whole(index: Any, name: str) -> NDArray[np.int64]:
+    """A copy of an index array."""
+    if np.ndim(index) != 1 or np.asarray(index).dtype.kind not in "iu":
+        raise DataError(f"{name}: expected index arrays of whole numbers, got {np.asarray(index).dtype} of shape "
+                        f"{np.shape(index)}; make the matrix anew with SciPy")  # fmt: skip
+    return np.array(index, np.int64)
+
+
+def _check_csr(matrix: Any, name: str) -> None:
+    """Refuse index arrays of a CSR matrix that lead out of it."""
+    indptr, indices, data, (rows, columns) = matrix.indptr, matrix.indices, matrix.data, matrix.shape
+    if indptr.shape != (rows + 1,) or indptr[0] != 0:
+        raise DataError(f"{name}: expected indptr to have {rows + 1} numbers and to begin with 0, got {len(indptr)}, "
+                        f"and {indptr[:1].tolist()}; make the matrix anew with SciPy")  # fmt: skip
+    steps = np.diff(indptr)
+    stored = min(len(indices), len(data))
+    if (steps < 0).any() or indptr[-1] > stored:
+        row = int((steps < 0).argmax()) if (steps < 0).any() else int((indptr[1:] > stored).argmax())
+        raise DataError(f"{name}: expected indptr to grow up to at most {stored}, the numbers that are stored, got "
+                        f"{indptr[row]} to {indptr[row + 1]} for row {row}; make the matrix anew with SciPy")  # fmt: skip
+    used = indices[: indptr[-1]]
+    if used.size and not (used.min() >= 0 and used.max() < columns):
+        place = int(((used < 0) | (used >= columns)).argmax())
+        row = int(np.searchsorted(indptr, place, side="right")) - 1
+        raise DataError(f"{name}: expected column indices from 0 to {columns - 1}, got {used[place]} in row {row}; "
+                        "make the matrix anew with SciPy")  # fmt: skip
 
 
 def is_sparse(rows: Any) -> bool:
@@ -116,12 +164,11 @@ def is_sparse(rows: Any) -> bool:
 
 
 class SparseSource:
-    """A CSR matrix. What is gathered are the numbers of its rows; the first layer looks up what is in them."""
+    """A CSR matrix from `to_rows`. What is gathered are the numbers of its rows; the first layer looks up what is in them."""
 
     def __init__(self, matrix: Any, real: str) -> None:
-        indptr, indices = (np.ascontiguousarray(item, np.int64) for item in (matrix.indptr, matrix.indices))
-        data = np.ascontiguousarray(matrix.data, real)
-        self.arrays = {"indptr": Array.view(indptr), "indices": Array.view(indices), "data": Array.view(data)}
+        arrays = {"indptr": matrix.indptr, "indices": matrix.indices, "data": np.ascontiguousarray(matrix.data, real)}
+        self.arrays = {name: Array.view(array, written=False) for name, array in arrays.items()}
         self._numbers = Source(np.arange(matrix.shape[0]))
 
     def input(self, in_shape: tuple[int, ...], dtype: str) -> Array:
@@ -163,7 +210,7 @@ class Source:
         flat = np.lib.stride_tricks.as_strided(array, (extent,), (array.itemsize,), writeable=False)
         if flat.dtype == bool:
             flat = flat.view(np.uint8)
-        self._flat = Array(Storage(shared=flat), (extent,), flat.dtype.name)
+        self._flat = Array.view(flat, written=False)
         self._strides = (Constant(self.row_stride, "int64"), Constant(self.column_stride, "int64"))
 
     arrays: ClassVar[dict[str, Array]] = {}  # nothing that the first layer would have to know
@@ -178,8 +225,9 @@ class Source:
         rows = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW)
         return Instruction(gather, (self._flat, *self._strides, *rows, target), "data", "data")
 
-    def gather_classes(self, out: Array) -> Instruction:
-        """Spell the batch's labels as one-hot rows."""
+    def gather_classes(self, out: Array, part: str) -> Instruction:
+        """Spell the batch's labels, which ``part`` takes, as one-hot rows."""
         per_row = Constant(prod(self.row_shape), "int64")
         rows = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW)
-        return Instruction(gather_classes, (self._flat, *self._strides, *rows, per_row, out.folded()), "data", "data")
+        operands = (self._flat, *self._strides, *rows, per_row, Control(), out.folded())
+        return Instruction(gather_classes, operands, part, "data", numbers=Numbers("the labels", out.shape[-1], check=LABELS))

@@ -18,8 +18,9 @@ from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, Updater, UpdaterProgress
 from nnkit.core.part import listed
 from nnkit.core.random_state import generator
+from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Constant, ControlWord, Operand, Order, lanes_of
-from nnkit.engine.program import Instruction, Program, aligned_zeros
+from nnkit.engine.program import Instruction, Program
 from nnkit.engine.stub import statistics
 from nnkit.engine.workers import Team, available_threads, single_threaded_blas
 from nnkit.errors import DataError, NonFiniteError, ParameterError, ShapeError
@@ -27,6 +28,7 @@ from nnkit.kernels.control import NOT_FINITE, Word
 from nnkit.kernels.data import gather_weights, uniform_weights
 from nnkit.kernels.random import permute
 from nnkit.metrics import metric
+from nnkit.network import Network
 from nnkit.passes import Evaluator, Pass
 from nnkit.planner import Plan
 from nnkit.training.data import (
@@ -53,7 +55,7 @@ SLICE = 0.1  # seconds of compiled work between two looks at Ctrl-C and the prog
 BLOCK_STEPS = 2048  # epochs are planned together until they have so many steps
 
 
-def shard_rows(model: Sequential, batch_size: int) -> int:
+def shard_rows(network: Network, batch_size: int) -> int:
     """How many rows of a batch one shard gets: a rule over the model and the batch, never over the machine.
 
     A shard has at least 32 rows (fewer slow the matrix products down) and half a million multiply-adds (about 20 us, against
@@ -62,16 +64,16 @@ def shard_rows(model: Sequential, batch_size: int) -> int:
     32 would not stay in the second-level cache. Of sequences 8 rows are enough: their steps are the rows that count.
     Rows in blocks are not cut within a block.
     """
-    layers = [built.layer for built in model.leaves]
-    if any(built.in_one_shard for built in model.leaves):
+    layers = [built.layer for built in network.leaves]
+    if any(built.in_one_shard for built in network.leaves):
         return batch_size
-    row_bytes = sum(prod(built.out_shape) for built in model.leaves) * model.vector.itemsize
-    least = 64 if model.vector.nbytes > 1 << 20 else 16 if row_bytes > 1 << 17 else 32
-    least = max(8, round(least / model.rows_of_matrices()))
-    work = 3 * model.work() * batch_size
+    row_bytes = sum(prod(built.out_shape) for built in network.leaves) * network.vector.itemsize
+    least = 64 if network.vector.nbytes > 1 << 20 else 16 if row_bytes > 1 << 17 else 32
+    least = max(8, round(least / network.rows_of_matrices()))
+    work = 3 * network.work() * batch_size
     shards = max(1, min(batch_size // least, work // 500_000, 64))
     rows = -(-batch_size // shards)
-    block = lanes_of(model.dtype) if any(layer.blocked for layer in layers) else 1
+    block = lanes_of(network.dtype) if any(layer.blocked for layer in layers) else 1
     return -(-rows // block) * block
 
 
@@ -157,13 +159,14 @@ class Fit:
         if self._X.ndim == 1:
             raise ShapeError(f"fit: expected X of shape (N, ...), got {self._X.shape}; one feature is X.reshape(-1, 1)")
         if not model.is_built:
-            model.build(self._X.shape[1:], self._random)
-        check_row_shape(self._X, model.in_shape, "fit")
+            model.adopt(Network.drawn(model.chain, self._X.shape[1:], "float32", self._random))
+        self._network = network = model.network
+        check_row_shape(self._X, network.in_shape, "fit")
         check_finite(self._X, "X", columns)
-        model.check_input(self._X, "X")
+        network.check_input(self._X, "X")
         check_finite(self._y, "y")
         rows = self._X.shape[0]
-        loss.check_target(self._y, model.out_shape, rows)
+        loss.check_target(self._y, network.out_shape, rows)
         self._weights = check_weights(sample_weight, rows)
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
@@ -193,11 +196,11 @@ class Fit:
 
     def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
         X, y = to_rows(X, "validation X"), to_array(y, "validation y")
-        check_row_shape(X, self.model.in_shape, "fit", "validation X")
+        check_row_shape(X, self._network.in_shape, "fit", "validation X")
         check_finite(X, "validation X")
-        self.model.check_input(X, "validation X")
+        self._network.check_input(X, "validation X")
         check_finite(y, "validation y")
-        self._loss.check_target(y, self.model.out_shape, X.shape[0], "validation y")
+        self._loss.check_target(y, self._network.out_shape, X.shape[0], "validation y")
         weights = check_weights(sample_weight, X.shape[0], "validation sample_weight")
         self._evaluate_on(X, y, weights)
 
@@ -205,31 +208,33 @@ class Fit:
         self, X: Any, y: NDArray[Any], weights: NDArray[Any] | None, chosen: NDArray[np.int64] | None = None
     ) -> None:
         """Evaluate on these rows after every epoch, with threads where there is work for them (a million multiplications)."""
-        shards = max(1, min(self._threads, len(y) * self.model.work() // 1_000_000))
-        self._evaluator = Evaluator(self.model, self._loss, X, y, weights, chosen=chosen, shards=shards, python=self._python)
+        shards = max(1, min(self._threads, len(y) * self._network.work() // 1_000_000))
+        self._evaluator = Evaluator(self._network, self._loss, X, y, weights, chosen=chosen, shards=shards, python=self._python)
 
     def _plan(self) -> None:
         """Layers, loss and optimizer -> programs."""
-        model, loss, real = self.model, self._loss, self.model.dtype
-        rows = shard_rows(model, self.batch_size)
+        network, loss, real = self._network, self._loss, self._network.dtype
+        rows = shard_rows(network, self.batch_size)
         shards = -(-self.batch_size // rows)
-        slabs = model.gradient[None]
+        slabs = network.gradient[None]
         if shards > 1:
-            slabs = aligned_zeros(shards * model.vector.size, real).reshape(shards, -1)
+            slabs = aligned_zeros(shards * network.vector.size, real).reshape(shards, -1)
         self._slabs = slabs
         plan = Plan(real, training=True, differentiate=True, shards=shards)
         self._source = source = source_of(self._X, real)
-        x = source.input(model.in_shape, model.input_dtype)
-        target = Array.rows(loss.dense_shape(model.out_shape), real)
-        weight = Array.rows(model.out_shape[:-1], real).flat()
-        row_loss = Array.rows(model.out_shape[:-1], real).flat()
-        grad = Array.rows(model.out_shape, real)
+        x = source.input(network.in_shape, network.input_dtype)
+        target = Array.rows(loss.dense_shape(network.out_shape), real)
+        weight = Array.rows(network.out_shape[:-1], real).flat()
+        row_loss = Array.rows(network.out_shape[:-1], real).flat()
+        grad = Array.rows(network.out_shape, real)
         plan.instructions += [source.gather(x), *self._data(target, weight)]
-        out = plan.run(model.placed(slabs, source.arrays), x)
+        out = plan.run(network.placed(slabs, source.arrays), x)
         arrays = LossArrays(out.folded(), target.folded(), weight, row_loss, grad.folded())
         plan.instructions += loss.instructions(arrays, real)
         plan.backward(grad, guard=True)
-        self._updater = Updater(self._optimizer, model.vector, slabs, chunk=model.chunk, shard_rows=rows, python=self._python)
+        self._updater = Updater(
+            self._optimizer, network.vector, slabs, chunk=network.chunk, shard_rows=rows, python=self._python
+        )
         if self._before is not None:
             self._updater.take_over(self._before)
         program = Program(self._step_instructions(plan, shards), real, shards=shards, rows=rows, python=self._python)
@@ -258,10 +263,10 @@ class Fit:
 
     def _data(self, target: Array, weight: Array) -> list[Instruction]:
         """Gather a shard's targets and weights."""
-        loss, out_shape = self._loss, self.model.out_shape
+        loss, out_shape = self._loss, self._network.out_shape
         labels = loss.classes and self._y.shape[1:] != out_shape
         source = Source(self._y)
-        gather_y = source.gather_classes(target) if labels else source.gather(target)
+        gather_y = source.gather_classes(target, type(loss).__name__) if labels else source.gather(target)
         terms = Constant(loss.terms(out_shape), "int64")
         mean = Constant(loss.reduction == "mean", "bool")
         rows = ControlWord(Word.BATCH_ROWS)
@@ -272,7 +277,7 @@ class Fit:
             place = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW), rows
             per_row = Constant(prod(out_shape[:-1]), "int64")
             weigh = Instruction(
-                gather_weights, (Array.view(self._weights), *place, per_row, terms, mean, weight), "data", "data"
+                gather_weights, (Array.view(self._weights, written=False), *place, per_row, terms, mean, weight), "data", "data"
             )
         return [gather_y, weigh]
 
@@ -335,7 +340,7 @@ class Fit:
 
     def _call(self, event: str, callbacks: Sequence[Callback] | None = None) -> None:
         if len(self._slabs) > 1:
-            self.model.gradient[:] = self._slabs[0]
+            self._network.gradient[:] = self._slabs[0]
         for callback in self._callbacks if callbacks is None else callbacks:
             getattr(callback, event)(self)
 
@@ -424,7 +429,7 @@ class Fit:
     def _training_evaluator(self) -> Evaluator:
         """Where metrics are asked for and nothing is held out, they are of the training data."""
         if not hasattr(self, "_on_training"):
-            self._on_training = Evaluator(self.model, self._loss, self._X, self._y, self._weights, python=self._python)
+            self._on_training = Evaluator(self._network, self._loss, self._X, self._y, self._weights, python=self._python)
         return self._on_training
 
     def sample(self, rows: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:
@@ -477,7 +482,7 @@ class Fit:
         self.step, self._stopping = before.step, before.stopping
         self.epoch, within = divmod(before.step, self.steps_per_epoch)
         before.require_lengths(within, self.epoch, {name: len(moment) for name, moment in self._updater.states.items()})
-        self.model.take_over(before.model)
+        self._network.take_over(before.model.network)
         self._runner.losses[:within] = before.losses
         self.history = copy.deepcopy(before.history)
         updater = self._updater
@@ -491,7 +496,7 @@ class Fit:
         """What has to be the same for a fit to go on: the net, the data (some rows of them), and how they are trained on."""
         evaluator, model = self._evaluator, self.model
         return {
-            "model": spelt(model), "dtype": model.dtype, "loss": spelt(self._loss), "optimizer": spelt(self._optimizer),
+            "model": spelt(model), "dtype": self._network.dtype, "loss": spelt(self._loss), "optimizer": spelt(self._optimizer),
             "batch_size": self.batch_size, "shuffle": bool(self._shuffle), "metrics": list(self._metrics),
             "callbacks": [type(callback).__name__ for callback in self._callbacks if not callback.late],
             "X": digest(self._X), "y": digest(self._y), "sample_weight": digest(self._weights),
@@ -502,12 +507,13 @@ class Fit:
 
     def _diagnose(self, order: NDArray[np.int64], step: NDArray[np.int64]) -> None:
         """Do the step again part by part (nothing was updated), and name the first that is not finite."""
-        model = self.model
+        network = self._network
         address, rows, _, number = (int(item) for item in step)
         first = (address - order.ctypes.data) // 8
         batch = order[first : first + rows]
         epoch = number // self.steps_per_epoch
-        check = Pass(model, rows, training=True, gradient=np.zeros_like(model.gradient), keep=True, python=self._python)
+        gradient = np.zeros_like(network.gradient)
+        check = Pass(network, rows, training=True, gradient=gradient, keep=True, python=self._python)
         x, y, weights = self._take(batch)
         with np.errstate(all="ignore"):
             out = check.forward(x, step=number, seed=self._seed)
@@ -521,11 +527,11 @@ class Fit:
     def _check_parameters(self) -> None:
         """What the last step has written no later step has looked at."""
         with np.errstate(all="ignore"):
-            if np.isfinite(self.model.vector.sum()):
+            if np.isfinite(self._network.vector.sum()):
                 return
-        for name, array in self.model.parameters().items():
+        for name, array in self._network.parameters().items():
             if not np.isfinite(array).all():
-                part = self.model.name_of(name.rpartition(".")[0])
+                part = self._network.name_of(name.rpartition(".")[0])
                 raise NonFiniteError(
                     f"fit: expected finite numbers, but after epoch {self.epochs - 1}, step {self.step - 1}, the parameter "
                     f"{name!r} of {part} was not; lower the learning rate, or clip the gradient (clip_norm=1.0)",

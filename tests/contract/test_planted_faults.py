@@ -1473,6 +1473,7 @@ class Vectors(nn.Layer):
 
     def build(self, in_shape):
         self.parameter("table", (7, 3), init="normal")
+        self.input_limit = 7
         return (3,)
 
     @staticmethod

@@ -21,6 +21,7 @@ FLOORS = [
     {"engine"},
     {"core"},
     {"layers", "activations", "losses", "optimizers", "initializers", "schedules", "metrics", "registry"},
+    {"network"},
     {"planner", "passes", "native", "training", "inspect"},
     {"model", "persistence"},
     {"estimators", "onnx"},

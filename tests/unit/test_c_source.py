@@ -122,7 +122,7 @@ def build(example, dtype="float32"):
 def rows_for(model, example, count=5):
     random = np.random.default_rng(2)
     shape = (count, *example.in_shape)
-    if model.input_dtype == "int64":
+    if model.network.input_dtype == "int64":
         return random.integers(int(example.low), int(example.high), shape)
     return draw(random, shape, example.low, example.high, example.kinks).astype(model.dtype)
 

@@ -211,7 +211,7 @@ def test_same_seed_gives_the_same_file_with_any_number_of_threads(here, run):
     for threads in (1, 2):
         run("train", "iris.csv", "--target", "species", *QUICK, "--threads", threads, "--output", f"{threads}.safetensors")
     one, two = (nn.load(f"{threads}.safetensors").model_ for threads in (1, 2))
-    assert np.array_equal(one.vector, two.vector)
+    assert np.array_equal(one.network.vector, two.network.vector)
 
 
 def test_whole_numbers_are_classes_where_there_are_few_and_predicted_as_such(here, run):

@@ -308,7 +308,7 @@ def test_exception_in_a_callback_ends_training():
 
 def test_early_stopping_restores_the_best_epoch():
     kept = []
-    history_of = nn.LambdaCallback(lambda fit: kept.append(fit.model.vector.copy()))
+    history_of = nn.LambdaCallback(lambda fit: kept.append(fit.model.network.vector.copy()))
     model, history = fit_classifier(
         optimizer=nn.SGD(5.0), epochs=200, validation_data=(X[:20], LABELS[:20]),
         callbacks=[history_of, nn.EarlyStopping(patience=3)],
@@ -317,7 +317,7 @@ def test_early_stopping_restores_the_best_epoch():
     assert history.best_epoch == best
     assert history.epochs == best + 5
     assert history.stopped == "val_loss has not improved for 4 epochs"
-    np.testing.assert_array_equal(model.vector, kept[best])
+    np.testing.assert_array_equal(model.network.vector, kept[best])
 
 
 def test_early_stopping_of_a_metric_waits_for_the_largest():

@@ -139,7 +139,7 @@ def test_monitor_draws_every_layer(depth, epochs):
 def test_monitor_of_a_net_without_parameters_that_learn():
     monitor = nn.Monitor()
     model = nn.Sequential([nn.Linear(4), nn.ReLU(), nn.Linear(1)]).build((2,))
-    model.vector[:] = 0.0
+    model.network.vector[:] = 0.0
     model.fit(X, HEIGHT[:, None], epochs=1, callbacks=[monitor], optimizer=nn.SGD(lr=0.0 + 1e-30))
     assert_legible(monitor.plot())
     _, ax = plt.subplots()

@@ -183,10 +183,10 @@ def test_training_is_the_same_to_the_bit(name):
     *_, history, watched, _ = fit(pickle.loads(pickled), **options)
     *_, unseen, alone, _ = fit(pickle.loads(pickled), monitor=False, **options)
     assert dict(history) == dict(unseen)
-    np.testing.assert_array_equal(watched.vector, alone.vector)
+    np.testing.assert_array_equal(watched.network.vector, alone.network.vector)
     for key, state in alone.states().items():
         np.testing.assert_array_equal(watched.states()[key], state)
-    assert watched.random_position == alone.random_position
+    assert watched.network.random_position == alone.network.random_position
 
 
 def test_a_resumed_fit_has_seen_the_same(tmp_path):
@@ -215,7 +215,7 @@ def test_a_resumed_fit_has_seen_the_same(tmp_path):
     assert repr(again.looks) == repr(expected.looks)
     assert again.warned == expected.warned
     assert told == []  # it was told before
-    np.testing.assert_array_equal(resumed.vector, model.vector)
+    np.testing.assert_array_equal(resumed.network.vector, model.network.vector)
 
 
 @pytest.mark.parametrize("noted", [{}, {"looks": [{}], "warned": {}}, {"looks": 3, "warned": {}}, {"looks": [], "warned": 3}])

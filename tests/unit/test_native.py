@@ -130,14 +130,14 @@ PARTS = [example for kind in (nn.registry.layers, nn.registry.activations) for p
 def test_every_part_works(example, dtype):
     model = nn.Sequential([example.part]).build(example.in_shape, random_state=0, dtype=dtype)
     random = np.random.default_rng(0)
-    X = random.uniform(example.low, example.high, (3, *example.in_shape)).astype(model.input_dtype)
+    X = random.uniform(example.low, example.high, (3, *example.in_shape)).astype(model.network.input_dtype)
     expected = one_by_one(model, X)
     out, grad_out, grad_x = np.empty_like(expected), random.normal(size=expected.shape).astype(dtype), np.empty(X.shape, dtype)
     f = model.as_function()
     for i in range(len(X)):
         f(X[i, ...], out[i, ...])
     np.testing.assert_array_equal(out, expected)
-    if model.input_dtype != dtype:
+    if model.network.input_dtype != dtype:
         return
     g = model.as_function(gradient=True)
     for i in range(len(X)):

@@ -37,7 +37,7 @@ def again(model, path):
 
 def rows_for(model, low=-3.0, high=3.0, rows=5):
     random = np.random.default_rng(1)
-    if model.input_dtype != model.dtype:
+    if model.network.input_dtype != model.dtype:
         return random.integers(0, 2, (rows, *model.in_shape))
     return random.uniform(low, high, (rows, *model.in_shape)).astype(model.dtype)
 
@@ -50,8 +50,8 @@ def same(a, b):
 
 def assert_same_model(loaded, model, X):
     assert repr(loaded) == repr(model)
-    assert (loaded.in_shape, loaded.out_shape, loaded.dtype, loaded.input_dtype) == (
-        model.in_shape, model.out_shape, model.dtype, model.input_dtype)  # fmt: skip
+    assert (loaded.in_shape, loaded.out_shape, loaded.dtype, loaded.network.input_dtype) == (
+        model.in_shape, model.out_shape, model.dtype, model.network.input_dtype)  # fmt: skip
     for mine, theirs in [(loaded.parameters(), model.parameters()), (loaded.states(), model.states())]:
         assert list(mine) == list(theirs)
         assert all(same(mine[name], theirs[name]) for name in mine)

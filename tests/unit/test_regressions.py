@@ -18,7 +18,7 @@ def gradient_of(layer, repeat=1):
     out = model.forward(X, training=True)
     for _ in range(repeat):
         model.backward(out - Y)
-    return model.gradient.copy()
+    return model.network.gradient.copy()
 
 
 class Kept(nn.PythonLayer):
@@ -140,14 +140,14 @@ def test_early_stopping_gets_over_a_first_figure_that_is_nan():
 class Sabotage(nn.Callback):
     def on_epoch_end(self, fit):
         if fit.epoch == 3:
-            fit.model.vector *= 1e30
+            fit.model.network.vector *= 1e30
 
 
 def test_best_parameters_and_history_survive_an_error():
     model = nn.Sequential([nn.Linear(8), nn.Linear(1)])
     with pytest.raises(nn.NonFiniteError) as caught:
         model.fit(X, Y, epochs=10, callbacks=[nn.EarlyStopping(), Sabotage()], random_state=0)
-    assert np.abs(model.vector).max() < 10
+    assert np.abs(model.network.vector).max() < 10
     assert len(caught.value.history["loss"]) == 4
     assert caught.value.history.stopped == "failed: NonFiniteError"
 
@@ -197,22 +197,22 @@ def test_step_by_hand_follows_its_schedule():
     model.backward(model.forward(X) - Y)
     with pytest.raises(nn.ParameterError, match="epoch"):
         optimizer.step(model)
-    before = model.vector.copy()
+    before = model.network.vector.copy()
     optimizer.step(model, epoch=0.0)
-    np.testing.assert_array_equal(model.vector, before)
+    np.testing.assert_array_equal(model.network.vector, before)
     optimizer.step(model, epoch=0.5)
-    np.testing.assert_allclose(before - model.vector, 0.05 * model.gradient, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(before - model.network.vector, 0.05 * model.network.gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_changed_hyperparameters_are_followed_and_the_state_is_kept():
     model, optimizer = nn.Sequential(["linear"]).build((5,), random_state=0), nn.SGD(lr=0.01, momentum=0.9)
     model.backward(model.forward(X) - Y)
     optimizer.step(model)
-    velocity, before = model.gradient.copy(), model.vector.copy()
+    velocity, before = model.network.gradient.copy(), model.network.vector.copy()
     optimizer.weight_decay = 0.5
     optimizer.step(model)
     expected = 0.01 * (0.9 * velocity + velocity + 0.5 * before)
-    np.testing.assert_allclose(before - model.vector, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(before - model.network.vector, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_plateau_is_looked_for_after_the_warm_up():

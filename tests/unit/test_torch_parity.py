@@ -272,15 +272,15 @@ def test_plateau_equals_torchs():
 def test_lion_is_the_sign_of_a_mean():
     """PyTorch has no Lion: algorithm 2 of the paper, written out."""
     model = nn.Sequential([nn.Linear(4)]).build((3,), random_state=0, dtype="float64")
-    value, m = model.vector.copy(), np.zeros(model.vector.size)
+    value, m = model.network.vector.copy(), np.zeros(model.network.vector.size)
     optimizer = nn.Lion(0.01, (0.9, 0.99), weight_decay=0.1)
     for _ in range(10):
         grad = RANDOM.normal(size=value.size)
-        model.gradient[:] = grad
+        model.network.gradient[:] = grad
         optimizer.step(model)
         value = value - 0.01 * (np.sign(0.9 * m + 0.1 * grad) + 0.1 * value)
         m = 0.99 * m + 0.01 * grad
-    np.testing.assert_allclose(model.vector, value, rtol=1e-12)
+    np.testing.assert_allclose(model.network.vector, value, rtol=1e-12)
 
 
 @pytest.mark.parametrize("net", ["classifier", "regressor"])

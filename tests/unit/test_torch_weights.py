@@ -38,10 +38,10 @@ BAD = {
 def test_what_does_not_fit_is_refused_and_nothing_is_written(case):
     state_dict, error, message = BAD[case]
     model = small()
-    before = model.vector.copy()
+    before = model.network.vector.copy()
     with pytest.raises(error, match=message):
         nn.torch_weights(model, state_dict)
-    np.testing.assert_array_equal(model.vector, before)
+    np.testing.assert_array_equal(model.network.vector, before)
 
 
 def test_model_must_be_built():

@@ -72,7 +72,7 @@ def _require_sane(shape: Shape, what: str) -> None:
 def _fill(model: Sequential, arrays: list[dict[str, Array]]) -> None:
     """Write the arrays to the layers that have some, in order."""
     own = {**model.parameters(), **model.states()}
-    homes = [(path, built) for path, built in model.homes() if _declared(built)]
+    homes = [(path, built) for path, built in model.network.homes() if _declared(built)]
     if [_declared(built).keys() for _, built in homes] != [record.keys() for record in arrays]:
         raise OnnxError(f"onnx.load: expected arrays for each layer of {model!r}, got others")
     for (path, _), record in zip(homes, arrays, strict=True):

@@ -29,7 +29,7 @@ class _Written(Graph):
         self._arrays: dict[str, NDArray[Any]] = {**model.parameters(), **model.states()}
         self._placed: dict[int, Placed] = {}
         self._part = ""  # that is being written
-        root = model.placed()
+        root = model.network.placed()
         self._find(root)
         self.x = Value(self, name="x")
         try:
@@ -64,7 +64,7 @@ def to_proto(model: Sequential) -> Any:
 
     graph = _Written(model)
     real = onnx.TensorProto.DOUBLE if model.dtype == "float64" else onnx.TensorProto.FLOAT
-    integers = model.input_dtype != model.dtype
+    integers = model.network.input_dtype != model.dtype
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.INT64 if integers else real, ["N", *model.in_shape])
     out = onnx.helper.make_tensor_value_info("out", real, ["N", *model.out_shape])
     nodes, constants = _used(graph)
@@ -88,7 +88,7 @@ def to_proto(model: Sequential) -> Any:
         try:
             onnx.defs.get_schema(node.op, OPSET)
         except onnx.defs.SchemaError:
-            part = model.name_of(node.name)
+            part = model.network.name_of(node.name)
             raise OnnxError(f"onnx.export: {part}: ONNX has no operator {node.op} in opset {OPSET}") from None
     try:
         onnx.checker.check_model(proto, full_check=True)

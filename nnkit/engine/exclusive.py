@@ -1,0 +1,66 @@
+"""One at a time: who changes something that others hold, too."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from types import TracebackType
+
+from nnkit.errors import BusyError
+
+__all__ = ["Exclusive"]
+
+
+class Exclusive:
+    """Something that one call at a time may change; a second one is refused, from whatever thread it comes.
+
+    It is free again as soon as the call has ended, however that was: what it remembers of the call does not keep it alive.
+
+    Parameters
+    ----------
+    what : is changed, for messages
+
+    Examples
+    --------
+    >>> from nnkit.engine.exclusive import Exclusive
+    >>> numbers = Exclusive("a model")
+    >>> with numbers.by("fit"), numbers.by("build"):  # doctest: +ELLIPSIS
+    ...     pass
+    Traceback (most recent call last):
+    ...
+    nnkit.errors.BusyError: build: expected a model that nobody is changing, but its fit has not ended; ...
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._lock = threading.Lock()
+        self._user: weakref.ref[_Use] | None = None
+
+    def by(self, who: str) -> _Use:
+        """Be the only one within a ``with`` block, or raise `BusyError` as it begins."""
+        return _Use(self, who)
+
+    def __reduce__(self) -> tuple[type[Exclusive], tuple[str]]:
+        """A copy is free."""
+        return Exclusive, (self.what,)
+
+
+class _Use:
+    __slots__ = ("__weakref__", "_of", "process", "who")
+
+    def __init__(self, of: Exclusive, who: str) -> None:
+        self._of, self.who, self.process = of, who, os.getpid()
+
+    def __enter__(self) -> None:
+        of = self._of
+        with of._lock:
+            other = None if of._user is None else of._user()
+            if other is not None and other.process == self.process:  # a forked child does not do what its parent does
+                raise BusyError(f"{self.who}: expected {of.what} that nobody is changing, but its {other.who} has not ended; "
+                                "wait for it, or work on a copy")  # fmt: skip
+            of._user = weakref.ref(self)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._of._user is not None and self._of._user() is self:
+            self._of._user = None

@@ -1,0 +1,294 @@
+"""The net itself: layers in their places, and the memory of their numbers.
+
+A `Network` is made whole: shapes, places and arrays belong together and never change their places, so whoever holds one may go
+on using it whatever becomes of the model. A model that is built again gets another network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.container import Chain, Placed, readers
+from nnkit.core.layer import Built, CSRLayer, Layer
+from nnkit.engine.memory import ALIGNMENT, aligned_zeros, own
+from nnkit.engine.operands import Array, Operand, Storage
+from nnkit.errors import ParameterError, ShapeError
+
+__all__ = ["Network"]
+
+# Numbers of a chunk of parameters. With gradient and two moments 2048 fill a first-level cache; in large nets all of them come
+# from beyond it, and longer runs stream better (784-512-512-10: 2.94 -> 2.84 ms a step).
+CHUNK, LARGE_CHUNK = 2048, 8192
+
+
+class _Leaf(NamedTuple):
+    """A layer that is no container, and where it is."""
+
+    path: str  # "2", or "2.0.1" within containers
+    home: str  # path of the first use of the same layer, whose parameters it shares
+    built: Built
+
+
+class Network:
+    """Layers in their places with one vector of all parameters, one of their gradients, and their states.
+
+    Parameters
+    ----------
+    root : the chain of all layers, built
+    dtype : "float32" or "float64"
+    input_dtype : "int64" where the first layers look numbers up, else ``dtype``
+    whole : the network that this one is a part of, on its memory; by default it has its own, filled with zeros
+    chosen : which of the whole network's layers it has
+
+    Attributes
+    ----------
+    in_shape, out_shape : shapes of one row
+    vector, gradient : all parameters, and the loss's gradient by them
+    chunk : how many numbers of the vector an optimizer updates in one go
+    seed, step : of the random numbers of training passes by hand: the seed, and the number of the last step
+    """
+
+    def __init__(
+        self, root: Built, dtype: str, input_dtype: str, whole: Network | None = None, chosen: range = range(0)
+    ) -> None:
+        self.root = root
+        self.in_shape, self.out_shape = root.in_shape, root.out_shape
+        self.dtype, self.input_dtype = dtype, input_dtype
+        paths = {id(built): path for path, built in root.walk() if built.home is built}
+        self._leaves = [_Leaf(path, paths.get(id(built.home), ""), built) for path, built in root.walk()]
+        self._names = {path: f"layer {path}, {built.layer!r}" for path, _, built in self._leaves}
+        self._offsets: dict[str, int] = {}  # of each parameter in the vector
+        self._states: dict[str, NDArray[Any]] = {}
+        self.vector: NDArray[Any]
+        self.gradient: NDArray[Any]
+        self.seed = self.step = 0
+        if whole is None:
+            self._allocate()
+        else:
+            self._share(whole, chosen)
+
+    @classmethod
+    def of(cls, chain: Chain, root: Built, dtype: str) -> Network:
+        """A chain that was built as ``root``, on memory of its own."""
+        return cls(root, dtype, dtype if chain.input_dtype == "real" else chain.input_dtype)
+
+    @classmethod
+    def drawn(cls, chain: Chain, in_shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Network:
+        """A chain for input rows of ``in_shape``, with all its numbers drawn.
+
+        Raises
+        ------
+        ShapeError
+            A layer does not fit the output of the one before.
+        """
+        network = cls.of(chain, chain.place(in_shape), dtype)
+        network._draw(random)
+        return network
+
+    def part(self, chain: Chain, chosen: range) -> Network:
+        """Some of the layers, as a network on this one's memory."""
+        if chosen.step != 1:
+            raise ParameterError(f"Sequential: expected a slice of neighbouring layers, got every {chosen.step}th")
+        root = chain.around([self.root.children[place] for place in chosen])
+        return Network(root, self.dtype, self.input_dtype if chosen.start == 0 else self.dtype, self, chosen)
+
+    def _share(self, whole: Network, chosen: range) -> None:
+        """Use the memory of another network, of whose layers these are some."""
+        if not all(leaf.home for leaf in self._leaves):
+            raise ParameterError("Sequential: expected a slice that shares no weights with layers outside of it")
+
+        def within(name: str) -> str:
+            """The name here of what the whole network has under another."""
+            place, _, rest = name.partition(".")
+            return f"{int(place) - chosen.start}.{rest}"
+
+        inside = {name: offset for name, offset in whole._offsets.items() if int(name.partition(".")[0]) in chosen}
+        later = (offset for name, offset in whole._offsets.items() if int(name.partition(".")[0]) >= chosen.stop)
+        begin = min(inside.values(), default=0)
+        end = min(later, default=whole.vector.size) if inside else 0
+        self._offsets = {within(name): offset - begin for name, offset in inside.items()}
+        self._states = {within(name): state for name, state in whole._states.items()
+                        if int(name.partition(".")[0]) in chosen}  # fmt: skip
+        self.vector, self.gradient = whole.vector[begin:end], whole.gradient[begin:end]
+        line = ALIGNMENT // self.vector.itemsize
+        lines = (end - begin) // line
+        self.chunk = line * max((count for count in range(1, LARGE_CHUNK // line + 1) if lines % count == 0), default=1)
+        self.seed = whole.seed
+
+    def _allocate(self) -> None:
+        """Lay all parameters out in one vector (each on a cache line, so that kernels can)."""
+        line = ALIGNMENT // np.dtype(self.dtype).itemsize
+        total = 0
+        for path, built in self.homes():
+            for name, declared in built.parameters.items():
+                self._offsets[f"{path}.{name}"] = total
+                total += -(-prod(declared.shape) // line) * line
+        chunks = max(1, -(-total // min(max(total // 16, CHUNK), LARGE_CHUNK)))
+        self.chunk = max(line, -(-total // (chunks * line)) * line)
+        self.vector = aligned_zeros(chunks * self.chunk, self.dtype)
+        self.gradient = aligned_zeros(chunks * self.chunk, self.dtype)
+        self._states = {
+            f"{path}.{name}": aligned_zeros(prod(declared.shape), self.dtype).reshape(declared.shape)
+            for path, built in self.homes() for name, declared in built.states.items()
+        }  # fmt: skip
+
+    def _draw(self, random: np.random.Generator) -> None:
+        """Fill all parameters and states."""
+        arrays = self.arrays()
+        for path, built in self.homes():
+            for declared in (*built.parameters.values(), *built.states.values()):
+                if prod(declared.shape):
+                    arrays[f"{path}.{declared.name}"][...] = declared.init(declared.shape, random)
+        self._take_from_models(self.root)
+        self.seed = int(random.integers(2**62))
+
+    def _take_from_models(self, built: Built, path: str = "") -> None:
+        """Copy the parameters and states of built models within this one."""
+        layer = built.layer
+        model = layer.model if isinstance(layer, Chain) else None
+        if model is not None and path and model.is_built:
+            mine, theirs = self.arrays(), model.network.arrays()
+            for name, array in theirs.items():
+                here = mine.get(f"{path}.{name}")
+                if here is not None and here.shape != array.shape:
+                    raise ShapeError(f"{model!r} brings its {name}: expected shape {here.shape} here, got {array.shape}; "
+                                     "make a new model for another input shape")  # fmt: skip
+                if here is not None:
+                    here[...] = array
+        for index, child in enumerate(built.children):
+            self._take_from_models(child, f"{path}.{index}" if path else str(index))
+
+    def fill(self, arrays: Mapping[str, NDArray[Any]], random_position: tuple[int, int]) -> None:
+        """Have these parameters and states, which fit it."""
+        for name, array in self.arrays().items():
+            array[...] = arrays[name]
+        self.seed, self.step = random_position
+
+    def take_over(self, other: Network) -> None:
+        """Take all numbers of a network with the same layers and shapes.
+
+        Raises
+        ------
+        ShapeError
+            The parameters or states are others, or the dtype is.
+        """
+        mine, theirs = self.arrays(), other.arrays()
+        shapes = [{name: array.shape for name, array in arrays.items()} for arrays in (mine, theirs)]
+        if shapes[0] != shapes[1] or self.dtype != other.dtype:
+            raise ShapeError(f"{self!r}: expected a model with the same parameters in {self.dtype}, "
+                             f"got {other!r} in {other.dtype}")  # fmt: skip
+        self.fill(theirs, other.random_position)
+
+    def __repr__(self) -> str:
+        return repr(self.root.layer)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        # Where they are read back to is not aligned, and may be read-only: a file that is mapped into memory.
+        self.vector, self.gradient = own(self.vector), own(self.gradient)
+        self._states = {name: own(array) for name, array in self._states.items()}
+
+    # ------------------------------------------------------------------------------------------------- its layers
+
+    @property
+    def leaves(self) -> list[Built]:
+        """All layers that have kernels, or are a view; those within containers instead of the containers."""
+        return [leaf.built for leaf in self._leaves]
+
+    def homes(self) -> Iterator[tuple[str, Built]]:
+        """The layers that have parameters and states of their own, each once."""
+        return ((path, built) for path, home, built in self._leaves if path == home)
+
+    def name_of(self, path: str) -> str:
+        """What messages call the layer at a path."""
+        return self._names[path]
+
+    def work(self) -> int:
+        """Multiplications of a forward pass of one row, roughly."""
+        return self.root.work()
+
+    def rows_of_matrices(self) -> float:
+        """How many rows of its matrix products a row of a batch is, on average over the work: the steps of a sequence, or 1."""
+        works = [built.work() for built in self.leaves]
+        folds = [prod(built.in_shape[:-1]) if built.layer.folds_rows else 1 for built in self.leaves]
+        return sum(work * fold for work, fold in zip(works, folds, strict=True)) / max(sum(works), 1)
+
+    @property
+    def looks_at_input(self) -> bool:
+        """Whether a layer looks at the input in Python, beyond what compiled code checks itself."""
+        return any(type(built.layer).check_input is not Layer.check_input for built in readers(self.root))
+
+    def check_input(self, rows: Any, name: str) -> None:
+        """Refuse rows that the layers which read them could not take; what is sparse is checked where it is copied."""
+        if isinstance(rows, np.ndarray):
+            for built in readers(self.root):
+                built.layer.check_input(rows, name)
+
+    # ------------------------------------------------------------------------------------------------- its arrays
+
+    @property
+    def random_position(self) -> tuple[int, int]:
+        """Seed and number of the last step of training passes by hand."""
+        return self.seed, self.step
+
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """All trained arrays by name: live views."""
+        return self.views(self.vector)
+
+    def states(self) -> dict[str, NDArray[Any]]:
+        """All arrays that are kept but not trained, by name: live."""
+        return dict(self._states)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Parameters and states."""
+        return {**self.parameters(), **self._states}
+
+    def views(self, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Pieces of a vector that is laid out as that of all parameters, by their names."""
+        views = {}
+        for path, built in self.homes():
+            for name, declared in built.parameters.items():
+                size, offset = prod(declared.shape), self._offsets[f"{path}.{name}"]
+                if size:
+                    views[f"{path}.{name}"] = vector[offset : offset + size].reshape(declared.shape)
+        return views
+
+    def placed(self, gradient: NDArray[Any] | None = None, sparse: dict[str, Array] | None = None) -> Placed:
+        """The layers with their arrays as operands.
+
+        Parameters
+        ----------
+        gradient : (shards, size) or flat, of which their gradients are parts
+        sparse : the arrays of a CSR matrix, where the first layers are to read their input there
+        """
+        item = self.vector.itemsize
+        parameters = Storage(shared=self.vector)
+        slabs = Storage(shared=gradient)
+        stride = gradient.strides[0] if gradient is not None and gradient.ndim == 2 else 0
+        homes = {path: home for path, home, _ in self._leaves}
+        reading = {id(built) for built in readers(self.root)}
+
+        def place(path: str, built: Built) -> Placed:
+            if built.children:
+                within = [place(f"{path}.{index}" if path else str(index), child) for index, child in enumerate(built.children)]
+                return Placed(path, built, children=within)
+            arrays: dict[str, Operand] = {}
+            home = homes[path]
+            for name, declared in built.parameters.items():
+                offset = self._offsets[f"{home}.{name}"] * item
+                arrays[name] = Array(parameters, declared.shape, self.dtype, offset=offset)
+                if gradient is not None:
+                    arrays[f"grad_{name}"] = Array(slabs, declared.shape, self.dtype, offset=offset, stride=stride)
+            for name in built.states:
+                arrays[name] = Array.view(self._states[f"{home}.{name}"])
+            if sparse and id(built) in reading:
+                built = CSRLayer.of(built)
+                arrays |= sparse
+            return Placed(self._names[path], built, home, arrays)
+
+        return place("", self.root)
