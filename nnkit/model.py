@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import copy
+import weakref
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager
-from copy import deepcopy
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -20,7 +21,7 @@ from nnkit.core.random_state import generator
 from nnkit.engine.exclusive import Exclusive
 from nnkit.engine.workers import Team, single_threaded_blas
 from nnkit.errors import NotBuiltError, ParameterError, ShapeError
-from nnkit.network import Network
+from nnkit.network import LiveArrays, Network
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards
 from nnkit.training.data import check_row_shape, check_weights, is_sparse, to_array, to_rows
 from nnkit.training.fit import Fit
@@ -40,9 +41,9 @@ __all__ = ["Sequential"]
 class _Stepper(NamedTuple):
     """An optimizer that a model is stepped with by hand, as it was set when its programs were made."""
 
-    optimizer: Optimizer  # held: its id is the key
+    optimizer: weakref.ref[Optimizer]  # as it goes, so does this
     settings: dict[str, Any]
-    updater: Updater
+    updater: Updater  # of a copy
 
 
 class _Made:
@@ -56,6 +57,17 @@ class _Made:
         self.updaters: dict[int, _Stepper] = {}
         self.functions: dict[bool, RowFunction] = {}
         self.by_hand = Exclusive("a model")
+
+    def forgetting(self, optimizer: Optimizer) -> weakref.ref[Optimizer]:
+        """A reference that ends an optimizer's updater with it."""
+        me, key = weakref.ref(self), id(optimizer)
+
+        def forget(_: Any) -> None:
+            made = me()
+            if made is not None:
+                made.updaters.pop(key, None)
+
+        return weakref.ref(optimizer, forget)
 
 
 class Sequential:
@@ -164,7 +176,7 @@ class Sequential:
         >>> exact.dtype, bool((exact.parameters()["0.weight"] == model.parameters()["0.weight"]).all())
         ('float64', True)
         """
-        again = Sequential(deepcopy(self.layers))  # in Python, layers may keep things on themselves
+        again = Sequential(copy.deepcopy(self.layers))  # in Python, layers may keep things on themselves
         if self._made is not None:
             mine = self._made.network
             name = mine.dtype if dtype is None else np.dtype(dtype).name
@@ -215,18 +227,29 @@ class Sequential:
         """In what it computes: "float32" or "float64"."""
         return self._require_made("dtype").network.dtype
 
-    def parameters(self) -> dict[str, NDArray[Any]]:
-        """All trained arrays by name, such as ``"0.weight"``: live views, writing to them changes the model."""
-        return self._require_made("parameters").network.parameters()
+    def parameters(self) -> MutableMapping[str, NDArray[Any]]:
+        """All trained arrays by name, such as ``"0.weight"``: live views, writing to them changes the model.
 
-    def gradients(self) -> dict[str, NDArray[Any]]:
+        So does writing by name, where the shape has to be the same.
+
+        Examples
+        --------
+        >>> import nnkit as nn
+        >>> model = nn.Sequential([nn.Linear(2)]).build((1,))
+        >>> model.parameters()["0.weight"] = [[2.0, 3.0]]
+        >>> model.predict([[10.0]])
+        array([[20., 30.]], dtype=float32)
+        """
+        return LiveArrays(self._require_made("parameters").network.parameters())
+
+    def gradients(self) -> MutableMapping[str, NDArray[Any]]:
         """The loss's gradients by the parameters, from the last backward pass: live views."""
         network = self._require_made("gradients").network
-        return network.views(network.gradient)
+        return LiveArrays(network.views(network.gradient))
 
-    def states(self) -> dict[str, NDArray[Any]]:
+    def states(self) -> MutableMapping[str, NDArray[Any]]:
         """All arrays that are kept but not trained, by name: live."""
-        return self._require_made("states").network.states()
+        return LiveArrays(self._require_made("states").network.states())
 
     # --------------------------------------------------------------------------------------------------- using it
 
@@ -375,10 +398,16 @@ class Sequential:
         return self.as_function().address
 
     def evaluate(
-        self, X: ArrayLike, y: ArrayLike, loss: Loss | str = "mse", sample_weight: ArrayLike | None = None,
+        self, X: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, sample_weight: ArrayLike | None = None,
         n_threads: int | None = None,
     ) -> float:  # fmt: skip
         """The loss on data, in evaluation mode.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as for `fit`
+        loss : Loss or its name; by default that of the last `fit`, else "mse"
+        n_threads : int, optional. The result does not depend on it.
 
         Returns
         -------
@@ -390,7 +419,7 @@ class Sequential:
         """
         network = self._require_made("evaluate").network
         checked = self._check_rows(network, X, "evaluate")
-        loss = Loss.make(loss)
+        loss = Loss.make(self.last_fit.get("loss", "mse") if loss is None else loss)
         target = to_array(y, "y")
         rows = checked.shape[0]
         loss.check_target(target, network.out_shape, rows)
@@ -441,10 +470,11 @@ class Sequential:
             known = made.updaters.get(id(optimizer))
             settings = {name: value for name, value in vars(optimizer).items() if name != "lr"}
             if known is None or known.settings != settings:
-                updater = Updater(optimizer, network.vector, network.gradient[None], chunk=network.chunk)
+                updater = Updater(copy.copy(optimizer), network.vector, network.gradient[None], chunk=network.chunk)
                 if known is not None:
                     updater.take_over(known.updater.progress)
-                known = made.updaters[id(optimizer)] = _Stepper(optimizer, settings, updater)
+                known = made.updaters[id(optimizer)] = _Stepper(made.forgetting(optimizer), settings, updater)
+            known.updater.optimizer.lr = optimizer.lr
             known.updater.step(epoch, epochs)
 
     def save(self, path: str | PathLike[str]) -> None:

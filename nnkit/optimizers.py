@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -247,6 +248,20 @@ class AdamW(Adam):
     decoupled = True
 
 
+@lru_cache(maxsize=8)
+def _products(beta: float, decay: float, count: int) -> NDArray[np.float64]:
+    """NAdam's M_1, M_2, ... up to ``count`` of them, or until two are so small that 1 - M is 1."""
+    steps = np.arange(1, min(count, 1 << 16) + 1)
+    products = np.cumprod(beta * (1 - 0.5 * 0.96 ** (steps * decay)))
+    gone = products < 2.0**-54
+    if gone.any():
+        return np.asarray(products[: int(gone.argmax()) + 2])
+    if count <= len(products):
+        return np.asarray(products)
+    more = np.arange(len(products) + 1, count + 1)
+    return np.concatenate([products, products[-1] * np.cumprod(beta * (1 - 0.5 * 0.96 ** (more * decay)))])
+
+
 @register("nadam")
 @dataclass(repr=False, eq=False)
 class NAdam(_Moments):
@@ -280,14 +295,13 @@ class NAdam(_Moments):
 
     def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
         beta1, beta2 = self.betas
-        every = np.arange(1, int(step[-1]) + 2)
-        mu = beta1 * (1 - 0.5 * 0.96 ** (every * self.momentum_decay))
-        product = np.cumprod(mu)
-        now = step.astype(int) - 1
+        mu, following = (beta1 * (1 - 0.5 * 0.96 ** (at * self.momentum_decay)) for at in (step, step + 1))
+        products = _products(beta1, self.momentum_decay, 1 << int(step[-1] + 1).bit_length())
+        now = np.minimum(step.astype(int) - 1, len(products) - 2)
         return {
             **self.means(),
-            "rate_grad": lr * (1 - mu[now]) / (1 - product[now]),
-            "rate_mean": lr * mu[now + 1] / (1 - product[now + 1]),
+            "rate_grad": lr * (1 - mu) / (1 - products[now]),
+            "rate_mean": lr * following / (1 - products[now + 1]),
             "unbias": 1 / np.sqrt(1 - beta2**step),
         }
 

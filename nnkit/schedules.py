@@ -26,6 +26,11 @@ __all__ = [
 Times = NDArray[np.float64]
 
 
+def _periods(time: Times, length: float) -> Times:
+    """How many whole periods have passed. Times are decimal fractions: 0.3 / 0.1 is less than 3, by three roundings."""
+    return np.asarray(np.floor(time / length * (1 + 4 * np.finfo(np.float64).eps)))
+
+
 @register("constant")
 class ConstantSchedule(Schedule):
     """factor(t) = 1.
@@ -64,7 +69,7 @@ class StepSchedule(Schedule):
         self.require_number("gamma", 0.0, above=True)
 
     def factor(self, epoch: Times, epochs: float) -> Times:
-        return np.asarray(self.gamma ** np.floor(epoch / self.step_size))
+        return np.asarray(self.gamma ** _periods(epoch, self.step_size))
 
 
 @register("multi_step")
@@ -155,7 +160,7 @@ class CosineSchedule(Schedule):
         if self.restart is None:
             u = np.minimum(epoch / epochs, 1.0)
         elif self.stretch == 1.0:
-            u = epoch % self.restart / self.restart
+            u = np.maximum(epoch / self.restart - _periods(epoch, self.restart), 0.0)
         else:  # the n-th period begins at restart (stretch**n - 1) / (stretch - 1)
             n = np.floor(np.log1p(epoch * (self.stretch - 1) / self.restart) / np.log(self.stretch) + 1e-9)
             begin = self.restart * (self.stretch**n - 1) / (self.stretch - 1)

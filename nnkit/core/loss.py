@@ -405,7 +405,14 @@ class BoundLoss:
             Array.view(np.empty_like(weight)),
             None if grad is None else Array.view(grad.reshape(count, -1)),
         )
-        self.program = Program(loss.instructions(arrays, real), real, python=python)
+        instructions = loss.instructions(arrays, real)
+        if not python:
+            from nnkit.engine.arithmetic import after_loop, as_loop  # Numba, which `import nnkit` does without
+
+            # Denormal numbers count as 0 here as they do in the loop, or a loss would depend on who asks.
+            begin, end = (Instruction(function, (Control(),), "loss", "loss") for function in (as_loop, after_loop))
+            instructions = [begin, *instructions, end]
+        self.program = Program(instructions, real, python=python)
 
     def value(self) -> float:
         """The loss now."""

@@ -1,13 +1,13 @@
-"""Kernels that let a thread compute as Python does, and as the loop does again; see ``Word.ARITHMETIC``."""
+"""Kernels that let a thread compute as Python does or as the loop does, and again as before; see ``Word.ARITHMETIC``."""
 
 from __future__ import annotations
 
-from nnkit.engine.abi import keep_denormals, restore_arithmetic
+from nnkit.engine.abi import flush_to_zero, keep_denormals, restore_arithmetic
 from nnkit.kernels.control import Word
 
-__all__ = ["as_before", "as_python"]
+__all__ = ["after_loop", "as_before", "as_loop", "as_python"]
 
-ARITHMETIC = int(Word.ARITHMETIC)  # compiled code wants a plain integer
+ARITHMETIC, BEFORE = int(Word.ARITHMETIC), int(Word.BEFORE)  # compiled code wants plain integers
 
 
 def as_python(control):
@@ -18,3 +18,13 @@ def as_python(control):
 def as_before(control):
     """Compute as before `as_python`."""
     restore_arithmetic(control[ARITHMETIC])
+
+
+def as_loop(control):
+    """Compute with 0 in the place of denormal numbers, as in the loop."""
+    control[BEFORE] = flush_to_zero()
+
+
+def after_loop(control):
+    """Compute as before `as_loop`."""
+    restore_arithmetic(control[BEFORE])

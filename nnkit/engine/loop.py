@@ -38,7 +38,7 @@ def run(table, segments, controls, losses_of_shards, reduce, norms, update, upda
     segments : instructions before which all shards meet, with the first and the last.
     controls, losses_of_shards : (shards, words): the control blocks, and the same memory as float64.
     reduce, update : (chunks, instructions, 2): sum the shards' gradients; update that chunk of the parameters.
-    norms : (chunks + 1,) squared gradient norms of the chunks, and the factor that clips the whole.
+    norms : (chunks + 1,) the gradient's norms of the chunks, and the factor that clips the whole.
     coefficients : address of the first step's coefficients, ``row_bytes`` apart from step to step.
     steps : (steps, 4): address of the batch's row numbers, rows, offset of the row numbers, number of the step.
     """
@@ -87,7 +87,8 @@ def run(table, segments, controls, losses_of_shards, reduce, norms, update, upda
         if clip_norm > 0.0:
             meet(counter, workers)
             if worker == 0:
-                norm = np.sqrt(norms[:chunks].sum())
+                largest = norms[:chunks].max()
+                norm = largest * np.sqrt(((norms[:chunks] / largest) ** 2).sum()) if largest > 0.0 else 0.0
                 norms[chunks] = clip_norm / norm if norm > clip_norm else 1.0
             meet(counter, workers)
         for chunk in range(first_chunk, last_chunk):

@@ -29,6 +29,7 @@ class Word(IntEnum):
     CHECK = 14  # of a number that cannot be used: which check has found it,
     ENTRY = 15  # where it is among the numbers of the shard,
     NUMBER = 16  # and what it is
+    BEFORE = 17  # how the thread computed before a program that runs without the loop
 
 
 # Why a shard stopped: Word.STATUS.

@@ -144,11 +144,20 @@ def clip_gradient(grad, limit):
 
 
 def gradient_norm(grad, norm):
-    """Squared Euclidean norm of a chunk."""
-    total = 0.0
+    """Euclidean norm of a chunk, in float64; where the squares overflow or vanish, they are those of g / max |g|."""
+    total = np.float64(0.0)
     for i in range(grad.shape[0]):
-        total += grad[i] * grad[i]
-    norm[0] = total
+        total += np.float64(grad[i]) * np.float64(grad[i])
+    unit = np.float64(1.0)
+    if not np.float64(1e-200) < total < np.float64(1e200):
+        unit = np.float64(0.0)
+        for i in range(grad.shape[0]):
+            unit = max(unit, np.float64(abs(grad[i])))
+        if 0.0 < unit < np.inf:
+            total = np.float64(0.0)
+            for i in range(grad.shape[0]):
+                total += (np.float64(grad[i]) / unit) ** 2
+    norm[0] = unit * np.sqrt(total)
 
 
 def scale_gradient(grad, factor):

@@ -46,11 +46,14 @@ def combine(all_moments, shards, running_mean, running_var, training, eps, mean,
 
 
 def follow(count, momentum, mean, scale, running_mean, running_var):
-    """Move the running statistics by ``momentum`` towards those of the batch; the variance without bias."""
-    unbiased = count / max(count - 1.0, 1.0)
+    """Move the running statistics by ``momentum`` towards those of the batch; the variance without bias.
+
+    A single value says nothing of a variance: it stays as it was.
+    """
     for c in range(mean.shape[0]):
         running_mean[c] += momentum * (mean[c] - running_mean[c])
-        running_var[c] += momentum * (unbiased * scale[mean.shape[0] + c] - running_var[c])
+        if count > 1.0:
+            running_var[c] += momentum * (count / (count - 1.0) * scale[mean.shape[0] + c] - running_var[c])
 
 
 def add_up(all_sums, shards, totals):

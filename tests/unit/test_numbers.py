@@ -1,0 +1,123 @@
+"""Right values where single precision, decimal fractions or a last small batch used to give others."""
+
+import gc
+
+import numpy as np
+import pytest
+
+import nnkit as nn
+from nnkit.core.optimizer import Updater
+from nnkit.engine.memory import aligned_zeros
+
+
+@pytest.mark.parametrize(("restart", "steps"), [(0.6, 10), (0.1, 10), (0.7, 10), (0.3, 7), (1.1, 20)])
+def test_a_cosine_begins_again_at_each_restart(restart, steps):
+    """Exactly where a step falls on a multiple of the period, as whole numbers tell."""
+    tenths, count = round(restart * 10), 400
+    factor = nn.CosineSchedule(restart=restart).factor(np.arange(count) / steps, 40.0)
+    exact = [step * 10 % (tenths * steps) / (tenths * steps) for step in range(count)]
+    np.testing.assert_allclose(factor, (1 + np.cos(np.pi * np.array(exact))) / 2, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [0.1, 0.3, 0.7, 1.1, 3.0])
+def test_steps_fall_on_decimal_fractions(size):
+    factor = nn.StepSchedule(size, 0.5).factor(np.arange(300) / 10, 30.0)
+    np.testing.assert_array_equal(factor, [0.5 ** (step // round(10 * size)) for step in range(300)])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e20, 1e38, 1e-170, 1e300])
+def test_gradients_of_any_size_are_clipped_to_the_norm(dtype, size):
+    if not np.finfo(dtype).tiny < size < np.finfo(dtype).max:
+        pytest.skip("no number of this dtype")
+    grad = aligned_zeros(64, dtype)
+    grad[:] = np.random.default_rng(0).normal(size=64) * size
+    expected = grad.astype(np.longdouble)
+    norm = np.sqrt(((expected / size) ** 2).sum()) * np.longdouble(size)
+    expected *= min(np.longdouble(1), 0.5 / norm)
+    value = aligned_zeros(64, dtype)
+    Updater(nn.SGD(lr=1.0, clip_norm=0.5), value, grad[None], chunk=32).step()
+    # A sum of 64 squares in float64, and two roundings of the result.
+    np.testing.assert_allclose(value, -expected.astype(dtype), rtol=4 * np.finfo(dtype).eps)
+
+
+def test_nadam_after_many_steps():
+    """The product of all earlier momenta, which vanishes, and what is made of it."""
+    optimizer = nn.NAdam()
+    every = np.arange(1.0, 3002.0)
+    mu = 0.9 * (1 - 0.5 * 0.96 ** (every * 4e-3))
+    product = np.cumprod(mu)
+    for first in (0, 1, 50, 700, 2990):
+        now, following = slice(first, first + 10), slice(first + 1, first + 11)
+        found = optimizer.coefficients(np.ones(10), every[now])
+        np.testing.assert_allclose(found["rate_grad"], (1 - mu[now]) / (1 - product[now]), rtol=1e-14)
+        np.testing.assert_allclose(found["rate_mean"], mu[following] / (1 - product[following]), rtol=1e-14)
+    far = optimizer.coefficients(np.ones(1), np.array([1e15]))
+    np.testing.assert_allclose([far["rate_grad"][0], far["rate_mean"][0]], [0.1, 0.9], rtol=1e-12)
+
+
+def test_optimizers_that_stepped_a_model_can_go():
+    model = nn.Sequential([nn.Linear(3)]).build((4,), 0)
+    kept = nn.Adam()
+    for _ in range(50):
+        nn.Adam().step(model)
+        kept.step(model)
+    gc.collect()
+    assert len(model._made.updaters) == 1
+    kept.lr = 0.0  # the rate may change between steps
+    before = model.network.vector.copy()
+    kept.step(model)
+    np.testing.assert_array_equal(model.network.vector, before)
+
+
+@pytest.mark.parametrize("in_shape", [(3,), (3, 2), (3, 2, 2)])
+def test_a_last_batch_of_one_row_leaves_the_running_variance(in_shape):
+    layer = nn.BatchNorm2d(momentum=0.5) if len(in_shape) == 3 else nn.BatchNorm1d(momentum=0.5)
+    X = np.random.default_rng(0).normal(size=(9, *in_shape))
+    model, eight = (nn.Sequential([layer]).build(in_shape, 0, "float64") for _ in range(2))
+    for start in (0, 8):
+        model.forward(X[start : start + 8], training=True)
+    eight.forward(X[:8], training=True)
+    variance, before = model.states()["0.running_var"], eight.states()["0.running_var"]
+    if len(in_shape) == 1:
+        np.testing.assert_array_equal(variance, before)
+    else:  # the places of one row have a variance
+        places = X[8].reshape(3, -1)
+        np.testing.assert_allclose(variance, 0.5 * before + 0.5 * places.var(axis=1, ddof=1))
+
+
+@pytest.mark.parametrize("value", [1e-40, 1e-45, 0.0])
+@pytest.mark.parametrize("loss", [nn.KLDivLoss(), nn.CrossEntropyLoss()])
+def test_a_loss_of_denormal_numbers_is_the_same_for_all_who_ask(loss, value):
+    target = np.array([[value, 0.25, 0.75]] * 4, np.float32)
+    prediction = np.log(np.array([[0.2, 0.4, 0.4]] * 4, np.float32))
+    by_hand, _ = loss(prediction, target)
+    model = nn.Sequential([nn.Identity()]).build((3,))
+    history = model.fit(prediction, target, loss=loss, epochs=1, validation_data=(prediction, target))
+    exact, _ = type(loss)()(prediction.astype(np.float64), target.astype(np.float64))
+    found = [by_hand, history["loss"][0], history["val_loss"][0], model.evaluate(prediction, target)]
+    np.testing.assert_allclose(found, exact, rtol=1e-6)
+
+
+def test_arrays_are_set_by_name():
+    model = nn.Sequential([nn.Linear(2), nn.BatchNorm1d()]).build((3,))
+    model.parameters()["0.weight"] = np.arange(6).reshape(3, 2)
+    model.states()["1.running_mean"] = [1.0, 2.0]
+    np.testing.assert_array_equal(model.parameters()["0.weight"], np.arange(6).reshape(3, 2))
+    np.testing.assert_array_equal(model.states()["1.running_mean"], [1, 2])
+    model.parameters().update({"0.bias": np.ones(2)})
+    assert (model.parameters()["0.bias"] == 1).all()
+    for wrong in (np.ones(2), np.ones((2, 3)), 1.0, np.ones((3, 2), complex), "text"):
+        with pytest.raises(nn.ShapeError, match=r"0.weight: expected numbers of shape \(3, 2\)"):
+            model.parameters()["0.weight"] = wrong
+    with pytest.raises(nn.ParameterError, match=r"did you mean '0\.weight'"):
+        model.parameters()["0.wieght"] = np.ones((3, 2))
+    with pytest.raises(nn.ParameterError, match="to stay"):
+        del model.parameters()["0.weight"]
+
+
+def test_evaluate_takes_the_loss_of_the_last_fit():
+    X, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 3
+    model = nn.Sequential([nn.Linear(3)])
+    history = model.fit(X, y, loss="cross_entropy", epochs=1, validation_data=(X, y), random_state=0)
+    assert model.evaluate(X, y) == history["val_loss"][-1] == model.evaluate(X, y, loss="cross_entropy")
