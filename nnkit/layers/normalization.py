@@ -10,9 +10,10 @@ import numpy as np
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
+from nnkit.engine.operands import Constant, constant
 from nnkit.errors import ParameterError, ShapeError
 from nnkit.kernels.gemm import sum_rows
-from nnkit.kernels.math import real, variant
+from nnkit.kernels.math import real
 
 __all__ = ["LayerNorm", "RMSNorm", "Standardize"]
 
@@ -21,6 +22,23 @@ def _require_features(layer: Layer, in_shape: Shape) -> int:
     if not in_shape:
         raise ShapeError(f"{layer!r}: expected input rows with a feature axis, (N, ..., features), got shape (N,)")
     return in_shape[-1]
+
+
+def inverse_root_mean_square(values, eps):
+    """1 / sqrt(mean of the squares + eps), also where the squares are larger than the largest number."""
+    count = real(values.shape[0])
+    total = 0.0
+    for j in range(values.shape[0]):
+        total += values[j] * values[j]
+    if np.isfinite(total):
+        return 1.0 / np.sqrt(total / count + eps)
+    largest = 0.0
+    for j in range(values.shape[0]):
+        largest = max(largest, abs(values[j]))
+    total = 0.0
+    for j in range(values.shape[0]):
+        total += (values[j] / largest) * (values[j] / largest)
+    return 1.0 / (largest * np.sqrt(total / count))
 
 
 @register("layer_norm")
@@ -112,11 +130,10 @@ class LayerNorm(Layer):
             for j in range(a.shape[0]):
                 b[j] = a[j] - m  # stored: else the compiler would subtract the sum of both pieces
                 rest += b[j]
-            rest, variance = rest / features, 0.0
+            rest /= features
             for j in range(a.shape[0]):
                 b[j] -= rest
-                variance += b[j] * b[j]
-            r = 1.0 / np.sqrt(variance / features + eps)
+            r = inverse_root_mean_square(b, eps)
             for j in range(a.shape[0]):
                 b[j] = b[j] * r * (weight[j] if weighted else 1.0) + (bias[j] if shifted else 0.0)
             mean[n, 0], mean[n, 1], scale[n, 0] = m, rest, r
@@ -173,16 +190,6 @@ class LayerNorm(Layer):
         return [Example(cls(), (5,)), Example(cls(bias=False), (2, 3)), Example(cls(1e-3, elementwise_affine=False), (4,))]
 
 
-def _epsilon32():
-    return 1.1920928955078125e-07
-
-
-@variant(float32=_epsilon32)
-def _epsilon():
-    """The distance from 1 to the next number of the dtype."""
-    return 2.220446049250313e-16
-
-
 @register("rms_norm")
 class RMSNorm(Layer):
     """Every row with mean square 1 over its last axis, then scaled as learnt.
@@ -231,7 +238,7 @@ class RMSNorm(Layer):
 
     def build(self, in_shape: Shape) -> Shape:
         features = _require_features(self, in_shape)
-        self.floor = 0.0 if self.eps is None else float(self.eps)
+        self.least = 0.0 if self.eps is None else float(self.eps)
         self.parameter("weight", (features if self.elementwise_affine else 0,), init="ones")
         self.scratch("scale", (*in_shape[:-1], 1))  # r
         return in_shape
@@ -243,23 +250,21 @@ class RMSNorm(Layer):
                 real squares = 0.0;
                 for (int j = 0; j < J; j++)
                     squares += x[j] * x[j];
-                const real least = floor > 0.0 ? floor : nextafter(1.0, 2.0) - 1.0;
                 const real r = 1.0 / sqrt(squares / J + least);
                 for (int j = 0; j < J; j++)
                     out[j] = x[j] * r * (weight ? weight[j] : 1.0);
             }"""
 
+    def number(self, name: str, real: str) -> Constant:
+        """Beside the attributes, the smallest mean square: it depends on the dtype, unless it is given."""
+        return constant(float(np.finfo(real).eps), real) if name == "least" and self.eps is None else super().number(name, real)
+
     @staticmethod
-    def forward(x, weight, floor, scale, out):
-        features = real(x.shape[1])
+    def forward(x, weight, least, scale, out):
         weighted = weight.shape[0] > 0
-        eps = floor if floor > 0.0 else _epsilon()
         for n in range(x.shape[0]):
             a, b = x[n], out[n]
-            total = 0.0
-            for j in range(a.shape[0]):
-                total += a[j] * a[j]
-            r = 1.0 / np.sqrt(total / features + eps)
+            r = inverse_root_mean_square(a, least)
             for j in range(a.shape[0]):
                 b[j] = a[j] * r * (weight[j] if weighted else 1.0)
             scale[n, 0] = r
@@ -274,10 +279,10 @@ class RMSNorm(Layer):
             r = scale[n, 0]
             along = 0.0
             for j in range(a.shape[0]):
-                along += g[j] * (weight[j] if weighted else 1.0) * a[j]
-            along *= r * r / features
+                along += g[j] * (weight[j] if weighted else 1.0) * (a[j] * r)
+            along /= features
             for j in range(a.shape[0]):
-                b[j] = r * (g[j] * (weight[j] if weighted else 1.0) - a[j] * along)
+                b[j] = r * (g[j] * (weight[j] if weighted else 1.0) - a[j] * r * along)
             for j in range(grad_weight.shape[0]):
                 grad_weight[j] += g[j] * a[j] * r
 

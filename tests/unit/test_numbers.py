@@ -8,6 +8,7 @@ import pytest
 import nnkit as nn
 from nnkit.core.optimizer import Updater
 from nnkit.engine.memory import aligned_zeros
+from nnkit.passes import Pass
 
 
 @pytest.mark.parametrize(("restart", "steps"), [(0.6, 10), (0.1, 10), (0.7, 10), (0.3, 7), (1.1, 20)])
@@ -28,7 +29,7 @@ def test_steps_fall_on_decimal_fractions(size):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1e-30, 1.0, 1e20, 1e38, 1e-170, 1e300])
 def test_gradients_of_any_size_are_clipped_to_the_norm(dtype, size):
-    if not np.finfo(dtype).tiny < size < np.finfo(dtype).max:
+    if not float(np.finfo(dtype).tiny) < size < float(np.finfo(dtype).max):
         pytest.skip("no number of this dtype")
     grad = aligned_zeros(64, dtype)
     grad[:] = np.random.default_rng(0).normal(size=64) * size
@@ -121,3 +122,21 @@ def test_evaluate_takes_the_loss_of_the_last_fit():
     model = nn.Sequential([nn.Linear(3)])
     history = model.fit(X, y, loss="cross_entropy", epochs=1, validation_data=(X, y), random_state=0)
     assert model.evaluate(X, y) == history["val_loss"][-1] == model.evaluate(X, y, loss="cross_entropy")
+
+
+@pytest.mark.parametrize("layer", [nn.LayerNorm(), nn.RMSNorm(), nn.RMSNorm(1e-3)])
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e30])
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+def test_norms_of_rows_of_any_size(layer, size, engine):
+    """As float64 has them; the eps that goes with the dtype is that of float32."""
+    x = (np.random.default_rng(0).normal(size=(5, 20)) * size).astype(np.float32)
+    grad = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
+    exact_layer = nn.RMSNorm(float(np.finfo(np.float32).eps)) if repr(layer) == "RMSNorm()" else layer
+    exact = nn.Sequential([exact_layer]).build((20,), dtype="float64")
+    network = nn.Sequential([layer]).build((20,)).network
+    work = Pass(network, 5, training=True, gradient=network.gradient, python=engine == "python")
+    bound = 20 * np.finfo(np.float32).eps  # a sum of 20 squares, and some roundings
+    out, expected = work.forward(x), exact.forward(x.astype(np.float64))
+    np.testing.assert_allclose(out, expected, rtol=0, atol=bound * np.abs(expected).max())
+    out, expected = work.backward(grad), exact.backward(grad.astype(np.float64))
+    np.testing.assert_allclose(out, expected, rtol=0, atol=bound * np.abs(expected).max())
