@@ -87,8 +87,10 @@ def run(table, segments, controls, losses_of_shards, reduce, norms, update, upda
         if clip_norm > 0.0:
             meet(counter, workers)
             if worker == 0:
-                largest = norms[:chunks].max()
-                norm = largest * np.sqrt(((norms[:chunks] / largest) ** 2).sum()) if largest > 0.0 else 0.0
+                largest, total = norms[:chunks].max(), 0.0
+                for chunk in range(chunks):
+                    total += (norms[chunk] / largest) ** 2 if largest > 0.0 else 0.0
+                norm = largest * np.sqrt(total)
                 norms[chunks] = clip_norm / norm if norm > clip_norm else 1.0
             meet(counter, workers)
         for chunk in range(first_chunk, last_chunk):
