@@ -388,10 +388,10 @@ class CrossEntropyLoss(_ClassLoss):
             score = prediction[k] - top
             total += exp(score)
             mass += target[k]
-            matched += target[k] * score
+            matched += target[k] * score if target[k] != 0.0 else 0.0  # the score may be -inf
             everything += score
             classes += 1.0
-        uniform = label_smoothing * mass * everything / classes
+        uniform = label_smoothing * mass * everything / classes if label_smoothing > 0.0 else 0.0
         return mass * log(total) - (1.0 - label_smoothing) * matched - uniform
 
     @staticmethod
@@ -420,7 +420,7 @@ class CrossEntropyLoss(_ClassLoss):
             matched = 0.0
             for k in range(p.shape[0]):
                 g[k] = p[k] - top
-                matched += ((1.0 - label_smoothing) * t[k]) * g[k]
+                matched += ((1.0 - label_smoothing) * t[k]) * (g[k] if t[k] != 0.0 else 0.0)  # it may be -inf
             row_loss[n] = -matched
         flat = grad.reshape(-1)
         if label_smoothing > 0.0:

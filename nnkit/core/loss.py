@@ -180,7 +180,9 @@ class Loss(Part):
     def dense_target(self, y: NDArray[Any], out_shape: Shape, dtype: Any) -> NDArray[Any]:
         """Checked targets as the kernels see them: real numbers, class labels as one-hot rows."""
         if self.classes and y.shape[1:] != out_shape:
-            return np.eye(out_shape[-1], dtype=dtype)[y.astype(np.int64)]
+            dense = np.zeros((*y.shape, out_shape[-1]), dtype)
+            np.put_along_axis(dense, y[..., None].astype(np.int64), 1.0, axis=-1)
+            return dense
         return np.ascontiguousarray(y, dtype)
 
     # ------------------------------------------------------------------------------------------------ kernels

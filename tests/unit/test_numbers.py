@@ -1,6 +1,7 @@
 """Right values where single precision, decimal fractions or a last small batch used to give others."""
 
 import gc
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -140,3 +141,24 @@ def test_norms_of_rows_of_any_size(layer, size, engine):
     np.testing.assert_allclose(out, expected, rtol=0, atol=bound * np.abs(expected).max())
     out, expected = work.backward(grad), exact.backward(grad.astype(np.float64))
     np.testing.assert_allclose(out, expected, rtol=0, atol=bound * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_classes_that_cannot_be_do_not_count(dtype):
+    """A logit of -inf is a probability of 0, and 0 times its logarithm is 0."""
+    prediction = np.array([[2, -np.inf, 1], [0.5, 0.25, -np.inf]], dtype)
+    loss, grad = nn.CrossEntropyLoss()(prediction, [0, 1])
+    expected = (np.log1p(np.exp(-1.0)) + np.log1p(np.exp(0.25))) / 2
+    np.testing.assert_allclose(loss, expected, rtol=4 * np.finfo(dtype).eps)
+    model = nn.Sequential([nn.Identity()]).build((3,), dtype=dtype)
+    assert model.evaluate(prediction, [0, 1], loss="cross_entropy") == pytest.approx(expected, rel=1e-6)
+    assert np.isfinite(grad).all() and (grad[np.isinf(prediction)] == 0).all()
+    assert nn.CrossEntropyLoss()(prediction, [1, 1])[0] == np.inf  # a class that cannot be, but is
+
+
+def test_many_classes_take_no_more_memory_than_their_logits():
+    tracemalloc.start()
+    nn.CrossEntropyLoss()(np.zeros((2, 20_000), np.float32), [3, 19_999])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * 2 * 20_000 * 4
