@@ -22,27 +22,46 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm"]
 def combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale):
     """Mean and 1 / sqrt(var + eps) of each channel; in training those of all shards' rows (Chan, Golub, LeVeque 1979).
 
-    Moments are the number of values, then each channel's mean and sum of squared deviations from it. Returns the number of
-    values, and leaves the variance of a channel at ``mean.shape[0] + c`` of ``scale``, behind the factors.
+    A mean is in two pieces, so that far from zero its digits are kept: a sum divided by the count, in front, and what is left
+    of it among the differences, behind. Moments are the number of values, then each channel's mean, the rest of it, and the
+    sum of squared deviations. Returns the number of values, and leaves the variances in ``scale``, behind the factors.
     """
-    channels = mean.shape[0]
+    channels = running_mean.shape[0]
     count = all_moments[0, 0] * 0.0
     for c in range(channels):
+        center, rest, variance = running_mean[c], running_mean[c] * 0.0, running_var[c]
         if training:
-            count, center, squares = all_moments[0, 0], all_moments[0, 1 + c], all_moments[0, 1 + channels + c]
+            count, center = all_moments[0, 0], all_moments[0, 1 + c]
+            rest, squares = all_moments[0, 1 + channels + c], all_moments[0, 1 + 2 * channels + c]
             for s in range(1, shards):
                 more, difference = all_moments[s, 0], all_moments[s, 1 + c] - center
+                difference += all_moments[s, 1 + channels + c] - rest
                 share = more / (count + more)
-                squares += all_moments[s, 1 + channels + c] + difference * difference * count * share
-                center += difference * share
+                squares += all_moments[s, 1 + 2 * channels + c] + difference * difference * count * share
+                rest += difference * share
                 count += more
             variance = squares / count
-        else:
-            center, variance = running_mean[c], running_var[c]
-        mean[c] = center
+        mean[c], mean[channels + c] = center, rest
         scale[c] = 1.0 / np.sqrt(variance + eps)
         scale[channels + c] = variance
     return count
+
+
+def deviation(squares, count, rest):
+    """The sum of squared deviations from a mean, from those of the differences to its first piece."""
+    return max(squares - count * rest * rest, squares * 0.0)
+
+
+def affine(weight, bias, mean, scale, factors):
+    """Write each channel's factor, and behind them what is added: out = (x - mean) factor + shift.
+
+    They are stored: else the compiler would add the two pieces of the mean up.
+    """
+    channels = scale.shape[0] // 2
+    for c in range(channels):
+        factor = scale[c] * weight[c] if weight.shape[0] > 0 else scale[c]
+        factors[c] = factor
+        factors[channels + c] = (bias[c] if bias.shape[0] > 0 else 0.0) - mean[channels + c] * factor
 
 
 def follow(count, momentum, mean, scale, running_mean, running_var):
@@ -50,10 +69,11 @@ def follow(count, momentum, mean, scale, running_mean, running_var):
 
     A single value says nothing of a variance: it stays as it was.
     """
-    for c in range(mean.shape[0]):
-        running_mean[c] += momentum * (mean[c] - running_mean[c])
+    channels = running_mean.shape[0]
+    for c in range(channels):
+        running_mean[c] += momentum * (mean[c] - running_mean[c] + mean[channels + c])
         if count > 1.0:
-            running_var[c] += momentum * (count / (count - 1.0) * scale[mean.shape[0] + c] - running_var[c])
+            running_var[c] += momentum * (count / (count - 1.0) * scale[channels + c] - running_var[c])
 
 
 def add_up(all_sums, shards, totals):
@@ -85,9 +105,9 @@ class _BatchNorm(Layer):
         self.parameter("bias", (size,), init="zeros")
         self.state("running_mean", (channels,), init="zeros")
         self.state("running_var", (channels,), init="ones")
-        self.partial("moments", (1 + 2 * channels,))
+        self.partial("moments", (1 + 3 * channels,))
         self.partial("sums", (2 * channels,))
-        self.workspace("mean", (channels,))
+        self.workspace("mean", (2 * channels,))
         self.workspace("scale", (2 * channels,))
         self.workspace("totals", (2 * channels,))
 
@@ -121,9 +141,8 @@ class _BatchNorm(Layer):
             {
                 for (int c = 0; c < C; c++) {
                     const real factor = (weight ? weight[c] : 1.0) / sqrt(running_var[c] + eps);
-                    const real shift = (bias ? bias[c] : 0.0) - running_mean[c] * factor;
                     for (int i = c * (N / C); i < (c + 1) * (N / C); i++)
-                        out[i] = x[i] * factor + shift;
+                        out[i] = (x[i] - running_mean[c]) * factor + (bias ? bias[c] : 0.0);
                 }
             }"""
 
@@ -139,29 +158,33 @@ class _BatchNorm(Layer):
                 for p in range(places):
                     sums = sums + where(filled, load(x[b, c, p]), 0.0)
             center = total(sums) / moments[0]
-            squares = number * 0.0
+            level, squares = number * 0.0, number * 0.0
             for b in range(x.shape[0]):
                 filled = number < real(rows - b * lanes)
                 for p in range(places):
                     difference = where(filled, load(x[b, c, p]) - center, 0.0)
+                    level = level + difference
                     squares = squares + difference * difference
-            moments[1 + c], moments[1 + channels + c] = center, total(squares)
+            rest = total(level) / moments[0]
+            moments[1 + c], moments[1 + channels + c] = center, rest
+            moments[1 + 2 * channels + c] = deviation(total(squares), moments[0], rest)
 
     @staticmethod
     def forward(
-        x, weight, bias, running_mean, running_var, all_moments, shards, first_row, training, eps, momentum, mean, scale, out
-    ):
+        x, weight, bias, running_mean, running_var, all_moments, shards, first_row, training, eps, momentum, mean, scale,
+        totals, out,
+    ):  # fmt: skip
         count = combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
         if training and first_row == 0:
             follow(count, momentum, mean, scale, running_mean, running_var)
+        affine(weight, bias, mean, scale, totals)
         for b in range(x.shape[0]):
             for c in range(x.shape[1]):
-                factor = scale[c] * weight[c] if weight.shape[0] > 0 else scale[c]
-                shift = (bias[c] if bias.shape[0] > 0 else 0.0) - mean[c] * factor
+                center, factor, shift = mean[c], totals[c], totals[x.shape[1] + c]
                 values = x[b, c].reshape(x.shape[2] * x.shape[3])
                 target = out[b, c].reshape(x.shape[2] * x.shape[3])
                 for i in range(values.shape[0]):
-                    target[i] = values[i] * factor + shift
+                    target[i] = (values[i] - center) * factor + shift
 
     @staticmethod
     def backward_partial(
@@ -177,7 +200,8 @@ class _BatchNorm(Layer):
                     given = load(grad_out[b, c, p])
                     level = level + given
                     tilt = tilt + given * (load(x[b, c, p]) - mean[c])
-            sums[c], sums[channels + c] = total(level), total(tilt) * scale[c]
+            sums[c] = total(level)
+            sums[channels + c] = (total(tilt) - mean[channels + c] * sums[c]) * scale[c]
             if grad_weight.shape[0] > 0:
                 grad_bias[c], grad_weight[c] = sums[c], sums[channels + c]
 
@@ -189,12 +213,15 @@ class _BatchNorm(Layer):
         count = all_moments[0, 0] * 0.0
         for s in range(shards):
             count += all_moments[s, 0]
+        for c in range(channels):
+            tilt = totals[channels + c] * scale[c] / count if training else 0.0
+            totals[c] = (totals[c] / count if training else 0.0) - mean[channels + c] * tilt
+            totals[channels + c] = tilt
         for b in range(x.shape[0]):
             filled = number < real(rows - b * lanes)
             for c in range(channels):
                 factor = scale[c] * weight[c] if weight.shape[0] > 0 else scale[c]
-                tilt = totals[channels + c] * scale[c] / count if training else 0.0
-                level = totals[c] / count if training else 0.0
+                level, tilt = totals[c], totals[channels + c]
                 for p in range(places):
                     inner = load(grad_out[b, c, p]) - level - (load(x[b, c, p]) - mean[c]) * tilt
                     store(where(filled, inner * factor, 0.0), grad_x[b, c, p])
@@ -207,9 +234,11 @@ class _OfRows:
     def forward_partial(x, rows, moments):
         channels = x.shape[1]
         moments[0] = real(rows)
-        center, squares = moments[1 : 1 + channels], moments[1 + channels :]
+        center, rest = moments[1 : 1 + channels], moments[1 + channels : 1 + 2 * channels]
+        squares = moments[1 + 2 * channels :]
         for c in range(channels):
             center[c] = 0.0
+            rest[c] = 0.0
             squares[c] = 0.0
         for n in range(x.shape[0]):
             values = x[n]
@@ -221,7 +250,11 @@ class _OfRows:
         for n in range(x.shape[0]):
             values = x[n]
             for c in range(channels):
+                rest[c] += values[c] - center[c]
                 squares[c] += (values[c] - center[c]) * (values[c] - center[c])
+        for c in range(channels):
+            rest[c] *= share
+            squares[c] = deviation(squares[c], moments[0], rest[c])
 
     @staticmethod
     def forward(
@@ -232,14 +265,12 @@ class _OfRows:
         if training and first_row == 0:
             follow(count, momentum, mean, scale, running_mean, running_var)
         channels = x.shape[1]
+        affine(weight, bias, mean, scale, totals)
         factor, shift = totals[:channels], totals[channels:]
-        for c in range(channels):
-            factor[c] = scale[c] * weight[c] if weight.shape[0] > 0 else scale[c]
-            shift[c] = (bias[c] if bias.shape[0] > 0 else 0.0) - mean[c] * factor[c]
         for n in range(x.shape[0]):
             values, target = x[n], out[n]
             for c in range(channels):
-                target[c] = values[c] * factor[c] + shift[c]
+                target[c] = (values[c] - mean[c]) * factor[c] + shift[c]
 
     @staticmethod
     def backward_partial(
@@ -258,7 +289,7 @@ class _OfRows:
             for c in range(channels):
                 tilt[c] += given[c] * (values[c] - mean[c])
         for c in range(channels):
-            tilt[c] *= scale[c]
+            tilt[c] = (tilt[c] - mean[channels + c] * level[c]) * scale[c]
         for c in range(grad_weight.shape[0]):
             grad_bias[c] = level[c]
             grad_weight[c] = tilt[c]
@@ -270,12 +301,12 @@ class _OfRows:
         count = all_moments[0, 0] * 0.0
         for s in range(shards):
             count += all_moments[s, 0]
-        # grad_x = factor grad_out - tilt x + level, the three in place of scale and totals
+        # grad_x = factor grad_out - tilt (x - mean) + level, the three in place of scale and totals
         factor, tilt, level = scale[:channels], totals[channels:], totals[:channels]
         for c in range(channels):
             full = factor[c] * weight[c] if weight.shape[0] > 0 else factor[c]
             slope = full * tilt[c] * factor[c] / count if training else 0.0
-            level[c] = slope * mean[c] - (full * level[c] / count if training else 0.0)
+            level[c] = slope * mean[channels + c] - (full * level[c] / count if training else 0.0)
             tilt[c] = slope
             factor[c] = full
         for n in range(x.shape[0]):
@@ -283,7 +314,7 @@ class _OfRows:
             for c in range(channels):
                 target[c] = factor[c] * given[c] + level[c]
             for c in range(channels):
-                target[c] -= tilt[c] * values[c]
+                target[c] -= tilt[c] * (values[c] - mean[c])
 
 
 @register("batch_norm1d")
@@ -467,7 +498,7 @@ class GroupNorm(Layer):
         size = channels if self.affine else 0
         self.parameter("weight", (size,), init="ones")
         self.parameter("bias", (size,), init="zeros")
-        self.scratch("mean", (self.num_groups,))
+        self.scratch("mean", (2, self.num_groups))  # its two pieces: a sum, and what is left of it among the differences
         self.scratch("scale", (self.num_groups,))
         seen = (self.num_groups, channels // self.num_groups, prod(in_shape[1:]))
         self.view(x=seen, out=seen)
@@ -481,19 +512,23 @@ class GroupNorm(Layer):
             void forward(const real x[G][D][P], const real weight[C], const real bias[C], real out[G][D][P])
             {
                 for (int g = 0; g < G; g++) {
-                    real mean = 0.0, variance = 0.0;
+                    real mean = 0.0, rest = 0.0, variance = 0.0;
                     for (int d = 0; d < D; d++)
                         for (int p = 0; p < P; p++)
                             mean += x[g][d][p];
                     mean /= D * P;
                     for (int d = 0; d < D; d++)
                         for (int p = 0; p < P; p++)
-                            variance += (x[g][d][p] - mean) * (x[g][d][p] - mean);
+                            rest += x[g][d][p] - mean;
+                    rest /= D * P;
+                    for (int d = 0; d < D; d++)
+                        for (int p = 0; p < P; p++)
+                            variance += (x[g][d][p] - mean - rest) * (x[g][d][p] - mean - rest);
                     variance /= D * P;
                     for (int d = 0; d < D; d++)
                         for (int p = 0; p < P; p++)
-                            out[g][d][p] = (x[g][d][p] - mean) / sqrt(variance + eps) * (weight ? weight[g * D + d] : 1.0)
-                                           + (bias ? bias[g * D + d] : 0.0);
+                            out[g][d][p] = (x[g][d][p] - mean - rest) / sqrt(variance + eps)
+                                           * (weight ? weight[g * D + d] : 1.0) + (bias ? bias[g * D + d] : 0.0);
                 }
             }"""
 
@@ -503,24 +538,32 @@ class GroupNorm(Layer):
         count = real(depth * places)
         for b in range(x.shape[0]):
             for g in range(x.shape[1]):
-                center = everywhere(0.0, mean[b, g])
+                center = everywhere(0.0, scale[b, g])
                 for c in range(depth):
                     for p in range(places):
                         center = center + load(x[b, g, c, p])
                 center = center / count
-                variance = everywhere(0.0, mean[b, g])
+                rest = everywhere(0.0, scale[b, g])
                 for c in range(depth):
                     for p in range(places):
                         difference = load(x[b, g, c, p]) - center
+                        store(difference, out[b, g, c, p])  # or the compiler would subtract the sum of both pieces
+                        rest = rest + difference
+                rest = rest / count
+                variance = everywhere(0.0, scale[b, g])
+                for c in range(depth):
+                    for p in range(places):
+                        difference = load(out[b, g, c, p]) - rest
                         variance = variance + difference * difference
                 factor = 1.0 / root(variance / count + eps)
-                store(center, mean[b, g])
+                store(center, mean[b, 0, g])
+                store(rest, mean[b, 1, g])
                 store(factor, scale[b, g])
                 for c in range(depth):
                     gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
                     shift = bias[g * depth + c] if bias.shape[0] > 0 else 0.0
                     for p in range(places):
-                        store((load(x[b, g, c, p]) - center) * factor * gain + shift, out[b, g, c, p])
+                        store((load(out[b, g, c, p]) - rest) * factor * gain + shift, out[b, g, c, p])
 
     @staticmethod
     def backward(x, grad_out, weight, mean, scale, grad_x, grad_weight, grad_bias):
@@ -531,17 +574,19 @@ class GroupNorm(Layer):
             grad_bias[c] = 0.0
         for b in range(x.shape[0]):
             for g in range(x.shape[1]):
-                center, factor = load(mean[b, g]), load(scale[b, g])
-                level = everywhere(0.0, mean[b, g])
-                tilt = everywhere(0.0, mean[b, g])
+                center, rest, factor = load(mean[b, 0, g]), load(mean[b, 1, g]), load(scale[b, g])
+                level = everywhere(0.0, scale[b, g])
+                tilt = everywhere(0.0, scale[b, g])
                 for c in range(depth):
                     gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
-                    sums = everywhere(0.0, mean[b, g])
-                    products = everywhere(0.0, mean[b, g])
+                    sums = everywhere(0.0, scale[b, g])
+                    products = everywhere(0.0, scale[b, g])
                     for p in range(places):
                         given = load(grad_out[b, g, c, p])
+                        difference = load(x[b, g, c, p]) - center
+                        store(difference, grad_x[b, g, c, p])
                         sums = sums + given
-                        products = products + given * (load(x[b, g, c, p]) - center) * factor
+                        products = products + given * (difference - rest) * factor
                     level = level + sums * gain
                     tilt = tilt + products * gain
                     if grad_weight.shape[0] > 0:
@@ -550,7 +595,7 @@ class GroupNorm(Layer):
                 for c in range(depth):
                     gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
                     for p in range(places):
-                        y = (load(x[b, g, c, p]) - center) * factor
+                        y = (load(grad_x[b, g, c, p]) - rest) * factor
                         store(factor * (load(grad_out[b, g, c, p]) * gain - (level + y * tilt) / count), grad_x[b, g, c, p])
 
     def onnx(self, graph, x, like=None):

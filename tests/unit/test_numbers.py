@@ -125,6 +125,31 @@ def test_evaluate_takes_the_loss_of_the_last_fit():
     assert model.evaluate(X, y) == history["val_loss"][-1] == model.evaluate(X, y, loss="cross_entropy")
 
 
+@pytest.mark.parametrize(("layer", "in_shape"), [
+    (nn.BatchNorm1d(), (5,)), (nn.BatchNorm1d(), (3, 7)), (nn.BatchNorm2d(), (3, 4, 5)), (nn.GroupNorm(2), (4, 3, 3)),
+    (nn.GroupNorm(1), (6,)), (nn.LayerNorm(), (20,)),
+])  # fmt: skip
+@pytest.mark.parametrize("shift", [0.0, 1234.5, 1e4, -1e7])
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_norms_keep_their_digits_far_from_zero(layer, in_shape, shift, spread):
+    """Computed as in float64, from the numbers that float32 has; a constant feature gives exactly 0."""
+    random = np.random.default_rng(0)
+    x = (spread * random.normal(size=(40, *in_shape)) + shift).astype(np.float32)
+    grad = random.normal(size=x.shape).astype(np.float32)
+    model = nn.Sequential([layer]).build(in_shape, 0)
+    exact = model.copy("float64")
+    count = x.size
+    # Sums of ``count`` numbers at most, in some order, are off by count / 2 ulp; three of them meet in each number.
+    bound = 1.5 * count * np.finfo(np.float32).eps if spread else 0.0
+    out, expected = model.forward(x, training=True), exact.forward(x.astype(np.float64), training=True)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=bound)
+    if spread:
+        found, right = model.backward(grad), exact.backward(grad.astype(np.float64))
+        np.testing.assert_allclose(found, right, rtol=0, atol=bound * np.abs(right).max())
+    for (name, state), right in zip(model.states().items(), exact.states().values(), strict=True):
+        np.testing.assert_allclose(state, right, rtol=bound + 1e-6, err_msg=name)
+
+
 @pytest.mark.parametrize("layer", [nn.LayerNorm(), nn.RMSNorm(), nn.RMSNorm(1e-3)])
 @pytest.mark.parametrize("size", [1e-4, 1.0, 1e30])
 @pytest.mark.parametrize("engine", ["compiled", "python"])
