@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from types import TracebackType
 
@@ -34,8 +33,7 @@ class Exclusive:
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self._lock = threading.Lock()
-        self._user: weakref.ref[_Use] | None = None
+        self._users: list[weakref.ref[_Use]] = []  # in the order in which they came; the first one has it
 
     def by(self, who: str) -> _Use:
         """Be the only one within a ``with`` block, or raise `BusyError` as it begins."""
@@ -47,20 +45,31 @@ class Exclusive:
 
 
 class _Use:
-    __slots__ = ("__weakref__", "_of", "process", "who")
+    """One call. It takes no lock: a signal handler or a finalizer that came while it held one would wait for ever."""
+
+    __slots__ = ("__weakref__", "_mine", "_of", "process", "who")
 
     def __init__(self, of: Exclusive, who: str) -> None:
         self._of, self.who, self.process = of, who, os.getpid()
+        self._mine: weakref.ref[_Use] | None = None
 
     def __enter__(self) -> None:
-        of = self._of
-        with of._lock:
-            other = None if of._user is None else of._user()
+        users = self._of._users
+        self._mine = weakref.ref(self, users.remove)
+        users.append(self._mine)
+        for user in tuple(users):
+            other = user()
+            if other is self:
+                return
             if other is not None and other.process == self.process:  # a forked child does not do what its parent does
-                raise BusyError(f"{self.who}: expected {of.what} that nobody is changing, but its {other.who} has not ended; "
-                                "wait for it, or work on a copy")  # fmt: skip
-            of._user = weakref.ref(self)
+                self._leave()
+                raise BusyError(f"{self.who}: expected {self._of.what} that nobody is changing, but its {other.who} has not "
+                                "ended; wait for it, or work on a copy")  # fmt: skip
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._of._user is not None and self._of._user() is self:
-            self._of._user = None
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._mine is not None:
+            self._of._users.remove(self._mine)
+            self._mine = None
