@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from math import prod
 from typing import Any, ClassVar
 
@@ -31,6 +32,9 @@ _CHUNK = 1 << 22  # numbers looked at in one go
 
 def to_array(data: Any, name: str) -> NDArray[Any]:
     """``data`` as a numeric array, without copying one; ragged, textual and empty data are refused."""
+    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+        raise DataError(f"{name}: expected numbers everywhere, got a masked array with {int(data.mask.sum())} of {data.size} "
+                        "masked; fill them (numpy.ma.filled), or drop the rows")  # fmt: skip
     columns = getattr(data, "columns", None)
     try:
         array = np.asarray(data)
@@ -50,9 +54,16 @@ def to_array(data: Any, name: str) -> NDArray[Any]:
         )
     if array.ndim == 0 or array.size == 0:
         raise DataError(f"{name}: expected at least one row and one column, got shape {array.shape}")
-    if array.dtype.itemsize not in (1, 2, 4, 8) or not array.dtype.isnative or array.dtype == np.float16:
-        array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
-    return array
+    return _readable(array)
+
+
+def _readable(array: NDArray[Any]) -> NDArray[Any]:
+    """Numbers as kernels can read them: a copy where they are of float16, longdouble or foreign byte order, or not aligned."""
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    if array.dtype.itemsize not in (1, 2, 4, 8) or not array.dtype.isnative:
+        return array.astype(np.float64)
+    return array if array.flags.aligned else array.copy()
 
 
 def check_row_shape(array: Any, in_shape: tuple[int, ...], who: str, name: str = "X") -> None:
@@ -87,7 +98,7 @@ def check_weights(sample_weight: Any, rows: int, name: str = "sample_weight") ->
     """Sample weights as float64; None stays None."""
     if sample_weight is None:
         return None
-    weights = np.ascontiguousarray(to_array(sample_weight, name), np.float64)
+    weights = np.array(to_array(sample_weight, name), np.float64, order="C")  # ours: they stay as they are checked
     if weights.shape != (rows,):
         raise ShapeError(f"{name}: expected shape {(rows,)}, one weight for each row of X, got {weights.shape}")
     check_finite(weights, name)
@@ -107,27 +118,34 @@ def to_rows(data: Any, name: str) -> Any:
         The data cannot be used, or the index arrays of a sparse matrix lead out of it. (They can be set to anything, and SciPy
         believes them.)
     """
-    if not (hasattr(data, "tocsr") and hasattr(data, "nnz")):
+    if not (hasattr(data, "tocsr") and hasattr(type(data), "nnz")):  # which may raise, where arrays do not fit
         return to_array(data, name)
-    if data.dtype.kind not in "biuf":
-        raise DataError(f"{name}: expected numbers, got dtype {data.dtype}; encode it as numbers first")
     if len(data.shape) != 2 or 0 in data.shape:
         raise DataError(f"{name}: expected at least one row and one column, got shape {data.shape}")
     if data.format != "csr":
-        try:
-            if hasattr(data, "check_format"):
-                data.check_format(full_check=True)
-            elif data.format == "coo":  # making it again looks at its indices
-                data = type(data)((data.data, (data.row, data.col)), shape=data.shape)
-            data = data.tocsr()
-        except (ValueError, IndexError) as error:
-            raise DataError(f"{name}: expected a sound sparse matrix, got one whose indices lead out of it ({error}); "
-                            "make it anew with SciPy") from error  # fmt: skip
-    matrix = type(data)(data.shape, dtype=data.dtype)
+        data = _as_csr(data, name)
+    stored = np.asarray(data.data)
+    if stored.dtype.kind not in "biuf" or stored.ndim != 1:
+        raise DataError(f"{name}: expected numbers, got {stored.dtype} of shape {stored.shape}; encode it as numbers")
+    matrix = type(data)(data.shape)
     # What is used as an index is a copy, checked after it was made: nobody else can change it.
-    matrix.indptr, matrix.indices, matrix.data = _whole(data.indptr, name), _whole(data.indices, name), data.data
+    matrix.indptr, matrix.indices, matrix.data = _whole(data.indptr, name), _whole(data.indices, name), _readable(stored)
     _check_csr(matrix, name)
     return matrix
+
+
+def _as_csr(data: Any, name: str) -> Any:
+    """A sparse matrix of another format in CSR. SciPy's compiled code believes indices: they are copied, then looked at."""
+    try:
+        data = data.copy()  # whose constructor looks at what it is given, in most formats
+        if hasattr(data, "check_format"):
+            data.check_format(full_check=True)
+        if data.format == "lil" and any(map(operator.ne, map(len, data.rows), map(len, data.data))):
+            raise ValueError("rows and data of different lengths")
+        return data.tocsr()
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        raise DataError(f"{name}: expected a sound sparse matrix, got one whose indices lead out of it ({error}); "
+                        "make it anew with SciPy") from error  # fmt: skip
 
 
 def _whole(index: Any, name: str) -> NDArray[np.int64]:
