@@ -84,7 +84,7 @@ def run(table, segments, controls, losses_of_shards, reduce, norms, update, upda
         for chunk in range(first_chunk, last_chunk):
             for i in range(reduce.shape[1]):
                 call(reduce[chunk, i, 0], reduce[chunk, i, 1])
-        if clip_norm > 0.0:
+        if clip_norm > 0.0 and chunks > 0:
             meet(counter, workers)
             if worker == 0:
                 largest, total = norms[:chunks].max(), 0.0

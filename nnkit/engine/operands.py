@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.errors import KernelError
 from nnkit.kernels.control import CONTROL_WORDS, Word
 from nnkit.kernels.random import stream
 
@@ -169,7 +170,8 @@ class Array(Operand):
 
     def reshaped(self, shape: tuple[int, ...]) -> Array:
         """The same numbers in rows of another shape."""
-        assert prod(shape) == prod(self.shape), f"{self.shape} does not hold as many numbers as {shape}"
+        if prod(shape) != prod(self.shape):
+            raise KernelError(f"expected a view of {self.shape} with as many numbers, got {shape}")
         return replace(self, shape=shape)
 
     def _seen(self, shape: tuple[int, ...], spread: int) -> Array:

@@ -145,8 +145,7 @@ class Fit:
             self._random = resumed.generator("begun")
         self._begun = self._random.bit_generator.state
         self._split(validation_data, validation_split)
-        self.batch_size = min(int(batch_size), len(self._rows))
-        self.steps_per_epoch = -(-len(self._rows) // self.batch_size)
+        self._batch_size = min(int(batch_size), len(self._rows))
         self._plan()
         self._progress = Progress(progress, self.epochs, self.steps_per_epoch)
 
@@ -282,6 +281,16 @@ class Fit:
         return [gather_y, weigh]
 
     # --------------------------------------------------------------------------------------------------- running
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch. The programs have memory for no more, so nobody changes it."""
+        return self._batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch; the last one may be smaller."""
+        return -(-len(self._rows) // self._batch_size)
 
     @property
     def updater_progress(self) -> UpdaterProgress:
