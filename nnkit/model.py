@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nnkit.core.container import Chain
+from nnkit.core.container import Chain, has_layers
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, Updater
@@ -20,7 +20,7 @@ from nnkit.core.part import listed, row_shape
 from nnkit.core.random_state import generator
 from nnkit.engine.exclusive import Exclusive
 from nnkit.engine.workers import Team, single_threaded_blas
-from nnkit.errors import NotBuiltError, ParameterError, ShapeError
+from nnkit.errors import DataError, NotBuiltError, ParameterError, ShapeError
 from nnkit.network import LiveArrays, Network
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards
 from nnkit.training.data import check_row_shape, check_weights, is_sparse, to_array, to_rows
@@ -117,6 +117,7 @@ class Sequential:
         """A layer, or some of the layers as a model of their own that shares this one's parameters."""
         if not isinstance(index, slice):
             return self.layers[index]
+        self.require_unchanged("a slice")
         part = Sequential(self.layers[index])
         if self._made is not None:
             part._made = _Made(self._made.network.part(part.chain, range(len(self.layers))[index]))
@@ -161,6 +162,12 @@ class Sequential:
         """Be the only one to change the model's numbers within a ``with`` block; others get a `BusyError`."""
         return self._training.by(f"Sequential.{who}")
 
+    def require_unchanged(self, what: str) -> None:
+        """Refuse what needs both the layers and the numbers, where ``layers`` is not what the model was built with."""
+        if self._made is not None and not has_layers(self._made.network.root, self.layers):
+            raise ParameterError(f"Sequential: {what}: expected the layers that the model was built with, got others in "
+                                 "model.layers; build it again, which draws new numbers, or make another model")  # fmt: skip
+
     def adopt(self, network: Network) -> None:
         """Be built as this network of the model's own layers."""
         self._made = _Made(network)
@@ -176,6 +183,7 @@ class Sequential:
         >>> exact.dtype, bool((exact.parameters()["0.weight"] == model.parameters()["0.weight"]).all())
         ('float64', True)
         """
+        self.require_unchanged("copy")
         again = Sequential(copy.deepcopy(self.layers))  # in Python, layers may keep things on themselves
         if self._made is not None:
             mine = self._made.network
@@ -439,13 +447,17 @@ class Sequential:
         made = self._require_made("forward")
         network = made.network
         batch = self._check_rows(network, x, "forward")
+        if is_sparse(batch):
+            raise DataError("Sequential.forward: expected dense rows, got a sparse matrix; pass x.toarray()")
         with made.by_hand.by("Sequential.forward"):
             last = made.passes.get(training)
             if last is None or last.rows < len(batch):
                 last = made.passes[training] = Pass(network, len(batch), training=training, gradient=network.gradient)
-            made.last = last
+            made.last = None  # nothing to go back through, should this fail
             network.step += training
-            return last.forward(batch, step=network.step, seed=network.seed)
+            out = last.forward(batch, step=network.step, seed=network.seed)
+            made.last = last
+            return out
 
     def backward(self, grad_out: ArrayLike) -> NDArray[Any] | None:
         """Backpropagate the gradient of the loss by the output of the last `forward`.
@@ -456,7 +468,7 @@ class Sequential:
         with made.by_hand.by("Sequential.backward"):
             if made.last is None:
                 raise NotBuiltError("Sequential.backward: expected a forward pass before it, got none")
-            grad = np.asarray(grad_out)
+            grad = to_array(grad_out, "grad_out")
             expected = (made.last.current_rows, *made.network.out_shape)
             if grad.shape != expected:
                 raise ShapeError(f"Sequential.backward: expected grad_out of shape {expected}, as the output, got {grad.shape}")
@@ -611,6 +623,7 @@ class Sequential:
         """
         from nnkit.persistence.checkpoint import snapshot_in
 
+        self.require_unchanged("fit")
         with self.changing("fit"):
             resumed = snapshot_in(resume, listed(callbacks)) if resume else None
             return Fit(

@@ -192,6 +192,7 @@ class Network:
         layer = built.layer
         model = layer.model if isinstance(layer, Chain) else None
         if model is not None and path and model.is_built:
+            model.require_unchanged("within another model")
             mine, theirs = self.arrays(), model.network.arrays()
             for name, array in theirs.items():
                 here = mine.get(f"{path}.{name}")
@@ -206,7 +207,12 @@ class Network:
     def fill(self, arrays: Mapping[str, NDArray[Any]], random_position: tuple[int, int]) -> None:
         """Have these parameters and states, which fit it."""
         for name, array in self.arrays().items():
-            array[...] = arrays[name]
+            given = arrays.get(name)
+            if given is None or given.shape != array.shape:
+                came = "none" if given is None else given.shape
+                raise ShapeError(f"{name}: expected numbers of shape {array.shape}, got {came}; was a layer changed after the "
+                                 "model was built?")  # fmt: skip
+            array[...] = given
         self.seed, self.step = random_position
 
     def take_over(self, other: Network) -> None:
@@ -282,7 +288,7 @@ class Network:
 
     def states(self) -> dict[str, NDArray[Any]]:
         """All arrays that are kept but not trained, by name: live."""
-        return dict(self._states)
+        return {name: array.view() for name, array in self._states.items()}  # whose flags, shape and dtype are their own
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Parameters and states."""

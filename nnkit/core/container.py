@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nnkit.persistence.onnx.graph import Graph, Value
     from nnkit.planner import Plan
 
-__all__ = ["Chain", "Container", "Placed", "as_layer", "readers"]
+__all__ = ["Chain", "Container", "Placed", "as_layer", "has_layers", "readers"]
 
 
 @dataclass
@@ -51,6 +51,7 @@ class Container(Layer):
         if position and layer.input_dtype != "real":
             raise ShapeError(f"layer {position}, {layer!r}: takes integers, so it can only be the first layer")
         built = layer.place(in_shape, self._known)
+        built.source = layer
         self._built.children.append(built)
         return built
 
@@ -97,7 +98,7 @@ class Chain(Container):
 
     @property
     def input_dtype(self) -> str:  # type: ignore[override]
-        return self.layers[0].input_dtype
+        return self.layers[0].input_dtype if self.layers else "real"  # all were taken out of the list
 
     @property
     def framed(self) -> bool:  # type: ignore[override]
@@ -105,6 +106,8 @@ class Chain(Container):
         return self.model is not None
 
     def build(self, in_shape: Shape) -> Shape:
+        if not self.layers:
+            raise ParameterError("Sequential: expected at least one layer, got an empty list")
         for position, layer in enumerate(self.layers):
             in_shape = self.within(layer, in_shape, position).out_shape
         return in_shape
@@ -128,6 +131,24 @@ class Chain(Container):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return []
+
+
+def has_layers(built: Built, layers: Sequence[Layer]) -> bool:
+    """Whether these are the layers that a chain was built with, and so it is for the chains within: lists can be changed."""
+    if len(layers) != len(built.children) or any(
+        child.source is not layer for layer, child in zip(layers, built.children, strict=True)
+    ):
+        return False
+    return all(has_layers(item, chain.layers) for chain, item in _chains(built))
+
+
+def _chains(built: Built) -> Iterator[tuple[Chain, Built]]:
+    """The outermost chains within."""
+    for child in built.children:
+        if isinstance(child.layer, Chain):
+            yield child.layer, child
+        else:
+            yield from _chains(child)
 
 
 def readers(built: Built) -> Iterator[Built]:

@@ -52,6 +52,7 @@ class Built:
     out_shape: Shape = ()
     views: dict[str, Shape] = field(default_factory=dict)  # shapes in which the kernels see some arrays and their gradients
     children: list[Built] = field(default_factory=list)
+    source: Layer | None = None  # what the container was given, of which the layer is a copy
     home: Built | None = None  # the first place of a layer that is used again: its parameters are these, too
     parameters: dict[str, Declared] = field(default_factory=dict)  # trained
     states: dict[str, Declared] = field(default_factory=dict)  # kept, not trained
@@ -281,7 +282,10 @@ class Layer(Part):
         given = set(BACKWARD_NAMES) - ({"mask"} if group is self._built.scratch else set())  # which a layer may draw itself
         if not name.isidentifier() or name in {*given, *self._built.declared()} or name.startswith(("grad_", "all_")):
             raise KernelError(f"{self!r}: the name {name!r} cannot be declared; it is taken or no identifier")
-        group[name] = Declared(name, tuple(int(size) for size in shape), init, dtype, fixed)
+        sizes = tuple(shape)
+        if not all(isinstance(size, int | np.integer) and size >= 0 for size in sizes):
+            raise KernelError(f"{self!r}: expected the shape of {name!r} to be integers of at least 0, got {sizes}")
+        group[name] = Declared(name, tuple(int(size) for size in sizes), init, dtype, fixed)
 
     def place(self, in_shape: Shape, known: dict[int, Built] | None = None) -> Built:
         """Build a copy of this layer for input rows of ``in_shape``; the layer itself stays as it was.
@@ -405,10 +409,11 @@ def check_kernel_names(built: Built) -> None:
             raise KernelError(f"{layer!r}: {stage} names {name!r}, which nobody provides; {hint}")
         if not layer.interpreted:
             _check_written(layer, function, stage)
+    limit, looks_up = layer.input_limit, not layer.interpreted and layer.input_dtype != "real"
+    if kernels and (looks_up or type(limit) is not int or limit) and not _is_limit(limit):
+        raise KernelError(f"{layer!r}: expected build to set self.input_limit, as the layer takes whole numbers: they are "
+                          f"from 0 to below it, an integer of at least 1, got {limit!r}")  # fmt: skip
     if kernels and not layer.interpreted:
-        if layer.input_dtype != "real" and not layer.input_limit > 0:
-            raise KernelError(f"{layer!r}: expected build to set self.input_limit, as the layer takes whole numbers: they are "
-                              f"from 0 to below it, got {layer.input_limit!r}")  # fmt: skip
         stages = [stage for stage in ("backward_partial", "backward") if stage in kernels]
         always = {name for stage in stages for name in kernel_names(kernels[stage])}
         forgotten = [f"grad_{name}" for name, item in built.parameters.items()
@@ -419,6 +424,11 @@ def check_kernel_names(built: Built) -> None:
             forgotten.insert(0, "grad_x")
         if forgotten:
             raise KernelError(f"{layer!r}: expected backward to name (and write) {', '.join(forgotten)}")
+
+
+def _is_limit(limit: Any) -> bool:
+    """Whether compiled code can compare with it."""
+    return isinstance(limit, int | np.integer) and not isinstance(limit, bool) and 0 < int(limit) < 2**63
 
 
 def _check_written(layer: Layer, function: Callable[..., Any], stage: str) -> None:
@@ -470,12 +480,24 @@ class PythonLayer(Layer):
         return self._kernel(shards, "backward", "gradient of the input")
 
     def _kernel(self, shards: dict[int, PythonLayer], method: str, what: str) -> Work:
+        # Whole numbers may be indices of other layers beside this one, which have been looked at: they stay as they are.
+        names = kernel_names(getattr(type(self), method)) if self.input_dtype != "real" else ()
+
         def work(shard: int, *arguments: Any) -> None:
             *given, target = arguments
+            if "x" in names:
+                given[names.index("x")] = read_only(given[names.index("x")])
             result = getattr(copy_of_shard(self, shards, shard), method)(*given)
             target[...] = returned(self, result, target.shape, method, what)
 
         return work
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers, not to be written."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def copy_of_shard(part: Any, copies: dict[int, Any], shard: int) -> Any:

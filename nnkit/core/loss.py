@@ -119,6 +119,10 @@ class Loss(Part):
     def check_target(self, y: NDArray[Any], out_shape: Shape, rows: int, name: str = "y") -> None:
         """Refuse targets that do not fit predictions of ``out_shape``, or are out of the loss's range."""
         who = type(self).__name__
+        if y.dtype.kind not in "biuf":
+            raise DataError(f"{who}: expected {name} to hold numbers, got dtype {y.dtype}")
+        if self.classes and not out_shape:
+            raise ShapeError(f"{who}: expected predictions with an axis of classes, (N, ..., classes), got shape {(rows,)}")
         if y.ndim == 0 or len(y) != rows:
             raise ShapeError(f"{who}: expected {name} with {rows} rows, as X has, got shape {y.shape}")
         expected = self.target_shape(out_shape)
@@ -216,6 +220,8 @@ class Loss(Part):
             The target does not fit the prediction, or is out of range.
         """
         p = np.asarray(prediction)
+        if p.dtype.kind not in "biuf":
+            raise DataError(f"{type(self).__name__}: expected predictions to be numbers, got dtype {p.dtype}")
         if p.ndim == 0 or p.size == 0:
             raise ShapeError(f"{type(self).__name__}: expected predictions of shape (N, ...), got {p.shape}")
         p = np.ascontiguousarray(p, p.dtype if p.dtype in (np.float32, np.float64) else np.float64)
