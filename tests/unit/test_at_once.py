@@ -3,6 +3,8 @@
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 
 import joblib
@@ -281,3 +283,89 @@ def test_read_only_data_is_never_written():
     prediction = read_only(model.predict(X))
     loss, grad = nn.MSELoss()(prediction, read_only(Y.astype(np.float32)))
     assert np.isfinite(loss) and grad.flags.writeable
+
+
+def test_what_users_do_to_the_arrays_they_are_given_changes_numbers_only():
+    """Not the flags, shape and dtype of the model's own."""
+    for change in ({"dtype": np.dtype("f8")}, {"shape": (2, 3)}, {}):
+        model = norms().build((8,), 0)
+        for given in (model.states(), model.parameters(), model.gradients()):
+            for array in given.values():
+                array.flags.writeable = False
+                if array.shape == (6,):
+                    for name, value in change.items():
+                        setattr(array, name, value)
+        expected = norms().build((8,), 0)
+        for each in (model, expected):
+            each.fit(X, Y, epochs=1, random_state=0)
+        np.testing.assert_array_equal(model.states()["1.running_mean"], expected.states()["1.running_mean"])
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_a_signal_handler_that_asks_for_the_same_model_does_not_wait_for_ever(tmp_path):
+    """In a process of its own, as what it shows is a hang."""
+    script = """if True:
+        import faulthandler, signal
+        import numpy as np
+        import nnkit as nn
+        model, x, calls = nn.Sequential([nn.Linear(4)]).build((3,), 0), np.ones((1, 3), np.float32), []
+        def forward():
+            try:
+                model.forward(x)
+            except nn.BusyError:
+                pass
+        def handler(number, frame):
+            calls.append(forward())
+            signal.setitimer(signal.ITIMER_REAL, 1e-5)
+        forward()
+        faulthandler.dump_traceback_later(60, exit=True)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 1e-5)
+        while len(calls) < 8000:
+            forward()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        model.forward(x)
+        """
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+CHANGES = {
+    "one more": lambda layers: layers.append(nn.Linear(4)),
+    "one before": lambda layers: layers.insert(0, nn.Identity()),
+    "one less": lambda layers: layers.pop(0),
+    "another": lambda layers: layers.__setitem__(0, nn.Linear(7)),
+    "one within": lambda layers: layers[1].layers.append(nn.Tanh()),
+    "none": lambda layers: layers.clear(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_list_of_layers_that_was_changed_is_not_taken_for_that_of_the_numbers(change):
+    model = nn.Sequential([nn.Linear(4), nn.Sequential([nn.ReLU(), nn.Linear(4)]), nn.Linear(2)]).build((8,), 0)
+    before = model.predict(X)
+    CHANGES[change](model.layers)
+    for use in (lambda: model[1:2], lambda: model[-1:], model.copy, lambda: model.fit(X, Y),
+                lambda: nn.trace(model, X[:1], Y[:1])):  # fmt: skip
+        with pytest.raises(nn.ParameterError, match="expected the layers that the model was built with"):
+            use()
+    with pytest.raises(nn.ParameterError):
+        nn.Sequential([model, nn.Linear(1)]).build((8,), 0)
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+def test_a_layer_that_was_changed_after_building_is_not_copied():
+    model = norms().build((8,), 0)
+    model.layers[0].out_features = 1  # one number would fit everywhere
+    with pytest.raises(nn.ShapeError, match="was a layer changed after the model was built"):
+        model.copy()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_part_without_parameters_can_be_stepped(capfd):
+    model = nn.Sequential([nn.Linear(4), nn.ReLU(), nn.Linear(2)]).build((3,), 0)
+    part = model[1:2]
+    part.forward(np.ones((2, 4)), training=True)
+    part.backward(np.ones((2, 4)))
+    nn.SGD(lr=0.1, clip_norm=1.0).step(part)
+    assert (np.full(1, 1e-40, np.float32) * np.ones(1, np.float32))[0] > 0  # the thread computes as before
+    assert capfd.readouterr().err == ""

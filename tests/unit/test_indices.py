@@ -1,5 +1,7 @@
 """Whole numbers that kernels use as indices: whatever they are and whoever changes them, nothing outside is read or written."""
 
+import threading
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -248,3 +250,206 @@ def test_a_layer_that_takes_whole_numbers_says_their_limit():
 
     with pytest.raises(nn.KernelError, match=r"expected build to set self.input_limit, .* got 0"):
         nn.Sequential([Lookup()]).build((3,))
+
+
+@pytest.mark.parametrize("limit", [0, -1, 7.0, 6.5, np.inf, np.nan, True, "7", None, 2**63, np.array(7)])
+def test_a_limit_is_an_integer_that_compiled_code_can_hold(limit):
+    class Lookup(nn.PythonLayer):
+        input_dtype = "int64"
+
+        def build(self, in_shape):
+            self.input_limit = limit
+            return in_shape
+
+        def forward(self, x):
+            return x
+
+        def backward(self, grad_out):
+            return None
+
+    if limit == 0 and limit is not False:
+        nn.Sequential([Lookup()]).build((3,))  # Python looks itself
+        return
+    with pytest.raises(nn.KernelError, match="an integer of at least 1, got"):
+        nn.Sequential([Lookup()]).build((3,))
+
+
+@pytest.mark.parametrize("shape", [(-1000,), (2.5,), (3, -1)])
+@pytest.mark.parametrize("group", ["parameter", "state", "scratch", "workspace"])
+def test_arrays_of_negative_or_broken_sizes_cannot_be_declared(group, shape):
+    """The arrays after them would lie outside of the memory."""
+
+    class Odd(nn.PythonLayer):
+        def build(self, in_shape):
+            getattr(self, group)("odd", shape)
+            return in_shape
+
+        def forward(self, x):
+            return x
+
+        def backward(self, grad_out):
+            return grad_out
+
+    with pytest.raises(nn.KernelError, match=r"the shape of 'odd' to be integers of at least 0"):
+        nn.Sequential([Odd(), nn.Linear(3)]).build((3,))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_python_layer_cannot_change_the_indices_of_its_neighbour(turned):
+    class Writes(nn.PythonLayer):
+        input_dtype = "int64"
+
+        def forward(self, x):
+            x[...] = 10**8
+            return np.zeros(x.shape, np.float32)
+
+        def backward(self, grad_out):
+            return None
+
+    branches = [nn.Embedding(10, 1), [Writes(), nn.Reshape((3, 1))]]
+    model = nn.Sequential([nn.Branches(*branches[:: -1 if turned else 1]), nn.Flatten(), nn.Linear(2)])
+    with pytest.raises(ValueError, match="read-only"):
+        model.fit(rows((3,), 8), np.zeros((8, 2)), epochs=2)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", nn.SGD(lr=0.1, clip_norm=1.0)])
+def test_a_callback_cannot_make_the_batches_larger_than_the_memory_for_them(optimizer):
+    class Larger(nn.Callback):
+        def on_epoch_end(self, fit):
+            fit.batch_size = 64
+
+    X = np.ones((64, 8))
+    with pytest.raises(AttributeError, match="batch_size"):
+        nn.Sequential([nn.Linear(2)]).fit(X, X[:, :2], batch_size=4, epochs=3, optimizer=optimizer, callbacks=[Larger()])
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, -1.0, 1e308])
+def test_sample_weights_stay_as_they_were_checked(value):
+    weights, X = np.ones(64), np.random.default_rng(0).normal(size=(64, 3))
+
+    def change():
+        weights[:] = value
+
+    def trained(*callbacks):
+        model = nn.Sequential([nn.Linear(2)]).build((3,), 0)
+        model.fit(X, X[:, :2], sample_weight=weights, epochs=3, random_state=0, callbacks=callbacks)
+        return model.network.vector
+
+    np.testing.assert_array_equal(trained(), trained(At(change)))
+
+
+# ------------------------------------------------------------------------------------- sparse matrices of other formats
+
+
+def unsound(kind):
+    dense = scipy.sparse.random(40, 20, 0.3, "csr", random_state=0)
+    made = scipy.sparse.bsr_array(dense, blocksize=(2, 2)) if kind == "bsr" else dense.asformat(kind.partition(" ")[0])
+    if kind == "dia":
+        made.offsets = made.offsets[:1]
+    elif kind == "bsr":
+        made.data = made.data.reshape(-1, 1, 1)
+    elif kind == "lil rows":
+        made.rows[0] = [500] * len(made.rows[0])
+    elif kind == "lil":
+        made.data[0] = [1.0] * 10**6
+    elif kind == "coo":
+        made.data = made.data[:1]
+    elif kind == "csc":
+        made.indptr[3] = 10**8
+    elif kind == "dok":
+        made._dict[0, 10**8] = 1.0
+    return made
+
+
+@pytest.mark.parametrize("kind", ["dia", "bsr", "lil", "lil rows", "coo", "csc", "dok"])
+def test_unsound_matrices_of_every_format_are_refused(kind):
+    with pytest.raises(nn.DataError, match="X: expected"):
+        nn.Sequential([nn.Linear(2)]).build((20,), 0).predict(unsound(kind))
+
+
+def test_a_matrix_that_a_thread_changes_while_it_is_converted():
+    X = scipy.sparse.random(2000, 500, 0.2, "csc", random_state=0)
+    model, right, over = nn.Sequential([nn.Linear(2)]).build((500,), 0), X.indices.copy(), threading.Event()
+    expected = model.predict(X)
+
+    def change():
+        while not over.is_set():
+            X.indices[::7] = 10**8
+            X.indices[:] = right
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    for _ in range(40):
+        try:
+            np.testing.assert_array_equal(model.predict(X), expected)
+        except nn.DataError:
+            pass
+    over.set()
+    thread.join()
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f8", "f4", "i1", "?", "g", "list"])
+def test_stored_numbers_of_any_dtype(dtype):
+    X = matrix()
+    X.data = X.data.tolist() if dtype == "list" else X.data.astype(dtype)
+    plain = matrix()
+    plain.data = np.asarray(X.data, np.float64)
+    model = nn.Sequential([nn.Linear(2)]).build((20,), 0)
+    np.testing.assert_allclose(model.predict(X), model.predict(plain.toarray()), rtol=1e-6)
+    model.fit(X, np.zeros((4, 2)), epochs=1, callbacks=["monitor"])
+
+
+def test_stored_numbers_with_two_axes_are_refused():
+    X = matrix()
+    X.data = np.ones((4, 2))
+    with pytest.raises(nn.DataError, match=r"got float64 of shape \(4, 2\)"):
+        nn.Sequential([nn.Linear(2)]).build((20,), 0).predict(X)
+
+
+# ------------------------------------------------------------------------------------------------------- odd arrays
+
+
+def test_masked_entries_are_refused():
+    X = np.ma.masked_array(np.ones((4, 3)), mask=np.eye(4, 3))
+    model = nn.Sequential([nn.Linear(3)]).build((3,), 0)
+    with pytest.raises(nn.DataError, match="a masked array with 3 of 12 masked"):
+        model.predict(X)
+    with pytest.raises(nn.DataError, match="y: expected numbers everywhere"):
+        model.fit(np.ones((4, 3)), X)
+    np.testing.assert_array_equal(model.predict(np.ma.masked_array(X.data)), model.predict(X.data))
+
+
+def test_what_is_no_number_is_refused_by_passes_by_hand():
+    model = nn.Sequential([nn.Linear(2)]).build((3,), 0)
+    with pytest.raises(nn.DataError, match=r"dense rows, got a sparse matrix; pass x.toarray\(\)"):
+        model.forward(scipy.sparse.eye_array(3, format="csr"))
+    model.forward(np.ones((1, 3)))
+    for wrong in ([["a", "b"]], [[1j, 1j]]):
+        with pytest.raises(nn.DataError, match="grad_out"):
+            model.backward(wrong)
+        with pytest.raises(nn.DataError, match="expected target to hold numbers"):
+            nn.MSELoss()(np.ones((1, 2)), wrong)
+        with pytest.raises(nn.DataError, match="expected predictions to be numbers"):
+            nn.MSELoss()(wrong, np.ones((1, 2)))
+    with pytest.raises(nn.ShapeError, match="an axis of classes"):
+        nn.CrossEntropyLoss()(np.ones(3), np.zeros(3, int))
+
+
+def test_after_a_forward_pass_that_failed_there_is_none_to_go_back_through():
+    model = nn.Sequential([nn.Embedding(10, 4), nn.Flatten(), nn.Linear(2), Refuses()]).build((3,), 0)
+    model.forward(np.ones((5, 3), int))
+    model.parameters()["2.weight"] = np.full((12, 2), np.nan)
+    with pytest.raises(RuntimeError, match="mine"):
+        model.forward(np.ones((5, 3), int))
+    with pytest.raises(nn.NotBuiltError, match="a forward pass before it"):
+        model.backward(np.ones((5, 2)))
+
+
+class Refuses(nn.PythonLayer):
+    def forward(self, x):
+        if np.isnan(x).any():
+            raise RuntimeError("mine")
+        return x
+
+    def backward(self, grad_out):
+        return grad_out
