@@ -1,6 +1,6 @@
 """What `test_guard_pages` runs in a process of its own, where a kernel that leaves its arrays may end it.
 
-usage: guarded.py JOURNAL before|after layers|fits|planted [NUMBER]
+usage: guarded.py JOURNAL before|after layers|fits|others|planted [NUMBER]
 """
 
 import contextlib
@@ -8,6 +8,7 @@ import itertools
 import sys
 
 import numpy as np
+import scipy.sparse
 
 import nnkit as nn
 from nnkit.engine.memory import own, using
@@ -17,6 +18,8 @@ from nnkit.network import Network
 from nnkit.passes import Pass
 from nnkit.testing.guard import GuardPages
 from nnkit.testing.inputs import draw
+from nnkit.training import data
+from nnkit.training.fit import shard_rows
 
 RANDOM = np.random.default_rng(0)
 
@@ -114,6 +117,55 @@ def fits(guards, count):
             model.predict(X)
 
 
+def others(guards):
+    """What random nets seldom meet: sparse rows, shards, clipping, many rows, calls from outside, plugins, NaN."""
+    whole = data._whole
+    data._whole = lambda index, name: own(whole(index, name))
+    optimizers = [nn.SGD(lr=0.1, clip_norm=0.1, weight_decay=0.01, momentum=0.9), nn.Adam(clip_value=0.01),
+                  nn.AdamW(weight_decay=0.1)]  # fmt: skip
+    for number, optimizer in enumerate(optimizers):
+        print(number, optimizer, flush=True)
+        with using(guards):
+            for rows, columns in ((1, 1), (300, 17), (257, 3)):
+                X = scipy.sparse.random(rows, columns, 0.3, "csr", np.float32, random_state=number)
+                X.data = own(X.data)
+                model = nn.Sequential([nn.Linear(5), nn.BatchNorm1d(), nn.ReLU(), nn.Linear(2)]).build((columns,), number)
+                model.fit(X, own(RANDOM.normal(size=(rows, 2))), epochs=2, batch_size=33, optimizer=optimizer, n_threads=2)
+                np.testing.assert_allclose(model.predict(X), model.predict(own(X.toarray())), rtol=1e-4, atol=1e-5)
+            X = own(RANDOM.normal(size=(600, 40)).astype("f4"))  # enough work for several shards, which meet
+            model = nn.Sequential([nn.Linear(130), nn.BatchNorm1d(), nn.Tanh(), nn.Linear(130), nn.ReLU(), nn.Linear(3)])
+            model.fit(X, own(X[:, :3]), epochs=2, batch_size=257, optimizer=optimizer, n_threads=2)
+            assert shard_rows(model.network, 257) < 257
+    tokens = own(RANDOM.integers(0, 9, (257, 6)))
+    for layers in ([nn.LSTM(3)], [nn.GRU(4, bidirectional=True)], [nn.TimeDistributed(nn.Linear(2)), nn.Flatten()]):
+        print(layers, flush=True)
+        with using(guards):
+            model = nn.Sequential([nn.Embedding(9, 5, padding_idx=0), *layers, nn.Linear(2)]).build((6,), 0)
+            model.fit(tokens, own(RANDOM.integers(0, 2, 257)), loss="cross_entropy", epochs=1)
+            f, out = model.as_function(), own(np.empty(2, np.float32))
+            for row in (tokens[0], own(np.full(6, 9)), own(np.full(6, -1))):
+                f.c_function(row.ctypes.data, out.ctypes.data)
+                assert np.isnan(out).all() == (row[0] in (9, -1))
+    for example in (example for part in nn.registry.losses.values() for example in part.examples()):
+        print(example.part, flush=True)
+        with using(guards):
+            prediction = own(RANDOM.uniform(example.low, example.high, (7, *example.in_shape)))
+            example.part(prediction, own(example.part.example_target(RANDOM, 7, example.in_shape)), own(np.ones(7)))
+    parts = [*nn.registry.layers.values(), *nn.registry.activations.values()]
+    for example, bad in itertools.product((example for part in parts for example in part.examples()), (np.nan, np.inf, 1e30)):
+        print(f"{example.part!r} {bad}", flush=True)
+        network = nn.Sequential([example.part]).build(example.in_shape, 0).network
+        network.__class__ = Apart
+        if network.input_dtype == "int64":
+            continue
+        with using(guards), np.errstate(all="ignore"):
+            x = RANDOM.normal(size=(5, *example.in_shape)).astype("f4")
+            x.flat[:: 3 if bad < 1e31 else 1] = bad
+            work = Pass(network, 5, training=True, gradient=network.gradient)
+            work.forward(own(x))
+            work.backward(np.full((5, *network.out_shape), bad, "f4"))
+
+
 class Beyond(nn.Layer):
     """Reads ``shift`` numbers further on than it should."""
 
@@ -146,5 +198,6 @@ def planted(guards, shift):
 
 if __name__ == "__main__":
     journal, side, what, *numbers = sys.argv[1:]
-    {"layers": layers, "fits": fits, "planted": planted}[what](GuardPages(side == "before", journal), *map(int, numbers))
+    run = {"layers": layers, "fits": fits, "others": others, "planted": planted}[what]
+    run(GuardPages(side == "before", journal), *map(int, numbers))
     print("done")

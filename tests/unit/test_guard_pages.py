@@ -18,7 +18,7 @@ def run(folder, *arguments):
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
-@pytest.mark.parametrize("what", [["layers"], ["fits", "48"]], ids=["layers", "fits"])
+@pytest.mark.parametrize("what", [["layers"], ["fits", "48"], ["others"]], ids=["layers", "fits", "others"])
 def test_every_kernel_stays_within_its_arrays(side, what, tmp_path):
     done, kernel = run(tmp_path, side, *what)
     case, _, last = done.stdout.strip().rpartition("\n")
