@@ -17,7 +17,7 @@ def cache(action: Literal["info", "clear"] = "info") -> int:
     ----------
     action : info: where, how many, how large; clear: remove those of all versions of nnkit
     """
-    from nnkit.engine.stub import cache_folder, cached, clear_cache
+    from nnkit.engine.cache import cache_folder, cached, clear_cache
     from nnkit.inspect.table import count
 
     print(cache_folder())

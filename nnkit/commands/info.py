@@ -22,7 +22,7 @@ def info() -> int:
     What a report of a bug should have with it. The peak is measured, which takes a second; an extra that is missing is
     installed by: pip install "nnkit[its name]".
     """
-    from nnkit.engine.stub import cache_folder, cached
+    from nnkit.engine.cache import cache_folder, cached
     from nnkit.engine.workers import available_threads
     from nnkit.inspect.machine import blas, peak, processor
     from nnkit.inspect.table import count

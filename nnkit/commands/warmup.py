@@ -14,7 +14,7 @@ def warmup() -> int:
     """
     from rich.progress import track
 
-    from nnkit.engine.stub import cache_folder
+    from nnkit.engine.cache import cache_folder
     from nnkit.warmup import parts, warm_up
 
     begin, total = time.perf_counter(), len(parts())
