@@ -17,10 +17,10 @@ def cache(action: Literal["info", "clear"] = "info") -> int:
     ----------
     action : info: where, how many, how large; clear: remove those of all versions of nnkit
     """
-    from nnkit.engine.cache import cache_folder, cached, clear_cache
+    from nnkit.engine.cache import kernel_cache
     from nnkit.inspect.table import count
 
-    print(cache_folder())
-    found = clear_cache() if action == "clear" else cached()
+    print(kernel_cache)
+    found = kernel_cache.clear() if action == "clear" else kernel_cache.count()
     print(f"{count(found.kernels)} kernels, {found.size / 1e6:.1f} MB{', removed' if action == 'clear' else ''}")
     return 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 import stat
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from pathlib import Path
 
 from nnkit.errors import CacheWarning
 
-__all__ = ["Cached", "KernelCache", "cache_folder", "cached", "clear_cache", "kernel_cache"]
+__all__ = ["SUFFIX", "Cached", "KernelCache", "kernel_cache"]
 
 SUFFIX = ".kernel"
 _MAGIC = b"nnkit kernel 1\n"
@@ -226,7 +225,7 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write the whole file or none of it."""
-        temporary = f"{name}.{os.getpid()}-{secrets.token_hex(6)}.tmp"
+        temporary = f"{name}.{os.getpid()}-{os.urandom(6).hex()}.tmp"
         handle = os.open(self._at(temporary), _CREATE, 0o600, dir_fd=self._descriptor)
         try:
             with open(handle, "wb") as file:
@@ -306,6 +305,9 @@ class KernelCache:
         """Where files are kept, or would be if the folder were safe; None where there is no place at all."""
         self._open()
         return self._path
+
+    def __str__(self) -> str:
+        return f"{self.path}, not used: {self.refusal}" if self.path is None or self.refusal else str(self.path)
 
     def _open(self) -> Folder | None:
         """The folder; where it has gone, it is made again."""
@@ -398,7 +400,7 @@ class KernelCache:
     def clear(self, unused: float = 0.0) -> Cached:
         """Remove what nobody has used for so many seconds, and what writers that were killed have left; return what it was.
 
-        Files that nnkit has not written stay.
+        Other processes may be compiling and loading: what they miss they compile again. Files that nnkit has not written stay.
         """
         folder = self._open()
         if folder is None:
@@ -437,22 +439,4 @@ def _temporary_folder() -> Path | None:
         return None
 
 
-kernel_cache = KernelCache()
-
-
-def cache_folder() -> Path | None:
-    """Where compiled kernels are kept; `KernelCache` says how that is decided."""
-    return kernel_cache.path
-
-
-def cached() -> Cached:
-    """What is in the cache folder, of all versions."""
-    return kernel_cache.count()
-
-
-def clear_cache(unused: float = 0.0) -> Cached:
-    """Remove what nobody has used for so many seconds, by default everything; return what was removed.
-
-    Other processes may be compiling and loading: what they miss they compile again. Files that nnkit has not written stay.
-    """
-    return kernel_cache.clear(unused)
+kernel_cache = KernelCache()  # where this process keeps its kernels

@@ -46,7 +46,7 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
     return node
 
 
-# Texts that were found right, by code object. Functions are few, and kernels keep them alive anyway.
+# Texts that were found right, by the code that they give. Functions are few, and kernels keep them alive anyway.
 _texts: dict[types.CodeType, str] = {}
 
 
@@ -101,15 +101,15 @@ def _fits(text: str, whole: str, function: Callable[..., Any]) -> bool:
     # nothing. To compile the whole file would always do, but takes some 10 ms.
     modules = [name for name in code.co_names if isinstance(function.__globals__.get(name), types.ModuleType)]
     imports: list[ast.stmt] = [ast.Import([ast.alias(name)]) for name in modules]
-    tries = (ast.Module(imports + statements, []), ast.Module(statements, []), whole)
-    return any(_gives(module, code) for module in tries)
+    if any(_made(ast.fix_missing_locations(ast.Module(tried, [])), code) for tried in (imports + statements, statements)):
+        return True
+    return code.co_firstlineno in (same.co_firstlineno for same in _made(whole, code))
 
 
-def _gives(module: ast.Module | str, code: types.CodeType) -> bool:
-    if isinstance(module, ast.Module):
-        ast.fix_missing_locations(module)
+def _made(module: ast.Module | str, code: types.CodeType) -> list[types.CodeType]:
+    """What is the same code in a module, compiled."""
     found: types.CodeType = compile(module, code.co_filename, "exec", flags=code.co_flags & _FUTURE, dont_inherit=True)
-    return any(inner.co_name == code.co_name and meaning(inner) == meaning(code) for inner in within(found))
+    return [inner for inner in within(found) if inner.co_name == code.co_name and meaning(inner) == meaning(code)]
 
 
 def _around(text: str, statements: list[ast.stmt]) -> ast.stmt:

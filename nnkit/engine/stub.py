@@ -244,7 +244,7 @@ class Kernel:
 
 
 def _home(name: str) -> types.ModuleType:
-    """A kernel's module, which Numba finds by its name: for the compiled code's symbols, and for what `print` needs."""
+    """A kernel's module: its name is part of the symbols in the machine code, and Numba looks it up as that is loaded."""
     name = f"{__name__}.{name}"
     return sys.modules.setdefault(name, types.ModuleType(name))
 
