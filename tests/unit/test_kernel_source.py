@@ -184,7 +184,7 @@ class Tenfold(nn.Layer):
 
 # -------------------------------------------------------------------------------------------- what the name covers
 
-# Three files; FACTOR is what changes in them. Every kernel's result says which FACTOR it was compiled with.
+# Three files; FACTOR is what changes in two of them. Every kernel's result says which FACTOR it was compiled with.
 CONSTANTS = """
     INTRINSIC = FACTOR
     ATTRIBUTE = FACTOR
@@ -273,20 +273,23 @@ USE = """
 
 
 def test_nothing_that_is_called_goes_stale_wherever_it_is(script, tmp_path):
-    cache = {"NNKIT_CACHE_DIR": str(tmp_path / "cache")}
+    from_constants = {"k_intrinsic", "k_overload", "k_jitable", "k_constant"}
 
-    def run(factor):
-        for name, text in (("constants", CONSTANTS), ("helpers", HELPERS)):
+    def run(constants, helpers):
+        for name, text, factor in (("constants", CONSTANTS, constants), ("helpers", HELPERS, helpers)):
             path = tmp_path / f"{name}.py"
             path.write_text(textwrap.dedent(text).replace("FACTOR", f"{factor}.0"))
-        *values, counts = script(USE.format(folder=str(tmp_path)), PYTHONDONTWRITEBYTECODE="1", **cache).splitlines()
-        assert {line.split()[1] for line in values} == {f"{factor}.0"}, values
-        return len(values), counts
+        environment = {"PYTHONDONTWRITEBYTECODE": "1", "NNKIT_CACHE_DIR": str(tmp_path / "cache")}
+        *lines, counts = script(USE.format(folder=str(tmp_path)), **environment).splitlines()
+        values = dict(line.split() for line in lines)
+        assert values == {name: f"{constants if name in from_constants else helpers}.0" for name in values}
+        assert len(values) == 9
+        return counts
 
-    number, counts = run(2)
-    assert counts == f"{number} 0"
-    assert run(3) == (number, f"{number} 0")
-    assert run(2) == (number, f"0 {number}")  # all of it was kept
+    assert run(2, 2) == "9 0"
+    assert run(3, 2) == "4 5"
+    assert run(2, 3) == "5 4"
+    assert run(3, 3) == "0 9"  # all of it was kept
 
 
 def outside(x, factor=2.0):
