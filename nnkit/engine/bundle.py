@@ -180,7 +180,7 @@ class Bundle:
 
     def _give(self, value: Any, name: str) -> None:
         """Hand over something that Numba compiles itself."""
-        home = getattr(value, "__module__", "")
+        home = str(getattr(value, "__module__", ""))
         digest, is_whole = of_module(home) if home.startswith("nnkit.") else of_value(value)
         self.is_whole = self.is_whole and is_whole
         self.given[name] = value

@@ -34,7 +34,7 @@ _LIFETIME = 90 * _DAY  # seconds after its last use until a cached kernel is pru
 _WRITING = 60.0  # seconds; a writer needs milliseconds, so an older temporary file is a dead one's
 _LINKS = 40  # symbolic links in one path, as many as Linux follows
 
-_HAS_OWNERS = hasattr(os, "getuid")
+_HAS_OWNERS = hasattr(os, "geteuid")
 _BY_DESCRIPTOR = {os.open, os.mkdir, os.stat, os.access, os.unlink, os.rename, os.readlink, os.rmdir} <= os.supports_dir_fd
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _FOLDER = getattr(os, "O_DIRECTORY", 0) | _NO_LINK
@@ -71,35 +71,39 @@ class Cached:
 
 
 @cache
-def _rulers() -> frozenset[int]:
+def _rulers(user: int) -> frozenset[int]:
     """Users that could do anything anyway: root, we, and in a container without a root of its own the outer root."""
-    users = {0, os.getuid()}
-    try:
-        mapped = Path("/proc/self/uid_map").read_text().split()
-        if mapped != ["0", "0", "4294967295"]:
+    users = {0, user}
+    with suppress(OSError, ValueError):  # not Linux
+        if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
             users.add(int(Path("/proc/sys/kernel/overflowuid").read_text()))
-    except (OSError, ValueError):  # not Linux
-        pass
     return frozenset(users)
 
 
 @cache
-def _is_private(group: int) -> bool:
-    """Whether a group is one that a system gives each user: it has the user's name, and no other member."""
+def _is_private(group: int, user: int) -> bool:
+    """Whether we are alone in a group, as far as the system tells.
+
+    Where it does not list its users, because these are on another machine, the group has to have the user's name: so it is
+    where each user is given a group.
+    """
     import grp
     import pwd
 
     try:
-        user, found = pwd.getpwuid(os.getuid()), grp.getgrgid(group)
+        me, found = pwd.getpwuid(user), grp.getgrgid(group)
     except KeyError:
         return False
-    return group == user.pw_gid and found.gr_name == user.pw_name and set(found.gr_mem) <= {user.pw_name}
+    belonging = {other.pw_name for other in pwd.getpwall() if other.pw_gid == group}
+    if me.pw_name not in belonging and not (me.pw_gid == group and found.gr_name == me.pw_name):
+        return False
+    return belonging | set(found.gr_mem) <= {me.pw_name}
 
 
 def _require_own(status: os.stat_result, path: Path) -> None:
     """The cache folder itself is ours, and nobody else's to write."""
-    if status.st_uid != os.getuid():
-        raise Unsafe(f"{path} belongs to user {status.st_uid}, not to user {os.getuid()} who runs this")
+    if status.st_uid != os.geteuid():
+        raise Unsafe(f"{path} belongs to user {status.st_uid}, not to user {os.geteuid()} who runs this")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise Unsafe(f"others may write into {path} (its mode is {stat.S_IMODE(status.st_mode):o}): chmod go-w {path}")
 
@@ -112,9 +116,9 @@ def _require_firm(status: os.stat_result, path: Path) -> None:
     sticky folder (/tmp) may be, because in it one renames only what is one's own; so may be one of a group in which we are
     alone.
     """
-    if status.st_uid not in _rulers():
+    if status.st_uid not in _rulers(os.geteuid()):
         raise Unsafe(f"{path} belongs to user {status.st_uid}, who could exchange what lies in it")
-    loose = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_private(status.st_gid))
+    loose = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_private(status.st_gid, os.geteuid()))
     if loose and not status.st_mode & stat.S_ISVTX:
         mode = stat.S_IMODE(status.st_mode)
         raise Unsafe(f"others may write into {path} (its mode is {mode:o}), and exchange what lies in it")
@@ -135,7 +139,7 @@ def _descend(path: Path) -> int:
             status = _found_or_made(part, here)
             if stat.S_ISLNK(status.st_mode):
                 links += 1
-                if status.st_uid not in _rulers() or links > _LINKS:
+                if status.st_uid not in _rulers(os.geteuid()) or links > _LINKS:
                     raise Unsafe(f"{seen / part} is a symbolic link of user {status.st_uid}, who could change it")
                 target = Path(os.readlink(part, dir_fd=here))
                 parts = [*target.parts, *parts]
@@ -216,7 +220,7 @@ class Folder:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
                 return b""
-            if _HAS_OWNERS and (status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+            if _HAS_OWNERS and (status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
                 return b""
             if time.time() - status.st_mtime > _DAY:
                 with suppress(OSError):
@@ -432,7 +436,7 @@ def _users_folder() -> Path | None:
 
 
 def _temporary_folder() -> Path | None:
-    owner = str(os.getuid()) if _HAS_OWNERS else os.environ.get("USERNAME", "user")
+    owner = str(os.geteuid()) if _HAS_OWNERS else os.environ.get("USERNAME", "user")
     try:
         return Path(tempfile.gettempdir()) / f"nnkit-{owner}"
     except OSError:  # the system has none

@@ -11,6 +11,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from nnkit.engine.source import meaning, within
 __all__ = ["Fingerprint", "is_overloaded", "of_module", "of_value"]
 
 _STARTED = time.time()
+_SKEW = 60.0  # seconds; a file from farther in the future tells of a wrong clock, not of a change
 _MOST = 5000  # things that are followed: whoever names more than that is not followed at all
 
 # Of these the versions count, which are in every kernel's key.
@@ -46,13 +48,18 @@ def of_module(name: str) -> Fingerprint:
     """Of a module's text, with all that it registers; not whole where the text may be another one than that which runs."""
     module = sys.modules.get(name)
     spec = module.__spec__ if module is not None else importlib.util.find_spec(name)
-    try:
+    text = None
+    with suppress(AttributeError, ImportError, OSError):  # a loader need not have texts
         text = spec.loader.get_source(name)  # type: ignore[union-attr]
-        status = os.stat(spec.origin) if spec is not None and spec.has_location and spec.origin else None
-    except (AttributeError, ImportError, OSError):  # within an archive there is a text, and no file
-        text, status = locals().get("text"), None
-    changed = status is not None and max(status.st_mtime, status.st_ctime) > _STARTED
-    return Fingerprint(hashlib.sha256((text or "").encode()).hexdigest()[:16], text is not None and not changed)
+    is_whole = text is not None
+    with suppress(AttributeError, TypeError, OSError):  # within an archive there is a text, and no file
+        is_whole = is_whole and not _STARTED < _changed(os.stat(spec.origin)) < time.time() + _SKEW  # type: ignore
+    return Fingerprint(hashlib.sha256((text or "").encode()).hexdigest()[:16], is_whole)
+
+
+def _changed(status: os.stat_result) -> float:
+    """When a file was last changed or put in its place; installers set the time that Windows alone takes for it."""
+    return max(status.st_mtime, status.st_ctime) if sys.platform == "win32" else status.st_ctime
 
 
 # -------------------------------------------------------------------------------------------------------- values
@@ -69,28 +76,37 @@ def of_value(value: Any) -> Fingerprint:
     walk = _Walk()
     try:
         walk.follow(value)
-    except RecursionError:
+    except Exception:  # code of others says how their things are shown and compared
         walk.is_whole = False
     digest = walk.hash.hexdigest()[:16]
     _, first = _first.setdefault(id(value), (value, digest))
     return Fingerprint(digest, walk.is_whole and digest == first)
 
 
-def _overloads(function: Any) -> list[Callable[..., Any]]:
-    """What stands for a function in compiled code, by ``numba.extending.overload``."""
+@functools.lru_cache(maxsize=1)
+def _registered(count: int) -> dict[int, list[Any]]:
+    """What Numba knows by now to stand for functions in compiled code; there are only ever more of them."""
     from numba.core.typing.templates import builtin_registry
 
-    found = [kind for known, kind in builtin_registry.globals if known is function]
-    templates = [template for kind in found for template in getattr(kind, "templates", ())]
-    return [template._overload_func for template in templates if hasattr(template, "_overload_func")]
+    known: dict[int, list[Any]] = {}
+    for function, kind in builtin_registry.globals[:count]:
+        known.setdefault(id(function), []).extend(getattr(kind, "templates", ()))
+    return known
+
+
+def _stand_ins(function: Any) -> list[Any]:
+    """What stands for a function in compiled code: functions of ``numba.extending.overload``, or templates of Numba's own."""
+    from numba.core.typing.templates import builtin_registry
+
+    templates = _registered(len(builtin_registry.globals)).get(id(function), [])
+    return [getattr(template, "_overload_func", template) for template in templates]
 
 
 def is_overloaded(function: types.FunctionType) -> bool:
     """Whether compiled code has something else in a function's place; `register_jitable` only says that it may be compiled."""
-    if "numba" not in sys.modules:
-        return False
-    itself = [cell.cell_contents for overload in _overloads(function) for cell in getattr(overload, "__closure__", None) or ()]
-    return bool(_overloads(function)) and function not in itself
+    found = _stand_ins(function)
+    itself = [cell.cell_contents for other in found for cell in getattr(other, "__closure__", None) or ()]
+    return bool(found) and function not in itself
 
 
 class _Walk:
@@ -148,7 +164,7 @@ class _Walk:
             for instruction in dis.get_instructions(code):
                 if instruction.opname == "IMPORT_NAME" and not _is_versioned(str(instruction.argval)):
                     self._imported(str(instruction.argval), names)
-        self._all(_overloads(function))
+        self._all(_stand_ins(function))
 
     def _imported(self, name: str, names: list[str]) -> None:
         if name in sys.modules:

@@ -131,6 +131,8 @@ def meaning(constant: Any) -> Hashable:
         counts = constant.co_argcount, constant.co_posonlyargcount, constant.co_kwonlyargcount
         names = constant.co_names, constant.co_varnames, constant.co_freevars, constant.co_cellvars
         return constant.co_code, counts, names, tuple(map(meaning, constant.co_consts))
-    if isinstance(constant, tuple | frozenset):
-        return type(constant)(map(meaning, constant))
+    if isinstance(constant, tuple):
+        return tuple(map(meaning, constant))
+    if isinstance(constant, frozenset):  # in an order that is the same in all processes
+        return "frozenset", *sorted(map(repr, map(meaning, constant)))
     return type(constant), repr(constant)

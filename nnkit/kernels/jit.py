@@ -70,11 +70,12 @@ class _HelperCompiler(CompilerBase):  # type: ignore[misc]
 @contextmanager
 def _jit_enabled() -> Iterator[None]:
     """NUMBA_DISABLE_JIT lets the user's functions run as Python; kernels have no other form that the loop could call."""
-    before, config.DISABLE_JIT = config.DISABLE_JIT, 0
-    try:
-        yield
-    finally:
-        config.DISABLE_JIT = before
+    with global_compiler_lock:
+        before, config.DISABLE_JIT = config.DISABLE_JIT, 0
+        try:
+            yield
+        finally:
+            config.DISABLE_JIT = before
 
 
 def helper(function: Callable[..., Any]) -> Any:
@@ -110,7 +111,7 @@ class Native:
     @classmethod
     def compile(cls, function: Callable[[int], None]) -> Native:
         """Compile a kernel's entry."""
-        with global_compiler_lock, _jit_enabled():
+        with _jit_enabled():
             kernel: Any = CFunc(function, normalize_signature("void(int64)"), {}, FLAGS)
             return cls(kernel._compile_uncached())
 

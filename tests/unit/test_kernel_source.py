@@ -5,6 +5,7 @@ import importlib.util
 import linecache
 import sys
 import textwrap
+import time
 import types
 
 import numba
@@ -13,8 +14,8 @@ import pytest
 from numba.core import config
 
 import nnkit as nn
-from nnkit.engine import source
-from nnkit.engine.fingerprint import is_overloaded, of_value
+from nnkit.engine import fingerprint, source
+from nnkit.engine.fingerprint import is_overloaded, of_module, of_value
 from nnkit.engine.operands import Array
 from nnkit.engine.source import definition
 from nnkit.engine.stub import Kernel
@@ -335,6 +336,20 @@ def test_fingerprint_sees_what_a_function_sees(monkeypatch):
     assert changed(calls_a_class, lambda patch: patch.setattr(Holder, "FACTORS", (1.0, 3.0)))
     assert changed(calls_a_class, lambda patch: patch.setattr(Holder, "scaled", lambda self, x: x))
     assert changed(outside, lambda patch: patch.setattr(outside, "__code__", uses_globals.__code__))
+
+
+def test_module_that_was_edited_since_the_start_is_not_whole(tmp_path, monkeypatch):
+    """Which of both texts runs, nobody knows."""
+    monkeypatch.setitem(sys.modules, "edited_for_a_test", module_of(tmp_path / "edited.py", "A = 1", "edited_for_a_test"))
+    assert of_module.__wrapped__("nnkit.kernels.simd").is_whole
+    assert not of_module.__wrapped__("edited_for_a_test").is_whole
+    monkeypatch.setattr(fingerprint, "_STARTED", time.time() + 1.0)
+    first = of_module.__wrapped__("edited_for_a_test")
+    assert first.is_whole
+    (tmp_path / "edited.py").write_text("A = 2")
+    assert of_module.__wrapped__("edited_for_a_test") != first
+    (tmp_path / "edited.py").unlink()
+    assert not of_module.__wrapped__("edited_for_a_test").is_whole
 
 
 class Odd:
