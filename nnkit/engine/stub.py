@@ -201,7 +201,7 @@ class Kernel:
         try:
             told = json.loads(about)
             made = Native.thaw(frozen), MachineCode(**{**told, "library": tuple(told["library"])})
-        except Exception:  # whole, and yet not what this Numba can read: a development version of the same name
+        except Exception:  # whole, and yet of no use here: a development version of the same number, a symbol of nobody's
             kernel_cache.remove(name + SUFFIX)
             return None
         statistics.loaded += 1

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
 from numba.core import config
 from numba.core.ccallback import CFunc
@@ -13,6 +14,7 @@ from numba.core.compiler import CompilerBase, CompileResult, DefaultPassBuilder
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps, loads
 from numba.core.sigutils import normalize_signature
 from numba.core.typed_passes import NativeLowering
@@ -117,17 +119,30 @@ class Native:
 
     @classmethod
     def thaw(cls, data: bytes) -> Native:
-        """Make what `frozen` gave run in this process."""
+        """Make what `frozen` gave run in this process.
+
+        Raises
+        ------
+        LookupError : it names a symbol that nobody here has registered; the linker would end the process
+        """
+        symbols, result = loads(data)
         with global_compiler_lock:
             context = cpu_target.target_context
-            context.refresh()
-            return cls(CompileResult._rebuild(context, *loads(data)))
+            rtsys.initialize(context)
+            if not all(map(llvm.address_of_symbol, symbols)):
+                context.refresh()  # imports all of Numba, in 0.1 s, which registers more
+                for symbol in symbols:
+                    if not llvm.address_of_symbol(symbol):
+                        raise LookupError(symbol)
+            return cls(CompileResult._rebuild(context, *result))
 
     def frozen(self) -> bytes | None:
         """Bytes for other processes; None where an address of this one is in the code."""
         if self._result.library.has_dynamic_globals or any(not lifted.can_cache for lifted in self._result.lifted):
             return None
-        frozen: bytes = dumps(self._result._reduce())
+        functions = self._result.library._final_module.functions
+        symbols = [item.name for item in functions if item.is_declaration and not item.name.startswith("llvm.")]
+        frozen: bytes = dumps((symbols, self._result._reduce()))
         return frozen
 
     @property

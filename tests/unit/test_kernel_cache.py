@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core.serialize import dumps, loads
 
 import nnkit as nn
 from nnkit.engine import cache, stub
 from nnkit.engine.cache import KernelCache
 from nnkit.engine.operands import Array
 from nnkit.engine.stub import Kernel, statistics
+from nnkit.kernels.jit import Native
 
 NAME = "k_forward_0123456789abcdef01234567.kernel"
 OTHER = 12345  # a user, and a group, whom nobody has made
@@ -282,6 +284,20 @@ def test_what_numba_cannot_read_is_compiled_again(mine):
         assert doubled() == (0, 1)
 
 
+def test_symbol_that_nobody_has_registered_does_not_end_the_process(mine):
+    """LLVM's linker would: a kernel that names one is compiled again instead."""
+    doubled()
+    (path,) = mine.path.iterdir()
+    about, _, frozen = mine.read(path.name).partition(b"\n")
+    symbols, result = loads(frozen)
+    strange = dumps(([*symbols, "nnkit_no_such_symbol"], result))
+    with pytest.raises(LookupError, match="nnkit_no_such_symbol"):
+        Native.thaw(strange)
+    mine.write(path.name, about + b"\n" + strange)
+    assert doubled() == (1, 0)
+    assert doubled() == (0, 1)
+
+
 def test_file_under_another_name_is_not_believed(kept):
     other = NAME.replace("forward", "backward")
     shutil.copy(kept.path / NAME, kept.path / other)
@@ -466,6 +482,7 @@ def test_package_without_its_source_says_so(tmp_path):
     """
     path = tmp_path / "script.py"
     path.write_text(textwrap.dedent(text))
-    environment = {**os.environ, "NNKIT_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    path_of_modules = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "NNKIT_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": path_of_modules}
     done = subprocess.run([sys.executable, str(path)], env=environment, capture_output=True, text=True, timeout=240)
     assert "with the .py files" in done.stdout, done.stderr
