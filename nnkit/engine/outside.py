@@ -36,8 +36,8 @@ from numba.extending import (
 )
 
 from nnkit.engine.abi import pointer
-from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.fingerprint import of_module
+from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Caller, Constant, Held, Operand
 from nnkit.engine.program import Program
 from nnkit.engine.slots import serve

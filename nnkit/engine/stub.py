@@ -39,7 +39,7 @@ from nnkit.kernels.random import stream
 if TYPE_CHECKING:
     from nnkit.kernels.jit import Native
 
-__all__ = ["Kernel", "Statistics", "kernel", "statistics"]
+__all__ = ["Kernel", "Statistics", "described", "kernel", "statistics"]
 
 _STUB_VERSION = 2
 _LONGEST = 80  # letters of a function's name in a file's
