@@ -106,7 +106,7 @@ class Bundle:
     ----------
     imports, lines : the text
     given : what the text names and Numba compiles itself, by the name that it has there
-    named : of every global and closure variable, how to look at it, and what was there
+    named : of every function's parts, global and closure variable, how to look at it, and what was there
     apart : functions that are called by their symbols: module and name
     is_whole : whether the text, with the hashes in it, says everything
     """
@@ -200,6 +200,8 @@ class Bundle:
 
     def definition(self, function: Callable[..., Any]) -> ast.FunctionDef:
         """A function's definition in this module; whatever it calls stands before it."""
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):  # notebooks that reload modules set these anew
+            self.named.append((partial(getattr, function, name), getattr(function, name)))
         node: ast.FunctionDef = _Rename(self, function).visit(definition(function))
         return ast.fix_missing_locations(node)
 

@@ -108,7 +108,15 @@ def _require_own(status: os.stat_result, path: Path) -> None:
         raise Unsafe(f"others may write into {path} (its mode is {stat.S_IMODE(status.st_mode):o}): chmod go-w {path}")
 
 
-def _require_firm(status: os.stat_result, path: Path) -> None:
+def _has_list(folder: int) -> bool:
+    """Whether a list says for more users than owner and group what they may do; the bits for the group then mean all these."""
+    try:
+        return bool(os.getxattr(f"/proc/self/fd/{folder}", "system.posix_acl_access"))
+    except (AttributeError, OSError):  # there is none, or this is not Linux
+        return False
+
+
+def _require_firm(folder: int, path: Path) -> None:
     """A folder on the way cannot be exchanged by another user.
 
     Its owner and everybody who may write into it could rename what lies below it, and put another folder of ours there, such
@@ -116,10 +124,13 @@ def _require_firm(status: os.stat_result, path: Path) -> None:
     sticky folder (/tmp) may be, because in it one renames only what is one's own; so may be one of a group in which we are
     alone.
     """
-    if status.st_uid not in _rulers(os.geteuid()):
+    status, user = os.fstat(folder), os.geteuid()
+    if status.st_uid not in _rulers(user):
         raise Unsafe(f"{path} belongs to user {status.st_uid}, who could exchange what lies in it")
-    loose = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_private(status.st_gid, os.geteuid()))
-    if loose and not status.st_mode & stat.S_ISVTX:
+    if status.st_mode & stat.S_ISVTX:
+        return
+    shared = status.st_mode & stat.S_IWGRP and (_has_list(folder) or not _is_private(status.st_gid, user))
+    if shared or status.st_mode & stat.S_IWOTH:
         mode = stat.S_IMODE(status.st_mode)
         raise Unsafe(f"others may write into {path} (its mode is {mode:o}), and exchange what lies in it")
 
@@ -134,7 +145,7 @@ def _descend(path: Path) -> int:
     parts, links = list(path.parts[1:]), 0
     try:
         while parts:
-            _require_firm(os.fstat(here), seen)
+            _require_firm(here, seen)
             part = parts.pop(0)
             status = _found_or_made(part, here)
             if stat.S_ISLNK(status.st_mode):

@@ -137,6 +137,11 @@ class Kernel:
         draws = any("_stream(" in operand.source(1, self.real) for operand in self._operands)
         drawn = bundle.place("stream", stream, self.function) if draws else ""
         names = [argument.arg for argument in node.args.args]
+        if len(names) != len(self._operands):
+            raise KernelError(
+                f"{described(self.function)}: expected a function that names its arguments, got one of "
+                f"({ast.unparse(node.args)}); leave away the decorator that puts another function in its place"
+            )
         lines, word = [], 1
         for index, (name, operand) in enumerate(zip(names, self._operands, strict=True)):
             if index in self._aliases:

@@ -127,6 +127,23 @@ def test_folder_of_a_group_is_accepted_where_one_is_alone_in_it(tmp_path):
 
 
 @needs_root
+def test_folder_that_a_list_opens_to_another_user_is_refused(tmp_path):
+    """The group's bits are those of all whom the list names."""
+    import struct
+
+    (tmp_path / "home").mkdir(mode=0o700)
+    nobody = 0xFFFFFFFF
+    # Its owner, another user, its group, the mask, everybody else.
+    entries = [(1, 7, nobody), (2, 7, OTHER), (4, 5, nobody), (16, 7, nobody), (32, 0, nobody)]
+    access = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(tmp_path / "home", "system.posix_acl_access", access)
+    except OSError:
+        pytest.skip("a disk without lists of access")
+    assert "others may write" in refused(tmp_path / "home" / "cache")
+
+
+@needs_root
 @pytest.mark.parametrize("level", ["home", "home/cache"])
 def test_folder_of_another_user_is_refused(tmp_path, level):
     (tmp_path / "home" / "cache").mkdir(parents=True, mode=0o700)
@@ -349,11 +366,15 @@ def test_no_folder_at_all(script, tmp_path):
 
 
 def test_folder_that_was_asked_for_is_not_exchanged_for_another(script, tmp_path):
+    for name in ("home", "temporary"):
+        (tmp_path / name).mkdir()
     (tmp_path / "blocked").write_text("")
-    before = os.listdir(Path.home() / ".cache") if (Path.home() / ".cache").exists() else []
-    (message,) = told(script, NNKIT_CACHE_DIR=str(tmp_path / "blocked"))
+    (message,) = told(
+        script, NNKIT_CACHE_DIR=str(tmp_path / "blocked"), HOME=str(tmp_path / "home"), LOCALAPPDATA=str(tmp_path / "home"),
+        XDG_CACHE_HOME=None, TMPDIR=str(tmp_path / "temporary"),
+    )  # fmt: skip
     assert str(tmp_path / "blocked") in message
-    assert before == (os.listdir(Path.home() / ".cache") if (Path.home() / ".cache").exists() else [])
+    assert [*(tmp_path / "home").iterdir(), *(tmp_path / "temporary").iterdir()] == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits on files")

@@ -1,12 +1,15 @@
 """Which source a kernel is compiled from, and what its name in the cache covers."""
 
 import ast
+import functools
+import importlib
 import importlib.util
 import linecache
 import sys
 import textwrap
 import time
 import types
+import zipfile
 
 import numba
 import numpy as np
@@ -18,7 +21,7 @@ from nnkit.engine import fingerprint, source
 from nnkit.engine.fingerprint import is_overloaded, of_module, of_value
 from nnkit.engine.operands import Array
 from nnkit.engine.source import definition
-from nnkit.engine.stub import Kernel
+from nnkit.engine.stub import Kernel, kernel
 from nnkit.kernels import jit
 
 
@@ -31,8 +34,11 @@ def module_of(path, text, name="made_for_a_test"):
     return module
 
 
+OPERANDS = [Array.view(np.zeros(3)), Array.view(np.ones(3))]
+
+
 def kernel_of(function):
-    return Kernel(function, [Array.view(np.zeros(3)), Array.view(np.zeros(3))], "float64")
+    return Kernel(function, OPERANDS, "float64")
 
 
 # ------------------------------------------------------------------------------------------- the text of a function
@@ -410,10 +416,46 @@ def test_closure_variable_that_changes_makes_another_kernel():
     def scaled(x, out):
         out[0] = factor * x[0]
 
-    kernel = kernel_of(scaled)
-    assert "2.0" in kernel.text and kernel.is_current
+    made = kernel_of(scaled)
+    assert "2.0" in made.text and made.is_current
     factor = 3.0
-    assert not kernel.is_current
+    assert not made.is_current
+
+
+def test_function_that_a_notebook_reloads_in_place_makes_another_kernel(tmp_path, monkeypatch):
+    """IPython's autoreload puts the new code into the old function."""
+    text = "def helper(x):\n    return x * FACTOR\ndef f(x, out):\n    out[0] = helper(x[0])\n"
+    old, new = (module_of(tmp_path / f"version{n}.py", text.replace("FACTOR", f"{n}.0")) for n in (2, 3))
+    before = kernel(old.f, OPERANDS, "float64")
+    assert "2.0" in before.text
+    assert kernel(old.f, OPERANDS, "float64") is before
+    old.helper.__code__ = new.helper.__code__
+    after = kernel(old.f, OPERANDS, "float64")
+    assert after is not before
+    assert "3.0" in after.text
+    old.f.__defaults__ = (1,)
+    assert kernel(old.f, OPERANDS, "float64") is not after
+
+
+def test_module_in_an_archive(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "parts.zip", "w") as archive:
+        archive.writestr("zipped_for_a_test.py", "import math\ndef f(x, out):\n    out[0] = math.exp(x[0])\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "parts.zip"))
+    module = importlib.import_module("zipped_for_a_test")
+    assert definition(module.f).name == "f"
+    assert of_module.__wrapped__("zipped_for_a_test").is_whole
+
+
+def test_decorator_that_wraps_a_kernel_is_an_error():
+    def decorate(function):
+        @functools.wraps(function)
+        def wrapper(*args, **kwargs):
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    with pytest.raises(nn.KernelError, match=r"names its arguments, got one of \(\*args, \*\*kwargs\); leave away"):
+        _ = kernel_of(decorate(outside_kernel)).text
 
 
 def test_only_what_has_another_form_in_compiled_code_is_overloaded():
@@ -484,7 +526,7 @@ def test_kernels_are_compiled_where_numba_is_switched_off(script, tmp_path):
 
 
 def test_tracebacks_and_profilers_see_the_stub(monkeypatch):
-    kernel = kernel_of(outside_kernel)
-    monkeypatch.setattr(kernel, "_load", lambda: None)
-    assert kernel.address
-    assert "def k_outside_kernel_" in "".join(linecache.getlines(f"<nnkit {kernel._name}>"))
+    made = kernel_of(outside_kernel)
+    monkeypatch.setattr(made, "_load", lambda: None)
+    assert made.address
+    assert "def k_outside_kernel_" in "".join(linecache.getlines(f"<nnkit {made._name}>"))
