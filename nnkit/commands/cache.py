@@ -11,7 +11,7 @@ def cache(action: Literal["info", "clear"] = "info") -> int:
     """Say where compiled kernels are kept and how many there are, or remove them.
 
     Nothing is lost: what is needed again is compiled again. It may be done while other processes use them. The environment
-    variable NNKIT_CACHE_DIR sets another folder.
+    variable NNKIT_CACHE_DIR sets another folder; nobody but you may be able to write into it.
 
     Parameters
     ----------

@@ -100,11 +100,16 @@ def _is_private(group: int, user: int) -> bool:
     return belonging | set(found.gr_mem) <= {me.pw_name}
 
 
+def _is_own(status: os.stat_result) -> bool:
+    """Whether a folder or file is ours, or root's (an image of a container may bring kernels), and nobody else's to write."""
+    return status.st_uid in _rulers(os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def _require_own(status: os.stat_result, path: Path) -> None:
-    """The cache folder itself is ours, and nobody else's to write."""
-    if status.st_uid != os.geteuid():
+    """The cache folder itself is closed to others, those of any group too."""
+    if status.st_uid not in _rulers(os.geteuid()):
         raise Unsafe(f"{path} belongs to user {status.st_uid}, not to user {os.geteuid()} who runs this")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if not _is_own(status):
         raise Unsafe(f"others may write into {path} (its mode is {stat.S_IMODE(status.st_mode):o}): chmod go-w {path}")
 
 
@@ -206,14 +211,14 @@ class Folder:
             status = os.stat(self.path if self._descriptor is None else self._descriptor)
         except OSError:
             return False
-        return self._is_own(status) and (self._descriptor is None or status.st_nlink > 0)
+        return self._is_same(status) and (self._descriptor is None or status.st_nlink > 0)
 
     def close(self) -> None:
         """Give the descriptor back, if it is still its own."""
-        if self._descriptor is not None and self._is_own(os.stat(self._descriptor)):
+        if self._descriptor is not None and self._is_same(os.stat(self._descriptor)):
             os.close(self._descriptor)
 
-    def _is_own(self, status: os.stat_result) -> bool:
+    def _is_same(self, status: os.stat_result) -> bool:
         return (status.st_dev, status.st_ino) == self._identity
 
     @property
@@ -225,13 +230,13 @@ class Folder:
         return name if self._descriptor is not None else str(self.path / name)
 
     def read(self, name: str) -> bytes:
-        """A file's bytes, if it is a plain file of ours that nobody else may write; else nothing. It is in use from now on."""
+        """A file's bytes, if it is a plain file that nobody else may have written; else nothing. It is in use from now on."""
         handle = os.open(self._at(name), os.O_RDONLY | _READ, dir_fd=self._descriptor)
         with open(handle, "rb") as file:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
                 return b""
-            if _HAS_OWNERS and (status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+            if _HAS_OWNERS and not _is_own(status):
                 return b""
             if time.time() - status.st_mtime > _DAY:
                 with suppress(OSError):

@@ -218,12 +218,18 @@ def test_links_in_a_circle_are_refused(tmp_path):
 
 @needs_owners
 def test_link_to_the_root_is_looked_at_like_any_folder(tmp_path):
-    """As an ordinary user it is root's; as root it is one's own."""
     (tmp_path / "a").symlink_to("/")
-    if os.getuid() != 0:
-        assert "/ belongs to user 0" in refused(tmp_path / "a")
-    else:
-        assert KernelCache(tmp_path / "a").count() == cache.Cached()
+    assert KernelCache(tmp_path / "a").count() == cache.Cached()
+    (tmp_path / "b").symlink_to("/tmp")
+    if stat.S_IMODE(os.stat("/tmp").st_mode) & stat.S_IWOTH:
+        assert "chmod go-w" in refused(tmp_path / "b")
+
+
+@needs_root
+def test_kernels_that_root_has_made_are_for_all(kept, monkeypatch):
+    """As in an image that was built by root."""
+    monkeypatch.setattr(os, "geteuid", lambda: OTHER)
+    assert KernelCache(kept.path).read(NAME) == b"machine code"
 
 
 def test_relative_folder_stays_where_it_was(tmp_path, monkeypatch):
@@ -254,6 +260,33 @@ def test_descriptor_that_a_daemon_has_closed_is_not_used(kept, tmp_path):
         assert list((tmp_path / "wrong").iterdir()) == []
     finally:
         os.close(number)
+
+
+def test_system_without_descriptors_of_folders(tmp_path, monkeypatch):
+    """Windows: paths do, and owners are the system's own matter."""
+    monkeypatch.setattr(cache, "_BY_DESCRIPTOR", False)
+    monkeypatch.setattr(cache, "_HAS_OWNERS", False)
+    kept = KernelCache(tmp_path / "new" / "cache")
+    kept.write(NAME, b"x" * (100 - cache._HEAD))
+    assert kept._folder._descriptor is None
+    (kept.path / f"{NAME}.1-0f.tmp").write_text("12")
+    former = kept.path / "py311-numba0.1-a" / "__pycache__"
+    former.mkdir(parents=True)
+    (former / "k_forward_0.f-7.py311.nbi").write_text("123")
+    (former.parent / "k_forward_0.py").write_text("1234")
+    (former.parent / "mine.py").write_text("")
+    assert kept.count() == cache.Cached(2, 109)
+    os.utime(kept.path / NAME, (0, 0))
+    assert kept.read(NAME) == b"x" * (100 - cache._HEAD)
+    assert kept.clear(unused=3600) == cache.Cached()
+    (kept.path / NAME).write_bytes(b"")
+    assert kept.read(NAME) is None
+    kept.write(NAME, b"")
+    assert kept.clear().kernels == 2
+    assert [path.name for path in kept.path.rglob("*")] == ["py311-numba0.1-a", "mine.py"]
+    shutil.rmtree(kept.path)
+    kept.write(NAME, b"x")
+    assert kept.read(NAME) == b"x"
 
 
 # --------------------------------------------------------------------------------------------- what is believed
