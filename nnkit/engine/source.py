@@ -19,6 +19,7 @@ __all__ = ["definition", "described", "meaning", "within"]
 
 # The flags of a code object that `from __future__ import ...` sets.
 _FUTURE = reduce(or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names))
+_ASYNCHRONOUS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _INDENTED = "if True:\n"  # before a text with an indent: without it, texts in several lines within would lose theirs
 
 
@@ -34,9 +35,11 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
     ------
     KernelError : it is no plain function, has no source, or the file is not what it was when the function was made
     """
-    node = _parsed(getattr(function, "source", None) or _text(function))
-    if node is None:
-        raise KernelError(f"{described(function)}: expected a plain function (def), got something else, such as a lambda")
+    text = getattr(function, "source", None)
+    if text is None and (function.__code__.co_name == "<lambda>" or function.__code__.co_flags & _ASYNCHRONOUS):
+        raise KernelError(f"{described(function)}: expected a plain function (def), got a lambda or an async def")
+    node = _parsed(text or _text(function))
+    assert node is not None  # what is generated is a function, and so is what has been found right
     node.decorator_list = []
     node.returns = None
     for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]:
@@ -89,7 +92,7 @@ def _fits(text: str, whole: str, function: Callable[..., Any]) -> bool:
     code = function.__code__
     node = _parsed(text)
     if node is None:
-        return code.co_name == "<lambda>"  # it is refused for what it is
+        return False
     node.decorator_list = []
     statements: list[ast.stmt] = [node]
     *_, owner, _ = ["<locals>", *code.co_qualname.split(".")]
