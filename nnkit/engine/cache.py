@@ -7,6 +7,7 @@ goes wrong with the disk, kernels are compiled in memory, for this process, and 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -232,16 +233,17 @@ class Folder:
     def read(self, name: str) -> bytes:
         """A file's bytes, if it is a plain file that nobody else may have written; else nothing. It is in use from now on."""
         handle = os.open(self._at(name), os.O_RDONLY | _READ, dir_fd=self._descriptor)
-        with open(handle, "rb") as file:
+        try:
             status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
-                return b""
-            if _HAS_OWNERS and not _is_own(status):
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST or (_HAS_OWNERS and not _is_own(status)):
                 return b""
             if time.time() - status.st_mtime > _DAY:
                 with suppress(OSError):
                     os.utime(handle if os.utime in os.supports_fd else self._at(name))
-            return file.read()
+            with open(handle, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(handle)
 
     def write(self, name: str, data: bytes) -> None:
         """Write the whole file or none of it."""
@@ -375,10 +377,10 @@ class KernelCache:
             return None
         try:
             found = folder.read(name)
-        except FileNotFoundError:
-            return None
-        except OSError:
-            found = b""
+        except OSError as error:
+            if error.errno != errno.ELOOP:  # it is not there, or there are too many open files
+                return None
+            found = b""  # a symbolic link
         content = found[_HEAD:]
         if found[:_HEAD] != _head(name, content):
             folder.remove(name)

@@ -1,5 +1,6 @@
 """The kernel cache: who may write there, what is believed, and what happens where a disk fails."""
 
+import errno
 import os
 import shutil
 import signal
@@ -362,6 +363,26 @@ def test_what_is_no_plain_file_is_not_read(kept, tmp_path):
         (kept.path / NAME).unlink(missing_ok=True)
         make(kept.path / NAME)
         assert kept.read(NAME) is None
+        assert not os.path.lexists(kept.path / NAME)
+    (kept.path / NAME).mkdir()
+    before = os.dup(0)  # the lowest number that is free
+    os.close(before)
+    assert kept.read(NAME) is None
+    after = os.dup(0)
+    os.close(after)
+    assert after == before
+
+
+def test_file_that_cannot_be_opened_just_now_stays(kept, monkeypatch):
+    """Such as when the process has too many open."""
+
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.Folder, "read", refuse)
+        assert kept.read(NAME) is None
+    assert kept.read(NAME) == b"machine code"
 
 
 # ------------------------------------------------------------------------------------------------ where disks fail
