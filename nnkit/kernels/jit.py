@@ -1,4 +1,4 @@
-"""The one place that names Numba's flags. Imported by the compiled stubs only, so numba loads lazily."""
+"""The one place that names Numba's flags. Imported where kernels are compiled and loaded only, so numba loads lazily."""
 
 from __future__ import annotations
 
