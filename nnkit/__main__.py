@@ -22,7 +22,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import nnkit
 from nnkit.commands import COMMANDS
 from nnkit.commands.shell import INTERRUPTED, program
-from nnkit.errors import NnkitError, PluginWarning, TrainingWarning
+from nnkit.errors import CacheWarning, NnkitError, PluginWarning, TrainingWarning
 
 __all__ = ["main"]
 
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{program()} {name}: {what}: {message}", file=sys.stderr)
 
     def warn(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, TrainingWarning | PluginWarning):
+        if issubclass(category, TrainingWarning | PluginWarning | CacheWarning):
             say("warning", message)
         else:
             before(message, category, *where, **more)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "BusyError",
+    "CacheWarning",
     "DataError",
     "KernelError",
     "MissingLibraryError",
@@ -27,6 +28,10 @@ class NnkitError(Exception):
 
 class RegistryError(NnkitError, LookupError):
     """A part's name is unknown, or taken."""
+
+
+class CacheWarning(UserWarning):
+    """Compiled kernels cannot be kept on disk; everything works without, and is compiled again in every process."""
 
 
 class PluginWarning(UserWarning):

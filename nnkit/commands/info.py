@@ -22,7 +22,7 @@ def info() -> int:
     What a report of a bug should have with it. The peak is measured, which takes a second; an extra that is missing is
     installed by: pip install "nnkit[its name]".
     """
-    from nnkit.engine.stub import cache_folder, cached
+    from nnkit.engine.cache import kernel_cache
     from nnkit.engine.workers import available_threads
     from nnkit.inspect.machine import blas, peak, processor
     from nnkit.inspect.table import count
@@ -38,8 +38,8 @@ def info() -> int:
     show("processor", processor())
     show("threads", f"{available_threads(None)} (NNKIT_NUM_THREADS sets another number), on {os.cpu_count()} cores")
     show("BLAS", *(f"{item['internal_api']} {item['version'] or ''} {item['filepath']}".replace("  ", " ") for item in blas()))
-    kept = cached()
-    show("cache", f"{cache_folder()}", f"{count(kept.kernels)} kernels, {kept.size / 1e6:.1f} MB")
+    kept = kernel_cache.count()
+    show("cache", str(kernel_cache), f"{count(kept.kernels)} kernels, {kept.size / 1e6:.1f} MB")
     show("peak", *(f"{peak(dtype):.0f} GFLOP/s of one core, {dtype}" for dtype in ("float32", "float64")))
     show("extras", *extras())
     return 0

@@ -14,11 +14,11 @@ def warmup() -> int:
     """
     from rich.progress import track
 
-    from nnkit.engine.stub import cache_folder
+    from nnkit.engine.cache import kernel_cache
     from nnkit.warmup import parts, warm_up
 
     begin, total = time.perf_counter(), len(parts())
     cpu = sum(track(warm_up(), "compiling", total + 2))
     print(f"{total} parts in {time.perf_counter() - begin:.0f} s, {cpu:.0f} s of it compiling, summed over all cores")
-    print(f"kernels are kept in {cache_folder()}")
+    print(f"kernels are kept in {kernel_cache}")
     return 0

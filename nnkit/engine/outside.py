@@ -36,11 +36,12 @@ from numba.extending import (
 )
 
 from nnkit.engine.abi import pointer
+from nnkit.engine.fingerprint import of_module
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Caller, Constant, Held, Operand
 from nnkit.engine.program import Program
 from nnkit.engine.slots import serve
-from nnkit.engine.stub import fingerprint, kernel
+from nnkit.engine.stub import kernel
 from nnkit.errors import NativeError
 from nnkit.kernels.control import CONTROL_WORDS, Word
 
@@ -165,7 +166,7 @@ class FunctionType(types.Type):
         self.arguments = arguments
         listed = ", ".join(f"{dtype}({dims}d) {name}" for name, dims, dtype, _ in arguments)
         # With the source: Numba keeps what it compiled for this type on disk.
-        super().__init__(f"nnkit function({listed}) {fingerprint(__name__)}")
+        super().__init__(f"nnkit function({listed}) {of_module(__name__).digest}")
 
 
 @typeof_impl.register(NativeFunction)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nnkit.engine.stub import definition
+from nnkit.engine.source import definition
 
 __all__ = [
     "LATEX", "MATHML", "TEXT", "Derivative", "Equation", "Notation", "Sum", "Symbol", "added", "formula", "product", "total",

@@ -16,7 +16,8 @@ from nnkit.core.layer import CSRLayer, kernel_names
 from nnkit.engine.clock import Clocks
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction
-from nnkit.engine.stub import described, kernel, statistics
+from nnkit.engine.source import described
+from nnkit.engine.stub import kernel, statistics
 from nnkit.errors import ParameterError
 from nnkit.inspect.figure import COLOURS, drawing, new_axes
 from nnkit.inspect.machine import peak

@@ -1,13 +1,22 @@
-"""The one place that names Numba's flags. Imported by the compiled stubs only, so numba loads lazily."""
+"""The one place that names Numba's flags. Imported where kernels are compiled and loaded only, so numba loads lazily."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core import config
+from numba.core.ccallback import CFunc
+from numba.core.compiler import CompilerBase, CompileResult, DefaultPassBuilder
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import register_pass
+from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
+from numba.core.serialize import dumps, loads
+from numba.core.sigutils import normalize_signature
 from numba.core.typed_passes import NativeLowering
 
 # Reassociation and contraction let loops vectorise and use FMA. Never nnan or ninf: they license the compiler to
@@ -18,6 +27,15 @@ FASTMATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
 # every loop that divides from vectorising.
 FLAGS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy"}
 
+
+# Numba's settings (the environment variables NUMBA_...) that shape no machine code. All others, those of future versions too,
+# are in the key of a cached kernel.
+_HARMLESS = {
+    "ALWAYS_WARN_UNINIT_VAR", "CHROME_TRACE", "COLOR_SCHEME", "DEVELOPER_MODE", "DISABLE_CUDA", "DISABLE_JIT",
+    "DISABLE_PERFORMANCE_WARNINGS", "ENABLE_CUDASIM", "FULL_TRACEBACKS", "FUNCTION_CACHE_SIZE", "GDB_BINARY", "HTML",
+    "LLVM_PASS_TIMINGS", "NUMBA_DEFAULT_NUM_THREADS", "NUMBA_NUM_THREADS", "PARALLEL_DIAGNOSTICS", "SHOW_HELP", "TRACE",
+}  # fmt: skip
+_HARMLESS_FAMILIES = ("CACHE_", "CUDA_", "DUMP_", "HIGHLIGHT_", "THREADING_")
 
 # Of one instruction: the lanes of a vector are added pairwise instead of one after the other.
 ANY_ORDER: dict[str, Any] = {"fastmath": ("reassoc",)}
@@ -51,14 +69,83 @@ class _HelperCompiler(CompilerBase):  # type: ignore[misc]
         return [manager]
 
 
+@contextmanager
+def _jit_enabled() -> Iterator[None]:
+    """NUMBA_DISABLE_JIT lets the user's functions run as Python; kernels have no other form that the loop could call."""
+    with global_compiler_lock:
+        before, config.DISABLE_JIT = config.DISABLE_JIT, 0
+        try:
+            yield
+        finally:
+            config.DISABLE_JIT = before
+
+
 def helper(function: Callable[..., Any]) -> Any:
     """Compile a function that other kernels call; always inlined, never seen from Python."""
-    compiler = numba.njit(
-        **FLAGS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_HelperCompiler
-    )
-    return compiler(function)
+    with _jit_enabled():
+        compiler = numba.njit(
+            **FLAGS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_HelperCompiler
+        )
+        return compiler(function)
 
 
-def entry(cache: bool) -> Any:
-    """Compile a kernel's entry ``void(int64 frame)`` to a native address."""
-    return numba.cfunc("void(int64)", cache=cache, **FLAGS)
+def settings() -> str:
+    """Everything outside of a kernel that shapes its machine code as Numba is set up now: processor and options."""
+    options = {
+        name: str(value) for name, value in vars(config).items()
+        if name.isupper() and name not in _HARMLESS and not name.startswith(_HARMLESS_FAMILIES)
+    }  # fmt: skip
+    return f"{cpu_target.target_context.codegen().magic_tuple()} {sorted(options.items())}"
+
+
+class Native:
+    """A kernel ``void(int64 frame)`` as machine code, which lives as long as this object.
+
+    Attributes
+    ----------
+    address : where it begins
+    """
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+        self.address = int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
+
+    @classmethod
+    def compile(cls, function: Callable[[int], None]) -> Native:
+        """Compile a kernel's entry."""
+        with _jit_enabled():
+            kernel: Any = CFunc(function, normalize_signature("void(int64)"), {}, FLAGS)
+            return cls(kernel._compile_uncached())
+
+    @classmethod
+    def thaw(cls, data: bytes) -> Native:
+        """Make what `frozen` gave run in this process.
+
+        Raises
+        ------
+        LookupError : it names a symbol that nobody here has registered; the linker would end the process
+        """
+        symbols, result = loads(data)
+        with global_compiler_lock:
+            context = cpu_target.target_context
+            rtsys.initialize(context)
+            if not all(map(llvm.address_of_symbol, symbols)):
+                context.refresh()  # imports all of Numba, in 0.1 s, which registers more
+                for symbol in symbols:
+                    if not llvm.address_of_symbol(symbol):
+                        raise LookupError(symbol)
+            return cls(CompileResult._rebuild(context, *result))
+
+    def frozen(self) -> bytes | None:
+        """Bytes for other processes; None where an address of this one is in the code."""
+        if self._result.library.has_dynamic_globals or any(not lifted.can_cache for lifted in self._result.lifted):
+            return None
+        functions = self._result.library._final_module.functions
+        symbols = [item.name for item in functions if item.is_declaration and not item.name.startswith("llvm.")]
+        frozen: bytes = dumps((symbols, self._result._reduce()))
+        return frozen
+
+    @property
+    def llvm(self) -> str:
+        """LLVM code, optimised; only of what was compiled in this process."""
+        return str(self._result.library.get_llvm_str())

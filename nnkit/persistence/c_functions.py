@@ -16,7 +16,7 @@ import numpy as np
 
 from nnkit.core.layer import kernel_names
 from nnkit.core.part import Shape, first_line
-from nnkit.engine.stub import definition, described
+from nnkit.engine.source import definition, described
 from nnkit.errors import KernelError
 
 __all__ = ["ArrayFunction", "Functions", "Number", "comment", "is_identifier", "literal", "typed"]

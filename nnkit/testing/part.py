@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nnkit.core.part import Example
 from nnkit.engine.program import Instruction, Program
-from nnkit.engine.stub import described
+from nnkit.engine.source import described
 from nnkit.errors import KernelError
 from nnkit.testing.compare import CheckError, require
 

@@ -17,7 +17,7 @@ from nnkit.commands import COMMANDS
 from nnkit.commands.data_file import CsvFile, open_data
 from nnkit.commands.parts import layers_of, part_of
 from nnkit.commands.tasks import task_of
-from nnkit.engine import stub
+from nnkit.engine import cache
 
 IRIS = Path(__file__).parents[1] / "data" / "iris.csv"
 ROWS = IRIS.read_text().splitlines()
@@ -603,35 +603,59 @@ def test_list_and_info_and_demo(run, monkeypatch):
 
 @pytest.fixture
 def kernels(tmp_path, monkeypatch):
-    """A cache folder with two kernels of different versions, and things that nobody knows."""
+    """A cache folder with two kernels, two of the former layout of different versions, and things that nobody knows."""
     versions = [tmp_path / "py311-numba0.1-a", tmp_path / "py310-numba0.2-b"]
     for folder in versions:
         (folder / "__pycache__").mkdir(parents=True)
         (folder / "k_forward_0.py").write_text("x")
         (folder / "k_forward_0.json").write_text("{}")
-        (folder / "__pycache__" / "k_forward_0.f.nbc").write_bytes(bytes(1000))
+        for name in ("k_forward_0.f-7.py311.nbi", "k_forward_0.f-7.py311.1.nbc", "k_forward_0.cpython-311.pyc"):
+            (folder / "__pycache__" / name).write_bytes(bytes(100))
     (versions[0] / "tmp1.tmp").write_text("")
     (versions[0] / "mine.py").write_text("")
     (tmp_path / "thesis.txt").write_text("")
-    monkeypatch.setattr(stub, "cache_folder", lambda: tmp_path)
+    (tmp_path / "k_thesis.kernel").write_text("")
+    kept = cache.KernelCache(tmp_path)
+    for letter in "ab":
+        kept.write(f"k_forward_{letter * 24}.kernel", bytes(100 - cache._HEAD))
+    (tmp_path / f"k_forward_{'a' * 24}.kernel.1-0f.tmp").write_text("12345")
+    monkeypatch.setattr(cache, "kernel_cache", kept)
     return tmp_path
 
 
 def test_cache_says_what_there_is_and_clears_what_is_its_own(kernels, run):
-    assert run("cache") == run("cache", "info") == f"{kernels}\n2 kernels, 0.0 MB\n"
-    assert stub.cached().size == 2006
-    assert run("cache", "clear") == f"{kernels}\n2 kernels, 0.0 MB, removed\n"
+    assert run("cache") == run("cache", "info") == f"{kernels}\n4 kernels, 0.0 MB\n"
+    assert cache.kernel_cache.count().size == 2 * 303 + 2 * 100 + 5
+    assert run("cache", "clear") == f"{kernels}\n4 kernels, 0.0 MB, removed\n"
     left = {path.relative_to(kernels).as_posix() for path in kernels.rglob("*")}
-    assert left == {"thesis.txt", "py311-numba0.1-a", "py311-numba0.1-a/mine.py"}
+    assert left == {"thesis.txt", "k_thesis.kernel", "py311-numba0.1-a", "py311-numba0.1-a/mine.py"}
     assert run("cache", "clear") == f"{kernels}\n0 kernels, 0.0 MB, removed\n"
 
 
 def test_only_kernels_that_nobody_has_used_for_long_are_pruned(kernels):
-    old = kernels / "py310-numba0.2-b" / "k_forward_0.py"
-    for path in (old, kernels / "thesis.txt"):
+    old = [kernels / "py310-numba0.2-b" / "k_forward_0.py", kernels / f"k_forward_{'a' * 24}.kernel"]
+    for path in (*old, kernels / "thesis.txt"):
         os.utime(path, (0, 0))
-    assert stub.clear_cache(unused=3600).kernels == 1
-    assert not old.exists() and (kernels / "thesis.txt").exists() and stub.cached().kernels == 1
+    assert cache.kernel_cache.clear(unused=3600).kernels == 2
+    assert not any(path.exists() for path in old)
+    assert (kernels / "thesis.txt").exists() and cache.kernel_cache.count().kernels == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners")
+def test_commands_say_that_a_folder_is_refused(tmp_path, capsys, monkeypatch):
+    import warnings
+
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    folder.chmod(0o777)
+    monkeypatch.setattr(cache, "kernel_cache", cache.KernelCache(folder))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["cache"]) == 0
+    out, err = capsys.readouterr()
+    reason = f"others may write into {folder} (its mode is 777): chmod go-w {folder}"
+    assert out == f"{folder}, not used: {reason}\n0 kernels, 0.0 MB\n"
+    assert " cache: warning: compiled kernels are not kept on disk" in err
 
 
 def test_cache_without_its_folder(tmp_path, script):
@@ -642,11 +666,11 @@ def test_cache_without_its_folder(tmp_path, script):
 def test_cache_may_be_cleared_while_a_process_compiles(tmp_path, script):
     text = """
         import threading, numpy as np, nnkit as nn
-        from nnkit.engine import stub
+        from nnkit.engine import cache
         done = threading.Event()
         def clear():
             while not done.wait(0.001):
-                stub.clear_cache()
+                cache.kernel_cache.clear()
         thread = threading.Thread(target=clear)
         thread.start()
         try:

@@ -143,10 +143,10 @@ TRAIN = """
 
 PREDICT = """
     import numpy as np, nnkit as nn
-    from nnkit.engine.stub import cache_folder
+    from nnkit.engine.cache import kernel_cache
     model = nn.Sequential([nn.Linear(4), nn.Tanh()]).build((3,), random_state=0)
     print(model.predict(np.ones((5, 3))).tolist())
-    print(cache_folder())
+    print(kernel_cache.path)
 """
 
 

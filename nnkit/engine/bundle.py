@@ -1,0 +1,212 @@
+"""A function and all that it names, as the text of one module."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import difflib
+import math
+import types
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from nnkit.engine.fingerprint import is_overloaded, of_module, of_value
+from nnkit.engine.source import definition, described
+from nnkit.errors import KernelError
+from nnkit.kernels.math import Compiled
+
+__all__ = ["Bundle"]
+
+_BUILTINS = {"range", "len", "min", "max", "abs", "int", "float", "bool", "round", "enumerate", "zip", "isinstance"}
+
+
+def _uncompiled(value: Any) -> Any:
+    """The function within a helper that is jitted already; anything else as it is."""
+    if not hasattr(value, "py_func"):
+        return value
+    from numba.extending import is_jitted
+
+    return value.py_func if is_jitted(value) else value
+
+
+class _Rename(ast.NodeTransformer):
+    """Give every global that a function names its place in the bundle, and every float literal the kernel's dtype."""
+
+    def __init__(self, bundle: Bundle, function: Callable[..., Any]) -> None:
+        self.bundle = bundle
+        self.function = function
+        code = function.__code__
+        self.local = {*code.co_varnames, *code.co_cellvars}
+        self.cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+        self._namespace = {**function.__globals__, **{name: cell.cell_contents for name, cell in self.cells.items()}}
+
+    def visit_arguments(self, node: ast.arguments) -> ast.AST:
+        """Defaults are the values that the function has, not what their text gives now; `None` stands for no default."""
+        defaults, keywords = self.function.__defaults__ or (), self.function.__kwdefaults__ or {}
+        node.defaults = [self._default(value) for value in defaults]
+        node.kw_defaults = [self._default(keywords[item.arg]) if item.arg in keywords else None for item in node.kwonlyargs]
+        return node
+
+    def _default(self, value: Any) -> ast.expr:
+        return ast.parse(self.bundle.literal(value, "default", self.function), mode="eval").body
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return self.bundle.real(node) if isinstance(node.value, float) else node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        path = [node.attr]
+        inner = node.value
+        while isinstance(inner, ast.Attribute):
+            path.insert(0, inner.attr)
+            inner = inner.value
+        root = inner.id if isinstance(inner, ast.Name) else ""
+        owner = self._namespace.get(root)
+        if not isinstance(owner, types.ModuleType) or root in self.local:
+            self.generic_visit(node)
+            return node
+        value: Any = owner
+        for name in path:
+            if not hasattr(value, name):
+                raise KernelError(f"{described(self.function)}: {root}.{'.'.join(path)} does not exist")
+            home, value = value, getattr(value, name)
+        if owner in (np, math):
+            self.bundle.imports.add(f"import {owner.__name__} as {root}")
+            return self.bundle.real(node) if isinstance(value, float) else node
+        self.bundle.named.append((partial(vars(home).get, node.attr), value))
+        return ast.Name(self.bundle.place(node.attr, value, self.function), ast.Load())
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id in self.local or not isinstance(node.ctx, ast.Load):
+            return node
+        if node.id not in self._namespace:
+            if node.id in _BUILTINS:
+                return node
+            known = [*self._namespace, *self.local, *_BUILTINS]
+            near = difflib.get_close_matches(node.id, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            what = "a builtin that compiled code does not have" if hasattr(builtins, node.id) else "unknown"
+            raise KernelError(f"{described(self.function)}: the name {node.id!r} is {what}{hint}")
+        value = self._namespace[node.id]
+        if isinstance(value, types.ModuleType):
+            self.bundle.imports.add(f"import {value.__name__} as {node.id}")
+            return node
+        cell = self.cells.get(node.id)
+        now = partial(self.function.__globals__.get, node.id) if cell is None else partial(getattr, cell, "cell_contents")
+        self.bundle.named.append((now, value))
+        return ast.Name(self.bundle.place(node.id, value, self.function), ast.Load())
+
+
+class Bundle:
+    """Collects a function and all that it names into one module text.
+
+    Attributes
+    ----------
+    imports, lines : the text
+    given : what the text names and Numba compiles itself, by the name that it has there
+    named : of every function's parts, global and closure variable, how to look at it, and what was there
+    apart : functions that are called by their symbols: module and name
+    is_whole : whether the text, with the hashes in it, says everything
+    """
+
+    def __init__(self, real: str) -> None:
+        self.dtype = real
+        self.imports: set[str] = {"import numpy as np"}
+        self.lines: list[str] = []
+        self.given: dict[str, Any] = {}
+        self.named: list[tuple[Callable[[], Any], Any]] = []
+        self.apart: set[tuple[str, str]] = set()
+        self.is_whole = True
+        self._names: dict[Hashable, str] = {}
+
+    def is_current(self) -> bool:
+        """Whether everything that was taken in is still what it was."""
+        return all(now() is value for now, value in self.named)
+
+    def real(self, node: ast.expr) -> ast.expr:
+        """``node`` in the kernel's dtype: Python's own floats are float64 and would widen float32 arithmetic."""
+        if self.dtype == "float64":
+            return node
+        return ast.Call(ast.parse(f"np.{self.dtype}", mode="eval").body, [node], [])
+
+    def name(self, wish: str, key: Hashable) -> str:
+        """A name for the thing known by ``key`` that no kernel has for an argument or a local."""
+        self._names[key] = f"_{wish}_{len(self._names)}_"
+        return self._names[key]
+
+    def place(self, wish: str, value: Any, user: Callable[..., Any]) -> str:
+        """Bring a global of ``user`` into the module and return the name it has there."""
+        value = _uncompiled(value)
+        value = getattr(value, "variants", {}).get(self.dtype, value)
+        if isinstance(value, Compiled):
+            if value.apart:
+                self.apart.add((value.module, value.apart))
+            return self.compiled(value.module, value.name)
+        key: Hashable = id(value) if callable(value) else (wish, repr(value))
+        if key in self._names:
+            return self._names[key]
+        if type(value).__module__.startswith("numba.") or (isinstance(value, types.FunctionType) and is_overloaded(value)):
+            name = self.name(wish, key)
+            self._give(value, name)
+        elif isinstance(value, types.FunctionType):
+            name = self.name(wish, key)
+            self.function(value, name)
+        elif isinstance(value, bool | int | float | np.number | tuple):
+            name = self.name(wish, key)
+            self.lines.append(f"{name} = {self.literal(value, wish, user)}")
+        elif isinstance(value, type) and issubclass(value, np.generic):
+            name = self.name(wish, key)
+            self.lines.append(f"{name} = np.{value.__name__}")
+        elif getattr(builtins, wish, None) is value and wish in _BUILTINS:
+            return wish
+        else:
+            raise KernelError(
+                f"{described(user)}: expected its globals to be numbers, tuples of numbers and functions, "
+                f"got {wish} of type {type(value).__name__}; pass it as a hyper-parameter, parameter or state"
+            )
+        return name
+
+    def compiled(self, module: str, wish: str) -> str:
+        """Import what is compiled already, under a name that it then has."""
+        key = (module, wish)
+        if key not in self._names:
+            digest, is_whole = of_module(module)
+            self.is_whole = self.is_whole and is_whole
+            name = self.name(wish, key)
+            self.imports.add(f"from {module} import {wish} as {name}  # {digest}")
+        return self._names[key]
+
+    def _give(self, value: Any, name: str) -> None:
+        """Hand over something that Numba compiles itself."""
+        home = str(getattr(value, "__module__", ""))
+        digest, is_whole = of_module(home) if home.startswith("nnkit.") else of_value(value)
+        self.is_whole = self.is_whole and is_whole
+        self.given[name] = value
+        self.lines.append(f"# {name}: {home}.{getattr(value, '__qualname__', '')} {digest}")
+
+    def literal(self, value: Any, wish: str, user: Callable[..., Any]) -> str:
+        """A constant as source, reals in the kernel's dtype."""
+        if isinstance(value, tuple):
+            return "(" + "".join(self.literal(item, wish, user) + ", " for item in value) + ")"
+        if isinstance(value, np.floating | float) and not isinstance(value, np.float32):
+            return f"np.{self.dtype}({float(value)!r})".replace("(inf)", "(np.inf)").replace("(nan)", "(np.nan)")
+        if isinstance(value, np.number):
+            return f"np.{value.dtype.name}({value.item()!r})"
+        if isinstance(value, bool | int | None):
+            return repr(value)
+        raise KernelError(f"{described(user)}: the constant {wish} holds {type(value).__name__}, expected numbers")
+
+    def definition(self, function: Callable[..., Any]) -> ast.FunctionDef:
+        """A function's definition in this module; whatever it calls stands before it."""
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):  # notebooks that reload modules set these anew
+            self.named.append((partial(getattr, function, name), getattr(function, name)))
+        node: ast.FunctionDef = _Rename(self, function).visit(definition(function))
+        return ast.fix_missing_locations(node)
+
+    def function(self, function: Callable[..., Any], name: str) -> None:
+        """Append a function under ``name``, to be called by others."""
+        node = self.definition(function)
+        node.name = name
+        self.lines.append("@helper\n" + ast.unparse(node))
