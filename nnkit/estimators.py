@@ -873,6 +873,11 @@ def restored(described: Any, restorer: Restorer, model: Sequential) -> _Estimato
     parameters, learned = ({name: restorer.restore(value) for name, value in described[group].items()}
                            for group in ("parameters", "learned"))  # fmt: skip
     kind.check_learned(learned, model)
+    who = described["class"]
+    parameters["callbacks"] = restorer.quiet(parameters.get("callbacks", ()), f"callbacks of {who}")
+    for name, value in parameters.items():
+        of = None if isinstance(value, str) and value == "auto" else KINDS.get(name)
+        restorer.accepted(value, f"{who}'s {name[:40]}", of)
     history = restorer.make("the history", History.of, restorer.restore(described["history"]))
     before = restorer.make("the optimizer's state", _progress, model, restorer.restore(described["optimizer"]))
     estimator: _Estimator = restorer.make(described["class"], lambda: kind(**parameters))

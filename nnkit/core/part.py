@@ -49,6 +49,8 @@ class Part:
 
     registry: ClassVar[Registry[Any]]
     key: ClassVar[str] = ""
+    # It writes files, runs commands or reaches beyond the model in some other way: files from others do not bring it along.
+    acts_outside: ClassVar[bool] = False
 
     def __init__(self) -> None:
         """Nothing to store."""

@@ -20,9 +20,14 @@ from nnkit.training.history import History
 from nnkit.training.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from nnkit.model import Sequential
+    from nnkit.persistence.description import Restorer
     from nnkit.training.fit import Fit
 
 __all__ = ["Checkpoint", "snapshot_in"]
+
+GENERATORS = ("begun", "drawn")  # states of random generators, whose integers have up to 128 bits
+MOST = 2**53  # steps, which real numbers count, too
 
 KINDS: dict[str, type] = {
     "settings": dict, "step": int, "stopping": str, "begun": dict, "drawn": dict, "losses": np.ndarray, "history": dict,
@@ -161,21 +166,33 @@ def snapshot_in(resume: Any, callbacks: Sequence[Any]) -> Snapshot | None:
                                        "Checkpoint writes them")  # fmt: skip
             model, restorer = restored_from(file, self_test=False)
             fields = {name: restorer.restore(value) for name, value in described.items()}
-    except (RecursionError, MemoryError) as error:
-        raise PersistenceError(f"fit: {str(resume)!r} asks for too much: {type(error).__name__}") from error
-    _check(fields, resume)
-    try:
-        history = History.of(fields["history"])
-    except NnkitError as error:
-        raise PersistenceError(f"fit: {str(resume)!r} is no checkpoint: {error}") from error
-    return Snapshot(**fields | {"history": history, "model": model})
+            _check(fields, restorer, model)
+            history = restorer.make("the history", History.of, fields["history"])
+    except (NnkitError, RecursionError, MemoryError) as error:
+        what = str(error) or f"it asks for too much ({type(error).__name__})"
+        raise PersistenceError(f"fit: cannot resume {str(resume)!r}: {what}") from error
+    snapshot = Snapshot(**fields | {"history": history, "model": model})
+    for which in GENERATORS:
+        snapshot.generator(which)
+    return snapshot
 
 
-def _check(fields: dict[str, Any], path: Any) -> None:
-    """Refuse values of other kinds than `Snapshot` has."""
+def _check(fields: dict[str, Any], restorer: Restorer, model: Sequential) -> None:
+    """Refuse values of other kinds than `Snapshot` has, and numbers that no training goes on from."""
     wrong = [name for name, kind in KINDS.items() if type(fields[name]) is not kind]
-    arrays = [fields["losses"], *(fields["moments"].values() if not wrong else ())]
-    fine = not wrong and all(isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind == "f" for array in arrays)
-    counts = [fields[name] for name, kind in KINDS.items() if kind is int]
-    if not fine or min(counts) < 0 or not all(isinstance(noted, dict) for noted in fields["noted"]):
-        raise PersistenceError(f"fit: {str(path)!r} is no checkpoint: {', '.join(wrong) or 'its numbers'} cannot be right")
+    if not wrong:
+        for name in KINDS.keys() - set(GENERATORS):
+            restorer.accepted(fields[name], f"{name} of the fit")
+        vectors = [fields["losses"], *fields["moments"].values()]
+        counts = [fields[name] for name, kind in KINDS.items() if kind is int]
+        fine = {
+            "numbers of steps": all(0 <= count < MOST for count in counts),
+            "losses or moments": all(isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind == "f"
+                                     and not np.isnan(array).any() for array in vectors),
+            "settings": set(map(type, fields["settings"])) <= {str},
+            "noted": all(isinstance(noted, dict) and set(map(type, noted)) <= {str} for noted in fields["noted"]),
+            "parameters": bool(np.isfinite(model.vector).all()),
+        }  # fmt: skip
+        wrong = [name for name, right in fine.items() if not right]
+    if wrong:
+        raise PersistenceError(f"it is no checkpoint: its {', '.join(wrong)} cannot be right")
