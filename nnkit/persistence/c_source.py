@@ -18,7 +18,7 @@ from nnkit.core.layer import Layer
 from nnkit.core.part import Shape
 from nnkit.errors import DataError, KernelError, ParameterError
 from nnkit.persistence.c_functions import Argument, Functions, Number, comment, is_identifier, literal, typed
-from nnkit.persistence.file import to_path, write_atomically
+from nnkit.persistence.disk import to_path, write_atomically
 
 if TYPE_CHECKING:
     from nnkit.model import Sequential

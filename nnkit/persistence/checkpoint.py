@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +13,8 @@ import numpy as np
 from nnkit.core.callback import Callback
 from nnkit.core.registry import register
 from nnkit.errors import NnkitError, ParameterError, PersistenceError
-from nnkit.persistence.file import opened, remove_leftovers, to_path, write
+from nnkit.persistence.disk import check_writable, reason, remove_leftovers, replace_name, to_path
+from nnkit.persistence.file import opened, write
 from nnkit.training.history import History
 from nnkit.training.snapshot import Snapshot
 
@@ -52,7 +51,9 @@ class Checkpoint(Callback):
     Raises
     ------
     PersistenceError
-        The system refuses to write; the files that were there before are as they were.
+        The system refuses to write, which is looked at before training begins; or what has the name of a numbered file, and so
+        would be replaced, is no checkpoint (those of earlier trainings are replaced). The files that were there before are as
+        they were.
 
     Examples
     --------
@@ -93,6 +94,9 @@ class Checkpoint(Callback):
         return max(1, round(self.every * fit.steps_per_epoch))
 
     def on_fit_begin(self, fit: Fit) -> None:
+        check_writable(self.path)
+        for path in self._numbered():
+            _require_checkpoint(path)
         remove_leftovers(self.path)
 
     def on_batch_end(self, fit: Fit) -> None:
@@ -115,28 +119,43 @@ class Checkpoint(Callback):
         self._make_room()
         write(self.path, *content)
 
+    def _numbered(self) -> list[Path]:
+        """Where the files before the last one are, the newest first."""
+        last = to_path(self.path)
+        return [last.with_suffix(f".{number}{last.suffix}") for number in range(1, self.keep)]
+
     def _make_room(self) -> None:
         """Let every file that is to be kept have the number of the one before it; the last one keeps its name, too."""
-        last = to_path(self.path)
-        names = [last, *(last.with_suffix(f".{number}{last.suffix}") for number in range(1, self.keep))]
+        last, numbered = to_path(self.path), self._numbered()
         try:
-            for newer, older in reversed(list(pairwise(names[1:]))):
+            for newer, older in reversed(list(pairwise(numbered))):
                 if newer.exists():
+                    _require_checkpoint(older)
                     os.replace(newer, older)
-            if self.keep > 1 and last.exists():
-                _link(last, names[1])
+            if numbered and last.exists():
+                _require_checkpoint(numbered[0])
+                replace_name(last, numbered[0])
+        except FileNotFoundError:
+            raise PersistenceError(f"cannot keep {str(last)!r}: another training moves its files, too; give "
+                                   "each a path of its own") from None  # fmt: skip
         except OSError as error:
-            raise PersistenceError(f"cannot keep {str(last)!r}: {error.strerror or error}; it is as it was") from error
+            if isinstance(error, PersistenceError):
+                raise
+            raise PersistenceError(f"cannot keep {str(last)!r}: {reason(error)}; it is as it was") from error
 
 
-def _link(source: Path, target: Path) -> None:
-    """Another name for a file, or a copy where the file system knows no links."""
-    with contextlib.suppress(FileNotFoundError):
-        target.unlink()
+def _require_checkpoint(path: Path) -> None:
+    """Refuse to replace what is no checkpoint: its name may be somebody's for something else."""
+    if not os.path.lexists(path):
+        return
     try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+        with opened(path) as file:
+            ours = isinstance(file.description.get("training"), dict)
+    except PersistenceError:
+        ours = False
+    if not ours:
+        raise PersistenceError(f"Checkpoint: expected {str(path)!r}, which is to be replaced when files are numbered, to be a "
+                               "checkpoint, got something else; move it away, or choose another path or keep=1")  # fmt: skip
 
 
 def snapshot_in(resume: Any, callbacks: Sequence[Any]) -> Snapshot | None:

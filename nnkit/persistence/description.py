@@ -276,8 +276,8 @@ class Restorer:
             if type(item) is int and not -(2**63) <= item < 2**63:
                 raise PersistenceError(f"expected {where} to hold integers of at most 64 bits, got {item.bit_length()}")
             if self._acts(item, kind):
-                raise PersistenceError(f"{where} is or has {_text(item)}, which may write files, run commands or act outside of "
-                                       "the model in other ways; if you trust who wrote the file: "
+                raise PersistenceError(f"{where} is or has {_text(item)}, which may write files, run commands or act "
+                                       "outside of the model in other ways; if you trust who wrote the file: "
                                        "nnkit.load(path, trust=True)")  # fmt: skip
         return value
 

@@ -522,7 +522,8 @@ def test_folder_that_cannot_be_written_is_noticed_before_training(here, refused)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_pipes_are_refused_before_anybody_waits_for_them(here, refused):
     os.mkfifo("pipe")
-    assert "it is a pipe; write it to a file first" in refused("train", "pipe", "--target", "species")
+    message = refused("train", "pipe", "--target", "species")
+    assert "it is a pipe, no regular file; write what it gives to a file first" in message
 
 
 def test_net_that_memory_cannot_hold(here, refused):

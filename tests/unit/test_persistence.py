@@ -629,7 +629,7 @@ def test_file_that_is_cut_off_while_it_is_written_leaves_nothing(script, tmp_pat
     before = {path.name: path.read_bytes()}
     output = script(f"""
         import resource, signal, nnkit as nn
-        from nnkit.persistence.file import write_atomically
+        from nnkit.persistence.disk import write_atomically
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:
