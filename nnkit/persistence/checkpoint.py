@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,15 +185,25 @@ def snapshot_in(resume: Any, callbacks: Sequence[Any]) -> Snapshot | None:
                                        "Checkpoint writes them")  # fmt: skip
             model, restorer = restored_from(file, self_test=False)
             fields = {name: restorer.restore(value) for name, value in described.items()}
-            _check(fields, restorer, model)
-            history = restorer.make("the history", History.of, fields["history"])
+            return restorer.make("a snapshot", _snapshot, fields, restorer, model)
     except (NnkitError, RecursionError, MemoryError) as error:
         what = str(error) or f"it asks for too much ({type(error).__name__})"
         raise PersistenceError(f"fit: cannot resume {str(resume)!r}: {what}") from error
-    snapshot = Snapshot(**fields | {"history": history, "model": model})
+
+
+def _snapshot(fields: dict[str, Any], restorer: Restorer, model: Sequential) -> Snapshot:
+    """The snapshot of these fields, all of which are looked at here, for what can be known without the fit."""
+    _check(fields, restorer, model)
+    snapshot = Snapshot(**fields | {"history": History.of(fields["history"]), "model": model})
     for which in GENERATORS:
         snapshot.generator(which)
     return snapshot
+
+
+def _plain(settings: dict[str, Any]) -> Iterator[Any]:
+    """Names and values of settings, lists taken apart."""
+    for name, value in settings.items():
+        yield from (name, *(value if isinstance(value, list) else [value]))
 
 
 def _check(fields: dict[str, Any], restorer: Restorer, model: Sequential) -> None:
@@ -208,7 +218,7 @@ def _check(fields: dict[str, Any], restorer: Restorer, model: Sequential) -> Non
             "numbers of steps": all(0 <= count < MOST for count in counts),
             "losses or moments": all(isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind == "f"
                                      and not np.isnan(array).any() for array in vectors),
-            "settings": set(map(type, fields["settings"])) <= {str},
+            "settings": all(isinstance(item, str | int) for item in _plain(fields["settings"])),
             "noted": all(isinstance(noted, dict) and set(map(type, noted)) <= {str} for noted in fields["noted"]),
             "parameters": bool(np.isfinite(model.vector).all()),
         }  # fmt: skip

@@ -67,7 +67,7 @@ class Snapshot:
         state = getattr(self, which)
         kinds = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
         known = {kind.__name__: kind for kind in kinds}
-        name = state.get("bit_generator")
+        name = str(state.get("bit_generator"))
         if name not in known:
             raise PersistenceError(f"fit: expected one of {', '.join(known)} as random generator to go on with, got {name!r}")
         bits = known[name]()

@@ -418,8 +418,8 @@ def test_whatever_the_headers_declare_here_is_refused(tmp_path, standard):
     assert free == []
 
 
-ODD_NAMES = """x out work n a1 i net tolerance wrong expected given largest linear_layer relu layer float32 Net PREDICT strength memory
-isolated tomato gammas index2 class N""".split()
+ODD_NAMES = """x out work n a1 i net tolerance wrong expected given largest linear_layer relu layer float32 Net PREDICT strength
+memory isolated tomato gammas index2 class N""".split()
 
 
 @needs_cc
@@ -457,7 +457,7 @@ def test_no_array_has_the_name_of_something_else(tmp_path):
             grad_x[...] = grad_out * expected
             grad_expected[...] = (grad_out * x).sum(axis=0)
 
-    with pytest.raises(nn.ParameterError, match="expected another name than 'layer_0': an array of the net is 'layer_0_expected'"):
+    with pytest.raises(nn.ParameterError, match="another name than 'layer_0': an array of the net is 'layer_0_expected'"):
         nn.Sequential([Scaled()]).build((2,)).to_c(tmp_path / "net.c", name="layer_0")
 
 
