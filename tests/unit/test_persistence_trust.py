@@ -143,6 +143,15 @@ def test_models_with_layers_that_act_are_refused_but_can_be_saved(parts, tmp_pat
         assert nn.load(path, trust=True).is_built
 
 
+@pytest.mark.parametrize("change", [{"epochs": 2**63}, {"batch_size": -(2**63) - 1}, {"layers": [2**64]}, {"metrics": {"a": [2**70]}},
+                                    {"optimizer": nn.Adam(lr=2**63)}])  # fmt: skip
+def test_integers_that_no_machine_has_are_refused(change, tmp_path):
+    net = nn.NNClassifier(**SMALL).fit(X, CODES)
+    net.set_params(**change).save(tmp_path / "net.safetensors")
+    with pytest.raises(nn.PersistenceError, match="integers of at most 64 bits"):
+        nn.load(tmp_path / "net.safetensors")
+
+
 def test_nothing_is_imported_that_a_file_names(tmp_path):
     """Neither as the origin of a part, nor as its kind or name."""
     path = tmp_path / "net.safetensors"
