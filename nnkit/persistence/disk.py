@@ -116,9 +116,11 @@ def fill(file: io.FileIO, memory: memoryview) -> int:
 
 def read_up_to(file: io.FileIO, size: int) -> bytes:
     """The next bytes of a file, fewer where it ends before."""
-    content = bytearray(size)
-    done = fill(file, memoryview(content))
-    return bytes(memoryview(content)[:done])
+    pieces = []
+    while size and (piece := file.read(size)):  # no system gives more than 2 GB at once
+        pieces.append(piece)
+        size -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def read_whole(path: str | os.PathLike[str], most: int) -> bytes:

@@ -143,8 +143,8 @@ def test_models_with_layers_that_act_are_refused_but_can_be_saved(parts, tmp_pat
         assert nn.load(path, trust=True).is_built
 
 
-@pytest.mark.parametrize("change", [{"epochs": 2**63}, {"batch_size": -(2**63) - 1}, {"layers": [2**64]}, {"metrics": {"a": [2**70]}},
-                                    {"optimizer": nn.Adam(lr=2**63)}])  # fmt: skip
+@pytest.mark.parametrize("change", [{"epochs": 2**63}, {"batch_size": -(2**63) - 1}, {"layers": [2**64]},
+                                    {"metrics": {"a": [2**70]}}, {"optimizer": nn.Adam(lr=2**63)}])  # fmt: skip
 def test_integers_that_no_machine_has_are_refused(change, tmp_path):
     net = nn.NNClassifier(**SMALL).fit(X, CODES)
     net.set_params(**change).save(tmp_path / "net.safetensors")
