@@ -6,6 +6,7 @@ import warnings
 from os import PathLike
 from typing import Any
 
+from nnkit.core.part import from_strangers
 from nnkit.errors import NnkitError, PersistenceError, PersistenceWarning
 from nnkit.persistence.file import Reader, opened
 from nnkit.persistence.model import restored_from
@@ -60,7 +61,8 @@ def load(path: str | PathLike[str], *, self_test: bool = True, trust: bool = Fal
     """
     with opened(path) as file:
         try:
-            loaded, left_out = _restored(file, self_test, trust)
+            with from_strangers(not trust):
+                loaded, left_out = _restored(file, self_test, trust)
         except (NnkitError, RecursionError, MemoryError) as error:
             what = str(error) or f"it asks for too much ({type(error).__name__})"
             raise PersistenceError(f"cannot load {str(file.path)!r}: {what}") from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnkit.core.callback import Callback
+from nnkit.core.part import from_strangers
 from nnkit.core.registry import register
 from nnkit.errors import NnkitError, ParameterError, PersistenceError
 from nnkit.persistence.disk import check_writable, reason, remove_leftovers, replace_name, to_path
@@ -178,7 +179,7 @@ def snapshot_in(resume: Any, callbacks: Sequence[Any]) -> Snapshot | None:
     from nnkit.persistence.model import restored_from
 
     try:
-        with opened(resume) as file:
+        with opened(resume) as file, from_strangers():
             described = file.description.get("training")
             if not isinstance(described, dict) or set(described) != set(KINDS):
                 raise PersistenceError(f"fit: expected a checkpoint to resume, got {str(resume)!r}, which holds none; "

@@ -1,5 +1,6 @@
 """What a file brings does not act outside of the model: no file of the receiver's is written, nothing is run or imported."""
 
+import json
 import os
 import subprocess
 import sys
@@ -141,6 +142,57 @@ def test_models_with_layers_that_act_are_refused_but_can_be_saved(parts, tmp_pat
         with pytest.raises(nn.PersistenceError, match="act outside of the model"):
             nn.load(path)
         assert nn.load(path, trust=True).is_built
+
+
+PLUGIN = """
+import nnkit as nn
+
+imported = False  # to register a layer builds one
+
+@nn.register("evil_layer")
+class EvilLayer(nn.Identity):
+    acts_outside = True
+    def build(self, in_shape):
+        if imported:
+            open("owned", "w").close()
+        return in_shape
+
+@nn.register("relu_watch")
+class EvilCallback(nn.Callback):
+    def __init__(self):
+        open("owned", "w").close()
+
+imported = True
+"""
+
+
+def test_a_plugin_that_is_not_imported_yet_does_not_act_by_its_name(tmp_path):
+    """Its names are known only once somebody asks for them, in the middle of loading."""
+    (tmp_path / "nnkit_evil.py").write_text(PLUGIN)
+    about = tmp_path / "nnkit_evil-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: nnkit-evil\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[nnkit.plugins]\nevil = nnkit_evil\n")
+    net = nn.NNRegressor([nn.Residual("relu")], epochs=1, callbacks=["early_stopping"])
+    net.fit(X, CODES, X_val=X, y_val=CODES).save(tmp_path / "net")
+    description, arrays = read(tmp_path / "net")
+
+    def changed(old, new):
+        text = json.dumps(description)
+        assert old in text
+        return json.loads(text.replace(old, new))
+
+    for number, hostile in enumerate([changed('{"tuple": ["relu"]}', '{"tuple": ["evil_layer"]}'),
+                                      changed('["early_stopping"]', '["relu_watch"]'),
+                                      changed('"transform_layer": -2', '"transform_layer": -2, "activation": "evil_layer"')]):
+        write(tmp_path / f"{number}", hostile, arrays)
+        code = f"import sys, nnkit as nn, numpy as np, warnings\nwarnings.simplefilter('ignore')\ntry:\n" \
+               f"    nn.load('{number}').fit(np.ones((4, 3)), np.ones(4))\n" \
+               "except nn.PersistenceError as error: print(error)\nassert 'nnkit_evil' in sys.modules"  # fmt: skip
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])})  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert not (tmp_path / "owned").exists(), number
 
 
 @pytest.mark.parametrize("change", [{"epochs": 2**63}, {"batch_size": -(2**63) - 1}, {"layers": [2**64]},
