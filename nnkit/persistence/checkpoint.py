@@ -221,7 +221,7 @@ def _check(fields: dict[str, Any], restorer: Restorer, model: Sequential) -> Non
                                      and not np.isnan(array).any() for array in vectors),
             "settings": all(isinstance(item, str | int) for item in _plain(fields["settings"])),
             "noted": all(isinstance(noted, dict) and set(map(type, noted)) <= {str} for noted in fields["noted"]),
-            "parameters": bool(np.isfinite(model.vector).all()),
+            "parameters": bool(np.isfinite(model.network.vector).all()),
         }  # fmt: skip
         wrong = [name for name, right in fine.items() if not right]
     if wrong:

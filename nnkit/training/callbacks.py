@@ -69,7 +69,7 @@ class EarlyStopping(Callback):
         self._epoch: int | None = None
         self._kept: NDArray[Any] | None = None
         self._states: dict[str, NDArray[Any]] = {}
-        self._shapes = fit.model.vector.shape, {key: state.shape for key, state in fit.model.states().items()}
+        self._shapes = fit.model.network.vector.shape, {key: state.shape for key, state in fit.model.states().items()}
 
     def noted(self) -> dict[str, Any]:
         return {name: getattr(self, f"_{name}") for name in ("best", "waited", "epoch", "kept", "states")}
