@@ -212,7 +212,7 @@ def _check(fields: dict[str, Any], restorer: Restorer, model: Sequential) -> Non
     wrong = [name for name, kind in KINDS.items() if type(fields[name]) is not kind]
     if not wrong:
         for name in KINDS.keys() - set(GENERATORS):
-            restorer.accepted(fields[name], f"{name} of the fit")
+            restorer.accepted(fields[name], f"{name} of the fit", names=False)
         vectors = [fields["losses"], *fields["moments"].values()]
         counts = [fields[name] for name, kind in KINDS.items() if kind is int]
         fine = {

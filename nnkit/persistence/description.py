@@ -258,7 +258,7 @@ class Restorer:
                     _find(_checked(kind, str, "a kind"), _checked(key, str, "a name"), _origin(origin))
             raise PersistenceError(f"cannot make {what[:120]}: {type(error).__name__}: {str(error)[:1000]}") from error
 
-    def accepted(self, value: Any, where: str, kind: type[Part] | None = None) -> Any:
+    def accepted(self, value: Any, where: str, kind: type[Part] | None = None, *, names: bool = True) -> Any:
         """A restored argument, if it brings nothing that acts outside of the model, and no number that no machine has.
 
         Parameters
@@ -266,6 +266,7 @@ class Restorer:
         value : maybe with parts in it, or with names that stand for such
         where : whose it is, for the message
         kind : what those names stand for, if that is known: what no plugin has registered yet is looked for, too
+        names : whether strings may be names of parts
 
         Raises
         ------
@@ -275,7 +276,7 @@ class Restorer:
         for item in _leaves(value):
             if type(item) is int and not -(2**63) <= item < 2**63:
                 raise PersistenceError(f"expected {where} to hold integers of at most 64 bits, got {item.bit_length()}")
-            if self._acts(item, kind):
+            if (names or not isinstance(item, str)) and self._acts(item, kind):
                 raise PersistenceError(f"{where} is or has {_text(item)}, which may write files, run commands or act "
                                        "outside of the model in other ways; if you trust who wrote the file: "
                                        "nnkit.load(path, trust=True)")  # fmt: skip

@@ -211,7 +211,7 @@ def _replaceable(path: Any, target: Path) -> int | None:
         folder, link = os.stat(os.path.dirname(place)), os.lstat(place)
         shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
         if shared and hasattr(os, "geteuid") and link.st_uid not in (os.geteuid(), folder.st_uid):
-            raise OSError(errno.EACCES, f"{place!r} is a link that somebody else has put there")
+            raise OSError(errno.EINVAL, f"{place!r} is a link that somebody else has put there")
         place = os.path.join(os.path.dirname(place), os.readlink(place))
     try:
         status = target.stat()
@@ -219,7 +219,7 @@ def _replaceable(path: Any, target: Path) -> int | None:
         return None
     _require_regular(status)  # a device would be replaced, too
     if not os.access(target, os.W_OK):
-        raise OSError(errno.EACCES, "it is write-protected")
+        raise OSError(errno.EINVAL, "it is write-protected")
     return stat.S_IMODE(status.st_mode) & 0o777
 
 

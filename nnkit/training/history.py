@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nnkit.errors import DataError
+from nnkit.errors import DataError, printable
 
 __all__ = ["History"]
 
@@ -119,7 +119,7 @@ class History(Mapping[str, list[float]]):
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name}={value:.4g}" for name, value in self.last().items())
-        return f"History(epochs={self.epochs}, {figures}{', ' if figures else ''}stopped={self.stopped!r})"
+        return printable(f"History(epochs={self.epochs}, {figures}{', ' if figures else ''}stopped={self.stopped!r})")
 
 
 def _is_series(values: Any, epochs: int) -> bool:

@@ -192,7 +192,8 @@ def test_only_regular_files_are_read(tmp_path):
             from nnkit.commands.data_file import open_data
             from nnkit.errors import DataError
             import nnkit.onnx, onnx
-            resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+            if sys.platform == "linux":
+                resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
             model = nn.Sequential([nn.Linear(1)])
             for read in (nn.load, nn.onnx.load, open_data, lambda path: model.fit([[1.0]], [[1.0]], resume=path)):
                 try:
@@ -312,16 +313,17 @@ def test_where_nothing_can_be_locked_only_what_is_old_is_removed(path, monkeypat
     assert path.read_bytes() == b"whole"
 
 
+@posix
 def test_names_of_any_length_and_letters_are_written(tmp_path):
-    for name in ("x" * 250, "ü" * 120, "\N{GRINNING FACE}" * 60, ".", "a b.-[x]*.tmp"[:-4]):
+    for name in ("x" * 250, "ü" * 120, "\N{GRINNING FACE}" * 60, "a b.-[x]*"):
         target = tmp_path / name
-        if name != ".":
-            write_atomically(target, b"1")
-            assert target.read_bytes() == b"1"
-            assert len(os.fsencode(disk._new_name(target).name)) < 120
+        write_atomically(target, b"1")
+        assert target.read_bytes() == b"1"
+        assert len(os.fsencode(disk._new_name(target).name)) < 120
     assert not temporaries(tmp_path)
 
 
+@posix
 def test_many_threads_write_one_file(path):
     errors = []
 
@@ -377,7 +379,7 @@ def test_a_write_protected_file_stays(path, monkeypatch):
     path.chmod(0o444)
     if os.access(path, os.W_OK):  # of root
         monkeypatch.setattr(os, "access", lambda *given, **more: False)
-    with pytest.raises(nn.PersistenceError, match="there is no permission for it"):
+    with pytest.raises(nn.PersistenceError, match="it is write-protected"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"mine"
 
@@ -406,10 +408,9 @@ def test_a_link_that_somebody_else_has_put_into_a_shared_folder_is_not_followed(
         link.symlink_to(target)
         os.lchown(link, 12345 if number == 0 else 0, 0)
         target = link
-    with pytest.raises(nn.PersistenceError, match="cannot write"):
-        write_atomically(target, b"new")
-    with pytest.raises(nn.PersistenceError, match="cannot write"):
-        disk.check_writable(target)
+    for write in (lambda: write_atomically(target, b"new"), lambda: disk.check_writable(target)):
+        with pytest.raises(nn.PersistenceError, match="is a link that somebody else has put there"):
+            write()
     assert mine.read_text() == "mine"
     os.lchown(shared / "net.0", 0, 0)
     write_atomically(target, b"new")

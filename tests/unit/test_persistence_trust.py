@@ -257,6 +257,19 @@ def test_what_a_callback_derives_from_its_arguments_stays_that_of_this_run(tmp_p
     assert log.begun == str(tmp_path / "ours" / "log.txt.begun")
 
 
+def test_what_a_callback_has_noted_may_be_the_name_of_a_part(tmp_path):
+    class Notes(nn.Callback):
+        acts_outside = False
+
+        def on_epoch_end(self, fit):
+            self.last = "checkpoint"
+
+    path, notes = tmp_path / "a.safetensors", Notes()
+    train([Notes(), nn.Checkpoint(path)], 2)
+    train([notes], 2, resume=path)
+    assert notes.last == "checkpoint"
+
+
 @pytest.mark.parametrize("noted", [{"file": 1}, {"file": "x"}, {"folder": "x"}, {"begun": 2.0}, {"lines": "x"}, {"late": 1},
                                    {"on_fit_end": 1}, {"acts_outside": 0}, {"new": "x"}, {"lines": [1, {"a": "x"}]},
                                    {"__class__": 3}, {"key": 1}])  # fmt: skip

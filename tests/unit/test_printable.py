@@ -46,9 +46,10 @@ def test_a_table_is_printable_as_text_and_in_a_notebook():
     assert "x\\n" in str(table)
 
 
-def test_the_line_of_progress_is_printable():
+def test_a_history_and_the_line_of_progress_are_printable():
     history = History()
     history.add(**{HOSTILE: 1.0, "loss": 2.0})
+    assert is_printable(repr(history)) and SPELT in repr(history)
     line = Progress(False, 2, 3)._line(3, history, 1.0, last=False)
     assert is_printable(line) and f"{SPELT} 1" in line and "\n" not in line
 
