@@ -408,9 +408,9 @@ def test_a_link_that_somebody_else_has_put_into_a_shared_folder_is_not_followed(
         link.symlink_to(target)
         os.lchown(link, 12345 if number == 0 else 0, 0)
         target = link
-    for write in (lambda: write_atomically(target, b"new"), lambda: disk.check_writable(target)):
+    for act in (lambda: write_atomically(target, b"new"), lambda: disk.check_writable(target)):
         with pytest.raises(nn.PersistenceError, match="is a link that somebody else has put there"):
-            write()
+            act()
     assert mine.read_text() == "mine"
     os.lchown(shared / "net.0", 0, 0)
     write_atomically(target, b"new")
