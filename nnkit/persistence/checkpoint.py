@@ -133,7 +133,7 @@ class Checkpoint(Callback):
                 if newer.exists():
                     _require_checkpoint(older)
                     os.replace(newer, older)
-            if numbered and last.exists():
+            if numbered and _is_checkpoint(last):
                 _require_checkpoint(numbered[0])
                 replace_name(last, numbered[0])
         except FileNotFoundError:
@@ -145,16 +145,18 @@ class Checkpoint(Callback):
             raise PersistenceError(f"cannot keep {str(last)!r}: {reason(error)}; it is as it was") from error
 
 
-def _require_checkpoint(path: Path) -> None:
-    """Refuse to replace what is no checkpoint: its name may be somebody's for something else."""
-    if not os.path.lexists(path):
-        return
+def _is_checkpoint(path: Path) -> bool:
+    """Whether there is a file that a `Checkpoint` has written, by what it says of itself."""
     try:
         with opened(path) as file:
-            ours = isinstance(file.description.get("training"), dict)
+            return isinstance(file.description.get("training"), dict)
     except PersistenceError:
-        ours = False
-    if not ours:
+        return False
+
+
+def _require_checkpoint(path: Path) -> None:
+    """Refuse to replace what is no checkpoint: its name may be somebody's for something else."""
+    if os.path.lexists(path) and not _is_checkpoint(path):
         raise PersistenceError(f"Checkpoint: expected {str(path)!r}, which is to be replaced when files are numbered, to be a "
                                "checkpoint, got something else; move it away, or choose another path or keep=1")  # fmt: skip
 

@@ -468,6 +468,14 @@ def test_numbered_files_of_an_earlier_training_are_replaced(tmp_path):
     assert steps == [3, 2, 1]
 
 
+def test_what_is_no_checkpoint_gets_no_number(tmp_path):
+    """It is replaced, as the path says so, and does not stop the training later on."""
+    nn.Sequential([nn.Linear(1)]).build((2,)).save(tmp_path / "net")
+    train(tmp_path / "net", 4, keep=3)
+    steps = [read(tmp_path / name)[0]["training"]["step"] for name in ("net", "net.1", "net.2")]
+    assert steps == [4, 3, 2]
+
+
 @pytest.mark.parametrize("place", ["missing/net", "file/net", "."])
 def test_what_cannot_be_written_is_said_before_training(place, tmp_path):
     (tmp_path / "file").touch()
