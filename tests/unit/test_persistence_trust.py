@@ -20,7 +20,7 @@ SMALL = {"layers": [4], "epochs": 2, "random_state": 0}
 @pytest.fixture
 def parts(monkeypatch):
     """Parts that are registered for one test, which note what they do to the system."""
-    known = [nn.registry.callbacks, nn.registry.layers]
+    known = [nn.registry.callbacks, nn.registry.layers, nn.registry.activations]
     before = [dict(registry._classes) for registry in known]
     yield
     for registry, classes in zip(known, before, strict=True):
