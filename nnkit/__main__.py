@@ -22,7 +22,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import nnkit
 from nnkit.commands import COMMANDS
 from nnkit.commands.shell import INTERRUPTED, program
-from nnkit.errors import CacheWarning, NnkitError, PluginWarning, TrainingWarning
+from nnkit.errors import NnkitError, NnkitWarning, printable
 
 __all__ = ["main"]
 
@@ -115,10 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shown = given.pop("traceback", False) or os.environ.get("NNKIT_TRACEBACK", "0") not in ("", "0")
 
     def say(what: str, message: object) -> None:
-        print(f"{program()} {name}: {what}: {message}", file=sys.stderr)
+        print(printable(f"{program()} {name}: {what}: {message}"), file=sys.stderr)
 
     def warn(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, TrainingWarning | PluginWarning | CacheWarning):
+        if issubclass(category, NnkitWarning):
             say("warning", message)
         else:
             before(message, category, *where, **more)

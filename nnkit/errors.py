@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 __all__ = [
     "BusyError",
     "CacheWarning",
@@ -10,11 +12,13 @@ __all__ = [
     "MissingLibraryError",
     "NativeError",
     "NnkitError",
+    "NnkitWarning",
     "NonFiniteError",
     "NotBuiltError",
     "OnnxError",
     "ParameterError",
     "PersistenceError",
+    "PersistenceWarning",
     "PluginWarning",
     "RegistryError",
     "ShapeError",
@@ -22,7 +26,31 @@ __all__ = [
 ]
 
 
-class NnkitError(Exception):
+def printable(text: str) -> str:
+    r"""A text that is safe to show, wherever it comes from: what would steer a terminal or hide letters is spelt out.
+
+    Lines stay lines. Names in files may be anybody's, so this is done where text leaves nnkit: in messages, in tables, and in
+    what the commands print.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[2Jb \u202e"))
+    a\x1b[2Jb \u202e
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter == "\n" or unicodedata.category(letter) == "Zs"
+                   else letter.encode("unicode_escape").decode() for letter in text)  # fmt: skip
+
+
+class Shown:
+    """A message that is printable, whatever names of files or columns stand in it."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class NnkitError(Shown, Exception):
     """The root of every error that nnkit raises on purpose."""
 
 
@@ -30,16 +58,24 @@ class RegistryError(NnkitError, LookupError):
     """A part's name is unknown, or taken."""
 
 
-class CacheWarning(UserWarning):
+class NnkitWarning(Shown, UserWarning):
+    """The root of every warning that nnkit gives on purpose."""
+
+
+class CacheWarning(NnkitWarning):
     """Compiled kernels cannot be kept on disk; everything works without, and is compiled again in every process."""
 
 
-class PluginWarning(UserWarning):
+class PluginWarning(NnkitWarning):
     """An installed plugin cannot be loaded; everything else works without it."""
 
 
-class TrainingWarning(UserWarning):
+class TrainingWarning(NnkitWarning):
     """A net does not learn as it should; the message says in plain words what is wrong, where, and what helps."""
+
+
+class PersistenceWarning(NnkitWarning):
+    """A file has been loaded without some of what it names; the message says what, and how to have it."""
 
 
 class ParameterError(NnkitError, ValueError):

@@ -873,8 +873,14 @@ def restored(described: Any, restorer: Restorer, model: Sequential) -> _Estimato
     parameters, learned = ({name: restorer.restore(value) for name, value in described[group].items()}
                            for group in ("parameters", "learned"))  # fmt: skip
     kind.check_learned(learned, model)
+    who = described["class"]
+    parameters["callbacks"] = restorer.quiet(parameters.get("callbacks", ()), f"callbacks of {who}")
+    for name, value in parameters.items():
+        of = None if isinstance(value, str) and value == "auto" else KINDS.get(name)
+        restorer.accepted(value, f"{who}'s {name[:40]}", of)
     history = restorer.make("the history", History.of, restorer.restore(described["history"]))
-    before = restorer.make("the optimizer's state", _progress, model, restorer.restore(described["optimizer"]))
+    progress = restorer.accepted(restorer.restore(described["optimizer"]), "the optimizer's state")
+    before = restorer.make("the optimizer's state", _progress, model, progress)
     estimator: _Estimator = restorer.make(described["class"], lambda: kind(**parameters))
     for name, value in {**learned, "model_": model, "history_": history, "_before": before}.items():
         setattr(estimator, name, value)

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
 from os import PathLike
 from typing import Any
 
-from nnkit.errors import NnkitError, PersistenceError
+from nnkit.core.part import from_strangers
+from nnkit.errors import NnkitError, PersistenceError, PersistenceWarning
 from nnkit.persistence.file import Reader, opened
 from nnkit.persistence.model import restored_from
 
 __all__ = ["load"]
 
 
-def load(path: str | PathLike[str], *, self_test: bool = True) -> Any:
+def load(path: str | PathLike[str], *, self_test: bool = True, trust: bool = False) -> Any:
     """The model or the estimator of a file.
 
     A file from anybody may be loaded: it holds numbers and names, nothing is executed, and no more memory is taken than the
     file is long (some times over). Names are looked up among the registered parts only; plugins are imported where they are
     installed.
 
+    What a file brings does not act outside of the model either. An estimator's callbacks may: a `Checkpoint` with a path of the
+    writer's choice would replace that file of yours at the next fit. Those of them that do, and those that do not say
+    (``Callback.acts_outside``), are left out, with a warning that lists them; give the estimator your own, with
+    ``set_params(callbacks=[...])``. A file that has such a part anywhere else is refused.
+
     Parameters
     ----------
     path : str or path-like
     self_test : compute the output of the one row that the file keeps, and compare it with the one it had. Without, a model
         loads also where a part of it computes something else than it did.
+    trust : restore parts that act outside of the model, too, with the paths and commands that the file has for them: for files
+        that you, or somebody whom you trust as yourself, have written
 
     Returns
     -------
@@ -33,7 +42,12 @@ def load(path: str | PathLike[str], *, self_test: bool = True) -> Any:
     ------
     PersistenceError
         The file cannot be read, is damaged, or holds no model; a part of it is missing here (then it says which distribution to
-        install); or the self-test fails.
+        install), or acts outside of the model; or the self-test fails.
+
+    Warns
+    -----
+    PersistenceWarning
+        Callbacks were left out.
 
     Examples
     --------
@@ -47,17 +61,27 @@ def load(path: str | PathLike[str], *, self_test: bool = True) -> Any:
     """
     with opened(path) as file:
         try:
-            return _restored(file, self_test)
+            with from_strangers(not trust):
+                loaded, left_out = _restored(file, self_test, trust)
         except (NnkitError, RecursionError, MemoryError) as error:
             what = str(error) or f"it asks for too much ({type(error).__name__})"
             raise PersistenceError(f"cannot load {str(file.path)!r}: {what}") from error
+    if left_out:
+        warnings.warn(
+            f"nnkit.load: {str(file.path)!r} is loaded without {', '.join(left_out)}: what a file brings must not write files, "
+            "run commands or act outside of the model in other ways. Give the estimator callbacks of your own, "
+            "set_params(callbacks=[...]); or, if you trust who wrote the file: nnkit.load(path, trust=True)",
+            PersistenceWarning,
+            stacklevel=2,
+        )
+    return loaded
 
 
-def _restored(file: Reader, self_test: bool) -> Any:
-    """The model that a file holds, or the estimator around it."""
-    model, restorer = restored_from(file, self_test)
+def _restored(file: Reader, self_test: bool, trust: bool) -> tuple[Any, list[str]]:
+    """The model that a file holds, or the estimator around it, and the parts that it has lost."""
+    model, restorer = restored_from(file, self_test, trust)
     if "estimator" not in file.description:
-        return model
+        return model, restorer.left_out
     from nnkit.estimators import restored
 
-    return restored(file.description["estimator"], restorer, model)
+    return restored(file.description["estimator"], restorer, model), restorer.left_out

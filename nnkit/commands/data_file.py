@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import difflib
-import errno
+import io
 import os
 import shlex
-import stat
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -20,20 +19,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.errors import DataError, MissingLibraryError
-from nnkit.persistence.file import reason
+from nnkit.errors import DataError, MissingLibraryError, printable
+from nnkit.persistence.disk import open_regular, reason
 
 __all__ = ["MISSING", "DataFile", "Rows", "listing", "open_data"]
 
 MISSING = {"", "na", "nan", "n/a", "null"}  # in lower case: what stands for a number that is not there
 TRUTH = {"true": 1.0, "false": 0.0}
 DELIMITERS = ",;\t"
-BLOCK = 20_000  # rows that are turned into numbers in one go
+BLOCK, CELLS = 20_000, 1 << 24  # rows that are turned into numbers in one go, and how many numbers these may be
 
 
 def listing(names: Sequence[object], most: int = 12) -> str:
     """Names one after the other, not too many of them."""
-    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    shown = ", ".join(printable(str(name)).replace("\n", "\\n") for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 @dataclass
@@ -82,6 +82,14 @@ class _Column:
         return np.concatenate(self.blocks) if self.blocks else np.empty(0)
 
 
+def _memory() -> int:
+    """Bytes of memory that the machine has; more than any has where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 60
+
+
 class DataFile(ABC):
     """A file with named columns; nothing but the names is read before `read` is called.
 
@@ -128,7 +136,12 @@ class DataFile(ABC):
             raise self.error(f"expected a name for each column, got none for column {place} (is it an index? pandas leaves it "
                              "out with to_csv(index=False)); name it, or --drop ''")  # fmt: skip
         columns, found, lines = [_Column(name) for name in numbers], [], []
+        rows, most = 0, _memory() // (16 * max(len(numbers), 1))  # every number is kept twice for a moment
         for where, cells in self._blocks([*numbers, *([] if labels is None else [labels])]):
+            rows += len(where)
+            if rows > most:
+                raise self.error(f"expected a table that fits into memory, at most {most} rows of {len(numbers)} columns, got "
+                                 "more; split the file, or leave columns out")  # fmt: skip
             lines.append(where)
             for column, piece in zip(columns, cells, strict=False):
                 if isinstance(piece, np.ndarray):
@@ -195,9 +208,7 @@ def open_data(path: str) -> DataFile:
         It is Parquet, and pyarrow is not installed.
     """
     try:
-        if stat.S_ISFIFO(os.stat(path).st_mode):  # it could be read only once
-            raise OSError(errno.EINVAL, "it is a pipe; write it to a file first")
-        with open(path, "rb") as file:
+        with open_regular(path) as file:  # a pipe could be read only once
             begin = file.read(4096)
     except (OSError, ValueError) as error:  # a path with a null byte
         raise DataError(f"cannot read {path!r}: {_why(path, error)}") from error
@@ -246,10 +257,10 @@ class CsvFile(DataFile):
     def _text(self) -> Iterator[Any]:
         """The file, open to be read."""
         try:
-            with open(self.path, encoding="utf-8-sig", newline="") as file:
+            with io.TextIOWrapper(io.BufferedReader(open_regular(self.path)), "utf-8-sig", newline="") as file:
                 yield file
         except UnicodeDecodeError:
-            with open(self.path, "rb") as raw:
+            with io.BufferedReader(open_regular(self.path)) as raw:
                 for line, content in enumerate(raw, 1):
                     try:
                         content.decode()
@@ -300,7 +311,7 @@ class ParquetFile(DataFile):
         self._failure = (ArrowException, OSError)
         self.path = path
         with self._readable():
-            self._file = parquet.ParquetFile(path)
+            self._file = parquet.ParquetFile(path, memory_map=False)
         super().__init__(path, self._file.schema_arrow.names)
 
     @contextmanager
@@ -313,7 +324,7 @@ class ParquetFile(DataFile):
     def _blocks(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], list[Any]]]:
         done = 0
         with self._readable():
-            for batch in self._file.iter_batches(BLOCK, columns=list(names)):
+            for batch in self._file.iter_batches(max(1, min(BLOCK, CELLS // max(len(names), 1))), columns=list(names)):
                 if batch.num_rows:
                     yield np.arange(done + 1, done + 1 + batch.num_rows), [self._cells(batch.column(name)) for name in names]
                 done += batch.num_rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+import warnings
 from math import prod
 from typing import Any
 
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 
 from nnkit.commands.data_file import MISSING, DataFile, Rows, listing, open_data
 from nnkit.commands.tasks import TASKS
-from nnkit.errors import ParameterError
+from nnkit.errors import ParameterError, PersistenceWarning, printable
 from nnkit.inspect.table import count, number
 from nnkit.model import Sequential
-from nnkit.persistence.file import write_atomically
+from nnkit.persistence.disk import write_atomically
 
 __all__ = ["predict"]
 
@@ -54,7 +55,9 @@ def predict(
     from nnkit.loading import load
 
     require_apart({"the model": model, "the data": file}, {"--output": output})
-    net = load(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PersistenceWarning)  # callbacks are of no use here
+        net = load(model)
     data = open_data(file)
     if target is not None:
         data.require([target], "--target")
@@ -67,13 +70,13 @@ def predict(
     header, prediction = predicted(net, rows.numbers, probabilities)
     text = as_csv(header, prediction)
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
         sys.stdout.flush()
     else:
         write_atomically(output, text.encode())
-        print(f"{count(len(prediction[0]))} predictions: {output}", file=sys.stderr)
+        print(printable(f"{count(len(prediction[0]))} predictions: {output}"), file=sys.stderr)
     if target is not None and header[0] == "prediction":
-        print(score(net, data, target, rows, prediction[0]), file=sys.stderr)
+        print(printable(score(net, data, target, rows, prediction[0])), file=sys.stderr)
     return 0
 
 

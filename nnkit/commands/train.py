@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from nnkit.commands.data_file import DataFile, listing, open_data
 from nnkit.commands.shell import INTERRUPTED, program
 from nnkit.commands.tasks import Task, task_of
-from nnkit.errors import ParameterError
+from nnkit.errors import ParameterError, printable
 from nnkit.inspect.table import Table, count, number
-from nnkit.persistence.file import check_writable, to_path, write_atomically
+from nnkit.persistence.disk import check_writable, to_path, write_atomically
 
 __all__ = ["train"]
 
@@ -127,6 +127,7 @@ class Told:
         self._print("\n" + "\n\n".join(map(str, tables)) + "\n")
 
     def _print(self, text: str) -> None:
+        text = printable(text)  # names of columns and files are anybody's
         print(text, flush=True)
         self.text += f"{text}\n"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
 from nnkit.errors import ParameterError
@@ -19,10 +21,27 @@ class Callback(Part):
 
     ``fit`` is the running `Fit`: ``fit.model``, ``fit.history``, ``fit.epoch``, ``fit.step``, ``fit.loss`` (of the last step),
     and ``fit.stop(reason)``. Do not keep it: what a callback keeps goes into checkpoints.
+
+    A callback may do anything, so it is suspected of it: `nnkit.load` leaves out those that a file brings, unless the file is
+    trusted. One that neither writes files nor runs commands, sends messages or the like says so: ``acts_outside = False``.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> class StopBelow(nn.Callback):
+    ...     acts_outside = False
+    ...     def __init__(self, loss=0.1):
+    ...         self.loss = loss
+    ...     def on_epoch_end(self, fit):
+    ...         if fit.history["loss"][-1] < self.loss:
+    ...             fit.stop("good enough")
+    >>> nn.Sequential(["linear"]).fit([[1.0], [2.0]], [[2.0], [4.0]], epochs=9, callbacks=[StopBelow(100.0)]).stopped
+    'good enough'
     """
 
     registry: ClassVar[Registry[Any]] = Registry("callback")
 
+    acts_outside: ClassVar[bool] = True
     late: ClassVar[bool] = False  # is called after all callbacks that are not
 
     def on_fit_begin(self, fit: Fit) -> None:
@@ -42,14 +61,26 @@ class Callback(Part):
         return 1
 
     def noted(self) -> dict[str, Any]:
-        """What it has noted since the fit began, for a checkpoint: numbers, strings, arrays and dicts of them by name."""
-        return {name: value for name, value in vars(self).items() if name not in self.hyperparameters()}
+        """What it has noted since the fit began, for a checkpoint: its numbers, arrays of them, and lists and dicts of these.
+
+        Strings, too, where it does not act outside of the model; else they may be paths, and those belong to this run alone.
+        """
+        own = {name: value for name, value in vars(self).items() if name not in self.hyperparameters()}
+        return {name: value for name, value in own.items() if not self.acts_outside or _leads_nowhere(value, strings=False)}
 
     def resume(self, noted: dict[str, Any]) -> None:
-        """Go on, after `on_fit_begin`, with what such a callback had `noted` in the fit that was interrupted."""
-        known = [name for name in noted if hasattr(type(self), name) or name in self.hyperparameters()]
-        if known:
-            raise ParameterError(f"{self!r}: expected what such a callback has noted, got {known[0]!r}")
+        """Go on, after `on_fit_begin`, with what such a callback had `noted` in the fit that was interrupted.
+
+        Raises
+        ------
+        ParameterError
+            That is not what it notes: hyper-parameters, methods, and what in this run is no number, stay as they are.
+        """
+        strings = not self.acts_outside
+        for name, value in noted.items():
+            fixed = hasattr(Callback, name) or name in self.hyperparameters()
+            if fixed or not all(_leads_nowhere(item, strings) for item in (value, getattr(self, name, None))):
+                raise ParameterError(f"{self!r}: expected what such a callback has noted, got {name[:80]!r}")
         vars(self).update(noted)
 
     def checkpoint(self) -> Any:
@@ -59,3 +90,14 @@ class Callback(Part):
     def watches(self, event: str) -> bool:
         """Whether this callback overrides ``event``, or another method."""
         return getattr(type(self), event) is not getattr(Callback, event)
+
+
+def _leads_nowhere(value: Any, strings: bool) -> bool:
+    """Whether a value is made of numbers, and maybe of strings, alone."""
+    if isinstance(value, list | tuple):
+        return all(_leads_nowhere(item, strings) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str | int) and _leads_nowhere(item, strings) for key, item in value.items())
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "biuf"
+    return value is None or isinstance(value, int | float | np.number | np.bool_) or (strings and isinstance(value, str))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Self, cast
@@ -16,9 +18,22 @@ from nnkit.core.registry import Registry
 from nnkit.engine.operands import Constant, constant
 from nnkit.errors import ParameterError, ShapeError
 
-__all__ = ["Example", "Part", "Shape", "first_line", "listed", "row_shape"]
+__all__ = ["Example", "Part", "Shape", "first_line", "from_strangers", "listed", "row_shape"]
 
 Shape = tuple[int, ...]
+
+
+_from_strangers: ContextVar[bool] = ContextVar("_from_strangers", default=False)
+
+
+@contextmanager
+def from_strangers(distrust: bool = True) -> Iterator[None]:
+    """While parts are made of what a file says: no name becomes a part that acts outside of the model."""
+    token = _from_strangers.set(distrust)
+    try:
+        yield
+    finally:
+        _from_strangers.reset(token)
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,8 @@ class Part:
 
     registry: ClassVar[Registry[Any]]
     key: ClassVar[str] = ""
+    # It writes files, runs commands or reaches beyond the model in some other way: files from others do not bring it along.
+    acts_outside: ClassVar[bool] = False
 
     def __init__(self) -> None:
         """Nothing to store."""
@@ -61,7 +78,11 @@ class Part:
     def make(cls, part: Any, what: str = "") -> Self:
         """A part from a part, its class or its name."""
         if isinstance(part, str):
-            return cls.registry.find(part)()  # type: ignore[no-any-return]
+            named: type[Self] = cls.registry.find(part)
+            if named.acts_outside and _from_strangers.get():
+                raise ParameterError(f"{what or cls.registry.kind}: expected no part that may write files, run commands or act "
+                                     f"outside of the model in other ways, got {part!r}")  # fmt: skip
+            return named()
         if isinstance(part, type) and issubclass(part, cls):
             return part()
         if isinstance(part, cls):

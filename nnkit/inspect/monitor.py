@@ -73,6 +73,7 @@ class Monitor(Callback):
     gradients by layer. Karpathy, notes for CS231n, "Neural networks part 3": the ratio of updates to weights.
     """
 
+    acts_outside = False
     looks: Sequence[Look] = ()
     warned: dict[str, str]
     _observer: Observer | None = None
@@ -132,9 +133,13 @@ class Monitor(Callback):
         from nnkit.inspect.observer import Look
 
         try:
-            self.looks, self.warned = [Look.of(record) for record in noted["looks"]], dict(noted["warned"])
+            looks, warned = [Look.of(record) for record in noted["looks"]], dict(noted["warned"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ParameterError(f"{self!r}: expected what such a callback has noted, got something else") from error
+        messages = {type(item) for item in (*warned, *warned.values())} <= {str}
+        if not looks or not messages or any(look.what() != self.looks[0].what() for look in looks):
+            raise ParameterError(f"{self!r}: expected what such a callback has noted of this net, got something else")
+        self.looks, self.warned = looks, warned
 
     # ------------------------------------------------------------------------------------------------- looking at it
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from math import prod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from nnkit.planner import Node
 
 if TYPE_CHECKING:
     from nnkit.training.fit import Fit
+
+T = TypeVar("T")
 
 __all__ = ["InputLook", "LayerLook", "Look", "Observer", "ParameterLook", "plain"]
 
@@ -114,11 +116,24 @@ class Look:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:
-        """The look whose `record` this is."""
-        layers = {name: LayerLook(**item) for name, item in record["layers"].items()}
-        parameters = {name: ParameterLook(**item) for name, item in record["parameters"].items()}
-        inputs = None if record["inputs"] is None else InputLook(**record["inputs"])
-        return cls(**{**record, "layers": layers, "parameters": parameters, "inputs": inputs})
+        """The look whose `record` this is; TypeError, KeyError or AttributeError where it is that of none."""
+        layers = {name: _made(LayerLook, item) for name, item in record["layers"].items()}
+        parameters = {name: _made(ParameterLook, item) for name, item in record["parameters"].items()}
+        inputs = None if record["inputs"] is None else _made(InputLook, record["inputs"])
+        return _made(cls, {**record, "layers": layers, "parameters": parameters, "inputs": inputs})
+
+    def what(self) -> tuple[list[str], list[str], bool]:
+        """What it is a look at: the names of layers and parameters, and whether there is an input."""
+        return [*self.layers], [*self.parameters], self.inputs is not None
+
+
+def _made(cls: type[T], record: Mapping[str, Any]) -> T:
+    """A dataclass of what a file has for it, if those are numbers where it has numbers, and strings where it has strings."""
+    kinds = {"int": int, "float": float, "str": str}
+    for item in fields(cls):  # type: ignore[arg-type]
+        if type(record[item.name]) is not kinds.get(str(item.type), type(record[item.name])):
+            raise TypeError(f"expected {item.name} as {item.type}")
+    return cls(**record)
 
 
 class Observer:

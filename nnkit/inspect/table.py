@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from nnkit.errors import printable
+
 __all__ = ["Table", "count", "number"]
 
 WIDE = 200  # characters of a line where nobody says how many fit
@@ -44,6 +46,12 @@ class Table:
     rows: Sequence[Sequence[str]]
     words: int = 1
     notes: Sequence[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Whatever is shown may be named by somebody else."""
+        self.title, self.notes = printable(self.title), list(map(printable, self.notes))
+        lines = (self.headers, *self.rows)
+        self.headers, *self.rows = ([printable(cell).replace("\n", "\\n") for cell in line] for line in lines)
 
     def __str__(self) -> str:
         from rich.box import Box

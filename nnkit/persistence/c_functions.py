@@ -18,27 +18,17 @@ from nnkit.core.layer import kernel_names
 from nnkit.core.part import Shape, first_line
 from nnkit.engine.source import definition, described
 from nnkit.errors import KernelError
+from nnkit.persistence.c_names import KEYWORDS, LIBRARY, MACROS, taken
 
-__all__ = ["ArrayFunction", "Functions", "Number", "comment", "is_identifier", "literal", "typed"]
+__all__ = ["ArrayFunction", "Functions", "Number", "comment", "literal", "typed"]
 
 Number = bool | int | float
 
-# What C99 has in math.h for double; the same name with an f is for float.
-LIBRARY = frozenset(
-    "acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs floor fmax fmin fmod "
-    "hypot lgamma log log10 log1p log2 nextafter pow rint sin sinh sqrt tan tanh tgamma trunc".split()
-)
 # Names in Python that differ from C's.
 RENAMED = {
     "abs": "fabs", "absolute": "fabs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh",
     "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh", "gamma": "tgamma", "power": "pow",
 }  # fmt: skip
-KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
-    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
-)
-STANDARD = frozenset("isfinite isinf isnan main printf signbit".split())
-
 MOST = 2**31 - 1  # numbers of an array
 LINE = 110  # characters, roughly
 
@@ -49,14 +39,6 @@ REAL_LITERAL = re.compile(r"(?<![\w.])(?:\d+\.\d*(?:e[+-]?\d+)?|\d+e[+-]?\d+)(?!
 LIBRARY_CALL = re.compile(rf"\b({'|'.join(sorted(LIBRARY))})(?=\()")
 FUNCTION = re.compile(r"\s*void \w+\((.*?)\)\s*\{\n(.*)\}\s*", re.S)
 ARGUMENT = re.compile(r"\s*((?:const )?(?:real|int64_t)) (\w+)((?:\[\w+\])+)\s*")
-
-
-def is_identifier(name: object) -> bool:
-    """Whether C and the rest of a file leave this name free."""
-    return (
-        isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name, re.A) is not None
-        and name not in KEYWORDS | STANDARD | LIBRARY | {f"{item}f" for item in LIBRARY}
-    )  # fmt: skip
 
 
 def comment(text: str) -> str:
@@ -122,13 +104,13 @@ class Functions:
     Parameters
     ----------
     dtype : "float32" or "float64"
-    taken : names that the file uses for something else
+    used : names that the file has for something else
     """
 
-    def __init__(self, dtype: str, taken: Sequence[str] = ()) -> None:
+    def __init__(self, dtype: str, used: Sequence[str] = ()) -> None:
         self.dtype = dtype
         self.texts: list[str] = []
-        self._taken = {*KEYWORDS, *STANDARD, *LIBRARY, *(f"{name}f" for name in LIBRARY), *taken}
+        self._taken = set(used)
         self._names: dict[str, str] = {}  # of functions, by what they are without it
         self._scalars: dict[tuple[Any, ...], str] = {}
         self._beginning: list[Callable[..., Any]] = []  # of these the translation has begun
@@ -137,7 +119,7 @@ class Functions:
         """Add a function, of which ``text`` is all but the name, for which $ stands; return its name."""
         text = typed(text, self.dtype)
         if text not in self._names:
-            stem = stem if is_identifier(stem) else "function"
+            stem = "function" if taken(stem) else stem
             numbered = (f"{stem}_{number}" for number in count(2))
             name = next(name for name in chain([stem], numbered) if name not in self._taken)
             self._taken.add(name)
@@ -328,7 +310,7 @@ class _Translator:
         outside = [name for item in self.tree.body if isinstance(item, ast.Assign) for name in _assigned_names(item)]
         self.constant = {name for name in outside if assigned.count(name) == 1}  # these are declared where they are set
         for name in {*kernel_names(function), *assigned}:
-            if name in KEYWORDS | {"real"} or not name.isascii():
+            if name in KEYWORDS | MACROS or not name.isascii():
                 raise KernelError(f"{described(function)}: the name {name!r} cannot be written in C; choose another one")
 
     def name(self, stem: str) -> str:

@@ -17,8 +17,9 @@ from nnkit.core.container import Container, Placed
 from nnkit.core.layer import Layer
 from nnkit.core.part import Shape
 from nnkit.errors import DataError, KernelError, ParameterError
-from nnkit.persistence.c_functions import Argument, Functions, Number, comment, is_identifier, literal, typed
-from nnkit.persistence.file import to_path, write_atomically
+from nnkit.persistence.c_functions import Argument, Functions, Number, comment, literal, typed
+from nnkit.persistence.c_names import taken
+from nnkit.persistence.disk import to_path, write_atomically
 
 if TYPE_CHECKING:
     from nnkit.model import Sequential
@@ -33,8 +34,10 @@ TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # of the self-test, for the lar
 
 def write_c(model: Sequential, path: Any, name: str = "predict") -> None:
     """Write a built model as a C file; see `Sequential.to_c`."""
-    if not is_identifier(name):
-        raise ParameterError(f"Sequential.to_c: expected name to be a name that C leaves free, such as 'predict', got {name!r}")
+    why = taken(name) if isinstance(name, str) else "it is no string"
+    if why:
+        raise ParameterError("Sequential.to_c: expected name to be a name that C leaves free, such as 'predict', got "
+                             f"{name!r}: {why}")  # fmt: skip
     target = to_path(path)
     write_atomically(target, "".join(_File(model, name, target).pieces()).encode("ascii"))
 
@@ -315,12 +318,13 @@ class _File:
         self.rows, self.expected = f"{name}_rows", f"{name}_expected"
         with_work = f"{name}_with"
         numbers = [f"{name}_{item}" for item in ("inputs", "outputs", "work")]
-        taken = [name, with_work, *numbers, self.inputs, self.outputs, self.work, self.rows, self.expected, "x", "out", "n"]
-        self.calls = Calls(Functions(self.dtype, taken))
+        used = [name, with_work, *numbers, self.inputs, self.outputs, self.work, self.rows, self.expected, "x", "out", "n"]
+        self.calls = Calls(Functions(self.dtype, used))
         x = Value.new(model.in_shape)
         out = self.calls.run(model.network.placed(), x)
-        if name in self.calls.weights:
-            raise ParameterError(f"Sequential.to_c: expected another name than {name!r}, as one of the net's arrays has it")
+        both = next((item for item in used if item in self.calls.weights), None)
+        if both is not None:
+            raise ParameterError(f"Sequential.to_c: expected another name than {name!r}: an array of the net is {both!r}, too")
         *self.cuts, self.working = self.calls.place(x, out, CACHE_LINE // np.dtype(self.dtype).itemsize)
         self.on_stack = self.working * np.dtype(self.dtype).itemsize <= STACK
         given = "int64_t" if model.network.input_dtype == "int64" else "real"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnkit.core.callback import Callback
+from nnkit.core.part import from_strangers
 from nnkit.core.registry import register
 from nnkit.errors import NnkitError, ParameterError, PersistenceError
-from nnkit.persistence.file import opened, remove_leftovers, to_path, write
+from nnkit.persistence.disk import check_writable, reason, remove_leftovers, replace_name, to_path
+from nnkit.persistence.file import opened, write
 from nnkit.training.history import History
 from nnkit.training.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from nnkit.model import Sequential
+    from nnkit.persistence.description import Restorer
     from nnkit.training.fit import Fit
 
 __all__ = ["Checkpoint", "snapshot_in"]
+
+GENERATORS = ("begun", "drawn")  # states of random generators, whose integers have up to 128 bits
+MOST = 2**53  # steps, which real numbers count, too
 
 KINDS: dict[str, type] = {
     "settings": dict, "step": int, "stopping": str, "begun": dict, "drawn": dict, "losses": np.ndarray, "history": dict,
@@ -47,7 +52,9 @@ class Checkpoint(Callback):
     Raises
     ------
     PersistenceError
-        The system refuses to write; the files that were there before are as they were.
+        The system refuses to write, which is looked at before training begins; or what has the name of a numbered file, and so
+        would be replaced, is no checkpoint (those of earlier trainings are replaced). The files that were there before are as
+        they were.
 
     Examples
     --------
@@ -88,6 +95,9 @@ class Checkpoint(Callback):
         return max(1, round(self.every * fit.steps_per_epoch))
 
     def on_fit_begin(self, fit: Fit) -> None:
+        check_writable(self.path)
+        for path in self._numbered():
+            _require_checkpoint(path)
         remove_leftovers(self.path)
 
     def on_batch_end(self, fit: Fit) -> None:
@@ -110,28 +120,45 @@ class Checkpoint(Callback):
         self._make_room()
         write(self.path, *content)
 
+    def _numbered(self) -> list[Path]:
+        """Where the files before the last one are, the newest first."""
+        last = to_path(self.path)
+        return [last.with_suffix(f".{number}{last.suffix}") for number in range(1, self.keep)]
+
     def _make_room(self) -> None:
         """Let every file that is to be kept have the number of the one before it; the last one keeps its name, too."""
-        last = to_path(self.path)
-        names = [last, *(last.with_suffix(f".{number}{last.suffix}") for number in range(1, self.keep))]
+        last, numbered = to_path(self.path), self._numbered()
         try:
-            for newer, older in reversed(list(pairwise(names[1:]))):
+            for newer, older in reversed(list(pairwise(numbered))):
                 if newer.exists():
+                    _require_checkpoint(older)
                     os.replace(newer, older)
-            if self.keep > 1 and last.exists():
-                _link(last, names[1])
+            if numbered and _is_checkpoint(last):
+                _require_checkpoint(numbered[0])
+                replace_name(last, numbered[0])
+        except FileNotFoundError:
+            raise PersistenceError(f"cannot keep {str(last)!r}: another training moves its files, too; give "
+                                   "each a path of its own") from None  # fmt: skip
         except OSError as error:
-            raise PersistenceError(f"cannot keep {str(last)!r}: {error.strerror or error}; it is as it was") from error
+            if isinstance(error, PersistenceError):
+                raise
+            raise PersistenceError(f"cannot keep {str(last)!r}: {reason(error)}; it is as it was") from error
 
 
-def _link(source: Path, target: Path) -> None:
-    """Another name for a file, or a copy where the file system knows no links."""
-    with contextlib.suppress(FileNotFoundError):
-        target.unlink()
+def _is_checkpoint(path: Path) -> bool:
+    """Whether there is a file that a `Checkpoint` has written, by what it says of itself."""
     try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+        with opened(path) as file:
+            return isinstance(file.description.get("training"), dict)
+    except PersistenceError:
+        return False
+
+
+def _require_checkpoint(path: Path) -> None:
+    """Refuse to replace what is no checkpoint: its name may be somebody's for something else."""
+    if os.path.lexists(path) and not _is_checkpoint(path):
+        raise PersistenceError(f"Checkpoint: expected {str(path)!r}, which is to be replaced when files are numbered, to be a "
+                               "checkpoint, got something else; move it away, or choose another path or keep=1")  # fmt: skip
 
 
 def snapshot_in(resume: Any, callbacks: Sequence[Any]) -> Snapshot | None:
@@ -154,28 +181,50 @@ def snapshot_in(resume: Any, callbacks: Sequence[Any]) -> Snapshot | None:
     from nnkit.persistence.model import restored_from
 
     try:
-        with opened(resume) as file:
+        with opened(resume) as file, from_strangers():
             described = file.description.get("training")
             if not isinstance(described, dict) or set(described) != set(KINDS):
                 raise PersistenceError(f"fit: expected a checkpoint to resume, got {str(resume)!r}, which holds none; "
                                        "Checkpoint writes them")  # fmt: skip
             model, restorer = restored_from(file, self_test=False)
             fields = {name: restorer.restore(value) for name, value in described.items()}
-    except (RecursionError, MemoryError) as error:
-        raise PersistenceError(f"fit: {str(resume)!r} asks for too much: {type(error).__name__}") from error
-    _check(fields, resume)
-    try:
-        history = History.of(fields["history"])
-    except NnkitError as error:
-        raise PersistenceError(f"fit: {str(resume)!r} is no checkpoint: {error}") from error
-    return Snapshot(**fields | {"history": history, "model": model})
+            return restorer.make("a snapshot", _snapshot, fields, restorer, model)
+    except (NnkitError, RecursionError, MemoryError) as error:
+        what = str(error) or f"it asks for too much ({type(error).__name__})"
+        raise PersistenceError(f"fit: cannot resume {str(resume)!r}: {what}") from error
 
 
-def _check(fields: dict[str, Any], path: Any) -> None:
-    """Refuse values of other kinds than `Snapshot` has."""
+def _snapshot(fields: dict[str, Any], restorer: Restorer, model: Sequential) -> Snapshot:
+    """The snapshot of these fields, all of which are looked at here, for what can be known without the fit."""
+    _check(fields, restorer, model)
+    snapshot = Snapshot(**fields | {"history": History.of(fields["history"]), "model": model})
+    for which in GENERATORS:
+        snapshot.generator(which)
+    return snapshot
+
+
+def _plain(settings: dict[str, Any]) -> Iterator[Any]:
+    """Names and values of settings, lists taken apart."""
+    for name, value in settings.items():
+        yield from (name, *(value if isinstance(value, list) else [value]))
+
+
+def _check(fields: dict[str, Any], restorer: Restorer, model: Sequential) -> None:
+    """Refuse values of other kinds than `Snapshot` has, and numbers that no training goes on from."""
     wrong = [name for name, kind in KINDS.items() if type(fields[name]) is not kind]
-    arrays = [fields["losses"], *(fields["moments"].values() if not wrong else ())]
-    fine = not wrong and all(isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind == "f" for array in arrays)
-    counts = [fields[name] for name, kind in KINDS.items() if kind is int]
-    if not fine or min(counts) < 0 or not all(isinstance(noted, dict) for noted in fields["noted"]):
-        raise PersistenceError(f"fit: {str(path)!r} is no checkpoint: {', '.join(wrong) or 'its numbers'} cannot be right")
+    if not wrong:
+        for name in KINDS.keys() - set(GENERATORS):
+            restorer.accepted(fields[name], f"{name} of the fit", names=False)
+        vectors = [fields["losses"], *fields["moments"].values()]
+        counts = [fields[name] for name, kind in KINDS.items() if kind is int]
+        fine = {
+            "numbers of steps": all(0 <= count < MOST for count in counts),
+            "losses or moments": all(isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind == "f"
+                                     and not np.isnan(array).any() for array in vectors),
+            "settings": all(isinstance(item, str | int) for item in _plain(fields["settings"])),
+            "noted": all(isinstance(noted, dict) and set(map(type, noted)) <= {str} for noted in fields["noted"]),
+            "parameters": bool(np.isfinite(model.network.vector).all()),
+        }  # fmt: skip
+        wrong = [name for name, right in fine.items() if not right]
+    if wrong:
+        raise PersistenceError(f"it is no checkpoint: its {', '.join(wrong)} cannot be right")

@@ -12,12 +12,16 @@ An entry of the table is a part, ``{"kind": "layer", "key": "linear", "arguments
 layers one after the other, ``{"layers": [{"part": 0}, {"part": 1}]}``. It names only entries before it: nothing turns in
 circles, and what was one object is one object again. A class is only ever looked up in the registry, by kind and key. Strings
 that may be names of plugins' parts are listed with where those came from, so that it can be said what is missing.
+
+Parts that act outside of the model (`Part.acts_outside`) are not even made of what a file says, unless it is trusted: a
+`LeftOut` stands in their place, which nothing but a list of callbacks may hold.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import singledispatchmethod
 from math import isfinite, prod
 from typing import Any, TypeVar
@@ -25,8 +29,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.callback import Callback
 from nnkit.core.container import Chain
-from nnkit.core.part import Part
+from nnkit.core.part import Part, listed
 from nnkit.core.plugins import provider
 from nnkit.core.registry import named, registry_of
 from nnkit.errors import PersistenceError, RegistryError
@@ -37,6 +42,7 @@ __all__ = ["PARTS_LIMIT", "Describer", "Restorer"]
 
 PARTS_LIMIT = 10_000  # parts of a model, each counted as often as it is used: more take minutes to lay out
 STRINGS_LIMIT = 1 << 26  # characters of an array of strings, where each takes as many as the longest
+TEXT = 500  # characters of a part that is left out
 LONG = 16  # floats of a list from which on they are kept as a tensor
 
 Arrays = dict[str, NDArray[Any]]
@@ -184,6 +190,13 @@ def _key(cls: type[Part]) -> str:
     return cls.key
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Stands for a part that acts outside of the model, in a file that nobody has said to trust."""
+
+    text: str  # as it is typed
+
+
 class Restorer:
     """Makes values from JSON that may come from anybody.
 
@@ -191,10 +204,17 @@ class Restorer:
     ----------
     table, names : those of the `Describer`
     read : gives a tensor by its name
+    trust : make parts that act outside of the model, too
+
+    Attributes
+    ----------
+    left_out : those that were not made and are not missed, and where they stood
     """
 
-    def __init__(self, table: Any, names: Any, read: Callable[[str], NDArray[Any]]) -> None:
+    def __init__(self, table: Any, names: Any, read: Callable[[str], NDArray[Any]], trust: bool = False) -> None:
         self._read = read
+        self._trust = trust
+        self.left_out: list[str] = []
         self._names = [_several(entry, 4, "a name and its origin") for entry in _checked(names, list, "names")]
         self._parts: list[Part | Sequential] = []
         self._uses: list[int] = []  # how many parts each is, with those within, counted as often as they are used
@@ -238,13 +258,58 @@ class Restorer:
                     _find(_checked(kind, str, "a kind"), _checked(key, str, "a name"), _origin(origin))
             raise PersistenceError(f"cannot make {what[:120]}: {type(error).__name__}: {str(error)[:1000]}") from error
 
+    def accepted(self, value: Any, where: str, kind: type[Part] | None = None, *, names: bool = True) -> Any:
+        """A restored argument, if it brings nothing that acts outside of the model, and no number that no machine has.
+
+        Parameters
+        ----------
+        value : maybe with parts in it, or with names that stand for such
+        where : whose it is, for the message
+        kind : what those names stand for, if that is known: what no plugin has registered yet is looked for, too
+        names : whether strings may be names of parts
+
+        Raises
+        ------
+        PersistenceError
+            It brings such.
+        """
+        for item in _leaves(value):
+            if type(item) is int and not -(2**63) <= item < 2**63:
+                raise PersistenceError(f"expected {where} to hold integers of at most 64 bits, got {item.bit_length()}")
+            if (names or not isinstance(item, str)) and self._acts(item, kind):
+                raise PersistenceError(f"{where} is or has {_text(item)}, which may write files, run commands or act "
+                                       "outside of the model in other ways; if you trust who wrote the file: "
+                                       "nnkit.load(path, trust=True)")  # fmt: skip
+        return value
+
+    def quiet(self, callbacks: Any, where: str) -> Any:
+        """Callbacks without those that act outside of the model, or of which nobody knows what they do."""
+        items = listed(callbacks)
+        acting = [(isinstance(item, str) and not _found(Callback, item)) or self._acts(item, Callback) for item in items]
+        if self._trust or not any(acting):
+            return callbacks
+        self.left_out += [f"{_text(item)} ({where})" for item, acts in zip(items, acting, strict=True) if acts]
+        kept = [item for item, acts in zip(items, acting, strict=True) if not acts]
+        return tuple(kept) if isinstance(callbacks, tuple) else kept
+
+    def _acts(self, item: Any, kind: type[Part] | None) -> bool:
+        """Whether a value, or the part whose name it may be, acts outside of the model."""
+        if isinstance(item, str) and not self._trust:
+            return any(cls.acts_outside for cls in [*named(item), *([] if kind is None else _found(kind, item))])
+        return isinstance(item, LeftOut)
+
     def _restored(self, entry: dict[str, Any]) -> Any:
         if "layers" in entry:
-            return self.make("a chain of layers", Sequential, self.restore(_checked(entry["layers"], list, "layers")))
+            layers = self.accepted(self.restore(_checked(entry["layers"], list, "layers")), "a chain of layers")
+            return self.make("a chain of layers", Sequential, layers)
         kind, key = (_checked(entry.get(name), str, f"the {name} of a part") for name in ("kind", "key"))
         described = _checked(entry.get("arguments"), dict, f"the arguments of {key[:40]!r}")
         cls = _find(kind, key, _origin(entry.get("from")))
         arguments = {name: self.restore(value) for name, value in described.items()}
+        if cls.acts_outside and not self._trust:
+            return LeftOut(self.make(f"{kind} {key!r}", _typed, cls, arguments))
+        for name, value in arguments.items():
+            self.accepted(value, f"{cls.__name__}'s {name[:40]}")
         return self.make(f"{kind} {key!r}", cls.from_hyperparameters, arguments)
 
     def _part(self, content: Any) -> Any:
@@ -328,6 +393,38 @@ _TAGS: dict[str, Callable[[Restorer, Any], Any]] = {
     "float": Restorer._float, "number": Restorer._scalar, "tuple": Restorer._tuple, "dict": Restorer._dict,
     "objects": Restorer._objects, "strings": Restorer._strings, "random_state": Restorer._random_state,
 }  # fmt: skip
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """What a restored value is made of; of dicts the values."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, np.ndarray):
+        value = value.ravel().tolist() if value.dtype.kind in "OU" else []
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _text(item: Any) -> str:
+    """A part that is left out, or the name of one, as it is typed."""
+    return item.text if isinstance(item, LeftOut) else repr(item)[:TEXT]
+
+
+def _found(kind: type[Part], name: str) -> list[type[Part]]:
+    """The class of this name, also of a plugin that is not imported yet, in a list; nothing where there is none."""
+    try:
+        return [kind.registry.find(name)]
+    except RegistryError:
+        return []
+
+
+def _typed(cls: type[Part], arguments: dict[str, Any]) -> str:
+    """How a part of these arguments is typed, at some length."""
+    text = f"{cls.__name__}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
+    return text if len(text) <= TEXT else f"{text[: TEXT - 4]}...)"
 
 
 def _checked(value: Any, kind: type, what: str) -> Any:

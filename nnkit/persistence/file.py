@@ -8,26 +8,23 @@ the same model shall give the same bytes.)
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
-import re
-import secrets
-import shutil
-import stat
-import tempfile
 from collections.abc import Iterator, Mapping
+from io import FileIO
+from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.errors import ParameterError, PersistenceError
+from nnkit.errors import PersistenceError
+from nnkit.persistence.disk import fill, open_regular, reason, to_path, write_atomically
 
-__all__ = ["Layout", "Reader", "check_writable", "encode", "opened", "read", "reason", "remove_leftovers", "to_path", "write",
-           "write_atomically"]  # fmt: skip
+__all__ = ["Layout", "Reader", "encode", "opened", "read", "write"]
 
 FORMAT, VERSION = "nnkit", 1
 HEADER_LIMIT = 8 << 20  # bytes of names, shapes and description: parsed, they take some 20 times as much
@@ -37,19 +34,6 @@ DTYPES = {
     "U64": "uint64", "I64": "int64", "F16": "float16", "F32": "float32", "F64": "float64",
 }  # fmt: skip
 
-REASONS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EFBIG: "it is larger than the system allows",
-    errno.EDQUOT: "your share of the disk is used up",
-    errno.EROFS: "it is on a read-only file system",
-    errno.EACCES: "there is no permission for it",
-    errno.EPERM: "there is no permission for it",
-    errno.EISDIR: "it is a folder",
-    errno.ENOTDIR: "what stands for its folder is a file",
-    errno.ENOENT: "there is no such file or folder",
-    errno.ENAMETOOLONG: "its name is too long",
-}
-
 
 class Layout(NamedTuple):
     """What is known of an array before it is read."""
@@ -57,118 +41,10 @@ class Layout(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
 
-
-def to_path(path: Any) -> Path:
-    """A path from what the user gives, links followed.
-
-    Raises
-    ------
-    ParameterError
-        It is no path.
-    PersistenceError
-        It cannot be one: it holds a null byte.
-    """
-    try:
-        text = os.fsdecode(path)
-    except TypeError:
-        raise ParameterError(f"expected a path, got {path!r}") from None
-    if "\0" in text or not text:
-        raise PersistenceError(f"expected a path, got {text!r}")
-    return Path(os.path.realpath(text))
-
-
-def write_atomically(path: Any, data: bytes) -> None:
-    """Write a file so that, whatever happens, there is all of it under its name, or what was there before.
-
-    The bytes go to a temporary file in the same folder, and from there to the disk; only then it takes the name, and the folder
-    goes to the disk, too. A process that is killed leaves at most a file ``.<name>-*.tmp`` behind; see `remove_leftovers`.
-
-    Parameters
-    ----------
-    path : str or path-like
-    data : the whole content
-
-    Raises
-    ------
-    PersistenceError
-        The system refuses: the disk is full, the folder is read-only or missing, the path is a folder, ...
-    """
-    target = to_path(path)
-    temporary = target.parent / f"{_prefix(target)}{secrets.token_hex(8)}.tmp"
-    try:
-        if target.exists() and not target.is_file():  # a device would be replaced, too
-            raise OSError(errno.EISDIR if target.is_dir() else errno.EINVAL, "it is no regular file")
-        try:
-            _write(temporary, data)
-            with contextlib.suppress(OSError):  # a new version may be read by those who could read the old one
-                shutil.copymode(target, temporary)
-            os.replace(temporary, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-    except OSError as error:
-        raise PersistenceError(f"cannot write {str(target)!r}: {reason(error, target.parent)}; "
-                               "a file that was there before is as it was") from error  # fmt: skip
-    _sync_folder(target.parent)
-
-
-def check_writable(path: Any) -> None:
-    """Refuse, before there is anything to write, a path that `write_atomically` could not write to.
-
-    Raises
-    ------
-    PersistenceError
-        The folder is missing or read-only, the path is a folder, ...
-    """
-    target = to_path(path)
-    try:
-        if target.exists() and not target.is_file():
-            raise OSError(errno.EISDIR if target.is_dir() else errno.EINVAL, "it is no regular file")
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
-    except OSError as error:
-        raise PersistenceError(f"cannot write {str(target)!r}: {reason(error, target.parent)}") from error
-
-
-def _prefix(target: Path) -> str:
-    """How the names of a file's temporary ones begin; short, as names may be."""
-    return f".{target.name[:80]}-"
-
-
-def remove_leftovers(path: Any) -> None:
-    """Remove what writers of this file have left that were killed; nobody may be writing it now."""
-    target = to_path(path)
-    with contextlib.suppress(OSError):
-        for name in os.listdir(target.parent):
-            if re.fullmatch(re.escape(_prefix(target)) + "[0-9a-f]{16}[.]tmp", name):
-                (target.parent / name).unlink()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """A new file, on the disk when this returns."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    with open(os.open(path, flags, 0o666), "wb") as file:  # 0o666: as the user's umask has it
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """The folder's entries to the disk. Not every system can: Windows opens no folders, some file systems refuse."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def reason(error: OSError, folder: Path | None = None) -> str:
-    """Why the system refuses, in plain words; ``folder`` is where a file was to be written."""
-    if folder is not None and error.errno == errno.ENOENT:
-        return f"there is no folder {str(folder)!r}; make it first"
-    return REASONS.get(error.errno or 0) or error.strerror or str(error)
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 def _canonical(value: Any) -> str:
@@ -240,6 +116,9 @@ def write(path: Any, description: Mapping[str, Any], arrays: Mapping[str, Any]) 
 class Reader:
     """An open file, of which the description is checked and the arrays are not read yet.
 
+    Nothing is mapped into memory: where the file is written to in the meantime, what comes is an error. Every byte is read
+    once, so that what has been checked is what is used.
+
     Attributes
     ----------
     path : Path
@@ -247,33 +126,99 @@ class Reader:
     layouts : dtype and shape of each array, as the file declares them; all of them are in the file
     """
 
-    def __init__(self, path: Path, file: Any) -> None:
+    def __init__(self, path: Path, file: FileIO) -> None:
         self.path = path
         self._file = file
-        self.layouts = {name: self._layout(name) for name in file.keys()}
-        head = _parse((file.metadata() or {}).get(FORMAT), path)
+        self._arrays: dict[str, NDArray[Any]] = {}
+        text = self._header()
+        try:
+            header = json.loads(text.decode(), parse_constant=_refuse, object_pairs_hook=_distinct)
+            said = header.pop("__metadata__", {}).get(FORMAT)
+            self.layouts, self._places = _laid_out(header, os.fstat(file.fileno()).st_size - 8 - len(text))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise _damaged(path, f"it is no safetensors file ({str(error)[:200]})") from error
+        head = _parse(said, path)
         self.description: dict[str, Any] = head["description"]
         self._digest: str = head["tensors"]
+        self._begin = 8 + len(text)
 
-    def _layout(self, name: str) -> Layout:
-        piece = self._file.get_slice(name)
-        code = str(piece.get_dtype())
-        if code not in DTYPES:
-            raise PersistenceError(f"cannot read {str(self.path)!r}: expected numbers or truth values as {name!r}, got {code}")
-        return Layout(DTYPES[code], tuple(piece.get_shape()))
+    def _header(self) -> bytes:
+        """The bytes that say what is in the file, if they are there and not too many."""
+        length = os.fstat(self._file.fileno()).st_size
+        size = int.from_bytes(self._file.read(8), "little")
+        if length < 8 or size > length - 8:
+            raise _damaged(self.path, f"it is {length} bytes long, shorter than it says")
+        if size > HEADER_LIMIT:
+            raise _damaged(self.path, f"expected a header of at most {HEADER_LIMIT} bytes, got {size}")
+        text = bytearray(size)
+        self._fill(memoryview(text))
+        return bytes(text)
+
+    def _fill(self, memory: memoryview) -> None:
+        """Read as many bytes as the memory has."""
+        if fill(self._file, memory) < len(memory):
+            raise _damaged(self.path, "it has become shorter while it was read")
 
     def array(self, name: str) -> NDArray[Any]:
-        """Read one array, before it is known whether a bit has changed."""
+        """Read one array, before it is known whether a bit has changed: a copy, as that is still to be found out."""
+        return self._array(name).copy()
+
+    def _array(self, name: str) -> NDArray[Any]:
         if name not in self.layouts:
             raise PersistenceError(f"there is no tensor {name[:80]!r}")
-        return np.asarray(self._file.get_tensor(name))
+        if name not in self._arrays:
+            layout = self.layouts[name]
+            try:
+                array = np.empty(layout.shape, np.dtype(layout.dtype).newbyteorder("<"))
+            except ValueError as error:  # of too many axes; of 0 times too many numbers
+                raise _damaged(self.path, f"{name[:80]!r} has a shape that no array has ({error})") from error
+            self._file.seek(self._begin + self._places[name])
+            self._fill(array.reshape(-1).view(np.uint8).data if array.size else memoryview(b""))
+            if layout.dtype == "bool" and array.view(np.uint8).max(initial=0) > 1:
+                raise _damaged(self.path, f"expected truth values as {name[:80]!r}, got other bytes")
+            self._arrays[name] = array.astype(layout.dtype, copy=False)
+        return self._arrays[name]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Read all arrays; refuse them where a bit is not what it was."""
-        arrays = {name: self.array(name) for name in self.layouts}
+        arrays = {name: self._array(name) for name in self.layouts}
         if _digest_of(arrays) != self._digest:
             raise _damaged(self.path, "the tensors are not those that were written (SHA-256 differs)")
         return arrays
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, if no name comes twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name comes twice")
+    return found
+
+
+def _laid_out(header: Mapping[str, Any], length: int) -> tuple[dict[str, Layout], dict[str, int]]:
+    """What arrays a header declares, and where they begin in ``length`` bytes, which they fill without holes or overlap.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError, AttributeError
+        The header is no header.
+    """
+    layouts, ranges = {}, {}
+    for name, entry in header.items():
+        code, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if code not in DTYPES:
+            raise ValueError(f"expected numbers or truth values as {name[:80]!r}, got {str(code)[:40]}")
+        whole = type(shape) is list and all(type(size) is int and size >= 0 for size in (begin, end, *shape))
+        name.encode()  # JSON holds strings that UTF-8 has not: a ValueError
+        if not whole:
+            raise ValueError(f"expected a shape and two places of {name[:80]!r}, got something else")
+        layouts[name], ranges[name] = Layout(DTYPES[code], tuple(shape)), (begin, end)
+        if layouts[name].size != end - begin:
+            raise ValueError(f"expected {layouts[name].size} bytes as {name[:80]!r}, got {end - begin}")
+    places = [(0, 0), *sorted(ranges.values()), (length, length)]
+    if any(left[1] != right[0] for left, right in pairwise(places)):
+        raise ValueError(f"expected arrays that fill {length} bytes, one after the other")
+    return layouts, {name: begin for name, (begin, _) in ranges.items()}
 
 
 def _damaged(path: Path, what: str) -> PersistenceError:
@@ -284,9 +229,9 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _parse(text: str | None, path: Path) -> dict[str, Any]:
+def _parse(text: Any, path: Path) -> dict[str, Any]:
     """What the metadata says, if it is what was written."""
-    if text is None:
+    if not isinstance(text, str):
         raise _damaged(path, f"it is a safetensors file without {FORMAT!r} in its metadata")
     try:
         head = json.loads(text, parse_constant=_refuse)
@@ -306,19 +251,6 @@ def _parse(text: str | None, path: Path) -> dict[str, Any]:
     return head
 
 
-def _check_header(path: Path) -> None:
-    """Refuse what is no file of ours before anybody maps it into memory or parses it."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-        status = os.fstat(file.fileno())  # of the open file; without blocking, as a named pipe would wait for a writer
-        if not stat.S_ISREG(status.st_mode):
-            raise PersistenceError(f"cannot read {str(path)!r}: it is no regular file")
-        size = int.from_bytes(file.read(8), "little")
-    if status.st_size < 8 or size > status.st_size - 8:
-        raise _damaged(path, f"it is {status.st_size} bytes long, shorter than it says")
-    if size > HEADER_LIMIT:
-        raise _damaged(path, f"expected a header of at most {HEADER_LIMIT} bytes, got {size}")
-
-
 @contextlib.contextmanager
 def opened(path: Any) -> Iterator[Reader]:
     """Open a file that `write` has written: to look at what it declares before its arrays take memory.
@@ -328,19 +260,14 @@ def opened(path: Any) -> Iterator[Reader]:
     PersistenceError
         The file cannot be read, is damaged, or is not one of nnkit's.
     """
-    from safetensors import SafetensorError, safe_open
-
     source = to_path(path)
     try:
-        _check_header(source)
-        with safe_open(str(source), framework="numpy") as file:
+        with open_regular(source) as file:
             yield Reader(source, file)
     except PersistenceError:
         raise
     except OSError as error:
         raise PersistenceError(f"cannot read {str(source)!r}: {reason(error)}") from error
-    except SafetensorError as error:
-        raise _damaged(source, f"it is no safetensors file ({str(error)[:200]})") from error
 
 
 def read(path: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -65,7 +65,7 @@ def describe(model: Sequential, describer: Describer) -> dict[str, Any]:
     }  # fmt: skip
     arrays = {**model.parameters(), **model.states()}
     try:
-        restorer = Restorer(describer.parts, describer.names, describer.arrays.__getitem__)
+        restorer = Restorer(describer.parts, describer.names, describer.arrays.__getitem__, trust=True)
         _check(_placed(described, restorer)[1], model.dtype, _layouts(arrays))
     except PersistenceError as error:
         raise PersistenceError(f"save: the file could not be loaded: {error}") from error
@@ -84,8 +84,14 @@ def _describe_fit(model: Sequential, describer: Describer) -> dict[str, Any]:
     return described
 
 
-def restored_from(file: Reader, self_test: bool = True) -> tuple[Sequential, Restorer]:
+def restored_from(file: Reader, self_test: bool = True, trust: bool = False) -> tuple[Sequential, Restorer]:
     """The model that a file holds, and what restores the rest of its description.
+
+    Parameters
+    ----------
+    file : the open file
+    self_test : compare outputs
+    trust : make parts that act outside of the model, too
 
     Raises
     ------
@@ -93,7 +99,7 @@ def restored_from(file: Reader, self_test: bool = True) -> tuple[Sequential, Res
         The file does not hold a model, or the model does not give the outputs that it gave where it was saved.
     """
     described = file.description.get("model")
-    restorer = Restorer(file.description.get("parts"), file.description.get("names"), file.array)
+    restorer = Restorer(file.description.get("parts"), file.description.get("names"), file.array, trust)
     if not isinstance(described, dict):
         raise PersistenceError("expected a model")
     model, root = _placed(described, restorer)
@@ -115,7 +121,8 @@ def restored_from(file: Reader, self_test: bool = True) -> tuple[Sequential, Res
     network.fill(arrays, (position[0], position[1]))
     model.adopt(network)
     fit = described.get("last_fit")
-    model.last_fit = {name: restorer.restore(value) for name, value in fit.items()} if isinstance(fit, dict) else {}
+    if isinstance(fit, dict):
+        model.last_fit = {name: restorer.accepted(restorer.restore(value), "the last fit") for name, value in fit.items()}
     if tried and self_test:
         _try(model, arrays[X], arrays[OUT])
     return model, restorer

@@ -45,6 +45,8 @@ class EarlyStopping(Callback):
     Prechelt 1998, "Early stopping - but when?".
     """
 
+    acts_outside = False
+
     def __init__(
         self,
         monitor: str | None = None,
@@ -67,6 +69,24 @@ class EarlyStopping(Callback):
         self._epoch: int | None = None
         self._kept: NDArray[Any] | None = None
         self._states: dict[str, NDArray[Any]] = {}
+        self._shapes = fit.model.network.vector.shape, {key: state.shape for key, state in fit.model.states().items()}
+
+    def noted(self) -> dict[str, Any]:
+        return {name: getattr(self, f"_{name}") for name in ("best", "waited", "epoch", "kept", "states")}
+
+    def resume(self, noted: dict[str, Any]) -> None:
+        vector, states = self._shapes
+        match noted:
+            case {"best": float(), "waited": int(waited), "epoch": None, "kept": None, "states": {}}:
+                fits = waited >= 0 and not noted["states"]
+            case {"best": float(), "waited": int(waited), "epoch": int(epoch), "kept": kept, "states": dict(copies)}:
+                shapes = _shape(kept), {key: _shape(state) for key, state in copies.items()}
+                fits = min(waited, epoch) >= 0 and (kept is None or shapes == (vector, states))
+            case _:
+                fits = False
+        if not fits or len(noted) != 5:
+            raise ParameterError(f"{self!r}: expected what such a callback has noted in a fit of this net, got something else")
+        vars(self).update({f"_{name}": value for name, value in noted.items()})
 
     def on_epoch_end(self, fit: Fit) -> None:
         figures = fit.history.last()
@@ -93,6 +113,11 @@ class EarlyStopping(Callback):
         for key, state in fit.model.states().items():
             state[...] = self._states[key]
         fit.history.best_epoch = self._epoch
+
+
+def _shape(array: Any) -> tuple[int, ...] | None:
+    """The shape of an array of numbers; None where it is none."""
+    return array.shape if isinstance(array, np.ndarray) and array.dtype.kind in "biuf" else None
 
 
 @register("lambda")

@@ -491,14 +491,15 @@ class Fit:
         self.step, self._stopping = before.step, before.stopping
         self.epoch, within = divmod(before.step, self.steps_per_epoch)
         before.require_lengths(within, self.epoch, {name: len(moment) for name, moment in self._updater.states.items()})
-        self._network.take_over(before.model.network)
         self._runner.losses[:within] = before.losses
         self.history = copy.deepcopy(before.history)
         updater = self._updater
-        updater.schedule.resume(before.schedule)
-        updater.take_over(UpdaterProgress(type(updater.optimizer), before.updates, updater.schedule, before.moments))
-        for callback, noted in zip((item for item in self._callbacks if not item.late), before.noted, strict=True):
-            callback.resume(noted)
+        with before.taken_over():
+            updater.schedule.resume(before.schedule)
+            for callback, noted in zip((item for item in self._callbacks if not item.late), before.noted, strict=True):
+                callback.resume(noted)
+            self._network.take_over(before.model.network)
+            updater.take_over(UpdaterProgress(type(updater.optimizer), before.updates, updater.schedule, before.moments))
 
     @cached_property
     def _settings(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nnkit.errors import DataError
+from nnkit.errors import DataError, printable
 
 __all__ = ["History"]
 
@@ -58,17 +58,17 @@ class History(Mapping[str, list[float]]):
         DataError
             It is that of no history.
         """
+        match record:
+            case {"figures": dict(figures), "epochs": int(epochs), "steps": int(steps), "seconds": float(),
+                  "compile_seconds": float(), "stopped": str(), "best_epoch": int() | None as best}:  # fmt: skip
+                whole = len(record) == 7 and min(epochs, steps, best or 0) >= 0 and (best is None or best < epochs)
+                whole = whole and all(isinstance(name, str) and _is_series(values, epochs) for name, values in figures.items())
+            case _:
+                whole = False
+        if not whole:
+            raise DataError("History: expected figures of the finished epochs, and what they took, got something else")
         history = cls()
-        figures = record.get("figures")
-        whole = isinstance(figures, dict) and all(
-            isinstance(name, str) and isinstance(values, list) and values and all(isinstance(value, float) for value in values)
-            for name, values in figures.items()
-        )
-        kinds = {"epochs": int, "steps": int, "seconds": float, "compile_seconds": float, "stopped": str,
-                 "best_epoch": int | None}  # fmt: skip
-        if not whole or set(record) != {"figures", *kinds} or not all(isinstance(record[name], kinds[name]) for name in kinds):
-            raise DataError(f"History: expected figures, {', '.join(kinds)}, got something else")
-        vars(history).update({name: record[name] for name in kinds}, _figures=figures)
+        vars(history).update({name: value for name, value in record.items() if name != "figures"}, _figures=figures)
         return history
 
     def __getitem__(self, name: str) -> list[float]:
@@ -119,4 +119,9 @@ class History(Mapping[str, list[float]]):
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name}={value:.4g}" for name, value in self.last().items())
-        return f"History(epochs={self.epochs}, {figures}{', ' if figures else ''}stopped={self.stopped!r})"
+        return printable(f"History(epochs={self.epochs}, {figures}{', ' if figures else ''}stopped={self.stopped!r})")
+
+
+def _is_series(values: Any, epochs: int) -> bool:
+    """Whether these are figures of so many epochs, at most."""
+    return isinstance(values, list) and 0 < len(values) <= epochs and all(isinstance(value, float) for value in values)

@@ -8,7 +8,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nnkit.errors import ParameterError
+from nnkit.errors import ParameterError, printable
 
 if TYPE_CHECKING:
     from nnkit.training.history import History
@@ -73,12 +73,12 @@ class Progress:
         """What is shown; the speed is last, where narrow terminals cut the line off."""
         speed = (step - self._first) / max(seconds, 1e-9)
         left = round(min((self._epochs * self._steps - step) / speed, MONTHS)) if speed else 0
-        return "  ".join([
+        return printable("  ".join([
             f"epoch {min(step // self._steps + (not last), self._epochs)}/{self._epochs}",
             f"{timedelta(seconds=left)} left" if not last else f"{seconds:.1f} s",
             *(f"{name} {value:.4g}" for name, value in history.last().items() if name != "lr"),
             f"{speed:,.0f} steps/s",
-        ])  # fmt: skip
+        ]))  # fmt: skip
 
     def __exit__(self, *error: object) -> None:
         if self._display is not None:

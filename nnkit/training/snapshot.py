@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.errors import ParameterError
+from nnkit.errors import ParameterError, PersistenceError
 from nnkit.training.data import is_sparse
 from nnkit.training.history import History
 
@@ -56,19 +57,37 @@ class Snapshot:
     noted: list[dict[str, Any]]
 
     def generator(self, which: str) -> np.random.Generator:
-        """A random generator in the state ``"begun"`` or ``"drawn"``."""
+        """A random generator in the state ``"begun"`` or ``"drawn"``.
+
+        Raises
+        ------
+        PersistenceError
+            It is the state of none.
+        """
         state = getattr(self, which)
         kinds = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
         known = {kind.__name__: kind for kind in kinds}
-        name = state.get("bit_generator")
+        name = str(state.get("bit_generator"))
         if name not in known:
-            raise ParameterError(f"fit: expected one of {', '.join(known)} as random generator to go on with, got {name!r}")
+            raise PersistenceError(f"fit: expected one of {', '.join(known)} as random generator to go on with, got {name!r}")
         bits = known[name]()
         try:
+            _require_places(state)
             bits.state = state
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ParameterError(f"fit: expected the state of a {name} to go on with, got something else ({error})") from error
+        except Exception as error:  # of whatever kind NumPy's are
+            raise PersistenceError(f"fit: expected the state of a {name} to go on with, got another ({error})") from error
         return np.random.Generator(bits)
+
+    @contextmanager
+    def taken_over(self) -> Iterator[None]:
+        """While parts take what they had noted: whatever they say of it, the file was wrong."""
+        try:
+            yield
+        except PersistenceError:
+            raise
+        except Exception as error:
+            what = str(error) or type(error).__name__
+            raise PersistenceError(f"fit: expected a checkpoint of this very fit to resume, got another ({what})") from error
 
     def require(self, settings: Mapping[str, Any]) -> None:
         """Refuse to go on with other settings.
@@ -89,7 +108,20 @@ class Snapshot:
         """Refuse arrays that do not fit the step, the finished epochs or the parameters."""
         mine = {name: len(moment) for name, moment in self.moments.items()}
         if len(self.losses) != losses or self.history.epochs != epochs or mine != moments:
-            raise ParameterError("fit: expected a checkpoint of this very fit to resume, got one of other lengths")
+            raise PersistenceError("fit: expected a checkpoint of this very fit to resume, got one of other lengths")
+
+
+def _require_places(state: Mapping[str, Any]) -> None:
+    """Refuse places in a generator's buffer that lie outside of it: NumPy reads there, wherever that is.
+
+    Raises
+    ------
+    ValueError
+    """
+    limits = {"pos": 624, "buffer_pos": 4}  # of MT19937 and of Philox; the end is where all has been used
+    for name, place in {**state, **state.get("state", {})}.items():
+        if name in limits and (type(place) is not int or not 0 <= place <= limits[name]):
+            raise ValueError(f"{name}={place!r}")
 
 
 def spelt(part: Any) -> str:

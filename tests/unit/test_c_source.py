@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.kernels.math import exp, sigmoid
+from nnkit.persistence.c_names import taken
 from nnkit.testing.inputs import draw
 
 CC = shutil.which("cc")
@@ -376,6 +378,87 @@ def test_names_that_are_not_for_c_are_refused(tmp_path, name):
     with pytest.raises(nn.ParameterError, match="expected name"):
         nn.Sequential([nn.Linear(2)]).build((2,)).to_c(tmp_path / "net.c", name=name)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("names, why", [
+    ("real NAN NULL EOF linux unix M_PI INT64_MAX SIZE_MAX isnormal offsetof L_tmpnam NNKIT_NO_MAIN", "replace it by"),
+    ("bool true nullptr thread_local typeof asm inline restrict", "a word of the language"),
+    ("size_t int64_t float_t FILE va_list uint my_t", "a type of C's headers"),
+    ("_predict __predict _Bool", "the compiler's and the library's"),
+    ("y0 jn gamma finite exp10 fmaf roundf32 cpow lgamma_r isinf remove printf malloc free memcpy memset strlen exit abs read "
+     "towupper wcstoll feclearexcept fputc_unlocked", "C's library has a function"),
+    ("prédict a-b 1a", "not made of letters"),
+])  # fmt: skip
+def test_names_of_c_and_its_headers_are_refused_with_the_reason(tmp_path, names, why):
+    model = nn.Sequential([nn.Linear(2)]).build((2,))
+    for name in names.split():
+        with pytest.raises(nn.ParameterError, match=f"got '{name}': .*{why}"):
+            model.to_c(tmp_path / "net.c", name=name)
+    assert os.listdir(tmp_path) == []
+
+
+@needs_cc
+@pytest.mark.parametrize("standard", ["c99", "gnu17"])
+def test_whatever_the_headers_declare_here_is_refused(tmp_path, standard):
+    """As this machine's compiler lists it: functions, macros and types."""
+    (tmp_path / "all.c").write_text("".join(f"#include <{name}.h>\n" for name in ("math", "stddef", "stdint", "stdio")))
+
+    def ask(*options):
+        done = subprocess.run([CC, f"-std={standard}", *options, "all.c"], cwd=tmp_path, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip("another kind of compiler")
+        return done.stdout
+
+    macros = re.findall(r"#define (\w+)", ask("-dM", "-E"))
+    types = re.findall(r"\b(\w+);", " ".join(re.findall("typedef[^{}]*?;", ask("-E", "-P"))))
+    ask("-aux-info", "list", "-fsyntax-only")
+    functions = re.findall(r"(\w+) \(", (tmp_path / "list").read_text()) if (tmp_path / "list").exists() else []
+    assert len(macros) > 100 and len(types) > 20
+    free = [name for name in {*macros, *types, *functions} if not taken(name)]
+    assert free == []
+
+
+ODD_NAMES = """x out work n a1 i net tolerance wrong expected given largest linear_layer relu layer float32 Net PREDICT strength
+memory isolated tomato gammas index2 class N""".split()
+
+
+@needs_cc
+@pytest.mark.parametrize("options", [STRICT, ["-O0"]], ids=["c99", "as it comes"])
+def test_names_that_are_accepted_compile_and_run(tmp_path, options):
+    model = nn.Sequential([nn.Residual(nn.Linear(2), nn.ReLU(), nn.Linear(2))]).build((2,), random_state=0)
+    for name in ODD_NAMES:
+        model.to_c(tmp_path / "net.c", name=name)
+        command = [CC, *options, "net.c", "-lm", "-o", "net"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, f"{name}: {done.stderr}"
+        assert subprocess.run([tmp_path / "net"], capture_output=True).returncode == 0, name
+
+
+def test_no_array_has_the_name_of_something_else(tmp_path):
+    class Scaled(nn.Layer):
+        def build(self, in_shape):
+            self.parameter("expected", in_shape[-1:], init="ones")
+            return in_shape
+
+        def c(self):
+            return """
+                void forward(const real x[J], const real expected[J], real out[J])
+                {
+                    for (int j = 0; j < J; j++)
+                        out[j] = x[j] * expected[j];
+                }"""
+
+        @staticmethod
+        def forward(x, expected, out):
+            out[...] = x * expected
+
+        @staticmethod
+        def backward(grad_out, expected, x, grad_x, grad_expected):
+            grad_x[...] = grad_out * expected
+            grad_expected[...] = (grad_out * x).sum(axis=0)
+
+    with pytest.raises(nn.ParameterError, match="another name than 'layer_0': an array of the net is 'layer_0_expected'"):
+        nn.Sequential([Scaled()]).build((2,)).to_c(tmp_path / "net.c", name="layer_0")
 
 
 @needs_cc

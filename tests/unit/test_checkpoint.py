@@ -1,9 +1,12 @@
 """Checkpoints: wherever training is stopped, it goes on to the same bits."""
 
+import copy
 import errno
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 import nnkit as nn
 from nnkit.errors import NnkitError
 from nnkit.persistence.checkpoint import snapshot_in
+from nnkit.persistence.file import read, write
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.standard_normal((150, 6)).astype(np.float32)
@@ -231,6 +235,53 @@ def test_a_damaged_checkpoint_is_refused(file, tmp_path):
         target.write_bytes(damaged)
         with pytest.raises(NnkitError):
             model.fit(X, Y, resume=target, **options)
+
+
+@pytest.mark.parametrize("kind, changes", [
+    ("MT19937", [{"pos": 10**6}, {"pos": -1000}, {"pos": 625}, {"pos": 0.5}, {"pos": True}]),
+    ("Philox", [{"buffer_pos": -1000}, {"buffer_pos": 10**6}, {"buffer": np.zeros(2, np.uint64)}]),
+    ("SFC64", [{"state": np.zeros(2, np.uint64)}, {"uinteger": 2**64}]),
+    ("PCG64", [{"inc": 2**200}, {"bit_generator": "os.system"}, {"bit_generator": ["PCG64"]}]),
+])  # fmt: skip
+def test_the_state_of_a_random_generator_leads_nowhere(kind, changes, tmp_path):
+    """NumPy believes what it is given: it reads its buffers wherever the state says. In a process of its own, which may die."""
+    path, script = tmp_path / "a.safetensors", """if True:
+        import sys, numpy as np, nnkit as nn
+        random = np.random.Generator(getattr(np.random, sys.argv[2])(0))
+        X = np.ones((20, 2))
+        def fit(**more):
+            nn.Sequential([nn.Linear(1)]).fit(X, X[:, :1], random_state=random, epochs=3, **more)
+        if sys.argv[3] == "write":
+            fit(callbacks=[nn.Checkpoint(sys.argv[1], every=1)])
+        else:
+            try:
+                fit(resume=sys.argv[1])
+            except nn.PersistenceError as error:
+                print(error)
+    """
+
+    def run(what):
+        command = [sys.executable, "-c", script, str(path), kind, what]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    assert run("write").returncode == 0
+    description, arrays = read(path)
+    for change in changes:
+        training, more = copy.deepcopy(description["training"]), dict(arrays)
+        for which in ("begun", "drawn"):
+            state = training[which]["dict"]
+            inner = next((value for name, value in state if name == "state"))["dict"]
+            for name, value in change.items():
+                if isinstance(value, np.ndarray):
+                    more[f"array.{which}"] = value
+                    value = {"array": f"array.{which}"}
+                for pair in (*state, *inner):
+                    if pair[0] == name and not (isinstance(pair[1], dict) and "dict" in pair[1]):
+                        pair[1] = value
+        write(path, {**description, "training": training}, more)
+        done = run("resume")
+        assert done.returncode == 0, f"{change}: {done.returncode} {done.stderr}"
+        assert "as random generator to go on with" in done.stdout or "expected the state of a" in done.stdout, change
 
 
 # -------------------------------------------------------------------------------------------------------------- kill -9

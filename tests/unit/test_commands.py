@@ -13,7 +13,7 @@ from sklearn.datasets import load_diabetes
 
 import nnkit as nn
 from nnkit.__main__ import documented, main
-from nnkit.commands import COMMANDS
+from nnkit.commands import COMMANDS, data_file
 from nnkit.commands.data_file import CsvFile, open_data
 from nnkit.commands.parts import layers_of, part_of
 from nnkit.commands.tasks import task_of
@@ -522,7 +522,8 @@ def test_folder_that_cannot_be_written_is_noticed_before_training(here, refused)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_pipes_are_refused_before_anybody_waits_for_them(here, refused):
     os.mkfifo("pipe")
-    assert "it is a pipe; write it to a file first" in refused("train", "pipe", "--target", "species")
+    message = refused("train", "pipe", "--target", "species")
+    assert "it is a pipe, no regular file; write what it gives to a file first" in message
 
 
 def test_net_that_memory_cannot_hold(here, refused):
@@ -711,3 +712,106 @@ def test_warnings_are_one_line(here, capsys, monkeypatch):
 
 def test_columns_are_only_those_of_the_header():
     assert CsvFile(str(IRIS)).names == [*NAMES, "species"]
+
+
+# ----------------------------------------------------------------------------------------------- text of files on a terminal
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202eevil\x9b31m\r"  # a window's title, an empty screen, letters backwards, a second line
+
+
+def is_printable(text):
+    return all(letter.isprintable() or letter == "\n" for letter in text)
+
+
+def hostile_irises(path):
+    rows = [line.replace("versicolor", f"versi{HOSTILE}") for line in ROWS[1:]]
+    header = [f'"{HOSTILE}{name}\nerror: all is well"' for name in NAMES]
+    path.write_text("\n".join([",".join([*header, f'"species{HOSTILE}"']), *rows]), newline="")
+    return CsvFile(str(path)).names
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names of files")
+def test_names_in_a_table_steer_no_terminal(here, capsys):
+    """Neither as columns, nor as classes, nor as names of files, in errors, tables and reports."""
+    path = here / f"a{HOSTILE}.csv"
+    names = hostile_irises(path)
+    target, net = names[-1], f"net{HOSTILE}.safetensors"
+    runs = [
+        ("train", path, "--target", target, "--output", net, "--report", "report.txt", *QUICK),
+        ("predict", net, path), ("predict", net, path, "--output", f"out{HOSTILE}.csv"), ("predict", net, "iris.csv"),
+        ("train", path, "--target", "missing"), ("train", path, "--target", target, "--drop", names[0], names[0] + "x"),
+        ("train", path, "--target", names[0], "--drop", *names[1:]), ("train", f"missing{HOSTILE}", "--target", "x"),
+        ("train", path, "--target", target, "--layers", HOSTILE), ("predict", net, "iris.csv", "--output", f"{HOSTILE}/a"),
+        ("predict", path, path),
+    ]  # fmt: skip
+    for run in runs:
+        main(list(map(str, run)))
+        out, err = capsys.readouterr()
+        assert is_printable(err), run
+        assert is_printable(out) or run == ("predict", net, path), run
+        assert "\nerror: all is well" not in out + err or run == ("predict", net, path), run
+    assert is_printable((here / "report.txt").read_text())
+    assert HOSTILE.strip() in (here / f"out{HOSTILE}.csv").read_text(), "data stay as they are"
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no terminals to make")
+def test_predictions_are_printable_on_a_terminal_only(here, capsys):
+    path = here / "a.csv"
+    target = hostile_irises(path)[-1]
+    assert main(["train", str(path), "--target", target, "--output", "net", *QUICK]) == 0
+    command = [sys.executable, "-m", "nnkit", "predict", "net", "a.csv"]
+    piped = subprocess.run(command, capture_output=True, timeout=120).stdout.decode()
+    assert HOSTILE.strip() in piped
+    master, terminal = os.openpty()
+    process = subprocess.Popen(command, stdout=terminal, stderr=subprocess.DEVNULL)
+    os.close(terminal)
+    shown = b""
+    while piece := read_terminal(master):
+        shown += piece
+    assert process.wait() == 0
+    os.close(master)
+    assert is_printable(shown.decode().replace("\r\n", "\n")) and "\\x1b]0;owned" in shown.decode()
+
+
+def read_terminal(descriptor):
+    try:
+        return os.read(descriptor, 1 << 16)
+    except OSError:  # nobody has its other end any more
+        return b""
+
+
+def test_a_net_with_callbacks_predicts_without_a_word_of_them(here, run, capsys):
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    net = nn.NNRegressor([2], epochs=1).fit(X, X[:, 0])
+    net.callbacks = [nn.Checkpoint("iris.csv")]
+    net.save("net")
+    (here / "rows.csv").write_text("a,b\n1,2\n")
+    assert main(["predict", "net", "rows.csv"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+# ------------------------------------------------------------------------------------------------------- files that are bombs
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_that_is_larger_than_memory_is_refused_while_it_is_read(kind, here, monkeypatch, refused):
+    """A few thousand bytes of Parquet may stand for any number of rows."""
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": np.zeros(200_000), "b": np.zeros(200_000), "y": np.arange(200_000.0)})
+    frame.to_parquet("rows") if kind == "parquet" else frame.to_csv("rows", index=False)
+    monkeypatch.setattr(data_file, "_memory", lambda: 1 << 20)
+    message = refused("train", "rows", "--target", "y")
+    assert "expected a table that fits into memory, at most 32768 rows of 2 columns" in message
+
+
+def test_a_wide_table_of_parquet_comes_in_small_pieces(here, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame(np.arange(3000.0).reshape(100, 30), columns=[f"c{number}" for number in range(30)])
+    frame.to_parquet("rows")
+    monkeypatch.setattr(data_file, "CELLS", 300)
+    table = open_data("rows")
+    assert {len(where) for where, _ in table._blocks(table.names)} == {10}
+    np.testing.assert_array_equal(table.read(table.names).numbers, frame)

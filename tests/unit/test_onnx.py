@@ -480,11 +480,14 @@ def test_weights_beside_the_file_are_read_and_elsewhere_refused(tmp_path):
         with pytest.raises(nn.OnnxError, match="own folder"):
             nn.onnx.load(path)
     (path.parent / "link").symlink_to(tmp_path / "weights")
-    for tensor in model.graph.initializer:
-        next(entry for entry in tensor.external_data if entry.key == "location").value = "link"
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(nn.OnnxError, match="own folder"):
-        nn.onnx.load(path)
+    os.mkfifo(path.parent / "pipe")
+    (path.parent / "zero").symlink_to("/dev/zero")
+    for place in ("link", "pipe", "zero"):
+        for tensor in model.graph.initializer:
+            next(entry for entry in tensor.external_data if entry.key == "location").value = place
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(nn.OnnxError, match="own folder"):
+            nn.onnx.load(path)
 
 
 def test_sizes_that_the_file_does_not_hold_are_refused(tmp_path):

@@ -75,7 +75,8 @@ def test_layer_comes_back(example, path):
 def test_other_part_comes_back(part, path):
     model = nn.Sequential([nn.Linear(2)]).build((3,), random_state=0)
     model.last_fit = {"part": part}
-    (loaded,) = again(model, path).last_fit.values()
+    model.save(path)
+    (loaded,) = nn.load(path, trust=True).last_fit.values()
     assert type(loaded) is type(part)
     assert repr(loaded) == repr(part)
     for name, value in part.hyperparameters().items():
@@ -439,7 +440,7 @@ HUGE = {
     "windows": ([nn.MaxPool2d(10**9, padding=5 * 10**8)], (1, 4, 4), (1, 1, 1), "a self-test of at most"),
     "places": ([nn.LSTM(2, num_layers=1000, bidirectional=True, return_sequences=True) for _ in range(6)], (3, 2), (1,),
                f"at most {PARTS_LIMIT} layers"),
-    "integers": ([nn.LSTM(10**400)], (3, 2), (1,), "OverflowError"),
+    "integers": ([nn.LSTM(2**63)], (3, 2), (1,), "integers of at most 64 bits"),
     "axes": ([nn.Reshape((1,) * 40)], (1,), (1,) * 40, "at most 16 axes"),
     "doubling": ([doubled(60)], (3,), (3,), f"at most {PARTS_LIMIT} parts"),
 }  # fmt: skip
@@ -628,7 +629,7 @@ def test_file_that_is_cut_off_while_it_is_written_leaves_nothing(script, tmp_pat
     before = {path.name: path.read_bytes()}
     output = script(f"""
         import resource, signal, nnkit as nn
-        from nnkit.persistence.file import write_atomically
+        from nnkit.persistence.disk import write_atomically
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:

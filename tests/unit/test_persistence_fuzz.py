@@ -1,7 +1,8 @@
 """Files from anybody load as what they were, or are refused; nothing is executed, nothing takes all memory or time.
 
-``NNKIT_MUTANTS=2000`` makes so many of them. As a script, ``test_persistence_fuzz.py FOLDER FIRST COUNT`` tries mutants in a
-process of its own, with little memory and an alarm for each file, and prints what became of them.
+``NNKIT_MUTANTS=2000`` makes so many of them. As a script, ``test_persistence_fuzz.py FOLDER FIRST COUNT load`` tries mutants in
+a process of its own, with little memory and an alarm for each file, and prints what became of them; ``resume`` in the place of
+``load`` goes on training from those of a checkpoint.
 """
 
 import copy
@@ -10,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -44,6 +46,34 @@ def originals():
     yield "estimator", nn.NNClassifier([4, nn.Dropout(np.float32(0.1))], epochs=2, random_state=0, class_weight={"a": 2.0},
                                        optimizer=nn.SGD(momentum=0.5)).fit(X, np.array(["a", "b", "c"])[codes])  # fmt: skip
     yield "regressor", nn.NNRegressor([3], epochs=2, random_state=np.random.RandomState(1)).fit(X, X[:, :2])
+
+
+DATA = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+
+
+class Stop(nn.Callback):
+    late = True  # when the checkpoint has been written
+
+    def on_batch_end(self, fit):
+        if fit.step == 8:
+            raise InterruptedError
+
+
+def train(path=None, callbacks=()):
+    """A fit of which all that a checkpoint has is needed: within an epoch, validated, watched, and with what parts note."""
+    model = nn.Sequential([nn.Linear(5), nn.BatchNorm1d(), "relu", nn.Dropout(0.2), nn.Linear(2)])
+    optimizer = nn.Adam(schedule=nn.LinearWarmup(1, after=nn.ReduceOnPlateau(patience=0)))
+    options = {"epochs": 5, "batch_size": 16, "random_state": 1, "validation_split": 0.2, "loss": "cross_entropy"}
+    watching = [nn.EarlyStopping(patience=2), nn.Monitor(rows=16)]
+    model.fit(DATA, (DATA[:, 0] > 0).astype(int), **options, optimizer=optimizer, callbacks=[*watching, *callbacks],
+              resume=False if path is None else path)  # fmt: skip
+    return model
+
+
+def save_checkpoint(folder):
+    with pytest.raises(InterruptedError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", nn.TrainingWarning)
+        train(callbacks=[nn.Checkpoint(folder / "checkpoint.safetensors", every=0.34), Stop()])
 
 
 def save_originals(folder):
@@ -151,7 +181,7 @@ def break_arrays(arrays, random):
         elif kind == 1:
             arrays[name] = array.astype(str(random.choice(["float16", "float64", "int64", "bool", "uint8"])))
         elif kind == 2:
-            arrays[name] = array.T if array.ndim > 1 else array[:-1]
+            arrays[name] = array.T if array.ndim > 1 else array.reshape(-1)[:-1]
         elif kind == 3:
             arrays[name] = np.zeros(tuple(random.integers(0, 9, random.integers(0, 4))), array.dtype)
         elif kind == 4:
@@ -247,14 +277,16 @@ def facts(loaded):
     return text.split("RandomState(")[0], net.in_shape, net.dtype, {name: array.tobytes() for name, array in arrays.items()}
 
 
-def trial(folder, first, count):
-    """Load mutants, one after the other; print what became of them."""
+def trial(folder, first, count, use):
+    """Load mutants or go on from them, one after the other; print what became of them."""
     os.chdir(folder)
+    warnings.simplefilter("ignore", nn.TrainingWarning)
+    take = {"load": nn.load, "resume": train}[use]
     paths = sorted(Path().glob("*.safetensors"))
     datas = [path.read_bytes() for path in paths]
     for data in datas:
         read_bytes(data)
-    known = [facts(nn.load(path)) for path in paths]  # compiles what they need
+    known = [facts(take(path)) for path in paths]  # compiles what they need
     before = {*sys.modules}
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if os.path.exists("/proc/self/statm") else 0
     if pages:
@@ -278,10 +310,13 @@ def trial(folder, first, count):
         signal.alarm(SECONDS)  # kills the process, also within compiled code
         armed.append(seed)
         try:
-            loaded = nn.load("mutant")
+            with np.errstate(all="ignore"):
+                loaded = take("mutant")
         except nn.NnkitError as error:
             outcomes["refused, with checksums" if is_sealed else "refused"] += 1
             assert len(str(error)) < 20_000, seed
+            fits = isinstance(error, nn.PersistenceError) or "as it was in the fit that is resumed" in str(error)
+            assert fits or isinstance(error, nn.NonFiniteError), f"{seed}: {type(error).__name__}: {error}"
         else:
             if is_sealed:
                 outcomes["loaded, with checksums"] += 1
@@ -298,9 +333,12 @@ def trial(folder, first, count):
     print(json.dumps({**outcomes, "peak_kilobytes": peak}))
 
 
-def test_broken_files_load_as_they_were_or_are_refused(tmp_path):
-    save_originals(tmp_path)
-    command = [sys.executable, "-W", "error", __file__, str(tmp_path), "0", str(COUNT)]
+@pytest.mark.parametrize("use", ["load", "resume"])
+def test_broken_files_are_taken_as_they_were_or_are_refused(use, tmp_path):
+    save_checkpoint(tmp_path)
+    if use == "load":
+        save_originals(tmp_path)
+    command = [sys.executable, "-W", "error", __file__, str(tmp_path), "0", str(COUNT), use]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120 + COUNT)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout
     outcomes = json.loads(done.stdout)
@@ -313,4 +351,4 @@ def test_broken_files_load_as_they_were_or_are_refused(tmp_path):
 
 
 if __name__ == "__main__":
-    trial(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    trial(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from nnkit.errors import NotBuiltError, OnnxError
-from nnkit.persistence.file import to_path, write_atomically
+from nnkit.persistence.disk import read_whole, reason, to_path, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nnkit.model import Sequential
 
 __all__ = ["export", "load"]
+
+MOST = 1 << 31  # bytes of a file: more than Google's protocol buffers, which ONNX is made of, may have
 
 
 def _require_onnx(what: str) -> None:
@@ -93,7 +95,7 @@ def load(path: str | os.PathLike[str], in_shape: Sequence[int] | None = None) ->
 
     source = to_path(path)
     try:
-        content = source.read_bytes()
+        content = read_whole(source, MOST)
     except OSError as error:
-        raise OnnxError(f"onnx.load: {os.fspath(path)!r} cannot be read: {error.strerror or error}") from None
+        raise OnnxError(f"onnx.load: {os.fspath(path)!r} cannot be read: {reason(error)}") from None
     return from_proto(content, source.parent, in_shape)

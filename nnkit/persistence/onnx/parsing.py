@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.errors import OnnxError
+from nnkit.persistence.disk import open_regular, read_up_to
 from nnkit.persistence.onnx.graph import Graph, Node, Value
 
 __all__ = ["BATCH", "Parsed", "defaults", "parse"]
@@ -172,13 +174,12 @@ class _Files:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         try:
             offset, path = int(entries.get("offset", "0")), (self.folder / entries.get("location", "")).resolve()
-            there = path.is_relative_to(self.folder) and path.is_file() and 0 <= offset
             self._read[path] += size
-            if there and max(offset + size, self._read[path]) <= path.stat().st_size:
-                with path.open("rb") as file:
-                    file.seek(offset)
-                    content: bytes = file.read(size)
-                    return content
+            if path.is_relative_to(self.folder) and offset >= 0:
+                with open_regular(path) as file:
+                    if max(offset + size, self._read[path]) <= file.seek(0, os.SEEK_END):
+                        file.seek(offset)
+                        return read_up_to(file, size)
         except (OSError, ValueError) as error:
             entries["error"] = str(error)
         raise OnnxError(f"onnx.load: constant {tensor.name!r}: expected its {size} bytes in a file of the model's own folder, "
