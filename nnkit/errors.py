@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "BusyError",
     "DataError",
+    "EnvironmentWarning",
     "KernelError",
     "MissingLibraryError",
     "NativeError",
@@ -31,6 +32,10 @@ class RegistryError(NnkitError, LookupError):
 
 class PluginWarning(UserWarning):
     """An installed plugin cannot be loaded; everything else works without it."""
+
+
+class EnvironmentWarning(UserWarning):
+    """The machine, or an environment variable, is not what it should be; the message says what nnkit does instead."""
 
 
 class TrainingWarning(UserWarning):

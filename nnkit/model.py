@@ -19,7 +19,7 @@ from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.core.part import listed, row_shape
 from nnkit.core.random_state import generator
 from nnkit.engine.exclusive import Exclusive
-from nnkit.engine.workers import Team, single_threaded_blas
+from nnkit.engine.workers import Team
 from nnkit.errors import DataError, NotBuiltError, ParameterError, ShapeError
 from nnkit.network import LiveArrays, Network
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards
@@ -310,8 +310,9 @@ class Sequential:
     def _predict_many(network: Network, X: Any, n_threads: int | None) -> NDArray[Any]:
         out = np.empty((X.shape[0], *network.out_shape), network.dtype)
         shards = prediction_shards(network, X.shape[0], n_threads)
-        with single_threaded_blas(), Team(shards) as team:
-            BulkPredictor(network, X, out, shards).run(team)
+        predictor = BulkPredictor(network, X, out, shards)
+        with Team(shards) as team:
+            predictor.run(team)
         return out
 
     def as_function(self, gradient: bool = False) -> RowFunction:
@@ -433,8 +434,9 @@ class Sequential:
         loss.check_target(target, network.out_shape, rows)
         weights = check_weights(sample_weight, rows)
         shards = prediction_shards(network, rows, n_threads)
-        with single_threaded_blas(), Team(shards) as team:
-            return Evaluator(network, loss, checked, target, weights, shards=shards).run(team)
+        evaluator = Evaluator(network, loss, checked, target, weights, shards=shards)
+        with Team(shards) as team:
+            return evaluator.run(team)
 
     def forward(self, x: ArrayLike, training: bool = False) -> NDArray[Any]:
         """Output of one batch, remembered for `backward`.

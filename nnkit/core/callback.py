@@ -24,6 +24,7 @@ class Callback(Part):
     registry: ClassVar[Registry[Any]] = Registry("callback")
 
     late: ClassVar[bool] = False  # is called after all callbacks that are not
+    interruptible: ClassVar[bool] = True  # signals come in while it works; else Ctrl-C waits until it is done
 
     def on_fit_begin(self, fit: Fit) -> None:
         """Before the first step."""

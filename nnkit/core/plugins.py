@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from nnkit.engine.critical import Lock
 from nnkit.errors import PluginWarning
 
 __all__ = ["GROUP", "Plugin", "failures", "installed", "left_out", "load", "provider"]
@@ -69,7 +69,7 @@ def _blocked() -> set[str]:
 
 failures: dict[Plugin, BaseException] = {}  # what could not be loaded, and why
 _tried: set[Plugin] = set()
-_lock = threading.RLock()
+_lock = Lock()
 
 
 def load(undo: Callable[[str], None]) -> None:

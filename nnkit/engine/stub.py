@@ -23,18 +23,19 @@ import stat
 import sys
 import tempfile
 import textwrap
-import threading
 import time
 import types
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnkit.engine.critical import Lock
+from nnkit.engine.lazy import lazy
 from nnkit.engine.machine_code import MachineCode
 from nnkit.engine.operands import Constant, Operand, aliases
 from nnkit.errors import KernelError
@@ -355,7 +356,7 @@ class Statistics:
 
 
 statistics = Statistics()
-_lock = threading.RLock()
+_lock = Lock()
 
 
 # --------------------------------------------------------------------------------------------------------- kernel
@@ -372,7 +373,7 @@ class Kernel:
         self._named: list[tuple[dict[str, Any], str, Any]] = []
         self._apart: set[tuple[str, str]] = set()
 
-    @cached_property
+    @lazy
     def text(self) -> str:
         """The stub: a module whose one entry point unpacks the frame and calls the function."""
         bundle = _Bundle(self.real)
@@ -417,7 +418,7 @@ class Kernel:
         """Whether all globals that it was made of still have the values that they had."""
         return all(home.get(name) is value for home, name, value in self._named)
 
-    @cached_property
+    @lazy
     def entry(self) -> Any:
         """Numba's compiled function; loaded from the cache when it is there."""
         with _lock:
@@ -427,12 +428,12 @@ class Kernel:
             finally:
                 statistics.seconds += time.perf_counter() - begin
 
-    @cached_property
+    @lazy
     def address(self) -> int:
         """Native address of ``void(int64 frame)``."""
         return int(self.entry.address)
 
-    @cached_property
+    @lazy
     def _path(self) -> Path:
         """Where the stub is kept; beside it, what the compiler has made of it."""
         versions = _versions()
@@ -477,7 +478,7 @@ class Kernel:
             pass
         return made
 
-    @cached_property
+    @lazy
     def machine_code(self) -> MachineCode:
         """What the compiler has made of it, from beside the cached kernel; where nothing is there, it is compiled again."""
         _ = self.entry
@@ -504,7 +505,7 @@ class Kernel:
         except (OSError, RuntimeError):  # the disk is full, the file has gone (Numba's RuntimeError): for this process alone
             return entry(cache=False)(function)
 
-    @cached_property
+    @lazy
     def llvm(self) -> str:
         """LLVM code, optimised; compiled afresh where it comes from the cache, because that cannot be inspected."""
         from nnkit.kernels.jit import entry

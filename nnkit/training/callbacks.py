@@ -45,6 +45,8 @@ class EarlyStopping(Callback):
     Prechelt 1998, "Early stopping - but when?".
     """
 
+    interruptible = False  # it copies all parameters
+
     def __init__(
         self,
         monitor: str | None = None,

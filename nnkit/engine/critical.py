@@ -1,0 +1,242 @@
+"""Critical sections: entered and left whole, whatever signals and forks come meanwhile.
+
+Python runs the handlers of signals in the main thread, between any two of its instructions. What one of them raises, as Ctrl-C
+does, may leave anything half done: a lock that is held, a thread that nobody ends, a library that is half imported and cannot
+be imported again. So, within a section, signals wait; they come in where the section lets them (`check`, `interruptible`), and
+at its end. Native code is not slowed down by any of this, and not sped up: while it runs, handlers wait anyway.
+
+A forked child has the forking thread alone. A lock that another one held would stay locked there for ever, and what it was
+about to change, half changed. So a fork waits until nobody holds a `Lock`, and until no other thread is compiling.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["Lock", "check", "imported", "interruptible", "uninterrupted"]
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGBREAK", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2")
+           if hasattr(signal, name)]  # fmt: skip
+PATIENCE = 0.1  # seconds that the main thread waits for a lock before it lets signals in, again and again
+
+
+# -------------------------------------------------------------------------------------------------------- signals
+
+
+class _Standin:
+    """Stands before the handler of a signal while there are sections: passes it on, or notes it within one."""
+
+    def __init__(self, number: int, handler: Callable[[int, FrameType | None], Any]) -> None:
+        self.number = number
+        self.handler = handler
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if _depth or _in_bookkeeping(frame):
+            _noted[number] = self
+        else:
+            self.handler(number, frame)
+
+
+_depth = 0  # sections that the main thread is in
+_standins: list[list[_Standin]] = []  # those that each of them has brought, windows or not
+_noted: dict[int, _Standin] = {}
+
+
+def _in_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
+
+
+def _in_bookkeeping(frame: FrameType | None) -> bool:
+    """Whether the main thread is about to enter or to leave a section."""
+    while frame is not None:
+        if frame.f_code in _BOOKKEEPING:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _install() -> list[_Standin]:
+    """Stand before all handlers that are Python's: those of the system do not raise."""
+    brought: list[_Standin] = []
+    for number in SIGNALS:
+        handler = signal.getsignal(number)
+        if callable(handler) and not isinstance(handler, _Standin):
+            brought.append(_Standin(number, handler))
+            signal.signal(number, brought[-1])
+    return brought
+
+
+def _withdraw(brought: list[_Standin]) -> None:
+    """Give the handlers their places back, but for those that somebody has replaced meanwhile."""
+    if not brought:
+        return
+    standin = brought.pop()
+    try:
+        if signal.getsignal(standin.number) is standin:
+            signal.signal(standin.number, standin.handler)
+    finally:  # a signal may come as soon as its own handler is back
+        _withdraw(brought)
+
+
+def check() -> None:
+    """Let the signals in that came within a section: their handlers run here, and may raise."""
+    while _noted and _in_main_thread():
+        number, standin = _noted.popitem()
+        standin.handler(number, sys._getframe(1))
+
+
+class _Uninterrupted:
+    """A section in the main thread; elsewhere Python lets no signals in."""
+
+    def __enter__(self) -> None:
+        global _depth
+        if _in_main_thread():
+            _standins.append([] if _depth else _install())
+            _depth += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        global _depth
+        if _in_main_thread():
+            _depth -= 1
+            _withdraw(_standins.pop())
+            if not _depth:
+                check()
+
+
+class interruptible:  # noqa: N801 - a word to write after "with"
+    """A window in a section, for the code of others: signals come in anywhere within it, first those that have waited."""
+
+    __slots__ = ("_closed",)
+
+    def __enter__(self) -> None:
+        global _depth
+        self._closed = 0
+        if _depth and _in_main_thread():
+            self._closed, _depth = _depth, 0
+            if _noted:
+                try:
+                    check()
+                except BaseException:
+                    _depth = self._closed
+                    raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        global _depth
+        if self._closed:
+            _depth = self._closed
+
+
+uninterrupted = _Uninterrupted()
+
+_BOOKKEEPING = {method.__code__ for cls in (_Uninterrupted, interruptible) for method in (cls.__enter__, cls.__exit__)}
+
+
+# ---------------------------------------------------------------------------------------------------------- locks
+
+
+class Lock:
+    """A lock of ours: who holds it is in a section and may take it again, and a fork waits until it is free."""
+
+    def __init__(self) -> None:
+        self.inner = threading.RLock()
+        _locks.append(self)
+
+    def __enter__(self) -> None:
+        if not _in_main_thread():
+            self.inner.acquire()
+            return
+        uninterrupted.__enter__()
+        try:
+            while not self.inner.acquire(timeout=PATIENCE):
+                if _depth == 1:  # no section around this one
+                    check()
+        except BaseException:
+            uninterrupted.__exit__(None, None, None)
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.inner.release()
+        uninterrupted.__exit__(kind, error, trace)
+
+
+_locks: list[Lock] = []  # there are a few, one for each thing that threads share
+_importing = Lock()
+
+
+def imported(name: str) -> Any:
+    """A module, imported to its end: of a large library whose import is broken off, what is left may be of no use."""
+    with _importing:
+        return importlib.import_module(name)
+
+
+# ---------------------------------------------------------------------------------------------------------- forks
+
+_FOREIGN = ("numba.core.compiler_lock", "global_compiler_lock._lock"), ("llvmlite.binding.ffi", "lib._lock._lock")
+
+_held: list[Any] = []
+_forked_in_main = True
+
+
+def _all_locks() -> list[Any]:
+    """Ours, and those that Numba and LLVM hold while they compile."""
+    locks: list[Any] = [lock.inner for lock in _locks]
+    for module, path in _FOREIGN:
+        item: Any = sys.modules.get(module)
+        for name in path.split("."):
+            item = getattr(item, name, None)
+        locks += [item] if hasattr(item, "acquire") else []
+    return locks
+
+
+def _hold() -> None:
+    """Before a fork: take all locks. Whatever order others take them in, nobody waits for ever: who waits, holds none."""
+    global _forked_in_main
+    _forked_in_main = _in_main_thread()
+    uninterrupted.__enter__()
+    locks = _all_locks()
+    while locks:
+        locks[0].acquire()
+        _held.append(locks[0])
+        for lock in locks[1:]:
+            if not lock.acquire(blocking=False):
+                _release()
+                locks.insert(0, locks.pop(locks.index(lock)))
+                break
+            _held.append(lock)
+        else:
+            return
+
+
+def _release() -> None:
+    while _held:
+        _held.pop().release()
+
+
+def _go_on() -> None:
+    """After a fork, in the parent."""
+    _release()
+    uninterrupted.__exit__(None, None, None)
+
+
+def _begin() -> None:
+    """After a fork, in the child: what other threads were about is nobody's business any more."""
+    global _depth
+    _release()
+    _noted.clear()
+    if _forked_in_main:
+        uninterrupted.__exit__(None, None, None)
+        return
+    _depth = 0
+    while _standins:
+        _withdraw(_standins.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold, after_in_parent=_go_on, after_in_child=_begin)
