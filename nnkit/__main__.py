@@ -17,12 +17,13 @@ import traceback
 import types
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stderr
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import nnkit
 from nnkit.commands import COMMANDS
 from nnkit.commands.shell import INTERRUPTED, program
-from nnkit.errors import NnkitError, PluginWarning, TrainingWarning
+from nnkit.errors import EnvironmentWarning, NnkitError, PluginWarning, TrainingWarning
 
 __all__ = ["main"]
 
@@ -104,7 +105,8 @@ def run(command: Callable[..., int], given: dict[str, Any]) -> int:
         elif parameter.kind is not parameter.KEYWORD_ONLY and parameter.name in given:
             positional.append(given.pop(parameter.name))
     status = command(*positional, **given)
-    sys.stdout.flush()  # here, where a reader that has gone is noticed
+    if sys.stdout is not None:
+        sys.stdout.flush()  # here, where a reader that has gone, or a full disk, is noticed
     return status
 
 
@@ -118,12 +120,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{program()} {name}: {what}: {message}", file=sys.stderr)
 
     def warn(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, TrainingWarning | PluginWarning):
+        if issubclass(category, TrainingWarning | PluginWarning | EnvironmentWarning):
             say("warning", message)
         else:
             before(message, category, *where, **more)
 
-    with warnings.catch_warnings():
+    with ExitStack() as stack, warnings.catch_warnings():
+        if sys.stderr is None:  # closed by who has started this: messages are for nobody, and not for standard output
+            stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w"))))
         before, warnings.showwarning = warnings.showwarning, warn
         try:
             return run(COMMANDS[name], given)
@@ -135,8 +139,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except MemoryError as error:
             say("error", f"there is not enough memory ({error})")
             return 1
-        except BrokenPipeError:  # such as that of `| head -1`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):  # such as that of `| head -1`
+                say("error", error)
+            try:
+                print(end="", flush=True)
+            except OSError:  # it is the output that fails
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
             return 1
         except KeyboardInterrupt:
             if shown:

@@ -18,6 +18,7 @@ from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.core.part import listed, row_shape
 from nnkit.core.random_state import generator
+from nnkit.engine.critical import imported
 from nnkit.engine.exclusive import Exclusive
 from nnkit.engine.workers import Team
 from nnkit.errors import DataError, NotBuiltError, ParameterError, ShapeError
@@ -363,9 +364,7 @@ class Sequential:
         """
         made = self._require_made("as_function")
         if gradient not in made.functions:
-            from nnkit.native import RowFunction
-
-            made.functions.setdefault(gradient, RowFunction(made.network, gradient))
+            made.functions.setdefault(gradient, imported("nnkit.native").RowFunction(made.network, gradient))
         return made.functions[gradient]
 
     @property
@@ -595,7 +594,7 @@ class Sequential:
         batch_size : int >= 1; the last batch of an epoch may be smaller
         validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
         validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
-        sample_weight : (N,) weights of at least 0
+        sample_weight : (N,) weights of at least 0; of a mean loss, only their ratios count
         metrics : metrics or their names (also those of scikit-learn's scorers), on the validation data where there are any
         callbacks : callbacks or their names
         shuffle : draw the rows in a new order each epoch

@@ -1,6 +1,6 @@
 """Parts of other distributions: entry points in the group ``nnkit.plugins``, imported when somebody asks for what they bring.
 
-An entry point names a module; importing it registers its parts. ``NNKIT_PLUGINS=off`` loads none, and
+An entry point names a module; importing it registers its parts. ``NNKIT_PLUGINS=off`` loads none (``on`` is the default), and
 ``NNKIT_PLUGINS_BLOCK=nnkit-snake,nnkit-focal`` leaves these distributions out.
 """
 
@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from nnkit.engine.critical import Lock
+from nnkit.engine import environment
+from nnkit.engine.critical import Lock, interruptible
 from nnkit.errors import PluginWarning
 
 __all__ = ["GROUP", "Plugin", "failures", "installed", "left_out", "load", "provider"]
@@ -58,7 +59,7 @@ def installed() -> list[Plugin]:
 
 def left_out() -> str:
     """Which plugins the environment forbids: "all", or a list of names; nothing where it forbids none."""
-    if os.environ.get("NNKIT_PLUGINS", "").strip().lower() == "off":
+    if environment.word("NNKIT_PLUGINS", "on", "off") == "off":
         return "all"
     return ", ".join(sorted(_blocked()))
 
@@ -87,12 +88,14 @@ def load(undo: Callable[[str], None]) -> None:
                 continue
             _tried.add(plugin)  # before it runs: it may look parts up itself
             try:
-                plugin.load()
+                with interruptible():
+                    plugin.load()
             except (Exception, SystemExit) as reason:  # whatever a stranger's module does, the host goes on
                 undo(plugin.module)
                 failures[plugin] = reason
                 failed.append(plugin)
             except BaseException:
+                undo(plugin.module)
                 _tried.discard(plugin)
                 raise
     for plugin in failed:

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = ["Lock", "check", "imported", "interruptible", "uninterrupted"]
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGBREAK", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2")
            if hasattr(signal, name)]  # fmt: skip
+WAY = 1e-3  # seconds that a thread gives to another one that wants to fork
 PATIENCE = 0.1  # seconds that the main thread waits for a lock before it lets signals in, again and again
 
 
@@ -163,6 +165,8 @@ class Lock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.inner.release()
+        if _forking:  # it would be taken again before the other thread is awake
+            time.sleep(WAY)
         uninterrupted.__exit__(kind, error, trace)
 
 
@@ -182,6 +186,7 @@ _FOREIGN = ("numba.core.compiler_lock", "global_compiler_lock._lock"), ("llvmlit
 
 _held: list[Any] = []
 _forked_in_main = True
+_forking = False
 
 
 def _all_locks() -> list[Any]:
@@ -197,8 +202,8 @@ def _all_locks() -> list[Any]:
 
 def _hold() -> None:
     """Before a fork: take all locks. Whatever order others take them in, nobody waits for ever: who waits, holds none."""
-    global _forked_in_main
-    _forked_in_main = _in_main_thread()
+    global _forked_in_main, _forking
+    _forked_in_main, _forking = _in_main_thread(), True
     uninterrupted.__enter__()
     locks = _all_locks()
     while locks:
@@ -221,13 +226,16 @@ def _release() -> None:
 
 def _go_on() -> None:
     """After a fork, in the parent."""
+    global _forking
+    _forking = False
     _release()
     uninterrupted.__exit__(None, None, None)
 
 
 def _begin() -> None:
     """After a fork, in the child: what other threads were about is nobody's business any more."""
-    global _depth
+    global _depth, _forking
+    _forking = False
     _release()
     _noted.clear()
     if _forked_in_main:

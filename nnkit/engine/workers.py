@@ -6,6 +6,7 @@ import ctypes
 import operator
 import os
 import queue
+import sys
 import threading
 import warnings
 import weakref
@@ -15,6 +16,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
+from nnkit.engine import environment
+from nnkit.engine.cores import usable_cores
 from nnkit.engine.critical import Lock, imported, uninterrupted
 from nnkit.engine.operands import NATIVE
 from nnkit.errors import EnvironmentWarning, ParameterError
@@ -24,13 +27,9 @@ __all__ = ["Team", "available_threads", "single_threaded_blas"]
 
 
 def available_threads(n_threads: int | None = None) -> int:
-    """How many threads to use: ``n_threads``, ``NNKIT_NUM_THREADS``, or as many cores as this process may use."""
+    """How many threads to use: ``n_threads``, ``NNKIT_NUM_THREADS``, or as many cores as are this caller's."""
     if n_threads is None:
-        text = os.environ.get("NNKIT_NUM_THREADS", "")
-        if text.isdigit() and int(text) > 0:
-            return int(text)
-        affinity = getattr(os, "sched_getaffinity", None)
-        return len(affinity(0)) if affinity else os.cpu_count() or 1
+        return environment.count("NNKIT_NUM_THREADS") or _own_share()
     try:
         count = 0 if isinstance(n_threads, bool) else operator.index(n_threads)
     except TypeError:
@@ -38,6 +37,24 @@ def available_threads(n_threads: int | None = None) -> int:
     if count < 1:
         raise ParameterError(f"n_threads: expected an integer of at least 1, or None for every core, got {n_threads!r}")
     return count
+
+
+def _own_share() -> int:
+    """The cores that this process may use, or the share of them that whoever runs it beside others has given it.
+
+    OMP_NUM_THREADS says so to all libraries: joblib's workers have it (cores divided by ``n_jobs``), those of Dask and Ray, too.
+    Where joblib runs several calls in threads, or in processes that it has not told, each gets one.
+    """
+    cores = usable_cores()
+    share = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    told = share.isascii() and share.isdigit() and int(share[:9]) > 0
+    parallel = sys.modules.get("joblib.parallel")
+    if parallel is not None and parallel.get_active_backend()[0].nesting_level:
+        from multiprocessing import parent_process  # which joblib has imported
+
+        if not (told and parent_process()):
+            return 1
+    return min(cores, int(share[:9])) if told else cores
 
 
 class _Spread:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.container import Chain
-from nnkit.core.layer import Built, Layer
+from nnkit.core.layer import Built, Layer, Places
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.engine.lazy import lazy
@@ -164,7 +164,7 @@ class _Recurrent(Layer):
             for layer in range(self.num_layers)
         ]  # fmt: skip
 
-    def place(self, in_shape: Shape, known: dict[int, Built] | None = None) -> Built:
+    def place(self, in_shape: Shape, known: Places | None = None) -> Built:
         """One layer in one direction is built as itself, more are a chain of such."""
         if self.num_layers == 1 and not self.bidirectional:
             return super().place(in_shape, known)

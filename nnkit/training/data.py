@@ -27,6 +27,14 @@ __all__ = [
     "to_rows",
 ]
 
+_WAYS = {  # to make numbers of what is none, by the kind of its dtype
+    "O": "are the rows of different lengths, or is something missing? encode it as numbers first",
+    "c": "give the real and the imaginary parts as columns of their own",
+    "M": "give the time since some date: (t - t.min()) / np.timedelta64(1, 'D')",
+    "m": "give it in some unit: t / np.timedelta64(1, 'D')",
+    "V": "convert it: astype(np.float32)",
+}
+_OTHER_WAY = "encode it as numbers first"
 _CHUNK = 1 << 22  # numbers looked at in one go
 
 
@@ -38,20 +46,27 @@ def to_array(data: Any, name: str) -> NDArray[Any]:
     columns = getattr(data, "columns", None)
     try:
         array = np.asarray(data)
-    except ValueError as error:
-        raise DataError(f"{name}: expected a rectangular array, got rows of different lengths ({error})") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the library that the data is from says
+        if hasattr(data, "detach"):
+            raise DataError(f"{name}: expected numbers that NumPy can read, got a tensor that it cannot ({error}); "
+                            f"pass {name}.detach().cpu().float().numpy()") from error  # fmt: skip
+        raise DataError(f"{name}: expected a rectangular array, got {type(data).__name__}; are the rows of different lengths? "
+                        f"({error})") from error  # fmt: skip
+    if isinstance(data, np.ma.MaskedArray) and data.mask.any():
+        raise DataError(f"{name}: expected numbers everywhere, got a masked array; fill it ({name}.filled(...)) or drop the rows")
     if hasattr(data, "toarray") and array.ndim == 0:
         raise DataError(f"{name}: expected a dense array, got a sparse {type(data).__name__}; pass {name}.toarray()")
     if array.dtype == object and columns is not None and all(kind.kind in "biuf" for kind in data.dtypes):
         array = data.to_numpy(dtype=np.float64, na_value=np.nan)  # columns of several numeric dtypes, or nullable ones
+    elif array.dtype == object and getattr(getattr(data, "dtype", None), "kind", "O") in "biuf":
+        array = data.to_numpy(dtype=np.float64, na_value=np.nan)  # a nullable column: what is missing is found with the NaNs
     if array.dtype == object and columns is not None:
         wrong = [str(column) for column, kind in zip(columns, data.dtypes, strict=True) if kind.kind not in "biuf"]
         raise DataError(f"{name}: expected numeric columns, got others in {', '.join(wrong)}; encode or drop them")
     if array.dtype.kind not in "biuf":
-        raise DataError(
-            f"{name}: expected numbers, got dtype {array.dtype}"
-            + ("; are the rows of different lengths?" if array.dtype == object else "; encode it as numbers first")
-        )
+        raise DataError(f"{name}: expected numbers, got dtype {array.dtype}; {_WAYS.get(array.dtype.kind, _OTHER_WAY)}")
     if array.ndim == 0 or array.size == 0:
         raise DataError(f"{name}: expected at least one row and one column, got shape {array.shape}")
     return _readable(array)

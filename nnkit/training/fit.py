@@ -168,7 +168,8 @@ class Fit:
         check_finite(self._y, "y")
         rows = self._X.shape[0]
         loss.check_target(self._y, network.out_shape, rows)
-        self._weights = check_weights(sample_weight, rows)
+        weights = check_weights(sample_weight, rows)
+        self._weights = None if weights is None else loss.usable_weights(weights)
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
         """Say which rows are trained on, and what is validated on."""
