@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from nnkit.core.arrays import numeric
 from nnkit.core.container import Chain, has_layers
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
@@ -469,7 +470,7 @@ class Sequential:
         with made.by_hand.by("Sequential.backward"):
             if made.last is None:
                 raise NotBuiltError("Sequential.backward: expected a forward pass before it, got none")
-            grad = to_array(grad_out, "grad_out")
+            grad = numeric(grad_out, "grad_out")
             expected = (made.last.current_rows, *made.network.out_shape)
             if grad.shape != expected:
                 raise ShapeError(f"Sequential.backward: expected grad_out of shape {expected}, as the output, got {grad.shape}")

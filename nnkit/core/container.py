@@ -57,8 +57,8 @@ class Container(Layer):
             raise ShapeError(f"layer {position}, {layer!r}: takes integers, so it can only be the first layer")
         around = self._known.around
         if any(item is layer for item in around):
-            raise ParameterError(f"layer {position}, {layer!r}: expected a layer that is not within itself; take another one, or "
-                                 "a copy of it")  # fmt: skip
+            raise ParameterError(f"layer {position}, {layer!r}: expected a layer that is not within itself; take another one, "
+                                 "or a copy of it")  # fmt: skip
         around.append(layer)
         built = layer.place(in_shape, self._known)
         around.pop()

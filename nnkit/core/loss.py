@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nnkit.core.arrays import numeric
 from nnkit.core.layer import copy_of_shard, kernel_names, returned
 from nnkit.core.part import Example, Part, Shape
 from nnkit.core.registry import Registry
@@ -220,13 +221,11 @@ class Loss(Part):
         ShapeError, DataError
             The target does not fit the prediction, or is out of range.
         """
-        p = np.asarray(prediction)
-        if p.dtype.kind not in "biuf":
-            raise DataError(f"{type(self).__name__}: expected predictions to be numbers, got dtype {p.dtype}")
+        p = numeric(prediction, "prediction")
         if p.ndim == 0 or p.size == 0:
             raise ShapeError(f"{type(self).__name__}: expected predictions of shape (N, ...), got {p.shape}")
         p = np.ascontiguousarray(p, p.dtype if p.dtype in (np.float32, np.float64) else np.float64)
-        y = np.asarray(target)
+        y = numeric(target, "target")
         self.check_target(y, p.shape[1:], len(p), "target")
         grad = np.empty_like(p)
         return p.dtype.type(BoundLoss(self, p, y, sample_weight, grad).value()), grad
@@ -419,7 +418,7 @@ class BoundLoss:
         python: bool = False,
     ) -> None:
         rows, out_shape, real = len(prediction), prediction.shape[1:], prediction.dtype.name
-        w = np.ones(rows) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        w = np.ones(rows) if sample_weight is None else numeric(sample_weight, "sample_weight").astype(np.float64)
         if w.shape != (rows,):
             raise ShapeError(f"{type(loss).__name__}: expected sample_weight of shape {(rows,)}, got {w.shape}")
         w = loss.usable_weights(w)

@@ -27,7 +27,8 @@ def generator(random_state: Any) -> np.random.Generator:
         return np.random.default_rng(random_state.randint(0, 2**31 - 1, 4))
     whole = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
     if random_state is not None and not (whole and 0 <= random_state < LIMIT):
-        shown = repr(random_state) if not whole or abs(random_state) < LIMIT else f"one of {int(random_state).bit_length()} bits"
+        large = whole and abs(random_state) >= LIMIT
+        shown = f"one of {int(random_state).bit_length()} bits" if large else repr(random_state)
         raise ParameterError(f"random_state: expected None, an integer of at least 0 and up to 128 bits, a RandomState or a "
                              f"Generator, got {shown}; 0 will do")  # fmt: skip
     return np.random.default_rng(random_state)

@@ -36,14 +36,14 @@ def cores_by_quota(root: Path = Path("/")) -> float:
 def _folders(root: Path) -> Iterator[Path]:
     """The folders of the groups of this process that rule over time, and of those around them.
 
-    Lines of /proc/self/cgroup are ``4:cpu,cpuacct:/group`` (version 1) or ``0::/group`` (version 2). Where these hierarchies are
-    mounted, mountinfo says: ``... /beginning /mount/point options - cgroup source options``.
+    Lines of /proc/self/cgroup are ``4:cpu,cpuacct:/group`` (version 1) or ``0::/group`` (version 2). Where these hierarchies
+    are mounted, mountinfo says: ``... /beginning /mount/point options - cgroup source options``.
     """
     groups = {}
     for line in (root / "proc/self/cgroup").read_text().splitlines():
-        _, controllers, group = line.split(":", 2)
+        _, controllers, path = line.split(":", 2)
         if not controllers or "cpu" in controllers.split(","):
-            groups["cgroup" if controllers else "cgroup2"] = PurePosixPath(group)
+            groups["cgroup" if controllers else "cgroup2"] = PurePosixPath(path)
     for line in (root / "proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options, *_ = after.split(" ")

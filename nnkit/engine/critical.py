@@ -68,7 +68,7 @@ def _install() -> list[_Standin]:
     """Stand before all handlers that are Python's: those of the system do not raise."""
     brought: list[_Standin] = []
     for number in SIGNALS:
-        handler = signal.getsignal(number)
+        handler: Any = signal.getsignal(number)
         if callable(handler) and not isinstance(handler, _Standin):
             brought.append(_Standin(number, handler))
             signal.signal(number, brought[-1])
@@ -81,7 +81,8 @@ def _withdraw(brought: list[_Standin]) -> None:
         return
     standin = brought.pop()
     try:
-        if signal.getsignal(standin.number) is standin:
+        present: Any = signal.getsignal(standin.number)
+        if present is standin:
             signal.signal(standin.number, standin.handler)
     finally:  # a signal may come as soon as its own handler is back
         _withdraw(brought)
@@ -112,7 +113,7 @@ class _Uninterrupted:
                 check()
 
 
-class interruptible:  # noqa: N801 - a word to write after "with"
+class interruptible:
     """A window in a section, for the code of others: signals come in anywhere within it, first those that have waited."""
 
     __slots__ = ("_closed",)
@@ -172,12 +173,15 @@ class Lock:
 
 _locks: list[Lock] = []  # there are a few, one for each thing that threads share
 _importing = Lock()
+_whole: dict[str, Any] = {}
 
 
 def imported(name: str) -> Any:
     """A module, imported to its end: of a large library whose import is broken off, what is left may be of no use."""
-    with _importing:
-        return importlib.import_module(name)
+    if name not in _whole:
+        with _importing:
+            _whole[name] = importlib.import_module(name)
+    return _whole[name]
 
 
 # ---------------------------------------------------------------------------------------------------------- forks

@@ -34,4 +34,5 @@ def word(name: str, *known: str) -> str:
 @cache
 def _refuse(name: str, text: str, expected: str) -> None:
     """Say so, once in a process for each text."""
-    warnings.warn(f"{name}: expected {expected}, got {text!r}; nnkit goes on as if it were not set", EnvironmentWarning, stacklevel=4)
+    message = f"{name}: expected {expected}, got {text!r}; nnkit goes on as if it were not set"
+    warnings.warn(message, EnvironmentWarning, stacklevel=4)

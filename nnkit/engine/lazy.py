@@ -10,11 +10,11 @@ __all__ = ["lazy"]
 T = TypeVar("T")
 
 
-class lazy(Generic[T]):  # noqa: N801 - a decorator
+class lazy(Generic[T]):
     """What `functools.cached_property` is from Python 3.12 on.
 
-    Before, one lock of the class was held while the attribute of any instance was computed: threads waited for each other, and a
-    forked child for ever.
+    Before, one lock of the class was held while the attribute of any instance was computed: threads waited for each other,
+    and a forked child for ever.
     """
 
     def __init__(self, function: Callable[[Any], T]) -> None:

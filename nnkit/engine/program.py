@@ -232,7 +232,8 @@ class Program:
         arithmetic = imported("nnkit.engine.arithmetic")
         control = self.controls[shard % len(self.controls)]
         words = np.array([control.ctypes.data])  # a frame without operands
-        begin, end = (NATIVE(kernel(function, (Control(),), self.real).address) for function in (arithmetic.as_python, arithmetic.as_before))
+        functions = arithmetic.as_python, arithmetic.as_before
+        begin, end = (NATIVE(kernel(function, (Control(),), self.real).address) for function in functions)
 
         def run(frame: int) -> None:
             begin(words.ctypes.data)

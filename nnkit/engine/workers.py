@@ -42,14 +42,15 @@ def available_threads(n_threads: int | None = None) -> int:
 def _own_share() -> int:
     """The cores that this process may use, or the share of them that whoever runs it beside others has given it.
 
-    OMP_NUM_THREADS says so to all libraries: joblib's workers have it (cores divided by ``n_jobs``), those of Dask and Ray, too.
+    OMP_NUM_THREADS says so to all libraries: joblib's workers have it (cores divided by ``n_jobs``), those of Dask and Ray,
+    too.
     Where joblib runs several calls in threads, or in processes that it has not told, each gets one.
     """
     cores = usable_cores()
     share = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     told = share.isascii() and share.isdigit() and int(share[:9]) > 0
-    parallel = sys.modules.get("joblib.parallel")
-    if parallel is not None and parallel.get_active_backend()[0].nesting_level:
+    joblib = sys.modules.get("joblib.parallel")
+    if joblib is not None and joblib.get_active_backend()[0].nesting_level:
         from multiprocessing import parent_process  # which joblib has imported
 
         if not (told and parent_process()):
@@ -95,7 +96,7 @@ class _Spread:
 
 
 class Team:
-    """The calling thread and up to ``size - 1`` helpers, which end with the ``with`` block; BLAS is held to one thread meanwhile.
+    """The calling thread and up to ``size - 1`` helpers, which end with the ``with`` block; meanwhile BLAS has one thread.
 
     Helpers sleep between two calls of `run`. They belong to one fit alone: nothing is shared between fits, and a forked
     child starts its own. The block is a critical section.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import sys
 import time
-from datetime import timedelta
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nnkit.core.terminal import is_terminal
