@@ -427,7 +427,8 @@ def weighted(scale, **options):
     weights = SHARES * scale
     history = model.fit(X, Y, epochs=3, batch_size=5, random_state=0, sample_weight=weights, validation_data=(X, Y, weights))
     loss, grad = nn.MSELoss()(np.zeros_like(Y), Y, weights)
-    return [*history["loss"], *history["val_loss"], model.evaluate(X, Y, sample_weight=weights), loss, *grad.ravel(), *model.vector]
+    losses = [*history["loss"], *history["val_loss"], model.evaluate(X, Y, sample_weight=weights), loss]
+    return [*losses, *grad.ravel(), *model.vector]
 
 
 @pytest.mark.parametrize("scale", [1.7e308, 2.0**1000, 2.0**-1000, 1e-310])
@@ -469,7 +470,7 @@ def test_class_weights_of_any_size(scale):
 
 @pytest.mark.parametrize("seed", [-1, np.int64(-1), 2**200, pytest.param(-(10**6000), id="huge"), float("nan"), "0", True, [1]])
 def test_a_seed_that_is_none_is_refused(seed):
-    with pytest.raises(nn.ParameterError, match="random_state: expected None, an integer of at least 0.*; 0 will do"):
+    with pytest.raises(nn.ParameterError, match=r"random_state: expected None, an integer of at least 0.*; 0 will do"):
         regression().build((3,), random_state=seed)
     with pytest.raises(nn.ParameterError, match="random_state: expected None, an integer of at least 0"):
         regression().fit(X, Y, random_state=seed)
@@ -477,7 +478,7 @@ def test_a_seed_that_is_none_is_refused(seed):
 
 @pytest.mark.parametrize("seed", [-1, 2**70, float("nan"), "0"])
 def test_an_estimators_seed_that_is_none_is_refused(seed):
-    with pytest.raises(nn.ParameterError, match="random_state: expected None, an integer from 0 .*; 0 will do"):
+    with pytest.raises(nn.ParameterError, match=r"random_state: expected None, an integer from 0 .*; 0 will do"):
         nn.NNClassifier(random_state=seed).fit(X, LABELS)
 
 
@@ -499,7 +500,7 @@ WRAPPERS = {"models": lambda layer: nn.Sequential([layer]), "lists": lambda laye
 @pytest.mark.parametrize("times", [65, 300, 2000])
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_layers_too_deep_within_each_other_are_refused(name, times):
-    with pytest.raises(nn.ParameterError, match="expected (layers|lists)"):
+    with pytest.raises(nn.ParameterError, match=r"expected (layers|lists)"):
         nn.Sequential([nested(WRAPPERS[name], times)])
 
 
@@ -524,7 +525,8 @@ def test_a_layer_within_itself_is_refused():
     endless.append(endless)
     assert "..." in repr(model)
     for refused in (lambda: model.build((3,)), lambda: model.fit(X, X), lambda: model.copy().build((3,)),
-                    lambda: model.summary(in_shape=3), lambda: nn.Sequential([residual]), lambda: nn.Sequential(endless)):  # fmt: skip
+                    lambda: model.summary(in_shape=3), lambda: nn.Sequential([residual]),
+                    lambda: nn.Sequential(endless)):  # fmt: skip
         with pytest.raises(nn.ParameterError, match="within"):
             refused()
 
@@ -532,5 +534,5 @@ def test_a_layer_within_itself_is_refused():
 def test_a_model_among_the_layers_of_another_is_refused_in_words():
     model = nn.Sequential([nn.Linear(3)])
     model.layers.append(nn.Sequential([nn.Linear(3)]))
-    with pytest.raises(nn.ParameterError, match="layer 1: expected a layer, got Sequential.*for the constructor"):
+    with pytest.raises(nn.ParameterError, match=r"layer 1: expected a layer, got Sequential.*for the constructor"):
         model.build((3,))

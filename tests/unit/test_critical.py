@@ -209,7 +209,7 @@ def test_the_users_own_handler_decides():
 
 
 def test_ctrl_c_ends_bulk_predictions_and_builds_whole():
-    X, y = data()
+    X, _ = data()
     model = nn.Sequential([nn.Linear(1)]).build((3,), random_state=0)
     expected = model.vector.copy()
     big = X.repeat(5000, axis=0)

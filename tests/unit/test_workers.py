@@ -40,7 +40,8 @@ def test_threads_that_do_not_start_are_done_without(started, monkeypatch):
 
     before = threading.active_count()
     monkeypatch.setattr(threading.Thread, "start", limited)
-    with pytest.warns(nn.EnvironmentWarning, match=f"expected 4 threads, got {started + 1} \\(can't start new thread\\)") as told:
+    message = f"expected 4 threads, got {started + 1} \\(can't start new thread\\)"
+    with pytest.warns(nn.EnvironmentWarning, match=message) as told:
         got = fit(4)
     assert len(told) == 1
     assert got == expected
@@ -96,7 +97,7 @@ def test_where_the_system_gives_no_threads(script):
 V2 = "0::/user/job\n"
 V2_MOUNT = "31 23 0:28 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n"
 V1 = "5:devices:/x\n4:cpu,cpuacct:/docker/abc\n1:name=systemd:/init\n"
-V1_MOUNT = "33 31 0:30 {} /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n34 31 0:3 / /sys/fs/cgroup/mem rw - cgroup m rw,memory\n"
+V1_MOUNT = "33 31 0:30 {} /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n34 31 0:3 / /mem rw - cgroup m rw,memory\n"
 HYBRID = V1_MOUNT.format("/") + V2_MOUNT.replace("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 
 GROUPS = {
@@ -150,7 +151,10 @@ def cores(monkeypatch):
     environment._refuse.cache_clear()
 
 
-@pytest.mark.parametrize(("text", "threads"), [("3", 3), ("16", 8), ("2,4", 2), ("0", 8), ("-1", 8), ("²", 8), ("many", 8), ("", 8)])
+TOLD = {"3": 3, "16": 8, "2,4": 2, "0": 8, "-1": 8, "²": 8, "many": 8, "": 8}
+
+
+@pytest.mark.parametrize(("text", "threads"), TOLD.items())
 def test_what_all_libraries_are_told_counts(text, threads, cores, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", text)
     assert available_threads() == threads
@@ -165,7 +169,8 @@ def test_calls_that_joblib_runs_in_threads_get_one_each(cores):
 
 
 def test_workers_of_joblib_share_the_cores():
-    assert Parallel(n_jobs=2, backend="loky")(delayed(available_threads)() for _ in range(2)) == [max(1, usable_cores() // 2)] * 2
+    told = Parallel(n_jobs=2, backend="loky")(delayed(available_threads)() for _ in range(2))
+    assert told == [max(1, usable_cores() // 2)] * 2
 
 
 # ------------------------------------------------------------------------------------------------ environment variables
@@ -174,7 +179,8 @@ def test_workers_of_joblib_share_the_cores():
 @pytest.mark.parametrize("text", ["abc", "²", "0", "-1", "1e3", "1.5", "9" * 40, "2 threads"])
 def test_a_number_of_threads_that_is_none_is_said_once(text, cores, monkeypatch):
     monkeypatch.setenv("NNKIT_NUM_THREADS", text)
-    with pytest.warns(nn.EnvironmentWarning, match="NNKIT_NUM_THREADS: expected an integer of at least 1, got .* not set") as told:
+    message = "NNKIT_NUM_THREADS: expected an integer of at least 1, got .* not set"
+    with pytest.warns(nn.EnvironmentWarning, match=message) as told:
         assert available_threads() == 8
     assert text in str(told[0].message)
     assert available_threads() == 8  # without a warning, which would be an error here
