@@ -70,8 +70,12 @@ def _install() -> list[_Standin]:
     for number in SIGNALS:
         handler: Any = signal.getsignal(number)
         if callable(handler) and not isinstance(handler, _Standin):
-            brought.append(_Standin(number, handler))
-            signal.signal(number, brought[-1])
+            standin = _Standin(number, handler)
+            try:
+                signal.signal(number, standin)
+            except ValueError:  # an interpreter within another one, which signals do not reach
+                break
+            brought.append(standin)
     return brought
 
 

@@ -22,7 +22,7 @@ def fit(n_threads):
     """Of eight shards a batch."""
     model = nn.Sequential([nn.Linear(256), nn.Tanh(), nn.Linear(256), nn.Tanh(), nn.Linear(1)])
     history = model.fit(X, Y, batch_size=256, epochs=2, n_threads=n_threads, random_state=0, validation_data=(X, Y))
-    return model.vector.tobytes(), history["val_loss"]
+    return model.network.vector.tobytes(), history["val_loss"]
 
 
 # --------------------------------------------------------------------------------------------- fewer than asked for
@@ -78,7 +78,7 @@ def test_where_the_system_gives_no_threads(script):
         def fit():
             model = nn.Sequential([nn.Linear(8), nn.Linear(1)])
             model.fit(X, X[:, :1], batch_size=128, epochs=2, n_threads=2, random_state=0)
-            return model.vector.tobytes()
+            return model.network.vector.tobytes()
 
         expected = fit()
         resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
