@@ -9,7 +9,6 @@ import queue
 import sys
 import threading
 import warnings
-import weakref
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -148,6 +147,7 @@ class Team:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
+            _teams.discard(self)
             for calls in self._calls:
                 calls.put(None)
             for thread in self._threads:
@@ -180,7 +180,7 @@ class Team:
                 self._done.get()
 
 
-_teams: weakref.WeakSet[Team] = weakref.WeakSet()
+_teams: set[Team] = set()  # at work
 
 
 class _BlasLimit:
@@ -236,6 +236,7 @@ def _in_child() -> None:
     """After a fork, in the child: no helpers came with it."""
     for team in _teams:
         team._leave_alone()
+    _teams.clear()
     _blas.forget_others()
 
 
