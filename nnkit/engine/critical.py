@@ -26,6 +26,7 @@ __all__ = ["Lock", "check", "imported", "interruptible", "uninterrupted"]
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGBREAK", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2")
            if hasattr(signal, name)]  # fmt: skip
 WAY = 1e-3  # seconds that a thread gives to another one that wants to fork
+LONGEST = 60.0  # seconds that a fork waits for others to compile
 PATIENCE = 0.1  # seconds that the main thread waits for a lock before it lets signals in, again and again
 
 
@@ -209,13 +210,15 @@ def _all_locks() -> list[Any]:
 
 
 def _hold() -> None:
-    """Before a fork: take all locks. Whatever order others take them in, nobody waits for ever: who waits, holds none."""
+    """Before a fork: take all locks. Whatever order others take them in, nobody waits for ever: who waits, holds none.
+
+    Somebody who holds one may wait for what the forking thread holds, so that this ends some time, with a fork like any other.
+    """
     global _forked_in_main, _forking
     _forked_in_main, _forking = _in_main_thread(), True
     uninterrupted.__enter__()
-    locks = _all_locks()
-    while locks:
-        locks[0].acquire()
+    locks, deadline = _all_locks(), time.monotonic() + LONGEST
+    while locks[0].acquire(timeout=max(0.0, deadline - time.monotonic())):
         _held.append(locks[0])
         for lock in locks[1:]:
             if not lock.acquire(blocking=False):

@@ -360,6 +360,8 @@ class Fit:
             with interruptible() if callback.interruptible else uninterrupted:
                 getattr(callback, event)(self)
 
+    _budget = 1  # steps of the next slice: as many as SLICE has, once it is known how long one takes
+
     def _run_block(self, team: Team) -> None:
         """Plan and run the next epochs, as many as nobody has to look at one by one."""
         count = min(self._block_epochs, self.epochs - self.epoch)
@@ -376,11 +378,10 @@ class Fit:
         times = (first + np.arange(steps)) / self.steps_per_epoch
         rates = self._updater.fill(self._runner.coefficients, times, float(self.epochs), done)
         block = (order, begins, rates)
-        budget = min(16, steps)
         while done < steps and not (self._stopping and self._stops):
             begin = time.perf_counter()
             until_stop = min((interval - self.step % interval for _, interval in self._stops), default=steps)
-            finished = self._runner.run(done, min(done + budget, done + until_stop, steps), team)
+            finished = self._runner.run(done, min(done + self._budget, done + until_stop, steps), team)
             if self._runner.status == NOT_FINITE:
                 self._diagnose(order, table[done + finished - 1])
             ended = range(done // self.steps_per_epoch, (done + finished) // self.steps_per_epoch)
@@ -391,7 +392,7 @@ class Fit:
             spent = time.perf_counter() - begin
             self.loop_seconds += spent
             speed = spent / finished
-            budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * budget))
+            self._budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * self._budget))
             if self._stops:
                 self._call("on_batch_end", [callback for callback, interval in self._stops if self.step % interval == 0])
             for epoch in ended:

@@ -9,6 +9,7 @@ import pytest
 import nnkit as nn
 from nnkit.engine import critical
 from nnkit.engine.critical import Lock, check, interruptible, uninterrupted
+from nnkit.engine.runner import Runner
 
 unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 
@@ -188,6 +189,37 @@ def test_a_callback_may_be_left_alone():
     callback = Quiet()
     history = nn.Sequential([nn.Linear(1)]).fit(*data(), epochs=5, callbacks=[callback], random_state=0)
     assert (history.stopped, history.epochs, callback.last) == ("interrupted", 1, 0)
+
+
+class Slowly(nn.PythonLayer):
+    """Somebody presses Ctrl-C in its third forward pass; the first is made as it is built."""
+
+    passes = 0
+
+    def forward(self, x):
+        type(self).passes += 1
+        if self.passes == 3:
+            interrupt()
+            pytest.fail("it went on")
+        return x
+
+    def backward(self, grad_out):
+        return grad_out
+
+
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+def test_ctrl_c_comes_into_layers_in_python(engine):
+    Slowly.passes = 0
+    history = nn.Sequential([nn.Linear(1), Slowly()]).fit(*data(), epochs=50, batch_size=32, engine=engine, random_state=0)
+    assert (history.stopped, history.epochs, history.steps, Slowly.passes) == ("interrupted", 0, 1, 3)
+
+
+def test_the_first_look_at_signals_is_after_one_step(monkeypatch):
+    slices, run = [], Runner.run
+    monkeypatch.setattr(Runner, "run", lambda runner, first, last, team=None: [slices.append(last - first),
+                                                                              run(runner, first, last, team)][1])  # fmt: skip
+    nn.Sequential([nn.Linear(1)]).fit(*data(), epochs=50, batch_size=4, random_state=0)
+    assert slices[:3] == [1, 8, 64]
 
 
 def test_ctrl_c_as_training_ends_lets_all_callbacks_clean_up():
@@ -491,3 +523,27 @@ def test_a_fork_waits_for_a_lock():
     thread.join()
     critical._locks.remove(lock)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@unix
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_does_not_wait_for_ever(monkeypatch):
+    monkeypatch.setattr(critical, "LONGEST", 0.01)
+    lock, held, done = Lock(), threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    done.set()
+    thread.join()
+    critical._locks.remove(lock)
+    assert os.waitpid(child, 0)[1] == 0
+    assert critical._held == []
