@@ -111,7 +111,7 @@ class _Uninterrupted:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         global _depth
-        if _in_main_thread():
+        if _standins and _in_main_thread():  # none: in the child of another thread, which was in sections as it forked
             _depth -= 1
             _withdraw(_standins.pop())
             if not _depth:
@@ -193,9 +193,23 @@ def imported(name: str) -> Any:
 
 _FOREIGN = ("numba.core.compiler_lock", "global_compiler_lock._lock"), ("llvmlite.binding.ffi", "lib._lock._lock")
 
-_held: list[Any] = []
-_forked_in_main = True
-_forking = False
+_forking: set[int] = set()  # threads that wait for it
+
+
+class _Fork(threading.local):
+    """What a thread that forks has to remember until it has."""
+
+    def __init__(self) -> None:
+        self.held: list[Any] = []
+        self.in_main = True
+
+    def release(self) -> None:
+        """Let others have the locks."""
+        while self.held:
+            self.held.pop().release()
+
+
+_fork = _Fork()
 
 
 def _all_locks() -> list[Any]:
@@ -214,42 +228,41 @@ def _hold() -> None:
 
     Somebody who holds one may wait for what the forking thread holds, so that this ends some time, with a fork like any other.
     """
-    global _forked_in_main, _forking
-    _forked_in_main, _forking = _in_main_thread(), True
+    _fork.in_main = _in_main_thread()
+    _forking.add(threading.get_ident())
     uninterrupted.__enter__()
     locks, deadline = _all_locks(), time.monotonic() + LONGEST
     while locks[0].acquire(timeout=max(0.0, deadline - time.monotonic())):
-        _held.append(locks[0])
+        _fork.held.append(locks[0])
         for lock in locks[1:]:
             if not lock.acquire(blocking=False):
-                _release()
+                _fork.release()
                 locks.insert(0, locks.pop(locks.index(lock)))
                 break
-            _held.append(lock)
+            _fork.held.append(lock)
         else:
             return
 
 
-def _release() -> None:
-    while _held:
-        _held.pop().release()
-
-
 def _go_on() -> None:
     """After a fork, in the parent."""
-    global _forking
-    _forking = False
-    _release()
+    _forking.discard(threading.get_ident())
+    _fork.release()
     uninterrupted.__exit__(None, None, None)
 
 
 def _begin() -> None:
     """After a fork, in the child: what other threads were about is nobody's business any more."""
-    global _depth, _forking
-    _forking = False
-    _release()
+    global _depth
+    _forking.clear()
+    _fork.release()
+    for lock in _locks:
+        if lock.inner.acquire(blocking=False):
+            lock.inner.release()
+        else:  # the fork has not waited for it
+            lock.inner = threading.RLock()
     _noted.clear()
-    if _forked_in_main:
+    if _fork.in_main:
         uninterrupted.__exit__(None, None, None)
         return
     _depth = 0

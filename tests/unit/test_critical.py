@@ -541,9 +541,53 @@ def test_a_fork_does_not_wait_for_ever(monkeypatch):
     held.wait()
     child = os.fork()
     if child == 0:
-        os._exit(0)
+        with lock:
+            os._exit(0)
     done.set()
     thread.join()
     critical._locks.remove(lock)
     assert os.waitpid(child, 0)[1] == 0
-    assert critical._held == []
+    assert critical._fork.held == []
+
+
+@unix
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_threads_that_fork_at_the_same_time():
+    statuses = []
+
+    def fork():
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                with uninterrupted, critical._importing:
+                    os._exit(0)
+            statuses.append(os.waitpid(child, 0)[1])
+
+    threads = [threading.Thread(target=fork) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [0] * 80
+    assert critical._forking == set()
+
+
+@unix
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_goes_on_with_the_fit_of_another_thread():
+    """It has begun in sections of a thread that was not the main one, and ends them in one that is."""
+    statuses = []
+
+    def fork(fit):
+        if fit.epoch == 1:
+            statuses.append(os.fork())
+
+    def train():
+        history = nn.Sequential([nn.Linear(1)]).fit(*data(), epochs=3, callbacks=[nn.LambdaCallback(fork)], random_state=0)
+        if statuses[0] == 0:
+            os._exit(0 if history.stopped == "finished" and critical._depth == 0 else 1)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert os.waitpid(statuses[0], 0)[1] == 0
