@@ -23,6 +23,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import nnkit
 from nnkit.commands import COMMANDS
 from nnkit.commands.shell import INTERRUPTED, program
+from nnkit.engine import environment
 from nnkit.errors import EnvironmentWarning, NnkitError, PluginWarning, TrainingWarning
 
 __all__ = ["main"]
@@ -114,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     given = vars(parser().parse_args(arguments))
     name = given.pop("command")
-    shown = given.pop("traceback", False) or os.environ.get("NNKIT_TRACEBACK", "0") not in ("", "0")
+    shown = given.pop("traceback", False) or environment.word("NNKIT_TRACEBACK", "0", "1") == "1"
 
     def say(what: str, message: object) -> None:
         print(f"{program()} {name}: {what}: {message}", file=sys.stderr)

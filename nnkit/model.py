@@ -600,7 +600,7 @@ class Sequential:
         callbacks : callbacks or their names
         shuffle : draw the rows in a new order each epoch
         random_state : None, int, RandomState or Generator: decides parameters, order and dropout
-        n_threads : int, optional; all cores by default. The result is the same to the bit for any number.
+        n_threads : int, optional; by default as many as this process may use cores. The result is the same to the bit.
         progress : "auto" (on a terminal and in a notebook), True or False
         engine : "compiled", or "python" to run every kernel uncompiled, for debugging
         resume : the file of a `Checkpoint`, from an earlier fit with the same data and arguments: go on where that was.

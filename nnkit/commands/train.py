@@ -71,7 +71,7 @@ def train(
     validation : share of the rows to hold out; 0 holds out none
     patience : epochs without a lower loss on the held-out rows until training stops; 0 goes on to the end
     seed : which rows are held out, how the net begins, in which order it sees the rows
-    threads : how many (default: NNKIT_NUM_THREADS, or one for each core)
+    threads : how many (default: NNKIT_NUM_THREADS, or one for each core that it may use)
 
     Examples
     --------

@@ -68,36 +68,42 @@ def _in_bookkeeping(frame: FrameType | None) -> bool:
 def _install() -> list[_Standin]:
     """Stand before all handlers that are Python's: those of the system do not raise."""
     brought: list[_Standin] = []
-    for number in SIGNALS:
-        handler: Any = signal.getsignal(number)
-        if callable(handler) and not isinstance(handler, _Standin):
-            standin = _Standin(number, handler)
-            try:
-                signal.signal(number, standin)
-            except ValueError:  # an interpreter within another one, which signals do not reach
-                break
-            brought.append(standin)
+    try:
+        for number in SIGNALS:
+            handler: Any = signal.getsignal(number)
+            if callable(handler) and not isinstance(handler, _Standin):
+                brought.append(_Standin(number, handler))
+                signal.signal(number, brought[-1])
+    except BaseException:  # of a signal that nobody stands before yet
+        _withdraw(brought)
+        raise
     return brought
 
 
 def _withdraw(brought: list[_Standin]) -> None:
     """Give the handlers their places back, but for those that somebody has replaced meanwhile."""
-    if not brought:
-        return
-    standin = brought.pop()
-    try:
-        present: Any = signal.getsignal(standin.number)
-        if present is standin:
-            signal.signal(standin.number, standin.handler)
-    finally:  # a signal may come as soon as its own handler is back
-        _withdraw(brought)
+    raised: BaseException | None = None
+    while brought:
+        try:
+            while brought:
+                present: Any = signal.getsignal(brought[-1].number)
+                if present is brought[-1]:
+                    signal.signal(brought[-1].number, brought[-1].handler)
+                brought.pop()
+        except BaseException as error:  # of a signal whose own handler is back
+            raised = error
+    if raised is not None:
+        raise raised
 
 
 def check() -> None:
     """Let the signals in that came within a section: their handlers run here, and may raise."""
-    while _noted and _in_main_thread():
+    if _noted and _in_main_thread():
         number, standin = _noted.popitem()
-        standin.handler(number, sys._getframe(1))
+        try:
+            standin.handler(number, sys._getframe(1))
+        finally:  # of several that raise, the last one is heard
+            check()
 
 
 class _Uninterrupted:
@@ -113,9 +119,11 @@ class _Uninterrupted:
         global _depth
         if _standins and _in_main_thread():  # none: in the child of another thread, which was in sections as it forked
             _depth -= 1
-            _withdraw(_standins.pop())
-            if not _depth:
-                check()
+            try:
+                _withdraw(_standins.pop())
+            finally:
+                if not _depth:
+                    check()
 
 
 class interruptible:

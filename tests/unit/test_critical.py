@@ -71,6 +71,48 @@ def test_handlers_of_every_kind_wait_and_come_back(monkeypatch):
         signal.signal(number, before)
 
 
+def test_several_handlers_that_raise_leave_nothing_behind():
+    """The second comes as the first is on its way out: with a section half entered, or half left."""
+    seen = []
+
+    def raising(number, frame):
+        seen.append(number)
+        raise OSError(number)
+
+    before = [signal.signal(number, raising) for number in critical.SIGNALS]
+    try:
+        with pytest.raises(OSError), uninterrupted:
+            for number in critical.SIGNALS:
+                signal.raise_signal(number)
+        assert sorted(seen) == sorted(critical.SIGNALS)
+        assert all(signal.getsignal(number) is raising for number in critical.SIGNALS)
+    finally:
+        for number, handler in zip(critical.SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+
+
+def test_an_end_that_is_disturbed_withdraws_all(monkeypatch):
+    """What is raised while handlers get their places back does not keep the others from theirs."""
+    brought, real = [], signal.signal
+
+    def disturbed(number, handler):
+        real(number, handler)
+        if number == signal.SIGTERM and handler is ours:
+            raise OSError("of SIGTERM")
+
+    def ours(number, frame):
+        brought.append(number)
+
+    before = real(signal.SIGTERM, ours)
+    mine = signal.getsignal(signal.SIGINT)
+    with pytest.raises(OSError, match="of SIGTERM"), uninterrupted:
+        monkeypatch.setattr(signal, "signal", disturbed)
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) is ours
+    assert signal.getsignal(signal.SIGINT) is mine
+    real(signal.SIGTERM, before)
+
+
 def test_a_handler_that_is_set_within_a_window_is_respected():
     mine = signal.getsignal(signal.SIGINT)
 
