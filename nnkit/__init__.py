@@ -7,8 +7,6 @@ Layers, activations, losses and optimizers are classes with kernels; a `Sequenti
 Sequential([Linear(out_features=128), ReLU(), Dropout(rate=0.2), Linear(out_features=10)])
 """
 
-from importlib import import_module
-
 from nnkit import registry as registry
 from nnkit.activations import *  # noqa: F403
 from nnkit.core.activation import Activation as Activation
@@ -24,6 +22,7 @@ from nnkit.core.part import Example as Example
 from nnkit.core.part import Shape as Shape
 from nnkit.core.registry import register as register
 from nnkit.core.schedule import Schedule as Schedule
+from nnkit.engine.critical import imported as _imported
 from nnkit.errors import *  # noqa: F403
 from nnkit.initializers import *  # noqa: F403
 from nnkit.inspect.monitor import Monitor as Monitor
@@ -52,9 +51,9 @@ _MODULES = ("onnx", "testing")
 def __getattr__(name: str) -> object:
     """Import it."""
     if name in _MODULES:
-        return import_module(f"nnkit.{name}")
+        return _imported(f"nnkit.{name}")
     if name in _LATER:
-        return getattr(import_module(_LATER[name]), name)
+        return getattr(_imported(_LATER[name]), name)
     raise AttributeError(f"module 'nnkit' has no attribute {name!r}")
 
 

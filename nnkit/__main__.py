@@ -17,11 +17,13 @@ import traceback
 import types
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stderr
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import nnkit
 from nnkit.commands import COMMANDS
 from nnkit.commands.shell import INTERRUPTED, program
+from nnkit.engine import environment
 from nnkit.errors import NnkitError, NnkitWarning, printable
 
 __all__ = ["main"]
@@ -104,7 +106,8 @@ def run(command: Callable[..., int], given: dict[str, Any]) -> int:
         elif parameter.kind is not parameter.KEYWORD_ONLY and parameter.name in given:
             positional.append(given.pop(parameter.name))
     status = command(*positional, **given)
-    sys.stdout.flush()  # here, where a reader that has gone is noticed
+    if sys.stdout is not None:
+        sys.stdout.flush()  # here, where a reader that has gone, or a full disk, is noticed
     return status
 
 
@@ -112,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     given = vars(parser().parse_args(arguments))
     name = given.pop("command")
-    shown = given.pop("traceback", False) or os.environ.get("NNKIT_TRACEBACK", "0") not in ("", "0")
+    shown = given.pop("traceback", False) or environment.word("NNKIT_TRACEBACK", "0", "1") == "1"
 
     def say(what: str, message: object) -> None:
         print(printable(f"{program()} {name}: {what}: {message}"), file=sys.stderr)
@@ -123,7 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             before(message, category, *where, **more)
 
-    with warnings.catch_warnings():
+    with ExitStack() as stack, warnings.catch_warnings():
+        if sys.stderr is None:  # closed by who has started this: messages are for nobody, and not for standard output
+            stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w"))))
         before, warnings.showwarning = warnings.showwarning, warn
         try:
             return run(COMMANDS[name], given)
@@ -135,8 +140,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except MemoryError as error:
             say("error", f"there is not enough memory ({error})")
             return 1
-        except BrokenPipeError:  # such as that of `| head -1`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):  # such as that of `| head -1`
+                say("error", error)
+            try:
+                print(end="", flush=True)
+            except OSError:  # it is the output that fails
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
             return 1
         except KeyboardInterrupt:
             if shown:

@@ -8,6 +8,7 @@ __all__ = [
     "BusyError",
     "CacheWarning",
     "DataError",
+    "EnvironmentWarning",
     "KernelError",
     "MissingLibraryError",
     "NativeError",
@@ -68,6 +69,10 @@ class CacheWarning(NnkitWarning):
 
 class PluginWarning(NnkitWarning):
     """An installed plugin cannot be loaded; everything else works without it."""
+
+
+class EnvironmentWarning(NnkitWarning):
+    """The machine, or an environment variable, is not what it should be; the message says what nnkit does instead."""
 
 
 class TrainingWarning(NnkitWarning):

@@ -33,6 +33,7 @@ from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, UpdaterProgress
 from nnkit.core.part import Part, listed
 from nnkit.core.schedule import Schedule
+from nnkit.engine.critical import interruptible, uninterrupted
 from nnkit.engine.memory import aligned_zeros
 from nnkit.errors import NotBuiltError, ParameterError, PersistenceError, RegistryError, ShapeError
 from nnkit.layers import Linear
@@ -78,6 +79,15 @@ def _within(value: Any, path: str, new: Any, kind: type[Part] | None) -> Any:
         raise ParameterError(f"expected a part with hyper-parameters of its own, got {value!r}")
     part = value if isinstance(value, Part) or kind is None else kind.make(value)
     return part.replace(**{name: _within(getattr(part, name), rest, new, KINDS.get(name)) if rest else new})
+
+
+def _random_of(random_state: Any) -> np.random.RandomState:
+    """What scikit-learn makes of a random state."""
+    try:
+        return check_random_state(random_state)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ParameterError(f"random_state: expected None, an integer from 0 to 2**32 - 1 or a RandomState ({error}); "
+                             "0 will do") from error  # fmt: skip
 
 
 def _take(rows: Any, *arrays: Any) -> list[Any]:
@@ -237,15 +247,6 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
             raise ParameterError(f"dtype: expected 'auto', 'float32' or 'float64', got {self.dtype!r}")
         return ("float32" if X.dtype == np.float32 else "float64") if self.dtype == "auto" else self.dtype
 
-    def _threads(self) -> int | None:
-        """Threads of a fit: one where joblib runs several fits side by side already."""
-        if self.n_threads is not None:
-            return self.n_threads
-        from joblib.parallel import get_active_backend
-
-        backend, _ = get_active_backend()
-        return 1 if (backend.nesting_level or 0) > 0 else None
-
     # ------------------------------------------------------------------------------------------------------ training
 
     def _encode(self, y: Any, loss: Loss) -> NDArray[Any]:
@@ -304,82 +305,89 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
     def _all_or_nothing(self) -> Iterator[None]:
         """What has been learned is forgotten again where there is an error: nobody shall predict with half a fit."""
         before = self._learned()
-        try:
-            yield
-        except BaseException:
-            for name in self._learned():
-                delattr(self, name)
-            self.__dict__.update(before)
-            raise
+        with uninterrupted:
+            try:
+                yield
+            except BaseException:
+                for name in self._learned():
+                    delattr(self, name)
+                self.__dict__.update(before)
+                raise
 
-    def _train(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        epochs: int,
-        *,
-        reset: bool,
-        labels: Any = None,
-        validation: tuple[Any, Any] | None = None,
-        watched: bool = False,
-    ) -> Self:
-        """Check everything, make a net where there is none yet (or a ``reset`` is asked for), and train it.
-
-        ``labels``: all that will ever come; ``watched``: scikit-learn's callbacks are told.
-        """
+    def _train(self, X: Any, y: Any, sample_weight: Any, epochs: int, **how: Any) -> Self:
+        """Train the net as `_plan` says, which also says what else may be given."""
         with self._all_or_nothing():
-            if reset:
-                self.__dict__.pop("target_name_", None)
-                if isinstance(name := getattr(y, "name", None), str):
-                    self.target_name_ = name
-            X, y = self._check_pairs(X, y, reset)
-            loss = self._make_loss()
-            if loss.of_probabilities:
-                raise ParameterError(
-                    f"loss: expected a loss of raw outputs, such as 'bce_with_logits' or 'cross_entropy', got {loss!r}: "
-                    "the output layer is linear, and gives no probabilities"
-                )
-            if sample_weight is not None:
-                sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-            if reset:
-                self._learn_targets(y, loss, labels)
-            target, weights = self._encode(y, loss), self._weights(y, sample_weight)
-            if reset:
-                self._random = check_random_state(self.random_state)
-                self.model_ = Sequential([*self._hidden(), Linear(self.n_outputs_)])
-                self.model_.build(X.shape[1:], self._random, self._dtype(X))
-                self.n_layers_ = len(self.model_)
-                self._before, self.loss_curve_, self.n_iter_ = None, [], 0
-            held_out = None
-            if validation is not None:
-                X_val, y_val = self._check_pairs(*validation, reset=False)
-                held_out = X_val, self._encode(y_val, loss)
-            elif self.early_stopping:
-                rows, strata = np.arange(X.shape[0]), self._strata(y)
-                left, held = train_test_split(
-                    rows, test_size=self.validation_fraction, random_state=self._random, stratify=strata
-                )
-                held_out = tuple(_take(held, X, target, weights))
-                X, y, sample_weight, target, weights = _take(left, X, y, sample_weight, target, weights)
-            callbacks = [Callback.make(item, "callbacks") for item in listed(self.callbacks)]
-            if self.early_stopping:
-                callbacks.append(EarlyStopping(patience=self.patience))
-            if watched:
-                callbacks.append(_Protocol(self, {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}))
+            with interruptible():
+                settings = self._plan(X, y, sample_weight, **how)
             with self.model_.changing("fit"):
-                fit = Fit(
-                    self.model_, X, target, loss=loss, optimizer=self.optimizer, epochs=epochs,
-                    batch_size=self._batch(X.shape[0]), validation_data=held_out, validation_split=0.0, sample_weight=weights,
-                    metrics=self.metrics, callbacks=callbacks, shuffle=self.shuffle, random_state=self._random,
-                    n_threads=self._threads(), progress=bool(self.verbose), engine="compiled", progress_before=self._before,
-                )  # fmt: skip
+                with interruptible():
+                    fit = Fit(self.model_, **settings, epochs=epochs)
                 self.history_ = fit.run()
             self._before = fit.updater_progress
             self.loss_curve_ = self.loss_curve_ + self.history_.get("loss", [])
             self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else fit.loss
             self.n_iter_ += self.history_.epochs
         return self
+
+    def _plan(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        reset: bool,
+        labels: Any = None,
+        validation: tuple[Any, Any] | None = None,
+        watched: bool = False,
+    ) -> dict[str, Any]:
+        """Check everything, and make a net where there is none yet (or a ``reset`` is asked for); what `Fit` is to be given.
+
+        ``labels``: all that will ever come; ``watched``: scikit-learn's callbacks are told.
+        """
+        if reset:
+            self.__dict__.pop("target_name_", None)
+            if isinstance(name := getattr(y, "name", None), str):
+                self.target_name_ = name
+        X, y = self._check_pairs(X, y, reset)
+        loss = self._make_loss()
+        if loss.of_probabilities:
+            raise ParameterError(
+                f"loss: expected a loss of raw outputs, such as 'bce_with_logits' or 'cross_entropy', got {loss!r}: "
+                "the output layer is linear, and gives no probabilities"
+            )
+        if sample_weight is not None:
+            sample_weight = loss.usable_weights(_check_sample_weight(sample_weight, X, dtype=np.float64))
+        if reset:
+            self._learn_targets(y, loss, labels)
+        target, weights = self._encode(y, loss), self._weights(y, sample_weight)
+        if reset:
+            self._random = _random_of(self.random_state)
+            self.model_ = Sequential([*self._hidden(), Linear(self.n_outputs_)])
+            self.model_.build(X.shape[1:], self._random, self._dtype(X))
+            self.n_layers_ = len(self.model_)
+            self._before, self.loss_curve_, self.n_iter_ = None, [], 0
+        held_out = None
+        if validation is not None:
+            X_val, y_val = self._check_pairs(*validation, reset=False)
+            held_out = X_val, self._encode(y_val, loss)
+        elif self.early_stopping:
+            rows, strata = np.arange(X.shape[0]), self._strata(y)
+            left, held = train_test_split(
+                rows, test_size=self.validation_fraction, random_state=self._random, stratify=strata
+            )
+            held_out = tuple(_take(held, X, target, weights))
+            X, y, sample_weight, target, weights = _take(left, X, y, sample_weight, target, weights)
+        callbacks = [Callback.make(item, "callbacks") for item in listed(self.callbacks)]
+        if self.early_stopping:
+            callbacks.append(EarlyStopping(patience=self.patience))
+        if watched:
+            callbacks.append(_Protocol(self, {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}))
+        return dict(
+            X=X, y=target, loss=loss, optimizer=self.optimizer, batch_size=self._batch(X.shape[0]), validation_data=held_out,
+            validation_split=0.0, sample_weight=weights, metrics=self.metrics, callbacks=callbacks, shuffle=self.shuffle,
+            random_state=self._random, n_threads=self.n_threads, progress=bool(self.verbose), engine="compiled",
+            progress_before=self._before,
+        )  # fmt: skip
 
     def _batch(self, rows: int) -> Any:
         return min(BATCH, rows) if isinstance(self.batch_size, str) and self.batch_size == "auto" else self.batch_size
@@ -470,7 +478,7 @@ class _Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeatures
 
     def _outputs_of(self, net: Sequential, X: Any) -> NDArray[Any]:
         X = self._check_rows(X)
-        return net.predict(X if is_sparse(X) else np.asarray(X, net.dtype), n_threads=self._threads())
+        return net.predict(X if is_sparse(X) else np.asarray(X, net.dtype), n_threads=self.n_threads)
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Activations of a hidden layer, that of ``transform_layer``: features that the net has learnt.
@@ -571,7 +579,7 @@ class NNClassifier(ClassifierMixin, _Estimator):
     warm_start : go on from the present net, with the optimizer's state
     random_state : None, int or RandomState; `partial_fit` and warm starts go on drawing where the last call has ended
     dtype : "float32", "float64", or "auto", that of X. Float32 (of X, or asked for here) trains about twice as fast.
-    n_threads : int, optional; all cores by default, one within joblib's workers. The result does not depend on it.
+    n_threads : int, optional; all cores by default, within joblib's workers their share. The result does not depend on it.
     transform_layer : which layer's output `transform` gives; -2 is the last hidden one, or X where there is none
     verbose : show a line of progress
 
@@ -701,7 +709,8 @@ class NNClassifier(ClassifierMixin, _Estimator):
             return sample_weight
         weights = np.ones(len(y)) if sample_weight is None else sample_weight
         if not isinstance(self.class_weight, str):
-            return np.asarray(weights * compute_sample_weight(self.class_weight, y))
+            with np.errstate(over="ignore"):  # infinite ones are refused
+                return np.asarray(weights * compute_sample_weight(self.class_weight, y))
         if self.class_weight != "balanced":
             raise ParameterError(f"class_weight: expected None, 'balanced' or a dict, got {self.class_weight!r}")
         balanced = weights.copy()

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from nnkit.core.arrays import numeric
 from nnkit.core.container import Chain, has_layers
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.core.part import listed, row_shape
 from nnkit.core.random_state import generator
+from nnkit.engine.critical import imported
 from nnkit.engine.exclusive import Exclusive
-from nnkit.engine.workers import Team, single_threaded_blas
+from nnkit.engine.workers import Team
 from nnkit.errors import DataError, NotBuiltError, ParameterError, ShapeError
 from nnkit.network import LiveArrays, Network
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards
@@ -310,8 +312,9 @@ class Sequential:
     def _predict_many(network: Network, X: Any, n_threads: int | None) -> NDArray[Any]:
         out = np.empty((X.shape[0], *network.out_shape), network.dtype)
         shards = prediction_shards(network, X.shape[0], n_threads)
-        with single_threaded_blas(), Team(shards) as team:
-            BulkPredictor(network, X, out, shards).run(team)
+        predictor = BulkPredictor(network, X, out, shards)
+        with Team(shards) as team:
+            predictor.run(team)
         return out
 
     def as_function(self, gradient: bool = False) -> RowFunction:
@@ -362,9 +365,7 @@ class Sequential:
         """
         made = self._require_made("as_function")
         if gradient not in made.functions:
-            from nnkit.native import RowFunction
-
-            made.functions.setdefault(gradient, RowFunction(made.network, gradient))
+            made.functions.setdefault(gradient, imported("nnkit.native").RowFunction(made.network, gradient))
         return made.functions[gradient]
 
     @property
@@ -433,8 +434,9 @@ class Sequential:
         loss.check_target(target, network.out_shape, rows)
         weights = check_weights(sample_weight, rows)
         shards = prediction_shards(network, rows, n_threads)
-        with single_threaded_blas(), Team(shards) as team:
-            return Evaluator(network, loss, checked, target, weights, shards=shards).run(team)
+        evaluator = Evaluator(network, loss, checked, target, weights, shards=shards)
+        with Team(shards) as team:
+            return evaluator.run(team)
 
     def forward(self, x: ArrayLike, training: bool = False) -> NDArray[Any]:
         """Output of one batch, remembered for `backward`.
@@ -468,7 +470,7 @@ class Sequential:
         with made.by_hand.by("Sequential.backward"):
             if made.last is None:
                 raise NotBuiltError("Sequential.backward: expected a forward pass before it, got none")
-            grad = to_array(grad_out, "grad_out")
+            grad = numeric(grad_out, "grad_out")
             expected = (made.last.current_rows, *made.network.out_shape)
             if grad.shape != expected:
                 raise ShapeError(f"Sequential.backward: expected grad_out of shape {expected}, as the output, got {grad.shape}")
@@ -593,12 +595,12 @@ class Sequential:
         batch_size : int >= 1; the last batch of an epoch may be smaller
         validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
         validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
-        sample_weight : (N,) weights of at least 0
+        sample_weight : (N,) weights of at least 0; of a mean loss, only their ratios count
         metrics : metrics or their names (also those of scikit-learn's scorers), on the validation data where there are any
         callbacks : callbacks or their names
         shuffle : draw the rows in a new order each epoch
         random_state : None, int, RandomState or Generator: decides parameters, order and dropout
-        n_threads : int, optional; all cores by default. The result is the same to the bit for any number.
+        n_threads : int, optional; by default as many as this process may use cores. The result is the same to the bit.
         progress : "auto" (on a terminal and in a notebook), True or False
         engine : "compiled", or "python" to run every kernel uncompiled, for debugging
         resume : the file of a `Checkpoint`, from an earlier fit with the same data and arguments: go on where that was.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.loss import BoundLoss, Loss
+from nnkit.engine.critical import check
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Constant, ControlWord
 from nnkit.engine.program import Instruction, Program
@@ -101,6 +102,7 @@ class BulkPredictor:
     def run(self, team: Team | None = None) -> None:
         """Predict all rows."""
         for first in range(0, self._runner.capacity, SLICE):
+            check()
             self._runner.run(first, min(first + SLICE, self._runner.capacity), team)
 
 

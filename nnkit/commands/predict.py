@@ -54,6 +54,8 @@ def predict(
     from nnkit.commands.train import require_apart
     from nnkit.loading import load
 
+    if output is None and sys.stdout is None:
+        raise ParameterError("predict: expected --output, or a standard output to write to, got neither")
     require_apart({"the model": model, "the data": file}, {"--output": output})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PersistenceWarning)  # callbacks are of no use here

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nnkit.commands.data_file import DataFile, listing, open_data
 from nnkit.commands.shell import INTERRUPTED, program
 from nnkit.commands.tasks import Task, task_of
+from nnkit.core.terminal import is_terminal
 from nnkit.errors import ParameterError, printable
 from nnkit.inspect.table import Table, count, number
 from nnkit.persistence.disk import check_writable, to_path, write_atomically
@@ -70,7 +71,7 @@ def train(
     validation : share of the rows to hold out; 0 holds out none
     patience : epochs without a lower loss on the held-out rows until training stops; 0 goes on to the end
     seed : which rows are held out, how the net begins, in which order it sees the rows
-    threads : how many (default: NNKIT_NUM_THREADS, or one for each core)
+    threads : how many (default: NNKIT_NUM_THREADS, or one for each core that it may use)
 
     Examples
     --------
@@ -196,7 +197,7 @@ def fitted(task: Task, settings: dict[str, Any], X: NDArray[Any], train: NDArray
     patience, batch_size = settings["patience"], settings["batch_size"] or int(np.clip(len(train) // 20, 16, 256))
     estimator = task.estimator(**{
         **settings, "layers": layers, "loss": loss, "batch_size": min(batch_size, len(train)), "dtype": dtype_of(X, task.y),
-        "callbacks": [EarlyStopping(patience=patience)] if len(held) and patience else [], "verbose": sys.stderr.isatty(),
+        "callbacks": [EarlyStopping(patience=patience)] if len(held) and patience else [], "verbose": is_terminal(sys.stderr),
     })  # fmt: skip
     y = task.scaled(loss, train)
     estimator.fit(X[train], y[train], **({"X_val": X[held], "y_val": y[held]} if len(held) else {}))

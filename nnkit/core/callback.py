@@ -43,6 +43,7 @@ class Callback(Part):
 
     acts_outside: ClassVar[bool] = True
     late: ClassVar[bool] = False  # is called after all callbacks that are not
+    interruptible: ClassVar[bool] = True  # signals come in while it works; else Ctrl-C waits until it is done
 
     def on_fit_begin(self, fit: Fit) -> None:
         """Before the first step."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nnkit.core.layer import Built, Layer
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from nnkit.planner import Plan
 
 __all__ = ["Chain", "Container", "Placed", "as_layer", "has_layers", "readers"]
+
+DEEPEST = 64  # levels; Python gives up at some 150
 
 
 @dataclass
@@ -48,9 +51,17 @@ class Container(Layer):
 
     def within(self, layer: Layer, in_shape: Shape, position: int = 0) -> Built:
         """Place an inner layer for input rows of ``in_shape``."""
+        if not isinstance(layer, Layer):
+            raise ParameterError(f"layer {position}: expected a layer, got {layer!r}; models and names are for the constructor")
         if position and layer.input_dtype != "real":
             raise ShapeError(f"layer {position}, {layer!r}: takes integers, so it can only be the first layer")
+        around = self._known.around
+        if any(item is layer for item in around):
+            raise ParameterError(f"layer {position}, {layer!r}: expected a layer that is not within itself; take another one, "
+                                 "or a copy of it")  # fmt: skip
+        around.append(layer)
         built = layer.place(in_shape, self._known)
+        around.pop()
         built.source = layer
         self._built.children.append(built)
         return built
@@ -92,7 +103,9 @@ class Chain(Container):
         self.model = model
         if not self.layers:
             raise ParameterError("Sequential: expected at least one layer, got an empty list")
+        _require_depth(self.layers)
 
+    @recursive_repr("...")
     def __repr__(self) -> str:
         return f"Sequential([{', '.join(map(repr, self.layers))}])"
 
@@ -161,9 +174,25 @@ def readers(built: Built) -> Iterator[Built]:
         yield from readers(child)
 
 
+def _require_depth(layers: Sequence[Layer]) -> None:
+    """Refuse layers so deep within each other that Python cannot walk through them; here it goes level by level."""
+    for _ in range(DEEPEST):
+        held = (item for layer in layers for value in vars(layer).values() for item in listed(value))
+        layers = list({id(item): item for item in held if isinstance(item, Layer)}.values())
+        if not layers:
+            return
+    raise ParameterError(f"expected layers within layers at most {DEEPEST} deep, got more, or one within itself; put them one "
+                         "after the other")  # fmt: skip
+
+
 def as_layer(part: Any) -> Layer:
     """A layer from a layer, its class or its name; a model or a list of layers as a chain."""
     chain = getattr(part, "chain", None)
     if isinstance(chain, Layer):
         return chain
-    return Chain(listed(part)) if isinstance(part, list | tuple) else Layer.make(part)
+    if not isinstance(part, list | tuple):
+        return Layer.make(part)
+    try:
+        return Chain(listed(part))
+    except RecursionError:
+        raise ParameterError("expected lists of layers, got lists within lists without an end") from None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nnkit.persistence.onnx.graph import Graph, Value
     from nnkit.persistence.onnx.reading import Cursor, Found
 
-__all__ = ["Built", "CSRLayer", "Declared", "Layer", "PythonLayer", "copy_of_shard", "kernel_names", "returned"]
+__all__ = ["Built", "CSRLayer", "Declared", "Layer", "Places", "PythonLayer", "copy_of_shard", "kernel_names", "returned"]
 
 # What every kernel of a layer may name, beside what the layer declares and its own attributes.
 FORWARD_NAMES = ("x", "out", "training", "seed", "first_row", "rows", "shards", "mask")
@@ -81,6 +81,13 @@ class Built:
             yield path, self
         for index, child in enumerate(self.children):
             yield from child.walk(f"{path}.{index}" if path else str(index))
+
+
+class Places(dict[int, Built]):
+    """The places of the layers (by id) that are built already, and the layers ``around`` the one that is being built."""
+
+    def __init__(self) -> None:
+        self.around: list[Layer] = []
 
 
 class Layer(Part):
@@ -162,7 +169,7 @@ class Layer(Part):
     backward_csr: ClassVar[Callable[..., Any] | None] = None
 
     _built: Built
-    _known: dict[int, Built]  # while it is built
+    _known: Places  # while it is built
 
     def build(self, in_shape: Shape) -> Shape:
         """Declare what the layer needs for input rows of ``in_shape``; return the shape of an output row."""
@@ -287,12 +294,12 @@ class Layer(Part):
             raise KernelError(f"{self!r}: expected the shape of {name!r} to be integers of at least 0, got {sizes}")
         group[name] = Declared(name, tuple(int(size) for size in sizes), init, dtype, fixed)
 
-    def place(self, in_shape: Shape, known: dict[int, Built] | None = None) -> Built:
+    def place(self, in_shape: Shape, known: Places | None = None) -> Built:
         """Build a copy of this layer for input rows of ``in_shape``; the layer itself stays as it was.
 
         ``known`` are the places of the layers (by id) before this one: a layer that is used again shares its parameters.
         """
-        known = {} if known is None else known
+        known = Places() if known is None else known
         layer = copy.copy(self)
         layer._known = known
         layer._built = built = Built(layer, tuple(in_shape))

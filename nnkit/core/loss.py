@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nnkit.core.arrays import numeric
 from nnkit.core.layer import copy_of_shard, kernel_names, returned
 from nnkit.core.part import Example, Part, Shape
 from nnkit.core.registry import Registry
@@ -207,7 +209,7 @@ class Loss(Part):
         ----------
         prediction : (N, ...) array of float32 or float64 (anything else counts as float64)
         target : (N, ...) array, or (N,) integer labels where targets are classes
-        sample_weight : (N,) array, optional
+        sample_weight : (N,) array, optional; of a mean, only the ratios of the weights count
 
         Returns
         -------
@@ -219,16 +221,35 @@ class Loss(Part):
         ShapeError, DataError
             The target does not fit the prediction, or is out of range.
         """
-        p = np.asarray(prediction)
-        if p.dtype.kind not in "biuf":
-            raise DataError(f"{type(self).__name__}: expected predictions to be numbers, got dtype {p.dtype}")
+        p = numeric(prediction, "prediction")
         if p.ndim == 0 or p.size == 0:
             raise ShapeError(f"{type(self).__name__}: expected predictions of shape (N, ...), got {p.shape}")
         p = np.ascontiguousarray(p, p.dtype if p.dtype in (np.float32, np.float64) else np.float64)
-        y = np.asarray(target)
+        y = numeric(target, "target")
         self.check_target(y, p.shape[1:], len(p), "target")
         grad = np.empty_like(p)
         return p.dtype.type(BoundLoss(self, p, y, sample_weight, grad).value()), grad
+
+    def usable_weights(self, weights: NDArray[np.float64], name: str = "sample_weight") -> NDArray[np.float64]:
+        """Weights of the rows, of a size that kernels can compute with.
+
+        Of a mean only their ratios count: where they are huge or tiny, all are multiplied by the same power of two.
+
+        Raises
+        ------
+        DataError
+            They are negative, or not finite; or the loss is a sum, which they change by more than 1e30 or less than 1e-30.
+        """
+        largest = float(weights.max())
+        if not (np.isfinite(largest) and weights.min() >= 0):
+            raise DataError(f"{name}: expected finite weights of at least 0, got {weights.min():g} to {largest:g}")
+        exponent = math.frexp(largest)[1]
+        if self.reduction == "mean":
+            return weights if abs(exponent) < 500 else np.ldexp(weights, -exponent)
+        if largest and abs(exponent) > 100:
+            raise DataError(f"{name}: expected weights of 1e-30 to 1e30 for {self!r}, which is a sum, got up to {largest:g}; "
+                            f"divide them by their mean")  # fmt: skip
+        return weights
 
     def instructions(self, arrays: LossArrays, real: str) -> list[Instruction]:
         """Compute the loss of every row (and the gradient, where there is an array for it) and what they add up to."""
@@ -397,9 +418,10 @@ class BoundLoss:
         python: bool = False,
     ) -> None:
         rows, out_shape, real = len(prediction), prediction.shape[1:], prediction.dtype.name
-        w = np.ones(rows) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        w = np.ones(rows) if sample_weight is None else numeric(sample_weight, "sample_weight").astype(np.float64)
         if w.shape != (rows,):
             raise ShapeError(f"{type(loss).__name__}: expected sample_weight of shape {(rows,)}, got {w.shape}")
+        w = loss.usable_weights(w)
         total = w.sum() * loss.terms(out_shape)
         if loss.reduction == "mean":
             w = w / total if total > 0 else np.zeros_like(w)

@@ -7,7 +7,6 @@ import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from nnkit.core.layer import kernel_names
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
 from nnkit.core.schedule import Schedule
+from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Coefficient, ControlWord, Operand, Storage, constant
 from nnkit.engine.program import Instruction, Program
@@ -257,7 +257,7 @@ class Updater:
             clip_norm=float(self.optimizer.clip_norm or 0.0), coefficients=len(self._names), **options,
         )  # fmt: skip
 
-    @cached_property
+    @lazy
     def _alone(self) -> Runner:
         return self.runner(Program([], self.real, python=self.update.python), 1)
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from reprlib import recursive_repr
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -139,6 +140,7 @@ class Part:
         value, cls = getattr(self, name), cast(Any, type(self))
         return constant(float(value) if name in _real_parameters(cls) else value, real)
 
+    @recursive_repr("...")
     def __repr__(self) -> str:
         shown: list[str] = []
         for parameter in _parameters(cast(Any, type(self))):

@@ -1,6 +1,6 @@
 """Parts of other distributions: entry points in the group ``nnkit.plugins``, imported when somebody asks for what they bring.
 
-An entry point names a module; importing it registers its parts. ``NNKIT_PLUGINS=off`` loads none, and
+An entry point names a module; importing it registers its parts. ``NNKIT_PLUGINS=off`` loads none (``on`` is the default), and
 ``NNKIT_PLUGINS_BLOCK=nnkit-snake,nnkit-focal`` leaves these distributions out.
 """
 
@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from nnkit.engine import environment
+from nnkit.engine.critical import Lock, interruptible
 from nnkit.errors import PluginWarning
 
 __all__ = ["GROUP", "Plugin", "failures", "installed", "left_out", "load", "provider"]
@@ -58,7 +59,7 @@ def installed() -> list[Plugin]:
 
 def left_out() -> str:
     """Which plugins the environment forbids: "all", or a list of names; nothing where it forbids none."""
-    if os.environ.get("NNKIT_PLUGINS", "").strip().lower() == "off":
+    if environment.word("NNKIT_PLUGINS", "on", "off") == "off":
         return "all"
     return ", ".join(sorted(_blocked()))
 
@@ -69,7 +70,7 @@ def _blocked() -> set[str]:
 
 failures: dict[Plugin, BaseException] = {}  # what could not be loaded, and why
 _tried: set[Plugin] = set()
-_lock = threading.RLock()
+_lock = Lock()
 
 
 def load(undo: Callable[[str], None]) -> None:
@@ -87,12 +88,14 @@ def load(undo: Callable[[str], None]) -> None:
                 continue
             _tried.add(plugin)  # before it runs: it may look parts up itself
             try:
-                plugin.load()
+                with interruptible():
+                    plugin.load()
             except (Exception, SystemExit) as reason:  # whatever a stranger's module does, the host goes on
                 undo(plugin.module)
                 failures[plugin] = reason
                 failed.append(plugin)
             except BaseException:
+                undo(plugin.module)
                 _tried.discard(plugin)
                 raise
     for plugin in failed:

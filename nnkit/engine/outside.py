@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NoReturn
 
 import llvmlite.binding as llvm
@@ -36,7 +34,9 @@ from numba.extending import (
 )
 
 from nnkit.engine.abi import pointer
+from nnkit.engine.critical import Lock
 from nnkit.engine.fingerprint import of_module
+from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Caller, Constant, Held, Operand
 from nnkit.engine.program import Program
@@ -50,7 +50,7 @@ __all__ = ["Brought", "NativeFunction"]
 _INT64 = ir.IntType(64)
 ENTRY, SIZES = 8, 9  # the block's words that hold the kernel's address, and from where on the sizes of the arguments
 
-_lock = threading.Lock()
+_lock = Lock()
 _alive: weakref.WeakSet[NativeFunction] = weakref.WeakSet()
 _frozen: list[NativeFunction] = []  # machine code that names them is never freed
 
@@ -94,12 +94,12 @@ class NativeFunction:
         self.block_address = int(self.block.ctypes.data)
         _alive.add(self)
 
-    @cached_property
+    @lazy
     def kind(self) -> FunctionType:
         """Its type in the user's compiled code."""
         return FunctionType(tuple((item.name, len(item.shape), item.dtype, item.written) for item in self.brought))
 
-    @cached_property
+    @lazy
     def _entry(self) -> tuple[Any, int]:
         return _entry_point(int(self.block[ENTRY]), self.block_address, len(self.brought))
 
@@ -109,7 +109,7 @@ class NativeFunction:
         with _lock:
             return self._entry[1]
 
-    @cached_property
+    @lazy
     def c_function(self) -> Any:
         """The same as ctypes sees it; it releases the GIL."""
         return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(self.brought))(self.address)

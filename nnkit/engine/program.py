@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.engine.critical import imported, interruptible
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, allocator
 from nnkit.engine.operands import NATIVE, Array, Control, Operand, Order, Storage, aliases
 from nnkit.engine.stub import Kernel, described, kernel
@@ -198,7 +199,7 @@ class Program:
     def interpret(self, index: int, shard: int) -> None:
         """Run one instruction of one shard uncompiled."""
         instruction = self.instructions[index]
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), interruptible():
             instruction.function(*self._arguments(instruction, index, shard))
 
     def _arguments(self, instruction: Instruction, index: int, shard: int) -> list[Any]:
@@ -228,11 +229,11 @@ class Program:
 
     def _callback(self, index: int, shard: int) -> int:
         """Native address of an instruction that is Python; what it raises stops the shard and is kept."""
-        from nnkit.engine.arithmetic import as_before, as_python
-
+        arithmetic = imported("nnkit.engine.arithmetic")
         control = self.controls[shard % len(self.controls)]
         words = np.array([control.ctypes.data])  # a frame without operands
-        begin, end = (NATIVE(kernel(function, (Control(),), self.real).address) for function in (as_python, as_before))
+        functions = arithmetic.as_python, arithmetic.as_before
+        begin, end = (NATIVE(kernel(function, (Control(),), self.real).address) for function in functions)
 
         def run(frame: int) -> None:
             begin(words.ctypes.data)

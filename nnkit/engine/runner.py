@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nnkit.engine.critical import imported
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import NATIVE, Array, Constant, Operand
 from nnkit.engine.program import Instruction, Program
@@ -30,7 +31,7 @@ class Runner:
     clip_norm : the largest norm of the whole gradient; 0 for no limit.
     coefficients : how many numbers ``update`` reads for each step.
     seed : of all random streams.
-    workers : how many threads run it, where `run` is given a team of so many; else the calling thread does all.
+    workers : how many threads run it at most, of the team that `run` is given.
     part : which of the program's instructions run.
     """
 
@@ -87,19 +88,21 @@ class Runner:
             self._compile()
 
     def _compile(self) -> None:
-        from nnkit.engine.loop import run
-
-        roles = [(0, 1), *((worker, self.workers) for worker in range(self.workers))]  # alone, or one of a team
-        instructions = [
-            Instruction(run, (*self._arguments, Constant(worker, "int64"), Constant(workers, "int64")), "loop", "loop")
-            for worker, workers in roles
-        ]
-        loop = Program(instructions, "float64")
-        self._loop = loop  # holds the frames
-        self._address = int(loop.table[0, 0, 0])
-        alone, *self._frames = (int(frame) for frame in loop.table[0, :, 1])
+        run = imported("nnkit.engine.loop").run
+        self._function = run
+        self._loops: dict[int, Program] = {}  # by the size of the team; they hold the frames
+        self._address, (alone,) = self._team_of(1)
         self._alone = ctypes.c_int64(alone)  # as an object it is passed 0.1 us faster
         self._native = NATIVE(self._address)
+
+    def _team_of(self, size: int) -> tuple[int, list[int]]:
+        """The loop's address, and a frame for each member of a team."""
+        if size not in self._loops:
+            roles = [(Constant(worker, "int64"), Constant(size, "int64")) for worker in range(size)]
+            instructions = [Instruction(self._function, (*self._arguments, *role), "loop", "loop") for role in roles]
+            self._loops[size] = Program(instructions, "float64")
+        table = self._loops[size].table[0]
+        return int(table[0, 0]), [int(frame) for frame in table[:, 1]]
 
     def _make_uncompiled(self) -> Any:
         """The very same loop, as Python, with ``call`` going to the uncompiled kernels."""
@@ -136,11 +139,11 @@ class Runner:
             arguments = [item.value(self.program.controls[0], self.program.memory[0]) for item in self._arguments]
             self.program.controls[:, Word.STATUS] = 0
             self._uncompiled(*arguments, 0, 1)
-        elif team is None or team.size != self.workers or self.workers == 1:
+        elif team is None or min(team.size, self.workers) == 1:
             self._native(self._alone)
         else:
             self._counter[0] = 0
-            team.run(self._address, self._frames)
+            team.run(*self._team_of(min(team.size, self.workers)))
         if span[2]:
             self._stopped()
         return int(span[3]) - first

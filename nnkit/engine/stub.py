@@ -16,7 +16,6 @@ import json
 import linecache
 import platform
 import sys
-import threading
 import time
 import types
 from collections.abc import Callable, Hashable, Sequence
@@ -28,6 +27,7 @@ import numpy as np
 
 from nnkit.engine.bundle import Bundle
 from nnkit.engine.cache import SUFFIX, kernel_cache
+from nnkit.engine.critical import Lock
 from nnkit.engine.fingerprint import of_module
 from nnkit.engine.machine_code import MachineCode
 from nnkit.engine.operands import Constant, Operand, aliases
@@ -68,7 +68,7 @@ class Statistics:
 
 
 statistics = Statistics()
-_lock = threading.RLock()
+_lock = Lock()
 
 
 class Kernel:

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import collections
 import ctypes
 import operator
 import os
 import queue
+import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
+from nnkit.engine import environment
+from nnkit.engine.cores import usable_cores
+from nnkit.engine.critical import Lock, imported, uninterrupted
 from nnkit.engine.operands import NATIVE
-from nnkit.errors import ParameterError
+from nnkit.errors import EnvironmentWarning, ParameterError
 
 __all__ = ["Team", "available_threads", "single_threaded_blas"]
 
 
 
 def available_threads(n_threads: int | None = None) -> int:
-    """How many threads to use: ``n_threads``, ``NNKIT_NUM_THREADS``, or as many cores as this process may use."""
+    """How many threads to use: ``n_threads``, ``NNKIT_NUM_THREADS``, or as many cores as are this caller's."""
     if n_threads is None:
-        text = os.environ.get("NNKIT_NUM_THREADS", "")
-        if text.isdigit() and int(text) > 0:
-            return int(text)
-        affinity = getattr(os, "sched_getaffinity", None)
-        return len(affinity(0)) if affinity else os.cpu_count() or 1
+        return environment.count("NNKIT_NUM_THREADS") or _own_share()
     try:
         count = 0 if isinstance(n_threads, bool) else operator.index(n_threads)
     except TypeError:
@@ -35,6 +36,25 @@ def available_threads(n_threads: int | None = None) -> int:
     if count < 1:
         raise ParameterError(f"n_threads: expected an integer of at least 1, or None for every core, got {n_threads!r}")
     return count
+
+
+def _own_share() -> int:
+    """The cores that this process may use, or the share of them that whoever runs it beside others has given it.
+
+    OMP_NUM_THREADS says so to all libraries: joblib's workers have it (cores divided by ``n_jobs``), those of Dask and Ray,
+    too.
+    Where joblib runs several calls in threads, or in processes that it has not told, each gets one.
+    """
+    cores = usable_cores()
+    share = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    told = share.isascii() and share.isdigit() and int(share[:9]) > 0
+    joblib = sys.modules.get("joblib.parallel")
+    if joblib is not None and joblib.get_active_backend()[0].nesting_level:
+        from multiprocessing import parent_process  # which joblib has imported
+
+        if not (told and parent_process()):
+            return 1
+    return min(cores, int(share[:9])) if told else cores
 
 
 class _Spread:
@@ -75,31 +95,71 @@ class _Spread:
 
 
 class Team:
-    """The calling thread and ``size - 1`` helpers, which end with the ``with`` block.
+    """The calling thread and up to ``size - 1`` helpers, which end with the ``with`` block; meanwhile BLAS has one thread.
 
     Helpers sleep between two calls of `run`. They belong to one fit alone: nothing is shared between fits, and a forked
-    child starts its own.
+    child starts its own. The block is a critical section.
+
+    Attributes
+    ----------
+    size : how many are there: fewer than asked for where the system gives no more threads, and one alone in a forked child
     """
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self._calls: list[queue.SimpleQueue[Any]] = [queue.SimpleQueue() for _ in range(size - 1)]
+        self._asked = size
+        self.size = 1
+        self._calls: list[queue.SimpleQueue[Any]] = []
+        self._threads: list[threading.Thread] = []
         self._spread = _Spread()
         self._done: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._serve, args=(calls,), name="nnkit-worker", daemon=True) for calls in self._calls
-        ]
 
     def __enter__(self) -> Team:
-        for thread in self._threads:
-            thread.start()
+        _blas.__enter__()
+        _teams.add(self)
+        try:
+            while self.size < self._asked:
+                self._start()
+        except RuntimeError as error:  # "can't start new thread"
+            self._warn(error)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
+    def _start(self) -> None:
+        """Start one more helper."""
+        calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        thread = threading.Thread(target=self._serve, args=(calls,), name="nnkit-worker", daemon=True)
+        thread.start()
+        self._calls.append(calls)
+        self._threads.append(thread)
+        self.size += 1
+
+    def _warn(self, error: RuntimeError) -> None:
+        try:
+            warnings.warn(
+                f"expected {self._asked} threads, got {self.size} ({error}); they do the work of all, with the same result. "
+                "n_threads or NNKIT_NUM_THREADS sets how many are asked for", EnvironmentWarning, stacklevel=4,
+            )  # fmt: skip
+        except BaseException:  # where warnings are errors
+            self.__exit__(None, None, None)
+            raise
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for calls in self._calls:
-            calls.put(None)
-        for thread in self._threads:
-            thread.join()
+        try:
+            _teams.discard(self)
+            for calls in self._calls:
+                calls.put(None)
+            for thread in self._threads:
+                thread.join()
+            self._leave_alone()
+        finally:
+            _blas.__exit__(kind, error, trace)
+
+    def _leave_alone(self) -> None:
+        """Be the calling thread alone: the helpers have ended, or are in another process."""
+        self.size = 1
+        self._calls, self._threads = [], []
 
     def _serve(self, calls: queue.SimpleQueue[Any]) -> None:
         while (call := calls.get()) is not None:
@@ -109,56 +169,76 @@ class Team:
             self._done.put(None)
 
     def run(self, address: int, frames: Sequence[int]) -> None:
-        """Call the native function once with each frame (one for each member), all at the same time."""
+        """Call the native function once with each frame, one for each member or for the first of them, all at the same time."""
         function = NATIVE(address)
-        self._spread.tie(self._threads)
-        calls = [(function, frame) for frame in frames[1:]]
-        try:
-            # All or none, even if Ctrl-C comes now: a helper alone would wait for the others for ever.
-            collections.deque(map(queue.SimpleQueue.put, self._calls, calls), maxlen=0)
-        finally:
-            try:
-                function(frames[0])
-            finally:
-                for _ in self._calls:
-                    self._done.get()
+        with uninterrupted:  # all or none: a helper alone would wait for the others for ever
+            self._spread.tie(self._threads[: len(frames) - 1])
+            for calls, frame in zip(self._calls, frames[1:], strict=False):
+                calls.put((function, frame))
+            function(frames[0])
+            for _ in frames[1:]:
+                self._done.get()
+
+
+_teams: set[Team] = set()  # at work
 
 
 class _BlasLimit:
-    """Counts who needs single-threaded BLAS: fits may overlap, and the setting belongs to the whole process."""
+    """Holds BLAS to one thread as long as somebody needs it: fits may overlap, and the setting belongs to the whole process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
+        self._lock = Lock()
+        self._users: Counter[int] = Counter()  # by thread, how often
         self._controller: Any = None
         self._limit: Any = None
 
-    def enter(self) -> None:
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                if self._controller is None:
-                    import scipy.linalg.cython_blas  # noqa: F401 - the BLAS kernels call
-                    from threadpoolctl import ThreadpoolController
+    def __enter__(self) -> None:
+        uninterrupted.__enter__()
+        try:
+            with self._lock:
+                if not self._users:
+                    if self._controller is None:
+                        imported("scipy.linalg.cython_blas")  # the BLAS that kernels call
+                        self._controller = imported("threadpoolctl").ThreadpoolController()
+                    self._limit = self._controller.limit(limits=1, user_api="blas")
+                self._users[threading.get_ident()] += 1
+        except BaseException:
+            uninterrupted.__exit__(None, None, None)
+            raise
 
-                    self._controller = ThreadpoolController()
-                self._limit = self._controller.limit(limits=1, user_api="blas")
-
-    def leave(self) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._lock:
-            self._users -= 1
-            if self._users == 0:
+            self._users -= Counter([threading.get_ident()])  # what comes to nothing is dropped
+            if not self._users:
                 self._limit.restore_original_limits()
+        uninterrupted.__exit__(kind, error, trace)
+
+    def forget_others(self) -> None:
+        """In a forked child there is one thread, and of its fits only those that it is in."""
+        before, mine = bool(self._users), threading.get_ident()
+        self._users = Counter({thread: count for thread, count in self._users.items() if thread == mine})
+        if before and not self._users:
+            self._limit.restore_original_limits()
 
 
 _blas = _BlasLimit()
 
 
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Hold BLAS to one thread: nnkit's own threads call it concurrently, which is only safe and fast that way."""
-    _blas.enter()
-    try:
-        yield
-    finally:
-        _blas.leave()
+def single_threaded_blas() -> AbstractContextManager[None]:
+    """Hold BLAS to one thread: nnkit's own threads call it concurrently, which is only safe and fast that way.
+
+    What is done meanwhile is a critical section.
+    """
+    return _blas
+
+
+def _in_child() -> None:
+    """After a fork, in the child: no helpers came with it."""
+    for team in _teams:
+        team._leave_alone()
+    _teams.clear()
+    _blas.forget_others()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from nnkit.core.activation import Activation
 from nnkit.core.layer import kernel_names
+from nnkit.engine.lazy import lazy
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction, Program
 from nnkit.kernels.control import Word
@@ -27,7 +27,7 @@ class Slopes:
     def __init__(self, layer: Activation, dtype: str, python: bool = False) -> None:
         self._layer, self._dtype, self._python = layer, dtype, python
 
-    @cached_property
+    @lazy
     def _usual(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Sizes of the slope over the range that is in use, and the standard normal density there."""
         low, high = max(-REACH, self._layer.domain[0]), min(REACH, self._layer.domain[1])
@@ -36,13 +36,13 @@ class Slopes:
         self._run("forward", x=z, out=out)
         return np.abs(self(z, out).astype(float)), np.exp(-0.5 * np.square(z, dtype=float))
 
-    @cached_property
+    @lazy
     def low(self) -> float:
         """Slopes below this are those of a saturated function."""
         sizes, _ = self._usual
         return SATURATED * float(sizes[np.isfinite(sizes)].max(initial=0.0))
 
-    @cached_property
+    @lazy
     def ordinary(self) -> float:
         """How large a share of standard normal z has such slopes."""
         sizes, normal = self._usual

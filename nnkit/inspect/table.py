@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from nnkit.core.terminal import is_terminal
 from nnkit.errors import printable
 
 __all__ = ["Table", "count", "number"]
@@ -65,7 +66,7 @@ class Table:
             grid.add_column(Text(header), justify="left" if place < self.words else "right", overflow="fold")
         for row in self.rows:
             grid.add_row(*map(Text, row))
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
+        width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else WIDE
         # In a notebook rich would show the table at once, and write nothing.
         console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
         console.print(grid)

@@ -11,7 +11,6 @@ step needs of all rows is one contiguous matrix. A padded step leaves the state 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from math import sqrt
 from typing import Any, ClassVar, Self
 
@@ -19,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.container import Chain
-from nnkit.core.layer import Built, Layer
+from nnkit.core.layer import Built, Layer, Places
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
+from nnkit.engine.lazy import lazy
 from nnkit.errors import OnnxError, ShapeError
 from nnkit.initializers import Uniform
 from nnkit.kernels.gemm import ACROSS, STRIP, dot_transposed, multiply, transpose
@@ -145,7 +145,7 @@ class _Recurrent(Layer):
         self.require("num_layers", num_layers <= DEEPEST, f"at most {DEEPEST}")
         self.require("reverse", not (reverse and bidirectional), "False where bidirectional is True")
 
-    @cached_property
+    @lazy
     def _stack(self) -> Chain:
         """The cells, made when they are first placed: whoever uses the layer twice shares them."""
         return Chain([cells[0] if len(cells) == 1 else Branches(*cells, dim=-1) for cells in self.cells()])
@@ -164,7 +164,7 @@ class _Recurrent(Layer):
             for layer in range(self.num_layers)
         ]  # fmt: skip
 
-    def place(self, in_shape: Shape, known: dict[int, Built] | None = None) -> Built:
+    def place(self, in_shape: Shape, known: Places | None = None) -> Built:
         """One layer in one direction is built as itself, more are a chain of such."""
         if self.num_layers == 1 and not self.bidirectional:
             return super().place(in_shape, known)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.layer import Built
+from nnkit.core.layer import Built, Places
 from nnkit.core.plugins import provider
 from nnkit.errors import NnkitError, NotBuiltError, PersistenceError
 from nnkit.model import Sequential
@@ -128,7 +128,7 @@ def restored_from(file: Reader, self_test: bool = True, trust: bool = False) -> 
     return model, restorer
 
 
-class _Places(dict[int, Built]):
+class _Places(Places):
     """Counts the layers that are placed: some are stacks of many more than the file says."""
 
     placed = 0

@@ -46,6 +46,7 @@ class EarlyStopping(Callback):
     """
 
     acts_outside = False
+    interruptible = False  # it copies all parameters
 
     def __init__(
         self,

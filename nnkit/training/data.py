@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.arrays import readable, to_array
 from nnkit.engine.operands import Array, Constant, Control, ControlWord, Order
 from nnkit.engine.program import Instruction, Numbers
 from nnkit.errors import DataError, ShapeError
@@ -28,42 +29,6 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 22  # numbers looked at in one go
-
-
-def to_array(data: Any, name: str) -> NDArray[Any]:
-    """``data`` as a numeric array, without copying one; ragged, textual and empty data are refused."""
-    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
-        raise DataError(f"{name}: expected numbers everywhere, got a masked array with {int(data.mask.sum())} of {data.size} "
-                        "masked; fill them (numpy.ma.filled), or drop the rows")  # fmt: skip
-    columns = getattr(data, "columns", None)
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        raise DataError(f"{name}: expected a rectangular array, got rows of different lengths ({error})") from error
-    if hasattr(data, "toarray") and array.ndim == 0:
-        raise DataError(f"{name}: expected a dense array, got a sparse {type(data).__name__}; pass {name}.toarray()")
-    if array.dtype == object and columns is not None and all(kind.kind in "biuf" for kind in data.dtypes):
-        array = data.to_numpy(dtype=np.float64, na_value=np.nan)  # columns of several numeric dtypes, or nullable ones
-    if array.dtype == object and columns is not None:
-        wrong = [str(column) for column, kind in zip(columns, data.dtypes, strict=True) if kind.kind not in "biuf"]
-        raise DataError(f"{name}: expected numeric columns, got others in {', '.join(wrong)}; encode or drop them")
-    if array.dtype.kind not in "biuf":
-        raise DataError(
-            f"{name}: expected numbers, got dtype {array.dtype}"
-            + ("; are the rows of different lengths?" if array.dtype == object else "; encode it as numbers first")
-        )
-    if array.ndim == 0 or array.size == 0:
-        raise DataError(f"{name}: expected at least one row and one column, got shape {array.shape}")
-    return _readable(array)
-
-
-def _readable(array: NDArray[Any]) -> NDArray[Any]:
-    """Numbers as kernels can read them: a copy where they are of float16, longdouble or foreign byte order, or not aligned."""
-    if array.dtype == np.float16:
-        return array.astype(np.float32)
-    if array.dtype.itemsize not in (1, 2, 4, 8) or not array.dtype.isnative:
-        return array.astype(np.float64)
-    return array if array.flags.aligned else array.copy()
 
 
 def check_row_shape(array: Any, in_shape: tuple[int, ...], who: str, name: str = "X") -> None:
@@ -129,7 +94,7 @@ def to_rows(data: Any, name: str) -> Any:
         raise DataError(f"{name}: expected numbers, got {stored.dtype} of shape {stored.shape}; encode it as numbers")
     matrix = type(data)(data.shape)
     # What is used as an index is a copy, checked after it was made: nobody else can change it.
-    matrix.indptr, matrix.indices, matrix.data = _whole(data.indptr, name), _whole(data.indices, name), _readable(stored)
+    matrix.indptr, matrix.indices, matrix.data = _whole(data.indptr, name), _whole(data.indices, name), readable(stored)
     _check_csr(matrix, name)
     return matrix
 

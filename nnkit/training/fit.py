@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from functools import cached_property
+from contextlib import ExitStack
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,13 @@ from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, Updater, UpdaterProgress
 from nnkit.core.part import listed
 from nnkit.core.random_state import generator
+from nnkit.engine.critical import check, interruptible, uninterrupted
+from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Constant, ControlWord, Operand, Order, lanes_of
 from nnkit.engine.program import Instruction, Program
 from nnkit.engine.stub import statistics
-from nnkit.engine.workers import Team, available_threads, single_threaded_blas
+from nnkit.engine.workers import Team, available_threads
 from nnkit.errors import DataError, NonFiniteError, ParameterError, ShapeError
 from nnkit.kernels.control import NOT_FINITE, Word
 from nnkit.kernels.data import gather_weights, uniform_weights
@@ -166,7 +168,8 @@ class Fit:
         check_finite(self._y, "y")
         rows = self._X.shape[0]
         loss.check_target(self._y, network.out_shape, rows)
-        self._weights = check_weights(sample_weight, rows)
+        weights = check_weights(sample_weight, rows)
+        self._weights = None if weights is None else loss.usable_weights(weights)
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
         """Say which rows are trained on, and what is validated on."""
@@ -307,37 +310,40 @@ class Fit:
         self._stopping = self._stopping or reason
 
     def run(self) -> History:
-        """Train; return the history."""
+        """Train; return the history. Signals come in between two slices of steps, and while code of others runs."""
         self.model.last_fit = {"loss": self._loss, "optimizer": self._optimizer, "epochs": self.epochs,
                                "batch_size": self.batch_size, "shuffle": bool(self._shuffle)}  # fmt: skip
-        self._call("on_fit_begin")
-        if self._resumed is not None:
-            self._go_on(self._resumed)
-        try:
-            with single_threaded_blas(), Team(self._workers) as team, self._progress.begin(self.step):
-                while self.epoch < self.epochs and not self._stopping:
-                    self._run_block(team)
-                self._progress.update(self.step, self.history, last=True)
-            self._check_parameters()
-        except KeyboardInterrupt:
-            self.stop("interrupted")
-        except BaseException as error:
-            self.failure = error
-            self.stop(f"failed: {type(error).__name__}")
-            if isinstance(error, NonFiniteError):
-                error.history = self.history
+        with uninterrupted:
+            self._call("on_fit_begin")
+            if self._resumed is not None:
+                self._go_on(self._resumed)
+            try:
+                with Team(self._workers) as team, self._progress.begin(self.step):
+                    while self.epoch < self.epochs and not self._stopping:
+                        self._run_block(team)
+                    self._progress.update(self.step, self.history, last=True)
+                self._check_parameters()
+                check()
+            except KeyboardInterrupt:
+                self.stop("interrupted")
+            except BaseException as error:
+                self.failure = error
+                self.stop(f"failed: {type(error).__name__}")
+                if isinstance(error, NonFiniteError):
+                    error.history = self.history
+                self._end()
+                raise
             self._end()
-            raise
-        self._end()
         return self.history
 
     def _end(self) -> None:
-        """Close the history and let the callbacks clean up, however training has ended."""
-        history = self.history
-        history.stopped = self._stopping or "finished"
+        """Close the history and let the callbacks clean up, however training has ended, and each whatever another one does."""
+        self.history.stopped = self._stopping or "finished"
         self._clock()
-        self._call("on_fit_end")
-        self._clock()
+        with ExitStack() as calls:
+            calls.callback(self._clock)
+            for callback in reversed(self._callbacks):
+                calls.callback(self._call, "on_fit_end", [callback])
 
     def _clock(self) -> None:
         """Note steps and seconds."""
@@ -351,7 +357,10 @@ class Fit:
         if len(self._slabs) > 1:
             self._network.gradient[:] = self._slabs[0]
         for callback in self._callbacks if callbacks is None else callbacks:
-            getattr(callback, event)(self)
+            with interruptible() if callback.interruptible else uninterrupted:
+                getattr(callback, event)(self)
+
+    _budget = 1  # steps of the next slice: as many as SLICE has, once it is known how long one takes
 
     def _run_block(self, team: Team) -> None:
         """Plan and run the next epochs, as many as nobody has to look at one by one."""
@@ -369,11 +378,10 @@ class Fit:
         times = (first + np.arange(steps)) / self.steps_per_epoch
         rates = self._updater.fill(self._runner.coefficients, times, float(self.epochs), done)
         block = (order, begins, rates)
-        budget = min(16, steps)
         while done < steps and not (self._stopping and self._stops):
             begin = time.perf_counter()
             until_stop = min((interval - self.step % interval for _, interval in self._stops), default=steps)
-            finished = self._runner.run(done, min(done + budget, done + until_stop, steps), team)
+            finished = self._runner.run(done, min(done + self._budget, done + until_stop, steps), team)
             if self._runner.status == NOT_FINITE:
                 self._diagnose(order, table[done + finished - 1])
             ended = range(done // self.steps_per_epoch, (done + finished) // self.steps_per_epoch)
@@ -384,12 +392,13 @@ class Fit:
             spent = time.perf_counter() - begin
             self.loop_seconds += spent
             speed = spent / finished
-            budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * budget))
+            self._budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * self._budget))
             if self._stops:
                 self._call("on_batch_end", [callback for callback, interval in self._stops if self.step % interval == 0])
             for epoch in ended:
                 self._finish_epoch(team, epoch, *block)
             self._progress.update(self.step, self.history)
+            check()
 
     def _order(self, epochs: int) -> NDArray[np.int64]:
         """The rows of the next epochs, one after the other."""
@@ -431,8 +440,9 @@ class Fit:
             if evaluator is None:
                 evaluator = self._training_evaluator()
                 evaluator.run()
-            for name, item in self._metrics.items():
-                figures[prefix + name] = item(evaluator.y, evaluator.prediction, self._loss, evaluator.sample_weight)
+            with interruptible():
+                for name, item in self._metrics.items():
+                    figures[prefix + name] = item(evaluator.y, evaluator.prediction, self._loss, evaluator.sample_weight)
         return figures
 
     def _training_evaluator(self) -> Evaluator:
@@ -501,7 +511,7 @@ class Fit:
             self._network.take_over(before.model.network)
             updater.take_over(UpdaterProgress(type(updater.optimizer), before.updates, updater.schedule, before.moments))
 
-    @cached_property
+    @lazy
     def _settings(self) -> dict[str, Any]:
         """What has to be the same for a fit to go on: the net, the data (some rows of them), and how they are trained on."""
         evaluator, model = self._evaluator, self.model

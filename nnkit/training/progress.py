@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import sys
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nnkit.core.terminal import is_terminal
 from nnkit.errors import ParameterError, printable
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Display(Protocol):
 class Progress:
     """One line, redrawn at most ten times a second and in at most 0.5 % of the time; silent where nobody watches.
 
+    It never ends what it tells about: where it cannot be shown (standard error is missing, closed, or breaks), there is none.
+
     Parameters
     ----------
     show : "auto" (in a notebook, and where standard error is a terminal), True or False
@@ -43,7 +47,7 @@ class Progress:
         if show not in ("auto", True, False):
             raise ParameterError(f"progress: expected 'auto', True or False, got {show!r}")
         self._notebook = show is not False and _in_notebook()
-        self.shown = self._notebook or sys.stderr.isatty() if show == "auto" else bool(show)
+        self.shown = self._notebook or is_terminal(sys.stderr) if show == "auto" else bool(show)
         self._epochs, self._steps = epochs, steps
         self._display: Display | None = None
         self.begin(0)
@@ -62,10 +66,14 @@ class Progress:
         now = time.perf_counter()
         if not self.shown or (now < self._due and not last):
             return
-        if self._display is None:
-            self._display = _Notebook() if self._notebook else _Terminal()
-            now = time.perf_counter()  # without what a library takes to be imported, once
-        self._display.show(self._line(step, history, now - self._begin, last), step / (self._epochs * self._steps))
+        line, part = self._line(step, history, now - self._begin, last), step / (self._epochs * self._steps)
+        try:
+            if self._display is None:
+                self._display = _Notebook() if self._notebook else _Terminal()
+                now = time.perf_counter()  # without what a library takes to be imported, once
+            self._display.show(line, part)
+        except Exception:  # whatever is wrong with somebody's terminal
+            self.shown = False
         after = time.perf_counter()
         self._due = after + max(REFRESH, (after - now) / SHARE)
 
@@ -82,7 +90,8 @@ class Progress:
 
     def __exit__(self, *error: object) -> None:
         if self._display is not None:
-            self._display.close()
+            with suppress(Exception):  # as above
+                self._display.close()
 
 
 class _Terminal:
@@ -128,5 +137,5 @@ class _Notebook:
 
 def _in_notebook() -> bool:
     """Whether this process is a kernel, as those of Jupyter are."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return ipython is not None and hasattr(ipython(), "kernel")

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler, scale
 
 import nnkit as nn
+from nnkit.engine.workers import available_threads
 
 IRIS = load_iris(return_X_y=True)
 WINE = load_wine(return_X_y=True)
@@ -215,19 +216,17 @@ def test_11723_sample_weight(make, optimizer):
     np.testing.assert_allclose(weighted.loss_curve_, repeated.loss_curve_, rtol=1e-6)
 
 
-def threads_of(net, X, y):
-    return net.fit(X, y)._threads()
+def threads_of(net):
+    return available_threads(net.n_threads)
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_7280_does_not_burn_every_core(backend):
     net = nn.NNClassifier([8], epochs=2, random_state=0)
-    assert net._threads() is None  # alone it may have them all
-    assert net.set_params(n_threads=1)._threads() == 1
-    assert net.set_params(n_threads=2)._threads() == 2
+    assert threads_of(net) == available_threads()  # alone it may have them all
     for asked, given in ((None, 1), (2, 2)):
         net.set_params(n_threads=asked)
-        assert Parallel(n_jobs=2, backend=backend)(delayed(threads_of)(net, *IRIS) for _ in range(2)) == [given, given]
+        assert Parallel(n_jobs=2, backend=backend)(delayed(threads_of)(net) for _ in range(2)) == [given, given]
 
 
 def test_7280_threads_of_the_fit_are_those_asked_for(monkeypatch):

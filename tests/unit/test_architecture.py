@@ -154,3 +154,19 @@ def test_import_is_light(script):
     """Numba, scikit-learn and rich are imported by whoever needs them, not at the door."""
     output = script("import sys, nnkit; print({'numba', 'sklearn', 'scipy', 'rich'} & set(sys.modules))")
     assert output == "set()\n"
+
+
+ONLY = {  # what has one place, and why
+    r"\bcached_property\b": {"engine/lazy.py"},  # before Python 3.12 it has a lock that a forked child finds taken
+    r"\bR?Lock\(\)": {"engine/critical.py", "engine/exclusive.py", "engine/stub.py", "engine/outside.py", "engine/workers.py",
+                      "core/plugins.py"},  # of `nnkit.engine.critical`: forks wait for it, and signals
+    r"threading\.R?Lock\(": {"engine/critical.py", "engine/exclusive.py"},
+    r"\.isatty\(": {"core/terminal.py"},  # not every process has streams
+    r"\bsignal\.signal\(": {"engine/critical.py"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", ONLY)
+def test_what_has_one_place(pattern):
+    naming = {path.relative_to(ROOT).as_posix() for path in FILES if re.search(pattern, path.read_text())}
+    assert naming <= ONLY[pattern]

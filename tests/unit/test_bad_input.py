@@ -1,6 +1,7 @@
 """Bad input is refused with an error that says who, what was expected and what came; and nothing is lost."""
 
 import linecache
+import pickle
 
 import numpy as np
 import pytest
@@ -346,3 +347,193 @@ def test_loss_called_with_wrong_shapes_is_refused():
         nn.MSELoss()([[1.0], [2.0]], [[1.0], [2.0]], [1.0, 1.0, 1.0])
     with pytest.raises(nn.ShapeError, match=r"expected predictions of D means and D log-variances, .*, got \(3,\)"):
         nn.GaussianNLLLoss()([[1.0, 2.0, 3.0]], [[1.0]])
+
+
+# ------------------------------------------------------------------------------------- what other libraries call numbers
+
+
+def table(**columns):
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame({name: pandas.array(values, dtype=kind) for name, (values, kind) in columns.items()})
+
+
+def tensor(**options):
+    torch = pytest.importorskip("torch")
+    kind = options.pop("dtype", "float32")
+    return torch.ones(12, 3, dtype=getattr(torch, kind), **options)
+
+
+FOREIGN = {
+    "a tensor with a gradient": (lambda: tensor(requires_grad=True), r"pass X\.detach\(\)\.cpu\(\)\.float\(\)\.numpy\(\)"),
+    "bfloat16": (lambda: tensor(dtype="bfloat16"), r"got Tensor \(.*BFloat16\); of a tensor, pass X\.detach"),
+    "a sparse tensor": (lambda: tensor().to_sparse(), r"X: expected numbers that NumPy can read, got Tensor \(.*[Ss]parse"),
+    "a tensor of nowhere": (lambda: tensor(device="meta"), "X: expected numbers that NumPy can read, got Tensor"),
+    "nullable integers": (lambda: table(a=([1, None] * 6, "Int64"), b=([1] * 12, "Int64"), c=([1] * 12, "Float64")),
+                          "X: expected finite numbers, got nan in row 1, column a"),
+    "complex": (lambda: X + 0j, "X: expected numbers, got dtype complex128; give the real and the imaginary parts as columns"),
+    "dates": (lambda: np.zeros((12, 3), "M8[D]"), r"X: expected numbers, got dtype datetime64\[D\]; .*np\.timedelta64"),
+    "durations": (lambda: np.zeros((12, 3), "m8[s]"), r"X: expected numbers, got dtype timedelta64\[s\]; .*np\.timedelta64"),
+    "text": (lambda: np.full((12, 3), "a"), "X: expected numbers, got dtype <U1; encode it as numbers first"),
+    "records": (lambda: np.zeros(12, "f4,f4,f4"), "X: expected numbers, got dtype .*convert it"),
+    "what is masked": (lambda: np.ma.masked_array(X, X > 1), r"X: expected numbers everywhere, got a masked array; .*filled"),
+    "numbers beyond all": (lambda: [[2**70] * 3] * 12, "X: expected numbers, got dtype object"),
+    "nothing": (lambda: None, "X: expected numbers, got dtype object"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_is_no_array_of_numbers_is_refused(name):
+    make, message = FOREIGN[name]
+    given = make()
+    with pytest.raises(nn.DataError, match=message):
+        regression().fit(given, Y)
+    if name != "nullable integers":  # what is missing goes through, as NaN does
+        with pytest.raises(nn.DataError):
+            regression().build((3,)).predict(given)
+    with pytest.raises(nn.DataError):
+        classification().fit(X, given)
+
+
+def test_a_nullable_series_is_numbers():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(nn.DataError, match="y: expected finite numbers, got nan in row 1"):
+        regression().fit(X, pandas.Series([1, None] * 6, dtype="Int64"))
+    whole = [nn.Sequential([nn.Linear(2)]).fit(X, labels, loss="cross_entropy", epochs=2, random_state=0)["loss"]
+             for labels in (LABELS, pandas.Series(LABELS, dtype="Int64"))]  # fmt: skip
+    assert whole[0] == whole[1]
+
+
+def test_by_hand_the_same_is_refused():
+    given = tensor(requires_grad=True)
+    model = regression().build((3,))
+    with pytest.raises(nn.DataError, match=r"x\.detach|X\.detach"):
+        model.forward(given)
+    model.forward(X)
+    with pytest.raises(nn.DataError, match=r"grad_out\.detach"):
+        model.backward(given[:, :1])
+    for arguments in ((given, X), (X, given), (X, X, given[:, 0])):
+        with pytest.raises(nn.DataError, match=r"\.detach\(\)"):
+            nn.MSELoss()(*arguments)
+
+
+# --------------------------------------------------------------------------------------------------------------- weights
+
+SHARES = np.linspace(0.0, 1.0, 12)
+
+
+def weighted(scale, **options):
+    """All that becomes of these weights."""
+    model = nn.Sequential([nn.Linear(1)])
+    weights = SHARES * scale
+    history = model.fit(X, Y, epochs=3, batch_size=5, random_state=0, sample_weight=weights, validation_data=(X, Y, weights))
+    loss, grad = nn.MSELoss()(np.zeros_like(Y), Y, weights)
+    losses = [*history["loss"], *history["val_loss"], model.evaluate(X, Y, sample_weight=weights), loss]
+    return [*losses, *grad.ravel(), *model.network.vector]
+
+
+@pytest.mark.parametrize("scale", [1.7e308, 2.0**1000, 2.0**-1000, 1e-310])
+def test_of_the_weights_of_a_mean_only_the_ratios_count(scale):
+    np.testing.assert_allclose(weighted(scale), weighted(1.0), rtol=1e-5, atol=1e-12)
+    if scale in (2.0**1000, 2.0**-1000):
+        assert weighted(scale) == weighted(1.0)
+
+
+@pytest.mark.parametrize("scale", [1e308, 1e-310])
+def test_weights_that_a_sum_cannot_have_are_refused(scale):
+    with pytest.raises(nn.DataError, match="sample_weight: expected weights of 1e-30 to 1e30 for HalfSquaredErrorLoss"):
+        nn.Sequential([nn.Linear(1)]).fit(X, Y, loss="half_squared_error", sample_weight=np.full(12, scale))
+    with pytest.raises(nn.DataError, match="divide them by their mean"):
+        nn.HalfSquaredErrorLoss()(Y, Y, np.full(12, scale))
+
+
+@pytest.mark.parametrize("weights", [np.full(12, np.nan), -np.ones(12), np.full(12, np.inf)])
+def test_by_hand_weights_are_looked_at(weights):
+    with pytest.raises(nn.DataError, match="sample_weight: expected finite weights of at least 0"):
+        nn.MSELoss()(Y, Y, weights)
+
+
+@pytest.mark.parametrize("scale", [1e308, 1e-310])
+def test_class_weights_of_any_size(scale):
+    def loss(**options):
+        net = nn.NNClassifier(layers=[], epochs=3, random_state=0, **options)
+        return net.fit(X, LABELS, np.full(12, scale) if options["class_weight"] == "balanced" else None).loss_curve_
+
+    expected = nn.NNClassifier(layers=[], epochs=3, random_state=0).fit(X, LABELS).loss_curve_
+    for class_weight in ({0: scale, 1: scale}, "balanced"):
+        np.testing.assert_allclose(loss(class_weight=class_weight), expected, rtol=1e-6)
+    with pytest.raises(nn.DataError, match="sample_weight: expected finite"):
+        nn.NNClassifier(layers=[], class_weight={0: 1e308, 1: 1.0}).fit(X, LABELS, np.full(12, 1e10))
+
+
+# ------------------------------------------------------------------------------------------------- seeds, and layers within
+
+
+@pytest.mark.parametrize("seed", [-1, np.int64(-1), 2**200, pytest.param(-(10**6000), id="huge"), float("nan"), "0", True, [1]])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(nn.ParameterError, match=r"random_state: expected None, an integer of at least 0.*; 0 will do"):
+        regression().build((3,), random_state=seed)
+    with pytest.raises(nn.ParameterError, match="random_state: expected None, an integer of at least 0"):
+        regression().fit(X, Y, random_state=seed)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**70, float("nan"), "0"])
+def test_an_estimators_seed_that_is_none_is_refused(seed):
+    with pytest.raises(nn.ParameterError, match=r"random_state: expected None, an integer from 0 .*; 0 will do"):
+        nn.NNClassifier(random_state=seed).fit(X, LABELS)
+
+
+def test_seeds_of_128_bits():
+    large, small = (regression().build((3,), random_state=seed).network.vector for seed in (2**70, 0))
+    assert (large != small).any()
+
+
+def nested(wrap, times):
+    layer = nn.Linear(2)
+    for _ in range(times):
+        layer = wrap(layer)
+    return layer
+
+
+WRAPPERS = {"models": lambda layer: nn.Sequential([layer]), "lists": lambda layer: [layer], "residual": nn.Residual,
+            "branches": lambda layer: nn.Branches(layer, merge="add"), "steps": nn.TimeDistributed}  # fmt: skip
+
+
+@pytest.mark.parametrize("times", [65, 300, 2000])
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_layers_too_deep_within_each_other_are_refused(name, times):
+    with pytest.raises(nn.ParameterError, match=r"expected (layers|lists)"):
+        nn.Sequential([nested(WRAPPERS[name], times)])
+
+
+@pytest.mark.parametrize("name", ["models", "lists", "residual", "branches"])
+def test_layers_as_deep_as_can_be(name, tmp_path):
+    deep = nested(WRAPPERS[name], 30 if name == "residual" else 60)
+    model = nn.Sequential([deep])
+    model.fit(X[:, :2], X[:, :2], epochs=1, random_state=0)
+    model.save(tmp_path / "deep.safetensors")
+    for again in (nn.load(tmp_path / "deep.safetensors"), pickle.loads(pickle.dumps(model)), model.copy()):
+        assert (again.predict(X[:, :2]) == model.predict(X[:, :2])).all()
+    assert str(model.summary())
+    assert repr(model)
+
+
+def test_a_layer_within_itself_is_refused():
+    model = nn.Sequential([nn.Linear(3)])
+    model.layers.append(model.chain)
+    residual = nn.Residual(nn.Linear(3))
+    residual._inner.layers.append(residual)
+    endless = [nn.Linear(3)]
+    endless.append(endless)
+    assert "..." in repr(model)
+    for refused in (lambda: model.build((3,)), lambda: model.fit(X, X), lambda: model.copy().build((3,)),
+                    lambda: model.summary(in_shape=3), lambda: nn.Sequential([residual]),
+                    lambda: nn.Sequential(endless)):  # fmt: skip
+        with pytest.raises(nn.ParameterError, match="within"):
+            refused()
+
+
+def test_a_model_among_the_layers_of_another_is_refused_in_words():
+    model = nn.Sequential([nn.Linear(3)])
+    model.layers.append(nn.Sequential([nn.Linear(3)]))
+    with pytest.raises(nn.ParameterError, match=r"layer 1: expected a layer, got Sequential.*for the constructor"):
+        model.build((3,))

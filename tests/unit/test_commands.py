@@ -815,3 +815,41 @@ def test_a_wide_table_of_parquet_comes_in_small_pieces(here, monkeypatch):
     table = open_data("rows")
     assert {len(where) for where, _ in table._blocks(table.names)} == {10}
     np.testing.assert_array_equal(table.read(table.names).numbers, frame)
+
+
+@pytest.fixture
+def shell(here):
+    """A command line with the streams that a shell gives it."""
+    nn.NNClassifier(layers=[4], epochs=2, random_state=0).fit(np.eye(4), [0, 1, 0, 1]).save("net.safetensors")
+    (here / "four.csv").write_text("a,b,c,d\n1,0,0,0\n0,1,0,0\n")
+
+    def run(line):
+        line = line.replace("nnkit", f"'{sys.executable}' -m nnkit")
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+def test_closed_streams(shell):
+    assert shell("nnkit list >&-") == (0, "", "")
+    code, out, err = shell("nnkit predict net.safetensors four.csv 2>&-")
+    assert (code, out.splitlines()[0], err) == (0, "prediction", "")
+    code, out, err = shell("nnkit predict nowhere.safetensors four.csv 2>&-")
+    assert (code, out, err) == (1, "", "")
+    code, out, err = shell("nnkit predict net.safetensors four.csv >&-")
+    assert (code, out) == (1, "")
+    assert "expected --output, or a standard output to write to, got neither" in err
+    assert shell("nnkit predict net.safetensors four.csv --output out.csv >&- 2>&-") == (0, "", "")
+    code, out, _ = shell("nnkit train iris.csv --target species --epochs 2 2>&-")
+    assert code == 0
+    assert "saved" in out
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
+def test_a_full_disk_behind_standard_output(shell):
+    code, _, err = shell("nnkit predict net.safetensors four.csv > /dev/full")
+    assert code == 1
+    assert err.endswith("predict: error: [Errno 28] No space left on device\n")
+    assert err.count("\n") == 1

@@ -1,6 +1,7 @@
 """The progress line: what it says, how much time it takes, and how it leaves a terminal."""
 
 import os
+import subprocess
 import sys
 import textwrap
 
@@ -68,6 +69,72 @@ def test_it_is_silent_where_nobody_watches(terminal):
     progress = Progress("auto", 4, 25)
     progress.update(100, nn.History(), last=True)
     assert progress._display is None
+
+
+class Broken:
+    """A stream of a service: every use of it fails in its own way."""
+
+    def __init__(self, **methods):
+        vars(self).update(methods)
+
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def failing(*arguments):
+    raise ValueError("I/O operation on closed file")
+
+
+STREAMS = {
+    "none": None, "without isatty": Broken(), "closed": Broken(isatty=failing, write=failing),
+    "a broken pipe": Broken(isatty=lambda: True, flush=lambda: None, encoding="utf-8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("progress", ["auto", True])
+def test_no_stream_fails_a_fit(name, progress, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", STREAMS[name])
+    monkeypatch.setattr(sys, "stdout", STREAMS[name])
+    model = nn.Sequential([nn.Linear(1)])
+    history = model.fit([[1.0], [2.0]], [[1.0], [2.0]], epochs=3, progress=progress, validation_split=0.5)
+    assert (history.stopped, history.epochs) == ("finished", 3)
+    assert "Linear" in str(model.summary())
+
+
+def test_a_display_that_fails_is_given_up(terminal, monkeypatch):
+    monkeypatch.setattr(terminal, "show", failing)
+    monkeypatch.setattr(terminal, "close", failing)
+    with Progress(True, 4, 25) as progress:
+        progress.update(100, nn.History(), last=True)
+    assert not progress.shown
+
+
+def test_half_of_ipython_is_no_notebook(monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython", type(sys)("IPython"))  # one that is being imported
+    assert not Progress("auto", 1, 1)._notebook
+
+
+WITHOUT = """
+import os, sys, warnings
+import numpy as np, nnkit as nn
+
+assert sys.stdout is None and sys.stderr is None
+X = np.ones((8, 2))
+model = nn.Sequential([nn.Linear(1)])
+history = model.fit(X, X[:, :1], epochs=2, progress=True)
+str(model.summary(), )
+nn.NNRegressor(epochs=2, verbose=True).fit(X, X[:, 0])
+warnings.warn("nobody sees it")
+os._exit(0 if history.stopped == "finished" else 3)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+def test_a_process_without_streams(tmp_path):
+    (tmp_path / "script.py").write_text(WITHOUT)
+    done = subprocess.run(["sh", "-c", f'exec "{sys.executable}" "{tmp_path / "script.py"}" >&- 2>&-'], timeout=240)
+    assert done.returncode == 0
 
 
 CHILD = """

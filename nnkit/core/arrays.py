@@ -1,0 +1,74 @@
+"""What users give as numbers: lists, arrays, tensors, tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.errors import DataError
+
+__all__ = ["numeric", "readable", "to_array"]
+
+_WAYS = {  # to make numbers of what is none, by the kind of its dtype
+    "O": "are the rows of different lengths, or is something missing? encode it as numbers first",
+    "c": "give the real and the imaginary parts as columns of their own",
+    "M": "give the time since some date: (t - t.min()) / np.timedelta64(1, 'D')",
+    "m": "give it in some unit: t / np.timedelta64(1, 'D')",
+    "V": "convert it: astype(np.float32)",
+}
+_OTHER_WAY = "encode it as numbers first"
+
+
+def numeric(data: Any, name: str) -> NDArray[Any]:
+    """``data`` as an array of numbers or truth values, without copying one; others are refused."""
+    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+        raise DataError(f"{name}: expected numbers everywhere, got a masked array with {int(data.mask.sum())} of {data.size} "
+                        "masked; fill them (numpy.ma.filled), or drop the rows")  # fmt: skip
+    try:
+        array = np.asarray(data)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the library says that the data is from
+        if isinstance(error, ValueError) and not hasattr(data, "detach"):
+            raise DataError(f"{name}: expected a rectangular array, got rows of different lengths ({error})") from error
+        raise DataError(f"{name}: expected numbers that NumPy can read, got {type(data).__name__} ({error}); of a tensor, pass "
+                        f"{name}.detach().cpu().float().numpy()") from error  # fmt: skip
+    if array.ndim == 0 and hasattr(data, "toarray"):
+        raise DataError(f"{name}: expected a dense array, got a sparse {type(data).__name__}; pass {name}.toarray()")
+    if array.dtype == object and hasattr(data, "to_numpy"):
+        array = _of_table(data, name)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name}: expected numbers, got dtype {array.dtype}; {_WAYS.get(array.dtype.kind, _OTHER_WAY)}")
+    return array
+
+
+def _of_table(data: Any, name: str) -> NDArray[Any]:
+    """Columns of several numeric dtypes, or nullable ones: what is missing is NaN, and found with the others."""
+    columns = getattr(data, "columns", None)
+    kinds = [data.dtype] if columns is None else list(data.dtypes)
+    numbers = [getattr(kind, "kind", "O") in "biuf" for kind in kinds]
+    if all(numbers):
+        return data.to_numpy(dtype=np.float64, na_value=np.nan)  # type: ignore[no-any-return]
+    if columns is None:
+        return np.asarray(data)
+    wrong = [str(column) for column, number in zip(columns, numbers, strict=True) if not number]
+    raise DataError(f"{name}: expected numeric columns, got others in {', '.join(wrong)}; encode or drop them")
+
+
+def to_array(data: Any, name: str) -> NDArray[Any]:
+    """``data`` as an array of numbers that kernels read in place, without copying one; what is empty is refused, too."""
+    array = numeric(data, name)
+    if array.ndim == 0 or array.size == 0:
+        raise DataError(f"{name}: expected at least one row and one column, got shape {array.shape}")
+    return readable(array)
+
+
+def readable(array: NDArray[Any]) -> NDArray[Any]:
+    """Numbers as kernels can read them: a copy where they are of float16, longdouble or foreign byte order, or not aligned."""
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    if array.dtype.itemsize not in (1, 2, 4, 8) or not array.dtype.isnative:
+        return array.astype(np.float64)
+    return array if array.flags.aligned else array.copy()
