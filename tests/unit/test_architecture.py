@@ -160,7 +160,7 @@ ONLY = {  # what has one place, and why
     r"\bcached_property\b": {"engine/lazy.py"},  # before Python 3.12 it has a lock that a forked child finds taken
     r"\bR?Lock\(\)": {"engine/critical.py", "engine/exclusive.py", "engine/stub.py", "engine/outside.py", "engine/workers.py",
                       "core/plugins.py"},  # of `nnkit.engine.critical`: forks wait for it, and signals
-    r"threading\.R?Lock\(": {"engine/critical.py", "engine/exclusive.py"},
+    r"threading\.R?Lock\(": {"engine/critical.py"},
     r"\.isatty\(": {"core/terminal.py"},  # not every process has streams
     r"\bsignal\.signal\(": {"engine/critical.py"},
 }  # fmt: skip

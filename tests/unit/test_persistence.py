@@ -442,7 +442,7 @@ HUGE = {
                f"at most {PARTS_LIMIT} layers"),
     "integers": ([nn.LSTM(2**63)], (3, 2), (1,), "integers of at most 64 bits"),
     "axes": ([nn.Reshape((1,) * 40)], (1,), (1,) * 40, "at most 16 axes"),
-    "doubling": ([doubled(60)], (3,), (3,), f"at most {PARTS_LIMIT} parts"),
+    "doubling": ([doubled(30)], (3,), (3,), f"at most {PARTS_LIMIT} parts"),
 }  # fmt: skip
 
 
