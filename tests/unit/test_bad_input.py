@@ -375,7 +375,7 @@ FOREIGN = {
     "durations": (lambda: np.zeros((12, 3), "m8[s]"), r"X: expected numbers, got dtype timedelta64\[s\]; .*np\.timedelta64"),
     "text": (lambda: np.full((12, 3), "a"), "X: expected numbers, got dtype <U1; encode it as numbers first"),
     "records": (lambda: np.zeros(12, "f4,f4,f4"), "X: expected numbers, got dtype .*convert it"),
-    "what is masked": (lambda: np.ma.masked_array(X, X > 1), "X: expected numbers everywhere, got a masked array with .*filled"),
+    "what is masked": (lambda: np.ma.masked_array(X, X > 1), "X: expected numbers everywhere, got a masked array .*filled"),
     "numbers beyond all": (lambda: [[2**70] * 3] * 12, "X: expected numbers, got dtype object"),
     "nothing": (lambda: None, "X: expected numbers, got dtype object"),
 }  # fmt: skip
