@@ -16,9 +16,11 @@ import json
 import linecache
 import platform
 import sys
+import threading
 import time
 import types
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -58,13 +60,26 @@ def _versions() -> str:
     return f"{sys.implementation.cache_tag} {sys.version} {names} {processor}"
 
 
-class Statistics:
-    """What compiling has cost this process: kernels compiled, kernels loaded from the cache, seconds spent."""
+class Statistics(threading.local):
+    """What compiling has cost this thread: kernels compiled, kernels loaded from the cache, seconds spent."""
 
-    def __init__(self) -> None:
-        self.compiled = 0
-        self.loaded = 0
-        self.seconds = 0.0
+    compiled = 0
+    loaded = 0
+    seconds = 0.0
+    _begin: float | None = None  # of the outermost kernel: what is compiled for it is part of its time
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Count the seconds until the end of a ``with`` block, each once."""
+        if self._begin is not None:
+            yield
+            return
+        self._begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - self._begin
+            self._begin = None
 
 
 statistics = Statistics()
@@ -125,12 +140,8 @@ class Kernel:
     @property
     def _native(self) -> tuple[Native, MachineCode]:
         if self._made is None:
-            with _lock:
-                begin = time.perf_counter()
-                try:
-                    self._made = self._made or self._load() or self._compile()
-                finally:
-                    statistics.seconds += time.perf_counter() - begin
+            with statistics.measured(), _lock:
+                self._made = self._made or self._load() or self._compile()
         return self._made
 
     def _write(self) -> tuple[str, Bundle]:

@@ -187,3 +187,32 @@ def test_many_classes_take_no_more_memory_than_their_logits():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20 * 2 * 20_000 * 4
+
+
+def test_seconds_are_counted_once_while_kernels_are_compiled(script, tmp_path):
+    """A kernel that compiles another one first, and other threads that compile meanwhile, take nothing from the training."""
+    output = script(
+        """
+        import threading, time
+        import numpy as np, nnkit as nn
+        begin = time.perf_counter()
+        X, y = np.ones((64, 8)), np.zeros((64, 20))
+        histories = []
+
+        def train(activation):
+            net = nn.Sequential([nn.Linear(30), activation, nn.Linear(20)])
+            histories.append(net.fit(X, y, epochs=2, progress=False))
+
+        threads = [threading.Thread(target=train, args=(item,)) for item in ("tanh", "gelu")]
+        for thread in threads:
+            thread.start()
+        train("sigmoid")
+        for thread in threads:
+            thread.join()
+        passed = time.perf_counter() - begin
+        print(all(min(item.seconds, item.compile_seconds) > 0 for item in histories),
+              all(item.seconds + item.compile_seconds <= passed for item in histories))
+        """,
+        NNKIT_CACHE_DIR=str(tmp_path),
+    )
+    assert output == "True True\n"
