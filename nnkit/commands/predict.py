@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nnkit.commands.data_file import MISSING, DataFile, Rows, listing, open_data
 from nnkit.commands.tasks import TASKS
+from nnkit.core.terminal import is_terminal
 from nnkit.errors import ParameterError, PersistenceWarning, printable
 from nnkit.inspect.table import count, number
 from nnkit.model import Sequential
@@ -72,7 +73,7 @@ def predict(
     header, prediction = predicted(net, rows.numbers, probabilities)
     text = as_csv(header, prediction)
     if output is None:
-        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+        sys.stdout.write(printable(text) if is_terminal(sys.stdout) else text)
         sys.stdout.flush()
     else:
         write_atomically(output, text.encode())
