@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -144,7 +145,9 @@ def test_other_threads_have_no_sections():
             check()
 
 
-def test_who_waits_for_a_lock_can_be_interrupted():
+@contextmanager
+def held_elsewhere():
+    """A lock that another thread holds, and what lets that thread go."""
     lock, held, done = Lock(), threading.Event(), threading.Event()
 
     def hold():
@@ -155,18 +158,24 @@ def test_who_waits_for_a_lock_can_be_interrupted():
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait()
-    timer = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
     try:
-        with pytest.raises(KeyboardInterrupt), lock:
-            pytest.fail("it is held")
+        yield lock, done
     finally:
         done.set()
         thread.join()
-        timer.join()
         critical._locks.remove(lock)
-    with lock:
-        pass
+
+
+def test_who_waits_for_a_lock_can_be_interrupted():
+    with held_elsewhere() as (lock, done):
+        timer = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt), lock:
+            pytest.fail("it is held")
+        timer.join()
+        done.set()
+        with lock:
+            pass
 
 
 def test_an_import_is_not_broken_off(tmp_path, monkeypatch):
@@ -571,23 +580,11 @@ def test_a_fork_waits_for_a_lock():
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_fork_does_not_wait_for_ever(monkeypatch):
     monkeypatch.setattr(critical, "LONGEST", 0.01)
-    lock, held, done = Lock(), threading.Event(), threading.Event()
-
-    def hold():
-        with lock:
-            held.set()
-            done.wait()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait()
-    child = os.fork()
-    if child == 0:
-        with lock:
-            os._exit(0)
-    done.set()
-    thread.join()
-    critical._locks.remove(lock)
+    with held_elsewhere() as (lock, _):
+        child = os.fork()
+        if child == 0:
+            with lock:
+                os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert critical._fork.held == []
 
