@@ -111,10 +111,7 @@ def _plan(network: Network, gradient: bool) -> Plan:
     move(copy, Argument(1, size, network.input_dtype), x.flat())
     out = plan.run(network.placed(), x)
     result = Argument(2, out_size, network.dtype)
-    if network.input_dtype == network.dtype:
-        move(copy, out.flat(), result)
-    else:  # whose numbers are looked at
-        move(copy_unless_stopped, out.flat(), Control(), result)
+    move(copy_unless_stopped, out.flat(), Control(), result)
     if gradient:
         grad_out = Array.rows(network.out_shape, network.dtype)
         move(copy, Argument(3, out_size, network.dtype), grad_out.flat())

@@ -19,8 +19,8 @@ from nnkit.engine.critical import imported, interruptible
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, allocator
 from nnkit.engine.operands import NATIVE, Array, Control, Operand, Order, Storage, aliases
 from nnkit.engine.stub import Kernel, described, kernel
-from nnkit.errors import DataError
-from nnkit.kernels.control import CONTROL_WORDS, FAILED, REFUSED, Word
+from nnkit.errors import DataError, KernelError
+from nnkit.kernels.control import CONTROL_WORDS, FAILED, RAISED, REFUSED, Word
 
 __all__ = ["Instruction", "Numbers", "Program"]
 
@@ -226,6 +226,7 @@ class Program:
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
+        self.require_no_error()
 
     def _callback(self, index: int, shard: int) -> int:
         """Native address of an instruction that is Python; what it raises stops the shard and is kept."""
@@ -249,9 +250,39 @@ class Program:
         self._callbacks.append(callback)
         return ctypes.cast(callback, ctypes.c_void_p).value or 0
 
-    def refusal(self) -> DataError:
-        """The error for the first number that an instruction has refused in the last run."""
-        control = next(control for control in self.controls if control[Word.STATUS] == REFUSED)
+    def require_no_error(self) -> None:
+        """Raise what compiled code has found wrong, and be ready for another run."""
+        if not self.controls[:, Word.STATUS].any():
+            return
+        error = self.error()
+        if error is not None:
+            self.controls[:, Word.STATUS] = 0
+            raise error
+
+    def error(self) -> DataError | KernelError | None:
+        """What compiled code has found wrong in the last run: a number that it refused, or an error that it raised."""
+        worst = max(self.controls, key=lambda control: int(control[Word.STATUS]))
+        if worst[Word.STATUS] == REFUSED:
+            return self._refusal(worst)
+        if worst[Word.STATUS] == RAISED:
+            for shard, index in np.argwhere(self.table[:, :, 1] == worst[Word.ENTRY]):
+                return self._raised(int(shard), int(index))
+        return None  # or it was another program, with the same control block
+
+    def _raised(self, shard: int, index: int) -> KernelError:
+        """Run the kernel once more, uncompiled: there the error has a text, and the line of code that raised it."""
+        instruction = self.instructions[index]
+        what, cause = "an error", None
+        try:
+            self.interpret(index, shard)
+        except Exception as error:
+            what, cause = f"{type(error).__name__}: {error}", error
+        made = KernelError(f"{instruction.part}: {described(instruction.function)} raised {what}, in compiled code; "
+                           "engine='python' of fit runs it uncompiled, for a debugger")  # fmt: skip
+        made.__cause__ = cause
+        return made
+
+    def _refusal(self, control: NDArray[np.int64]) -> DataError:
         found = next(item for item in self.instructions if item.numbers and item.numbers.check == control[Word.CHECK])
         assert found.numbers is not None
         per_row = prod(found.numbers.shape)

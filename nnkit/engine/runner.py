@@ -13,7 +13,7 @@ from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import NATIVE, Array, Constant, Operand
 from nnkit.engine.program import Instruction, Program
 from nnkit.engine.workers import Team
-from nnkit.kernels.control import CONTROL_WORDS, FAILED, REFUSED, Word
+from nnkit.kernels.control import CONTROL_WORDS, FAILED, Word
 
 __all__ = ["Runner"]
 
@@ -130,6 +130,8 @@ class Runner:
         ------
         DataError
             A number that would have been used as an index is out of range.
+        KernelError
+            A compiled kernel raised an error.
         BaseException
             What a kernel in Python has raised.
         """
@@ -146,6 +148,8 @@ class Runner:
             team.run(*self._team_of(min(team.size, self.workers)))
         if span[2]:
             self._stopped()
+        for program in self.programs[1:]:
+            program.require_no_error()
         return int(span[3]) - first
 
     def again(self) -> None:
@@ -160,11 +164,11 @@ class Runner:
         return int(self._span[2])
 
     def _stopped(self) -> None:
-        """Make ready for another run; raise what a kernel in Python has raised, or what was refused."""
-        refusal = self.program.refusal() if self._span[2] == REFUSED else None
+        """Make ready for another run; raise what a kernel has raised, or refused."""
+        error = self.program.error()
         self.program.controls[:, Word.STATUS] = 0
-        if refusal is not None:
-            raise refusal
+        if error is not None:
+            raise error
         if self._span[2] == FAILED:
             failure, self.program.failure = self.program.failure, None
             assert failure is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["CONTROL_WORDS", "FAILED", "NOT_FINITE", "REFUSED", "Word", "refuse"]
+__all__ = ["CONTROL_WORDS", "FAILED", "NOT_FINITE", "RAISED", "REFUSED", "Word", "refuse"]
 
 CONTROL_WORDS = 24  # three cache lines: shards of different threads never share one
 
@@ -36,6 +36,7 @@ class Word(IntEnum):
 NOT_FINITE = 1
 FAILED = 2  # the greater: where one shard failed and another is not finite, the failure is what is reported
 REFUSED = 3  # a number that would be used as an index is out of range
+RAISED = 4  # compiled code raised an error; ENTRY is the address of its frame
 
 _STATUS, _CHECK, _ENTRY, _NUMBER = map(int, (Word.STATUS, Word.CHECK, Word.ENTRY, Word.NUMBER))  # for compiled code
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import llvmlite.binding as llvm
 import numba
+from llvmlite import ir
 from numba.core import config
 from numba.core.ccallback import CFunc
 from numba.core.compiler import CompilerBase, CompileResult, DefaultPassBuilder
@@ -18,6 +20,8 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps, loads
 from numba.core.sigutils import normalize_signature
 from numba.core.typed_passes import NativeLowering
+
+from nnkit.kernels.control import RAISED, Word
 
 # Reassociation and contraction let loops vectorise and use FMA. Never nnan or ninf: they license the compiler to
 # delete the very checks that find NaN and infinity.
@@ -61,12 +65,61 @@ class _LowerOnly(NativeLowering):  # type: ignore[misc]
             state.targetctx = whole
 
 
+def _noting_wrapper(context: Any, library: Any, described: Any, *others: Any) -> None:
+    """Write the native function ``void(int64 frame)`` around a kernel: what it raises is noted in the control block.
+
+    (Numba's own prints it and goes on, as if nothing had happened.)
+    """
+    module = context.create_module("nnkit_entry")
+    kind = context.call_conv.get_function_type(described.restype, described.argtypes)
+    kernel = ir.Function(module, kind, described.llvm_func_name)
+    result, arguments = context.get_value_type(described.restype), [context.get_value_type(item) for item in described.argtypes]
+    entry = ir.Function(module, ir.FunctionType(result, arguments), described.llvm_cfunc_wrapper_name)
+    builder = ir.IRBuilder(entry.append_basic_block())
+    status, out = context.call_conv.call_function(
+        builder, kernel, described.restype, described.argtypes, entry.args, attrs=("noinline",)
+    )
+    with builder.if_then(status.is_error, likely=False):
+        word = ir.IntType(64)
+        frame = builder.inttoptr(entry.args[0], word.as_pointer())
+        control = builder.inttoptr(builder.load(frame), word.as_pointer())
+        for place, value in ((Word.STATUS, word(RAISED)), (Word.ENTRY, entry.args[0])):
+            builder.store(value, builder.gep(control, [word(int(place))]))
+    builder.ret(out)
+    library.add_ir_module(module)
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LowerEntry(NativeLowering):  # type: ignore[misc]
+    """Lowering of a kernel's entry, with a wrapper of our own."""
+
+    _name = "nnkit_lower_entry"
+
+    def run_pass(self, state: Any) -> bool:
+        whole = state.targetctx
+        state.targetctx = whole.subtarget(create_cfunc_wrapper=partial(_noting_wrapper, whole))
+        try:
+            return bool(super().run_pass(state))
+        finally:
+            state.targetctx = whole
+
+
+def _pipeline(state: Any, lowering: type[NativeLowering]) -> list[Any]:
+    """Numba's passes, with another one for the lowering."""
+    manager = DefaultPassBuilder.define_nopython_pipeline(state)
+    manager.passes = [(lowering if kind is NativeLowering else kind, text) for kind, text in manager.passes]
+    manager.finalize()
+    return [manager]
+
+
+class _EntryCompiler(CompilerBase):  # type: ignore[misc]
+    def define_pipelines(self) -> list[Any]:
+        return _pipeline(self.state, _LowerEntry)
+
+
 class _HelperCompiler(CompilerBase):  # type: ignore[misc]
     def define_pipelines(self) -> list[Any]:
-        manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        manager.passes = [(_LowerOnly if kind is NativeLowering else kind, text) for kind, text in manager.passes]
-        manager.finalize()
-        return [manager]
+        return _pipeline(self.state, _LowerOnly)
 
 
 @contextmanager
@@ -114,7 +167,7 @@ class Native:
     def compile(cls, function: Callable[[int], None]) -> Native:
         """Compile a kernel's entry."""
         with _jit_enabled():
-            kernel: Any = CFunc(function, normalize_signature("void(int64)"), {}, FLAGS)
+            kernel: Any = CFunc(function, normalize_signature("void(int64)"), {}, FLAGS, _EntryCompiler)
             return cls(kernel._compile_uncached())
 
     @classmethod
