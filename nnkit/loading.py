@@ -7,7 +7,7 @@ from os import PathLike
 from typing import Any
 
 from nnkit.core.part import from_strangers
-from nnkit.errors import NnkitError, PersistenceError, PersistenceWarning
+from nnkit.errors import NnkitError, ParameterError, PersistenceError, PersistenceWarning
 from nnkit.persistence.file import Reader, opened
 from nnkit.persistence.model import restored_from
 
@@ -59,6 +59,8 @@ def load(path: str | PathLike[str], *, self_test: bool = True, trust: bool = Fal
     ...     nn.load(f"{folder}/net.safetensors")
     Sequential([Linear()])
     """
+    if not isinstance(trust, bool):
+        raise ParameterError(f"load: expected trust to be True or False, got {trust!r}")
     with opened(path) as file:
         try:
             with from_strangers(not trust):

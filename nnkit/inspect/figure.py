@@ -40,11 +40,14 @@ def drawing(what: str) -> Iterator[Any]:
     try:
         import matplotlib.pyplot as plt
         from cycler import cycler
+        from matplotlib import interactive as interactive_mode
     except ImportError:
         message = f'{what}: expected the library matplotlib, which is not installed; pip install "nnkit[plot]"'
         raise MissingLibraryError(message) from None
     with plt.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=COLOURS[1:])}):
         yield plt
+        interactive = plt.isinteractive()
+    interactive_mode(interactive)  # the first picture of a notebook switches it on, which stays, whatever the style was before
 
 
 def new_axes(plt: Any, ax: Any, size: Sequence[float] = (6.0, 4.0)) -> Axes:

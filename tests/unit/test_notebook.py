@@ -45,11 +45,24 @@ print(json.dumps([heard, [cell.outputs for cell in notebook.cells]]))
 """
 
 
-def test_a_notebook_shows_a_bar_and_pictures(tmp_path):
-    done = subprocess.run([sys.executable, "-c", RUN], input=json.dumps(CELLS), capture_output=True, text=True, timeout=240,
-                          cwd=tmp_path)  # fmt: skip
+def run(cells, folder):
+    """What a notebook of these cells says and shows."""
+    done = subprocess.run([sys.executable, "-c", RUN], input=json.dumps(cells), capture_output=True, text=True, timeout=240,
+                          cwd=folder)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    heard, (fit, picture, table, silent, printed) = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_every_picture_is_shown_where_it_is_drawn(tmp_path):
+    """Those after the first one, too, and the user's own."""
+    first = "import nnkit as nn\nmodel = nn.Sequential([nn.Linear(2)]).build((3,))\n_ = model.plot()"
+    _, outputs = run([first, "_ = model.plot()", "import matplotlib.pyplot as plt\n_ = plt.plot([1, 2])"], tmp_path)
+    shown = [[kind for item in cell for kind in item["data"] if kind == "image/png"] for cell in outputs]
+    assert shown == [["image/png"]] * 3
+
+
+def test_a_notebook_shows_a_bar_and_pictures(tmp_path):
+    heard, (fit, picture, table, silent, printed) = run(CELLS, tmp_path)
     [bar] = fit
     assert '<progress max="1" value="1.0000"' in bar["data"]["text/html"]
     assert bar["data"]["text/plain"].startswith("epoch 30/30  ")

@@ -316,3 +316,10 @@ def test_state_of_all_kinds_goes_into_a_checkpoint():
         other.resume({**noted, "best": 2.0})
         assert (other.count, other.best) == (5, 2.0)
         assert other.name == ("a name" if kind is Notes else "another")
+
+
+@pytest.mark.parametrize("trust", ["no", 1, None])
+def test_trust_is_a_truth_value(trust, tmp_path):
+    nn.Sequential([nn.Linear(2)]).build((3,)).save(tmp_path / "net")
+    with pytest.raises(nn.ParameterError, match="expected trust to be True or False, got"):
+        nn.load(tmp_path / "net", trust=trust)
