@@ -163,6 +163,7 @@ class Part:
     ) -> None:
         """Refuse a hyper-parameter that is not a finite number in [low, high]; ``above`` and ``below`` exclude an end."""
         value = getattr(self, name)
+        self._require_64_bits(name)
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         ends = f"{'(' if above else '['}{low:g}, {high:g}{')' if below else ']'}"
         fits = number and np.isfinite(value) and low <= value <= high
@@ -172,8 +173,14 @@ class Part:
     def require_size(self, name: str, low: int = 1) -> None:
         """Refuse a hyper-parameter that is not an integer of at least ``low``."""
         value = getattr(self, name)
+        self._require_64_bits(name)
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         self.require(name, whole and value >= low, f"an integer of at least {low}")
+
+    def _require_64_bits(self, name: str) -> None:
+        """Refuse a whole number that no kernel can be given."""
+        value = getattr(self, name)
+        self.require(name, not isinstance(value, int) or -(2**63) <= value < 2**63, "from -2**63 to 2**63 - 1")
 
 
 @cache
