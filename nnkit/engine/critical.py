@@ -12,6 +12,7 @@ about to change, half changed. So a fork waits until nobody holds a `Lock`, and 
 from __future__ import annotations
 
 import importlib
+import logging  # noqa: F401  (whoever registers later is asked earlier at a fork: a compiling thread needs logging's lock)
 import os
 import signal
 import sys

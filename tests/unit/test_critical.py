@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -630,3 +632,34 @@ def test_a_child_goes_on_with_the_fit_of_another_thread():
     thread.start()
     thread.join()
     assert os.waitpid(statuses[0], 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_waits_for_compiling_before_it_takes_the_lock_of_logging():
+    script = """
+import os, threading
+import nnkit
+from nnkit.engine import critical
+import logging
+from numba.core.compiler_lock import global_compiler_lock
+compiling, got = threading.Event(), []
+def compile():
+    with global_compiler_lock:
+        compiling.set()
+        while not critical._forking:
+            pass
+        got.append(logging._lock.acquire(timeout=2))
+        if got[0]:
+            logging._lock.release()
+thread = threading.Thread(target=compile)
+thread.start()
+compiling.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+thread.join()
+print(got)
+"""
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=60)
+    assert run.stdout == "[True]\n", run.stderr
