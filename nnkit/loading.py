@@ -8,6 +8,7 @@ from typing import Any
 
 from nnkit.core.part import from_strangers
 from nnkit.errors import NnkitError, ParameterError, PersistenceError, PersistenceWarning
+from nnkit.persistence.description import Restorer
 from nnkit.persistence.file import Reader, opened
 from nnkit.persistence.model import restored_from
 
@@ -32,7 +33,7 @@ def load(path: str | PathLike[str], *, self_test: bool = True, trust: bool = Fal
     self_test : compute the output of the one row that the file keeps, and compare it with the one it had. Without, a model
         loads also where a part of it computes something else than it did.
     trust : restore parts that act outside of the model, too, with the paths and commands that the file has for them: for files
-        that you, or somebody whom you trust as yourself, have written
+        that you, or somebody whom you trust as yourself, have written. A warning lists them.
 
     Returns
     -------
@@ -64,14 +65,19 @@ def load(path: str | PathLike[str], *, self_test: bool = True, trust: bool = Fal
     with opened(path) as file:
         try:
             with from_strangers(not trust):
-                loaded, left_out = _restored(file, self_test, trust)
+                loaded, restorer = _restored(file, self_test, trust)
         except (NnkitError, RecursionError, MemoryError) as error:
             what = str(error) or f"it asks for too much ({type(error).__name__})"
             raise PersistenceError(f"cannot load {str(file.path)!r}: {what}") from error
-    if left_out:
+    if restorer.trusted:
         warnings.warn(
-            f"nnkit.load: {str(file.path)!r} is loaded without {', '.join(left_out)}: what a file brings must not write files, "
-            "run commands or act outside of the model in other ways. Give the estimator callbacks of your own, "
+            f"nnkit.load: {str(file.path)!r} is trusted, and brings along what may act outside of the model: "
+            f"{', '.join(restorer.trusted)}", PersistenceWarning, stacklevel=2,
+        )  # fmt: skip
+    if restorer.left_out:
+        warnings.warn(
+            f"nnkit.load: {str(file.path)!r} is loaded without {', '.join(restorer.left_out)}: what a file brings must not "
+            "write files, run commands or act outside of the model in other ways. Give the estimator callbacks of your own, "
             "set_params(callbacks=[...]); or, if you trust who wrote the file: nnkit.load(path, trust=True)",
             PersistenceWarning,
             stacklevel=2,
@@ -79,11 +85,11 @@ def load(path: str | PathLike[str], *, self_test: bool = True, trust: bool = Fal
     return loaded
 
 
-def _restored(file: Reader, self_test: bool, trust: bool) -> tuple[Any, list[str]]:
-    """The model that a file holds, or the estimator around it, and the parts that it has lost."""
+def _restored(file: Reader, self_test: bool, trust: bool) -> tuple[Any, Restorer]:
+    """The model that a file holds, or the estimator around it, and what has restored it."""
     model, restorer = restored_from(file, self_test, trust)
     if "estimator" not in file.description:
-        return model, restorer.left_out
+        return model, restorer
     from nnkit.estimators import restored
 
-    return restored(file.description["estimator"], restorer, model), restorer.left_out
+    return restored(file.description["estimator"], restorer, model), restorer

@@ -33,7 +33,7 @@ class Exclusive:
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self._users: list[weakref.ref[_Use]] = []  # in the order in which they came; the first one has it
+        self._users: dict[weakref.ref[_Use], None] = {}  # in the order in which they came; the first one has it
 
     def by(self, who: str) -> _Use:
         """Be the only one within a ``with`` block, or raise `BusyError` as it begins."""
@@ -51,25 +51,20 @@ class _Use:
 
     def __init__(self, of: Exclusive, who: str) -> None:
         self._of, self.who, self.process = of, who, os.getpid()
-        self._mine: weakref.ref[_Use] | None = None
+        users = of._users
+        self._mine = weakref.ref(self, lambda mine: users.pop(mine, None))
 
     def __enter__(self) -> None:
         users = self._of._users
-        self._mine = weakref.ref(self, users.remove)
-        users.append(self._mine)
+        users[self._mine] = None
         for user in tuple(users):
             other = user()
             if other is self:
                 return
             if other is not None and other.process == self.process:  # a forked child does not do what its parent does
-                self._leave()
+                users.pop(self._mine, None)
                 raise BusyError(f"{self.who}: expected {self._of.what} that nobody is changing, but its {other.who} has not "
                                 "ended; wait for it, or work on a copy")  # fmt: skip
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._leave()
-
-    def _leave(self) -> None:
-        if self._mine is not None:
-            self._of._users.remove(self._mine)
-            self._mine = None
+        self._of._users.pop(self._mine, None)

@@ -209,12 +209,14 @@ class Restorer:
     Attributes
     ----------
     left_out : those that were not made and are not missed, and where they stood
+    trusted : those that were made
     """
 
     def __init__(self, table: Any, names: Any, read: Callable[[str], NDArray[Any]], trust: bool = False) -> None:
         self._read = read
         self._trust = trust
         self.left_out: list[str] = []
+        self.trusted: list[str] = []
         self._names = [_several(entry, 4, "a name and its origin") for entry in _checked(names, list, "names")]
         self._parts: list[Part | Sequential] = []
         self._uses: list[int] = []  # how many parts each is, with those within, counted as often as they are used
@@ -285,8 +287,11 @@ class Restorer:
     def quiet(self, callbacks: Any, where: str) -> Any:
         """Callbacks without those that act outside of the model, or of which nobody knows what they do."""
         items = listed(callbacks)
+        if self._trust:
+            self.trusted += [repr(item) for item in items if isinstance(item, str)]
+            return callbacks
         acting = [(isinstance(item, str) and not _found(Callback, item)) or self._acts(item, Callback) for item in items]
-        if self._trust or not any(acting):
+        if not any(acting):
             return callbacks
         self.left_out += [f"{_text(item)} ({where})" for item, acts in zip(items, acting, strict=True) if acts]
         kept = [item for item, acts in zip(items, acting, strict=True) if not acts]
@@ -310,7 +315,9 @@ class Restorer:
             return LeftOut(self.make(f"{kind} {key!r}", _typed, cls, arguments))
         for name, value in arguments.items():
             self.accepted(value, f"{cls.__name__}'s {name[:40]}")
-        return self.make(f"{kind} {key!r}", cls.from_hyperparameters, arguments)
+        part = self.make(f"{kind} {key!r}", cls.from_hyperparameters, arguments)
+        self.trusted += [repr(part)] * cls.acts_outside
+        return part
 
     def _part(self, content: Any) -> Any:
         found = self._at(content)
