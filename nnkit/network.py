@@ -165,6 +165,10 @@ class Network:
         line = ALIGNMENT // np.dtype(self.dtype).itemsize
         total = 0
         for path, built in self.homes():
+            for declared in (*built.parameters.values(), *built.states.values()):
+                if (numbers := prod(declared.shape)) >= 2**56:  # more bytes than a process has addresses for
+                    raise ParameterError(f"{built.layer!r}: expected {declared.name!r} to be of a size that can be addressed, "
+                                         f"got {numbers} numbers")  # fmt: skip
             for name, declared in built.parameters.items():
                 self._offsets[f"{path}.{name}"] = total
                 total += -(-prod(declared.shape) // line) * line

@@ -17,7 +17,7 @@ from nnkit.core.initializer import Given, Initializer
 from nnkit.core.part import Part, Shape
 from nnkit.core.registry import Registry
 from nnkit.engine.program import Numbers
-from nnkit.errors import KernelError, OnnxError, ParameterError, ShapeError
+from nnkit.errors import KernelError, OnnxError, ShapeError
 
 if TYPE_CHECKING:
     from nnkit.persistence.onnx.graph import Graph, Value
@@ -292,8 +292,6 @@ class Layer(Part):
         sizes = tuple(shape)
         if not all(isinstance(size, int | np.integer) and size >= 0 for size in sizes):
             raise KernelError(f"{self!r}: expected the shape of {name!r} to be integers of at least 0, got {sizes}")
-        if (numbers := prod(map(int, sizes))) >= 2**56:  # more bytes than a process has addresses for
-            raise ParameterError(f"{self!r}: expected {name!r} to be of a size that can be addressed, got {numbers} numbers")
         group[name] = Declared(name, tuple(int(size) for size in sizes), init, dtype, fixed)
 
     def place(self, in_shape: Shape, known: Places | None = None) -> Built:

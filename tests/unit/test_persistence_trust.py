@@ -201,15 +201,14 @@ def test_a_plugin_that_is_not_imported_yet_does_not_act_by_its_name(tmp_path):
         assert not (tmp_path / "owned").exists(), number
 
 
-def with_rate(lr):
-    """An optimizer that its constructor would refuse."""
-    optimizer = nn.Adam()
-    optimizer.lr = lr
-    return optimizer
+def altered(part, **arguments):
+    """A part with arguments that its constructor would refuse."""
+    vars(part).update(arguments)
+    return part
 
 
 @pytest.mark.parametrize("change", [{"epochs": 2**63}, {"batch_size": -(2**63) - 1}, {"layers": [2**64]},
-                                    {"metrics": {"a": [2**70]}}, {"optimizer": with_rate(2**63)}])  # fmt: skip
+                                    {"metrics": {"a": [2**70]}}, {"optimizer": altered(nn.Adam(), lr=2**63)}])  # fmt: skip
 def test_integers_that_no_machine_has_are_refused(change, tmp_path):
     net = nn.NNClassifier(**SMALL).fit(X, CODES)
     net.set_params(**change).save(tmp_path / "net.safetensors")
