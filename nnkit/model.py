@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sequential"]
 
+
 class _Stepper(NamedTuple):
     """An optimizer that a model is stepped with by hand, as it was set when its programs were made."""
 

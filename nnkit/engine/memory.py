@@ -45,8 +45,8 @@ class Allocator:
             memory.fill(poison)
         return memory
 
-    def watched(self, address: int, name: str, hold: list[Any]) -> int:
-        """The address to call in the place of a kernel's; what it needs alive goes to ``hold``."""
+    def watched(self, address: int, instruction: Any, hold: list[Any]) -> int:
+        """The address to call in the place of an instruction's kernel; what it needs alive goes to ``hold``."""
         return address
 
 

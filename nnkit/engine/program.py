@@ -192,9 +192,7 @@ class Program:
 
     def _address(self, index: int) -> int:
         """Native address of an instruction's kernel."""
-        instruction = self.instructions[index]
-        name = f"{instruction.part}: {described(instruction.function)}"
-        return allocator().watched(self.kernel(index).address, name, self._callbacks)
+        return allocator().watched(self.kernel(index).address, self.instructions[index], self._callbacks)
 
     def interpret(self, index: int, shard: int) -> None:
         """Run one instruction of one shard uncompiled."""

@@ -24,7 +24,6 @@ from nnkit.errors import EnvironmentWarning, ParameterError
 __all__ = ["Team", "available_threads", "single_threaded_blas"]
 
 
-
 def available_threads(n_threads: int | None = None) -> int:
     """How many threads to use: ``n_threads``, ``NNKIT_NUM_THREADS``, or as many cores as are this caller's."""
     if n_threads is None:

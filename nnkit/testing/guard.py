@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from nnkit.engine.memory import Allocator
 from nnkit.engine.operands import NATIVE
+from nnkit.engine.program import Instruction
+from nnkit.engine.source import described
 
 __all__ = ["GuardPages"]
 
@@ -67,7 +69,8 @@ class GuardPages(Allocator):
                         raise OSError(ctypes.get_errno(), "mprotect")
         return memory
 
-    def watched(self, address: int, name: str, hold: list[Any]) -> int:
+    def watched(self, address: int, instruction: Instruction, hold: list[Any]) -> int:
+        name = f"{instruction.part}: {described(instruction.function)}"
         function, text = NATIVE(address), name.encode()[:RECORD].ljust(RECORD)
 
         def noted(frame: int) -> None:
