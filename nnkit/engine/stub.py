@@ -49,15 +49,13 @@ _LONGEST = 80  # letters of a function's name in a file's
 
 @cache
 def _versions() -> str:
-    """The versions of all that shapes machine code, and the processor: it decides how many sums are held in registers."""
+    """The versions of all that shapes machine code."""
     import llvmlite
-    import llvmlite.binding as llvm
     import numba
     import scipy
 
     names = {module.__name__: module.__version__ for module in (numba, llvmlite, np, scipy)}
-    processor = f"{platform.machine()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    return f"{sys.implementation.cache_tag} {sys.version} {names} {processor}"
+    return f"{sys.implementation.cache_tag} {sys.version} {names} {platform.machine()}"
 
 
 class Statistics(threading.local):

@@ -151,6 +151,21 @@ def settings() -> str:
     return f"{cpu_target.target_context.codegen().magic_tuple()} {sorted(options.items())}"
 
 
+_LINE = "define <16 x float> @f(<16 x float> %x) {\n  %y = fmul <16 x float> %x, %x\n  ret <16 x float> %y\n}"
+
+
+def lines_in_registers() -> int:
+    """How many cache lines the vector registers hold, of the processor that Numba writes for.
+
+    That need not be this one: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say which. A name brings features that only LLVM knows, so
+    the registers are read from the code that it writes: AVX-512 has 32 of 64 bytes, AVX 16 of 32, SSE 16 of 16, NEON 32 of 16.
+    """
+    triple, name, features = cpu_target.target_context.codegen().magic_tuple()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=name, features=features)
+    code = machine.emit_assembly(llvm.parse_assembly(_LINE, llvm.create_context()))
+    return next((lines for register, lines in (("zmm", 32), ("ymm", 8), ("xmm", 4)) if register in code), 8)
+
+
 class Native:
     """A kernel ``void(int64 frame)`` as machine code, which lives as long as this object.
 

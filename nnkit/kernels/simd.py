@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nnkit.kernels.jit import ANY_ORDER, helper
+from nnkit.kernels.jit import ANY_ORDER, helper, lines_in_registers
 
 __all__ = ["contract32", "contract64", "correlate32", "correlate64", "multiply32", "multiply64", "transpose32", "transpose64"]
 
@@ -84,15 +83,15 @@ transpose64 = _transposer(ir.DoubleType(), 8)
 # ----------------------------------------------------------------------------------------------- sums over many taps
 
 # How many outputs are summed at a time: so many that none waits for the one before (4 cycles, two a cycle), and no more than
-# there are registers. AVX-512 has 32 for a cache line each; AVX2 and NEON hold 6 such sums beside what goes into them.
-if llvm.get_host_cpu_features().get("avx512f"):
-    CONTRACTED: tuple[int, ...] = (16, 8, 6, 4, 2, 1)
-    CORRELATED: dict[int, tuple[int, ...]] = {4: (4, 2, 1), 2: (8, 4, 2, 1), 1: (8, 6, 3, 1)}  # by depth
-    MULTIPLIED: dict[int, tuple[int, ...]] = {4: (6, 4, 2, 1), 2: (12, 3, 1), 1: (16, 4, 1)}  # by depth
-else:
-    CONTRACTED = (6, 5, 4, 3, 2, 1)
-    CORRELATED = {2: (3, 2, 1), 1: (6, 3, 2, 1)}
-    MULTIPLIED = {1: (6, 4, 2, 1)}
+# there are registers. AVX-512 has 32 for a cache line each; AVX2 and NEON hold 6 such sums beside what goes into them, SSE two.
+LINES = lines_in_registers()
+CONTRACTED: tuple[int, ...] = {32: (16, 8, 6, 4, 2, 1), 8: (6, 5, 4, 3, 2, 1), 4: (2, 1)}[LINES]
+CORRELATED: dict[int, tuple[int, ...]] = {  # by depth
+    32: {4: (4, 2, 1), 2: (8, 4, 2, 1), 1: (8, 6, 3, 1)}, 8: {2: (3, 2, 1), 1: (6, 3, 2, 1)}, 4: {1: (2, 1)},
+}[LINES]  # fmt: skip
+MULTIPLIED: dict[int, tuple[int, ...]] = {  # by depth
+    32: {4: (6, 4, 2, 1), 2: (12, 3, 1), 1: (16, 4, 1)}, 8: {1: (6, 4, 2, 1)}, 4: {1: (2, 1)},
+}[LINES]  # fmt: skip
 
 CHUNK = 128  # rows of a matrix that are multiplied in one go: 256 bytes of each fill two thirds of a first-level cache
 
