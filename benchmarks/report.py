@@ -15,10 +15,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from nnkit.about import DISTRIBUTION
+
 __all__ = ["Column", "Section", "as_json", "duration", "environment", "number", "print_section", "ratio", "versus"]
 
 WIDTH = 120
-PACKAGES = ("nnkit", "numpy", "numba", "llvmlite", "scipy", "scikit-learn", "torch", "skorch", "jax", "jaxlib", "optax",
+PACKAGES = (DISTRIBUTION, "numpy", "numba", "llvmlite", "scipy", "scikit-learn", "torch", "skorch", "jax", "jaxlib", "optax",
             "onnxruntime")  # fmt: skip
 
 

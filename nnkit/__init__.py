@@ -8,6 +8,7 @@ Sequential([Linear(out_features=128), ReLU(), Dropout(rate=0.2), Linear(out_feat
 """
 
 from nnkit import registry as registry
+from nnkit.about import __version__ as __version__
 from nnkit.activations import *  # noqa: F403
 from nnkit.core.activation import Activation as Activation
 from nnkit.core.callback import Callback as Callback
@@ -55,6 +56,3 @@ def __getattr__(name: str) -> object:
     if name in _LATER:
         return getattr(_imported(_LATER[name]), name)
     raise AttributeError(f"module 'nnkit' has no attribute {name!r}")
-
-
-__version__ = "0.1.0"

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from nnkit.about import install
 from nnkit.errors import MissingLibraryError
 
 __all__ = ["bench"]
@@ -46,5 +47,5 @@ def benchmarks() -> Any:
     found = find_spec("benchmarks")
     if found is None or found.origin is None or Path(found.origin) != beside:
         raise MissingLibraryError(f"bench: expected the benchmarks of nnkit in {beside.parent}, got none; install nnkit as a "
-                                  "wheel, which has them (pip install nnkit), or run it from a whole checkout")  # fmt: skip
+                                  f"wheel, which has them ({install()}), or run it from a whole checkout")  # fmt: skip
     return importlib.import_module("benchmarks.run")

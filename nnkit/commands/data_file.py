@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.about import install
 from nnkit.errors import DataError, MissingLibraryError, printable
 from nnkit.persistence.disk import open_regular, reason
 
@@ -306,8 +307,8 @@ class ParquetFile(DataFile):
         try:
             from pyarrow import ArrowException, parquet
         except ImportError:
-            raise MissingLibraryError(f'{path}: expected the library pyarrow to read Parquet, which is not installed; pip '
-                                      'install "nnkit[parquet]"') from None  # fmt: skip
+            raise MissingLibraryError(f"{path}: expected the library pyarrow to read Parquet, which is not installed; "
+                                      f"{install('parquet')}") from None  # fmt: skip
         self._failure = (ArrowException, OSError)
         self.path = path
         with self._readable():

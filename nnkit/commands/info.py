@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 import nnkit
+from nnkit.about import DISTRIBUTION, install
 from nnkit.commands.data_file import listing
 
 __all__ = ["info"]
@@ -19,8 +20,8 @@ LIBRARIES = ("numpy", "numba", "llvmlite", "scipy", "scikit-learn", "safetensors
 def info() -> int:
     """Say what nnkit runs on: versions, processor, threads, BLAS, kernel cache, speed, extras.
 
-    What a report of a bug should have with it. The peak is measured, which takes a second; an extra that is missing is
-    installed by: pip install "nnkit[its name]".
+    What a report of a bug should have with it. The peak is measured, which takes a second; behind an extra that is missing
+    stands what installs it.
     """
     from nnkit.engine.cache import kernel_cache
     from nnkit.engine.workers import available_threads
@@ -60,7 +61,7 @@ def extras() -> Iterator[str]:
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
-        required = requires("nnkit") or []
+        required = requires(DISTRIBUTION) or []
     except PackageNotFoundError:
         yield "unknown: nnkit runs from a folder, and is not installed"
         return
@@ -71,4 +72,4 @@ def extras() -> Iterator[str]:
             libraries.setdefault(extra[1], []).append(name[0])
     for extra_name, names in sorted(libraries.items()):
         missing = [name for name in names if version_of(name) is None]
-        yield f"{extra_name}: {listing(missing, 4) + ' missing' if missing else 'installed'}"
+        yield f"{extra_name}: {listing(missing, 4)} missing, {install(extra_name)}" if missing else f"{extra_name}: installed"

@@ -15,6 +15,7 @@ def list_parts() -> int:
     from rich.table import Table
 
     from nnkit import registry
+    from nnkit.about import DISTRIBUTION
     from nnkit.core import plugins
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -22,7 +23,7 @@ def list_parts() -> int:
         names: dict[str, list[str]] = {}
         for key, part in sorted(getattr(registry, kind).items()):
             names.setdefault(" ".join(plugins.provider(part)), []).append(key)
-        for origin, keys in sorted(names.items(), key=lambda item: (not item[0].startswith("nnkit "), item[0])):
+        for origin, keys in sorted(names.items(), key=lambda item: (not item[0].startswith(f"{DISTRIBUTION} "), item[0])):
             table.add_row(f"[bold]{kind}[/]", f"[dim]{origin}[/]", ", ".join(keys))
             kind = ""
     console = Console(highlight=False)

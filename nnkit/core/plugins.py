@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from nnkit.about import DISTRIBUTION, __version__
 from nnkit.engine import environment
 from nnkit.engine.critical import Lock, interruptible
 from nnkit.errors import PluginWarning
@@ -110,7 +111,8 @@ def load(undo: Callable[[str], None]) -> None:
 
 def provider(part: type) -> tuple[str, str]:
     """The distribution that a class comes from and its version; two empty strings for a script or a notebook."""
-    return _provider(part.__module__.partition(".")[0])
+    package = part.__module__.partition(".")[0]
+    return (DISTRIBUTION, __version__) if package == __name__.partition(".")[0] else _provider(package)
 
 
 @cache

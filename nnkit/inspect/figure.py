@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.about import install
 from nnkit.errors import MissingLibraryError, ParameterError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def drawing(what: str) -> Iterator[Any]:
         from cycler import cycler
         from matplotlib import interactive as interactive_mode
     except ImportError:
-        message = f'{what}: expected the library matplotlib, which is not installed; pip install "nnkit[plot]"'
+        message = f"{what}: expected the library matplotlib, which is not installed; {install('plot')}"
         raise MissingLibraryError(message) from None
     with plt.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=COLOURS[1:])}):
         yield plt

@@ -278,7 +278,7 @@ class Trace(Sequence[TracedLayer]):
         Raises
         ------
         MissingLibraryError
-            Matplotlib is not installed (``pip install "nnkit[plot]"``).
+            Matplotlib is not installed (``pip install "nnkit-numba[plot]"``).
         """
         from nnkit.inspect.trace_plot import plot_trace
 

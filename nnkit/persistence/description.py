@@ -8,7 +8,7 @@ with one entry, whose name says what it is::
     {"part": 2}              number 2 in the table of parts
     {"model": 3}             the same as a `Sequential`, where it is an argument of a container
 
-An entry of the table is a part, ``{"kind": "layer", "key": "linear", "arguments": {...}, "from": ["nnkit", "0.1.0"]}``, or
+An entry of the table is a part, ``{"kind": "layer", "key": "linear", "arguments": {...}, "from": ["nnkit-numba", "0.1.0"]}``, or
 layers one after the other, ``{"layers": [{"part": 0}, {"part": 1}]}``. It names only entries before it: nothing turns in
 circles, and what was one object is one object again. A class is only ever looked up in the registry, by kind and key. Strings
 that may be names of plugins' parts are listed with where those came from, so that it can be said what is missing.
@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.about import DISTRIBUTION, install
 from nnkit.core.callback import Callback
 from nnkit.core.container import Chain
 from nnkit.core.part import Part, listed
@@ -464,7 +465,9 @@ def _find(kind: str, key: str, origin: tuple[str, str]) -> Any:
         return registry.find(key)
     except RegistryError as error:
         distribution, version = origin
-        if distribution:
+        if distribution in (DISTRIBUTION, "nnkit"):  # the package's name, which early files have, is another distribution's
+            advice = f"it came from nnkit {version}: {install(upgrade=True)}"
+        elif distribution:
             advice = f"it came from {distribution} {version}: pip install {distribution}"
         else:
             advice = "it came from a script or a notebook: import what registers it before nnkit.load"

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.about import install
 from nnkit.errors import PersistenceError
 from nnkit.persistence.disk import fill, open_regular, reason, to_path, write_atomically
 
@@ -240,7 +241,7 @@ def _parse(text: Any, path: Path) -> dict[str, Any]:
         if head.get("version") != VERSION:
             came = str(head.get("version"))[:40]
             raise PersistenceError(f"cannot read {str(path)!r}: expected version {VERSION} of the format, got {came}; "
-                                   "a newer nnkit has written it: pip install -U nnkit")  # fmt: skip
+                                   f"a newer nnkit has written it: {install(upgrade=True)}")  # fmt: skip
         whole = head.get("sha256") == _digest(head)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"its description cannot be read ({error})") from error

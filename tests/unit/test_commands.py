@@ -423,7 +423,7 @@ def test_parquet_is_read_as_csv_is(here, run):
 def test_parquet_without_its_library(here, monkeypatch, refused):
     (here / "a.parquet").write_bytes(b"PAR1" + bytes(20))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert 'pip install "nnkit[parquet]"' in refused("train", "a.parquet", "--target", "x")
+    assert 'pip install "nnkit-numba[parquet]"' in refused("train", "a.parquet", "--target", "x")
 
 
 REFUSED = {

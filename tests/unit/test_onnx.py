@@ -401,7 +401,7 @@ def test_without_the_library_there_is_a_hint(script):
                 print(error)
         """
     )
-    assert output.count('pip install "nnkit[onnx]"') == 2
+    assert output.count('pip install "nnkit-numba[onnx]"') == 2
 
 
 def test_the_library_is_imported_by_who_uses_it(script):

@@ -386,7 +386,7 @@ CHANGES = {
     "no output": (lambda d, a: a.pop("self_test.out"), "'self_test.out'.*none"),
     "other weights": (lambda d, a: a.update({"0.weight": 2 * a["0.weight"]}), r"not give the outputs.*self_test=False"),
     "a module as a kind": (lambda d, a: d["parts"][0].update(kind="os"), "expected a kind of part"),
-    "a module as a key": (lambda d, a: d["parts"][0].update(key="os.system"), "'os.system' is missing; it came from nnkit"),
+    "a module as a key": (lambda d, a: d["parts"][0].update(key="os.system"), "'os.system' is missing; it came from nnkit .*: pip install -U nnkit-numba"),
     "a key of another kind": (lambda d, a: d["parts"][0].update(key="adam"), "'adam' is missing"),
     "unknown argument": (lambda d, a: d["parts"][0]["arguments"].update(depth=3), "make layer 'linear': TypeError.*depth"),
     "illegal argument": (lambda d, a: d["parts"][0]["arguments"].update(out_features=-3), "ParameterError: Linear: expected"),
@@ -530,7 +530,7 @@ def test_file_of_a_later_version_says_so(path, monkeypatch):
     monkeypatch.setattr(files, "VERSION", 2)
     small().save(path)
     monkeypatch.undo()
-    with pytest.raises(nn.PersistenceError, match=r"expected version 1 of the format, got 2; .* pip install -U nnkit"):
+    with pytest.raises(nn.PersistenceError, match=r"expected version 1 of the format, got 2; .* pip install -U nnkit-numba"):
         nn.load(path)
 
 

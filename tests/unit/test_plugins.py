@@ -4,6 +4,8 @@ import textwrap
 
 import pytest
 
+import nnkit as nn
+
 CUBE = '''
     """A plugin."""
     import nnkit as nn
@@ -177,7 +179,7 @@ def test_list_shows_what_comes_from_where(install, script):
     )  # fmt: skip
     lines = [line.split() for line in output.splitlines()]
     assert ["nnkit-cube", "1.5", "cube"] in lines
-    assert lines[0][:2] == ["activations", "nnkit"]
+    assert lines[0][:3] == ["activations", "nnkit-numba", nn.__version__]
     assert "left out: nnkit-wrong 1.5, which cannot be loaded (ZeroDivisionError: division by zero)" in output
 
 

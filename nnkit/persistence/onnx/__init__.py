@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from nnkit.about import install
 from nnkit.errors import NotBuiltError, OnnxError
 from nnkit.persistence.disk import read_whole, reason, to_path, write_atomically
 
@@ -25,7 +26,7 @@ def _require_onnx(what: str) -> None:
     try:
         import onnx  # noqa: F401
     except ImportError:
-        raise OnnxError(f'onnx.{what}: expected the library onnx, which is not installed; pip install "nnkit[onnx]"') from None
+        raise OnnxError(f"onnx.{what}: expected the library onnx, which is not installed; {install('onnx')}") from None
 
 
 def export(model: Sequential, path: str | os.PathLike[str]) -> None:
