@@ -5,7 +5,7 @@ its variant of additions, multiplications and selections, which LLVM vectorises:
 All variants keep NaN, and give the limits at plus and minus infinity.
 
 The rational approximations were fitted to float64 values (iteratively reweighted linear least squares, then Lawson's weights
-for the minimax error); the bounds stated are measured over all of their range.
+for the minimax error). The bounds stated hold in whatever way a processor rounds, fused or not; measured errors are about half.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def real(x: Any) -> Any:
 
 
 def _exp32(x: Any) -> Any:
-    """Relative error < 2.2e-7, 0 below -86.99: x = n log 2 + r, exp(x) = 2**n exp(r), Taylor to degree 6."""
+    """Relative error < 2.7e-7, 0 below -86.99: x = n log 2 + r, exp(x) = 2**n exp(r), Taylor to degree 6."""
     y = 88.8 if x > 88.8 else x
     y = -87.4 if y < -87.4 else y
     n = np.floor(y * 1.4426950408889634 + 0.5)
@@ -111,16 +111,14 @@ def log1p(x: Any) -> Any:
 
 
 def _tanh32(x: Any) -> Any:
-    """Relative error < 3.5e-7: a rational of degree 11/6 on [-9, 9], where tanh is 1 to within half an ulp."""
-    z = 9.0 if x > 9.0 else x
-    z = -9.0 if z < -9.0 else z
-    y = z * z
+    """Relative error < 9e-7: a rational of degree 11/6 on [-9, 9], where tanh is 1 to within half an ulp."""
+    y = x * x
     p = 9.267416674017283e-06 + y * (-1.2780437755326754e-08 + y * 1.825526076035307e-11)
     p = 0.9999999411422601 + y * (0.12919227583590617 + y * (0.0029207610620454387 + y * p))
     q = 1.0 + y * (0.4625251143112534 + y * (0.023763165086256043 + y * 0.00022810011232996823))
-    t = z * p / q
-    t = 1.0 if t > 1.0 else t
-    return -1.0 if t < -1.0 else t
+    t = x * p / q
+    t = 1.0 if (t > 1.0) | (x > 9.0) else t
+    return -1.0 if (t < -1.0) | (x < -9.0) else t
 
 
 @variant(float32=_tanh32)
@@ -130,7 +128,7 @@ def tanh(x: Any) -> Any:
 
 
 def _expm132(x: Any) -> Any:
-    """Relative error < 6e-7: 2 t / (1 - t) with t = tanh(x / 2), which keeps its digits near 0; exp(x) - 1 above."""
+    """Relative error < 1.5e-6: 2 t / (1 - t) with t = tanh(x / 2), which keeps its digits near 0; exp(x) - 1 above."""
     t = _tanh32(0.5 * x)
     small = 2.0 * t / (1.0 - t)
     return _exp32(x) - 1.0 if x > 0.5 else small
@@ -158,17 +156,15 @@ def softplus(x: Any) -> Any:
 
 
 def _erf32(x: Any) -> Any:
-    """Relative error < 4e-7: a rational of degree 11/10 on [-3.92, 3.92], where erf is 1 to within an ulp."""
-    z = 3.92 if x > 3.92 else x
-    z = -3.92 if z < -3.92 else z
-    y = z * z
+    """Relative error < 1.2e-6: a rational of degree 11/10 on [-3.92, 3.92], where erf is 1 to within an ulp."""
+    y = x * x
     p = 0.0037656760898707917 + y * (0.00028488406953587213 + y * 2.050077150186282e-06)
     p = 1.1283791461272439 + y * (0.1904078380940949 + y * (0.05274890821455607 + y * p))
     q = 0.014969335967278412 + y * (0.001162549827101905 + y * 3.809168007974703e-05)
     q = 1.0 + y * (0.5020772936624759 + y * (0.11410968164096263 + y * q))
-    t = z * p / q
-    t = 1.0 if t > 1.0 else t
-    return -1.0 if t < -1.0 else t
+    t = x * p / q
+    t = 1.0 if (t > 1.0) | (x > 3.92) else t
+    return -1.0 if (t < -1.0) | (x < -3.92) else t
 
 
 @variant(float32=_erf32)
