@@ -5,7 +5,13 @@ BIN := $(VENV)/bin
 EXTRAS ?= test
 PLUGINS := $(dir $(wildcard plugins/*/pyproject.toml))
 
-.PHONY: demo test bench clean
+# What stands for the processors of other people, as Numba calls them: SSE 4.2, AVX2 with fused products and sums, and no more
+# than every x86-64 has; and the tests that look at numbers.
+PROCESSORS ?= nehalem haswell generic
+NUMBERS := $(addprefix tests/,contract $(addprefix unit/,$(addsuffix .py,test_engine test_gemm test_processors test_math \
+	test_numbers test_recurrent test_attention_and_friends test_containers test_native test_textbook test_torch_parity)))
+
+.PHONY: demo test test-processors bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +37,14 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto
+
+# The tests of numbers again, compiled for other processors, as far as this one can run that: PROCESSORS="haswell znver4" names
+# others. Features are those of the name alone: Numba would add this machine's. Each has a kernel cache of its own, empty.
+test-processors: $(VENV)/.test
+	set -e; cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; for processor in $(PROCESSORS); do \
+		echo "== $$processor"; \
+		NUMBA_CPU_NAME=$$processor NUMBA_CPU_FEATURES= NNKIT_CACHE_DIR=$$cache/$$processor $(BIN)/python -m pytest -q -n auto $(NUMBERS); \
+	done
 
 # Side by side with PyTorch, JAX and scikit-learn, in one run.
 bench: $(VENV)/.bench
