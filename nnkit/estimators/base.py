@@ -1,0 +1,397 @@
+"""What the classifier and the regressor share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import prod
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils._repr_html.estimator import _VisualBlock
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from nnkit.core.callback import Callback
+from nnkit.core.layer import Layer
+from nnkit.core.loss import Loss
+from nnkit.core.optimizer import UpdaterProgress
+from nnkit.core.part import listed
+from nnkit.engine.critical import interruptible, uninterrupted
+from nnkit.errors import ParameterError, PersistenceError, ShapeError
+from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
+from nnkit.estimators.parameters import Nested
+from nnkit.estimators.saving import described
+from nnkit.layers import Linear
+from nnkit.model import Sequential
+from nnkit.persistence.file import write
+from nnkit.training.callbacks import EarlyStopping
+from nnkit.training.data import is_sparse
+from nnkit.training.fit import Fit
+from nnkit.training.history import History
+
+__all__ = ["Estimator"]
+
+BATCH = 200  # rows, where batch_size is "auto"
+
+
+class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, Nested):
+    """What the classifier and the regressor share: hyper-parameters, the net, training, hidden activations."""
+
+    _default_loss: str
+    model_: Sequential
+    history_: History
+    loss_curve_: list[float]
+    n_iter_: int
+    n_outputs_: int
+    n_features_in_: int
+    target_name_: str
+    _kinds: ClassVar[dict[str, Any]] = {  # of what a fit leaves behind, beside the net, its history and the optimizer's state
+        "n_features_in_": int, "n_outputs_": int, "n_layers_": int, "n_iter_": int, "loss_": float, "loss_curve_": list,
+        "_random": np.random.RandomState,
+    }  # fmt: skip
+    _before: UpdaterProgress | None  # the optimizer, where the last fit has left it
+    _random: np.random.RandomState  # goes on from fit to fit, or each would drop the same units in the same order
+
+    def __init__(
+        self,
+        layers: Any = (100,),
+        loss: Any = "auto",
+        optimizer: Any = "adam",
+        *,
+        activation: Any = "relu",
+        epochs: int = 200,
+        batch_size: int | str = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        metrics: Any = (),
+        callbacks: Any = (),
+        shuffle: bool = True,
+        warm_start: bool = False,
+        random_state: Any = None,
+        dtype: str = "auto",
+        n_threads: int | None = None,
+        transform_layer: int = -2,
+        verbose: bool = False,
+    ) -> None:
+        self.layers = layers
+        self.loss = loss
+        self.optimizer = optimizer
+        self.activation = activation
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.metrics = metrics
+        self.callbacks = callbacks
+        self.shuffle = shuffle
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.dtype = dtype
+        self.n_threads = n_threads
+        self.transform_layer = transform_layer
+        self.verbose = verbose
+
+    # ------------------------------------------------------------------------------------------------------- the net
+
+    def _hidden(self) -> list[Layer]:
+        """All layers but the last; a number stands for so many units and the activation."""
+        layers: list[Layer] = []
+        for item in listed(self.layers):
+            size = isinstance(item, Integral) and not isinstance(item, bool)
+            if size:  # with the initial weights that scikit-learn's nets have
+                layers += [Linear(int(item), weight_init="glorot_uniform"), Layer.make(self.activation)]
+            else:
+                layers.append(Layer.make(item, "layers"))
+        return layers
+
+    def _sk_visual_block_(self) -> Any:
+        """The layers, one below the other, for the HTML that notebooks show."""
+        model = getattr(self, "model_", None)
+        layers = list(model) if model is not None else self._hidden()
+        return _VisualBlock(
+            "serial", layers, names=[type(layer).__name__ for layer in layers], name_details=list(map(repr, layers)),
+            dash_wrapped=False,
+        )  # fmt: skip
+
+    def _part(self, name: str) -> Any:
+        return self._make_loss() if name == "loss" else super()._part(name)
+
+    def _make_loss(self) -> Loss:
+        return Loss.make(self._default_loss if isinstance(self.loss, str) and self.loss == "auto" else self.loss, "loss")
+
+    def _dtype(self, X: Any) -> str:
+        if self.dtype not in ("auto", "float32", "float64"):
+            raise ParameterError(f"dtype: expected 'auto', 'float32' or 'float64', got {self.dtype!r}")
+        return ("float32" if X.dtype == np.float32 else "float64") if self.dtype == "auto" else self.dtype
+
+    # ------------------------------------------------------------------------------------------------------ training
+
+    def _encode(self, y: Any, loss: Loss) -> NDArray[Any]:
+        """Targets as the loss wants them."""
+        raise NotImplementedError
+
+    def _outputs(self, loss: Loss, columns: int) -> int:
+        """Width of the last layer whose targets have so many columns."""
+        for width in (columns, 2 * columns):
+            with suppress(ShapeError):
+                if loss.target_shape((width,)) == (columns,):
+                    return width
+        raise ParameterError(f"{loss!r}: expected a loss whose targets are numbers, as those of a regressor are")
+
+    def _weights(self, y: Any, sample_weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        return sample_weight
+
+    def _check_rows(self, X: Any) -> Any:
+        """Rows like those that the net was trained on."""
+        plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype in (np.float32, np.float64) and len(X) > 0
+        named = hasattr(self, "feature_names_in_")
+        with np.errstate(over="ignore", invalid="ignore"):  # of sums, which only say whether to look closer
+            if plain and not named and X.shape[1] == self.n_features_in_ and np.isfinite(X.sum()):
+                return X  # all that validate_data would look at, and five times as fast for one row
+            return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+
+    def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        """Rows and their targets; with ``reset``, note how many features there are and their names."""
+        return validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True, reset=reset)
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
+        """Train the net; from scratch, unless ``warm_start``.
+
+        Parameters
+        ----------
+        X : array, data frame or CSR matrix of shape (n_samples, n_features)
+        y : targets
+        sample_weight : (n_samples,), optional: a row of weight 2 counts as much as two
+        X_val, y_val : a validation set of one's own, evaluated after every epoch
+
+        Returns
+        -------
+        self
+        """
+        again = self.warm_start and hasattr(self, "model_")
+        if (X_val is None) != (y_val is None):
+            raise ValueError("fit: expected both X_val and y_val, or none, got one of them")
+        watched = bool(getattr(self, "_skl_callbacks", None)) or hasattr(self, "_parent_callback_ctx")
+        validation = None if X_val is None else (X_val, y_val)
+        return self._train(X, y, sample_weight, self.epochs, reset=not again, validation=validation, watched=watched)
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """What has been learned is forgotten again where there is an error: nobody shall predict with half a fit."""
+        before = self._learned()
+        with uninterrupted:
+            try:
+                yield
+            except BaseException:
+                for name in self._learned():
+                    delattr(self, name)
+                self.__dict__.update(before)
+                raise
+
+    def _train(self, X: Any, y: Any, sample_weight: Any, epochs: int, **how: Any) -> Self:
+        """Train the net as `_plan` says, which also says what else may be given."""
+        with self._all_or_nothing():
+            with interruptible():
+                settings = self._plan(X, y, sample_weight, **how)
+            with self.model_.changing("fit"):
+                with interruptible():
+                    fit = Fit(self.model_, **settings, epochs=epochs)
+                self.history_ = fit.run()
+            self._before = fit.updater_progress
+            self.loss_curve_ = self.loss_curve_ + self.history_.get("loss", [])
+            self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else fit.loss
+            self.n_iter_ += self.history_.epochs
+        return self
+
+    def _plan(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        reset: bool,
+        labels: Any = None,
+        validation: tuple[Any, Any] | None = None,
+        watched: bool = False,
+    ) -> dict[str, Any]:
+        """Check everything, and make a net where there is none yet (or a ``reset`` is asked for); what `Fit` is to be given.
+
+        ``labels``: all that will ever come; ``watched``: scikit-learn's callbacks are told.
+        """
+        if reset:
+            self.__dict__.pop("target_name_", None)
+            if isinstance(name := getattr(y, "name", None), str):
+                self.target_name_ = name
+        X, y = self._check_pairs(X, y, reset)
+        loss = self._make_loss()
+        if loss.of_probabilities:
+            raise ParameterError(
+                f"loss: expected a loss of raw outputs, such as 'bce_with_logits' or 'cross_entropy', got {loss!r}: "
+                "the output layer is linear, and gives no probabilities"
+            )
+        if sample_weight is not None:
+            sample_weight = loss.usable_weights(_check_sample_weight(sample_weight, X, dtype=np.float64))
+        if reset:
+            self._learn_targets(y, loss, labels)
+        target, weights = self._encode(y, loss), self._weights(y, sample_weight)
+        if reset:
+            self._random = _random_of(self.random_state)
+            self.model_ = Sequential([*self._hidden(), Linear(self.n_outputs_)])
+            self.model_.build(X.shape[1:], self._random, self._dtype(X))
+            self.n_layers_ = len(self.model_)
+            self._before, self.loss_curve_, self.n_iter_ = None, [], 0
+        held_out = None
+        if validation is not None:
+            X_val, y_val = self._check_pairs(*validation, reset=False)
+            held_out = X_val, self._encode(y_val, loss)
+        elif self.early_stopping:
+            rows, strata = np.arange(X.shape[0]), self._strata(y)
+            left, held = train_test_split(rows, test_size=self.validation_fraction, random_state=self._random, stratify=strata)
+            held_out = tuple(_take(held, X, target, weights))
+            X, y, sample_weight, target, weights = _take(left, X, y, sample_weight, target, weights)
+        callbacks = [Callback.make(item, "callbacks") for item in listed(self.callbacks)]
+        if self.early_stopping:
+            callbacks.append(EarlyStopping(patience=self.patience))
+        if watched:
+            callbacks.append(Reporter(self, {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}))
+        return dict(
+            X=X, y=target, loss=loss, optimizer=self.optimizer, batch_size=self._batch(X.shape[0]), validation_data=held_out,
+            validation_split=0.0, sample_weight=weights, metrics=self.metrics, callbacks=callbacks, shuffle=self.shuffle,
+            random_state=self._random, n_threads=self.n_threads, progress=bool(self.verbose), engine="compiled",
+            progress_before=self._before,
+        )  # fmt: skip
+
+    def _batch(self, rows: int) -> Any:
+        return min(BATCH, rows) if isinstance(self.batch_size, str) and self.batch_size == "auto" else self.batch_size
+
+    def _strata(self, y: Any) -> Any:
+        return None
+
+    def _learn_targets(self, y: Any, loss: Loss, labels: Any) -> None:
+        raise NotImplementedError
+
+    def _learned(self) -> dict[str, Any]:
+        """All that a fit leaves behind, as it is now."""
+        private = ("_multilabel", "_columns", "_before", "_random")
+        return {name: value for name, value in vars(self).items() if name.endswith("_") or name in private}
+
+    # ------------------------------------------------------------------------------------------------------- in a file
+
+    def save(self, path: Any) -> None:
+        """Write the fitted estimator to one file: hyper-parameters, the net, labels, history, the optimizer's state.
+
+        The file is that of `Sequential.save`: nothing in it can be executed, `nnkit.load` gives the estimator back, and
+        `partial_fit` and warm starts go on as if it had never been away.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        NotBuiltError
+            The estimator is not fitted.
+        PersistenceError
+            A hyper-parameter cannot be described (a class that is not registered, a function), or the system refuses.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from sklearn.datasets import load_iris
+        >>> import nnkit as nn
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = nn.NNClassifier(layers=[16], epochs=5, random_state=0).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.save(f"{folder}/iris.safetensors")
+        ...     again = nn.load(f"{folder}/iris.safetensors")
+        >>> bool((again.predict_proba(X) == clf.predict_proba(X)).all())
+        True
+        """
+        write(path, *described(self))
+
+    @classmethod
+    def check_learned(cls, learned: dict[str, Any], model: Sequential) -> None:
+        """Refuse attributes that are not those of a fitted estimator with this net."""
+        missing = cls._kinds.keys() - learned.keys()
+        more = learned.keys() - cls._kinds.keys() - {"feature_names_in_", "target_name_"}
+        wrong = [name for name, kind in cls._kinds.items() if name in learned and not isinstance(learned[name], kind)]
+        sizes = (learned.get("n_features_in_"), learned.get("n_outputs_"), learned.get("n_layers_"))
+        names = learned.get("feature_names_in_", np.empty(model.in_shape, object))
+        if missing or more or wrong or sizes != (*model.in_shape, *model.out_shape, len(model)):
+            raise PersistenceError(f"expected the attributes {', '.join(cls._kinds)} of a fitted {cls.__name__}")
+        if not isinstance(names, np.ndarray) or names.shape != model.in_shape:
+            raise PersistenceError(f"expected {model.in_shape[0]} names of features")
+        if not isinstance(learned.get("target_name_", ""), str):
+            raise PersistenceError("expected the name of a target")
+
+    # --------------------------------------------------------------------------------------------------- using the net
+
+    def _raw(self, X: Any) -> NDArray[Any]:
+        """What the last layer gives."""
+        if not hasattr(self, "model_"):
+            check_is_fitted(self, "model_")  # takes its time
+        return self._outputs_of(self.model_, X)
+
+    def _outputs_of(self, net: Sequential, X: Any) -> NDArray[Any]:
+        X = self._check_rows(X)
+        return net.predict(X if is_sparse(X) else np.asarray(X, net.dtype), n_threads=self.n_threads)
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Activations of a hidden layer, that of ``transform_layer``: features that the net has learnt.
+
+        Returns
+        -------
+        (n_samples, n_units) array; X itself where there is no hidden layer
+        """
+        check_is_fitted(self, "model_")
+        net = self._hidden_net()
+        if net is None:
+            return self._check_rows(X).astype(self.model_.dtype)
+        hidden = self._outputs_of(net, X)
+        return hidden.reshape(len(hidden), -1)
+
+    def _hidden_net(self) -> Sequential | None:
+        """The layers up to the one whose output `transform` gives; none where the last hidden one is asked for, and absent."""
+        places = range(len(self.model_))
+        if len(places) == 1 and self.transform_layer == -2:
+            return None
+        if not -len(places) <= self.transform_layer < len(places):
+            raise ParameterError(
+                f"transform_layer: expected a place among {len(places)} layers, from {-len(places)} to {len(places) - 1} "
+                f"(the last one is the output), got {self.transform_layer!r}"
+            )
+        return self.model_[: places[self.transform_layer] + 1]
+
+    @property
+    def _n_features_out(self) -> int:
+        net = self._hidden_net()
+        return self.n_features_in_ if net is None else prod(net.out_shape)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"] if self.dtype == "auto" else [self.dtype]
+        return tags
+
+
+def _random_of(random_state: Any) -> np.random.RandomState:
+    """What scikit-learn makes of a random state."""
+    try:
+        return check_random_state(random_state)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ParameterError(f"random_state: expected None, an integer from 0 to 2**32 - 1 or a RandomState ({error}); "
+                             "0 will do") from error  # fmt: skip
+
+
+def _take(rows: Any, *arrays: Any) -> list[Any]:
+    """These rows of each array that there is."""
+    return [None if array is None else array[rows] for array in arrays]

@@ -1,0 +1,57 @@
+"""scikit-learn's callbacks (from 1.9 on), told what happens in a fit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nnkit.core.callback import Callback
+
+if TYPE_CHECKING:
+    from nnkit.estimators.base import Estimator
+    from nnkit.training.fit import Fit
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn before 1.9 has no callbacks
+    CallbackSupportMixin = object
+
+    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
+        """Leave the method as it is."""
+        return method
+
+
+__all__ = ["CallbackSupportMixin", "Reporter", "with_callbacks"]
+
+
+class Reporter(Callback):
+    """Tells scikit-learn's callbacks about the epochs of a fit; each is a subtask of the estimator's."""
+
+    def __init__(self, estimator: Estimator, data: dict[str, Any]) -> None:
+        self.estimator, self.data = estimator, data
+
+    def on_fit_begin(self, fit: Fit) -> None:
+        estimator = self.estimator
+        self.root = estimator._init_callback_context(max_subtasks=fit.epochs)
+        self.root.call_on_fit_task_begin(estimator=estimator, **self.data)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.epoch = self.root.subcontext(task_name="epoch")
+        self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def _end(self, context: Any) -> bool:
+        def learned() -> dict[str, Any]:
+            return copy.deepcopy(self.estimator._learned())
+
+        return bool(context.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=learned, **self.data))
+
+    def on_epoch_end(self, fit: Fit) -> None:
+        if self._end(self.epoch):
+            fit.stop("a callback of scikit-learn said so")
+        elif fit.epoch + 1 < fit.epochs and not fit.stopping:
+            self._begin()
+
+    def on_fit_end(self, fit: Fit) -> None:
+        self._end(self.root)

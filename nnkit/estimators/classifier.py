@@ -1,0 +1,251 @@
+"""The classifier."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+from sklearn.utils.validation import column_or_1d
+
+from nnkit.core.loss import Loss
+from nnkit.errors import ParameterError, PersistenceError
+from nnkit.estimators.base import Estimator
+from nnkit.estimators.saving import saved
+from nnkit.model import Sequential
+
+__all__ = ["NNClassifier"]
+
+
+def _predicts_probabilities(estimator: NNClassifier) -> bool:
+    loss = estimator._make_loss()
+    if type(loss).probabilities is Loss.probabilities:
+        raise AttributeError(f"{loss!r} gives no probabilities; use decision_function, or a loss such as 'cross_entropy'")
+    return True
+
+
+@saved
+class NNClassifier(ClassifierMixin, Estimator):
+    """A neural network that classifies, as a scikit-learn estimator.
+
+    Parameters
+    ----------
+    layers : list of hidden sizes, layers and names (or one alone): ``[64, nn.Dropout(0.2), 32]``, ``[nn.Linear(64), "tanh"]``.
+        A size stands for a `Linear` layer and ``activation``; the output layer is added, a `Linear` one that follows from y.
+    loss : Loss or its name; "auto" is cross-entropy, for several labels a row binary cross-entropy of each. It sees the raw
+        outputs of the last `Linear` layer: losses of probabilities ("bce", "nll", "kl_div") do not fit, take "bce_with_logits"
+        or "cross_entropy".
+    optimizer : Optimizer or its name
+    activation : activation or its name, after each size in ``layers``
+    epochs : int >= 1
+    batch_size : int >= 1, or "auto": 200, or all rows where there are fewer
+    early_stopping : stop when the validation loss has not improved for ``patience`` epochs, and go back to the best
+    validation_fraction : float in (0, 1), held out for early stopping where `fit` is given no validation set
+    patience : int >= 0, epochs
+    metrics, callbacks : lists of parts or names (or one alone); see `Sequential.fit`
+    class_weight : None, "balanced", or a dict from labels to weights
+    shuffle : draw the rows in a new order each epoch
+    warm_start : go on from the present net, with the optimizer's state
+    random_state : None, int or RandomState; `partial_fit` and warm starts go on drawing where the last call has ended
+    dtype : "float32", "float64", or "auto", that of X. Float32 (of X, or asked for here) trains about twice as fast.
+    n_threads : int, optional; all cores by default, within joblib's workers their share. The result does not depend on it.
+    transform_layer : which layer's output `transform` gives; -2 is the last hidden one, or X where there is none
+    verbose : show a line of progress
+
+    Attributes
+    ----------
+    model_ : Sequential
+    classes_ : labels
+    loss_curve_, loss_ : training loss of each epoch, and of the last
+    n_iter_ : epochs done
+    history_ : History of the last fit
+    n_features_in_, feature_names_in_, n_outputs_, n_layers_
+    target_name_ : name of y, where it had one (a pandas Series)
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> import nnkit as nn
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = nn.NNClassifier(layers=[16, nn.Dropout(0.1)], optimizer=nn.Adam(lr=0.01), random_state=0).fit(X, y)
+    >>> bool(clf.score(X, y) > 0.9)
+    True
+    >>> clf.set_params(optimizer__lr=0.02).optimizer
+    Adam(lr=0.02)
+    """
+
+    _default_loss = "cross_entropy"
+    _kinds = Estimator._kinds | {"classes_": np.ndarray, "_multilabel": bool}
+    classes_: NDArray[Any]
+    _multilabel: bool
+
+    def __init__(
+        self,
+        layers: Any = (100,),
+        loss: Any = "auto",
+        optimizer: Any = "adam",
+        *,
+        activation: Any = "relu",
+        epochs: int = 200,
+        batch_size: int | str = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        metrics: Any = (),
+        callbacks: Any = (),
+        class_weight: Any = None,
+        shuffle: bool = True,
+        warm_start: bool = False,
+        random_state: Any = None,
+        dtype: str = "auto",
+        n_threads: int | None = None,
+        transform_layer: int = -2,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            layers, loss, optimizer, activation=activation, epochs=epochs, batch_size=batch_size,
+            early_stopping=early_stopping, validation_fraction=validation_fraction, patience=patience, metrics=metrics,
+            callbacks=callbacks, shuffle=shuffle, warm_start=warm_start, random_state=random_state, dtype=dtype,
+            n_threads=n_threads, transform_layer=transform_layer, verbose=verbose,
+        )  # fmt: skip
+        self.class_weight = class_weight
+
+    @classmethod
+    def check_learned(cls, learned: dict[str, Any], model: Sequential) -> None:
+        super().check_learned(learned, model)
+        shape, outputs = learned["classes_"].shape, learned["n_outputs_"]
+        if shape != (outputs,) and not (shape == (2,) and outputs == 1 and not learned["_multilabel"]):
+            raise PersistenceError(f"expected labels for {outputs} outputs, got {shape}")
+
+    def _make_loss(self) -> Loss:
+        several = getattr(self, "_multilabel", False) and isinstance(self.loss, str) and self.loss == "auto"
+        return Loss.make("bce_with_logits") if several else super()._make_loss()
+
+    def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        X, y = super()._check_pairs(X, y, reset)
+        check_classification_targets(y)
+        kind = type_of_target(y)
+        if kind == "multiclass-multioutput":
+            raise ValueError("NNClassifier: expected one label a row, or 0 and 1 for each of several, got several labels a row")
+        if reset:
+            self._multilabel = kind == "multilabel-indicator"
+        if not self._multilabel:
+            y = column_or_1d(y, warn=reset)
+        elif hasattr(y, "toarray"):
+            y = y.toarray()
+        return X, y
+
+    def _learn_targets(self, y: Any, loss: Loss, labels: Any) -> None:
+        self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y if labels is None else labels)
+        if self._multilabel and loss.classes:
+            raise ParameterError(f"{loss!r}: expected a loss of numbers for several labels a row, such as 'bce_with_logits'")
+        if self._multilabel and labels is not None and not np.array_equal(unique_labels(labels), self.classes_):
+            raise ValueError(f"classes: expected {self.classes_}, one for each column of y, got {labels!r}")
+        binary = len(self.classes_) == 2 and not (loss.classes or self._multilabel)
+        self.n_outputs_ = 1 if binary else len(self.classes_)
+
+    def _encode(self, y: Any, loss: Loss) -> NDArray[Any]:
+        y = np.asarray(y)
+        if self._multilabel:
+            member = y.astype(bool)
+        else:
+            codes = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+            unknown = self.classes_[codes] != y
+            if unknown.any():
+                raise ValueError(f"NNClassifier: expected labels of {self.classes_}, got {y[unknown][0]!r}, none of them")
+            if loss.classes:
+                return np.asarray(codes, np.int64)
+            member = codes[:, None] == (np.arange(len(self.classes_)) if self.n_outputs_ > 1 else [1])
+        low, high = self._levels(loss)
+        return np.where(member, high, low)
+
+    @staticmethod
+    def _levels(loss: Loss) -> tuple[float, float]:
+        """What stands for no and yes among the targets of a loss of numbers."""
+        if loss.target_values is not None:
+            return min(loss.target_values), max(loss.target_values)
+        bounded = np.isfinite([loss.target_low, loss.target_high]).all()
+        return (loss.target_low, loss.target_high) if bounded else (-1.0, 1.0)
+
+    @staticmethod
+    def _yes(raw: NDArray[Any], loss: Loss) -> NDArray[np.bool_]:
+        """Where outputs that each stand for a label say yes."""
+        given = loss.probabilities(raw.astype(np.float64))
+        return raw > 0 if given is None else given > 0.5
+
+    def _weights(self, y: Any, sample_weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        if self.class_weight is None:
+            return sample_weight
+        weights = np.ones(len(y)) if sample_weight is None else sample_weight
+        if not isinstance(self.class_weight, str):
+            with np.errstate(over="ignore"):  # infinite ones are refused
+                return np.asarray(weights * compute_sample_weight(self.class_weight, y))
+        if self.class_weight != "balanced":
+            raise ParameterError(f"class_weight: expected None, 'balanced' or a dict, got {self.class_weight!r}")
+        balanced = weights.copy()
+        for column in y.reshape(len(y), -1).T:
+            _, codes = np.unique(column, return_inverse=True)
+            mass = np.bincount(codes, weights)  # of each class; scikit-learn before 1.9 would count rows
+            balanced *= weights.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0))[codes]
+        return balanced
+
+    def _strata(self, y: Any) -> Any:
+        return None if self._multilabel else y
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """One more epoch on these rows, with the optimizer's state of the last one.
+
+        Parameters
+        ----------
+        X, y : rows and labels
+        classes : all labels that will ever come; needed at the first call
+        sample_weight : (n_samples,), optional
+        """
+        first = not hasattr(self, "model_")
+        if first and classes is None and type_of_target(y) != "multilabel-indicator":
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if not first and classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
+            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}")
+        return self._train(X, y, sample_weight, 1, reset=first, labels=classes)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Labels; for several labels a row, 0 and 1 for each."""
+        raw, loss = self._raw(X), self._make_loss()
+        if self._multilabel:
+            return self._yes(raw, loss).astype(np.int64)
+        if self.n_outputs_ == 1 and len(self.classes_) == 2:
+            return np.asarray(self.classes_[self._yes(raw, loss).ravel().astype(int)])
+        return np.asarray(self.classes_[raw.argmax(axis=1)])
+
+    @available_if(_predicts_probabilities)
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Probability of each class; for several labels a row, of each label."""
+        given = self._make_loss().probabilities(self._raw(X).astype(np.float64))
+        assert given is not None
+        if self._multilabel:
+            return given
+        if self.n_outputs_ == 1 and len(self.classes_) == 2:
+            return np.hstack([1 - given, given])
+        return np.asarray(given / given.sum(axis=1, keepdims=True))
+
+    @available_if(_predicts_probabilities)
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+        """Logarithm of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.predict_proba(X)))
+
+    def decision_function(self, X: Any) -> NDArray[Any]:
+        """Raw outputs of the net; for two classes how far the second is ahead."""
+        raw = self._raw(X)
+        if self._multilabel or raw.shape[1] > 2 or len(self.classes_) == 1:
+            return raw if raw.shape[1] > 1 or self._multilabel else raw[:, 0]
+        return np.asarray(raw[:, 1] - raw[:, 0] if raw.shape[1] == 2 else raw[:, 0])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

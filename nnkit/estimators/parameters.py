@@ -1,0 +1,77 @@
+"""Hyper-parameters of an estimator, those of the parts within included."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from nnkit.core.callback import Callback
+from nnkit.core.initializer import Initializer
+from nnkit.core.layer import Layer
+from nnkit.core.loss import Loss
+from nnkit.core.metric import Metric
+from nnkit.core.optimizer import Optimizer
+from nnkit.core.part import Part
+from nnkit.core.schedule import Schedule
+from nnkit.errors import ParameterError, RegistryError
+
+__all__ = ["KINDS", "Nested"]
+
+KINDS: dict[str, type[Part]] = {  # what a name stands for, by the hyper-parameter that it is the value of
+    "layers": Layer, "activation": Layer, "loss": Loss, "optimizer": Optimizer, "metrics": Metric, "callbacks": Callback,
+    "schedule": Schedule, "after": Schedule, "weight_init": Initializer, "bias_init": Initializer,
+}  # fmt: skip
+
+
+class Nested(BaseEstimator):
+    """An estimator whose hyper-parameters are parts, with hyper-parameters of their own: ``optimizer__lr``."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Hyper-parameters by name; with ``deep``, also those of parts: ``optimizer__lr``, ``layers__0__out_features``."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        if deep:
+            for name, value in list(params.items()):
+                items = enumerate(value) if isinstance(value, list | tuple | np.ndarray) else [("", value)]
+                for place, item in items:
+                    path = f"{name}__{place}" if place != "" else name
+                    params[path] = item
+                    if isinstance(item, Part):
+                        params |= {f"{path}__{inner}": number for inner, number in item.get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set hyper-parameters by name, also those of parts (and of parts that are given by name)."""
+        known = self._get_param_names()
+        for key, value in sorted(params.items(), key=lambda item: item[0].count("__")):  # the whole before its pieces
+            name, _, path = key.partition("__")
+            if name not in known:
+                raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {known!r}.")
+            if path:
+                try:
+                    whole = self._part(name)
+                    value = _within(whole, path, value, KINDS.get(name))
+                except (ValueError, RegistryError, AttributeError) as error:
+                    raise ValueError(f"Invalid parameter {key!r} for estimator {self}: {error}") from error
+            setattr(self, name, value)
+        return self
+
+    def _part(self, name: str) -> Any:
+        """What a hyper-parameter stands for."""
+        return getattr(self, name)
+
+
+def _within(value: Any, path: str, new: Any, kind: type[Part] | None) -> Any:
+    """``value`` with what stands at ``path`` in it replaced: ``0__rate`` of a list of layers, ``lr`` of an optimizer."""
+    name, _, rest = path.partition("__")
+    if isinstance(value, list | tuple | np.ndarray):
+        if not name.isdigit() or int(name) >= len(value):
+            raise ValueError(f"expected a place from 0 to {len(value) - 1}, got {name!r}")
+        items = list(value)
+        items[int(name)] = _within(items[int(name)], rest, new, kind) if rest else new
+        return tuple(items) if isinstance(value, tuple) else items
+    if kind is None and not isinstance(value, Part):
+        raise ParameterError(f"expected a part with hyper-parameters of its own, got {value!r}")
+    part = value if isinstance(value, Part) or kind is None else kind.make(value)
+    return part.replace(**{name: _within(getattr(part, name), rest, new, KINDS.get(name)) if rest else new})

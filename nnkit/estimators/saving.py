@@ -1,0 +1,121 @@
+"""Estimators in files: around their net, hyper-parameters, what was learned, and the optimizer's state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from numpy.typing import NDArray
+
+from nnkit.core.optimizer import Optimizer, UpdaterProgress
+from nnkit.core.schedule import Schedule
+from nnkit.engine.memory import aligned_zeros
+from nnkit.errors import NotBuiltError, PersistenceError
+from nnkit.estimators.parameters import KINDS
+from nnkit.model import Sequential
+from nnkit.persistence.description import Describer, Restorer
+from nnkit.persistence.model import describe, pack
+from nnkit.training.history import History
+
+if TYPE_CHECKING:
+    from nnkit.estimators.base import Estimator
+
+__all__ = ["described", "restored", "saved"]
+
+E = TypeVar("E", bound="type[Estimator]")
+ESTIMATORS: dict[str, type[Estimator]] = {}  # that a file may hold
+
+
+def saved(kind: E) -> E:
+    """Let files hold estimators of this class."""
+    ESTIMATORS[kind.__name__] = kind
+    return kind
+
+
+def described(estimator: Estimator) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What `write` wants: the fitted estimator as JSON, and arrays.
+
+    Raises
+    ------
+    NotBuiltError
+        The estimator is not fitted.
+    PersistenceError
+        A hyper-parameter cannot be described, or its class is none that files hold.
+    """
+    who = type(estimator).__name__
+    if type(estimator) not in ESTIMATORS.values():
+        raise PersistenceError(f"{who}.save: expected one of {', '.join(ESTIMATORS)}; save its net, {who}.model_, instead")
+    if not hasattr(estimator, "model_"):
+        raise NotBuiltError(f"{who}.save: expected a fitted estimator; call fit first")
+    describer, learned = Describer(), estimator._learned()
+    net, history, before = (learned.pop(name) for name in ("model_", "history_", "_before"))
+    model = describe(net, describer)
+    around = {
+        "class": who,
+        "parameters": {name: describer.describe(value, f"{who}'s {name}")
+                       for name, value in estimator.get_params(deep=False).items()},
+        "learned": {name: describer.describe(value, f"{who}'s {name}") for name, value in learned.items()},
+        "history": describer.describe(history.record(), "the history"),
+        "optimizer": describer.describe(_describable(net, before), "the optimizer's state"),
+    }  # fmt: skip
+    return pack(describer, model=model, estimator=around)
+
+
+def restored(described: Any, restorer: Restorer, model: Sequential) -> Estimator:
+    """The estimator that `save` has described, around its net.
+
+    Raises
+    ------
+    PersistenceError
+        It was not described so.
+    """
+    names = {"class", "parameters", "learned", "history", "optimizer"}
+    if not isinstance(described, dict) or set(described) != names or described["class"] not in [*ESTIMATORS]:
+        raise PersistenceError(f"expected one of {', '.join(ESTIMATORS)}")
+    if not isinstance(described["parameters"], dict) or not isinstance(described["learned"], dict):
+        raise PersistenceError("expected parameters and attributes by name")
+    kind = ESTIMATORS[described["class"]]
+    parameters, learned = ({name: restorer.restore(value) for name, value in described[group].items()}
+                           for group in ("parameters", "learned"))  # fmt: skip
+    kind.check_learned(learned, model)
+    who = described["class"]
+    parameters["callbacks"] = restorer.quiet(parameters.get("callbacks", ()), f"callbacks of {who}")
+    for name, value in parameters.items():
+        of = None if isinstance(value, str) and value == "auto" else KINDS.get(name)
+        restorer.accepted(value, f"{who}'s {name[:40]}", of)
+    history = restorer.make("the history", History.of, restorer.restore(described["history"]))
+    progress = restorer.accepted(restorer.restore(described["optimizer"]), "the optimizer's state")
+    before = restorer.make("the optimizer's state", _progress, model, progress)
+    estimator: Estimator = restorer.make(described["class"], lambda: kind(**parameters))
+    for name, value in {**learned, "model_": model, "history_": history, "_before": before}.items():
+        setattr(estimator, name, value)
+    return estimator
+
+
+def _describable(net: Sequential, before: UpdaterProgress | None) -> dict[str, Any] | None:
+    """How far the optimizer has come, the states by the names of the parameters that they belong to."""
+    if before is None:
+        return None
+    states = {name: net.network.views(state) for name, state in before.states.items()}
+    observed = before.schedule.observed()
+    return {"optimizer": before.kind, "steps": before.steps, "schedule": before.schedule, "observed": observed,
+            "states": states}  # fmt: skip
+
+
+def _progress(net: Sequential, described: Any) -> UpdaterProgress | None:
+    """What `_describable` has described."""
+    if described is None:
+        return None
+    optimizer, schedule = Optimizer.registry[described["optimizer"]], Schedule.make(described["schedule"])
+    steps, given = described["steps"], described["states"]
+    if type(steps) is not int or not 0 <= steps < 2**53 or set(given) != set(optimizer.states):
+        raise PersistenceError(f"expected the steps and the states of {optimizer.__name__}")
+    schedule.resume(described["observed"])
+    states = {name: aligned_zeros(net.network.vector.size, net.dtype) for name in optimizer.states}
+    for name, state in states.items():
+        views = net.network.views(state)
+        came = {parameter: (array.dtype, array.shape) for parameter, array in given[name].items()}
+        if came != {parameter: (view.dtype, view.shape) for parameter, view in views.items()}:
+            raise PersistenceError(f"expected the state {name!r} of the optimizer for every parameter")
+        for parameter, view in views.items():
+            view[...] = given[name][parameter]
+    return UpdaterProgress(optimizer, steps, schedule, states)
