@@ -36,7 +36,7 @@ def demo() -> int:
 
     console.print(f"test accuracy   [bold green]{accuracy:.4f}[/]  on {len(X_test)} digits it has not seen")
     if statistics.compiled > compiled:
-        kept = "kept on disk: the next start only loads it" if not kernel_cache.refusal else "not kept: the cache cannot be used"
+        kept = "kept on disk: the next start only loads it" if not kernel_cache.refusal else "not kept, as the warning says"
         console.print(f"compiling       {history.compile_seconds:.2f} s  ({kept})")
     else:
         console.print(f"loading         {history.compile_seconds:.2f} s  (of kernels that were compiled before)")

@@ -89,7 +89,7 @@ class Progress:
         self._show(self._line(step, history, now - self._begin, last), step / (self._epochs * self.steps), now)
 
     def compiling(self, kernel: str) -> None:
-        """Show that a kernel is compiled now, the first one at once: most take a third of a second, and some fits need thirty."""
+        """Show that a kernel is compiled now, the first one at once; each takes some tenths of a second."""
         now = time.perf_counter()
         if self.shown and (now >= self._due or not self._compiled):
             done = f"{self._compiled} kernels in {now - self._begin:.1f} s, now " if self._compiled else ""
