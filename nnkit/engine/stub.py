@@ -64,6 +64,7 @@ class Statistics(threading.local):
     compiled = 0
     loaded = 0
     seconds = 0.0
+    watcher: Callable[[str], None] | None = None  # is told the name of each kernel that is compiled, before that
     _begin: float | None = None  # of the outermost kernel: what is compiled for it is part of its time
 
     @contextmanager
@@ -78,6 +79,15 @@ class Statistics(threading.local):
         finally:
             self.seconds += time.perf_counter() - self._begin
             self._begin = None
+
+    @contextmanager
+    def watched(self, watcher: Callable[[str], None]) -> Iterator[None]:
+        """Tell ``watcher`` what is compiled, until the end of a ``with`` block."""
+        before, self.watcher = self.watcher, watcher
+        try:
+            yield
+        finally:
+            self.watcher = before
 
 
 statistics = Statistics()
@@ -226,6 +236,8 @@ class Kernel:
     def _compile(self) -> tuple[Native, MachineCode]:
         """Compile it, and keep it for other processes."""
         name = self._name
+        if statistics.watcher is not None:
+            statistics.watcher(self.function.__qualname__.rpartition("<locals>.")[2])
         native = self._compiled(name)
         self._llvm = native.llvm
         made = MachineCode.of(self._llvm)

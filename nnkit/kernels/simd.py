@@ -84,14 +84,17 @@ transpose64 = _transposer(ir.DoubleType(), 8)
 
 # How many outputs are summed at a time: so many that none waits for the one before (4 cycles, two a cycle), and no more than
 # there are registers. AVX-512 has 32 for a cache line each; AVX2 and NEON hold 6 such sums beside what goes into them, SSE two.
+# For `contract`, and by the depth of a tile for `correlate` and `multiply`.
+Widths = tuple[int, ...]
+_WIDTHS: dict[int, tuple[Widths, dict[int, Widths], dict[int, Widths]]] = {
+    32: (
+        (16, 8, 6, 4, 2, 1), {4: (4, 2, 1), 2: (8, 4, 2, 1), 1: (8, 6, 3, 1)}, {4: (6, 4, 2, 1), 2: (12, 3, 1), 1: (16, 4, 1)},
+    ),
+    8: ((6, 5, 4, 3, 2, 1), {2: (3, 2, 1), 1: (6, 3, 2, 1)}, {1: (6, 4, 2, 1)}),
+    4: ((2, 1), {1: (2, 1)}, {1: (2, 1)}),
+}  # fmt: skip
 LINES = lines_in_registers()
-CONTRACTED: tuple[int, ...] = {32: (16, 8, 6, 4, 2, 1), 8: (6, 5, 4, 3, 2, 1), 4: (2, 1)}[LINES]
-CORRELATED: dict[int, tuple[int, ...]] = {  # by depth
-    32: {4: (4, 2, 1), 2: (8, 4, 2, 1), 1: (8, 6, 3, 1)}, 8: {2: (3, 2, 1), 1: (6, 3, 2, 1)}, 4: {1: (2, 1)},
-}[LINES]  # fmt: skip
-MULTIPLIED: dict[int, tuple[int, ...]] = {  # by depth
-    32: {4: (6, 4, 2, 1), 2: (12, 3, 1), 1: (16, 4, 1)}, 8: {1: (6, 4, 2, 1)}, 4: {1: (2, 1)},
-}[LINES]  # fmt: skip
+CONTRACTED, CORRELATED, MULTIPLIED = _WIDTHS[LINES]
 
 CHUNK = 128  # rows of a matrix that are multiplied in one go: 256 bytes of each fill two thirds of a first-level cache
 

@@ -8,8 +8,8 @@ with one entry, whose name says what it is::
     {"part": 2}              number 2 in the table of parts
     {"model": 3}             the same as a `Sequential`, where it is an argument of a container
 
-An entry of the table is a part, ``{"kind": "layer", "key": "linear", "arguments": {...}, "from": ["nnkit-numba", "0.1.0"]}``, or
-layers one after the other, ``{"layers": [{"part": 0}, {"part": 1}]}``. It names only entries before it: nothing turns in
+An entry of the table is a part, ``{"kind": "layer", "key": "linear", "arguments": {...}, "from": ["nnkit-numba", "0.1.0"]}``,
+or layers one after the other, ``{"layers": [{"part": 0}, {"part": 1}]}``. It names only entries before it: nothing turns in
 circles, and what was one object is one object again. A class is only ever looked up in the registry, by kind and key. Strings
 that may be names of plugins' parts are listed with where those came from, so that it can be said what is missing.
 

@@ -142,14 +142,16 @@ class Fit:
         self._stopping = ""
         self._before = progress_before
         self._resumed = resumed
-        self._check_data(X, y, sample_weight)
-        if resumed is not None:
-            self._random = resumed.generator("begun")
-        self._begun = self._random.bit_generator.state
-        self._split(validation_data, validation_split)
-        self._batch_size = min(int(batch_size), len(self._rows))
-        self._plan()
-        self._progress = Progress(progress, self.epochs, self.steps_per_epoch)
+        self._progress = Progress(progress, self.epochs)
+        with self._progress.preparing():
+            self._check_data(X, y, sample_weight)
+            if resumed is not None:
+                self._random = resumed.generator("begun")
+            self._begun = self._random.bit_generator.state
+            self._split(validation_data, validation_split)
+            self._batch_size = min(int(batch_size), len(self._rows))
+            self._progress.steps = self.steps_per_epoch
+            self._plan()
 
     # ------------------------------------------------------------------------------------------------- preparing
 
@@ -314,9 +316,10 @@ class Fit:
         self.model.last_fit = {"loss": self._loss, "optimizer": self._optimizer, "epochs": self.epochs,
                                "batch_size": self.batch_size, "shuffle": bool(self._shuffle)}  # fmt: skip
         with uninterrupted:
-            self._call("on_fit_begin")
-            if self._resumed is not None:
-                self._go_on(self._resumed)
+            with self._progress.preparing():
+                self._call("on_fit_begin")
+                if self._resumed is not None:
+                    self._go_on(self._resumed)
             try:
                 with Team(self._workers) as team, self._progress.begin(self.step):
                     while self.epoch < self.epochs and not self._stopping:

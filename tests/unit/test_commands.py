@@ -596,6 +596,8 @@ def test_parts_of_other_kinds():
 def test_list_and_info_and_demo(run, monkeypatch):
     monkeypatch.setattr("nnkit.commands.demo.EPOCHS", 2)
     assert "relu" in run("list") and "test accuracy" in run("demo")
+    again = run("demo")  # all of its kernels are there now
+    assert "loading " in again and "compiling" not in again
     monkeypatch.setattr("nnkit.inspect.machine.SECONDS", 0.01)
     out = run("info")
     for text in (nn.__version__, np.__version__, "numba", "scikit-learn", "threads", "blas", "kernels", "GFLOP/s", "extras"):

@@ -13,7 +13,8 @@ from nnkit.about import DISTRIBUTION, install
 
 ROOT = Path(__file__).parents[2]
 TEXTS = {".py", ".md", ".toml", ".ipynb", ".txt", ".yml", ".yaml", ".cfg", ".rst", ".html", ".sh"}
-PROJECTS = {path.parent: tomllib.loads(path.read_text()) for path in [ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]}
+PROJECTS = {path.parent: tomllib.loads(path.read_text())
+            for path in [ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]}  # fmt: skip
 EXTRAS = {project["project"]["name"]: {*project["project"].get("optional-dependencies", {})} for project in PROJECTS.values()}
 OURS = PROJECTS[ROOT]["project"]["name"]
 
@@ -49,7 +50,7 @@ def wrong(words, folder):
             continue
         name, extras = found["name"], {item.strip() for item in (found["extras"] or "").split(",")} - {""}
         if name.startswith("."):
-            homes = [home for home in ((base / name).resolve() for base in (ROOT, folder)) if (home / "pyproject.toml").exists()]
+            homes = [home for home in ((base / name).resolve() for base in (ROOT, folder)) if home in PROJECTS]
             if not homes and name != ".":  # somebody's own project is where he stands
                 yield f"{word}: there is no project"
             name = PROJECTS[homes[0]]["project"]["name"] if homes else OURS
@@ -113,4 +114,5 @@ def test_projects_have_the_name_that_messages_say():
         own = {item for item in required if item.startswith("nnkit")}
         assert {re.split(r"[\[<>=!~ ]", item)[0] for item in own} <= {OURS}
         assert project["project"]["name"] == OURS or own
-    assert (ROOT / PROJECTS[ROOT]["tool"]["hatch"]["version"]["path"]).read_text().count(f'__version__ = "{nn.__version__}"') == 1
+    home = ROOT / PROJECTS[ROOT]["tool"]["hatch"]["version"]["path"]
+    assert f'__version__ = "{nn.__version__}"' in home.read_text()

@@ -498,7 +498,7 @@ def test_only_what_has_another_form_in_compiled_code_is_overloaded():
     ("option", "value", "counts"),
     [
         ("OPT", 0, True), ("LOOP_VECTORIZE", 0, True), ("SLP_VECTORIZE", 1, True), ("ENABLE_AVX", 0, True),
-        ("CPU_NAME", "another", True), ("CPU_FEATURES", "+another", True), ("BOUNDSCHECK", 1, True), ("DEBUGINFO_DEFAULT", 1, True),
+        ("CPU_NAME", "another", True), ("CPU_FEATURES", "+new", True), ("BOUNDSCHECK", 1, True), ("DEBUGINFO_DEFAULT", 1, True),
         ("LLVM_REFPRUNE_PASS", 0, True), ("FULL_TRACEBACKS", 1, False), ("CACHE_DIR", "x", False), ("DUMP_IR", 1, False),
         ("NUMBA_NUM_THREADS", 99, False), ("CUDA_LOG_SIZE", 9, False),
     ],

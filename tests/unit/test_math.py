@@ -76,8 +76,8 @@ def wide(low, high, count=20_000):
 class Rounded:
     """A number of a kernel with a bound of its rounding error: a running error analysis (Wilkinson 1963).
 
-    Each operation adds half an ulp, and a division two, as it may be a product with a reciprocal. Fused operations round less. A
-    comparison holds where it holds for the rounded number, too.
+    Each operation adds half an ulp, and a division two, as it may be a product with a reciprocal. Fused operations round
+    less. A comparison holds where it holds for the rounded number, too.
     """
 
     def __init__(self, value, error=None):

@@ -8,6 +8,7 @@ import textwrap
 import pytest
 
 import nnkit as nn
+from nnkit.engine.stub import statistics
 from nnkit.training.progress import Progress
 
 
@@ -63,6 +64,68 @@ def test_the_line_says_how_far_and_how_fast(terminal):
         ("epoch 4/4  50.0 s  loss 0.25  val_loss 0.5  1 steps/s", 1.0),
         "closed",
     ]
+
+
+def test_nothing_is_left_of_what_is_stopped(terminal):
+    progress = Progress(True, 4, 25)
+    with pytest.raises(KeyboardInterrupt), progress.begin(0):
+        terminal.now = 10.0
+        progress.update(30, nn.History())
+        terminal.now = 12.0
+        raise KeyboardInterrupt
+    assert progress._display.lines == [
+        ("epoch 2/4  0:00:23 left  3 steps/s", 0.3), ("epoch 1/4  12.0 s  2 steps/s", 0.3), "closed",
+    ]  # fmt: skip
+
+
+def test_it_says_what_is_compiled_until_training_begins(terminal):
+    progress = Progress(True, 4, 25)
+    with progress.preparing():
+        for name in ("Linear.forward", "Linear.backward", "ReLU.forward"):
+            statistics.watcher(name)
+            terminal.now += 0.07
+    assert statistics.watcher is None
+    with progress.begin(0):
+        assert statistics.watcher is not None
+        terminal.now += 5.0
+        progress.update(50, nn.History())
+    assert statistics.watcher is None
+    assert progress._display.lines[:3] == [
+        ("compiling, once a machine: Linear.forward", None),
+        ("compiling, once a machine: 2 kernels in 0.1 s, now ReLU.forward", None),
+        ("epoch 3/4  0:00:05 left  10 steps/s", 0.5),
+    ]
+
+
+def test_it_ends_where_preparing_fails(terminal):
+    progress = Progress(True, 4, 25)
+    with pytest.raises(KeyboardInterrupt), progress.preparing():
+        statistics.watcher("Linear.forward")
+        raise KeyboardInterrupt
+    assert progress._display.lines == [("compiling, once a machine: Linear.forward", None), "closed"]
+    assert statistics.watcher is None
+
+
+def test_only_what_is_compiled_is_shown_and_not_what_is_loaded(script, tmp_path):
+    text = """
+        import nnkit as nn
+        from nnkit.training import progress
+
+        class Lines:
+            def show(self, line, part):
+                print(part if part is None else part > 0, line)
+            def close(self):
+                pass
+
+        progress._Terminal = Lines
+        nn.Sequential([nn.Linear(1)]).fit([[1.0], [2.0]], [[1.0], [2.0]], epochs=3, progress=True)
+    """
+    first, second = (script(text, NNKIT_CACHE_DIR=str(tmp_path / "cache")).splitlines() for _ in range(2))
+    assert first[0].startswith("None compiling, once a machine: ")
+    assert any("compiling, once a machine: 1" in line for line in first)
+    assert first[-1].startswith("True epoch 3/3")
+    assert [line for line in second if "compiling" in line] == []
+    assert second[-1].startswith("True epoch 3/3")
 
 
 def test_it_is_silent_where_nobody_watches(terminal):
@@ -174,5 +237,6 @@ def test_after_ctrl_c_the_terminal_is_as_it_was():
     assert os.waitpid(child, 0)[1] == 0, text
     assert text.rstrip().endswith("interrupted")
     assert "left" in text
+    assert "left" not in text.split("\x1b[?25h")[0].rpartition("epoch")[2]  # it does not end with a promise
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is hidden and shown again
     assert text.split("\x1b[?25h")[0].endswith("\n")  # the line is left where it was
