@@ -15,7 +15,7 @@ import numpy as np
 from nnkit.core.words import ATTRIBUTES, HOOKS, NEEDLESS, RENAMED
 from nnkit.errors import CallError, KernelError
 
-__all__ = ["Called", "Familiar", "explained", "nearest", "no_attribute", "require_known"]
+__all__ = ["Called", "Familiar", "explained", "nearest", "no_attribute", "require_known", "shown"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -146,7 +146,7 @@ def _bind(
         if isinstance(value, np.bool_):
             bound.arguments[name] = bool(value)
         elif not isinstance(value, bool):
-            raise CallError(f"{who}: expected {name} to be True or False, got {_short.repr(value)}")
+            raise CallError(f"{who}: expected {name} to be True or False, got {shown(value)}")
     return bound
 
 
@@ -234,10 +234,15 @@ class _Misfit:
         return f"{self.who}({', '.join(shown)})"
 
 
+def shown(value: Any) -> str:
+    """A value in one line of a message; of what is long, the class."""
+    return _shown(value) or f"{type(value).__name__}(...)"
+
+
 def _shown(value: Any) -> str | None:
     """A value in one short line, if it has one."""
-    text = _short.repr(value)
-    return text if len(text) <= LONGEST and "\n" not in text and not hasattr(value, "__array__") else None
+    text = repr(value) if isinstance(value, str | int | float) else _short.repr(value)
+    return text if len(text) <= LONGEST and "\n" not in text else None
 
 
 def _is(value: Any, default: Any) -> bool:

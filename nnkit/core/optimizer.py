@@ -95,8 +95,8 @@ class Optimizer(Part):
 
     def check(self) -> None:
         """Refuse hyper-parameters out of range; the constructor, `fit` and `step` call it."""
-        number = isinstance(self.lr, int | float | np.number)
-        self.require("lr", number, f"a number ({NEEDLESS['params']})")
+        several = hasattr(self.lr, "__iter__") and not isinstance(self.lr, str)
+        self.require("lr", not several, f"a number ({NEEDLESS['params']})")
         self.require_number("lr", 0.0, above=True)
         self.require_number("weight_decay", 0.0)
         for name in ("clip_norm", "clip_value"):

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from nnkit.core.calls import Called, Familiar, require_known
+from nnkit.core.calls import Called, Familiar, require_known, shown
 from nnkit.core.registry import Registry
 from nnkit.engine.operands import Constant, constant
 from nnkit.errors import ParameterError, ShapeError
@@ -177,7 +177,7 @@ class Part(Familiar):
     def require(self, name: str, condition: bool, expected: str) -> None:
         """Refuse a hyper-parameter that does not meet ``condition``."""
         if not condition:
-            raise ParameterError(f"{type(self).__name__}: expected {name} to be {expected}, got {getattr(self, name)!r}")
+            raise ParameterError(f"{type(self).__name__}: expected {name} to be {expected}, got {shown(getattr(self, name))}")
 
     def require_number(
         self, name: str, low: float = -np.inf, high: float = np.inf, *, above: bool = False, below: bool = False
