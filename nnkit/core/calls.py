@@ -24,7 +24,7 @@ ALIKE = 0.82  # how similar a name is to a misspelt one; names of different meth
 LONGEST = 80  # letters of a value in a message
 
 _short = reprlib.Repr()
-_short.maxstring = _short.maxother = LONGEST + 1
+_short.maxstring = _short.maxother = LONGEST
 
 
 class Called(ABCMeta):
@@ -241,7 +241,7 @@ def shown(value: Any) -> str:
 
 def _shown(value: Any) -> str | None:
     """A value in one short line, if it has one."""
-    text = repr(value) if isinstance(value, str | int | float) else _short.repr(value)
+    text = _short.repr(value)
     return text if len(text) <= LONGEST and "\n" not in text else None
 
 
