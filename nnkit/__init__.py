@@ -7,11 +7,15 @@ Layers, activations, losses and optimizers are classes with kernels; a `Sequenti
 Sequential([Linear(out_features=128), ReLU(), Dropout(rate=0.2), Linear(out_features=10)])
 """
 
+from types import ModuleType as _Module
+from typing import TYPE_CHECKING
+
 from nnkit import registry as registry
 from nnkit.about import __version__ as __version__
 from nnkit.activations import *  # noqa: F403
 from nnkit.core.activation import Activation as Activation
 from nnkit.core.callback import Callback as Callback
+from nnkit.core.calls import nearest as _nearest
 from nnkit.core.initializer import Initializer as Initializer
 from nnkit.core.layer import Layer as Layer
 from nnkit.core.layer import PythonLayer as PythonLayer
@@ -23,6 +27,7 @@ from nnkit.core.part import Example as Example
 from nnkit.core.part import Shape as Shape
 from nnkit.core.registry import register as register
 from nnkit.core.schedule import Schedule as Schedule
+from nnkit.core.words import CLASSES as _CLASSES
 from nnkit.engine.critical import imported as _imported
 from nnkit.errors import *  # noqa: F403
 from nnkit.initializers import *  # noqa: F403
@@ -38,6 +43,15 @@ from nnkit.schedules import *  # noqa: F403
 from nnkit.training.callbacks import *  # noqa: F403
 from nnkit.training.history import History as History
 
+if TYPE_CHECKING:
+    from nnkit import onnx as onnx
+    from nnkit import testing as testing
+    from nnkit.estimators import NNClassifier as NNClassifier
+    from nnkit.estimators import NNRegressor as NNRegressor
+    from nnkit.inspect.decision import plot_decision as plot_decision
+    from nnkit.inspect.trace import trace as trace
+    from nnkit.loading import load as load
+
 # What is slow to import is loaded when it is asked for: names and where they are, and modules.
 _LATER = {
     "NNClassifier": "nnkit.estimators",
@@ -48,11 +62,22 @@ _LATER = {
 }
 _MODULES = ("onnx", "testing")
 
+__all__: list[str] = sorted(  # what is imported above, without the modules on the way there
+    {"registry", *_LATER, *_MODULES}
+    | {name for name, item in globals().items() if name[0] != "_" and not isinstance(item, _Module | bool)}
+)
 
-def __getattr__(name: str) -> object:
-    """Import it."""
-    if name in _MODULES:
-        return _imported(f"nnkit.{name}")
-    if name in _LATER:
-        return getattr(_imported(_LATER[name]), name)
-    raise AttributeError(f"module 'nnkit' has no attribute {name!r}")
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import it."""
+        if name in _MODULES:
+            return _imported(f"nnkit.{name}")
+        if name in _LATER:
+            return getattr(_imported(_LATER[name]), name)
+        near = None if name.startswith("_") else _CLASSES.get(name) or _nearest(name, __all__)
+        raise AttributeError(f"nnkit has no {name!r}" + (f"; did you mean {near!r}?" if near else ""), name=name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

@@ -241,6 +241,7 @@ class PReLU(Activation):
     He, Zhang, Ren and Sun 2015, "Delving deep into rectifiers", eqs. 1 and 8.
     """
 
+    elsewhere = ("num_parameters", "init")
     elementwise = False
     kinks = (0.0,)
 
@@ -610,6 +611,7 @@ class Hardtanh(Activation):
     Collobert 2004, "Large scale machine learning".
     """
 
+    elsewhere = ("min_val", "max_val")
     kinks = (-1.0, 1.0)
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:

@@ -7,6 +7,7 @@ import unicodedata
 __all__ = [
     "BusyError",
     "CacheWarning",
+    "CallError",
     "DataError",
     "EnvironmentWarning",
     "KernelError",
@@ -87,6 +88,10 @@ class ParameterError(NnkitError, ValueError):
     """A hyper-parameter is out of its range or of the wrong type."""
 
 
+class CallError(ParameterError, TypeError):
+    """A class or a function does not take such arguments; the message shows the call as it is written here."""
+
+
 class ShapeError(NnkitError, ValueError):
     """Arrays or layers do not fit together."""
 
@@ -96,7 +101,7 @@ class DataError(NnkitError, ValueError):
 
 
 class KernelError(NnkitError, TypeError):
-    """A part's kernel cannot be compiled, or names something that nobody provides."""
+    """A part's class is not right: a kernel cannot be compiled or names what nobody provides, a method is missing."""
 
 
 class MissingLibraryError(NnkitError, ImportError):

@@ -94,6 +94,8 @@ class Uniform(Initializer):
     True
     """
 
+    elsewhere = ("low", "high")
+
     def __init__(self, low: float = -0.05, high: float = 0.05) -> None:
         self.low = low
         self.high = high
@@ -114,6 +116,8 @@ class Normal(Initializer):
     >>> nn.Normal(std=0.01)((3, 2), np.random.default_rng(0)).shape
     (3, 2)
     """
+
+    elsewhere = ("mean", "std")
 
     def __init__(self, mean: float = 0.0, std: float = 0.05) -> None:
         self.mean = mean

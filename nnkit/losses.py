@@ -51,8 +51,8 @@ class HalfSquaredErrorLoss(Loss):
     Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors", eqs. 3 and 4.
     """
 
-    def __init__(self, reduction: str = "sum") -> None:
-        super().__init__(reduction)
+    def __init__(self, *, reduction: str = "sum") -> None:
+        super().__init__(reduction=reduction)
 
     @staticmethod
     def forward(prediction, target):
@@ -137,10 +137,10 @@ class HuberLoss(Loss):
 
     kinks = (-1.0, 1.0)  # of the second derivative
 
-    def __init__(self, delta: float = 1.0, reduction: str = "mean") -> None:
+    def __init__(self, *, delta: float = 1.0, reduction: str = "mean") -> None:
         self.delta = delta
         self.require_number("delta", 0.0, above=True)
-        super().__init__(reduction)
+        super().__init__(reduction=reduction)
 
     @staticmethod
     def forward(prediction, target, delta):
@@ -179,10 +179,10 @@ class SmoothL1Loss(Loss):
 
     kinks = (-1.0, 1.0)
 
-    def __init__(self, beta: float = 1.0, reduction: str = "mean") -> None:
+    def __init__(self, *, beta: float = 1.0, reduction: str = "mean") -> None:
         self.beta = beta
         self.require_number("beta", 0.0, above=True)
-        super().__init__(reduction)
+        super().__init__(reduction=reduction)
 
     @staticmethod
     def forward(prediction, target, beta):
@@ -234,7 +234,7 @@ class QuantileLoss(Loss):
     Examples
     --------
     >>> import nnkit as nn
-    >>> loss, grad = nn.QuantileLoss(0.75, reduction="sum")([[0.0, 3.0]], [[1.0, 1.0]])
+    >>> loss, grad = nn.QuantileLoss(quantile=0.75, reduction="sum")([[0.0, 3.0]], [[1.0, 1.0]])
     >>> float(loss), grad.tolist()
     (1.25, [[-0.75, 0.25]])
 
@@ -245,10 +245,10 @@ class QuantileLoss(Loss):
 
     kinks = (0.0,)
 
-    def __init__(self, quantile: float = 0.5, reduction: str = "mean") -> None:
+    def __init__(self, *, quantile: float = 0.5, reduction: str = "mean") -> None:
         self.quantile = quantile
         self.require_number("quantile", 0.0, 1.0, above=True, below=True)
-        super().__init__(reduction)
+        super().__init__(reduction=reduction)
 
     @staticmethod
     def forward(prediction, target, quantile):
@@ -373,10 +373,10 @@ class CrossEntropyLoss(_ClassLoss):
     Vanhoucke, Ioffe, Shlens and Wojna 2016, "Rethinking the Inception architecture", section 7.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, reduction: str = "mean") -> None:
+    def __init__(self, *, label_smoothing: float = 0.0, reduction: str = "mean") -> None:
         self.label_smoothing = label_smoothing
         self.require_number("label_smoothing", 0.0, 1.0, below=True)
-        super().__init__(reduction)
+        super().__init__(reduction=reduction)
 
     @staticmethod
     def forward(prediction, target, label_smoothing):
@@ -449,7 +449,7 @@ class CrossEntropyLoss(_ClassLoss):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (4,)), Example(cls(0.1), (4,)), Example(cls(), (2, 3))]
+        return [Example(cls(), (4,)), Example(cls(label_smoothing=0.1), (4,)), Example(cls(), (2, 3))]
 
 
 @register("nll")
@@ -561,12 +561,12 @@ class PoissonNLLLoss(Loss):
 
     target_low = 0.0
 
-    def __init__(self, log_input: bool = True, eps: float = 1e-8, reduction: str = "mean") -> None:
+    def __init__(self, *, log_input: bool = True, eps: float = 1e-8, reduction: str = "mean") -> None:
         self.log_input = log_input
         self.eps = eps
         self.require("log_input", isinstance(log_input, bool), "True or False")
-        self.require_number("eps", 0.0, above=True)
-        super().__init__(reduction)
+        self.require_eps()
+        super().__init__(reduction=reduction)
 
     @staticmethod
     def forward(prediction, target, log_input, eps):

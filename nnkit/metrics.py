@@ -29,6 +29,8 @@ class Accuracy(Metric):
     0.5
     """
 
+    greater_is_better = True
+
     def __call__(
         self, y: NDArray[Any], prediction: NDArray[Any], loss: Loss, sample_weight: NDArray[Any] | None = None
     ) -> float:
@@ -50,6 +52,8 @@ class R2(Metric):
     >>> nn.R2()(np.array([[1.0], [3.0]]), np.array([[1.0], [2.0]]), nn.MSELoss())
     0.5
     """
+
+    greater_is_better = True
 
     def __call__(
         self, y: NDArray[Any], prediction: NDArray[Any], loss: Loss, sample_weight: NDArray[Any] | None = None
@@ -74,6 +78,8 @@ class Scorer(Metric):
     >>> nn.metric("f1_macro")(np.array([0, 1]), np.array([[2.0, 1.0], [1.0, 2.0]]), nn.CrossEntropyLoss())
     1.0
     """
+
+    greater_is_better = True  # of scikit-learn's scorers: errors are negative ones
 
     def __init__(self, name: str) -> None:
         self.name = name

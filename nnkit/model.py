@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkit.core.arrays import numeric
+from nnkit.core.calls import Familiar, explained
 from nnkit.core.container import Chain, has_layers
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
@@ -22,7 +23,7 @@ from nnkit.core.random_state import generator
 from nnkit.engine.critical import imported
 from nnkit.engine.exclusive import Exclusive
 from nnkit.engine.workers import Team
-from nnkit.errors import DataError, NotBuiltError, ParameterError, ShapeError
+from nnkit.errors import CallError, DataError, NotBuiltError, ParameterError, ShapeError
 from nnkit.network import LiveArrays, Network
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards
 from nnkit.training.data import check_row_shape, check_weights, is_sparse, to_array, to_rows
@@ -73,7 +74,7 @@ class _Made:
         return weakref.ref(optimizer, forget)
 
 
-class Sequential:
+class Sequential(Familiar):
     """Layers one after the other.
 
     Parameters
@@ -100,6 +101,9 @@ class Sequential:
     def __init__(self, layers: Iterable[Layer | type[Layer] | str]) -> None:
         if isinstance(layers, str | Layer):
             raise ParameterError(f"Sequential: expected a list of layers, got {layers!r}; write Sequential([...])")
+        if isinstance(layers, Mapping):
+            raise ParameterError(f"Sequential: expected a list of layers, which go by their places, got "
+                                 f"{type(layers).__name__}; write Sequential(list(layers.values()))")  # fmt: skip
         self.chain = Chain(layers, self)
         self.layers: list[Layer] = self.chain.layers
         self.last_fit: dict[str, Any] = {}
@@ -127,11 +131,17 @@ class Sequential:
             part._training = self._training
         return part
 
+    def __call__(self, *args: Any, **named: Any) -> NoReturn:
+        """Models are not functions: `predict` gives outputs, `forward` those that `backward` goes on from."""
+        raise CallError(f"{type(self).__name__}: expected model.predict(X), or model.forward(x, training=True) before "
+                        "model.backward(grad), got model(...)")  # fmt: skip
+
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
     # -------------------------------------------------------------------------------------------------- building
 
+    @explained
     def build(self, in_shape: Sequence[int], random_state: Any = None, dtype: DTypeLike = "float32") -> Sequential:
         """Infer all shapes and draw all parameters; `fit` does it when needed. Building again starts afresh.
 
@@ -407,6 +417,7 @@ class Sequential:
         """
         return self.as_function().address
 
+    @explained
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, sample_weight: ArrayLike | None = None,
         n_threads: int | None = None,
@@ -562,6 +573,7 @@ class Sequential:
 
         write_c(self, path, name)
 
+    @explained
     def fit(
         self,
         X: ArrayLike,
@@ -715,6 +727,7 @@ class Sequential:
 
         return plot(self, ax, in_shape)
 
+    @explained
     def profile(
         self, X: ArrayLike, y: ArrayLike, *, loss: Loss | str | None = None, optimizer: Optimizer | str | None = None,
         batch_size: int = 64, n_threads: int | None = None, random_state: Any = None, seconds: float = 1.0,

@@ -47,6 +47,7 @@ class SGD(Optimizer):
     """
 
     lr: float = 1e-2
+    _: KW_ONLY
     momentum: float = 0.0
     nesterov: bool = False
 
@@ -73,7 +74,7 @@ class SGD(Optimizer):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls()), Example(cls(0.01, 0.9)), Example(cls(0.01, 0.9, True))]
+        return [Example(cls()), Example(cls(0.01, momentum=0.9)), Example(cls(0.01, momentum=0.9, nesterov=True))]
 
 
 @register("adagrad")
@@ -99,13 +100,14 @@ class Adagrad(Optimizer):
     """
 
     lr: float = 1e-2
+    _: KW_ONLY
     eps: float = 1e-10
 
     states = ("square",)
 
     def check(self) -> None:
         super().check()
-        self.require_number("eps", 0.0, above=True)
+        self.require_eps()
 
     @staticmethod
     def update(value, grad, square, lr, eps):
@@ -139,6 +141,7 @@ class RMSprop(Optimizer):
     """
 
     lr: float = 1e-2
+    _: KW_ONLY
     alpha: float = 0.99
     eps: float = 1e-8
     momentum: float = 0.0
@@ -148,7 +151,7 @@ class RMSprop(Optimizer):
     def check(self) -> None:
         super().check()
         self.require_number("alpha", 0.0, 1.0, below=True)
-        self.require_number("eps", 0.0, above=True)
+        self.require_eps()
         self.require_number("momentum", 0.0, 1.0, below=True)
 
     def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
@@ -166,6 +169,7 @@ class RMSprop(Optimizer):
 class _Moments(Optimizer):
     """Two running means: m of the gradient, v of its square."""
 
+    _: KW_ONLY
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
 
@@ -175,7 +179,7 @@ class _Moments(Optimizer):
         super().check()
         pair = isinstance(self.betas, tuple | list) and len(self.betas) == 2
         self.require("betas", pair and all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
-        self.require_number("eps", 0.0, above=True)
+        self.require_eps()
 
     def means(self) -> dict[str, Any]:
         """Old and fresh share of both means. 1 - beta is computed in float64: in float32 it would lose three digits."""
@@ -287,6 +291,7 @@ class NAdam(_Moments):
     """
 
     lr: float = 2e-3
+    _: KW_ONLY
     momentum_decay: float = 4e-3
 
     def check(self) -> None:
@@ -386,6 +391,7 @@ class Lion(Optimizer):
     """
 
     lr: float = 1e-4
+    _: KW_ONLY
     betas: tuple[float, float] = (0.9, 0.99)
 
     states = ("m",)

@@ -62,7 +62,7 @@ class StepSchedule(Schedule):
     array([1.  , 1.  , 0.5 , 0.25])
     """
 
-    def __init__(self, step_size: float = 10, gamma: float = 0.1) -> None:
+    def __init__(self, step_size: float = 10, *, gamma: float = 0.1) -> None:
         self.step_size = step_size
         self.gamma = gamma
         self.require_number("step_size", 0.0, above=True)
@@ -88,7 +88,7 @@ class MultiStepSchedule(Schedule):
     array([1.  , 0.5 , 0.25])
     """
 
-    def __init__(self, milestones: Sequence[float] = (30, 60, 90), gamma: float = 0.1) -> None:
+    def __init__(self, milestones: Sequence[float] = (30, 60, 90), *, gamma: float = 0.1) -> None:
         self.milestones = tuple(milestones)
         self.gamma = gamma
         self.require("milestones", list(self.milestones) == sorted(self.milestones), "in increasing order")
@@ -147,7 +147,9 @@ class CosineSchedule(Schedule):
     Loshchilov and Hutter 2017, "SGDR: stochastic gradient descent with warm restarts", eq. 5.
     """
 
-    def __init__(self, final: float = 0.0, restart: float | None = None, stretch: float = 1.0) -> None:
+    elsewhere = ("T_max", "eta_min")
+
+    def __init__(self, *, final: float = 0.0, restart: float | None = None, stretch: float = 1.0) -> None:
         self.final = final
         self.restart = restart
         self.stretch = stretch
@@ -191,7 +193,7 @@ class LinearWarmup(Schedule):
     Goyal et al. 2017, "Accurate, large minibatch SGD: training ImageNet in 1 hour", section 2.2.
     """
 
-    def __init__(self, warmup: float = 1.0, initial: float = 0.0, after: Any = "constant") -> None:
+    def __init__(self, warmup: float = 1.0, *, initial: float = 0.0, after: Any = "constant") -> None:
         self.warmup = warmup
         self.initial = initial
         self.after = after
@@ -233,7 +235,9 @@ class OneCycle(Schedule):
     Smith and Topin 2018, "Super-convergence: very fast training of neural networks using large learning rates".
     """
 
-    def __init__(self, rise: float = 0.3, div: float = 25.0, final_div: float = 1e4) -> None:
+    elsewhere = ("max_lr", "total_steps")
+
+    def __init__(self, *, rise: float = 0.3, div: float = 25.0, final_div: float = 1e4) -> None:
         self.rise = rise
         self.div = div
         self.final_div = final_div
@@ -273,10 +277,11 @@ class ReduceOnPlateau(Schedule):
     array([0.5])
     """
 
+    elsewhere = ("mode", "factor", "patience", "threshold")
     adaptive = True
 
     def __init__(
-        self, gamma: float = 0.1, patience: int = 10, threshold: float = 1e-4, min_factor: float = 0.0
+        self, *, gamma: float = 0.1, patience: int = 10, threshold: float = 1e-4, min_factor: float = 0.0
     ) -> None:
         self.gamma = gamma
         self.patience = patience
@@ -301,4 +306,4 @@ class ReduceOnPlateau(Schedule):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls()), Example(cls(0.5, patience=2))]
+        return [Example(cls()), Example(cls(gamma=0.5, patience=2))]

@@ -46,6 +46,7 @@ class Activation(Layer):
 
     registry: ClassVar[Registry[Any]] = Registry("activation", within=Layer.registry)
 
+    hooks = (*Layer.hooks, "elementwise", "kinks", "domain")
     elementwise: ClassVar[bool] = True
     low: ClassVar[float] = -3.0  # range of inputs that the contract tests draw from
     high: ClassVar[float] = 3.0
@@ -87,16 +88,22 @@ class Activation(Layer):
         return found
 
     @classmethod
+    def positions(cls, args: Sequence[Any]) -> tuple[str, ...]:
+        """As PyTorch's activations, which say last whether they work in place."""
+        return (*super().positions(args), "inplace")
+
+    @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(example.part, (3, 4), cls.low, cls.high, cls.kinks) for example in super().examples()]
 
     @classmethod
-    def validate(cls) -> None:
+    def require_whole(cls) -> None:
+        """Refuse a class without its functions."""
+        super().require_whole()
         if cls.elementwise:
             for name in ("forward", "backward"):
-                if not isinstance(inspect.getattr_static(cls, name, None), staticmethod):
+                if not isinstance(inspect.getattr_static(cls, name), staticmethod):
                     raise KernelError(f"{cls.__name__}: expected {name} to be a @staticmethod on scalars")
-        super().validate()
 
 
 @cache

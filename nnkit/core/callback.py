@@ -8,12 +8,15 @@ import numpy as np
 
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
-from nnkit.errors import ParameterError
+from nnkit.errors import KernelError, ParameterError
 
 if TYPE_CHECKING:
     from nnkit.training.fit import Fit
 
 __all__ = ["Callback"]
+
+
+EVENTS = ("on_fit_begin", "on_batch_end", "on_epoch_end", "on_fit_end")
 
 
 class Callback(Part):
@@ -40,10 +43,25 @@ class Callback(Part):
     """
 
     registry: ClassVar[Registry[Any]] = Registry("callback")
+    hooks = (*EVENTS, "interval", "noted", "resume", "checkpoint", "acts_outside", "late", "interruptible")
 
     acts_outside: ClassVar[bool] = True
     late: ClassVar[bool] = False  # is called after all callbacks that are not
     interruptible: ClassVar[bool] = True  # signals come in while it works; else Ctrl-C waits until it is done
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        known = {name for base in cls.__bases__ for name in dir(base)}
+        unknown = [name for name in vars(cls) if name.startswith("on_") and name not in known]
+        if unknown:
+            raise KernelError(f"{cls.__name__}: expected methods on_... to be among {', '.join(EVENTS)}, got {unknown[0]!r}, "
+                              "which nobody calls")  # fmt: skip
+
+    @classmethod
+    def require_whole(cls) -> None:
+        """Refuse a class that nobody would call."""
+        if not any(getattr(cls, event) is not getattr(Callback, event) for event in EVENTS):
+            raise KernelError(f"{cls.__name__}: expected one of {', '.join(EVENTS)}, all missing")
 
     def on_fit_begin(self, fit: Fit) -> None:
         """Before the first step."""

@@ -44,6 +44,8 @@ class Container(Layer):
     the input also goes past its layers to its end; ``framed``, whether it is more than its layers.
     """
 
+    needed = ()
+    hooks = (*Layer.hooks, "connect", "entries", "joins", "side_by_side", "goes_around", "framed")
     joins: str = ""
     side_by_side: ClassVar[bool] = False
     goes_around: ClassVar[bool] = False
@@ -79,10 +81,6 @@ class Container(Layer):
 
     def kernels(self) -> dict[str, Callable[..., Any]]:
         return {}
-
-    @classmethod
-    def require_kernels(cls) -> None:
-        """It has none."""
 
     @classmethod
     def validate(cls) -> None:

@@ -16,9 +16,21 @@ __all__ = ["Given", "Initializer", "fans"]
 
 
 class Initializer(Part):
-    """Fills a parameter before training: one method, `__call__`."""
+    """Fills a parameter before training: one method, `__call__`.
+
+    Examples
+    --------
+    >>> import numpy as np, nnkit as nn
+    >>> class Signs(nn.Initializer):
+    ...     def __call__(self, shape, random):
+    ...         return random.choice([-1.0, 1.0], shape)
+    >>> model = nn.Sequential([nn.Linear(2, weight_init=Signs())]).build((3,), random_state=0)
+    >>> np.abs(model.parameters()["0.weight"]).tolist()
+    [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
+    """
 
     registry: ClassVar[Registry[Any]] = Registry("initializer")
+    needed = ("__call__",)
 
     @abstractmethod
     def __call__(self, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float64]:

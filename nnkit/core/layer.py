@@ -143,6 +143,12 @@ class Layer(Part):
     """
 
     registry: ClassVar[Registry[Any]] = Registry("layer")
+    needed: ClassVar[tuple[str, ...]] = ("forward", "backward")
+    hooks: ClassVar[tuple[str, ...]] = (
+        "forward", "backward", "backward_x", "forward_partial", "backward_partial", "forward_csr", "backward_csr", "build",
+        "check_input", "work", "c", "onnx", "from_onnx", "from_torch", "examples", "mixes_rows", "inplace", "folds_rows",
+        "blocked", "pointwise", "interpreted", "input_dtype", "input_limit", "passes_mask",
+    )  # fmt: skip
 
     # In training, an output row depends on other rows: `fit` does not cut the batch into shards, unless they meet. In
     # evaluation it must not: rows are then computed some at a time.
@@ -325,7 +331,6 @@ class Layer(Part):
 
     def kernels(self) -> dict[str, Callable[..., Any]]:
         """The functions that run, by their names, in the order in which they do."""
-        self.require_kernels()
         return {name: function for name in STAGES if (function := getattr(type(self), name)) is not None}
 
     def onnx(self, graph: Graph, x: Value) -> Value:
@@ -351,15 +356,7 @@ class Layer(Part):
         return dict(arrays)
 
     @classmethod
-    def require_kernels(cls) -> None:
-        """Refuse a class without its kernels."""
-        missing = [name for name in ("forward", "backward") if not callable(getattr(cls, name, None))]
-        if missing:
-            raise KernelError(f"{cls.__name__}: expected kernels forward and backward, {' and '.join(missing)} missing")
-
-    @classmethod
     def validate(cls) -> None:
-        cls.require_kernels()
         for example in cls.examples():
             example.part.place(example.in_shape)
 
@@ -367,6 +364,7 @@ class Layer(Part):
 class CSRLayer(Layer):
     """A built layer at work on a sparse matrix, whose rows it gets by number."""
 
+    needed = ()
     input_dtype = "int64"
 
     def __init__(self, layer: Layer) -> None:

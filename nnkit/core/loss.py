@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnkit.core.arrays import numeric
+from nnkit.core.calls import no_attribute
 from nnkit.core.layer import copy_of_shard, kernel_names, returned
 from nnkit.core.part import Example, Part, Shape
 from nnkit.core.registry import Registry
@@ -23,7 +24,7 @@ from nnkit.errors import DataError, KernelError, ShapeError
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import accumulate_loss
 
-__all__ = ["BoundLoss", "Loss", "LossArrays", "PythonLoss"]
+__all__ = ["BoundLoss", "Graded", "Loss", "LossArrays", "PythonLoss"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,16 @@ class LossArrays:
     weight: Array
     row_loss: Array
     grad: Array | None  # None where only the loss is wanted
+
+
+class Graded(NamedTuple):
+    """What a loss gives for a batch: ``loss, grad = criterion(prediction, target)``."""
+
+    loss: np.floating[Any]
+    grad: NDArray[Any]  # d loss / d prediction
+
+    def __getattr__(self, name: str) -> Any:
+        raise no_attribute(self, name)
 
 
 class Loss(Part):
@@ -69,6 +80,11 @@ class Loss(Part):
     """
 
     registry: ClassVar[Registry[Any]] = Registry("loss")
+    needed = ("forward", "backward")
+    hooks = (
+        "forward", "backward", "fused", "rowwise", "classes", "of_probabilities", "target_low", "target_high", "target_values",
+        "prediction_low", "prediction_high", "kinks", "target_shape", "dense_shape", "probabilities", "decide", "check_target",
+    )  # fmt: skip
 
     rowwise: ClassVar[bool] = False
     interpreted: ClassVar[bool] = False  # kernels stay Python
@@ -87,9 +103,16 @@ class Loss(Part):
     # writes each row's loss, without its weight, and its gradient, times its weight.
     fused: ClassVar[Callable[..., Any] | None] = None
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         self.reduction = reduction
         self.check_reduction()
+
+    @classmethod
+    def positions(cls, args: Sequence[Any]) -> tuple[str, ...]:
+        """Elsewhere, class weights come first, or the reduction."""
+        if isinstance(args[0], int | float):
+            return super().positions(args)
+        return ("reduction",) if isinstance(args[0], str) else ("weight",)
 
     def check_reduction(self) -> None:
         self.require("reduction", self.reduction in ("mean", "sum"), "'mean' or 'sum'")
@@ -202,7 +225,7 @@ class Loss(Part):
 
     def __call__(
         self, prediction: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> tuple[np.floating[Any], NDArray[Any]]:
+    ) -> Graded:
         """The loss of a batch and its gradient by the prediction.
 
         Parameters
@@ -228,7 +251,7 @@ class Loss(Part):
         y = numeric(target, "target")
         self.check_target(y, p.shape[1:], len(p), "target")
         grad = np.empty_like(p)
-        return p.dtype.type(BoundLoss(self, p, y, sample_weight, grad).value()), grad
+        return Graded(p.dtype.type(BoundLoss(self, p, y, sample_weight, grad).value()), grad)
 
     def usable_weights(self, weights: NDArray[np.float64], name: str = "sample_weight") -> NDArray[np.float64]:
         """Weights of the rows, of a size that kernels can compute with.
@@ -284,10 +307,15 @@ class Loss(Part):
         return random.uniform(max(self.target_low, -2.0), min(self.target_high, 2.0), shape)
 
     @classmethod
-    def validate(cls) -> None:
+    def require_whole(cls) -> None:
+        """Refuse a class without kernels."""
+        super().require_whole()
         for name in ("forward", "backward"):
-            if not isinstance(inspect.getattr_static(cls, name, None), staticmethod):
+            if not isinstance(inspect.getattr_static(cls, name), staticmethod) and not cls.interpreted:
                 raise KernelError(f"{cls.__name__}: expected {name} to be a @staticmethod")
+
+    @classmethod
+    def validate(cls) -> None:
         for example in cls.examples():
             for function in (cls.forward, cls.backward):
                 for name in kernel_names(function):

@@ -15,9 +15,33 @@ __all__ = ["Metric"]
 
 
 class Metric(Part):
-    """A figure for people: computed once an epoch from all predictions, not differentiated."""
+    """A figure for people: computed once an epoch from all predictions, not differentiated. One method, `__call__`.
+
+    Attributes
+    ----------
+    greater_is_better : bool or None. Who compares epochs by this figure (`EarlyStopping`) goes by it; where it is None, as at
+        first, they have to be told.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkit as nn
+    >>> class LargestError(nn.Metric):
+    ...     greater_is_better = False
+    ...     def __call__(self, y, prediction, loss, sample_weight=None):
+    ...         return float(np.abs(y - loss.decide(prediction)).max())
+    >>> X = np.array([[1.0], [2.0]])
+    >>> history = nn.Sequential(["linear"]).fit(X, 2 * X, metrics=[LargestError()], epochs=1, random_state=0,
+    ...                                         callbacks=[nn.EarlyStopping("LargestError")])
+    >>> list(history)
+    ['loss', 'lr', 'LargestError']
+    """
 
     registry: ClassVar[Registry[Any]] = Registry("metric")
+    needed = ("__call__",)
+    hooks = ("__call__", "greater_is_better")
+
+    greater_is_better: ClassVar[bool | None] = None
 
     @abstractmethod
     def __call__(

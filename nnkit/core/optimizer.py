@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +16,7 @@ from nnkit.core.layer import kernel_names
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
 from nnkit.core.schedule import Schedule
+from nnkit.core.words import NEEDLESS
 from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Coefficient, ControlWord, Operand, Storage, constant
@@ -74,6 +75,8 @@ class Optimizer(Part):
     """
 
     registry: ClassVar[Registry[Any]] = Registry("optimizer")
+    needed = ("update",)
+    hooks = ("update", "states", "decoupled", "coefficients", "check")
 
     states: ClassVar[tuple[str, ...]] = ()
     decoupled: ClassVar[bool] = False
@@ -92,6 +95,8 @@ class Optimizer(Part):
 
     def check(self) -> None:
         """Refuse hyper-parameters out of range; the constructor, `fit` and `step` call it."""
+        several = hasattr(self.lr, "__iter__") and not isinstance(self.lr, str)
+        self.require("lr", not several, f"a number ({NEEDLESS['params']})")
         self.require_number("lr", 0.0, above=True)
         self.require_number("weight_decay", 0.0)
         for name in ("clip_norm", "clip_value"):
@@ -122,9 +127,21 @@ class Optimizer(Part):
         model.update(self, epoch or 0.0, epochs)
 
     @classmethod
-    def validate(cls) -> None:
-        if not isinstance(inspect.getattr_static(cls, "update", None), staticmethod):
+    def positions(cls, args: Sequence[Any]) -> tuple[str, ...]:
+        """Elsewhere, the parameters come first; here fit and `step` bring them."""
+        shared = inspect.signature(Optimizer).parameters
+        own = sorted(super().positions(args), key=lambda name: name in shared and name != "lr")
+        return tuple(own) if isinstance(args[0], int | float | np.number) else ("params", *own)
+
+    @classmethod
+    def require_whole(cls) -> None:
+        """Refuse a class without a kernel."""
+        super().require_whole()
+        if not isinstance(inspect.getattr_static(cls, "update"), staticmethod):
             raise KernelError(f"{cls.__name__}: expected update to be a @staticmethod")
+
+    @classmethod
+    def validate(cls) -> None:
         for example in cls.examples():
             example.part.check_kernel_names()
 

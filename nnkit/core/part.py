@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
+from nnkit.core.calls import Called, Familiar, require_known, shown
 from nnkit.core.registry import Registry
 from nnkit.engine.operands import Constant, constant
 from nnkit.errors import ParameterError, ShapeError
@@ -56,7 +57,7 @@ class Example:
     kinks: tuple[float, ...] = ()
 
 
-class Part:
+class Part(Familiar):
     """Base of everything that can be registered.
 
     The constructor stores its arguments under their own names and does nothing else but check them: the repr, copies and
@@ -67,9 +68,28 @@ class Part:
     key: ClassVar[str] = ""
     # It writes files, runs commands or reaches beyond the model in some other way: files from others do not bring it along.
     acts_outside: ClassVar[bool] = False
+    # What a class of the kind has to have, and what it may have: the framework calls these methods, and reads these attributes.
+    needed: ClassVar[tuple[str, ...]] = ()
+    hooks: ClassVar[tuple[str, ...]] = ()
+    # What PyTorch's or Keras' constructor of this name takes by position, in its words, where that is not as here.
+    elsewhere: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         """Nothing to store."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        require_known(cls, cls.hooks)
+
+    @classmethod
+    def positions(cls, args: Sequence[Any]) -> tuple[str, ...]:
+        """The names of arguments that are given by position, as who knows another library means them."""
+        return cls.elsewhere or tuple(parameter.name for parameter in _parameters(cast(Any, cls)))
+
+    @classmethod
+    def require_whole(cls) -> None:
+        """Refuse a class that lacks what its kind needs."""
+        Called.require_whole(cls)
 
     @classmethod
     def validate(cls) -> None:
@@ -90,7 +110,8 @@ class Part:
             return part
         kind = cls.registry.kind
         article = "an" if kind[0] in "aeiou" else "a"
-        raise ParameterError(f"{what or kind}: expected {article} {kind} or the name of one, got {part!r}")
+        hint = f"; make it a class that derives from nnkit.{cls.__name__}" if inspect.isroutine(part) else ""
+        raise ParameterError(f"{what or kind}: expected {article} {kind} or the name of one, got {part!r}{hint}")
 
     @classmethod
     def about(cls) -> str:
@@ -156,7 +177,7 @@ class Part:
     def require(self, name: str, condition: bool, expected: str) -> None:
         """Refuse a hyper-parameter that does not meet ``condition``."""
         if not condition:
-            raise ParameterError(f"{type(self).__name__}: expected {name} to be {expected}, got {getattr(self, name)!r}")
+            raise ParameterError(f"{type(self).__name__}: expected {name} to be {expected}, got {shown(getattr(self, name))}")
 
     def require_number(
         self, name: str, low: float = -np.inf, high: float = np.inf, *, above: bool = False, below: bool = False
@@ -169,6 +190,10 @@ class Part:
         fits = number and np.isfinite(value) and low <= value <= high
         fits = fits and not (above and value == low) and not (below and value == high)
         self.require(name, bool(fits), f"a number in {ends}")
+
+    def require_eps(self) -> None:
+        """Refuse an ``eps`` that is not a small number above 0: it only keeps a quotient finite."""
+        self.require_number("eps", 0.0, 1.0, above=True, below=True)
 
     def require_size(self, name: str, low: int = 1) -> None:
         """Refuse a hyper-parameter that is not an integer of at least ``low``."""
@@ -186,7 +211,7 @@ class Part:
 @cache
 def _parameters(cls: Any) -> tuple[inspect.Parameter, ...]:
     """The constructor's parameters, without ``self``."""
-    return tuple(inspect.signature(cls.__init__).parameters.values())[1:]
+    return tuple(inspect.signature(cls).parameters.values())
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,6 +9,8 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from nnkit.core import plugins
+from nnkit.core.calls import nearest
+from nnkit.core.words import NAMES
 from nnkit.errors import RegistryError
 
 __all__ = ["Registry", "named", "register", "registry_of"]
@@ -79,8 +80,9 @@ class Registry(Mapping[str, type[T]], Generic[T]):
 
     def unknown(self, key: str, known: Iterable[str]) -> RegistryError:
         """The error for a name that nobody has registered."""
-        near = difflib.get_close_matches(str(key), list(known), 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        known = list(known)
+        near = NAMES[key] if NAMES.get(str(key)) in known else nearest(key, known)
+        hint = f"did you mean {near!r}?" if near else f"known are {', '.join(known)}"
         absent = [f"{plugin} (it cannot be loaded)" for plugin in plugins.failures]
         if plugins.left_out():
             absent.append(f"{plugins.left_out()} (by NNKIT_PLUGINS)")
@@ -179,6 +181,7 @@ def register(key: str) -> Callable[[C], C]:
             )
         if not isinstance(key, str) or not key.isidentifier() or key != key.lower():
             raise RegistryError(f"register({key!r}): expected a snake_case name")
+        part.require_whole()
         part.validate()
         registry.add(key, part)
         part.key = key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,15 +20,35 @@ class Schedule(Part):
     """The learning rate as a function of time: ``lr * factor(epoch, epochs)``.
 
     Time is counted in epochs and is fractional: 2.5 is the middle of the third one.
+
+    Examples
+    --------
+    >>> import numpy as np, nnkit as nn
+    >>> class InverseTime(nn.Schedule):
+    ...     def __init__(self, decay=1.0):
+    ...         self.decay = decay
+    ...     def factor(self, epoch, epochs):
+    ...         return 1.0 / (1.0 + self.decay * epoch)
+    >>> InverseTime(0.5).factor(np.array([0.0, 2.0]), 10.0)
+    array([1. , 0.5])
+    >>> optimizer = nn.Adam(lr=0.01, schedule=InverseTime(0.5))
     """
 
     registry: ClassVar[Registry[Any]] = Registry("schedule")
+    needed = ("factor",)
+    hooks = ("factor", "adaptive", "observe", "observed", "resume")
 
     adaptive: ClassVar[bool] = False  # reads the losses of past epochs through `observe`
 
     @abstractmethod
     def factor(self, epoch: NDArray[np.float64], epochs: float) -> NDArray[np.float64]:
         """What the learning rate is multiplied by, at each of the times ``epoch`` of ``epochs`` in all."""
+
+    @classmethod
+    def positions(cls, args: Sequence[Any]) -> tuple[str, ...]:
+        """Elsewhere, the optimizer comes first; here it is given the schedule."""
+        own = super().positions(args)
+        return ("optimizer", *own) if isinstance(args[0], Part) else own
 
     def observe(self, loss: float) -> None:
         """Take note of the loss at the end of an epoch (of the validation loss, where there is one)."""

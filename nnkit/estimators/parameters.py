@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from nnkit.core.callback import Callback
+from nnkit.core.calls import Called
 from nnkit.core.initializer import Initializer
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
@@ -25,7 +26,7 @@ KINDS: dict[str, type[Part]] = {  # what a name stands for, by the hyper-paramet
 }  # fmt: skip
 
 
-class Nested(BaseEstimator):
+class Nested(BaseEstimator, metaclass=Called):
     """An estimator whose hyper-parameters are parts, with hyper-parameters of their own: ``optimizer__lr``."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

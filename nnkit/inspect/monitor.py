@@ -78,7 +78,7 @@ class Monitor(Callback):
     warned: dict[str, str]
     _observer: Observer | None = None
 
-    def __init__(self, every: int = 1, rows: int = 256) -> None:
+    def __init__(self, *, every: int = 1, rows: int = 256) -> None:
         self.every = every
         self.rows = rows
         self.require_size("every")

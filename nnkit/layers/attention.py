@@ -135,9 +135,10 @@ class MultiHeadAttention(Layer):
     Vaswani et al. 2017, "Attention is all you need", section 3.2.
     """
 
+    elsewhere = ("embed_dim", "num_heads", "dropout", "bias")
     folds_rows = passes_mask = True
 
-    def __init__(self, num_heads: int, causal: bool = False, bias: bool = True) -> None:
+    def __init__(self, num_heads: int, *, causal: bool = False, bias: bool = True) -> None:
         self.num_heads = num_heads
         self.causal = causal
         self.bias = bias
@@ -278,7 +279,7 @@ class MultiHeadAttention(Layer):
         if heads.take("Split") is None or (node := heads.take("Reshape")) is None or len(node.integers(1)) != 4:
             return None
         masks = (False, True) if at.shape[0] ** 2 <= at.largest else (False,)  # it would be among the constants
-        return at.like(cls(node.integers(1)[2], causal, bias) for causal in masks)
+        return at.like(cls(node.integers(1)[2], causal=causal, bias=bias) for causal in masks)
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         ours = {name.replace(".", "_"): array for name, array in arrays.items()}
@@ -324,7 +325,7 @@ class PositionalEmbedding(Layer):
 
     inplace = passes_mask = True
 
-    def __init__(self, max_len: int | None = None) -> None:
+    def __init__(self, *, max_len: int | None = None) -> None:
         self.max_len = max_len
         if max_len is not None:
             self.require_size("max_len")
@@ -369,4 +370,4 @@ class PositionalEmbedding(Layer):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (3, 4)), Example(cls(5), (3, 4))]
+        return [Example(cls(), (3, 4)), Example(cls(max_len=5), (3, 4))]

@@ -88,14 +88,15 @@ def add_up(all_sums, shards, totals):
 class _BatchNorm(Layer):
     """What BatchNorm1d and BatchNorm2d share; these kernels are for rows in blocks, x (blocks, C, places, lanes)."""
 
+    elsewhere = ("num_features", "eps", "momentum", "affine", "track_running_stats")
     mixes_rows = True
     ranks: ClassVar[tuple[int, ...]]  # numbers of axes that rows may have
 
-    def __init__(self, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
+    def __init__(self, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
         self.eps = eps
         self.momentum = momentum
         self.affine = affine
-        self.require_number("eps", 0.0)
+        self.require_eps()
         self.require_number("momentum", 0.0, 1.0)
 
     def declare(self, channels: int) -> None:
@@ -126,7 +127,7 @@ class _BatchNorm(Layer):
         names = ("weight", "bias", "running_mean", "running_var")
         arrays = {name: node.constant(place) for place, name in enumerate(names, start=1)}
         eps, kept = node.attributes["epsilon"], node.attributes["momentum"]
-        return at.found(cls(eps, round(1.0 - kept, 7)), **arrays)
+        return at.found(cls(eps=eps, momentum=round(1.0 - kept, 7)), **arrays)
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {name: array for name, array in arrays.items() if name in self._built.declared()}  # not num_batches_tracked
@@ -481,14 +482,15 @@ class GroupNorm(Layer):
     Wu and He 2018, "Group normalization".
     """
 
+    elsewhere = ("num_groups", "num_channels", "eps", "affine")
     blocked = True
 
-    def __init__(self, num_groups: int, eps: float = 1e-5, affine: bool = True) -> None:
+    def __init__(self, num_groups: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         self.num_groups = num_groups
         self.eps = eps
         self.affine = affine
         self.require_size("num_groups")
-        self.require_number("eps", 0.0)
+        self.require_eps()
 
     def build(self, in_shape: Shape) -> Shape:
         if not in_shape or in_shape[0] % self.num_groups:
@@ -611,7 +613,7 @@ class GroupNorm(Layer):
     def from_onnx(cls, at):
         if (node := at.take("GroupNormalization")) is not None:
             scale, bias = node.constant(1), node.constant(2)
-            return at.found(cls(node.attributes["num_groups"], node.attributes["epsilon"]), weight=scale, bias=bias)
+            return at.found(cls(node.attributes["num_groups"], eps=node.attributes["epsilon"]), weight=scale, bias=bias)
         node = at.ahead("Reshape")
         groups = node.integers(1)[1] if node and len(node.integers(1)) == 3 else 0
         parts = [cls(groups), cls(groups, affine=False)] if groups > 0 else []

@@ -47,9 +47,12 @@ class _Convolution(Layer, Spatial):
     blocked = True
     operator: ClassVar[str]  # its name in ONNX
     filters_axis: ClassVar[int]  # of the weight, the axis of the output's channels
+    elsewhere: ClassVar[tuple[str, ...]] = (
+        "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias",
+    )  # fmt: skip
 
     def __init__(
-        self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+        self, out_channels: int, kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
         bias: bool = True, weight_init: Any = "linear_uniform", bias_init: Any = "zeros",
     ) -> None:  # fmt: skip
         self.out_channels = out_channels
@@ -320,13 +323,20 @@ class ConvTranspose2d(_Convolution):
     dims = 2
     operator = "ConvTranspose"
     filters_axis = 1
+    elsewhere = (
+        "in_channels", "out_channels", "kernel_size", "stride", "padding", "output_padding", "groups", "bias", "dilation",
+    )  # fmt: skip
 
     def __init__(
-        self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
+        self, out_channels: int, kernel_size: Any, *, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+        groups: int = 1,
         bias: bool = True, dilation: Any = 1, weight_init: Any = "linear_uniform", bias_init: Any = "zeros",
     ) -> None:  # fmt: skip
         self.output_padding = output_padding
-        super().__init__(out_channels, kernel_size, stride, padding, dilation, groups, bias, weight_init, bias_init)
+        super().__init__(
+            out_channels, kernel_size, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias,
+            weight_init=weight_init, bias_init=bias_init,
+        )  # fmt: skip
         require_sizes(self, "output_padding", self.dims, low=0)
 
     def _check_padding(self) -> None:

@@ -44,6 +44,7 @@ class Dropout(Layer):
     overfitting" (scaled in training, as PyTorch does, instead of at test time).
     """
 
+    elsewhere = ("rate", "inplace")
     inplace = flat = passes_mask = True
 
     def __init__(self, rate: float = 0.5) -> None:
@@ -125,6 +126,7 @@ class Dropout2d(Layer):
     Tompson, Goroshin, Jain, LeCun and Bregler 2015, "Efficient object localization using convolutional networks".
     """
 
+    elsewhere = ("rate", "inplace")
     blocked = inplace = True
 
     def __init__(self, rate: float = 0.5) -> None:

@@ -66,9 +66,10 @@ class Embedding(Layer):
     Bengio, Ducharme, Vincent and Jauvin 2003, "A neural probabilistic language model", section 2.
     """
 
+    elsewhere = ("num_embeddings", "embedding_dim", "padding_idx")
     input_dtype = "int64"
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
+    def __init__(self, num_embeddings: int, embedding_dim: int, *, padding_idx: int | None = None) -> None:
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = padding_idx
@@ -142,7 +143,7 @@ class Embedding(Layer):
         weight = node.constant(0)
         count, width = weight.shape
         padding = [int(compared.constant(1))] if compared is not None and compared.is_constant(1) else []
-        return at.like((cls(count, width, number) for number in (*padding, None)), weight=weight)
+        return at.like((cls(count, width, padding_idx=number) for number in (*padding, None)), weight=weight)
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         if self.padding >= 0 and np.any(arrays["weight"][self.padding]):

@@ -58,9 +58,10 @@ class Linear(Layer):
 
     folds_rows = passes_mask = True
     dense = ("weight", "bias")
+    elsewhere = ("in_features", "out_features", "bias")
 
     def __init__(
-        self, out_features: int = 1, bias: bool = True, weight_init: Any = "linear_uniform", bias_init: Any = "zeros"
+        self, out_features: int = 1, *, bias: bool = True, weight_init: Any = "linear_uniform", bias_init: Any = "zeros"
     ) -> None:
         self.out_features = out_features
         self.bias = bias

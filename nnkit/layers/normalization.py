@@ -83,13 +83,14 @@ class LayerNorm(Layer):
     Ba, Kiros and Hinton 2016, "Layer normalization", eq. 3.
     """
 
+    elsewhere = ("normalized_shape", "eps", "elementwise_affine", "bias")
     folds_rows = passes_mask = True
 
-    def __init__(self, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True) -> None:
+    def __init__(self, *, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True) -> None:
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         self.bias = bias
-        self.require_number("eps", 0.0, above=True)
+        self.require_eps()
 
     def build(self, in_shape: Shape) -> Shape:
         features = _require_features(self, in_shape)
@@ -174,7 +175,7 @@ class LayerNorm(Layer):
         if node.attributes["axis"] not in (-1, at.rank):
             return None
         bias = {"bias": node.constant(2)} if node.input(2) is not None else {}
-        return at.found(cls(node.attributes["epsilon"], bias=bool(bias)), weight=node.constant(1), **bias)
+        return at.found(cls(eps=node.attributes["epsilon"], bias=bool(bias)), weight=node.constant(1), **bias)
 
     def _in_steps(self, graph, x):
         centered = x - graph.node("ReduceMean", x, [-1])
@@ -187,7 +188,7 @@ class LayerNorm(Layer):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (5,)), Example(cls(bias=False), (2, 3)), Example(cls(1e-3, elementwise_affine=False), (4,))]
+        return [Example(cls(), (5,)), Example(cls(bias=False), (2, 3)), Example(cls(eps=1e-3, elementwise_affine=False), (4,))]
 
 
 @register("rms_norm")
@@ -228,13 +229,14 @@ class RMSNorm(Layer):
     Zhang and Sennrich 2019, "Root mean square layer normalization", eq. 4.
     """
 
+    elsewhere = ("normalized_shape", "eps", "elementwise_affine")
     folds_rows = passes_mask = True
 
-    def __init__(self, eps: float | None = None, elementwise_affine: bool = True) -> None:
+    def __init__(self, *, eps: float | None = None, elementwise_affine: bool = True) -> None:
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         if eps is not None:
-            self.require_number("eps", 0.0, above=True)
+            self.require_eps()
 
     def build(self, in_shape: Shape) -> Shape:
         features = _require_features(self, in_shape)
@@ -296,12 +298,12 @@ class RMSNorm(Layer):
     def from_onnx(cls, at):
         """The operator, which later opsets have, or what it is made of."""
         if (node := at.take("RMSNormalization")) is not None and node.attributes["axis"] in (-1, at.rank):
-            return at.found(cls(node.attributes["epsilon"]), weight=node.constant(1))
-        return at.like([cls(1e-6), cls(1e-6, elementwise_affine=False)])
+            return at.found(cls(eps=node.attributes["epsilon"]), weight=node.constant(1))
+        return at.like([cls(eps=1e-6), cls(eps=1e-6, elementwise_affine=False)])
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (5,)), Example(cls(1e-3, elementwise_affine=False), (2, 3))]
+        return [Example(cls(), (5,)), Example(cls(eps=1e-3, elementwise_affine=False), (2, 3))]
 
 
 @register("standardize")
@@ -342,6 +344,7 @@ class Standardize(Layer):
     LeCun, Bottou, Orr and Mueller 1998, "Efficient backprop", section 4.3.
     """
 
+    elsewhere = ("mean", "std", "inplace")
     inplace = folds_rows = passes_mask = True
 
     def __init__(self, mean: Any = 0.0, std: Any = 1.0) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import floor, prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,8 +24,9 @@ class _Pool(Layer, Spatial):
     """What pooling with windows shares."""
 
     blocked = True
+    elsewhere: ClassVar[tuple[str, ...]] = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False) -> None:
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, *, ceil_mode: bool = False) -> None:
         self.kernel_size = kernel_size
         self.stride = stride
         self.padding = padding
@@ -56,11 +57,13 @@ class _Pool(Layer, Spatial):
 class _MaxPool(_Pool):
     """The kernels of MaxPool1d and MaxPool2d; ``place`` is where in its plane the largest number stands, h * W + w."""
 
+    elsewhere = ("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode")
+
     def __init__(
-        self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, *, dilation: Any = 1, ceil_mode: bool = False
     ) -> None:
         self.dilation = dilation
-        super().__init__(kernel_size, stride, padding, ceil_mode)
+        super().__init__(kernel_size, stride, padding, ceil_mode=ceil_mode)
         require_sizes(self, "dilation", self.dims)
 
     def build(self, in_shape: Shape) -> Shape:
@@ -224,10 +227,10 @@ class _AvgPool(_Pool):
     """The kernels of AvgPool1d and AvgPool2d."""
 
     def __init__(
-        self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, *, ceil_mode: bool = False, count_include_pad: bool = True
     ) -> None:
         self.count_include_pad = count_include_pad
-        super().__init__(kernel_size, stride, padding, ceil_mode)
+        super().__init__(kernel_size, stride, padding, ceil_mode=ceil_mode)
 
     def c(self) -> str:
         return """
@@ -597,14 +600,15 @@ class Upsample(Layer):
     Examples
     --------
     >>> import nnkit as nn
-    >>> nn.Sequential([nn.Upsample(2)]).build((1, 1, 2)).predict([[[[1.0, 2.0]]]])
+    >>> nn.Sequential([nn.Upsample(scale_factor=2)]).build((1, 1, 2)).predict([[[[1.0, 2.0]]]])
     array([[[[1., 1., 2., 2.],
              [1., 1., 2., 2.]]]], dtype=float32)
     """
 
+    elsewhere = ("size", "scale_factor", "mode")
     blocked = True
 
-    def __init__(self, scale_factor: Any = 2, mode: str = "nearest") -> None:
+    def __init__(self, *, scale_factor: Any = 2, mode: str = "nearest") -> None:
         self.scale_factor = scale_factor
         self.mode = mode
         several = scale_factor if isinstance(scale_factor, tuple | list) else (scale_factor,) * 2
@@ -688,11 +692,12 @@ class Upsample(Layer):
         floors = place == "asymmetric" and node.attributes["nearest_mode"] == "floor"
         if len(scales) != 4 or scales[:2] != [1, 1] or not (floors if nearest else place.endswith("half_pixel")):
             return None
-        return at.found(cls(factors if len(set(factors)) > 1 else factors[0], "nearest" if nearest else "bilinear"))
+        return at.found(cls(scale_factor=factors if len(set(factors)) > 1 else factors[0],
+                            mode="nearest" if nearest else "bilinear"))
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(2), (1, 2, 3)), Example(cls((1.5, 2.6), "bilinear"), (2, 3, 2))]
+        return [Example(cls(scale_factor=2), (1, 2, 3)), Example(cls(scale_factor=(1.5, 2.6), mode="bilinear"), (2, 3, 2))]
 
 
 def increase(more, target):

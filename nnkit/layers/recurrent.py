@@ -124,10 +124,12 @@ class _Recurrent(Layer):
     gate_count: ClassVar[int]
     operator: ClassVar[str]  # its name in ONNX
     gate_order: ClassVar[tuple[int, ...]]  # ONNX's gates in ours
+    elsewhere = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size")
 
     def __init__(
         self,
         hidden_size: int = 1,
+        *,
         num_layers: int = 1,
         bidirectional: bool = False,
         return_sequences: bool = False,
@@ -726,11 +728,13 @@ class RNN(_Recurrent):
     gate_count = 1
     operator = "RNN"
     gate_order = (0,)
+    elsewhere = ("input_size", "hidden_size", "num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
     nonlinearities: ClassVar[dict[str, bool]] = {"tanh": False, "relu": True}  # what the kernels know as ``relu``
 
     def __init__(
         self,
         hidden_size: int = 1,
+        *,
         num_layers: int = 1,
         nonlinearity: str = "tanh",
         bidirectional: bool = False,
@@ -740,7 +744,10 @@ class RNN(_Recurrent):
     ) -> None:
         self.nonlinearity = nonlinearity
         self.require("nonlinearity", nonlinearity in self.nonlinearities, "'tanh' or 'relu'")
-        super().__init__(hidden_size, num_layers, bidirectional, return_sequences, bias, reverse)
+        super().__init__(
+            hidden_size, num_layers=num_layers, bidirectional=bidirectional, return_sequences=return_sequences, bias=bias,
+            reverse=reverse,
+        )  # fmt: skip
 
     def build(self, in_shape: Shape) -> Shape:
         self.relu = self.nonlinearities[self.nonlinearity]

@@ -18,15 +18,13 @@ __all__ = ["Flatten", "Permute", "Reshape", "Squeeze"]
 class _View(Layer):
     """out is x, and grad_x is grad_out, seen in another shape: nothing is computed, so there are no kernels."""
 
+    needed = ()
+
     def c(self) -> str:
         return ""
 
     def kernels(self) -> dict[str, Callable[..., Any]]:
         return {}
-
-    @classmethod
-    def require_kernels(cls) -> None:
-        """It has none."""
 
 
 @register("flatten")
@@ -53,6 +51,8 @@ class Flatten(_View):
     >>> nn.Sequential([nn.Flatten()]).build((2, 3)).out_shape
     (6,)
     """
+
+    elsewhere = ("start_dim", "end_dim")
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         self.start_dim = start_dim

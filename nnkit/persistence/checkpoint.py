@@ -80,7 +80,7 @@ class Checkpoint(Callback):
     late = True
     interruptible = False  # several files are renamed
 
-    def __init__(self, path: str | os.PathLike[str], every: float = 1.0, keep: int = 1) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, every: float = 1.0, keep: int = 1) -> None:
         self.path = path
         self.every = every
         self.keep = keep

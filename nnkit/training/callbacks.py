@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.callback import Callback
+from nnkit.core.calls import nearest
 from nnkit.core.registry import register
 from nnkit.errors import ParameterError
 
@@ -26,13 +27,14 @@ class EarlyStopping(Callback):
     monitor : "val_loss", "loss" or the name of a metric; by default val_loss where there is one, else loss
     patience : int >= 0, epochs to wait for an improvement
     min_delta : float >= 0, the least improvement that counts
-    mode : "min", "max" or "auto": losses and errors are to fall, other metrics (neg_ ones, too) to rise
+    mode : "min", "max" or "auto": losses are to fall, metrics what their ``greater_is_better`` says
     restore_best : go back to the parameters of the best epoch, also when training ends for another reason
 
     Raises
     ------
     ParameterError
-        Nothing is measured under the name ``monitor``.
+        As training begins: nothing is measured under the name ``monitor``; or ``mode`` is needed, as a metric does not say
+        whether it is to rise.
 
     Examples
     --------
@@ -45,12 +47,14 @@ class EarlyStopping(Callback):
     Prechelt 1998, "Early stopping - but when?".
     """
 
+    elsewhere = ("monitor", "min_delta", "patience", "verbose", "mode", "baseline", "restore_best")
     acts_outside = False
     interruptible = False  # it copies all parameters
 
     def __init__(
         self,
         monitor: str | None = None,
+        *,
         patience: int = 10,
         min_delta: float = 0.0,
         mode: str = "auto",
@@ -61,11 +65,23 @@ class EarlyStopping(Callback):
         self.min_delta = min_delta
         self.mode = mode
         self.restore_best = restore_best
+        self.require("monitor", monitor is None or isinstance(monitor, str), "the name of a figure, such as 'val_loss'")
         self.require_size("patience", 0)
         self.require_number("min_delta", 0.0)
         self.require("mode", mode in ("auto", "min", "max"), "'auto', 'min' or 'max'")
 
     def on_fit_begin(self, fit: Fit) -> None:
+        figures = fit.figures
+        self._name = self.monitor or ("val_loss" if "val_loss" in figures else "loss")
+        if self._name not in figures:
+            near = nearest(self._name, figures)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise ParameterError(f"{self!r}: expected monitor to be one of {', '.join(figures)}, got {self._name!r}{hint}")
+        rises = figures[self._name]
+        if rises is None and self.mode == "auto":
+            raise ParameterError(f"{self!r}: expected mode='min' or mode='max', as {self._name} does not say whether the "
+                                 "greater is the better (Metric.greater_is_better)")  # fmt: skip
+        self._rises = self.mode == "max" or (self.mode == "auto" and rises)
         self._best, self._waited = np.inf, 0
         self._epoch: int | None = None
         self._kept: NDArray[Any] | None = None
@@ -90,13 +106,8 @@ class EarlyStopping(Callback):
         vars(self).update({f"_{name}": value for name, value in noted.items()})
 
     def on_epoch_end(self, fit: Fit) -> None:
-        figures = fit.history.last()
-        name = self.monitor or ("val_loss" if "val_loss" in figures else "loss")
-        if name not in figures:
-            raise ParameterError(f"{self!r}: expected monitor to be one of {', '.join(figures)}, got {name!r}")
-        plain = name.removeprefix("val_")
-        falls = ("loss" in plain or "error" in plain) and not plain.startswith("neg_")  # neg_: scikit-learn's, to rise
-        value = figures[name] if self.mode == "min" or (self.mode == "auto" and falls) else -figures[name]
+        value = fit.history.last()[self._name]
+        value = -value if self._rises else value
         if value < self._best - self.min_delta:  # never where it is NaN
             self._best, self._waited, self._epoch = value, 0, fit.epoch
             if self.restore_best:
@@ -105,7 +116,7 @@ class EarlyStopping(Callback):
             return
         self._waited += 1
         if self._waited > self.patience:
-            fit.stop(f"{name} has not improved for {self._waited} epochs")
+            fit.stop(f"{self._name} has not improved for {self._waited} epochs")
 
     def on_fit_end(self, fit: Fit) -> None:
         if self._kept is None:

@@ -448,6 +448,13 @@ class Fit:
                     figures[prefix + name] = item(evaluator.y, evaluator.prediction, self._loss, evaluator.sample_weight)
         return figures
 
+    @property
+    def figures(self) -> dict[str, bool | None]:
+        """The figures of an epoch by name, and whether the greater is the better; None where nobody says."""
+        held = self._evaluator is not None
+        losses: dict[str, bool | None] = {"loss": False, "lr": None, **({"val_loss": False} if held else {})}
+        return {**losses, **{f"{'val_' if held else ''}{name}": item.greater_is_better for name, item in self._metrics.items()}}
+
     def _training_evaluator(self) -> Evaluator:
         """Where metrics are asked for and nothing is held out, they are of the training data."""
         if not hasattr(self, "_on_training"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class Adan(nn.Optimizer):
     algorithm 1.
     """
 
+    _: KW_ONLY
     betas: tuple[float, float, float] = (0.98, 0.92, 0.99)
     eps: float = 1e-8
 
@@ -61,7 +62,7 @@ class Adan(nn.Optimizer):
         super().check()
         triple = isinstance(self.betas, tuple | list) and len(self.betas) == 3
         self.require("betas", triple and all(0 <= beta < 1 for beta in self.betas), "three numbers in [0, 1)")
-        self.require_number("eps", 0.0, above=True)
+        self.require_eps()
 
     def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
         beta1, beta2, beta3 = self.betas

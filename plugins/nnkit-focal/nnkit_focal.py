@@ -94,10 +94,10 @@ class FocalLoss(nn.Loss):
     rowwise = classes = True
     target_low, target_high = 0.0, 1.0  # of probabilities
 
-    def __init__(self, gamma: float = 2.0, reduction: str = "mean") -> None:
+    def __init__(self, *, gamma: float = 2.0, reduction: str = "mean") -> None:
         self.gamma = gamma
         self.require_number("gamma", 0.0)
-        super().__init__(reduction)
+        super().__init__(reduction=reduction)
 
     @staticmethod
     def forward(prediction, target, gamma):
@@ -136,4 +136,5 @@ class FocalLoss(nn.Loss):
 
     @classmethod
     def examples(cls) -> Sequence[nn.Example]:
-        return [nn.Example(cls(), (4,)), nn.Example(cls(0.0), (4,)), nn.Example(cls(0.5), (4,)), nn.Example(cls(5), (2, 3))]
+        return [nn.Example(cls(), (4,)), nn.Example(cls(gamma=0.0), (4,)), nn.Example(cls(gamma=0.5), (4,)),
+                nn.Example(cls(gamma=5), (2, 3))]

@@ -61,6 +61,7 @@ class Maxout(nn.Layer):
     def __init__(
         self,
         out_features: int = 1,
+        *,
         pieces: int = 2,
         bias: bool = True,
         weight_init: Any = "linear_uniform",

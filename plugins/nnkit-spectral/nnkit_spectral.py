@@ -59,7 +59,7 @@ class GlobalFilter(nn.PythonLayer):
     Rao, Zhao, Zhu, Lu and Zhou 2021, "Global filter networks for image classification", section 3.2, here in one dimension.
     """
 
-    def __init__(self, real_init: Any = "ones", imag_init: Any = "zeros") -> None:
+    def __init__(self, *, real_init: Any = "ones", imag_init: Any = "zeros") -> None:
         self.real_init = real_init
         self.imag_init = imag_init
 
@@ -90,5 +90,5 @@ class GlobalFilter(nn.PythonLayer):
 
     @classmethod
     def examples(cls) -> Sequence[nn.Example]:
-        drawn = cls("normal", "normal")
+        drawn = cls(real_init="normal", imag_init="normal")
         return [nn.Example(cls(), (6,)), nn.Example(drawn, (7,)), nn.Example(drawn, (2, 4)), nn.Example(cls(), (1,))]

@@ -339,7 +339,7 @@ def test_losses_of_numbers_for_two_classes(loss):
     np.testing.assert_array_equal(net.decision_function(rows) > 0, net.predict(rows) == 1)
 
 
-@pytest.mark.parametrize("loss", ["hinge", nn.HingeLoss("sum"), "mse"])
+@pytest.mark.parametrize("loss", ["hinge", nn.HingeLoss(reduction="sum"), "mse"])
 def test_losses_without_probabilities(loss):
     net = classifier(loss=loss, epochs=2)
     assert not hasattr(net, "predict_proba")
@@ -459,7 +459,8 @@ def test_several_outputs():
     np.testing.assert_array_equal(frame.predict(rows), net.predict(rows))
 
 
-@pytest.mark.parametrize("loss", ["mse", "huber", "mae", "log_cosh", "smooth_l1", nn.HuberLoss(delta=0.3), nn.MSELoss("sum")])
+@pytest.mark.parametrize("loss", ["mse", "huber", "mae", "log_cosh", "smooth_l1", nn.HuberLoss(delta=0.3),
+                                  nn.MSELoss(reduction="sum")])
 def test_losses_of_a_regressor(loss):
     rows, y = DIABETES
     lr = 0.001 if getattr(loss, "reduction", "mean") == "sum" else 0.01
@@ -470,7 +471,7 @@ def test_losses_of_a_regressor(loss):
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
 def test_quantile_loss(quantile):
     rows, y = DIABETES
-    net = regressor(layers=(), loss=nn.QuantileLoss(quantile), epochs=150, batch_size=500).fit(rows, y)
+    net = regressor(layers=(), loss=nn.QuantileLoss(quantile=quantile), epochs=150, batch_size=500).fit(rows, y)
     assert (y < net.predict(rows)).mean() == pytest.approx(quantile, abs=0.05)
 
 

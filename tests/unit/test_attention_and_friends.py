@@ -59,12 +59,12 @@ TWINS = [
     (nn.MultiHeadAttention(1, causal=True, bias=False), lambda: Attend(5, 1, True, False), (4, 5)),
     (nn.MultiHeadAttention(4, causal=True), lambda: Attend(64, 4, True), (33, 64)),
     (nn.PositionalEmbedding(), lambda: Positions(7, 9), (7, 9)),
-    (nn.PositionalEmbedding(11), lambda: Positions(11, 9), (7, 9)),
+    (nn.PositionalEmbedding(max_len=11), lambda: Positions(11, 9), (7, 9)),
     (nn.LayerNorm(), lambda: T.LayerNorm(33), (33,)),
-    (nn.LayerNorm(0.1, bias=False), lambda: T.LayerNorm(7, 0.1, bias=False), (2, 3, 7)),
+    (nn.LayerNorm(eps=0.1, bias=False), lambda: T.LayerNorm(7, 0.1, bias=False), (2, 3, 7)),
     (nn.LayerNorm(elementwise_affine=False), lambda: T.LayerNorm(7, elementwise_affine=False), (3, 7)),
     (nn.RMSNorm(), lambda: T.RMSNorm(33), (33,)),
-    (nn.RMSNorm(0.1, elementwise_affine=False), lambda: T.RMSNorm(7, 0.1, elementwise_affine=False), (3, 7)),
+    (nn.RMSNorm(eps=0.1, elementwise_affine=False), lambda: T.RMSNorm(7, 0.1, elementwise_affine=False), (3, 7)),
     (nn.GLU(), lambda: T.GLU(), (3, 10)),
     (nn.GLU(1), lambda: T.GLU(1), (6, 5)),
     (nn.SwiGLU(), lambda: Function(silu_gate), (3, 10)),
@@ -174,7 +174,7 @@ def test_layer_norm_keeps_its_digits_far_from_zero(shift):
 
 @pytest.mark.parametrize(("value", "features"), [(1234.5678, 100), (33333.33, 33), (1e7, 50), (-7.1, 3)])
 def test_layer_norm_of_a_constant_row_is_zero(value, features):
-    model = nn.Sequential([nn.LayerNorm(1e-12)]).build((features,))
+    model = nn.Sequential([nn.LayerNorm(eps=1e-12)]).build((features,))
     assert not model.predict(np.full((2, features), value, np.float32)).any()
 
 
@@ -238,10 +238,10 @@ def test_embedding_refuses_what_it_cannot_look_up(wrong, place):
         (lambda: nn.MultiHeadAttention(0), nn.ParameterError, "num_heads to be an integer of at least 1"),
         (lambda: nn.Sequential([nn.MultiHeadAttention(3)]).build((5, 4)), nn.ShapeError, "3 heads divide, got 4"),
         (lambda: nn.Sequential([nn.MultiHeadAttention(2)]).build((4,)), nn.ShapeError, r"\(N, steps, features\)"),
-        (lambda: nn.PositionalEmbedding(0), nn.ParameterError, "max_len"),
-        (lambda: nn.Sequential([nn.PositionalEmbedding(3)]).build((4, 2)), nn.ShapeError, "at most 3 steps, got 4"),
-        (lambda: nn.LayerNorm(0.0), nn.ParameterError, "eps"),
-        (lambda: nn.RMSNorm(-1.0), nn.ParameterError, "eps"),
+        (lambda: nn.PositionalEmbedding(max_len=0), nn.ParameterError, "max_len"),
+        (lambda: nn.Sequential([nn.PositionalEmbedding(max_len=3)]).build((4, 2)), nn.ShapeError, "at most 3 steps, got 4"),
+        (lambda: nn.LayerNorm(eps=0.0), nn.ParameterError, "eps"),
+        (lambda: nn.RMSNorm(eps=-1.0), nn.ParameterError, "eps"),
         (lambda: nn.Sequential([nn.LayerNorm()]).build(()), nn.ShapeError, "feature axis"),
         (lambda: nn.Embedding(0, 2), nn.ParameterError, "num_embeddings"),
         (lambda: nn.Embedding(3, 2, padding_idx=3), nn.ParameterError, "padding_idx to be below num_embeddings=3"),

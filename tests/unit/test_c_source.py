@@ -88,7 +88,8 @@ NETS = {
     ]),
     "autoencoder": ((2, 8, 8), [
         nn.Conv2d(4, 3, stride=2, padding=1), nn.GroupNorm(2), nn.GELU(), nn.Conv2d(6, 2, stride=2, groups=2), nn.ELU(),
-        nn.ConvTranspose2d(4, 3, stride=2, padding=1, output_padding=1, groups=2), nn.PReLU(4), nn.Upsample(2, "bilinear"),
+        nn.ConvTranspose2d(4, 3, stride=2, padding=1, output_padding=1, groups=2), nn.PReLU(4),
+        nn.Upsample(scale_factor=2, mode="bilinear"),
         nn.Conv2d(2, 3, padding=2, dilation=2), nn.Sigmoid(),
     ]),
     "words": ((7,), [nn.Embedding(11, 6, padding_idx=0), nn.Permute((2, 1)), nn.Conv1d(8, 3, padding="same"), nn.BatchNorm1d(),

@@ -30,7 +30,7 @@ NETS = {
     "images: rows meet blocks": (
         [nn.Branches(nn.Conv2d(2, 3, padding=1), "identity", merge="add"), nn.Branches("tanh", nn.Linear(3), dim=3)],
         (2, 3, 3)),
-    "images: along another axis": ([nn.Branches(nn.Conv2d(2, 1), nn.Conv2d(2, (2, 1), (2, 1)), dim=2)], (1, 4, 3)),
+    "images: along another axis": ([nn.Branches(nn.Conv2d(2, 1), nn.Conv2d(2, (2, 1), stride=(2, 1)), dim=2)], (1, 4, 3)),
     "every step its own net": (
         [nn.TimeDistributed([nn.Conv2d(2, 2), nn.BatchNorm2d(), "relu", nn.Flatten()]), nn.Linear(2)], (3, 1, 3, 3)),
     "steps of steps": ([nn.TimeDistributed(nn.TimeDistributed([nn.Flatten(), nn.Linear(2)]))], (2, 3, 2, 2)),
@@ -149,7 +149,7 @@ def test_a_slice_cannot_share_with_what_is_outside():
         (nn.MaxPool2d(2), (4, 4), r"input rows of shape \(channels, height, width\), got \(4, 4\)"),
         (nn.GroupNorm(3), (4, 2), r"channels that num_groups=3 share out evenly, got rows of \(4, 2\)"),
         (nn.BatchNorm2d(), (4,), r"input rows of shape \(channels, height, width\), got \(4,\)"),
-        (nn.Upsample(0.1), (1, 4, 4), "nothing is left of the output"),
+        (nn.Upsample(scale_factor=0.1), (1, 4, 4), "nothing is left of the output"),
         (nn.GlobalAvgPool(), (4,), r"input rows of shape \(channels, ...\), got \(4,\)"),
     ],
 )
@@ -175,7 +175,7 @@ def test_shapes_that_do_not_fit_are_refused(layer, shape, match):
         (lambda: nn.Branches("relu", dim=0), "an axis other than the batch's"),
         (lambda: nn.Residual(), "expected at least one layer"),
         (lambda: nn.Residual("reul"), "did you mean 'relu'"),
-        (lambda: nn.Upsample(2, "cubic"), "expected mode to be 'nearest' or 'bilinear'"),
+        (lambda: nn.Upsample(scale_factor=2, mode="cubic"), "expected mode to be 'nearest' or 'bilinear'"),
     ],
 )
 def test_constructors_refuse_what_cannot_be(make, match):

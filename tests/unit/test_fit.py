@@ -72,7 +72,7 @@ def test_history_has_one_figure_an_epoch():
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_history_loss_is_that_of_all_rows(reduction):
     model = regressor().build((4,), random_state=0, dtype="float64")
-    loss = nn.MSELoss(reduction)
+    loss = nn.MSELoss(reduction=reduction)
     before = model.evaluate(X, Y, loss=loss)
     history = model.fit(X, Y, loss=loss, optimizer=nn.SGD(1e-12), epochs=1, batch_size=32)
     np.testing.assert_allclose(history["loss"][0], before, rtol=1e-8)
@@ -233,7 +233,8 @@ def test_weighted_metrics_equal_repetition():
 def test_weights_equal_repetition_in_one_batch(reduction):
     times = np.arange(150) % 4
     models = [regressor().build((4,), random_state=0, dtype="float64") for _ in range(2)]
-    options = {"loss": nn.MSELoss(reduction), "optimizer": nn.SGD(0.001), "epochs": 5, "batch_size": 1000, "shuffle": False}
+    options = {"loss": nn.MSELoss(reduction=reduction), "optimizer": nn.SGD(0.001), "epochs": 5, "batch_size": 1000,
+               "shuffle": False}
     models[0].fit(X, Y, sample_weight=times, **options)
     models[1].fit(X.repeat(times, axis=0), Y.repeat(times, axis=0), **options)
     np.testing.assert_allclose(weights_of(models[0]), weights_of(models[1]), rtol=1e-9)

@@ -178,7 +178,7 @@ NETS = {
 @pytest.mark.parametrize("name", NETS)
 def test_training_is_the_same_to_the_bit(name):
     pickled = pickle.dumps(NETS[name])  # layers with a state of their own begin alike
-    schedule = nn.ReduceOnPlateau(0.5, patience=0, threshold=0.5)
+    schedule = nn.ReduceOnPlateau(gamma=0.5, patience=0, threshold=0.5)
     options = {"optimizer": nn.Adam(lr=0.01, schedule=schedule), "validation_split": 0.2, "epochs": 3}
     *_, history, watched, _ = fit(pickle.loads(pickled), **options)
     *_, unseen, alone, _ = fit(pickle.loads(pickled), monitor=False, **options)

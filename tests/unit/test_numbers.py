@@ -23,7 +23,7 @@ def test_a_cosine_begins_again_at_each_restart(restart, steps):
 
 @pytest.mark.parametrize("size", [0.1, 0.3, 0.7, 1.1, 3.0])
 def test_steps_fall_on_decimal_fractions(size):
-    factor = nn.StepSchedule(size, 0.5).factor(np.arange(300) / 10, 30.0)
+    factor = nn.StepSchedule(size, gamma=0.5).factor(np.arange(300) / 10, 30.0)
     np.testing.assert_array_equal(factor, [0.5 ** (step // round(10 * size)) for step in range(300)])
 
 
@@ -150,14 +150,14 @@ def test_norms_keep_their_digits_far_from_zero(layer, in_shape, shift, spread):
         np.testing.assert_allclose(state, right, rtol=bound + 1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("layer", [nn.LayerNorm(), nn.RMSNorm(), nn.RMSNorm(1e-3)])
+@pytest.mark.parametrize("layer", [nn.LayerNorm(), nn.RMSNorm(), nn.RMSNorm(eps=1e-3)])
 @pytest.mark.parametrize("size", [1e-4, 1.0, 1e30])
 @pytest.mark.parametrize("engine", ["compiled", "python"])
 def test_norms_of_rows_of_any_size(layer, size, engine):
     """As float64 has them; the eps that goes with the dtype is that of float32."""
     x = (np.random.default_rng(0).normal(size=(5, 20)) * size).astype(np.float32)
     grad = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
-    exact_layer = nn.RMSNorm(float(np.finfo(np.float32).eps)) if repr(layer) == "RMSNorm()" else layer
+    exact_layer = nn.RMSNorm(eps=float(np.finfo(np.float32).eps)) if repr(layer) == "RMSNorm()" else layer
     exact = nn.Sequential([exact_layer]).build((20,), dtype="float64")
     network = nn.Sequential([layer]).build((20,)).network
     work = Pass(network, 5, training=True, gradient=network.gradient, python=engine == "python")

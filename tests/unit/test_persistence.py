@@ -149,7 +149,8 @@ MODELS = {
     "nested": (lambda: [inner, [nn.Linear(4), nn.ReLU], inner, nn.Residual(inner)], (4,)),
     "containers": (lambda: [nn.Branches(nn.Linear(2), [shared, "relu", nn.Linear(3)], "identity"),
                             nn.Residual(nn.Residual(nn.LayerNorm()), "sigmoid")], (4,)),
-    "sequences": (lambda: [nn.Embedding(7, 4, padding_idx=0), nn.LSTM(3, 2, bidirectional=True, return_sequences=True),
+    "sequences": (lambda: [nn.Embedding(7, 4, padding_idx=0), nn.LSTM(3, num_layers=2, bidirectional=True,
+                                                                      return_sequences=True),
                            nn.TimeDistributed([nn.Flatten(), nn.Linear(2)]), nn.GRU(2)], (5,)),
     "images": (lambda: [nn.Conv2d(3, (2, 3), padding="same"), nn.BatchNorm2d(), nn.MaxPool2d((2, 2)), nn.Flatten(),
                         nn.Linear(2)], (1, 6, 6)),
@@ -202,7 +203,7 @@ def test_the_last_fit_is_kept(path):
     schedule = nn.LinearWarmup(2, after=nn.CosineSchedule(restart=3))
     optimizer = nn.Adam(betas=(0.8, 0.9), schedule=schedule, clip_norm=np.float64(2))
     X, y = np.ones((10, 3)), np.ones((10, 2))
-    model.fit(X, y, loss=nn.HuberLoss(0.5), optimizer=optimizer, epochs=3, batch_size=5, shuffle=False)
+    model.fit(X, y, loss=nn.HuberLoss(delta=0.5), optimizer=optimizer, epochs=3, batch_size=5, shuffle=False)
     loaded = again(model, path).last_fit
     assert repr(loaded) == repr(dict(sorted(model.last_fit.items())))
     assert (loaded["epochs"], loaded["batch_size"], loaded["shuffle"]) == (3, 5, False)
@@ -444,8 +445,9 @@ def altered(part, **arguments):
 
 HUGE = {
     "weights": ([nn.Linear(10**12), nn.Linear(1)], (4,), (1,), "got none"),
-    "activations": ([nn.Upsample(1e5), nn.AdaptiveAvgPool2d(1)], (1, 4, 4), (1, 1, 1), "a self-test of at most"),
-    "more than a float holds": ([nn.Upsample(1e308), nn.AdaptiveAvgPool2d(1)], (1, 9, 9), (1, 1, 1), "OverflowError"),
+    "activations": ([nn.Upsample(scale_factor=1e5), nn.AdaptiveAvgPool2d(1)], (1, 4, 4), (1, 1, 1), "a self-test of at most"),
+    "more than a float holds": ([nn.Upsample(scale_factor=1e308), nn.AdaptiveAvgPool2d(1)], (1, 9, 9), (1, 1, 1),
+                                "OverflowError"),
     "windows": ([nn.MaxPool2d(10**9, padding=5 * 10**8)], (1, 4, 4), (1, 1, 1), "a self-test of at most"),
     "places": ([nn.LSTM(2, num_layers=1000, bidirectional=True, return_sequences=True) for _ in range(6)], (3, 2), (1,),
                f"at most {PARTS_LIMIT} layers"),
@@ -469,7 +471,7 @@ def test_stacks_have_an_end():
 
 
 def test_model_that_is_slow_to_try_is_saved_without_a_self_test(path):
-    model = nn.Sequential([nn.Upsample(3000), nn.AdaptiveAvgPool2d(1)]).build((1, 4, 4))
+    model = nn.Sequential([nn.Upsample(scale_factor=3000), nn.AdaptiveAvgPool2d(1)]).build((1, 4, 4))
     model.save(path)
     assert ROW not in read(path)[1]
     assert nn.load(path).in_shape == (1, 4, 4)
@@ -734,13 +736,14 @@ ESTIMATORS = {
     "truth values": (nn.NNClassifier(**SMALL), XS, BINARY.astype(bool)),
     "one output": (nn.NNClassifier(**SMALL, loss="bce_with_logits"), XS, BINARY),
     "several labels": (nn.NNClassifier(**SMALL), XS, np.stack([BINARY, CODES == 1], axis=1).astype(int)),
-    "one number": (nn.NNRegressor(**SMALL, loss=nn.HuberLoss(0.3)), XS, XS[:, 1]),
+    "one number": (nn.NNRegressor(**SMALL, loss=nn.HuberLoss(delta=0.3)), XS, XS[:, 1]),
     "several numbers": (nn.NNRegressor(**SMALL, dtype="float32"), XS, XS[:, :3]),
     "two outputs a number": (nn.NNRegressor(**SMALL, loss="gaussian_nll", optimizer=nn.RMSprop(lr=0.01)), XS, XS[:, :2]),
     "stopped early": (nn.NNRegressor((4, 3), activation=nn.Tanh(), early_stopping=True, epochs=4, random_state=1), XS, XS.T[1]),
     "everything": (nn.NNClassifier([nn.Linear(6), "gelu", nn.Residual(nn.Linear(6))], epochs=3,
                                    metrics=["accuracy", "f1_macro"],
-                                   optimizer=nn.Adam(lr=0.01, schedule=nn.LinearWarmup(1, after=nn.ReduceOnPlateau(0.5, 0))),
+                                   optimizer=nn.Adam(lr=0.01, schedule=nn.LinearWarmup(
+                                       1, after=nn.ReduceOnPlateau(gamma=0.5, patience=0))),
                                    callbacks=[nn.EarlyStopping(patience=2)], random_state=np.random.RandomState(3)), XS, CODES),
 }  # fmt: skip
 

@@ -39,7 +39,8 @@ def originals():
                 optimizer=nn.Adam(schedule=nn.LinearWarmup(after="cosine"), betas=(0.8, 0.9)))  # fmt: skip
     yield "trained", trained
     yield "shared", nn.Sequential([SHARED, "tanh", nn.Residual(SHARED, [nn.ReLU(), SHARED]), nn.Branches(SHARED, "identity")])
-    yield "images", nn.Sequential([nn.Conv2d(2, 3, padding=1), nn.MaxPool2d(2), nn.Upsample(2), nn.AdaptiveAvgPool2d((2, 1)),
+    yield "images", nn.Sequential([nn.Conv2d(2, 3, padding=1), nn.MaxPool2d(2), nn.Upsample(scale_factor=2),
+                                   nn.AdaptiveAvgPool2d((2, 1)),
                                    nn.Permute((3, 1, 2)), nn.Flatten(), nn.Dropout(0.1)])  # fmt: skip
     yield "sequences", nn.Sequential([nn.Embedding(7, 4, padding_idx=0), nn.LSTM(2, num_layers=2, return_sequences=True),
                                       nn.TimeDistributed([nn.Linear(4)]), nn.MultiHeadAttention(2), nn.GRU(2)])  # fmt: skip

@@ -132,7 +132,7 @@ def test_early_stopping_gets_over_a_first_figure_that_is_nan():
             self.calls += 1
             return float("nan") if self.calls == 1 else float(self.calls)
 
-    stopping = nn.EarlyStopping(monitor="Late", patience=2)
+    stopping = nn.EarlyStopping(monitor="Late", patience=2, mode="max")
     history = nn.Sequential(["linear"]).fit(X, Y, epochs=8, metrics=[Late()], callbacks=[stopping], random_state=0)
     assert (history.epochs, history.best_epoch) == (8, 7)
 
@@ -290,7 +290,7 @@ def doubled(value):
     return value + value
 
 
-@pytest.mark.parametrize("part", [nn.LeakyReLU(1), nn.ELU(2), nn.HuberLoss(2)], ids=repr)
+@pytest.mark.parametrize("part", [nn.LeakyReLU(1), nn.ELU(2), nn.HuberLoss(delta=2)], ids=repr)
 def test_integer_given_for_a_real_hyperparameter_does_not_widen_float32(part):
     check = nn.testing.check_loss if isinstance(part, nn.Loss) else nn.testing.check_activation
     assert "float64" not in repr(check(part))

@@ -141,7 +141,7 @@ def test_loss_equals_torchs(ours, options, theirs, their_options, prediction, ta
 @pytest.mark.parametrize(("reduction", "theirs"), [("mean", "batchmean"), ("sum", "sum")])
 def test_kl_divergence_equals_torchs(reduction, theirs, dtype):
     prediction, target = np.log(distributions()), distributions()
-    compare_loss(nn.KLDivLoss(reduction), torch.nn.KLDivLoss(reduction=theirs), prediction, target, dtype)
+    compare_loss(nn.KLDivLoss(reduction=reduction), torch.nn.KLDivLoss(reduction=theirs), prediction, target, dtype)
 
 
 def compare_loss(ours, theirs, prediction, target, dtype):
@@ -180,15 +180,15 @@ def test_cross_entropy_of_many_axes_equals_torchs(dtype):
 T = torch.optim
 OPTIMIZERS = [
     (nn.SGD(0.1), T.SGD, {}),
-    (nn.SGD(0.1, 0.9), T.SGD, {"momentum": 0.9}),
-    (nn.SGD(0.1, 0.9, True), T.SGD, {"momentum": 0.9, "nesterov": True}),
-    (nn.SGD(0.1, 0.9, weight_decay=0.1), T.SGD, {"momentum": 0.9, "weight_decay": 0.1}),
+    (nn.SGD(0.1, momentum=0.9), T.SGD, {"momentum": 0.9}),
+    (nn.SGD(0.1, momentum=0.9, nesterov=True), T.SGD, {"momentum": 0.9, "nesterov": True}),
+    (nn.SGD(0.1, momentum=0.9, weight_decay=0.1), T.SGD, {"momentum": 0.9, "weight_decay": 0.1}),
     (nn.Adagrad(0.1), T.Adagrad, {}),
     (nn.Adagrad(0.1, weight_decay=0.1), T.Adagrad, {"weight_decay": 0.1}),
     (nn.RMSprop(0.01), T.RMSprop, {}),
     (nn.RMSprop(0.01, momentum=0.9, weight_decay=0.1), T.RMSprop, {"momentum": 0.9, "weight_decay": 0.1}),
     (nn.Adam(0.01), T.Adam, {}),
-    (nn.Adam(0.01, (0.8, 0.95), weight_decay=0.1), T.Adam, {"betas": (0.8, 0.95), "weight_decay": 0.1}),
+    (nn.Adam(0.01, betas=(0.8, 0.95), weight_decay=0.1), T.Adam, {"betas": (0.8, 0.95), "weight_decay": 0.1}),
     (nn.AdamW(0.01), T.AdamW, {}),
     (nn.AdamW(0.01, weight_decay=0.3), T.AdamW, {"weight_decay": 0.3}),
     (nn.NAdam(0.01), T.NAdam, {}),
@@ -237,14 +237,14 @@ def test_ten_steps_equal_torchs(ours, theirs, options, dtype):
 L = torch.optim.lr_scheduler
 SCHEDULES = [
     (nn.ConstantSchedule(), lambda o: L.ConstantLR(o, factor=1.0)),
-    (nn.StepSchedule(3, 0.5), lambda o: L.StepLR(o, 3, 0.5)),
-    (nn.MultiStepSchedule((2, 5, 6), 0.3), lambda o: L.MultiStepLR(o, [2, 5, 6], 0.3)),
+    (nn.StepSchedule(3, gamma=0.5), lambda o: L.StepLR(o, 3, 0.5)),
+    (nn.MultiStepSchedule((2, 5, 6), gamma=0.3), lambda o: L.MultiStepLR(o, [2, 5, 6], 0.3)),
     (nn.ExponentialSchedule(0.9), lambda o: L.ExponentialLR(o, 0.9)),
     (nn.CosineSchedule(), lambda o: L.CosineAnnealingLR(o, 10)),
-    (nn.CosineSchedule(0.1), lambda o: L.CosineAnnealingLR(o, 10, eta_min=0.1)),
+    (nn.CosineSchedule(final=0.1), lambda o: L.CosineAnnealingLR(o, 10, eta_min=0.1)),
     (nn.CosineSchedule(restart=4), lambda o: L.CosineAnnealingWarmRestarts(o, 4)),
     (nn.CosineSchedule(restart=2, stretch=2), lambda o: L.CosineAnnealingWarmRestarts(o, 2, 2)),
-    (nn.LinearWarmup(4, 0.1), lambda o: L.LinearLR(o, 0.1, 1.0, 4)),
+    (nn.LinearWarmup(4, initial=0.1), lambda o: L.LinearLR(o, 0.1, 1.0, 4)),
 ]
 
 
@@ -262,7 +262,7 @@ def test_schedule_equals_torchs_at_whole_epochs(ours, theirs):
 def test_plateau_equals_torchs():
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
-    ours = nn.ReduceOnPlateau(0.5, patience=2)
+    ours = nn.ReduceOnPlateau(gamma=0.5, patience=2)
     for loss in [3.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.5, 1.0, 1.0, 0.99999, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]:
         theirs.step(loss)
         ours.observe(loss)
@@ -273,7 +273,7 @@ def test_lion_is_the_sign_of_a_mean():
     """PyTorch has no Lion: algorithm 2 of the paper, written out."""
     model = nn.Sequential([nn.Linear(4)]).build((3,), random_state=0, dtype="float64")
     value, m = model.network.vector.copy(), np.zeros(model.network.vector.size)
-    optimizer = nn.Lion(0.01, (0.9, 0.99), weight_decay=0.1)
+    optimizer = nn.Lion(0.01, betas=(0.9, 0.99), weight_decay=0.1)
     for _ in range(10):
         grad = RANDOM.normal(size=value.size)
         model.network.gradient[:] = grad

@@ -1,0 +1,250 @@
+"""Calls that explain themselves: who calls a class or a function as another library's is told how it is called here."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import reprlib
+from abc import ABCMeta
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from nnkit.core.words import ATTRIBUTES, HOOKS, NEEDLESS, RENAMED
+from nnkit.errors import CallError, KernelError
+
+__all__ = ["Called", "Familiar", "explained", "nearest", "no_attribute", "require_known", "shown"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ALIKE = 0.82  # how similar a name is to a misspelt one; names of different methods are less
+LONGEST = 80  # letters of a value in a message
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = LONGEST
+
+
+class Called(ABCMeta):
+    """The type of classes whose constructor explains itself.
+
+    What a constructor does not take is refused under the name of the class, with the call as it is written here; what it
+    says to be a truth value is one; and a class that lacks a method makes no instances.
+    """
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The constructor's, for `inspect.signature` and for help: that of `__call__` says nothing."""
+        return _signature(cls)
+
+    if not TYPE_CHECKING:  # or checkers would not look at the constructors
+
+        def __call__(cls, *args: Any, **named: Any) -> Any:
+            cls.require_whole()
+            bound = _bind(cls.__name__, _signature(cls), args, named, getattr(cls, "positions", None))
+            return super().__call__(*bound.args, **bound.kwargs)
+
+    def require_whole(cls) -> None:
+        """Refuse a class that lacks what its kind needs."""
+        needed = {name: getattr(cls, name, None) for name in getattr(cls, "needed", ())}
+        missing = [name for name, method in needed.items() if getattr(method, "__isabstractmethod__", method is None)]
+        if missing:
+            written = " and ".join(name + _written(method) for name, method in needed.items())
+            what = "a method" if len(needed) == 1 else "methods"
+            raise KernelError(f"{cls.__name__}: expected {what} {written}, {' and '.join(missing)} missing")
+
+
+class Familiar(metaclass=Called):
+    """A class whose instances say what is written here, where somebody asks for another library's method."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name)
+
+
+def _written(method: Any) -> str:
+    """The arguments of an abstract method, as they are written in a class."""
+    if method is None or not hasattr(method, "__isabstractmethod__"):
+        return ""
+    parameters = inspect.signature(method).parameters.values()
+    return f"({', '.join(str(item.replace(annotation=item.empty)) for item in parameters)})"
+
+
+def require_known(cls: type, hooks: Sequence[str]) -> None:
+    """Refuse a class with a name of its own that is a hook misspelt, or another library's word for it: nobody would call it."""
+    for name in vars(cls):
+        inherited = any(hasattr(base, name) for base in cls.__bases__)
+        if inherited or name.startswith("_") or name in vars(cls).get("__annotations__", ()):
+            continue
+        long = [hook for hook in hooks if len(hook) > 4]  # words like "late" have other words near
+        near = HOOKS[name] if HOOKS.get(name) in hooks else nearest(name, long, ALIKE)
+        if near and near not in vars(cls):
+            raise KernelError(f"{cls.__name__}: expected names that are known, got {name!r}, which nobody calls or reads; did "
+                              f"you mean {near!r}?")  # fmt: skip
+
+
+def no_attribute(item: Any, name: str) -> AttributeError:
+    """The error for an attribute that is not there."""
+    who = type(item).__name__
+    hint = f"; {ATTRIBUTES[name]}" if name in ATTRIBUTES else ""
+    return AttributeError(f"{who!r} object has no attribute {name!r}{hint}", name=name, obj=item)
+
+
+def explained(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a method explain itself as the constructors do."""
+    signature = inspect.signature(function)
+    own = signature.replace(parameters=tuple(signature.parameters.values())[1:])
+
+    @wraps(function)
+    def call(self: Any, /, *args: Any, **named: Any) -> R:
+        bound = _bind(f"{type(self).__name__}.{function.__name__}", own, args, named)
+        return function(self, *bound.args, **bound.kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+def nearest(word: str, words: Any, cutoff: float = 0.6) -> str | None:
+    """The most similar word, whatever its letters' case."""
+    known = {str(item).lower(): str(item) for item in reversed(list(words))}
+    near = difflib.get_close_matches(str(word).lower(), list(known), 1, cutoff)
+    return known[near[0]] if near else None
+
+
+@cache
+def _signature(cls: Any) -> inspect.Signature:
+    """The constructor's signature, without ``self``."""
+    signature = inspect.signature(cls.__init__)
+    return signature.replace(
+        parameters=tuple(signature.parameters.values())[1:], return_annotation=inspect.Signature.empty
+    )
+
+
+@cache
+def _truth_values(signature: inspect.Signature) -> tuple[str, ...]:
+    """Parameters that are truth values, by their annotations or their defaults."""
+    return tuple(
+        item.name for item in signature.parameters.values()
+        if item.annotation in (bool, "bool") or (type(item.default) is bool and item.annotation is item.empty)
+    )  # fmt: skip
+
+
+def _bind(
+    who: str, signature: inspect.Signature, args: tuple[Any, ...], named: dict[str, Any],
+    positions: Callable[[Sequence[Any]], tuple[str, ...]] | None = None,
+) -> inspect.BoundArguments:  # fmt: skip
+    """The arguments by name, as a call takes them."""
+    try:
+        bound = signature.bind(*args, **named)
+    except TypeError:
+        order = positions(args) if positions and args else ()
+        raise CallError(_Misfit(who, signature, args, named, order).message()) from None
+    for name in _truth_values(signature):
+        value = bound.arguments.get(name, False)
+        if isinstance(value, np.bool_):
+            bound.arguments[name] = bool(value)
+        elif not isinstance(value, bool):
+            raise CallError(f"{who}: expected {name} to be True or False, got {shown(value)}")
+    return bound
+
+
+class _Misfit:
+    """A call that a signature does not take, and what would be written instead."""
+
+    def __init__(
+        self, who: str, signature: inspect.Signature, args: tuple[Any, ...], named: Mapping[str, Any], order: tuple[str, ...]
+    ) -> None:
+        self.who, self.args, self.named = who, args, named
+        self.parameters = signature.parameters
+        kinds = [(name, item.kind) for name, item in self.parameters.items()]
+        self.positional = [name for name, kind in kinds if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        self.rest = next((name for name, kind in kinds if kind is inspect.Parameter.VAR_POSITIONAL), None)
+        self.too_many = self.rest is None and len(args) > len(self.positional)
+        self.twice = [name for name in self.positional[: len(args)] if name in named]
+        # Who gives too much by position means another library's order.
+        self.order = order if order and (self.too_many or self.twice) else tuple(self.positional)
+        self.notes: list[str] = []
+
+    def message(self) -> str:
+        """Who, what was expected, what came, and what to write."""
+        unexpected = [word for word in self.named if word not in self.parameters]
+        missing = [name for name, item in self.parameters.items() if item.default is item.empty and name != self.rest]
+        write = self._several() or self._written(missing)
+        call = self._call(self.args, self.named, self.order)
+        if self.too_many:
+            values = "1 value" if len(self.args) == 1 else f"{len(self.args)} values"
+            what = f"{call}: expected {', '.join(self.positional) or 'nothing'} by position, got {values}"
+        elif unexpected:
+            what = f"{self.who}(...) got an unexpected argument {unexpected[0]!r}"
+        elif self.twice:
+            what = f"{call}: got {self.twice[0]} twice"
+        else:
+            lacking = [name for name in missing[len(self.args) :] if name not in self.named]
+            what = f"{call}: expected {' and '.join(lacking)}, missing"
+        return "; ".join([what, *dict.fromkeys(self.notes), *([f"write {write}"] if write else [])]).replace("?;", "?")
+
+    def _several(self) -> str | None:
+        """The call with one list, where values are given one by one."""
+        first = self.parameters[self.positional[0]] if len(self.positional) == 1 else None
+        if first is None or not self.too_many or not str(first.annotation).startswith(("Sequence", "Iterable")):
+            return None
+        return self._call((list(self.args),), self.named, self.positional)
+
+    def _written(self, missing: list[str]) -> str | None:
+        """The call as it is written here: by position what may be, and by name what was, under its name here."""
+        if self.rest is not None:
+            return None
+        placed = self._meant(dict(zip(self.order, self.args, strict=False)))
+        named = self._meant(self.named)
+        args: list[Any] = []
+        for name in self.positional:
+            if name not in placed or name in named:
+                break
+            args.append(placed.pop(name))
+        moved = {name: value for name, value in placed.items() if not _is(value, self.parameters[name].default)}
+        lacking = [name for name in missing if name not in {**moved, **named} and name not in self.positional[: len(args)]]
+        return self._call(args, {**moved, **named, **dict.fromkeys(lacking, ...)}, self.positional)
+
+    def _meant(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments under their names here; notes what there is to say."""
+        meant = {self._here(word): value for word, value in given.items()}
+        return {name: value for name, value in meant.items() if name is not None}
+
+    def _here(self, word: str) -> str | None:
+        if word in self.parameters:
+            return word
+        renamed = next((name for name in RENAMED.get(word, ()) if name in self.parameters), None)
+        if renamed is not None:
+            self.notes.append(f"{word} is {renamed} here")
+            return renamed
+        if word in NEEDLESS:
+            self.notes.append(NEEDLESS[word])
+            return None
+        near = nearest(word, self.parameters, 0.7)
+        self.notes.append(f"did you mean {near!r}?" if near else f"it takes {', '.join(self.parameters) or 'no arguments'}")
+        return near
+
+    def _call(self, args: Sequence[Any], named: Mapping[str, Any], order: Sequence[str]) -> str:
+        """A call in one line; what is long goes by its name."""
+        names = [*order, *("..." for _ in args)]
+        shown = [_shown(value) or name for name, value in zip(names, args, strict=False)]
+        shown += [f"{name}={'...' if value is ... else _shown(value) or name}" for name, value in named.items()]
+        return f"{self.who}({', '.join(shown)})"
+
+
+def shown(value: Any) -> str:
+    """A value in one line of a message; of what is long, the class."""
+    return _shown(value) or f"{type(value).__name__}(...)"
+
+
+def _shown(value: Any) -> str | None:
+    """A value in one short line, if it has one."""
+    text = _short.repr(value)
+    return text if len(text) <= LONGEST and "\n" not in text else None
+
+
+def _is(value: Any, default: Any) -> bool:
+    """Whether this is the default, which need not be written."""
+    return type(value) is type(default) and bool(np.all(value == default))

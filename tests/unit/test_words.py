@@ -1,0 +1,248 @@
+"""What users of PyTorch, Keras and scikit-learn type by habit works as they mean it, or says what is written here."""
+
+import inspect
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+import nnkit as nn
+from nnkit.core.words import ATTRIBUTES, CLASSES, NAMES, RENAMED
+
+KINDS = [getattr(nn.registry, kind) for kind in nn.registry.__all__]
+PARTS = [part for kind in KINDS for part in kind.values()]
+X, Y = np.ones((4, 3)), np.ones((4, 2))
+
+
+def built():
+    return nn.Sequential([nn.Linear(2)]).build((3,), random_state=0)
+
+
+CALLS = {  # a call as it is typed by habit -> as it is written here
+    "Linear(64, 128)": "Linear(128)",
+    "Linear(64, 128, False)": "Linear(128, bias=False)",
+    "Linear(in_features=64, out_features=128)": "Linear(out_features=128)",
+    "Linear(64, out_features=128)": "Linear(out_features=128)",
+    "Linear(units=64, input_shape=(3,))": "Linear(out_features=64)",
+    "Linear(64, activation='relu')": "Linear(64)",
+    "Linear(64, bais=False)": "Linear(64, bias=False)",
+    "Linear(64, use_bias=False, kernel_initializer='zeros')": "Linear(64, bias=False, weight_init='zeros')",
+    "Conv2d(1, 8, 3)": "Conv2d(8, 3)",
+    "Conv2d(1, 8, 3, 2, 1)": "Conv2d(8, 3, stride=2, padding=1)",
+    "Conv2d(3, 8, kernel_size=3)": "Conv2d(8, kernel_size=3)",
+    "Conv2d(in_channels=3, out_channels=8, kernel_size=3)": "Conv2d(out_channels=8, kernel_size=3)",
+    "Conv2d(8)": "Conv2d(8, kernel_size=...)",
+    "Conv2d(filters=8, kernel_size=3, strides=2)": "Conv2d(out_channels=8, kernel_size=3, stride=2)",
+    "Conv1d(1, 8, 3)": "Conv1d(8, 3)",
+    "ConvTranspose2d(1, 8, 3, 2, 1, 1)": "ConvTranspose2d(8, 3, stride=2, padding=1, output_padding=1)",
+    "LSTM(28, 64)": "LSTM(64)",
+    "LSTM(28, 64, 2, batch_first=True)": "LSTM(64, num_layers=2)",
+    "LSTM(input_size=28, hidden_size=64, batch_first=True)": "LSTM(hidden_size=64)",
+    "GRU(units=3)": "GRU(hidden_size=3)",
+    "RNN(28, 64, 2, 'relu')": "RNN(64, num_layers=2, nonlinearity='relu')",
+    "BatchNorm1d(16)": "BatchNorm1d()",
+    "BatchNorm2d(num_features=16)": "BatchNorm2d()",
+    "LayerNorm(16)": "LayerNorm()",
+    "LayerNorm([16, 4], eps=1e-6)": "LayerNorm(eps=1e-06)",
+    "RMSNorm(16)": "RMSNorm()",
+    "GroupNorm(2, 8)": "GroupNorm(2)",
+    "MultiHeadAttention(64, 4)": "MultiHeadAttention(4)",
+    "Embedding(10)": "Embedding(10, embedding_dim=...)",
+    "Embedding(input_dim=10, output_dim=4)": "Embedding(num_embeddings=10, embedding_dim=4)",
+    "PositionalEmbedding(8)": "PositionalEmbedding(max_len=8)",
+    "Dropout(p=0.5)": "Dropout(rate=0.5)",
+    "Dropout(0.2, True)": "Dropout(0.2)",
+    "ReLU(True)": "ReLU()",
+    "ReLU(inplace=True)": "ReLU()",
+    "LeakyReLU(0.2, True)": "LeakyReLU(0.2)",
+    "LeakyReLU(alpha=0.3)": "LeakyReLU(negative_slope=0.3)",
+    "Softmax(axis=1)": "Softmax(dim=1)",
+    "MaxPool2d(3, 2, 1, 1, False, True)": "MaxPool2d(3, 2, 1, ceil_mode=True)",
+    "MaxPool2d(pool_size=2)": "MaxPool2d(kernel_size=2)",
+    "Upsample(32)": "Upsample()",
+    "Reshape(4, 4)": "Reshape([4, 4])",
+    "Permute(2, 1)": "Permute([2, 1])",
+    "CrossEntropyLoss(X)": "CrossEntropyLoss()",
+    "CrossEntropyLoss(weight=X)": "CrossEntropyLoss()",
+    "MSELoss('sum')": "MSELoss(reduction='sum')",
+    "HuberLoss('sum')": "HuberLoss(reduction='sum')",
+    "HuberLoss(1.5)": "HuberLoss(delta=1.5)",
+    "Adam(built().parameters(), lr=0.1)": "Adam(lr=0.1)",
+    "Adam(learning_rate=0.1)": "Adam(lr=0.1)",
+    "Adam(0.1, (0.8, 0.99))": "Adam(0.1, betas=(0.8, 0.99))",
+    "SGD(0.1, 0.9)": "SGD(0.1, momentum=0.9)",
+    "SGD(built().parameters(), 0.1, 0.9)": "SGD(0.1, momentum=0.9)",
+    "SGD(lr=0.1, momentun=0.9)": "SGD(lr=0.1, momentum=0.9)",
+    "EarlyStopping('val_loss', 0.01, 5)": "EarlyStopping('val_loss', min_delta=0.01, patience=5)",
+    "EarlyStopping(restore_best_weights=False)": "EarlyStopping(restore_best=False)",
+    "Checkpoint(filepath='net')": "Checkpoint(path='net')",
+    "StepSchedule(10, 0.5)": "StepSchedule(10, gamma=0.5)",
+    "StepSchedule(nn.Adam(), 10, 0.5)": "StepSchedule(10, gamma=0.5)",
+    "CosineSchedule(50)": "CosineSchedule()",
+    "CosineSchedule(T_max=50, eta_min=1e-5)": "CosineSchedule(final=1e-05)",
+    "ReduceOnPlateau('min', 0.5, 3)": "ReduceOnPlateau(gamma=0.5, patience=3)",
+    "Normal(mean=0.0, stddev=0.1)": "Normal(mean=0.0, std=0.1)",
+    "NNClassifier(hidden_layer_sizes=(10,), max_iter=9)": "NNClassifier(layers=(10,), epochs=9)",
+    "Sequential(nn.ReLU(), nn.Tanh())": "Sequential([ReLU(), Tanh()])",
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_constructors_error_shows_the_call_as_it_is_written_here(call):
+    with pytest.raises(nn.CallError) as caught:
+        eval(f"nn.{call}")
+    message = str(caught.value)
+    assert message.startswith(call.partition("(")[0] + "(")
+    assert message.endswith(f"write {CALLS[call]}")
+    if "..." not in CALLS[call]:
+        eval(f"nn.{CALLS[call].replace('ReLU(), Tanh()', 'nn.ReLU(), nn.Tanh()')}")
+
+
+WORDS = {
+    "Linear(64, 128)": "sizes of the input come from the data",
+    "LSTM(8, batch_first=True)":
+        r"^LSTM\(\.\.\.\) got an unexpected argument 'batch_first'; "
+        r"sequences are always \(N, steps, features\)",
+    "Linear(8, activation='relu')": "an activation is a layer of its own",
+    "Linear(8, weight_decay=0.1)": r"weight decay is the optimizer's, as in nn\.Adam\(weight_decay",
+    "AvgPool2d(2, dilation=2)": "its windows have no gaps",
+    "ReLU(inplace=True)": "in place by themselves",
+    "Linear(8, foo=1)": "it takes out_features, bias, weight_init, bias_init",
+    "Adam(built().parameters())": r"expected lr to be a number \(fit and optimizer.step\(model\) tell an optimizer its model\)",
+    "Sequential(nn.Linear(2))": r"write Sequential\(\[\.\.\.\]\)",
+    "Sequential(OrderedDict(a=nn.Linear(2)))": r"got OrderedDict; write Sequential\(list\(layers.values\(\)\)\)",
+    "Linear(64, bias=128)": "Linear: expected bias to be True or False, got 128",
+    "SGD(0.1, momentum=0.9, nesterov=1)": "SGD: expected nesterov to be True or False, got 1",
+}
+
+
+@pytest.mark.parametrize("call", WORDS)
+def test_a_constructors_error_says_what_is_otherwise_here(call):
+    with pytest.raises(nn.ParameterError, match=WORDS[call]):
+        eval(f"nn.{call}", {**globals(), "OrderedDict": OrderedDict})
+
+
+SAME = ["Softmax(1)", "Softmax(dim=1)", "LeakyReLU(0.2)", "MaxPool2d(2, 2)", "MaxPool2d(3, 2, 1)", "AvgPool2d(2, 2)",
+        "Dropout(0.5)", "Embedding(10, 4)", "Flatten(1, -1)", "PReLU(3, 0.1)", "Hardtanh(-2, 2)",
+        "Adam(1e-3)", "Normal(0, 0.1)"]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", SAME)
+def test_what_means_the_same_elsewhere_works(call):
+    eval(f"nn.{call}")
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
+def test_by_position_come_sizes_alone(part):
+    """One argument, or what cannot be left out, or what PyTorch has in the same places; the rest goes by name."""
+    parameters = inspect.signature(part).parameters.values()
+    placed = [item for item in parameters if item.kind is item.POSITIONAL_OR_KEYWORD]
+    names = tuple(item.name for item in placed)
+    required = all(item.default is item.empty for item in placed)
+    assert len(placed) <= 1 or required or part.elsewhere[: len(names)] == names
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
+def test_truth_values_and_eps_are_what_they_say(part):
+    for example in part.examples():
+        for name, value in example.part.hyperparameters().items():
+            if isinstance(value, bool):
+                with pytest.raises(nn.ParameterError, match=f"{part.__name__}: expected {name} to be True or False, got 16"):
+                    example.part.replace(**{name: 16})
+                assert getattr(example.part.replace(**{name: np.bool_(value)}), name) is value
+            if name == "eps":
+                for wrong in (16, 1.0, 0.0, -1e-5):
+                    with pytest.raises(nn.ParameterError, match=f"{part.__name__}: expected eps to be a number in"):
+                        example.part.replace(eps=wrong)
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
+def test_every_constructor_names_its_public_class(part):
+    with pytest.raises(nn.CallError) as caught:
+        part(no_such_argument=1)
+    if list(inspect.signature(part).parameters.values())[-1:] and not str(caught.value).startswith(f"{part.__name__}("):
+        raise AssertionError(str(caught.value))
+    assert "__init__" not in str(caught.value)
+
+
+def test_a_part_of_ones_own_explains_itself_too():
+    class Mine(nn.Identity):
+        def __init__(self, size, flag=False):
+            self.size, self.flag = size, flag
+
+    assert str(inspect.signature(Mine)) == "(size, flag=False)"
+    message = r"^Mine\(\.\.\.\) got an unexpected argument 'sise'; did you mean 'size'\? write Mine\(size=3\)$"
+    with pytest.raises(TypeError, match=message):
+        Mine(sise=3)
+    with pytest.raises(nn.CallError, match="Mine: expected flag to be True or False, got 3"):
+        Mine(2, 3)
+
+
+def test_an_error_from_within_a_constructor_comes_through():
+    class Broken(nn.Identity):
+        def __init__(self, size=1):
+            len(size)
+
+    with pytest.raises(TypeError, match="has no len"):
+        Broken()
+
+
+ATTEMPTS = {  # on a model
+    "model(X)": r"model\.predict\(X\)",
+    "model.train()": r"model\.fit\(X, y, \.\.\.\) trains",
+    "model.eval()": "leave dropout off",
+    "model.zero_grad()": "backward writes gradients anew",
+    "model.state_dict()": r"model\.parameters\(\) and model\.states\(\)",
+    "model.load_state_dict({})": r"nn\.torch_weights\(model, state_dict\)",
+    "model.to('cpu')": "computed on the CPU",
+    "model.compile(optimizer='adam')": r"model\.fit\(X, y, loss=\.\.\., optimizer=\.\.\.",
+    "model.add(nn.ReLU())": r"nn\.Sequential\(\[\.\.\.\]\)",
+    "model.predict_proba(X)": "nn.NNClassifier",
+    "model.fit(X, Y, batch_size=2, validation_split=0.25, verbose=1)":
+        r"^Sequential\.fit\(\.\.\.\) got an unexpected argument 'verbose'.*progress=True.*; "
+        r"write Sequential\.fit\(X, y, batch_size=2, validation_split=0\.25\)$",
+    "model.fit(X, Y, 10)":
+        r"^Sequential\.fit\(X, y, 10\): expected X, y by position, got 3 values; write Sequential\.fit\(X, y\)$",
+    "model.fit(X, Y, epoch=10)": r"did you mean 'epochs'\? write Sequential\.fit\(X, y, epochs=10\)$",
+    "model.fit(X, Y, learning_rate=0.1)": r"the learning rate is the optimizer's",
+    "model.fit(X)": r"^Sequential\.fit\(X\): expected y, missing",
+    "model.evaluate(X, Y, verbose=0)": r"^Sequential\.evaluate\(\.\.\.\) got an unexpected argument 'verbose'",
+    "model.fit(X, Y, loss='mean_squared_error')": "did you mean 'mse'",
+    "model.fit(X, Y, loss='MSELoss')": "did you mean 'mse'",
+    "model.fit(X, Y, optimizer='Adam')": "did you mean 'adam'",
+    "model.fit(X, Y, metrics=['acc'])": "did you mean 'accuracy'",
+    "nn.MSELoss()(Y, Y).backward()": r"write loss, grad = criterion\(out, y\), then model\.backward\(grad\)",
+    "nn.MSELoss()(Y, Y).item()": r"float\(loss\)",
+    "nn.Adam().zero_grad()": "backward writes gradients anew",
+    "nn.Dense": "did you mean 'Linear'",
+    "nn.Module": "did you mean 'Layer'",
+    "nn.Conv2D": "did you mean 'Conv2d'",
+    "nn.Linaer": "did you mean 'Linear'",
+}
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_another_librarys_way_is_answered_with_the_one_here(attempt):
+    with pytest.raises((nn.NnkitError, AttributeError), match=ATTEMPTS[attempt]):
+        eval(attempt, {"model": built(), "nn": nn, "X": X, "Y": Y})
+
+
+def test_what_is_answered_does_not_exist_here():
+    """A word that has a meaning here must not be explained away."""
+    for item in (nn.Sequential, nn.Adam, nn.EarlyStopping):
+        assert [name for name in ATTRIBUTES if hasattr(item, name)] in ([], ["backward"])  # which a loss's result has not
+    assert not [name for name in CLASSES if name in nn.__all__]
+    assert all(name in nn.__all__ for name in CLASSES.values())
+    keys = {key for kind in KINDS for key in kind}
+    assert set(NAMES.values()) <= keys
+    taken = {name for part in [*PARTS, nn.NNClassifier] for name in inspect.signature(part).parameters}
+    taken |= set(inspect.signature(nn.Sequential.fit).parameters)
+    assert {name for names in RENAMED.values() for name in names} <= taken
+
+
+def test_copies_and_pickles_need_no_arguments():
+    import copy
+    import pickle
+
+    for part in (nn.Conv2d(8, 3), nn.Adam(0.1), nn.StepSchedule(3)):
+        assert repr(copy.deepcopy(part)) == repr(copy.copy(part)) == repr(pickle.loads(pickle.dumps(part))) == repr(part)
