@@ -11,7 +11,11 @@ PROCESSORS ?= nehalem haswell generic
 NUMBERS := $(addprefix tests/,contract $(addprefix unit/,$(addsuffix .py,test_engine test_gemm test_processors test_math \
 	test_numbers test_recurrent test_attention_and_friends test_containers test_native test_textbook test_torch_parity)))
 
-.PHONY: demo test test-processors bench clean
+# Tests that start processes, which compile everything again, would take hours.
+ARM64 ?= test_gemm or digits or c_function or (to_the_bit and mlp) or (Conv2d and compiled_equals) or (test_engine and not process \
+	and not warmup and not unwritable and not written and not helper and not memory_map and not allocate)
+
+.PHONY: demo test test-processors test-arm64 bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +49,11 @@ test-processors: $(VENV)/.test
 		echo "== $$processor"; \
 		NUMBA_CPU_NAME=$$processor NUMBA_CPU_FEATURES= NNKIT_CACHE_DIR=$$cache/$$processor $(BIN)/python -m pytest -q -n auto $(NUMBERS); \
 	done
+
+# On an emulated 64-bit Arm: the engine, matrix products, convolutions in tiles, a fit of digits, nets as functions. Debian only.
+test-arm64: $(VENV)/.run
+	.ci/arm64 $(VENV)/arm64 tests/unit/test_gemm.py tests/unit/test_engine.py tests/unit/test_native.py tests/test_end_to_end.py \
+		tests/contract/test_layers.py -k "$(ARM64)"
 
 # Side by side with PyTorch, JAX and scikit-learn, in one run.
 bench: $(VENV)/.bench

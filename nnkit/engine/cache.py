@@ -394,6 +394,8 @@ class KernelCache:
             return
         try:
             folder.write(name, _head(name, content) + content)
+        except FileNotFoundError:
+            pass  # somebody clears the cache, or removes the folder, just now: then it is as if it had been written before that
         except OSError as error:
             if self.read(name) is None:  # else another process was faster, and is reading it (Windows)
                 self._warn(f"{folder.path} cannot be written ({error.strerror or error})")

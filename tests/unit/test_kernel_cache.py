@@ -460,6 +460,24 @@ def test_read_only_folder(tmp_path, mine, monkeypatch):
         mine.path.chmod(0o700)
 
 
+@pytest.mark.parametrize("clear", [lambda path: KernelCache(path).clear(), shutil.rmtree], ids=["cleared", "removed"])
+def test_what_is_cleared_while_it_is_written_is_gone_without_a_word(clear, mine, monkeypatch):
+    """Between the making of the temporary file and its renaming."""
+    replace = os.replace
+
+    def after_clearing(*arguments, **how):
+        clear(mine.path)
+        return replace(*arguments, **how)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(cache.os, "replace", after_clearing)
+        mine.write(NAME, b"x")
+    assert mine.read(NAME) is None
+    assert not mine.refusal
+    mine.write(NAME, b"x")
+    assert mine.read(NAME) == b"x"
+
+
 def test_folder_removed_meanwhile_is_made_again(script, tmp_path):
     folder = tmp_path / "a" / "cache"
     assert told(script, between=f"shutil.rmtree({str(folder.parent)!r})", NNKIT_CACHE_DIR=str(folder)) == []

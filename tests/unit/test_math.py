@@ -197,12 +197,14 @@ def test_infinity_gives_the_limits(compiled):
 
 def test_zero_gives_the_exact_value(compiled):
     name, function = compiled
+    bound = BOUNDS[name][2] if name == "softplus" else 0.0  # log 2 is no float32
     with np.errstate(divide="ignore"):
-        np.testing.assert_allclose(function([0.0]), reference(name)(np.zeros(1)), rtol=1e-7)
+        np.testing.assert_allclose(function([0.0]), reference(name)(np.zeros(1)), rtol=bound)
 
 
 @pytest.mark.parametrize("name", BOUNDS)
 def test_float64_is_the_library_function(name):
+    """NumPy promises 4 ulp, C libraries 2 (glibc), and the formulas above round three times: 9 ulp of 2.2e-16."""
     low, high, _ = BOUNDS[name]
     x = np.linspace(max(low, -50), min(high, 50), 101)[:, None]
     x = x[x[:, 0] > low]

@@ -98,7 +98,8 @@ def test_a_loss_of_denormal_numbers_is_the_same_for_all_who_ask(loss, value):
     history = model.fit(prediction, target, loss=loss, epochs=1, validation_data=(prediction, target))
     exact, _ = type(loss)()(prediction.astype(np.float64), target.astype(np.float64))
     found = [by_hand, history["loss"][0], history["val_loss"][0], model.evaluate(prediction, target)]
-    np.testing.assert_allclose(found, exact, rtol=1e-6)
+    # A logarithm is off by 2e-7 of at most 1.4 and an exponential by 2.7e-7, and a term by some ulps: 5e-7 of at least 0.35.
+    np.testing.assert_allclose(found, exact, rtol=1.5e-6)
 
 
 def test_arrays_are_set_by_name():
