@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, overload
@@ -248,7 +248,7 @@ class Sequential(Familiar):
         """In what it computes: "float32" or "float64"."""
         return self._require_made("dtype").network.dtype
 
-    def parameters(self) -> MutableMapping[str, NDArray[Any]]:
+    def parameters(self) -> LiveArrays:
         """All trained arrays by name, such as ``"0.weight"``: live views, writing to them changes the model.
 
         So does writing by name, where the shape has to be the same.
@@ -263,12 +263,12 @@ class Sequential(Familiar):
         """
         return LiveArrays(self._require_made("parameters").network.parameters())
 
-    def gradients(self) -> MutableMapping[str, NDArray[Any]]:
+    def gradients(self) -> LiveArrays:
         """The loss's gradients by the parameters, from the last backward pass: live views."""
         network = self._require_made("gradients").network
         return LiveArrays(network.views(network.gradient))
 
-    def states(self) -> MutableMapping[str, NDArray[Any]]:
+    def states(self) -> LiveArrays:
         """All arrays that are kept but not trained, by name: live."""
         return LiveArrays(self._require_made("states").network.states())
 

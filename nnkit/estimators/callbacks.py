@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnkit.core.callback import Callback
 
@@ -12,14 +12,22 @@ if TYPE_CHECKING:
     from nnkit.estimators.base import Estimator
     from nnkit.training.fit import Fit
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # scikit-learn before 1.9 has no callbacks
-    CallbackSupportMixin = object
+    Method = TypeVar("Method", bound=Callable[..., Any])
 
-    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Leave the method as it is."""
-        return method
+    class CallbackSupportMixin:
+        """Nothing that a checker would have to know."""
+
+    def with_callbacks(method: Method) -> Method:
+        """A method stays what it is: scikit-learn has no types."""
+else:
+    try:
+        from sklearn.callback import CallbackSupportMixin, with_callbacks
+    except ImportError:  # scikit-learn before 1.9 has no callbacks
+        CallbackSupportMixin = object
+
+        def with_callbacks(method):
+            """Leave the method as it is."""
+            return method
 
 
 __all__ = ["CallbackSupportMixin", "Reporter", "with_callbacks"]
