@@ -50,8 +50,8 @@ GRID = {
     },
     "Adam": {"lr": [0.01], **BETAS},
     "AdamW": {"lr": [0.01], **BETAS},
-    "NAdam": {"lr": [0.01], "momentum_decay": [4e-3, 0.1], **BETAS},
-    "RAdam": {"lr": [0.01], **BETAS},
+    "NAdam": {"lr": [2e-3], "momentum_decay": [4e-3, 0.1], **BETAS},
+    "RAdam": {"lr": [1e-3], **BETAS},
 }  # fmt: skip
 WORDS = [
     (name, words)
@@ -189,7 +189,7 @@ CLIPS = [
 
 @functions
 @pytest.mark.parametrize(("ours", "clip"), CLIPS, ids=[str(ours) for ours, _ in CLIPS])
-@pytest.mark.parametrize("words", [{"lr": 0.05, "momentum": 0.9}, {"lr": 0.05, "weight_decay": 0.05}], ids=str)
+@pytest.mark.parametrize("words", [{"lr": 2e-3, "momentum": 0.9}, {"lr": 2e-3, "weight_decay": 0.05}], ids=str)
 def test_clipped_path_equals_torchs(ours, clip, words, function):
     compare(nn.SGD(**words, **ours), "SGD", words, function, clip)
 
