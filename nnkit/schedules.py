@@ -297,7 +297,8 @@ class ReduceOnPlateau(Schedule):
         return np.full_like(epoch, self._factor)
 
     def observe(self, loss: float) -> None:
-        if not np.isfinite(self._best) or loss < self._best - abs(self._best) * self.threshold:
+        margin = abs(self._best) * self.threshold if np.isfinite(self._best) else 0.0
+        if loss < self._best - margin:  # neither NaN nor another infinity is better
             self._best, self._waited = loss, 0
             return
         self._waited += 1

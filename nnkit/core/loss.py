@@ -188,7 +188,7 @@ class Loss(Part):
             wrong = ~np.isin(y, self.target_values)
             expected = " or ".join(f"{value:g}" for value in self.target_values)
         elif np.isfinite(self.target_low) or np.isfinite(self.target_high):
-            wrong = (y < self.target_low) | (y > self.target_high)
+            wrong = ~((y >= self.target_low) & (y <= self.target_high))  # NaN is wrong, too
             expected = f"in [{self.target_low:g}, {self.target_high:g}]"
         else:
             return

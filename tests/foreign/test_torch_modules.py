@@ -1,0 +1,369 @@
+"""PyTorch's own module database: every module and every set of arguments that nnkit has gives the same numbers.
+
+``torch.testing._internal.common_modules`` lists PyTorch's modules with the arguments and the inputs that PyTorch tests them
+with. Each is made here by the same name and the same words, gets the same weights (`nnkit.torch_weights`), and has to agree in
+float64: output, gradient of the input, gradients of the parameters, running statistics; for a loss its value and its gradient.
+What is not here, is refused, or is another thing on purpose, is named below with the reason. Nothing is named that would pass.
+"""
+
+import copy
+import inspect
+import re
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import nnkit as nn
+from nnkit.core.loss import BoundLoss
+from nnkit.passes import Pass
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    torch = pytest.importorskip("torch")
+    common_modules = pytest.importorskip("torch.testing._internal.common_modules", exc_type=ImportError)
+
+torch.set_num_threads(1)  # the tensors are tiny
+KNOWN_TORCH = (2, 13)  # a newer one may list modules that nobody has looked at yet
+EPS = np.finfo(np.float64).eps
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding:UserWarning", "ignore:reduction. 'mean' divides:UserWarning")
+
+# ------------------------------------------------------------------------------------------------------------- words
+
+NAMES = {"MultiheadAttention": "MultiHeadAttention"}
+# What nnkit reads off its input.
+INFERRED = {"in_features", "in_channels", "num_features", "num_channels", "normalized_shape", "input_size", "embed_dim"}
+# What says where things are, not what they are; rows come first here.
+PLACES = {"inplace", "device", "dtype", "batch_first"}
+# PyTorch gives the states of all steps, and the last ones besides.
+ALWAYS = {name: {"return_sequences": True} for name in ("RNN", "GRU", "LSTM")}
+# Defaults that PyTorch's signatures do not tell.
+DEFAULTS = {"proj_size": 0}
+TRANSLATED = {("KLDivLoss", "reduction", "batchmean"): "mean"}
+# Axes of an input without a batch axis, where its description does not tell.
+ROW_AXES = {"MaxPool2d": 3, "RNN": 2, "GRU": 2, "LSTM": 2, "MultiheadAttention": 2}
+
+# -------------------------------------------------------------------------------------------------------- exclusions
+
+NOT_HERE = {
+    "three axes in space": """AdaptiveAvgPool3d AdaptiveMaxPool3d AvgPool3d BatchNorm3d Conv3d ConvTranspose3d
+        FractionalMaxPool3d InstanceNorm3d LPPool3d MaxPool3d""",
+    "no such part": """AdaptiveAvgPool1d AdaptiveMaxPool1d AdaptiveMaxPool2d Bilinear ConvTranspose1d FractionalMaxPool2d
+        LPPool1d LPPool2d LocalResponseNorm Hardshrink Softshrink Threshold""",
+    "Softmax(dim=1), or Softmax of the negated input": "Softmax2d Softmin",
+    "GroupNorm with one group for each channel": "InstanceNorm1d InstanceNorm2d",
+    "sizes are inferred by every layer": """LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d LazyConvTranspose2d
+        LazyConvTranspose3d""",
+    "padding is the convolution's": """ReflectionPad1d ReflectionPad2d ReflectionPad3d ReplicationPad1d ReplicationPad2d
+        ReplicationPad3d ZeroPad1d ZeroPad2d ZeroPad3d CircularPad1d CircularPad2d CircularPad3d ConstantPad1d ConstantPad2d
+        ConstantPad3d""",
+    "a loss takes one prediction and one target": """CosineEmbeddingLoss MarginRankingLoss HingeEmbeddingLoss
+        MultiLabelMarginLoss MultiMarginLoss SoftMarginLoss MultiLabelSoftMarginLoss CTCLoss LinearCrossEntropyLoss""",
+    "one step of a recurrence": "RNNCell GRUCell LSTMCell",
+    "Residual, MultiHeadAttention, LayerNorm and Linear make it": """TransformerEncoder TransformerEncoderLayer
+        TransformerDecoderLayer Transformer""",
+}
+NOT_HERE = {name: reason for reason, names in NOT_HERE.items() for name in names.split()}
+
+# What nnkit does not take: it says so. By what a case reads like.
+REFUSED = {
+    r"Loss\(.*reduction=none": "a loss is one number",
+    r"Loss\(.*weight=": "weights of classes and of rows are the fit's (class_weight, sample_weight)",
+    r"Loss\(.*ignore_index=": "rows that do not count have the sample_weight 0",
+    r"KLDivLoss\(.*log_target=True": "targets are probabilities",
+    r"PoissonNLLLoss\(.*full=True": "constants are left out",
+    r"BatchNorm.*momentum=None": "a running mean forgets",
+    r"BatchNorm.*track_running_stats=False": "a prediction does not depend on its batch",
+    r"(Batch|Group)Norm.*bias=False": "affine is both or none",
+    r"AvgPool2d\(.*divisor_override=": "a mean has its own divisor",
+    r"MaxPool.*return_indices=True": "a layer has one output",
+    r"LSTM\(.*proj_size=[^0]": "it is a Linear after the layer",
+    r"MultiheadAttention\(.*add_(bias_kv|zero_attn)=True": "the paper has no such thing",
+    r"Softplus\(.*threshold=": "it is exact everywhere",
+    r"AdaptiveAvgPool2d\(.*None": "sizes are numbers",
+    r"ax\(dim=0": "axis 0 is the batch",
+    r"\(0, ": "a batch has a row",
+}
+
+# What is another thing here, on purpose.
+OTHERWISE = {
+    r"KLDivLoss\(\) of \(10": "the mean is over rows: the divergence, PyTorch's batchmean",
+    r"(Layer|RMS)Norm\(normalized_shape=\[2, 2, 5\]": "the last axis is normalised",
+    r"MultiheadAttention\(.* of .*mask": "a mask comes from the layers before",
+}
+
+
+class Case(NamedTuple):
+    """One module of the database with one set of arguments and inputs."""
+
+    name: str
+    training: bool
+    words: dict[str, Any]  # the constructor's arguments by name
+    module: Any
+    given: dict[str, Any]  # forward's, the input first
+    desc: str
+    number: int
+
+    def __str__(self):
+        words = ", ".join(f"{name}={'tensor' if torch.is_tensor(value) else value}" for name, value in self.words.items())
+        mode = "" if self.training else ", evaluating"
+        return f"{self.number} {self.name}({words}) of {self.desc}{tuple(self.x.shape)}, {', '.join([*self.given][1:])}{mode}"
+
+    @property
+    def x(self):
+        return next(iter(self.given.values()))
+
+    @property
+    def unbatched(self):
+        return "no_batch_dim" in self.desc or self.x.dim() in (0, ROW_AXES.get(self.name))
+
+    def part(self):
+        """Ours of the same name with the same words."""
+        cls = getattr(nn, NAMES.get(self.name, self.name))
+        theirs, ours = inspect.signature(type(self.module)).parameters, inspect.signature(cls).parameters
+        words = {}
+        for name, value in self.words.items():
+            default = theirs[name].default if name in theirs else DEFAULTS.get(name)
+            if name not in INFERRED | PLACES and (name in ours or value != default):
+                words[name] = TRANSLATED.get((self.name, name, value), value) if isinstance(value, str) else value
+        return cls(**words, **ALWAYS.get(self.name, {}))
+
+
+def spelled(function, given):
+    """The arguments of a call by their names."""
+    bound = inspect.signature(function).bind(*given.args, **given.kwargs).arguments
+    return {**{name: value for name, value in bound.items() if name != "kwargs"}, **bound.get("kwargs", {})}
+
+
+def read_database():
+    for info in common_modules.module_db:
+        name = info.module_cls.__name__
+        if not hasattr(nn, NAMES.get(name, name)):
+            continue
+        for training in (True, False) if info.train_and_eval_differ else (True,):
+            torch.manual_seed(1)
+            makers = {"device": "cpu", "dtype": torch.float64, "requires_grad": True, "training": training}
+            for number, case in enumerate(info.module_inputs_func(info, **makers)):
+                made = case.constructor_input
+                module = info.module_cls(*made.args, **made.kwargs).double().train(training)
+                given = spelled(module.forward, case.forward_input)
+                given = {name: value for name, value in given.items() if value is not None}
+                yield Case(name, training, spelled(info.module_cls, made), module, given, case.desc, number)
+
+
+CASES = list(read_database())
+
+
+def excluded(case):
+    return any(re.search(pattern, str(case)) for pattern in (*REFUSED, *OTHERWISE))
+
+
+# ------------------------------------------------------------------------------------------------------------ theirs
+
+
+class GaussianOfLogarithms(torch.nn.Module):
+    """PyTorch's loss of means and variances as one of means and logarithms of variances, side by side."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, prediction, target):
+        mean, logarithm = prediction.chunk(2, dim=-1)
+        return self.inner(mean, target, logarithm.exp())
+
+
+def twin(case):
+    """Their module and what it is given by name, in the form that both can take."""
+    module, given = copy.deepcopy(case.module), {name: value for name, value in case.given.items() if name != "hx"}
+    given = {name: value.detach() for name, value in given.items()}  # a sequence begins with the state 0 here
+    if case.name == "GaussianNLLLoss":
+        module, mean, target, variance = GaussianOfLogarithms(module), *given.values()
+        given = {"prediction": torch.cat([mean, variance.log().expand_as(mean)], dim=-1), "target": target}
+    if case.name == "KLDivLoss":  # of probabilities; PyTorch's are logarithms of any numbers, NaN among them
+        given = {name: value.nan_to_num().sigmoid() for name, value in given.items()}
+        given["input"] = given["input"].log()
+    if case.name == "MultiheadAttention":  # of a sequence to itself
+        given |= dict.fromkeys(("key", "value"), given["query"])
+    return module, given
+
+
+def evaluate(module, given, cotangent):
+    """Output, gradient of the first input, and gradients of the parameters and states as a state dict lists them."""
+    first = next(iter(given.values()))
+    x = first.clone().requires_grad_(first.is_floating_point())
+    module.zero_grad()
+    out = module(**{name: x if value is first else value for name, value in given.items()})
+    out = out[0] if isinstance(out, tuple) else out
+    out.backward(cotangent(out))
+    learnt = {name: parameter.grad for name, parameter in module.named_parameters()} | dict(module.named_buffers())
+    learnt = {name: learnt[name].clone() for name in module.state_dict() if name != "num_batches_tracked"}
+    return {"out": out.detach(), **({} if x.grad is None else {"grad_x": x.grad}), **learnt}
+
+
+DRAWS, STEP = 4, 2.0**-26  # the square root of eps: half of the digits are the change's
+
+
+def tolerances(module, given, cotangent, results):
+    """How far off float64 may be, for each of the results.
+
+    A computation in floating point is the exact one of numbers that are a little off: by no more than n eps, where n counts
+    the operations that a number goes through (Higham 2002, section 1.5; for a sum of n numbers, section 4.2). So a result is
+    off by n eps times the sum over those numbers of how it reacts to each. Random changes of all of them show the root of the
+    sum of squares, which is at most a factor sqrt(n) below the sum; a sum has no more terms than there are numbers, and what
+    it rounds is off in any direction, so that sqrt(n) of the n are what counts. 32 more are for formulas of a single number,
+    with functions of the C library that are right to 4 eps; intermediate numbers are about as large as 1, the numbers that come
+    in, and the results.
+    """
+    generator = torch.Generator().manual_seed(2)
+
+    def shaken(tensor):
+        if not tensor.is_floating_point():
+            return tensor
+        signs = torch.randint(0, 2, tensor.shape, generator=generator) * 2 - 1
+        return tensor.detach() * (1 + STEP * signs)
+
+    reaction = dict.fromkeys(results, 0.0)
+    for _ in range(DRAWS):
+        other = copy.deepcopy(module)
+        for parameter in other.parameters():
+            parameter.data = shaken(parameter)
+        moved = {id(tensor): shaken(tensor) for tensor in given.values()}
+        changed = evaluate(other, {name: moved[id(tensor)] for name, tensor in given.items()}, cotangent)
+        for name, result in results.items():
+            reaction[name] = max(reaction[name], largest(changed[name] - result) / STEP)
+    numbers = [tensor for tensor in (*given.values(), *module.parameters()) if tensor.is_floating_point()]
+    count = 32 + sum(tensor.numel() for tensor in numbers)
+    inner = max([1.0, *map(largest, numbers)])
+    return {name: count * EPS * (inner + largest(result) + reaction[name]) for name, result in results.items()}
+
+
+def largest(tensor):
+    return float(tensor.detach().abs().max()) if tensor.numel() else 0.0
+
+
+# -------------------------------------------------------------------------------------------------------------- ours
+
+
+def loss_of(part, case, given, python):
+    """Our loss of their numbers: classes stand on the last axis."""
+    prediction, target = (tensor.numpy() for tensor in given.values())
+    if case.unbatched:
+        prediction, target = prediction.reshape(1, -1), target.reshape(1, -1)[:, : 1 if part.classes else None]
+        target = target[:, 0] if part.classes else target
+    if part.classes:
+        prediction = np.ascontiguousarray(np.moveaxis(prediction, 1, -1))
+        target = np.ascontiguousarray(np.moveaxis(target, 1, -1)) if target.ndim == prediction.ndim else target
+    if python:
+        grad = np.empty_like(prediction)
+        part.check_target(target, prediction.shape[1:], len(prediction), "target")
+        loss = BoundLoss(part, prediction, target, None, grad, python=True).value()
+    else:
+        loss, grad = part(prediction, target)
+    grad = np.moveaxis(grad, -1, 1) if part.classes else grad
+    return {"out": np.float64(loss), "grad_x": grad.reshape(next(iter(given.values())).shape)}
+
+
+def layer_of(part, case, module, given, grad_out, results, python):
+    """Our layer of their numbers, and their gradients and states by our names."""
+
+    def batch(tensor):
+        return tensor.numpy()[None] if case.unbatched else tensor.numpy()
+
+    x, grad_out = batch(next(iter(given.values()))), batch(grad_out)
+    model = nn.Sequential([part]).build(x.shape[1:], random_state=0, dtype="float64")
+    theirs = model.copy()
+    nn.torch_weights(model, module.state_dict())
+    if python:
+        network = model.network
+        one = Pass(network, len(x), training=case.training, gradient=network.gradient, python=True)
+        out, grad_x = one.forward(x), one.backward(grad_out)
+    else:
+        out, grad_x = model.forward(x, training=case.training), model.backward(grad_out)
+    ours = {"out": out, **({} if grad_x is None else {"grad_x": grad_x}), **model.gradients(), **model.states()}
+    nn.torch_weights(theirs, {name: value for name, value in results.items() if name not in ("out", "grad_x")})
+    expected = {name: batch(results[name]) for name in ("out", "grad_x") if name in results}
+    return ours, {**expected, **theirs.parameters(), **theirs.states()}
+
+
+def compare(case, python):
+    part = case.part()
+    module, given = twin(case)
+    before = copy.deepcopy(module)
+    generator = torch.Generator().manual_seed(3)
+    drawn = {}
+
+    def cotangent(out):
+        if case.name.endswith("Loss"):
+            return torch.ones_like(out)
+        return drawn.setdefault("it", torch.randn(out.shape, dtype=out.dtype, generator=generator))
+
+    results = evaluate(module, given, cotangent)
+    allowed = tolerances(before, given, cotangent, results)
+    if case.name.endswith("Loss"):
+        ours = loss_of(part, case, given, python)
+        expected = {name: result.numpy() for name, result in results.items()}
+    else:
+        ours, expected = layer_of(part, case, before, given, drawn["it"], results, python)
+    assert ours.keys() == expected.keys()
+    of_parameters = max([0.0, *(value for name, value in allowed.items() if name not in ("out", "grad_x"))])
+    for name, value in expected.items():
+        assert ours[name].shape == value.shape, name
+        np.testing.assert_allclose(ours[name], value, rtol=0, atol=allowed.get(name, of_parameters), err_msg=name)
+
+
+engines = pytest.mark.parametrize("python", [False, True], ids=["compiled", "python"])
+
+
+@engines
+@pytest.mark.parametrize("case", [case for case in CASES if not excluded(case)], ids=str)
+def test_module_equals_torchs(case, python):
+    compare(case, python)
+
+
+def reading(pattern):
+    return [case for case in CASES if re.search(pattern, str(case))]
+
+
+@pytest.mark.parametrize("pattern", REFUSED)
+def test_what_is_not_taken_is_refused(pattern):
+    assert reading(pattern)
+    for case in reading(pattern):
+        with pytest.raises((nn.NnkitError, TypeError)):
+            compare(case, python=False)
+
+
+@pytest.mark.parametrize("pattern", OTHERWISE)
+def test_what_is_otherwise_on_purpose_still_is(pattern):
+    assert reading(pattern)
+    for case in reading(pattern):
+        with pytest.raises((AssertionError, nn.NnkitError, TypeError)):
+            compare(case, python=False)
+
+
+OTHER_DEFAULTS = {
+    ("Softmax", "dim"): "the last axis; PyTorch warns, and guesses by the number of axes",
+    ("LogSoftmax", "dim"): "the last axis; PyTorch warns, and guesses by the number of axes",
+    ("Upsample", "scale_factor"): "2; PyTorch wants a size or a factor",
+}
+
+
+def test_words_in_common_have_the_same_defaults():
+    others = set()
+    for name, module in vars(torch.nn).items():
+        part = getattr(nn, NAMES.get(name, name), None)
+        if isinstance(module, type) and isinstance(part, type):
+            theirs, ours = inspect.signature(module).parameters, inspect.signature(part).parameters
+            words = [word for word in theirs.keys() & ours.keys() if theirs[word].default is not inspect.Parameter.empty]
+            others |= {(name, word) for word in words if theirs[word].default != ours[word].default}
+    assert others == OTHER_DEFAULTS.keys()
+
+
+def test_every_module_is_here_or_said_not_to_be():
+    database = {info.module_cls.__name__ for info in common_modules.module_db}
+    here = {name for name in database if hasattr(nn, NAMES.get(name, name))}
+    assert not here & NOT_HERE.keys(), "is here by now"
+    assert not NOT_HERE.keys() - database, "PyTorch has no such module"
+    if KNOWN_TORCH == tuple(map(int, torch.__version__.split(".")[:2])):
+        assert not database - here - NOT_HERE.keys(), "is in neither"

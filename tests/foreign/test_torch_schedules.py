@@ -1,0 +1,229 @@
+"""torch.optim.lr_scheduler: the same learning rates after every epoch, and after every step.
+
+PyTorch counts calls of ``step``: once an epoch, or once a batch, and then its sizes are in batches. nnkit counts epochs, and a
+batch is a fraction of one. Both are compared: with ``steps`` batches in an epoch, PyTorch's sizes are ``steps`` times ours.
+"""
+
+import inspect
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+
+import nnkit as nn
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    torch = pytest.importorskip("torch")
+    from torch.optim import lr_scheduler
+
+torch.set_num_threads(1)  # the tensors are tiny
+KNOWN_TORCH = (2, 13)
+EPS = np.finfo(np.float64).eps
+EPOCHS = 20
+steps_an_epoch = pytest.mark.parametrize("steps", [1, 7, 10])
+
+# PyTorch's words in ours; None: said by the time that is asked for.
+WORDS = {
+    "StepLR": (nn.StepSchedule, {"step_size": "step_size", "gamma": "gamma"}),
+    "MultiStepLR": (nn.MultiStepSchedule, {"milestones": "milestones", "gamma": "gamma"}),
+    "ExponentialLR": (nn.ExponentialSchedule, {"gamma": "gamma"}),
+    "CosineAnnealingLR": (nn.CosineSchedule, {"T_max": None, "eta_min": "final"}),
+    "CosineAnnealingWarmRestarts": (nn.CosineSchedule, {"T_0": "restart", "T_mult": "stretch", "eta_min": "final"}),
+    "LinearLR": (nn.LinearWarmup, {"start_factor": "initial", "total_iters": "warmup"}),
+    "SequentialLR": (nn.LinearWarmup, {"schedulers": "after", "milestones": "warmup"}),
+    "OneCycleLR": (
+        nn.OneCycle,
+        {"max_lr": None, "total_steps": None, "epochs": None, "steps_per_epoch": None,
+         "pct_start": "rise", "div_factor": "div", "final_div_factor": "final_div"},
+    ),
+    "ReduceLROnPlateau": (
+        nn.ReduceOnPlateau, {"factor": "gamma", "patience": "patience", "threshold": "threshold", "min_lr": "min_factor"}
+    ),
+}  # fmt: skip
+NOT_HERE = {
+    "LambdaLR": "a Schedule of one's own is a class with one method",
+    "MultiplicativeLR": "a Schedule of one's own is a class with one method",
+    "ChainedScheduler": "a Schedule of one's own may multiply others",
+    "ConstantLR": "MultiStepSchedule with a gamma above 1",
+    "PolynomialLR": "no such part",
+    "CyclicLR": "no such part",
+    "LRScheduler": "their base class",
+}
+REFUSED = {
+    "end_factor": "a warm-up ends at 1",
+    "cycle_momentum": "a schedule is one of the learning rate",
+    "base_momentum": "a schedule is one of the learning rate",
+    "max_momentum": "a schedule is one of the learning rate",
+    "anneal_strategy": "half cosines",
+    "three_phase": "two phases",
+    "mode": "losses go down",
+    "threshold_mode": "relative",
+    "cooldown": "no such thing",
+    "eps": "every reduction counts",
+}
+MECHANICS = {"self", "optimizer", "last_epoch"}
+
+
+def their_rates(make, count):
+    """What PyTorch's rate is before each of so many calls of ``step``, and after the last."""
+    optimizer = torch.optim.SGD([torch.zeros(1, dtype=torch.float64)], lr=1.0)
+    schedule, rates = make(optimizer), []
+    for _ in range(count):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return np.array([*rates, optimizer.param_groups[0]["lr"]])
+
+
+def compare(ours, make, steps, epochs=EPOCHS):
+    """Equal, as far as float64 can tell: PyTorch's rates come each from the one before, with at most 4 roundings."""
+    count = steps * epochs
+    rates = their_rates(make, count)
+    np.testing.assert_allclose(ours.factor(np.arange(count + 1) / steps, epochs), rates, rtol=0, atol=4 * count * EPS)
+
+
+@steps_an_epoch
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 1.5])
+@pytest.mark.parametrize("size", [1, 3, 20])
+def test_steps_equal_torchs(size, gamma, steps):
+    compare(nn.StepSchedule(step_size=size, gamma=gamma), lambda o: lr_scheduler.StepLR(o, size * steps, gamma), steps)
+
+
+@steps_an_epoch
+@pytest.mark.parametrize("milestones", [[1], [2, 3, 7], [5, 5, 19], [30]], ids=str)
+def test_milestones_equal_torchs(milestones, steps):
+    theirs = [milestone * steps for milestone in milestones]
+    compare(nn.MultiStepSchedule(milestones=milestones, gamma=0.3), lambda o: lr_scheduler.MultiStepLR(o, theirs, 0.3), steps)
+
+
+@steps_an_epoch
+@pytest.mark.parametrize("gamma", [0.5, 0.95, 1.01])
+def test_exponential_equals_torchs(gamma, steps):
+    compare(nn.ExponentialSchedule(gamma=gamma), lambda o: lr_scheduler.ExponentialLR(o, gamma ** (1 / steps)), steps)
+
+
+@steps_an_epoch
+@pytest.mark.parametrize("final", [0.0, 0.01, 0.5])
+def test_cosine_equals_torchs(final, steps):
+    compare(nn.CosineSchedule(final=final), lambda o: lr_scheduler.CosineAnnealingLR(o, EPOCHS * steps, eta_min=final), steps)
+
+
+@steps_an_epoch
+@pytest.mark.parametrize(("restart", "stretch", "final"), [*itertools.product([1, 3, 5], [1, 2, 3], [0.0, 0.1])])
+def test_restarts_equal_torchs(restart, stretch, final, steps):
+    compare(
+        nn.CosineSchedule(restart=restart, stretch=stretch, final=final),
+        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, restart * steps, stretch, eta_min=final),
+        steps,
+    )
+
+
+@steps_an_epoch
+@pytest.mark.parametrize("start", [0.01, 1 / 3, 1.0])
+@pytest.mark.parametrize("warmup", [1, 5, 20, 40])
+def test_warmup_equals_torchs(warmup, start, steps):
+    compare(
+        nn.LinearWarmup(warmup=warmup, initial=start), lambda o: lr_scheduler.LinearLR(o, start, 1.0, warmup * steps), steps
+    )
+
+
+AFTER = {
+    "step": (nn.StepSchedule(step_size=4, gamma=0.5), lambda o, steps: lr_scheduler.StepLR(o, 4 * steps, 0.5)),
+    "exponential": (
+        nn.ExponentialSchedule(gamma=0.9), lambda o, steps: lr_scheduler.ExponentialLR(o, 0.9 ** (1 / steps))
+    ),
+    "cosine": (nn.CosineSchedule(), lambda o, steps: lr_scheduler.CosineAnnealingLR(o, (EPOCHS - 5) * steps)),
+    "restarts": (
+        nn.CosineSchedule(restart=4), lambda o, steps: lr_scheduler.CosineAnnealingWarmRestarts(o, 4 * steps)
+    ),
+}  # fmt: skip
+
+
+@steps_an_epoch
+@pytest.mark.parametrize("after", AFTER)
+def test_one_schedule_after_another_equals_torchs(after, steps):
+    ours, theirs = AFTER[after]
+
+    def make(optimizer):
+        first = lr_scheduler.LinearLR(optimizer, 0.1, 1.0, 5 * steps)
+        return lr_scheduler.SequentialLR(optimizer, [first, theirs(optimizer, steps)], [5 * steps])
+
+    compare(nn.LinearWarmup(warmup=5, initial=0.1, after=ours), make, steps)
+
+
+@pytest.mark.parametrize(("rise", "div", "final_div"), [*itertools.product([0.3, 0.5], [25.0, 2.0], [1e4, 1.0])])
+@steps_an_epoch
+def test_one_cycle_equals_torchs(rise, div, final_div, steps):
+    """PyTorch's steps are points from 0 to total_steps - 1, and the peak is the point pct_start * total_steps - 1."""
+    count = EPOCHS * steps
+
+    def make(optimizer):
+        return lr_scheduler.OneCycleLR(optimizer, 1.0, count + 1, pct_start=(rise * count + 1) / (count + 1), div_factor=div,
+                                       final_div_factor=final_div, cycle_momentum=False)  # fmt: skip
+
+    compare(nn.OneCycle(rise=rise, div=div, final_div=final_div), make, steps)
+
+
+LOSSES = {
+    "plateaus": [3.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.5, 1.0, 1.0, 0.99999, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6],
+    "not finite": [np.inf, np.inf, 2.0, np.nan, np.nan, 1.0, np.inf, np.nan, 1.0, 0.5],
+    "random": np.random.default_rng(0).exponential(size=60).tolist(),
+}
+
+
+@pytest.mark.parametrize("losses", LOSSES)
+@pytest.mark.parametrize(
+    ("gamma", "patience", "threshold", "least"), [*itertools.product([0.1, 0.5], [0, 2], [1e-4, 0.1], [0.0, 0.2])]
+)
+def test_plateau_equals_torchs(gamma, patience, threshold, least, losses):
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    theirs = lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=gamma, patience=patience, threshold=threshold, min_lr=least, eps=0.0
+    )
+    ours = nn.ReduceOnPlateau(gamma=gamma, patience=patience, threshold=threshold, min_factor=least)
+    for loss in LOSSES[losses]:
+        theirs.step(loss)
+        ours.observe(loss)
+        np.testing.assert_allclose(ours.factor(np.zeros(1), 1.0), optimizer.param_groups[0]["lr"], rtol=60 * EPS)
+
+
+def test_a_loss_below_0_improves_by_becoming_less():
+    """On purpose otherwise: PyTorch takes -1 after -1.05 for an improvement, below (1 - threshold) times -1.05."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    theirs = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.1)
+    ours = nn.ReduceOnPlateau(gamma=0.5, patience=0, threshold=0.1)
+    for loss in (-1.05, -1.0):
+        theirs.step(loss)
+        ours.observe(loss)
+    assert (ours.factor(np.zeros(1), 1.0)[0], optimizer.param_groups[0]["lr"]) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("key", sorted(set(nn.registry.schedules) - {"reduce_on_plateau"}))
+def test_a_step_by_hand_takes_the_rate_of_its_time(key):
+    """With a gradient of 1, SGD moves by the rate."""
+    model = nn.Sequential([nn.Linear(1, bias=False)]).build((1,), dtype="float64")
+    value, grad = model.parameters()["0.weight"], model.gradients()["0.weight"]
+    schedule = nn.registry.schedules[key]()
+    optimizer = nn.SGD(lr=0.5, schedule=schedule)
+    for step in range(30):
+        value[...], grad[...] = 0.0, 1.0
+        optimizer.step(model, epoch=step / 3, epochs=10)
+        np.testing.assert_allclose(-value[0, 0], 0.5 * schedule.factor(np.array([step / 3]), 10.0)[0], rtol=2 * EPS)
+
+
+def test_every_schedule_and_every_word_is_compared_or_said_not_to_be():
+    theirs = set(lr_scheduler.__all__)
+    assert not WORDS.keys() & NOT_HERE.keys()
+    if KNOWN_TORCH == tuple(map(int, torch.__version__.split(".")[:2])):
+        assert theirs == WORDS.keys() | NOT_HERE.keys()
+    for name, (ours, words) in WORDS.items():
+        own = inspect.signature(ours).parameters
+        for word in inspect.signature(getattr(lr_scheduler, name)).parameters:
+            if word in words:
+                assert words[word] is None or words[word] in own
+            elif word not in MECHANICS:
+                assert word in REFUSED, f"{name}({word}=...)"
+                with pytest.raises(TypeError, match=word):
+                    ours(**{word: 1})
