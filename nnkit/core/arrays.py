@@ -67,7 +67,7 @@ def readable(array: NDArray[Any]) -> NDArray[Any]:
     array = in_native_order(array)
     if array.dtype == np.float16:
         return array.astype(np.float32)
-    if array.dtype.itemsize not in (1, 2, 4, 8):  # longdouble
+    if array.dtype.type is np.longdouble:  # whose size is that of float64 on some systems
         with np.errstate(over="ignore"):  # infinity is told with the others
             return array.astype(np.float64)
     return array if array.flags.aligned else array.copy()

@@ -179,8 +179,9 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
 
         Parameters
         ----------
-        X : array, data frame or CSR matrix of shape (n_samples, n_features)
-        y : targets
+        X : array, CSR matrix or frame (pandas, Polars, PyArrow ...) of shape (n_samples, n_features); every column of a frame
+            has to be of numbers or truth values, and its names are those that `predict` expects
+        y : targets: arrays, lists, or columns of any such library; labels of any type, categories too
         sample_weight : (n_samples,), optional: a row of weight 2 counts as much as two
         X_val, y_val : a validation set of one's own, evaluated after every epoch
 

@@ -1174,11 +1174,13 @@ def test_early_stopping_holds_out_some_of_every_class():
 
 TWENTY = np.arange(20) % 3
 SPLITS = {
-    "fewer than classes": (TWENTY, 0.1, "early_stopping: expected a row of each of 3 classes to hold out and as many to train on, "
-                                        "got validation_fraction=0.1 of 20 rows, which holds out 2; take 0.15 or a little more, or"),
+    "fewer than classes":
+        (TWENTY, 0.1, "early_stopping: expected a row of each of 3 classes to hold out and as many to train on, got "
+                      "validation_fraction=0.1 of 20 rows, which holds out 2; take 0.15 or a little more, or give rows"),
     "nothing left": (TWENTY, 0.9, "got validation_fraction=0.9 of 20 rows, which holds out 18; take less, or give rows"),
-    "one row of a class": (np.array([*"ab" * 9, "c", "a"]), 0.2, "early_stopping: expected at least two rows of each class, one to "
-                           "train on and one to hold out (validation_fraction), got one of the class 'c' (row 18); join classes"),
+    "one row of a class":
+        (np.array([*"ab" * 9, "c", "a"]), 0.2, "early_stopping: expected at least two rows of each class, one to train on and "
+                                               "one to hold out (validation_fraction), got one of the class 'c' (row 18)"),
     "one row of some": (np.arange(20), 0.5, "got one of the class '0' (row 0), and of 19 more classes"),
     "too few for both": (TWENTY[:5] % 2, 0.1, "got validation_fraction=0.1 of 5 rows, which holds out 1; take 0.4 or a little"),
     "no share": (TWENTY, 3, "validation_fraction: expected a share of the rows between 0 and 1, got 3"),

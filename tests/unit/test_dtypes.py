@@ -29,7 +29,7 @@ def read_only(array):
 FORMS = {
     **{kind: partial(np.asarray, dtype=kind)
        for kind in ("<f4", ">f4", "<f8", ">f8", "<f2", ">f2", "g", "i1", ">i2", "<i4", ">i4", "<i8", ">i8", "u1", ">u2", ">u8",
-                    "<u8")},
+                    "<u8", "q", "Q", "l", "L")},
     "big-endian longdouble": lambda array: array.astype(np.dtype("g").newbyteorder()),
     "objects": lambda array: array.astype(object),
     "objects of integers": lambda array: array.astype(int).astype(object),
