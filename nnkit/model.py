@@ -600,7 +600,8 @@ class Sequential(Familiar):
         Parameters
         ----------
         X : (N, ...) numbers, in C or Fortran order, sliced, memory-mapped; read in place, never copied whole (reversed arrays,
-            float16 and foreign byte order are)
+            float16 and foreign byte order are). Of a frame (pandas, Polars, PyArrow ...) every column has to be of numbers or
+            truth values; text, categories and times are refused by name.
         y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``)
         loss : Loss or its name
         optimizer : Optimizer or its name

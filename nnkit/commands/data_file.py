@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import difflib
 import io
 import os
+import re
 import shlex
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -20,14 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.about import install
-from nnkit.errors import DataError, MissingLibraryError, printable
+from nnkit.commands.cells import Notation, character, remedy
+from nnkit.errors import DataError, MissingLibraryError, ParameterError, printable
 from nnkit.persistence.disk import open_regular, reason
 
-__all__ = ["MISSING", "DataFile", "Rows", "listing", "open_data"]
+__all__ = ["DataFile", "Rows", "listing", "open_data"]
 
-MISSING = {"", "na", "nan", "n/a", "null"}  # in lower case: what stands for a number that is not there
-TRUTH = {"true": 1.0, "false": 0.0}
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
+SAMPLE = 1000  # rows that say which of these it is
+MARKS = {  # with which texts may begin, the longer before those that they begin with
+    codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
 BLOCK, CELLS = 20_000, 1 << 24  # rows that are turned into numbers in one go, and how many numbers these may be
 
 
@@ -58,25 +64,18 @@ class _Column:
     """Cells that become numbers, and what is wrong with some of them."""
 
     name: str
+    notation: Notation
     blocks: list[NDArray[np.float64]] = field(default_factory=list)
     text: tuple[int, str] | None = None  # line and content of the first cell that is no number
 
     def add(self, cells: Sequence[str], lines: Sequence[int]) -> None:
         """Take the cells of some rows."""
-        try:
-            self.blocks.append(np.fromiter(map(float, cells), np.float64, len(cells)))
-        except ValueError:
-            self.blocks.append(np.array([self._number(*cell) for cell in zip(cells, lines, strict=True)]))
-
-    def _number(self, cell: str, line: int) -> float:
-        short = cell.strip().lower()
-        if short in MISSING:
-            return np.nan
-        try:
-            return TRUTH[short] if short in TRUTH else float(short)
-        except ValueError:
-            self.text = self.text or (line, cell)
-            return np.nan
+        numbers = self.notation.numbers(cells)
+        if numbers is None:
+            self.text = self.text or next((line, cell) for cell, line in zip(cells, lines, strict=True)
+                                          if self.notation.number(cell) is None)  # fmt: skip
+            numbers = np.zeros(len(cells))
+        self.blocks.append(numbers)
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -98,12 +97,14 @@ class DataFile(ABC):
     ----------
     path : as the user gave it
     names : of the columns, in order
+    notation : how numbers are written in it
+    options : what the user has said about it, to be typed again
     """
 
     unit = "line"  # what the file counts rows in
 
-    def __init__(self, path: str, names: Sequence[str]) -> None:
-        self.path, self.names = path, list(names)
+    def __init__(self, path: str, names: Sequence[str], notation: Notation, options: Sequence[str]) -> None:
+        self.path, self.names, self.notation, self.options = path, list(names), notation, list(options)
         several = [name for name, times in Counter(self.names).items() if times > 1]
         if several:
             places = [str(place) for place, name in enumerate(self.names, 1) if name == several[0]]
@@ -136,21 +137,20 @@ class DataFile(ABC):
             place = self.names.index("") + 1
             raise self.error(f"expected a name for each column, got none for column {place} (is it an index? pandas leaves it "
                              "out with to_csv(index=False)); name it, or --drop ''")  # fmt: skip
-        columns, found, lines = [_Column(name) for name in numbers], [], []
+        columns, found, lines = [_Column(name, self.notation) for name in numbers], [], []
         rows, most = 0, _memory() // (16 * max(len(numbers), 1))  # every number is kept twice for a moment
-        for where, cells in self._blocks([*numbers, *([] if labels is None else [labels])]):
+        for where, cells, answers in self._blocks(numbers, labels):
             rows += len(where)
             if rows > most:
                 raise self.error(f"expected a table that fits into memory, at most {most} rows of {len(numbers)} columns, got "
                                  "more; split the file, or leave columns out")  # fmt: skip
             lines.append(where)
-            for column, piece in zip(columns, cells, strict=False):
+            for column, piece in zip(columns, cells, strict=True):
                 if isinstance(piece, np.ndarray):
                     column.blocks.append(piece)
                 else:
                     column.add(piece, where)
-            if labels is not None:
-                found += [str(cell).strip() for cell in cells[-1]]
+            found += [cell.strip() for cell in answers]
         if not lines:
             raise self.error("expected rows, got a header only")
         whole = np.concatenate(lines)
@@ -171,9 +171,8 @@ class DataFile(ABC):
         if text:
             name, (line, value) = next(iter(text.items()))
             others = f"; there is text in {len(text)} columns: {listing([*text])}" if len(text) > 1 else ""
-            remedy = "write decimal points, not commas" if _is_number(value.replace(",", ".")) else "encode it as numbers"
             raise self.error(f"expected numbers in column {name!r}, got {value[:40]!r} in {self.unit} {line}{others}; "
-                             f"{remedy}{or_drop(text)}")  # fmt: skip
+                             f"{remedy(value, self.notation) or 'encode it as numbers'}{or_drop(text)}")  # fmt: skip
         holes = {column.name: np.flatnonzero(np.isnan(column.values)) for column in columns}
         holes = {name: places for name, places in holes.items() if len(places)}
         if holes:
@@ -188,44 +187,80 @@ class DataFile(ABC):
                                  f"{self.unit} {lines[infinite[0]]}")  # fmt: skip
 
     @abstractmethod
-    def _blocks(self, names: Sequence[str]) -> Iterator[tuple[Any, list[Any]]]:
-        """Some rows at a time: where they are in the file, and the cells of each column, as text or as numbers."""
+    def _blocks(self, numbers: Sequence[str], labels: str | None) -> Iterator[tuple[Any, list[Any], Sequence[str]]]:
+        """Some rows at a time: where they are in the file, the cells of each column, as text or as numbers, and the labels."""
 
 
-def _is_number(text: str) -> bool:
-    with suppress(ValueError):
-        return bool(np.isfinite(float(text)))
-    return False
-
-
-def open_data(path: str) -> DataFile:
+def open_data(
+    path: str, *, delimiter: str | None = None, decimal: str = ".", thousands: str | None = None, encoding: str | None = None
+) -> DataFile:
     """The table in a file, CSV or Parquet: whatever it is called, by what it begins with.
+
+    What else is said of it is what the options of the command line say; CSV alone has a delimiter and an encoding.
 
     Raises
     ------
     DataError
         There is no such file, it cannot be read, it is neither, or its header is no header.
+    ParameterError
+        What is said of it cannot be.
     MissingLibraryError
         It is Parquet, and pyarrow is not installed.
     """
+    notation = Notation.named(decimal, thousands)
+    separator = None if delimiter is None else character(delimiter, "--delimiter")
     try:
         with open_regular(path) as file:  # a pipe could be read only once
             begin = file.read(4096)
     except (OSError, ValueError) as error:  # a path with a null byte
         raise DataError(f"cannot read {path!r}: {_why(path, error)}") from error
+    said = {"--delimiter": delimiter, "--encoding": encoding}
+    options = [*notation.options, *(word for option, value in said.items() if value is not None for word in (option, value))]
     if begin.startswith(b"PAR1"):
-        return ParquetFile(path)
+        for option, value in said.items():
+            if value is not None:
+                raise DataError(f"{path}: expected CSV, which has what {option} says, got a Parquet file; leave that out")
+        return ParquetFile(path, notation, options)
     if path.lower().endswith((".parquet", ".pq")):
         raise DataError(f"{path}: expected a Parquet file, got one that does not begin like any; is it damaged?")
-    for magic, what in ((b"PK", "an Excel or zip file"), (b"\x1f\x8b", "a gzip file"), (b"\xff\xfe", "UTF-16 text"),
-                        (b"\xfe\xff", "UTF-16 text"), (b"%PDF", "a PDF file")):  # fmt: skip
+    for magic, what in ((b"PK", "an Excel or zip file"), (b"\x1f\x8b", "a gzip file"), (b"%PDF", "a PDF file"),
+                        (b"ARROW1", "an Arrow file")):  # fmt: skip
         if begin.startswith(magic):
             raise DataError(f"{path}: expected CSV or Parquet, got {what}; save it as CSV in UTF-8")
-    if b"\0" in begin:
-        raise DataError(f"{path}: expected CSV or Parquet, got a binary file")
-    if not begin.strip(b"\xef\xbb\xbf \t\r\n"):
+    codec = encoding_of(path, begin, encoding)
+    if not begin.strip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0"):
         raise DataError(f"{path}: expected a header and rows, got an empty file")
-    return CsvFile(path)
+    return CsvFile(path, notation, options, codec, separator)
+
+
+def encoding_of(path: str, begin: bytes, named: str | None) -> str:
+    """In which encoding a text is: the one of the mark that it begins with, or the one that is named, or UTF-8.
+
+    Raises
+    ------
+    DataError
+        It is no text, or not in the encoding that is named.
+    ParameterError
+        There is no such encoding.
+    """
+    marked = next((codec for mark, codec in MARKS.items() if begin.startswith(mark)), None)
+    try:
+        codec = codecs.lookup(named or "utf-8")
+        "".encode(codec.name)  # some are no encodings of text
+    except (LookupError, ValueError):
+        raise ParameterError(f"--encoding: expected the name of an encoding, such as utf-8, cp1252 (Windows, western Europe), "
+                             f"latin-1, utf-16 or shift_jis, got {named!r}") from None  # fmt: skip
+    if marked is not None:
+        if named is not None and not codec.name.startswith(marked.removesuffix("-sig")):
+            raise DataError(f"{path}: expected text in {named}, as --encoding says, got a file that begins with the mark of "
+                            f"{marked.removesuffix('-sig')}; leave --encoding out")  # fmt: skip
+        return marked
+    if b"\0" in begin and not codec.name.startswith(("utf-16", "utf-32")):
+        if begin[1::2].count(0) * 3 > len(begin):  # two of three letters are Latin ones, at the least
+            raise DataError(f"{path}: expected CSV or Parquet, got what looks like UTF-16 text without a mark; try --encoding "
+                            "utf-16-le, or save it as UTF-8")  # fmt: skip
+        raise DataError(f"{path}: expected CSV or Parquet, got a binary file")
+    return codec.name
 
 
 def _why(path: str, error: OSError | ValueError) -> str:
@@ -240,62 +275,109 @@ def _why(path: str, error: OSError | ValueError) -> str:
 
 
 class CsvFile(DataFile):
-    """Comma-separated values, or separated by semicolons or tabs; quotes as in RFC 4180, UTF-8."""
+    """Comma-separated values, or separated by another character; quotes as in RFC 4180."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, notation: Notation, options: Sequence[str], encoding: str, delimiter: str | None) -> None:
+        self.path, self.notation, self._encoding = path, notation, encoding
         with self._text() as file:
-            header = next(line for line in file if line.strip())
-        outside = "".join(header.split('"')[::2])  # of quotes
-        self._delimiter = max(DELIMITERS, key=outside.count)
+            said = re.fullmatch(r'"?sep=(.)"?\s*', file.readline())  # Excel's own line above the header
+        self._skipped = said is not None
+        self._delimiter = delimiter or (said[1] if said else self._sniffed())
         _, names = next(self._rows())
-        super().__init__(path, [name.strip() for name in names])
-        if all(map(_is_number, self.names)):
+        super().__init__(path, [name.strip() for name in names], notation, options)
+        if all(number is not None and np.isfinite(number) for number in map(notation.number, self.names)):
             raise self.error(f"expected the names of the columns in the first line, got numbers: {listing(self.names)}; "
                              "write a header above")  # fmt: skip
+
+    def _sniffed(self) -> str:
+        """The delimiter that gives all rows as many cells, and several; `csv.Sniffer` would guess where two do."""
+        even = [delimiter for delimiter in DELIMITERS if self._width(delimiter)]
+        even = [delimiter for delimiter in even if delimiter != self.notation.decimal] or even
+        if len(even) > 1:
+            several = " and ".join(map(repr, even))
+            raise self.error(f"expected one character that splits all rows into as many cells, got {several}, which do; say "
+                             f"which: --delimiter {shlex.quote(even[0])}")  # fmt: skip
+        if even:
+            return even[0]
+        # No rows are even: the header says what they should be.
+        return max(DELIMITERS, key=lambda delimiter: len(next(self._lines(delimiter), (1, []))[1]))
+
+    def _width(self, delimiter: str) -> int:
+        """Into how many cells a delimiter splits each row; 0 where they differ, or are not split."""
+        rows = self._lines(delimiter)
+        try:
+            width = len(next(rows)[1])
+            even = (len(row) == width or not _says_something(row) for _, row in islice(rows, SAMPLE))
+            return width if width > 1 and all(even) else 0
+        except (DataError, StopIteration):
+            return 0
 
     @contextmanager
     def _text(self) -> Iterator[Any]:
         """The file, open to be read."""
         try:
-            with io.TextIOWrapper(io.BufferedReader(open_regular(self.path)), "utf-8-sig", newline="") as file:
+            with io.TextIOWrapper(io.BufferedReader(open_regular(self.path)), self._encoding, newline="") as file:
                 yield file
-        except UnicodeDecodeError:
-            with io.BufferedReader(open_regular(self.path)) as raw:
-                for line, content in enumerate(raw, 1):
-                    try:
-                        content.decode()
-                    except UnicodeDecodeError as error:
-                        raise self.error(f"expected UTF-8 text, got the byte 0x{content[error.start]:02x} in line {line}; "
-                                         "save it as UTF-8") from None  # fmt: skip
-            raise
+        except UnicodeError as error:
+            raise self.error(f"expected text in {self._encoding.removesuffix('-sig')}, got {self._undecoded(error)}; save it "
+                             "as UTF-8, or name its encoding: --encoding cp1252 (Windows, western Europe), latin-1, "
+                             "utf-16-le, shift_jis ...") from None  # fmt: skip
         except OSError as error:
             raise self.error(f"cannot be read: {reason(error)}") from error
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """The lines on which rows begin, and their cells: the header first; empty lines are left out."""
+    def _undecoded(self, error: UnicodeError) -> str:
+        """What is not in the encoding that it should be in, and where."""
+        if not isinstance(error, UnicodeDecodeError) or self._encoding.startswith(("utf-16", "utf-32")):
+            return str(error)
+        with io.BufferedReader(open_regular(self.path)) as raw:
+            for line, content in enumerate(raw, 1):
+                try:
+                    content.decode(self._encoding)
+                except UnicodeDecodeError as wrong:
+                    return f"the byte 0x{content[wrong.start]:02x} in line {line}"
+        return str(error)
+
+    def _lines(self, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+        """The lines on which rows begin, and their cells, as a delimiter splits them, from the first row that has any."""
         with self._text() as file:
-            reader = csv.reader(file, delimiter=self._delimiter, strict=True)
-            line, width = 1, 0
+            line = 1
+            if self._skipped:
+                file.readline()
+                line = 2
+            before, begun = line - 1, False
+            reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=not delimiter.isspace())
             try:
                 for row in reader:
-                    if len(row) == width or (width == 0 and row):
-                        width = width or len(row)
+                    begun = begun or _says_something(row)
+                    if begun and row:
                         yield line, row
-                    elif any(cell.strip() for cell in row):
-                        raise self.error(f"expected {width} cells in line {line}, as in the header, got {len(row)}; is there a "
-                                         f"{self._delimiter!r} in a cell without quotes, or a line broken in two?")  # fmt: skip
-                    line = reader.line_num + 1
+                    line = before + reader.line_num + 1
             except csv.Error as error:
                 raise self.error(f"line {line}: {error}; are quotes opened and not closed?") from None
 
-    def _blocks(self, names: Sequence[str]) -> Iterator[tuple[list[int], list[Sequence[str]]]]:
-        places = [self.names.index(name) for name in names]
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Rows as wide as the header, which is the first; where they are not, but say nothing, they are left out."""
+        width = 0
+        for line, row in self._lines(self._delimiter):
+            width = width or len(row)
+            if len(row) == width:
+                yield line, row
+            elif _says_something(row):
+                raise self.error(f"expected {width} cells in line {line}, as in the header, got {len(row)}; is there a "
+                                 f"{self._delimiter!r} in a cell without quotes, or a line broken in two?")  # fmt: skip
+
+    def _blocks(self, numbers: Sequence[str], labels: str | None) -> Iterator[tuple[list[int], list[Any], Sequence[str]]]:
+        places = [self.names.index(name) for name in numbers]
         rows = self._rows()
         next(rows)
         while block := list(islice(rows, BLOCK)):
             columns = list(zip(*(row for _, row in block), strict=True))
-            yield [line for line, _ in block], [columns[place] for place in places]
+            answers = () if labels is None else columns[self.names.index(labels)]
+            yield [line for line, _ in block], [columns[place] for place in places], answers
+
+
+def _says_something(row: Sequence[str]) -> bool:
+    return any(cell.strip() for cell in row)
 
 
 class ParquetFile(DataFile):
@@ -303,7 +385,7 @@ class ParquetFile(DataFile):
 
     unit = "row"
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, notation: Notation, options: Sequence[str]) -> None:
         try:
             from pyarrow import ArrowException, parquet
         except ImportError:
@@ -313,7 +395,7 @@ class ParquetFile(DataFile):
         self.path = path
         with self._readable():
             self._file = parquet.ParquetFile(path, memory_map=False)
-        super().__init__(path, self._file.schema_arrow.names)
+        super().__init__(path, self._file.schema_arrow.names, notation, options)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -322,20 +404,27 @@ class ParquetFile(DataFile):
         except self._failure as error:
             raise self.error(f"expected a Parquet file, got one that cannot be read: {str(error)[:200]}") from error
 
-    def _blocks(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], list[Any]]]:
-        done = 0
+    def _blocks(self, numbers: Sequence[str], labels: str | None) -> Iterator[tuple[NDArray[np.int64], list[Any], list[str]]]:
+        done, names = 0, [*dict.fromkeys([*numbers, *([] if labels is None else [labels])])]
         with self._readable():
-            for batch in self._file.iter_batches(max(1, min(BLOCK, CELLS // max(len(names), 1))), columns=list(names)):
+            for batch in self._file.iter_batches(max(1, min(BLOCK, CELLS // max(len(names), 1))), columns=names):
                 if batch.num_rows:
-                    yield np.arange(done + 1, done + 1 + batch.num_rows), [self._cells(batch.column(name)) for name in names]
+                    cells = [_cells(batch.column(name)) for name in numbers]
+                    answers = [] if labels is None else _texts(batch.column(labels))
+                    yield np.arange(done + 1, done + 1 + batch.num_rows), cells, answers
                 done += batch.num_rows
 
-    @staticmethod
-    def _cells(column: Any) -> Any:
-        """A column as numbers, where it holds such, else as text."""
-        import pyarrow as pa
 
-        kind = column.type
-        if any(test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)):
-            return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        return ["" if cell is None else str(cell) for cell in column.to_pylist()]
+def _cells(column: Any) -> Any:
+    """A column of pyarrow as numbers, where it holds such, else as text."""
+    import pyarrow as pa
+
+    kind = column.type
+    if any(test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)):
+        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return _texts(column)
+
+
+def _texts(column: Any) -> list[str]:
+    """The cells of a column of pyarrow in words; nothing for those that are missing."""
+    return ["" if cell is None else str(cell) for cell in column.to_pylist()]

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.commands.data_file import MISSING, DataFile, Rows, listing, open_data
+from nnkit.commands.cells import MISSING
+from nnkit.commands.data_file import DataFile, Rows, listing, open_data
 from nnkit.commands.tasks import TASKS
 from nnkit.core.terminal import is_terminal
 from nnkit.errors import ParameterError, PersistenceWarning, printable
@@ -31,12 +32,19 @@ def predict(
     probabilities: bool = False,
     target: str | None = None,
     drop: tuple[str, ...] = (),
+    delimiter: str | None = None,
+    decimal: str = ".",
+    thousands: str | None = None,
+    encoding: str | None = None,
 ) -> int:
     """Predict the rows of a table (CSV or Parquet) with a saved net, as CSV.
 
     What `nnkit train` has saved knows its columns: they are found by their names, in any order, and others are ignored. Where
     the target is among them, the score is printed, too (on standard error). Other nets take all columns in the order of the
-    file.
+    file. Which cells are numbers, `nnkit train --help` says.
+
+    What is written is CSV in UTF-8, with commas and decimal points; labels are as they were in the table that the net was
+    trained on.
 
     Parameters
     ----------
@@ -46,6 +54,10 @@ def predict(
     probabilities : write those of the classes, too
     target : the column with the right answers, if there are any (default: the one that `nnkit train` was given)
     drop : columns to leave out, for a net that does not know its columns by name
+    delimiter : what separates the cells of CSV, as for `nnkit train` (default: found out)
+    decimal : the decimal mark in the table
+    thousands : what stands between groups of three digits in it (default: nothing)
+    encoding : of CSV, as for `nnkit train` (default: by its mark, else utf-8)
 
     Examples
     --------
@@ -61,7 +73,7 @@ def predict(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PersistenceWarning)  # callbacks are of no use here
         net = load(model)
-    data = open_data(file)
+    data = open_data(file, delimiter=delimiter, decimal=decimal, thousands=thousands, encoding=encoding)
     if target is not None:
         data.require([target], "--target")
     elif getattr(net, "target_name_", None) in data.names:
@@ -131,4 +143,6 @@ def score(net: Any, data: DataFile, target: str, rows: Rows, prediction: NDArray
     kind = TASKS[type(net).__name__]
     truth = kind.truth(data, target, rows, answered, prediction.dtype)
     told = [f"{name} {number(value, 4)}" for name, value in kind.scores(truth, prediction[answered]).items()]
-    return f"{', '.join(told)} on {count(int(answered.sum()))} rows with {target}"
+    strange = sorted({*truth.tolist()} - {*net.classes_.tolist()}) if hasattr(net, "classes_") else []
+    note = f" ({listing(strange)}: no class of the net)" if strange else ""
+    return f"{', '.join(told)} on {count(int(answered.sum()))} rows with {target}{note}"

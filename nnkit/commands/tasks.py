@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.commands.data_file import MISSING, DataFile, Rows, listing
+from nnkit.commands.cells import MISSING, is_code, likely, remedy, to_labels
+from nnkit.commands.data_file import DataFile, Rows, listing
 from nnkit.core.loss import Loss
 from nnkit.errors import ShapeError
 from nnkit.inspect.table import Table, count, number
@@ -106,10 +107,7 @@ class Classification(Task):
 
     @classmethod
     def of(cls, data: DataFile, column: str, rows: Rows) -> Self:
-        labels = np.array(rows.labels)
-        numbers = _numbers(rows.labels)
-        if numbers is not None and bool((numbers == np.round(numbers)).all()) and bool((np.abs(numbers) < 2**53).all()):
-            labels = numbers.astype(np.int64)
+        labels = to_labels(rows.labels)
         classes = np.unique(labels)
         if len(classes) < 2:
             raise data.error(f"expected at least two classes in column {column!r}, got {str(classes[0])!r} in all "
@@ -146,8 +144,11 @@ class Classification(Task):
 
     @staticmethod
     def truth(data: DataFile, column: str, rows: Rows, chosen: NDArray[Any], dtype: Any) -> NDArray[Any]:
-        labels = [rows.labels[place] for place in np.flatnonzero(chosen)]
-        return np.array(labels, object) if dtype.kind in "OU" else _required(data, column, rows, chosen)
+        texts = [rows.labels[place] for place in np.flatnonzero(chosen)]
+        labels = to_labels(texts)
+        if dtype.kind in "OU":
+            return np.array(texts, object)
+        return labels if labels.dtype.kind == dtype.kind else _required(data, column, rows, chosen)
 
     @staticmethod
     def scores(y: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:
@@ -232,47 +233,49 @@ class Regression(Task):
         return {"R2": r2, "mean absolute error": float(np.abs(wrong).mean())}
 
 
-def _numbers(labels: list[str]) -> NDArray[np.float64] | None:
-    """The labels as numbers, if all of them are such."""
-    try:
-        return np.fromiter(map(float, labels), np.float64, len(labels))
-    except ValueError:
-        return None
-
-
 def _required(data: DataFile, column: str, rows: Rows, chosen: NDArray[Any], hint: str = "") -> NDArray[np.float64]:
     """The labels of some rows, which have to be numbers."""
     places = np.flatnonzero(chosen)
-    numbers = _numbers([rows.labels[place] for place in places])
+    numbers = data.notation.numbers([rows.labels[place] for place in places])
     if numbers is None or not np.isfinite(numbers).all():
-        wrong = next(place for place in places if not _is_finite(rows.labels[place]))
-        raise data.error(f"expected finite numbers in column {column!r}, got {rows.labels[wrong][:40]!r} in {data.unit} "
-                          f"{rows.lines[wrong]}; encode it as numbers{hint}")  # fmt: skip
+        told = (data.notation.number(rows.labels[place]) for place in places)
+        wrong = next(place for place, number in zip(places, told, strict=True) if number is None or not np.isfinite(number))
+        cell = rows.labels[wrong]
+        raise data.error(f"expected finite numbers in column {column!r}, got {cell[:40]!r} in {data.unit} {rows.lines[wrong]}; "
+                         f"{remedy(cell, data.notation) or 'encode it as numbers'}{hint}")  # fmt: skip
     return numbers
 
 
-def _is_finite(label: str) -> bool:
-    number = _numbers([label])
-    return number is not None and bool(np.isfinite(number[0]))
+def _are_classes(numbers: NDArray[np.float64]) -> bool:
+    """Whether numbers may be names of classes: few different whole ones."""
+    return bool((numbers == np.round(numbers)).all()) and len(np.unique(numbers)) <= max(2, min(FEW, len(numbers) // 5))
 
 
 def task_of(data: DataFile, column: str, rows: Rows, name: Name) -> Task:
-    """What a target is: text and few different whole numbers are classes, if the user says nothing else.
+    """What a target is, if the user says nothing: text, codes with zeros before them, few different whole numbers are classes.
 
     Raises
     ------
     DataError
-        The target misses cells, or is not what the user says.
+        The target misses cells, or is not what the user says, or says nothing of numbers that are written in an unusual way.
     """
     holes = [place for place, label in enumerate(rows.labels) if label.lower() in MISSING]
     if holes:
         raise data.error(f"expected a value in every row of the target {column!r}, got missing values in {len(holes)} of "
                          f"{len(rows.labels)} rows (first in {data.unit} {rows.lines[holes[0]]}); fill them in, or remove "
                          "the rows")  # fmt: skip
-    numbers = _numbers(rows.labels)
-    classes = numbers is None
-    if numbers is not None and bool((numbers == np.round(numbers)).all()):
-        classes = len(np.unique(numbers)) <= max(2, min(FEW, len(numbers) // 5))
+    numbers = data.notation.numbers(rows.labels)
+    if numbers is None:
+        classes, meant = True, likely(rows.labels, data.notation)
+        if name == "auto" and meant is not None and not _are_classes(meant):
+            place = next(place for place, label in enumerate(rows.labels) if data.notation.number(label) is None)
+            cell = rows.labels[place]
+            way = remedy(cell, data.notation) or "mend it"
+            raise data.error(f"expected classes or numbers in column {column!r}, got {cell[:40]!r} in {data.unit} "
+                             f"{rows.lines[place]}, where most cells look like numbers; {way}; or --task classification, if "
+                             "these are classes")  # fmt: skip
+    else:
+        classes = _are_classes(numbers) or any(map(is_code, rows.labels))
     kinds: dict[str, Callable[..., Task]] = {
         "auto": Classification.of if classes else Regression.of,
         "classification": Classification.of, "regression": Regression.of,

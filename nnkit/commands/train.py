@@ -45,6 +45,10 @@ def train(
     patience: int = 20,
     seed: int = 0,
     threads: int | None = None,
+    delimiter: str | None = None,
+    decimal: str = ".",
+    thousands: str | None = None,
+    encoding: str | None = None,
 ) -> int:
     """Train a net on a table (CSV or Parquet), save it, and say how good it is.
 
@@ -53,13 +57,21 @@ def train(
     falls, the net of the best epoch is kept, and its score on them is told beside that of the best guess without a net.
     `nnkit predict` goes on from there.
 
+    A number in CSV has digits from 0 to 9, at most one decimal mark, perhaps a sign before (-1) and an exponent after it
+    (1.5e3); spaces, quotes and zeros before it do not count; true and false are 1 and 0. An empty cell, NA, N/A, NaN or null is
+    missing. Whatever else there is (1_000, 0x1F, other digits, 1,100 without --thousands) is text.
+
+    Labels of classes stay as they are written, without spaces around them: 02139 and 2139 are two classes, and so are 1 and
+    1.0.
+
     Parameters
     ----------
-    file : CSV with a header (commas, semicolons or tabs; UTF-8), or Parquet (extra "parquet")
+    file : CSV with a header (commas, semicolons, tabs or bars between cells), or Parquet (extra "parquet")
     target : the column to predict
     layers : hidden layers: numbers of units, and names as `nnkit list` shows them, with arguments: "64, relu, dropout(0.2), 32,
         relu"; the output layer is added
-    task : what the target is: classes, or numbers; auto: text and few different whole numbers are classes
+    task : what the target is: classes, or numbers; auto: text, few different whole numbers, and whole numbers with zeros
+        before them (02139) are classes
     output : file to save the net in (default: that of the data, with .safetensors, in the present folder)
     report : file for what is printed
     drop : columns to leave out
@@ -72,17 +84,23 @@ def train(
     patience : epochs without a lower loss on the held-out rows until training stops; 0 goes on to the end
     seed : which rows are held out, how the net begins, in which order it sees the rows
     threads : how many (default: NNKIT_NUM_THREADS, or one for each core that it may use)
+    delimiter : what separates the cells of CSV: one character, or tab or space (default: what a first line sep=; says, else the
+        one of , ; tab | that splits all rows into as many cells)
+    decimal : the decimal mark: ',' for 1,5
+    thousands : what stands between groups of three digits: ',' for 1,100, space for 1 100 (default: nothing)
+    encoding : of CSV: cp1252, latin-1, utf-16-le ... (default: by the mark that UTF-8 and UTF-16 may begin with, else utf-8)
 
     Examples
     --------
     nnkit train iris.csv --target species
     nnkit train houses.csv --target price --layers "128, relu, 64, relu" --drop id
+    nnkit train messung.csv --target Preis --decimal "," --encoding cp1252
     """
     saved = output or f"{Path(file).stem}.safetensors"
     settings = settings_of(layers, optimizer, loss, lr, epochs=epochs, batch_size=batch_size, patience=patience,
                            random_state=seed, n_threads=threads)  # fmt: skip
     require_fraction(validation)
-    data = open_data(file)
+    data = open_data(file, delimiter=delimiter, decimal=decimal, thousands=thousands, encoding=encoding)
     features = features_of(data, target, drop)
     require_apart({"the data": file}, {"--output": saved, "--report": report})
     rows = data.read(features, target, optional=True)
@@ -107,7 +125,7 @@ def train(
     told.show(*scores)
     told.say(f"saved: {saved} ({count(sum(map(np.size, estimator.model_.parameters().values())))} parameters, "
              f"{os.path.getsize(saved) / 1e3:.0f} kB)")  # fmt: skip
-    told.say(f"next:  {program()} predict {shlex.join([saved, file])}", wrap=False)
+    told.say(f"next:  {program()} predict {shlex.join([saved, file, *data.options])}", wrap=False)
     if report is not None:
         write_atomically(report, told.text.encode())
     return INTERRUPTED if history.stopped == "interrupted" else 0
@@ -181,7 +199,7 @@ def features_of(data: DataFile, target: str, drop: tuple[str, ...]) -> list[str]
     features = [name for name in data.names if name != target and name not in drop]
     if not features:
         raise data.error(f"expected columns beside the target {target!r}, got none; the columns are {listing(data.names)} "
-                          "(commas, semicolons and tabs separate them)")  # fmt: skip
+                          "(is there another character between the cells? --delimiter says which)")  # fmt: skip
     return features
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.frames import Frame, of_objects
 from nnkit.errors import DataError
 
-__all__ = ["numeric", "readable", "to_array"]
+__all__ = ["in_native_order", "numeric", "readable", "to_array"]
 
 _WAYS = {  # to make numbers of what is none, by the kind of its dtype
     "O": "are the rows of different lengths, or is something missing? encode it as numbers first",
@@ -22,13 +23,14 @@ _OTHER_WAY = "encode it as numbers first"
 
 
 def numeric(data: Any, name: str) -> NDArray[Any]:
-    """``data`` as an array of numbers or truth values, without copying one; others are refused."""
+    """``data`` as an array of numbers or truth values, without copying one of native byte order; others are refused."""
     if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
         raise DataError(f"{name}: expected numbers everywhere, got a masked array with {int(data.mask.sum())} of {data.size} "
                         "masked; fill them (numpy.ma.filled), or drop the rows")  # fmt: skip
+    frame = Frame.of(data)
     try:
-        array = np.asarray(data)
-    except MemoryError:
+        array = np.asarray(data) if frame is None else frame.numbers(name)
+    except (MemoryError, DataError):
         raise
     except Exception as error:  # whatever the library says that the data is from
         if isinstance(error, ValueError) and not hasattr(data, "detach"):
@@ -37,24 +39,19 @@ def numeric(data: Any, name: str) -> NDArray[Any]:
                         f"{name}.detach().cpu().float().numpy()") from error  # fmt: skip
     if array.ndim == 0 and hasattr(data, "toarray"):
         raise DataError(f"{name}: expected a dense array, got a sparse {type(data).__name__}; pass {name}.toarray()")
-    if array.dtype == object and hasattr(data, "to_numpy"):
-        array = _of_table(data, name)
+    if array.dtype == object:
+        numbers = of_objects(array)
+        array = array if numbers is None else numbers
     if array.dtype.kind not in "biuf":
         raise DataError(f"{name}: expected numbers, got dtype {array.dtype}; {_WAYS.get(array.dtype.kind, _OTHER_WAY)}")
-    return array
+    return in_native_order(array)  # type: ignore[no-any-return]
 
 
-def _of_table(data: Any, name: str) -> NDArray[Any]:
-    """Columns of several numeric dtypes, or nullable ones: what is missing is NaN, and found with the others."""
-    columns = getattr(data, "columns", None)
-    kinds = [data.dtype] if columns is None else list(data.dtypes)
-    numbers = [getattr(kind, "kind", "O") in "biuf" for kind in kinds]
-    if all(numbers):
-        return data.to_numpy(dtype=np.float64, na_value=np.nan)  # type: ignore[no-any-return]
-    if columns is None:
-        return np.asarray(data)
-    wrong = [str(column) for column, number in zip(columns, numbers, strict=True) if not number]
-    raise DataError(f"{name}: expected numeric columns, got others in {', '.join(wrong)}; encode or drop them")
+def in_native_order(data: Any) -> Any:
+    """An array's numbers in the byte order of the machine, which says nothing of their kind; other data as they are."""
+    if isinstance(data, np.ndarray) and not data.dtype.isnative:
+        return data.astype(data.dtype.newbyteorder("="))
+    return data
 
 
 def to_array(data: Any, name: str) -> NDArray[Any]:
@@ -67,8 +64,10 @@ def to_array(data: Any, name: str) -> NDArray[Any]:
 
 def readable(array: NDArray[Any]) -> NDArray[Any]:
     """Numbers as kernels can read them: a copy where they are of float16, longdouble or foreign byte order, or not aligned."""
+    array = in_native_order(array)
     if array.dtype == np.float16:
         return array.astype(np.float32)
-    if array.dtype.itemsize not in (1, 2, 4, 8) or not array.dtype.isnative:
-        return array.astype(np.float64)
+    if array.dtype.type is np.longdouble:  # whose size is that of float64 on some systems
+        with np.errstate(over="ignore"):  # infinity is told with the others
+            return array.astype(np.float64)
     return array if array.flags.aligned else array.copy()

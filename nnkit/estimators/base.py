@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._repr_html.estimator import _VisualBlock
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
 
+from nnkit.core.arrays import in_native_order
 from nnkit.core.callback import Callback
+from nnkit.core.frames import Frame
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import UpdaterProgress
@@ -26,17 +27,19 @@ from nnkit.errors import ParameterError, PersistenceError, ShapeError
 from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
 from nnkit.estimators.parameters import Nested
 from nnkit.estimators.saving import described
+from nnkit.estimators.splitting import split
 from nnkit.layers import Linear
 from nnkit.model import Sequential
 from nnkit.persistence.file import write
 from nnkit.training.callbacks import EarlyStopping
-from nnkit.training.data import is_sparse
+from nnkit.training.data import check_finite, is_sparse
 from nnkit.training.fit import Fit
 from nnkit.training.history import History
 
 __all__ = ["Estimator"]
 
 BATCH = 200  # rows, where batch_size is "auto"
+ROWS = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}  # what scikit-learn is to make of X
 
 
 class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, Nested):
@@ -155,11 +158,20 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         with np.errstate(over="ignore", invalid="ignore"):  # of sums, which only say whether to look closer
             if plain and not named and X.shape[1] == self.n_features_in_ and np.isfinite(X.sum()):
                 return X  # all that validate_data would look at, and five times as fast for one row
-            return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+            frame = Frame.of(X)
+            if frame is None:
+                return validate_data(self, in_native_order(X), **ROWS, reset=False)
+            validate_data(self, frame.native, skip_check_array=True, reset=False)
+            return check_array(_numbers_of(frame), **ROWS, input_name="X", estimator=self)
 
     def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """Rows and their targets; with ``reset``, note how many features there are and their names."""
-        return validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True, reset=reset)
+        frame, targets = Frame.of(X), Frame.of(y)
+        y = in_native_order(y) if targets is None else targets.labels("y")
+        if frame is None:
+            return validate_data(self, in_native_order(X), y, **ROWS, multi_output=True, reset=reset)
+        validate_data(self, frame.native, y, skip_check_array=True, reset=reset)  # which looks at names and their order
+        return check_X_y(_numbers_of(frame), y, **ROWS, multi_output=True, estimator=self)
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
@@ -167,8 +179,9 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
 
         Parameters
         ----------
-        X : array, data frame or CSR matrix of shape (n_samples, n_features)
-        y : targets
+        X : array, CSR matrix or frame (pandas, Polars, PyArrow ...) of shape (n_samples, n_features); every column of a frame
+            has to be of numbers or truth values, and its names are those that `predict` expects
+        y : targets: arrays, lists, or columns of any such library; labels of any type, categories too
         sample_weight : (n_samples,), optional: a row of weight 2 counts as much as two
         X_val, y_val : a validation set of one's own, evaluated after every epoch
 
@@ -228,7 +241,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         """
         if reset:
             self.__dict__.pop("target_name_", None)
-            if isinstance(name := getattr(y, "name", None), str):
+            if isinstance(name := getattr(y, "name", None), str) and name:  # a series of Polars without a name has an empty one
                 self.target_name_ = name
         X, y = self._check_pairs(X, y, reset)
         loss = self._make_loss()
@@ -253,8 +266,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             X_val, y_val = self._check_pairs(*validation, reset=False)
             held_out = X_val, self._encode(y_val, loss)
         elif self.early_stopping:
-            rows, strata = np.arange(X.shape[0]), self._strata(y)
-            left, held = train_test_split(rows, test_size=self.validation_fraction, random_state=self._random, stratify=strata)
+            left, held = split(X.shape[0], self._strata(y), self.validation_fraction, self._random)
             held_out = tuple(_take(held, X, target, weights))
             X, y, sample_weight, target, weights = _take(left, X, y, sample_weight, target, weights)
         callbacks = [Callback.make(item, "callbacks") for item in listed(self.callbacks)]
@@ -390,6 +402,13 @@ def _random_of(random_state: Any) -> np.random.RandomState:
     except (ValueError, TypeError, OverflowError) as error:
         raise ParameterError(f"random_state: expected None, an integer from 0 to 2**32 - 1 or a RandomState ({error}); "
                              "0 will do") from error  # fmt: skip
+
+
+def _numbers_of(frame: Frame) -> NDArray[Any]:
+    """The rows of a frame, whose columns are named where they cannot be used."""
+    rows = frame.numbers("X")
+    check_finite(rows, "X", frame.names)
+    return rows
 
 
 def _take(rows: Any, *arrays: Any) -> list[Any]:

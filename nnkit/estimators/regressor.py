@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from nnkit.core.arrays import numeric
 from nnkit.core.loss import Loss
 from nnkit.estimators.base import Estimator
 from nnkit.estimators.saving import saved
@@ -54,7 +55,7 @@ class NNRegressor(RegressorMixin, Estimator):
 
     def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         X, y = super()._check_pairs(X, y, reset)
-        return X, np.asarray(y, np.float64)
+        return X, np.asarray(numeric(y, "y"), np.float64)
 
     def _learn_targets(self, y: Any, loss: Loss, labels: Any) -> None:
         self._columns = y.shape[1] if y.ndim == 2 else None

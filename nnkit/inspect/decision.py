@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.frames import Frame, column_names
 from nnkit.core.loss import Loss
 from nnkit.errors import DataError, NotBuiltError, ParameterError, ShapeError
 from nnkit.inspect.figure import COLOURS, SEQUENTIAL, drawing, new_axes
@@ -82,8 +83,9 @@ def plot_decision(
     if points.ndim != 2 or points.shape[1] != 2:
         raise ShapeError(f"plot_decision: expected X of two features, shape (N, 2), got {points.shape}; choose two columns, or "
                          "fit the model on two principal components")  # fmt: skip
-    check_finite(points, "X", getattr(X, "columns", None))
-    target = np.asarray(y)
+    check_finite(points, "X", column_names(X))
+    series = Frame.of(y)
+    target = np.asarray(y) if series is None else series.labels("y")
     if target.ndim == 0 or len(target) != len(points):
         raise ShapeError(f"plot_decision: expected y with {len(points)} rows, as X has, got shape {target.shape}")
     if target.dtype.kind in "biuf":
@@ -100,7 +102,7 @@ def plot_decision(
     with drawing("plot_decision") as plt:
         axes = new_axes(plt, ax, (6.4, 4.6))
         surface.draw(axes, across, along, values, points[chosen], chosen, getattr(y, "name", None))
-        columns = getattr(X, "columns", ("feature 0", "feature 1"))
+        columns = column_names(X) or ("feature 0", "feature 1")
         axes.set(xlabel=str(columns[0]), ylabel=str(columns[1]), xlim=across[[0, -1]], ylim=along[[0, -1]])
     return axes
 
@@ -207,11 +209,12 @@ def _of_estimator(model: Any, X: Any, target: NDArray[Any]) -> _Classes | _Numbe
         target = target[:, 0]
     if target.ndim != 1:
         raise ShapeError(f"plot_decision: expected one label or number a row, y of shape (N,), got {target.shape}")
-    columns = getattr(X, "columns", None)
+    columns = column_names(X)
+    make = getattr(type(X), "from_pydict", type(X))  # a table of pyarrow has no other constructor
 
     def framed(rows: Rows) -> Any:
         """As the data that it was fitted on, which may have had names."""
-        return rows if columns is None else type(X)(dict(zip(columns, rows.T, strict=True)))
+        return rows if columns is None else make(dict(zip(columns, rows.T, strict=True)))
 
     classes = getattr(model, "classes_", None)
     if classes is None and target.dtype.kind in "OUSb":

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.callback import Callback
+from nnkit.core.frames import column_names
 from nnkit.core.loss import Loss, LossArrays
 from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, Updater, UpdaterProgress
@@ -157,7 +158,7 @@ class Fit:
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any) -> None:
         model, loss = self.model, self._loss
-        columns = getattr(X, "columns", None)
+        columns = column_names(X)
         self._X, self._y = to_rows(X, "X"), to_array(y, "y")
         if self._X.ndim == 1:
             raise ShapeError(f"fit: expected X of shape (N, ...), got {self._X.shape}; one feature is X.reshape(-1, 1)")

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import re
 
 import joblib
 import numpy as np
@@ -1171,9 +1172,34 @@ def test_early_stopping_holds_out_some_of_every_class():
     np.testing.assert_array_equal(seen[0], [40, 40, 40])
 
 
-def test_early_stopping_with_too_few_rows_says_so():
-    with pytest.raises(ValueError, match=r"test_size|least populated|number of classes"):
-        classifier(early_stopping=True).fit(X[::50], Y[::50])
+TWENTY = np.arange(20) % 3
+SPLITS = {
+    "fewer than classes":
+        (TWENTY, 0.1, "early_stopping: expected a row of each of 3 classes to hold out and as many to train on, got "
+                      "validation_fraction=0.1 of 20 rows, which holds out 2; take 0.15 or a little more, or give rows"),
+    "nothing left": (TWENTY, 0.9, "got validation_fraction=0.9 of 20 rows, which holds out 18; take less, or give rows"),
+    "one row of a class":
+        (np.array([*"ab" * 9, "c", "a"]), 0.2, "early_stopping: expected at least two rows of each class, one to train on and "
+                                               "one to hold out (validation_fraction), got one of the class 'c' (row 18)"),
+    "one row of some": (np.arange(20), 0.5, "got one of the class '0' (row 0), and of 19 more classes"),
+    "too few for both": (TWENTY[:5] % 2, 0.1, "got validation_fraction=0.1 of 5 rows, which holds out 1; take 0.4 or a little"),
+    "no share": (TWENTY, 3, "validation_fraction: expected a share of the rows between 0 and 1, got 3"),
+    "nothing": (TWENTY, 0.0, "validation_fraction: expected a share of the rows between 0 and 1, got 0.0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_early_stopping_with_too_few_rows_says_what_to_do(name):
+    labels, fraction, message = SPLITS[name]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        classifier(early_stopping=True, validation_fraction=fraction, epochs=1).fit(X[: len(labels)], labels)
+
+
+def test_early_stopping_does_what_its_message_says():
+    classifier(early_stopping=True, validation_fraction=0.15, epochs=1).fit(X[:20], TWENTY)
+    classifier(early_stopping=True, epochs=1).fit(X[:20], TWENTY, X_val=X[:2], y_val=TWENTY[:2])
+    with pytest.raises(ValueError, match=r"expected a row to hold out .* of 1 rows, which holds out 1; give rows of your own"):
+        nn.NNRegressor(early_stopping=True, epochs=1).fit(X[:1], [1.0])
 
 
 # ------------------------------------------------------------------------------------------------------ appearance

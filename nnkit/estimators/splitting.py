@@ -1,0 +1,48 @@
+"""Rows that an estimator holds out of training, for early stopping."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from nnkit.errors import DataError, ParameterError
+
+__all__ = ["split"]
+
+OWN = "give rows of your own to fit: X_val, y_val"
+
+
+def split(rows: int, labels: NDArray[Any] | None, fraction: Any, random: np.random.RandomState) -> tuple[Any, Any]:
+    """Numbers of the rows to train on, and of those to hold out; with ``labels`` as large a share of each class.
+
+    Raises
+    ------
+    ParameterError
+        ``fraction``, which the user knows as ``validation_fraction``, is no share.
+    DataError
+        There are too few rows, or too few of a class, for both sides.
+    """
+    if not isinstance(fraction, float | np.floating) or not 0 < fraction < 1:
+        raise ParameterError(f"validation_fraction: expected a share of the rows between 0 and 1, got {fraction!r}")
+    held, least, what = ceil(fraction * rows), 1, "a row"
+    if labels is not None:
+        classes, first, counts = np.unique(labels, return_index=True, return_counts=True)
+        least, what = len(classes), f"a row of each of {len(classes)} classes"
+        alone = np.flatnonzero(counts == 1)
+        if len(alone):
+            others = f", and of {len(alone) - 1} more classes" if len(alone) > 1 else ""
+            raise DataError("early_stopping: expected at least two rows of each class, one to train on and one to hold out "
+                            f"(validation_fraction), got one of the class {str(classes[alone[0]])!r} (row {first[alone[0]]})"
+                            f"{others}; join classes, drop the row, or {OWN}")  # fmt: skip
+    if not least <= held <= rows - least:
+        ways = [OWN]
+        if rows >= 2 * least:
+            ways.insert(0, f"take {least / rows:.2g} or a little more" if held < least else "take less")
+        raise DataError(f"early_stopping: expected {what} to hold out and as many to train on, got validation_fraction="
+                        f"{fraction!r} of {rows} rows, which holds out {held}; {', or '.join(ways)}")  # fmt: skip
+    left, out = train_test_split(np.arange(rows), test_size=fraction, random_state=random, stratify=labels)
+    return left, out
