@@ -12,8 +12,8 @@ with warnings.catch_warnings():
     torch = pytest.importorskip("torch")
 
 RANDOM = np.random.default_rng(5)
-# Functions of float32 are off by 1.5e-6 at most (nnkit.kernels.math); sums of up to 70 numbers, on both sides, by 70 units in the
-# last place of 1.2e-7 together.
+# Functions of float32 are off by 1.5e-6 at most (nnkit.kernels.math); sums of up to 70 numbers, on both sides, by 70 units in
+# the last place of 1.2e-7 together.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 
