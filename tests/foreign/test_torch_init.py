@@ -133,7 +133,7 @@ def test_constants_equal_torchs(ours, theirs, words):
 @shapes
 @pytest.mark.parametrize("gain", [1.0, 5 / 3])
 def test_orthogonal_is_as_torchs(shape, gain):
-    """Rows or columns, whichever are fewer, are orthogonal and of length ``gain``; a QR of n columns keeps that to some n eps."""
+    """Rows or columns, whichever are fewer, are orthogonal and of length ``gain``; QR keeps that to some n eps."""
     tensor = torch.empty(shape, dtype=torch.float64)
     torch.nn.init.orthogonal_(tensor, gain=gain)
     drawn = nn.Orthogonal(gain=gain)(shape, np.random.default_rng(0))

@@ -42,7 +42,7 @@ ALWAYS = {name: {"return_sequences": True} for name in ("RNN", "GRU", "LSTM")}
 DEFAULTS = {"proj_size": 0}
 TRANSLATED = {("KLDivLoss", "reduction", "batchmean"): "mean"}
 # Axes of an input without a batch axis, where its description does not tell.
-ROW_AXES = {"MaxPool2d": 3, "RNN": 2, "GRU": 2, "LSTM": 2, "MultiheadAttention": 2}
+ROW_AXES = {"MaxPool2d": 3, "RNN": 2, "GRU": 2, "LSTM": 2, "MultiheadAttention": 2, "TransformerEncoderLayer": 2}
 
 # -------------------------------------------------------------------------------------------------------- exclusions
 
@@ -61,8 +61,8 @@ NOT_HERE = {
     "a loss takes one prediction and one target": """CosineEmbeddingLoss MarginRankingLoss HingeEmbeddingLoss
         MultiLabelMarginLoss MultiMarginLoss SoftMarginLoss MultiLabelSoftMarginLoss CTCLoss LinearCrossEntropyLoss""",
     "one step of a recurrence": "RNNCell GRUCell LSTMCell",
-    "Residual, MultiHeadAttention, LayerNorm and Linear make it": """TransformerEncoder TransformerEncoderLayer
-        TransformerDecoderLayer Transformer""",
+    "a stack of TransformerEncoderLayer, which is compared": "TransformerEncoder",
+    "attention here is of a sequence to itself": "TransformerDecoderLayer Transformer",
 }
 NOT_HERE = {name: reason for reason, names in NOT_HERE.items() for name in names.split()}
 
@@ -90,8 +90,25 @@ REFUSED = {
 OTHERWISE = {
     r"KLDivLoss\(\) of \(10": "the mean is over rows: the divergence, PyTorch's batchmean",
     r"(Layer|RMS)Norm\(normalized_shape=\[2, 2, 5\]": "the last axis is normalised",
-    r"MultiheadAttention\(.* of .*mask": "a mask comes from the layers before",
+    r"(MultiheadAttention|TransformerEncoderLayer)\(.* of .*mask": "a mask comes from the layers before",
 }
+
+
+def encoder_layer(module):
+    """What PyTorch's TransformerEncoderLayer is made of, and the order in which its parts are used."""
+    bias, width = module.linear1.bias is not None, module.linear2.out_features
+    first, second = (nn.LayerNorm(eps=norm.eps, bias=bias) for norm in (module.norm1, module.norm2))
+    attention = nn.MultiHeadAttention(module.self_attn.num_heads, bias=bias)
+    wide, narrow = nn.Linear(module.linear1.out_features, bias=bias), nn.Linear(width, bias=bias)
+    feed_forward = [wide, module.activation.__name__, narrow]
+    if module.norm_first:
+        layers = [nn.Residual(first, attention), nn.Residual(second, *feed_forward)]
+        return layers, ["norm1", "self_attn", "norm2", "linear1", "linear2"]
+    layers = [nn.Residual(attention), first, nn.Residual(*feed_forward), second]
+    return layers, ["self_attn", "norm1", "linear1", "linear2", "norm2"]
+
+
+COMPOSED = {"TransformerEncoderLayer": encoder_layer}
 
 
 class Case(NamedTuple):
@@ -119,7 +136,9 @@ class Case(NamedTuple):
         return "no_batch_dim" in self.desc or self.x.dim() in (0, ROW_AXES.get(self.name))
 
     def part(self):
-        """Ours of the same name with the same words."""
+        """Ours of the same name with the same words, or what makes it."""
+        if self.name in COMPOSED:
+            return COMPOSED[self.name](self.module)[0]
         cls = getattr(nn, NAMES.get(self.name, self.name))
         theirs, ours = inspect.signature(type(self.module)).parameters, inspect.signature(cls).parameters
         words = {}
@@ -128,6 +147,13 @@ class Case(NamedTuple):
             if name not in INFERRED | PLACES and (name in ours or value != default):
                 words[name] = TRANSLATED.get((self.name, name, value), value) if isinstance(value, str) else value
         return cls(**words, **ALWAYS.get(self.name, {}))
+
+    def used(self, arrays):
+        """A state dict in the order in which ours are used."""
+        if self.name not in COMPOSED:
+            return arrays
+        _, order = COMPOSED[self.name](self.module)
+        return dict(sorted(arrays.items(), key=lambda item: order.index(item[0].partition(".")[0])))
 
 
 def spelled(function, given):
@@ -139,7 +165,7 @@ def spelled(function, given):
 def read_database():
     for info in common_modules.module_db:
         name = info.module_cls.__name__
-        if not hasattr(nn, NAMES.get(name, name)):
+        if not hasattr(nn, NAMES.get(name, name)) and name not in COMPOSED:
             continue
         for training in (True, False) if info.train_and_eval_differ else (True,):
             torch.manual_seed(1)
@@ -186,6 +212,8 @@ def twin(case):
         given["input"] = given["input"].log()
     if case.name == "MultiheadAttention":  # of a sequence to itself
         given |= dict.fromkeys(("key", "value"), given["query"])
+    if case.name == "TransformerEncoderLayer":
+        module.self_attn.batch_first = True
     return module, given
 
 
@@ -274,7 +302,7 @@ def layer_of(part, case, module, given, grad_out, results, python):
     x, grad_out = batch(next(iter(given.values()))), batch(grad_out)
     model = nn.Sequential([part]).build(x.shape[1:], random_state=0, dtype="float64")
     theirs = model.copy()
-    nn.torch_weights(model, module.state_dict())
+    nn.torch_weights(model, case.used(module.state_dict()))
     if python:
         network = model.network
         one = Pass(network, len(x), training=case.training, gradient=network.gradient, python=True)
@@ -282,7 +310,7 @@ def layer_of(part, case, module, given, grad_out, results, python):
     else:
         out, grad_x = model.forward(x, training=case.training), model.backward(grad_out)
     ours = {"out": out, **({} if grad_x is None else {"grad_x": grad_x}), **model.gradients(), **model.states()}
-    nn.torch_weights(theirs, {name: value for name, value in results.items() if name not in ("out", "grad_x")})
+    nn.torch_weights(theirs, case.used({name: value for name, value in results.items() if name not in ("out", "grad_x")}))
     expected = {name: batch(results[name]) for name in ("out", "grad_x") if name in results}
     return ours, {**expected, **theirs.parameters(), **theirs.states()}
 
@@ -362,7 +390,7 @@ def test_words_in_common_have_the_same_defaults():
 
 def test_every_module_is_here_or_said_not_to_be():
     database = {info.module_cls.__name__ for info in common_modules.module_db}
-    here = {name for name in database if hasattr(nn, NAMES.get(name, name))}
+    here = {name for name in database if hasattr(nn, NAMES.get(name, name))} | COMPOSED.keys()
     assert not here & NOT_HERE.keys(), "is here by now"
     assert not NOT_HERE.keys() - database, "PyTorch has no such module"
     if KNOWN_TORCH == tuple(map(int, torch.__version__.split(".")[:2])):

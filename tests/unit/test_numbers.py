@@ -217,3 +217,34 @@ def test_seconds_are_counted_once_while_kernels_are_compiled(script, tmp_path):
         NNKIT_CACHE_DIR=str(tmp_path),
     )
     assert output == "True True\n"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("place", ["prediction", "target"])
+@pytest.mark.parametrize("example", [example for part in nn.registry.losses.values() for example in part.examples()])
+def test_what_is_not_a_number_is_never_a_loss(example, place, dtype):
+    """It is refused, or the loss is no number either."""
+    random = np.random.default_rng(0)
+    given = {
+        "prediction": random.uniform(example.low, example.high, (3, *example.in_shape)),
+        "target": example.part.example_target(random, 3, example.in_shape),
+    }
+    if given[place].dtype.kind != "f":
+        pytest.skip("targets are labels")
+    given = {name: array.astype(dtype) if array.dtype.kind == "f" else array for name, array in given.items()}
+    given[place][1] = np.nan
+    try:
+        loss, _ = example.part(given["prediction"], given["target"])
+    except nn.DataError:
+        return
+    assert np.isnan(loss)
+
+
+def test_a_loss_without_end_is_no_improvement():
+    schedule = nn.ReduceOnPlateau(gamma=0.5, patience=1)
+    for loss in (np.inf, np.inf, np.nan, np.inf, 2.0):
+        schedule.observe(loss)
+    assert schedule.factor(np.zeros(1), 1.0) == 0.25
+    for loss in (3.0, 1.0):
+        schedule.observe(loss)
+    assert schedule.factor(np.zeros(1), 1.0) == 0.25

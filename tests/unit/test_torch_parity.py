@@ -1,4 +1,4 @@
-"""Every part that PyTorch has too computes what PyTorch computes: outputs, gradients, steps, learning rates."""
+"""Every part that PyTorch has too computes what PyTorch computes: outputs, gradients, steps (learning rates: tests/foreign)."""
 
 import warnings
 
@@ -234,41 +234,6 @@ def test_ten_steps_equal_torchs(ours, theirs, options, dtype):
     tolerance = {"float32": 2e-5, "float64": 1e-7 if clip_norm else 1e-10}[dtype]  # torch adds 1e-6 to the norm
     for array, parameter in zip(model.parameters().values(), twins, strict=True):
         np.testing.assert_allclose(array, parameter.detach().numpy(), rtol=tolerance, atol=tolerance)
-
-
-L = torch.optim.lr_scheduler
-SCHEDULES = [
-    (nn.ConstantSchedule(), lambda o: L.ConstantLR(o, factor=1.0)),
-    (nn.StepSchedule(3, gamma=0.5), lambda o: L.StepLR(o, 3, 0.5)),
-    (nn.MultiStepSchedule((2, 5, 6), gamma=0.3), lambda o: L.MultiStepLR(o, [2, 5, 6], 0.3)),
-    (nn.ExponentialSchedule(0.9), lambda o: L.ExponentialLR(o, 0.9)),
-    (nn.CosineSchedule(), lambda o: L.CosineAnnealingLR(o, 10)),
-    (nn.CosineSchedule(final=0.1), lambda o: L.CosineAnnealingLR(o, 10, eta_min=0.1)),
-    (nn.CosineSchedule(restart=4), lambda o: L.CosineAnnealingWarmRestarts(o, 4)),
-    (nn.CosineSchedule(restart=2, stretch=2), lambda o: L.CosineAnnealingWarmRestarts(o, 2, 2)),
-    (nn.LinearWarmup(4, initial=0.1), lambda o: L.LinearLR(o, 0.1, 1.0, 4)),
-]
-
-
-@pytest.mark.parametrize(("ours", "theirs"), SCHEDULES)
-def test_schedule_equals_torchs_at_whole_epochs(ours, theirs):
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    schedule, rates = theirs(optimizer), []
-    for _ in range(10):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    np.testing.assert_allclose(ours.factor(np.arange(10.0), 10.0), rates, rtol=1e-9, atol=1e-12)
-
-
-def test_plateau_equals_torchs():
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
-    ours = nn.ReduceOnPlateau(gamma=0.5, patience=2)
-    for loss in [3.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.5, 1.0, 1.0, 0.99999, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]:
-        theirs.step(loss)
-        ours.observe(loss)
-        np.testing.assert_allclose(ours.factor(np.zeros(1), 1.0), optimizer.param_groups[0]["lr"])
 
 
 def test_lion_is_the_sign_of_a_mean():
