@@ -114,7 +114,8 @@ class Notation:
         return found
 
 
-HABITS = [Notation(*marks) for marks in ((".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (".", "_"))]
+HABITS = [Notation(*marks) for marks in
+          ((".", ""), (".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (".", "_"))]  # fmt: skip
 
 
 def _bare(cell: str) -> str:
@@ -140,7 +141,7 @@ def remedy(cell: str, notation: Notation) -> str | None:
         number = habit.number(_bare(cell))
         if number is not None:
             found.setdefault(number, habit)
-    told = [f"{shlex.join(habit.options)} reads it as {number:.15g}" for number, habit in found.items()]
+    told = [f"{shlex.join(habit.options or ['--decimal', '.'])} reads it as {number:.15g}" for number, habit in found.items()]
     return ", and ".join(told) or None
 
 

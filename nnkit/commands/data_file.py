@@ -278,7 +278,7 @@ class CsvFile(DataFile):
     """Comma-separated values, or separated by another character; quotes as in RFC 4180."""
 
     def __init__(self, path: str, notation: Notation, options: Sequence[str], encoding: str, delimiter: str | None) -> None:
-        self.path, self.notation, self._encoding = path, notation, encoding
+        self.path, self.notation, self._encoding, self._named = path, notation, encoding, "--encoding" in options
         with self._text() as file:
             said = re.fullmatch(r'"?sep=(.)"?\s*', file.readline())  # Excel's own line above the header
         self._skipped = said is not None
@@ -319,9 +319,10 @@ class CsvFile(DataFile):
             with io.TextIOWrapper(io.BufferedReader(open_regular(self.path)), self._encoding, newline="") as file:
                 yield file
         except UnicodeError as error:
-            raise self.error(f"expected text in {self._encoding.removesuffix('-sig')}, got {self._undecoded(error)}; save it "
-                             "as UTF-8, or name its encoding: --encoding cp1252 (Windows, western Europe), latin-1, "
-                             "utf-16-le, shift_jis ...") from None  # fmt: skip
+            way = "leave --encoding out" if self._named else "save it as UTF-8"
+            raise self.error(f"expected text in {self._encoding.removesuffix('-sig')}, got {self._undecoded(error)}; {way}, or "
+                             "name its encoding: --encoding cp1252 (Windows, western Europe), latin-1, utf-16-le, shift_jis ..."
+                             ) from None  # fmt: skip
         except OSError as error:
             raise self.error(f"cannot be read: {reason(error)}") from error
 

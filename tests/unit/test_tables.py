@@ -97,6 +97,11 @@ def test_what_looks_like_a_number_comes_with_a_remedy(cell, told):
     assert remedy(cell, Notation()) == told
 
 
+def test_remedies_undo_what_was_said():
+    assert remedy("0.5", Notation(",")) == "--decimal . reads it as 0.5"
+    assert remedy("1.250", Notation(",")) == "--decimal . reads it as 1.25, and --decimal , --thousands . reads it as 1250"
+
+
 @pytest.mark.parametrize("cell", ["1_000", "\uff11\uff12", "0x1F", "1,100"])
 def test_features_that_are_no_numbers_are_refused(here, capsys, cell):
     written(here / "a.csv", f'a,label\n1,x\n"{cell}",y\n')
@@ -289,7 +294,8 @@ WRONG = [
     ("a,b\n1,2\n" * 3000 + "é,1\n", "latin-1", (), "got the byte 0xe9 in line 6001"),
     ("a,b\n1,2\n", "utf-8-sig", ("--encoding", "latin-1"), "begins with the mark of utf-8; leave --encoding out"),
     ("a,b\n1,2\n", "utf-16", ("--encoding", "cp1252"), "begins with the mark of utf-16; leave --encoding out"),
-    ("a,b\n1,2\n", "utf-8", ("--encoding", "utf-16"), "expected text in utf-16, got UTF-16 stream does not start with BOM"),
+    ("a,b\n1,2\n", "utf-8", ("--encoding", "utf-16"),
+     "expected text in utf-16, got UTF-16 stream does not start with BOM; leave --encoding out, or name"),
     ("a,b\n1,2\n", "utf-8", ("--encoding", "utf-16-le"), "a.csv: "),
     ("a,b\n1,2\n", "utf-16-le", (), "looks like UTF-16 text without a mark; try --encoding utf-16-le"),
     ("a,b\n1,2\n", "utf-8", ("--encoding", "klingon"), "--encoding: expected the name of an encoding, such as utf-8, cp1252"),
