@@ -72,7 +72,8 @@ GROUPED = [
     (",", "", "-,5e3", -500),
     (",", " ", "1 234,5", 1234.5), (",", " ", "1\u00a0234", 1234), (",", " ", "1\u202f234\u202f567", 1234567),
     (".", "'", "1'234.5", 1234.5), (".", "_", "1_000", 1000), (".", "_", "1_0", None), (".", ",", "NA", np.nan),
-    (".", ",", "inf", np.inf), (".", ",", "1,100e3", 1100000),
+    (".", ",", "inf", np.inf), (",", "", "1_0", None), (",", ".", "1,5", 1.5), (",", "", "NA", np.nan),
+    (".", ",", "1,100e3", 1100000),
 ]  # fmt: skip
 
 
@@ -302,6 +303,12 @@ WRONG = [
     ("a,b\n1,2\n", "utf-8", ("--encoding", "hex"), "--encoding: expected the name of an encoding"),
     ("a,b\n1,2\n", "utf-8", ("--encoding", "undefined"), "--encoding: expected the name of an encoding"),
     ("a,\x81\n1,2\n", "latin-1", ("--encoding", "cp1252"), "expected text in cp1252, got the byte 0x81 in line 1"),
+    ("sep=;\n", "utf-8", (), "expected a header and rows, got an empty file"),
+    (",,\n \n,,\n", "utf-8", (), "no column is named 'b' (--target); columns: ,,"),
+    ("sep=;\na;b\n", "utf-8", (), "expected rows, got a header only"),
+    ("a:b\n1:x\n", "utf-8", (), "columns: a:b (is there another character between the cells? --delimiter says which)"),
+    ("b\nx\n", "utf-8", (), "the columns are b (is there another character between the cells? --delimiter says which)"),
+    ("x" * 200_000, "utf-8", (), "field larger than field limit"),
     ("a,b\n1,2\n", "utf-8", ("--delimiter", "::"), "--delimiter: expected one character that is no letter"),
     ("a,b\n1,2\n", "utf-8", ("--delimiter", '"'), "--delimiter: expected one character"),
     ("a,b\n1,2\n", "utf-8", ("--decimal", "x"), "--decimal: expected one character"),
