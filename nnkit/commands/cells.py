@@ -6,6 +6,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,11 +101,11 @@ class Notation:
     def numbers(self, cells: Sequence[str]) -> NDArray[np.float64] | None:
         """What cells say; None where one of them is text."""
         whole = "".join(cells)
-        if self == Notation() and whole.isascii() and "_" not in whole:  # so that `float`, which is fast, takes nothing else
-            try:
-                return np.fromiter(map(float, cells), np.float64, len(cells))
-            except ValueError:
-                pass
+        pointed = self.decimal == "."
+        if whole.isascii() and not any(char and char in whole for char in ("_", self.thousands, "" if pointed else ".")):
+            plain = cells if pointed else [cell.replace(self.decimal, ".") for cell in cells]
+            with suppress(ValueError):  # `float` is fast, and takes nothing else where there is none of these
+                return np.fromiter(map(float, plain), np.float64, len(cells))
         found = np.empty(len(cells))
         for place, cell in enumerate(cells):
             number = self.number(cell)
@@ -114,7 +115,8 @@ class Notation:
         return found
 
 
-HABITS = [Notation(*marks) for marks in ((".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (".", "_"))]
+HABITS = [Notation(*marks) for marks in
+          ((".", ""), (".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (".", "_"))]  # fmt: skip
 
 
 def _bare(cell: str) -> str:
@@ -140,7 +142,7 @@ def remedy(cell: str, notation: Notation) -> str | None:
         number = habit.number(_bare(cell))
         if number is not None:
             found.setdefault(number, habit)
-    told = [f"{shlex.join(habit.options)} reads it as {number:.15g}" for number, habit in found.items()]
+    told = [f"{shlex.join(habit.options or ['--decimal', '.'])} reads it as {number:.15g}" for number, habit in found.items()]
     return ", and ".join(told) or None
 
 

@@ -102,6 +102,7 @@ class DataFile(ABC):
     """
 
     unit = "line"  # what the file counts rows in
+    one_column = ""  # what to ask where there is but one
 
     def __init__(self, path: str, names: Sequence[str], notation: Notation, options: Sequence[str]) -> None:
         self.path, self.names, self.notation, self.options = path, list(names), notation, list(options)
@@ -121,7 +122,8 @@ class DataFile(ABC):
             if name not in self.names:
                 near = difflib.get_close_matches(name, self.names, 1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                raise self.error(f"no column is named {name!r} ({what}); {hint}columns: {listing(self.names, 40)}")
+                more = self.one_column if len(self.names) == 1 else ""
+                raise self.error(f"no column is named {name!r} ({what}); {hint}columns: {listing(self.names, 40)}{more}")
 
     def read(self, numbers: Sequence[str], labels: str | None = None, *, optional: bool = False) -> Rows:
         """Read columns of numbers, and one whose cells stay as they are.
@@ -277,13 +279,17 @@ def _why(path: str, error: OSError | ValueError) -> str:
 class CsvFile(DataFile):
     """Comma-separated values, or separated by another character; quotes as in RFC 4180."""
 
+    one_column = " (is there another character between the cells? --delimiter says which)"
+
     def __init__(self, path: str, notation: Notation, options: Sequence[str], encoding: str, delimiter: str | None) -> None:
-        self.path, self.notation, self._encoding = path, notation, encoding
+        self.path, self.notation, self._encoding, self._named = path, notation, encoding, "--encoding" in options
         with self._text() as file:
             said = re.fullmatch(r'"?sep=(.)"?\s*', file.readline())  # Excel's own line above the header
         self._skipped = said is not None
         self._delimiter = delimiter or (said[1] if said else self._sniffed())
-        _, names = next(self._rows())
+        _, names = next(self._rows(), (0, []))
+        if not names:
+            raise self.error("expected a header and rows, got an empty file")
         super().__init__(path, [name.strip() for name in names], notation, options)
         if all(number is not None and np.isfinite(number) for number in map(notation.number, self.names)):
             raise self.error(f"expected the names of the columns in the first line, got numbers: {listing(self.names)}; "
@@ -319,9 +325,10 @@ class CsvFile(DataFile):
             with io.TextIOWrapper(io.BufferedReader(open_regular(self.path)), self._encoding, newline="") as file:
                 yield file
         except UnicodeError as error:
-            raise self.error(f"expected text in {self._encoding.removesuffix('-sig')}, got {self._undecoded(error)}; save it "
-                             "as UTF-8, or name its encoding: --encoding cp1252 (Windows, western Europe), latin-1, "
-                             "utf-16-le, shift_jis ...") from None  # fmt: skip
+            way = "leave --encoding out" if self._named else "save it as UTF-8"
+            raise self.error(f"expected text in {self._encoding.removesuffix('-sig')}, got {self._undecoded(error)}; {way}, or "
+                             "name its encoding: --encoding cp1252 (Windows, western Europe), latin-1, utf-16-le, shift_jis ..."
+                             ) from None  # fmt: skip
         except OSError as error:
             raise self.error(f"cannot be read: {reason(error)}") from error
 

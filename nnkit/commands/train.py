@@ -198,8 +198,8 @@ def features_of(data: DataFile, target: str, drop: tuple[str, ...]) -> list[str]
         raise data.error(f"expected the target {target!r} to stay, got it in --drop, too")
     features = [name for name in data.names if name != target and name not in drop]
     if not features:
-        raise data.error(f"expected columns beside the target {target!r}, got none; the columns are {listing(data.names)} "
-                          "(is there another character between the cells? --delimiter says which)")  # fmt: skip
+        raise data.error(f"expected columns beside the target {target!r}, got none; the columns are {listing(data.names)}"
+                         f"{data.one_column if len(data.names) == 1 else ''}")  # fmt: skip
     return features
 
 

@@ -48,10 +48,9 @@ def numeric(data: Any, name: str) -> NDArray[Any]:
 
 
 def in_native_order(data: Any) -> Any:
-    """An array's numbers in the byte order of the machine, which says nothing of their kind; other data as they are."""
-    if isinstance(data, np.ndarray) and not data.dtype.isnative:
-        return data.astype(data.dtype.newbyteorder("="))
-    return data
+    """An array or sparse matrix in the byte order of the machine, which says nothing of its numbers; other data as they are."""
+    kind = getattr(data, "dtype", None)
+    return data if not isinstance(kind, np.dtype) or kind.isnative else data.astype(kind.newbyteorder("="))
 
 
 def to_array(data: Any, name: str) -> NDArray[Any]:

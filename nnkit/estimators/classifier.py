@@ -44,8 +44,8 @@ class NNClassifier(ClassifierMixin, Estimator):
     epochs : int >= 1
     batch_size : int >= 1, or "auto": 200, or all rows where there are fewer
     early_stopping : stop when the validation loss has not improved for ``patience`` epochs, and go back to the best
-    validation_fraction : float in (0, 1), held out for early stopping where `fit` is given no validation set; a row of each class
-        at the least
+    validation_fraction : float in (0, 1), held out for early stopping where `fit` is given no validation set; at least one row
+        of each class
     patience : int >= 0, epochs
     metrics, callbacks : lists of parts or names (or one alone); see `Sequential.fit`
     class_weight : None, "balanced", or a dict from labels to weights

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from nnkit.core.arrays import numeric
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
@@ -365,7 +366,7 @@ class Standardize(Layer):
 
         A feature that is the same in all rows becomes 0.
         """
-        rows = np.asarray(X, np.float64)
+        rows = np.asarray(numeric(X, "Standardize.of: X"), np.float64)
         if rows.ndim < 2 or rows.size == 0:
             raise ShapeError(f"Standardize.of: expected X of shape (N, ..., features), got {rows.shape}")
         if not np.isfinite(rows).all():

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 import nnkit as nn
 
@@ -119,6 +120,9 @@ def test_an_estimator_computes_in_the_dtype_of_its_rows(kind):
     net = nn.NNRegressor(layers=[4], epochs=1, random_state=0).fit(X.astype(kind), Y[:, 0].astype(">f4"))
     assert net.model_.dtype == np.dtype(kind).newbyteorder("=").name
     np.testing.assert_array_equal(net.predict(X.astype(kind)), net.predict(X))
+    sparse = csr_matrix(X)
+    sparse.data = sparse.data.astype(kind)
+    assert nn.NNRegressor(layers=[4], epochs=1).fit(sparse, Y[:, 0]).model_.dtype == net.model_.dtype
 
 
 @pytest.mark.parametrize("kind", [">i8", ">i2", ">u8", ">f8", ">U3", "?"])

@@ -265,6 +265,17 @@ def test_a_column_alone_is_no_table():
         nn.Sequential([nn.Linear(1)]).fit(pl.Series([1.0, 2.0]), [[1.0], [2.0]])
 
 
+def test_means_and_weights_of_any_library():
+    weight = 1.0 + LABELS
+    plain = nn.NNRegressor(layers=[4], epochs=2, random_state=0).fit(A, A[:, 0], sample_weight=weight).predict(A)
+    for make, series in ((pd.DataFrame, pd.Series), (pl.DataFrame, pl.Series), (pa.table, pa.array)):
+        assert nn.Standardize.of(make(COLUMNS)).mean == nn.Standardize.of(A).mean
+        with pytest.raises(nn.DataError, match=r"Standardize\.of: X: expected columns of numbers, got 'a' \("):
+            nn.Standardize.of(make({"a": [DAY, DAY], "b": [1.0, 2.0]}))
+        net = nn.NNRegressor(layers=[4], epochs=2, random_state=0).fit(A, A[:, 0], sample_weight=series(weight))
+        np.testing.assert_array_equal(net.predict(A), plain)
+
+
 def test_plots_of_any_library():
     pytest.importorskip("matplotlib").use("Agg")
     for make in (pd.DataFrame, pl.DataFrame, pa.table):

@@ -72,7 +72,8 @@ GROUPED = [
     (",", "", "-,5e3", -500),
     (",", " ", "1 234,5", 1234.5), (",", " ", "1\u00a0234", 1234), (",", " ", "1\u202f234\u202f567", 1234567),
     (".", "'", "1'234.5", 1234.5), (".", "_", "1_000", 1000), (".", "_", "1_0", None), (".", ",", "NA", np.nan),
-    (".", ",", "inf", np.inf), (".", ",", "1,100e3", 1100000),
+    (".", ",", "inf", np.inf), (",", "", "1_0", None), (",", ".", "1,5", 1.5), (",", "", "NA", np.nan),
+    (".", ",", "1,100e3", 1100000),
 ]  # fmt: skip
 
 
@@ -95,6 +96,11 @@ def test_thousands_and_decimal_marks_as_named(decimal, thousands, cell, expected
 )  # fmt: skip
 def test_what_looks_like_a_number_comes_with_a_remedy(cell, told):
     assert remedy(cell, Notation()) == told
+
+
+def test_remedies_undo_what_was_said():
+    assert remedy("0.5", Notation(",")) == "--decimal . reads it as 0.5"
+    assert remedy("1.250", Notation(",")) == "--decimal . reads it as 1.25, and --decimal , --thousands . reads it as 1250"
 
 
 @pytest.mark.parametrize("cell", ["1_000", "\uff11\uff12", "0x1F", "1,100"])
@@ -289,13 +295,20 @@ WRONG = [
     ("a,b\n1,2\n" * 3000 + "é,1\n", "latin-1", (), "got the byte 0xe9 in line 6001"),
     ("a,b\n1,2\n", "utf-8-sig", ("--encoding", "latin-1"), "begins with the mark of utf-8; leave --encoding out"),
     ("a,b\n1,2\n", "utf-16", ("--encoding", "cp1252"), "begins with the mark of utf-16; leave --encoding out"),
-    ("a,b\n1,2\n", "utf-8", ("--encoding", "utf-16"), "expected text in utf-16, got UTF-16 stream does not start with BOM"),
+    ("a,b\n1,2\n", "utf-8", ("--encoding", "utf-16"),
+     "expected text in utf-16, got UTF-16 stream does not start with BOM; leave --encoding out, or name"),
     ("a,b\n1,2\n", "utf-8", ("--encoding", "utf-16-le"), "a.csv: "),
     ("a,b\n1,2\n", "utf-16-le", (), "looks like UTF-16 text without a mark; try --encoding utf-16-le"),
     ("a,b\n1,2\n", "utf-8", ("--encoding", "klingon"), "--encoding: expected the name of an encoding, such as utf-8, cp1252"),
     ("a,b\n1,2\n", "utf-8", ("--encoding", "hex"), "--encoding: expected the name of an encoding"),
     ("a,b\n1,2\n", "utf-8", ("--encoding", "undefined"), "--encoding: expected the name of an encoding"),
     ("a,\x81\n1,2\n", "latin-1", ("--encoding", "cp1252"), "expected text in cp1252, got the byte 0x81 in line 1"),
+    ("sep=;\n", "utf-8", (), "expected a header and rows, got an empty file"),
+    (",,\n \n,,\n", "utf-8", (), "no column is named 'b' (--target); columns: ,,"),
+    ("sep=;\na;b\n", "utf-8", (), "expected rows, got a header only"),
+    ("a:b\n1:x\n", "utf-8", (), "columns: a:b (is there another character between the cells? --delimiter says which)"),
+    ("b\nx\n", "utf-8", (), "the columns are b (is there another character between the cells? --delimiter says which)"),
+    ("x" * 200_000, "utf-8", (), "field larger than field limit"),
     ("a,b\n1,2\n", "utf-8", ("--delimiter", "::"), "--delimiter: expected one character that is no letter"),
     ("a,b\n1,2\n", "utf-8", ("--delimiter", '"'), "--delimiter: expected one character"),
     ("a,b\n1,2\n", "utf-8", ("--decimal", "x"), "--decimal: expected one character"),
