@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from nnkit.core.calls import shown
 from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Example, Shape, listed
 from nnkit.engine.operands import Array, Operand
-from nnkit.errors import ParameterError, ShapeError
+from nnkit.errors import NotBuiltError, ParameterError, ShapeError
 
 if TYPE_CHECKING:
     from nnkit.model import Sequential
     from nnkit.persistence.onnx.graph import Graph, Value
     from nnkit.planner import Plan
 
-__all__ = ["Chain", "Container", "Placed", "as_layer", "has_layers", "readers"]
+__all__ = ["Chain", "Container", "Placed", "as_layer", "has_layers", "model_of", "readers"]
 
 DEEPEST = 64  # levels; Python gives up at some 150
 
@@ -183,9 +185,37 @@ def _require_depth(layers: Sequence[Layer]) -> None:
                          "after the other")  # fmt: skip
 
 
+def net_of(given: Any) -> Any:
+    """The net of a fitted estimator; anything else is what it is."""
+    return getattr(given, "model_", given)
+
+
+def model_of(given: Any, who: str) -> Any:
+    """The built model that is given itself, or as a fitted estimator.
+
+    Raises
+    ------
+    ParameterError
+        It is neither.
+    NotBuiltError
+        The model is not built.
+    """
+    model = net_of(given)
+    if not isinstance(getattr(model, "chain", None), Chain):
+        hint = ""
+        if hasattr(given, "get_params"):
+            hint = "; fit it before; of a search give best_estimator_, of a pipeline the last step"
+        elif isinstance(given, str | PathLike):
+            hint = "; read it with nnkit.load(path)"
+        raise ParameterError(f"{who}: expected a Sequential or a fitted NNClassifier or NNRegressor, got {shown(given)}{hint}")
+    if not model.is_built:
+        raise NotBuiltError(f"{who}: expected a built model; call fit, or build(in_shape=...) first")
+    return model
+
+
 def as_layer(part: Any) -> Layer:
     """A layer from a layer, its class or its name; a model or a list of layers as a chain."""
-    chain = getattr(part, "chain", None)
+    chain = getattr(net_of(part), "chain", None)
     if isinstance(chain, Layer):
         return chain
     if not isinstance(part, list | tuple):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.container import model_of
 from nnkit.core.layer import kernel_names
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
@@ -124,7 +125,7 @@ class Optimizer(Part):
         """
         if self.schedule is not None and epoch is None:
             raise ParameterError(f"{self!r}: expected step(model, epoch=..., epochs=...) because of its schedule, got no epoch")
-        model.update(self, epoch or 0.0, epochs)
+        model_of(model, f"{type(self).__name__}.step").update(self, epoch or 0.0, epochs)
 
     @classmethod
     def positions(cls, args: Sequence[Any]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from math import prod
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +100,17 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         self.n_threads = n_threads
         self.transform_layer = transform_layer
         self.verbose = verbose
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return super().__getattribute__(name)  # to say why: of some, scikit-learn knows
+            except AttributeError as error:
+                if name.startswith("_") or not hasattr(Sequential, name) or hasattr(type(self), name):
+                    raise
+                hint = f"; its net, which has, is model_ once it is fitted: write model_.{name}"
+                raise AttributeError(f"{error}{hint}", name=name, obj=self) from None
 
     # ------------------------------------------------------------------------------------------------------- the net
 

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnkit.core.activation import Activation
+from nnkit.core.container import model_of
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.engine.operands import Array
-from nnkit.errors import DataError, NotBuiltError, ParameterError
+from nnkit.errors import DataError, ParameterError
 from nnkit.inspect.replay import Replay, is_scalar, leads
 from nnkit.inspect.slopes import Slopes
 from nnkit.planner import Node
@@ -100,7 +101,7 @@ def trace(
 
     Parameters
     ----------
-    model : a built `Sequential`
+    model : a built `Sequential`, or a fitted estimator: its net, to which classes are numbers from 0
     x : (N, *in_shape), or one row
     y : targets that fit the loss, or one row of them
     loss : Loss or its name; by default that of the last `fit`, else "mse"
@@ -156,10 +157,7 @@ def trace(
     ----------
     Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors".
     """
-    if not isinstance(getattr(model, "layers", None), list) or not hasattr(model, "chain"):
-        raise ParameterError(f"trace: expected a Sequential, got {type(model).__name__}; the net of an estimator is its model_")
-    if not model.is_built:
-        raise NotBuiltError("trace: expected a built model; call fit, or build(in_shape=...) first")
+    model = model_of(model, "trace")
     given = Loss.make(model.last_fit.get("loss", "mse") if loss is None else loss, "loss")
     rows, targets = to_rows(x, "x"), to_array([y] if np.isscalar(y) else y, "y")
     if not isinstance(rows, np.ndarray):

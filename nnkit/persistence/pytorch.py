@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.container import model_of
 from nnkit.core.layer import Layer
 from nnkit.errors import ParameterError, ShapeError
 
@@ -40,7 +41,7 @@ def torch_weights(model: Sequential, state_dict: Mapping[str, Any]) -> None:
 
     Parameters
     ----------
-    model : a built Sequential
+    model : a built Sequential, or a fitted estimator
     state_dict : mapping of names to arrays or tensors: ``module.state_dict()``, or what safetensors has read
 
     Raises
@@ -61,7 +62,7 @@ def torch_weights(model: Sequential, state_dict: Mapping[str, Any]) -> None:
     >>> model.predict([[1.0, 2.0, 3.0]])
     array([[13.]], dtype=float32)
     """
-    places = list(_places(model))
+    places = list(_places(model_of(model, "torch_weights")))
     left = {name: _to_array(value) for name, value in state_dict.items() if not name.endswith("num_batches_tracked")}
     pairs: list[tuple[NDArray[Any], NDArray[Any]]] = []
     for place in places:

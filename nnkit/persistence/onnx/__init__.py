@@ -9,7 +9,8 @@ import os
 from typing import TYPE_CHECKING
 
 from nnkit.about import install
-from nnkit.errors import NotBuiltError, OnnxError
+from nnkit.core.container import model_of
+from nnkit.errors import OnnxError
 from nnkit.persistence.disk import read_whole, reason, to_path, write_atomically
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def export(model: Sequential, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : a built Sequential
+    model : a built Sequential, or a fitted estimator, of which the net is written: its outputs, raw
     path : str or path
 
     Raises
@@ -65,8 +66,7 @@ def export(model: Sequential, path: str | os.PathLike[str]) -> None:
     _require_onnx("export")
     from nnkit.persistence.onnx.writing import to_proto
 
-    if not model.is_built:
-        raise NotBuiltError("onnx.export: expected a built model; call fit, or build(in_shape=...) first")
+    model = model_of(model, "onnx.export")
     write_atomically(path, to_proto(model).SerializeToString())
 
 
