@@ -930,15 +930,18 @@ class WideLoss(nn.MSELoss):
         return (np.float64(prediction) - target) * (prediction - target)
 
 
-class DividesByTheWeight(Product):
+class EndsAtTheFirstWeightlessRow(Product):
+    """Where it should go on with the next one."""
+
     @staticmethod
     def fused(prediction, target, weight, grad, row_loss):
         for n in range(prediction.shape[0]):
-            total = real(0)
+            if weight[n] == 0.0:
+                break
+            row_loss[n] = 0.0
             for k in range(prediction.shape[1]):
-                total += weight[n] * prediction[n, k] * prediction[n, k] * target[n, k]
+                row_loss[n] += prediction[n, k] * prediction[n, k] * target[n, k]
                 grad[n, k] = 2.0 * weight[n] * prediction[n, k] * target[n, k]
-            row_loss[n] = total / weight[n]
 
 
 class FusedGivesAnotherValue(Product):
@@ -951,21 +954,57 @@ class FusedGivesAnotherValue(Product):
                 grad[n, k] = 2.0 * weight[n] * prediction[n, k] * target[n, k]
 
 
-class LabelsOffByOne(nn.Loss):
-    classes = True
+class LooksLabelsUpAlone(nn.Loss):
+    """Right for class labels, wrong for rows of probabilities."""
+
+    rowwise = classes = True
 
     @staticmethod
-    def forward(prediction, target):
-        return prediction * prediction * target
+    def forward(prediction, target, label):
+        return target[0] * prediction[label] * prediction[label]
 
     @staticmethod
-    def backward(prediction, target):
-        return 2.0 * prediction * target
+    def backward(prediction, target, label, grad_prediction):
+        for k in range(prediction.shape[0]):
+            grad_prediction[k] = 0.0
+        grad_prediction[label] = 2.0 * target[0] * prediction[label]
 
-    def dense_target(self, y, out_shape, dtype):
-        if y.shape[1:] != out_shape:
-            y = (y + 1) % out_shape[-1]
-        return super().dense_target(y, out_shape, dtype)
+
+class TakesEveryLabelForTheFirst(LooksLabelsUpAlone):
+    """Right for rows of probabilities, wrong for class labels."""
+
+    @staticmethod
+    def forward(prediction, target, label):
+        total = 0.0
+        for k in range(target.shape[0]):
+            total += target[k] * prediction[k] * prediction[k]
+        return total
+
+    @staticmethod
+    def backward(prediction, target, label, grad_prediction):
+        for k in range(prediction.shape[0]):
+            grad_prediction[k] = 0.0
+        for k in range(target.shape[0]):
+            grad_prediction[k] = 2.0 * target[k] * prediction[k]
+
+
+class ForgetsSharesInItsGradient(TakesEveryLabelForTheFirst):
+    """The gradient is right where a row of targets has one class."""
+
+    @staticmethod
+    def forward(prediction, target, label):
+        total = 0.0
+        for i in range(target.shape[0]):
+            total += target[i] * prediction[label + i] * prediction[label + i]
+        return total
+
+    @staticmethod
+    def backward(prediction, target, label, grad_prediction):
+        for k in range(prediction.shape[0]):
+            grad_prediction[k] = 0.0
+        for i in range(target.shape[0]):
+            if target[i] > 0.0:
+                grad_prediction[label + i] = 2.0 * prediction[label + i]
 
 
 class WrongGradientInNumPy(nn.PythonLoss):
@@ -1311,9 +1350,11 @@ FAULTS = [
     (ReadsBeyondTheTarget(), losses.loss_indices_are_in_range,
      out_of_range("forward", "total += prediction[k] * prediction[k] * target[k + 1]", "target[k + 1]", [4], (4,))),
     (WideLoss(), losses.loss_float32_stays_float32, f"loss {WIDE}"),
-    (DividesByTheWeight(), losses.weightless_rows_do_not_matter, wrong("forward", "loss", "")),
+    (EndsAtTheFirstWeightlessRow(), losses.weightless_rows_do_not_matter, wrong("forward", "loss", "")),
     (FusedGivesAnotherValue(), losses.loss_compiled_equals_uncompiled, wrong("forward", "loss", "")),
-    (LabelsOffByOne(), losses.labels_equal_probabilities, wrong("forward", "loss", "")),
+    (LooksLabelsUpAlone(), losses.labels_equal_probabilities, wrong("forward", "loss", "")),
+    (TakesEveryLabelForTheFirst(), losses.labels_equal_probabilities, wrong("forward", "loss", "")),
+    (ForgetsSharesInItsGradient(), losses.probabilities_have_their_gradient, wrong("backward", "grad_prediction", r"\d, \d")),
     (WrongGradientInNumPy(), losses.loss_gradient_is_the_derivative,
      wrong("backward", "grad_prediction", "3, 1", CHECK_BOTH, 1)),
     (AveragesInNumPy(), losses.weights_equal_repetition, wrong("forward", "loss", "", ROWS_DEPEND)),
