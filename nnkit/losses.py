@@ -486,6 +486,7 @@ class NLLLoss(_ClassLoss):
     >>> float(loss), (grad + 0).tolist()
     (1.0, [[0.0, -1.0]])
     """
+
     expects = (Span(-np.inf, 0.0, "exponentials"),)
     advice = "end with LogSoftmax(), or without an activation and loss='cross_entropy'"
 

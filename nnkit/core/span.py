@@ -8,13 +8,6 @@ import numpy as np
 
 __all__ = ["Span"]
 
-_WORDS = {
-    (-np.inf, np.inf): "any real numbers",
-    (0.0, np.inf): "numbers of at least 0",
-    (-np.inf, 0.0): "numbers of at most 0",
-}
-
-
 @dataclass(frozen=True)
 class Span:
     """What the numbers of an output row can be: each of them, and all together.
@@ -45,6 +38,10 @@ class Span:
         return (self.low, self.high) == (expected.low, expected.high) and expected.sums in ("", self.sums)
 
     def __str__(self) -> str:
-        words = _WORDS.get((self.low, self.high), f"numbers from {self.low:g} to {self.high:g}")
+        words = f"numbers from {self.low:g} to {self.high:g}"
+        if np.isinf(self.low) or np.isinf(self.high):
+            words = f"numbers of at least {self.low:g}" if np.isinf(self.high) else f"numbers of at most {self.high:g}"
+        if np.isinf(self.low) and np.isinf(self.high):
+            words = "any real numbers"
         together = {"numbers": " that add up to 1", "exponentials": " whose exponentials add up to 1"}
         return words + together.get(self.sums, "")

@@ -13,7 +13,7 @@ LABELS = RANDOM.integers(0, 2, 24)
 TIMES = np.arange(24) % 4
 
 LOSSES = [
-    (nn.MSELoss(), Y), (nn.MSELoss("sum"), Y), (nn.HalfSquaredErrorLoss(), Y), (nn.L1Loss(), Y), (nn.HuberLoss(), Y),
+    (nn.MSELoss(), Y), (nn.MSELoss(reduction="sum"), Y), (nn.HalfSquaredErrorLoss(), Y), (nn.L1Loss(), Y), (nn.HuberLoss(), Y),
     (nn.CrossEntropyLoss(), LABELS), (nn.CrossEntropyLoss(reduction="sum"), LABELS),
     (nn.CrossEntropyLoss(label_smoothing=0.1), np.eye(2)[LABELS]), (nn.BCEWithLogitsLoss(), np.eye(2)[LABELS]),
     (nn.GaussianNLLLoss(), Y[:, :1]),
@@ -79,7 +79,7 @@ def test_weights_are_those_of_the_data_not_of_the_batch(batch_size):
     np.testing.assert_allclose(total, step(X, Y, weights, 0, batch_size=24), rtol=1e-9)
 
 
-@pytest.mark.parametrize("loss", ["mse", nn.MSELoss("sum")])
+@pytest.mark.parametrize("loss", ["mse", nn.MSELoss(reduction="sum")])
 @pytest.mark.parametrize("options", [
     {}, {"n_threads": 2}, {"engine": "python"}, {"metrics": ["r2"]}, {"batch_size": 1}, {"shuffle": False},
 ], ids=str)  # fmt: skip
@@ -144,7 +144,7 @@ def test_a_validation_split_weighs_both_sides_by_themselves():
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_a_row_of_no_weight_may_have_any_loss_by_hand(reduction):
     """A probability of 0 for what has happened costs infinitely much."""
-    loss = nn.NLLLoss(reduction)
+    loss = nn.NLLLoss(reduction=reduction)
     value, grad = loss([[-1.0, -2.0], [-np.inf, 0.0]], [1, 0], [2.0, 0.0])
     assert value == (2.0 if reduction == "mean" else 4.0)
     np.testing.assert_array_equal(grad, [[0.0, -1.0 if reduction == "mean" else -2.0], [0.0, 0.0]])
