@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
-from nnkit.kernels.math import exp, log, real
+from nnkit.kernels.math import exp, log, real, tanh
 from nnkit.kernels.random import uniform_bits
 from nnkit.testing import (
     CheckError,
@@ -47,6 +47,22 @@ class WrongSign(nn.Activation):
     @staticmethod
     def backward(grad_out, x):
         return -2.0 * x * grad_out
+
+
+class GivesMoreThanItSays(nn.Activation):
+    gives = nn.Span(0.0, 1.0)
+
+    @staticmethod
+    def forward(x):
+        return tanh(x)
+
+    @staticmethod
+    def backward(grad_out, out):
+        return grad_out * (1.0 - out * out)
+
+
+class GivesLessThanItSays(GivesMoreThanItSays):
+    gives = nn.Span(-1.0, 2.0)
 
 
 class HalfTheDerivative(nn.Activation):
@@ -1262,6 +1278,8 @@ FAULTS = [
     (HidesNaN(), layers.nan_stays_nan, "forward makes numbers of NaN in float32; a comparison with NaN is false"),
     (Overflows(), layers.large_inputs_stay_finite,
      wrong("forward", "out", "0, 1, 1", OVERFLOW, 16, fault="are not finite")),
+    (GivesMoreThanItSays(), layers.outputs_are_what_it_says, "gives is numbers from 0 to 1, but outputs are from -1 to 1"),
+    (GivesLessThanItSays(), layers.outputs_are_what_it_says, "gives is numbers from -1 to 2, but outputs are from -1 to 1 alone"),
     (WideActivation(), layers.float32_stays_float32, f"forward {WIDE}"),
 
     (WeightGradientTransposed(), layers.gradients_are_the_derivatives,
