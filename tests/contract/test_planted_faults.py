@@ -1279,7 +1279,7 @@ FAULTS = [
     (Overflows(), layers.large_inputs_stay_finite,
      wrong("forward", "out", "0, 1, 1", OVERFLOW, 16, fault="are not finite")),
     (GivesMoreThanItSays(), layers.outputs_are_what_it_says, "gives is numbers from 0 to 1, but outputs are from -1 to 1"),
-    (GivesLessThanItSays(), layers.outputs_are_what_it_says, "gives is numbers from -1 to 2, but outputs are from -1 to 1 alone"),
+    (GivesLessThanItSays(), layers.outputs_are_what_it_says, "numbers from -1 to 2, but outputs are from -1 to 1 alone"),
     (WideActivation(), layers.float32_stays_float32, f"forward {WIDE}"),
 
     (WeightGradientTransposed(), layers.gradients_are_the_derivatives,
