@@ -27,6 +27,7 @@ from nnkit.core.part import Example as Example
 from nnkit.core.part import Shape as Shape
 from nnkit.core.registry import register as register
 from nnkit.core.schedule import Schedule as Schedule
+from nnkit.core.span import Span as Span
 from nnkit.core.words import CLASSES as _CLASSES
 from nnkit.engine.critical import imported as _imported
 from nnkit.errors import *  # noqa: F403

@@ -11,6 +11,7 @@ import numpy as np
 from nnkit.core.activation import Activation
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
+from nnkit.core.span import Span
 from nnkit.initializers import Constant
 from nnkit.kernels.math import erf, exp, expm1, log, sigmoid, softplus, tanh
 from nnkit.kernels.softmax import (
@@ -89,6 +90,8 @@ class Sigmoid(Activation):
     Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors", eq. 2.
     """
 
+    gives = Span(0.0, 1.0)
+
     @staticmethod
     def forward(x):
         return sigmoid(x)
@@ -112,6 +115,8 @@ class Tanh(Activation):
     ----------
     LeCun, Bottou, Orr and Mueller 1998, "Efficient BackProp", section 4.4.
     """
+
+    gives = Span(-1.0, 1.0)
 
     @staticmethod
     def forward(x):
@@ -137,6 +142,7 @@ class ReLU(Activation):
     Nair and Hinton 2010, "Rectified linear units improve restricted Boltzmann machines".
     """
 
+    gives = Span(0.0)
     kinks = (0.0,)
 
     @staticmethod
@@ -166,6 +172,7 @@ class ReLU6(Activation):
     Krizhevsky 2010, "Convolutional deep belief networks on CIFAR-10".
     """
 
+    gives = Span(0.0, 6.0)
     kinks = (0.0, 6.0)
     low, high = -3.0, 9.0
 
@@ -206,6 +213,10 @@ class LeakyReLU(Activation):
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
         self.require_number("negative_slope", 0.0)
+
+    @property
+    def gives(self) -> Span:  # type: ignore[override]
+        return Span() if self.negative_slope else Span(0.0)
 
     @staticmethod
     def forward(x, negative_slope):
@@ -331,6 +342,10 @@ class ELU(Activation):
         self.alpha = alpha
         self.require_number("alpha", 0.0)
 
+    @property
+    def gives(self) -> Span:  # type: ignore[override]
+        return Span(-self.alpha)
+
     @staticmethod
     def forward(x, alpha):
         return x if x > 0.0 else alpha * expm1(x)
@@ -360,6 +375,7 @@ class SELU(Activation):
     Klambauer, Unterthiner, Mayr and Hochreiter 2017, "Self-normalizing neural networks", eq. 2 and appendix A.
     """
 
+    gives = Span(-1.7580993408473766)
     kinks = (0.0,)
 
     @staticmethod
@@ -398,6 +414,10 @@ class CELU(Activation):
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
         self.require_number("alpha", 0.0, above=True)
+
+    @property
+    def gives(self) -> Span:  # type: ignore[override]
+        return Span(-self.alpha)
 
     @staticmethod
     def forward(x, alpha):
@@ -441,6 +461,10 @@ class GELU(Activation):
         self.approximate = approximate
         self.require("approximate", approximate in ("none", "tanh"), "'none' or 'tanh'")
         self.exact = approximate == "none"
+
+    @property
+    def gives(self) -> Span:  # type: ignore[override]
+        return Span(-0.16997120747985495 if self.exact else -0.17004075057125392)
 
     @staticmethod
     def forward(x, exact):
@@ -493,6 +517,8 @@ class SiLU(Activation):
     Elfwing, Uchibe and Doya 2018, "Sigmoid-weighted linear units for neural network function approximation".
     """
 
+    gives = Span(-0.2784645427610738)
+
     @staticmethod
     def forward(x):
         return x * sigmoid(x)
@@ -517,6 +543,8 @@ class Mish(Activation):
     ----------
     Misra 2019, "Mish: a self regularized non-monotonic activation function".
     """
+
+    gives = Span(-0.3088434130172504)
 
     @staticmethod
     def forward(x):
@@ -551,6 +579,8 @@ class Softplus(Activation):
     Dugas, Bengio, Belisle, Nadeau and Garcia 2001, "Incorporating second-order functional knowledge for better option pricing".
     """
 
+    gives = Span(0.0)
+
     def __init__(self, beta: float = 1.0) -> None:
         self.beta = beta
         self.require_number("beta", 0.0, above=True)
@@ -578,6 +608,8 @@ class Softsign(Activation):
     ----------
     Bergstra, Desjardins, Lamblin and Bengio 2009, "Quadratic polynomials learn better image features".
     """
+
+    gives = Span(-1.0, 1.0)
 
     @staticmethod
     def forward(x):
@@ -620,6 +652,10 @@ class Hardtanh(Activation):
         self.require_number("min_val")
         self.require_number("max_val", min_val, above=True)
 
+    @property
+    def gives(self) -> Span:  # type: ignore[override]
+        return Span(self.min_val, self.max_val)
+
     @staticmethod
     def forward(x, min_val, max_val):
         cut = min_val if x < min_val else x
@@ -648,6 +684,7 @@ class Hardsigmoid(Activation):
     Courbariaux, Bengio and David 2015, "BinaryConnect", eq. 3 (with PyTorch's slope of 1 / 6).
     """
 
+    gives = Span(0.0, 1.0)
     kinks = (-3.0, 3.0)
     low, high = -5.0, 5.0
 
@@ -679,6 +716,7 @@ class Hardswish(Activation):
     Howard et al. 2019, "Searching for MobileNetV3", section 5.2.
     """
 
+    gives = Span(-0.375)
     kinks = (-3.0, 3.0)
     low, high = -5.0, 5.0
 
@@ -711,6 +749,8 @@ class LogSigmoid(Activation):
     array([[  -0.6931472, -100.       ]], dtype=float32)
     """
 
+    gives = Span(high=0.0)
+
     @staticmethod
     def forward(x):
         return -softplus(-x)
@@ -734,6 +774,8 @@ class Tanhshrink(Activation):
     >>> nn.Sequential(["tanhshrink"]).build((2,)).predict([[0.0, 10.0]])
     array([[0., 9.]], dtype=float32)
     """
+
+    gives = Span()
 
     @staticmethod
     def forward(x):
@@ -839,6 +881,10 @@ class Softmax(_OverAxis):
     operator = "Softmax"
     c_term, c_result = "out[k] = exp(x[k] - top)", "/= total"
 
+    @property
+    def gives(self) -> Span:  # type: ignore[override]
+        return Span(0.0, 1.0, "numbers" if self.folds_rows else "")
+
     @staticmethod
     def forward(x, out):
         for n in range(x.shape[0]):
@@ -894,6 +940,10 @@ class LogSoftmax(_OverAxis):
 
     operator = "LogSoftmax"
     c_term, c_result = "exp(x[k] - top)", "= x[k] - top - log(total)"
+
+    @property
+    def gives(self) -> Span:  # type: ignore[override]
+        return Span(-np.inf, 0.0, "exponentials" if self.folds_rows else "")
 
     @staticmethod
     def forward(x, out):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nnkit.core.loss import Loss
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
+from nnkit.core.span import Span
 from nnkit.errors import ShapeError
 from nnkit.kernels.math import exp, log, real, sigmoid, softplus, tanh
 
@@ -280,9 +281,11 @@ class BCELoss(Loss):
     (0.6931, [[1.0], [-1.0]])
     """
 
-    of_probabilities = True
     target_low, target_high = 0.0, 1.0
     prediction_low, prediction_high = 0.05, 0.95
+
+    expects = (Span(0.0, 1.0),)
+    advice = "end with Sigmoid(), or without an activation and loss='bce_with_logits'"
 
     @staticmethod
     def forward(prediction, target):
@@ -318,6 +321,9 @@ class BCEWithLogitsLoss(Loss):
     """
 
     target_low, target_high = 0.0, 1.0
+
+    expects = (Span(),)
+    advice = "leave the activation out: the loss takes the sigmoid itself"
 
     @staticmethod
     def forward(prediction, target):
@@ -373,29 +379,34 @@ class CrossEntropyLoss(_ClassLoss):
     Vanhoucke, Ioffe, Shlens and Wojna 2016, "Rethinking the Inception architecture", section 7.
     """
 
+    expects = (Span(), Span(-np.inf, 0.0, "exponentials"))
+    advice = "leave the activation out: the loss takes the softmax itself"
+
     def __init__(self, *, label_smoothing: float = 0.0, reduction: str = "mean") -> None:
         self.label_smoothing = label_smoothing
         self.require_number("label_smoothing", 0.0, 1.0, below=True)
         super().__init__(reduction=reduction)
 
     @staticmethod
-    def forward(prediction, target, label_smoothing):
+    def forward(prediction, target, label, label_smoothing):
         top = prediction[0]
         for k in range(prediction.shape[0]):
             top = max(top, prediction[k])
-        total, mass, matched, everything, classes = 0.0, 0.0, 0.0, 0.0, 0.0
+        total, everything, classes = 0.0, 0.0, 0.0
         for k in range(prediction.shape[0]):
             score = prediction[k] - top
             total += exp(score)
-            mass += target[k]
-            matched += target[k] * score if target[k] != 0.0 else 0.0  # the score may be -inf
             everything += score
             classes += 1.0
+        mass, matched = 0.0, 0.0
+        for i in range(target.shape[0]):
+            mass += target[i]
+            matched += target[i] * (prediction[label + i] - top) if target[i] != 0.0 else 0.0  # the score may be -inf
         uniform = label_smoothing * mass * everything / classes if label_smoothing > 0.0 else 0.0
         return mass * log(total) - (1.0 - label_smoothing) * matched - uniform
 
     @staticmethod
-    def backward(prediction, target, label_smoothing, grad_prediction):
+    def backward(prediction, target, label, label_smoothing, grad_prediction):
         top = prediction[0]
         for k in range(prediction.shape[0]):
             top = max(top, prediction[k])
@@ -403,31 +414,36 @@ class CrossEntropyLoss(_ClassLoss):
         for k in range(prediction.shape[0]):
             grad_prediction[k] = exp(prediction[k] - top)
             total += grad_prediction[k]
-            mass += target[k]
             classes += 1.0
+        for i in range(target.shape[0]):
+            mass += target[i]
         scale, uniform = mass / total, label_smoothing * mass / classes
         for k in range(prediction.shape[0]):
-            grad_prediction[k] = grad_prediction[k] * scale - (1.0 - label_smoothing) * target[k] - uniform
+            grad_prediction[k] = grad_prediction[k] * scale - uniform
+        for i in range(target.shape[0]):
+            grad_prediction[label + i] -= (1.0 - label_smoothing) * target[i]
 
     @staticmethod
-    def fused(prediction, target, label_smoothing, weight, grad, row_loss):
+    def fused(prediction, target, label, label_smoothing, weight, grad, row_loss):
         smooth = label_smoothing / real(prediction.shape[1])
         for n in range(prediction.shape[0]):
             p, t, g = prediction[n], target[n], grad[n]
             top = p[0]
             for k in range(p.shape[0]):
                 top = max(top, p[k])
-            matched = 0.0
             for k in range(p.shape[0]):
                 g[k] = p[k] - top
-                matched += ((1.0 - label_smoothing) * t[k]) * (g[k] if t[k] != 0.0 else 0.0)  # it may be -inf
-            row_loss[n] = -matched
+            matched = 0.0
+            for i in range(t.shape[0]):
+                matched += t[i] * g[label[n] + i] if t[i] != 0.0 else 0.0  # the score may be -inf
+            row_loss[n] = -(1.0 - label_smoothing) * matched
         flat = grad.reshape(-1)
         if label_smoothing > 0.0:
             for n in range(prediction.shape[0]):
                 mass, everything = 0.0, 0.0
+                for i in range(target.shape[1]):
+                    mass += target[n, i]
                 for k in range(prediction.shape[1]):
-                    mass += target[n, k]
                     everything += grad[n, k]
                 row_loss[n] -= smooth * mass * everything
         for i in range(flat.shape[0]):  # one long loop of all rows' exponentials: short ones would stay scalar
@@ -437,11 +453,14 @@ class CrossEntropyLoss(_ClassLoss):
             total, mass = 0.0, 0.0
             for k in range(g.shape[0]):
                 total += g[k]
-                mass += t[k]
+            for i in range(t.shape[0]):
+                mass += t[i]
             row_loss[n] += mass * log(total)
             scale, uniform = w * mass / total, w * mass * smooth
             for k in range(g.shape[0]):
-                g[k] = scale * g[k] - (w * (1.0 - label_smoothing) * t[k] + uniform)
+                g[k] = scale * g[k] - uniform
+            for i in range(t.shape[0]):
+                g[label[n] + i] -= w * (1.0 - label_smoothing) * t[i]
 
     def probabilities(self, prediction: NDArray[Any]) -> NDArray[Any] | None:
         powers = np.exp(prediction - prediction.max(axis=-1, keepdims=True))
@@ -468,20 +487,23 @@ class NLLLoss(_ClassLoss):
     (1.0, [[0.0, -1.0]])
     """
 
-    of_probabilities = True
+    expects = (Span(-np.inf, 0.0, "exponentials"),)
+    advice = "end with LogSoftmax(), or without an activation and loss='cross_entropy'"
 
     @staticmethod
-    def forward(prediction, target):
+    def forward(prediction, target, label):
         total = 0.0
-        for k in range(prediction.shape[0]):
-            if target[k] != 0.0:  # a probability of 0 times log(0) is 0
-                total -= target[k] * prediction[k]
+        for i in range(target.shape[0]):
+            if target[i] != 0.0:  # a probability of 0 times log(0) is 0
+                total -= target[i] * prediction[label + i]
         return total
 
     @staticmethod
-    def backward(prediction, target, grad_prediction):
+    def backward(prediction, target, label, grad_prediction):
         for k in range(prediction.shape[0]):
-            grad_prediction[k] = -target[k]
+            grad_prediction[k] = 0.0
+        for i in range(target.shape[0]):
+            grad_prediction[label + i] = -target[i]
 
     def probabilities(self, prediction: NDArray[Any]) -> NDArray[Any] | None:
         return np.asarray(np.exp(prediction))
@@ -510,8 +532,11 @@ class KLDivLoss(Loss):
     Kullback and Leibler 1951, "On information and sufficiency".
     """
 
-    rowwise = of_probabilities = True
+    rowwise = True
     target_low, target_high = 0.0, 1.0
+
+    expects = (Span(-np.inf, 0.0, "exponentials"),)
+    advice = "end with LogSoftmax()"
 
     @staticmethod
     def forward(prediction, target):
@@ -568,6 +593,16 @@ class PoissonNLLLoss(Loss):
         self.require_eps()
         super().__init__(reduction=reduction)
 
+    @property
+    def expects(self) -> tuple[Span, ...]:  # type: ignore[override]
+        return (Span() if self.log_input else Span(0.0),)
+
+    @property
+    def advice(self) -> str:  # type: ignore[override]
+        if self.log_input:
+            return "leave the activation out: the loss takes logarithms of rates, or rates with log_input=False"
+        return "end with Softplus(), or without an activation and log_input=True"
+
     @staticmethod
     def forward(prediction, target, log_input, eps):
         if log_input:
@@ -618,6 +653,9 @@ class GaussianNLLLoss(Loss):
     """
 
     rowwise = True
+
+    expects = (Span(),)
+    advice = "leave the activation out: means and log-variances are any real numbers"
 
     def target_shape(self, out_shape: Shape) -> Shape:
         if not out_shape or out_shape[-1] % 2:
@@ -671,6 +709,9 @@ class HingeLoss(Loss):
 
     target_values = (-1.0, 1.0)
     kinks = (0.0,)  # t p = 1 where p = t, for both targets
+
+    expects = (Span(), Span(-1.0, 1.0))
+    advice = "leave the activation out, or take Tanh()"
 
     @staticmethod
     def forward(prediction, target):

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from nnkit.core.loss import Loss
 from nnkit.core.metric import Metric
+from nnkit.core.part import listed
 from nnkit.core.registry import register
 from nnkit.errors import RegistryError
 
-__all__ = ["R2", "Accuracy", "Scorer", "metric"]
+__all__ = ["R2", "Accuracy", "Scorer", "metric", "named"]
 
 
 @register("accuracy")
@@ -101,15 +102,15 @@ class _Predicted:
     def __init__(self, prediction: NDArray[Any], loss: Loss) -> None:
         self._prediction = prediction
         self._loss = loss
-        self._probabilities = loss.probabilities(prediction)
-        if self._probabilities is not None:
+        self._classifies = loss.probabilities(prediction[:1]) is not None  # all of them are for who asks
+        if self._classifies:
             width = prediction.shape[-1] if loss.classes else 2
             self.classes_ = np.arange(width)
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags, RegressorTags, Tags, TargetTags
 
-        classifies = self._probabilities is not None
+        classifies = self._classifies
         return Tags(
             estimator_type="classifier" if classifies else "regressor",
             target_tags=TargetTags(required=True),
@@ -122,7 +123,7 @@ class _Predicted:
         return decided.ravel() if decided.ndim == 2 and decided.shape[1] == 1 else decided
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
-        probabilities = self._probabilities
+        probabilities = self._loss.probabilities(self._prediction)
         if probabilities is None:
             raise AttributeError("predict_proba")
         if not self._loss.classes and probabilities.ndim == 2 and probabilities.shape[1] == 1:
@@ -140,3 +141,9 @@ def metric(what: Metric | str) -> Metric:
     if what not in names:
         raise RegistryError(str(Metric.registry.unknown(what, {**Metric.registry, **dict.fromkeys(names)})))
     return Scorer(what)
+
+
+def named(metrics: Any) -> dict[str, Metric]:
+    """Metrics, or one alone, by the names under which their figures are told."""
+    made = map(metric, listed(metrics))
+    return {getattr(item, "name", item.key or type(item).__name__): item for item in made}

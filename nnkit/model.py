@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -23,11 +24,13 @@ from nnkit.core.random_state import generator
 from nnkit.engine.critical import imported
 from nnkit.engine.exclusive import Exclusive
 from nnkit.engine.workers import Team
-from nnkit.errors import CallError, DataError, NotBuiltError, ParameterError, ShapeError
+from nnkit.errors import CallError, DataError, NotBuiltError, ParameterError, ShapeError, TrainingWarning
+from nnkit.metrics import named
 from nnkit.network import LiveArrays, Network
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards
 from nnkit.training.data import check_row_shape, check_weights, is_sparse, to_array, to_rows
 from nnkit.training.fit import Fit
+from nnkit.training.last_layer import misfit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -417,38 +420,65 @@ class Sequential(Familiar):
         """
         return self.as_function().address
 
+    @overload
+    def evaluate(
+        self, X: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, sample_weight: ArrayLike | None = None,
+        n_threads: int | None = None, *, metrics: None = None,
+    ) -> float: ...  # fmt: skip
+    @overload
+    def evaluate(
+        self, X: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, sample_weight: ArrayLike | None = None,
+        n_threads: int | None = None, *, metrics: Sequence[Metric | str] | Metric | str,
+    ) -> dict[str, float]: ...  # fmt: skip
     @explained
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, sample_weight: ArrayLike | None = None,
-        n_threads: int | None = None,
-    ) -> float:  # fmt: skip
-        """The loss on data, in evaluation mode.
+        n_threads: int | None = None, *, metrics: Sequence[Metric | str] | Metric | str | None = None,
+    ) -> float | dict[str, float]:  # fmt: skip
+        """The loss on data, and metrics where they are asked for, in evaluation mode.
+
+        Rows are read block by block. Predictions are kept only for metrics, which are figures of all of them.
 
         Parameters
         ----------
-        X, y, sample_weight : as for `fit`
+        X, y : as for `fit`
         loss : Loss or its name; by default that of the last `fit`, else "mse"
+        sample_weight : (N,) weights of at least 0: a row of weight 2 counts as two, one of weight 0 is absent
         n_threads : int, optional. The result does not depend on it.
+        metrics : metrics or their names, as for `fit`
 
         Returns
         -------
-        float
+        float, or dict of floats
+            The loss. With ``metrics`` (also an empty list of them) a dict: ``"loss"``, and each metric by its name, as in the
+            history of a fit. What metrics the last fit had does not matter: what comes back depends on the call alone.
 
         Raises
         ------
-        NotBuiltError, ShapeError, DataError
+        NotBuiltError, ShapeError, DataError, RegistryError
+
+        Examples
+        --------
+        >>> import nnkit as nn
+        >>> model = nn.Sequential([nn.Linear(2, weight_init="ones")]).build((1,))
+        >>> round(model.evaluate([[1.0], [2.0]], [0, 1], loss="cross_entropy"), 4)
+        0.6931
+        >>> model.evaluate([[1.0], [2.0]], [0, 1], loss="cross_entropy", metrics=["accuracy"])["accuracy"]
+        0.5
         """
         network = self._require_made("evaluate").network
         checked = self._check_rows(network, X, "evaluate")
         loss = Loss.make(self.last_fit.get("loss", "mse") if loss is None else loss)
+        asked = None if metrics is None else named(metrics)
         target = to_array(y, "y")
         rows = checked.shape[0]
         loss.check_target(target, network.out_shape, rows)
         weights = check_weights(sample_weight, rows)
         shards = prediction_shards(network, rows, n_threads)
-        evaluator = Evaluator(network, loss, checked, target, weights, shards=shards)
+        evaluator = Evaluator(network, loss, checked, target, weights, shards=shards, predictions=bool(asked))
         with Team(shards) as team:
-            return evaluator.run(team)
+            value = evaluator.run(team)
+        return value if asked is None else {"loss": value, **evaluator.figures(asked)}
 
     def forward(self, x: ArrayLike, training: bool = False) -> NDArray[Any]:
         """Output of one batch, remembered for `backward`.
@@ -609,7 +639,10 @@ class Sequential(Familiar):
         batch_size : int >= 1; the last batch of an epoch may be smaller
         validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
         validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
-        sample_weight : (N,) weights of at least 0; of a mean loss, only their ratios count
+        sample_weight : (N,) weights of at least 0: a row of weight 2 counts as two, one of weight 0 is absent, as if it were
+            not in the data. Where the loss is a mean, weights are divided by their mean over all rows that are trained on,
+            and a batch's loss is the mean of weight times loss over its rows; so a row's weight is the same in every batch,
+            even in one of that row alone, and only the weights' ratios count. Equal weights are the same as none.
         metrics : metrics or their names (also those of scikit-learn's scorers), on the validation data where there are any
         callbacks : callbacks or their names
         shuffle : draw the rows in a new order each epoch
@@ -636,18 +669,27 @@ class Sequential(Familiar):
             A loss or gradient became NaN or infinite.
         BusyError
             The model is being trained already, or is built just now.
+
+        Warns
+        -----
+        TrainingWarning
+            The loss does not fit the last layer: a softmax before ``"cross_entropy"``, which takes it itself, or none before
+            ``"nll"``.
         """
         from nnkit.persistence.checkpoint import snapshot_in
 
         self.require_unchanged("fit")
         with self.changing("fit"):
             resumed = snapshot_in(resume, listed(callbacks)) if resume else None
-            return Fit(
+            fit = Fit(
                 self, X, y, loss=loss, optimizer=optimizer, epochs=epochs, batch_size=batch_size,
                 validation_data=validation_data, validation_split=validation_split, sample_weight=sample_weight,
                 metrics=metrics, callbacks=callbacks, shuffle=shuffle, random_state=random_state, n_threads=n_threads,
                 progress=progress, engine=engine, resumed=resumed,
-            ).run()  # fmt: skip
+            )  # fmt: skip
+            if wrong := misfit(Loss.make(loss), self.network.root):
+                warnings.warn(f"fit: {wrong}", TrainingWarning, stacklevel=3)  # the user's line: `explained` lies between
+            return fit.run()
 
     # -------------------------------------------------------------------------------------------------- looking at it
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.loss import BoundLoss, Loss
+from nnkit.core.loss import Loss, LossArrays, RowWeights
+from nnkit.core.metric import Metric
 from nnkit.engine.critical import check
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Constant, ControlWord
@@ -20,7 +21,7 @@ from nnkit.kernels.control import Word
 from nnkit.kernels.data import scatter
 from nnkit.network import Network
 from nnkit.planner import Node, Plan
-from nnkit.training.data import source_of
+from nnkit.training.data import gather_targets, source_of
 
 __all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor", "prediction_shards"]
 
@@ -36,9 +37,7 @@ class Predictor:
         self.stage = _buffer(rows, network.in_shape, network.input_dtype)
         self.result = _buffer(rows, network.out_shape, network.dtype)
         plan = Plan(network.dtype, training=False, differentiate=False)
-        stage, result = (
-            replace(Array.view(buffer), shape=buffer.shape[1:], batched=True) for buffer in (self.stage, self.result)
-        )
+        stage, result = Array.batch(self.stage), Array.batch(self.result)
         plan.copy(plan.run(network.placed(), stage), result)
         self._runner = Runner(Program(plan.instructions, network.dtype, rows=rows), rows)
         self._runner.run(0, 1)  # on no rows: leaves the runner ready for `again`
@@ -63,47 +62,60 @@ class Predictor:
         return self._out.copy()
 
 
-class BulkPredictor:
-    """Forward passes over all rows of an array (or the ``chosen`` ones), read in place and written to ``out``.
+class _Sweep:
+    """A forward pass over all rows of an array (or the ``chosen`` ones), read in place.
 
     Blocks of rows are handed to the shards in turn. Which rows make a block does not depend on the number of shards, so the
     result does not either.
     """
 
     def __init__(
-        self,
-        network: Network,
-        X: Any,
-        out: NDArray[Any],
-        shards: int = 1,
-        chosen: NDArray[np.int64] | None = None,
-        python: bool = False,
+        self, network: Network, X: Any, rows: int, shards: int, chosen: NDArray[np.int64] | None, python: bool
     ) -> None:
-        real, rows = network.dtype, BLOCK * shards
-        plan = Plan(real, training=False, differentiate=False)
-        self._source = source_of(X, real)
+        self._rows, self._shards, self._chosen, self._python = rows, shards, chosen, python
+        self._plan = plan = Plan(network.dtype, training=False, differentiate=False)
+        self._source = source_of(X, network.dtype)
         x = self._source.input(network.in_shape, network.input_dtype)
         plan.instructions.append(self._source.gather(x))
-        result = plan.run(network.placed(sparse=self._source.arrays), x)
+        self._result = plan.run(network.placed(sparse=self._source.arrays), x)
+
+    def _keep(self, array: Array, out: NDArray[Any]) -> None:
+        """Write what a block's array holds to where its rows belong."""
         flat = out.reshape(len(out), -1)
-        place = ControlWord(Word.STEP), ControlWord(Word.FIRST_ROW), Constant(rows, "int64")
-        operands = (result.reshaped(flat.shape[1:]), *place, Array.view(flat))
-        plan.instructions.append(Instruction(scatter, operands, "result", "data"))
-        program = Program(plan.instructions, real, shards=shards, rows=BLOCK, python=python)
-        begins = np.arange(0, len(out), rows)
-        self._runner = Runner(program, BLOCK, capacity=len(begins), workers=shards)
+        place = ControlWord(Word.STEP), ControlWord(Word.FIRST_ROW), Constant(BLOCK * self._shards, "int64")
+        operands = (array.reshaped(flat.shape[1:]), *place, Array.view(flat))
+        self._plan.instructions.append(Instruction(scatter, operands, "result", "data"))
+
+    def _prepare(self) -> None:
+        """Make the program: all instructions are there."""
+        rows, chosen = BLOCK * self._shards, self._chosen
+        program = Program(self._plan.instructions, self._plan.real, shards=self._shards, rows=BLOCK, python=self._python)
+        begins = np.arange(0, self._rows, rows)
+        self._runner = Runner(program, BLOCK, capacity=len(begins), workers=self._shards)
         self._order = np.arange(rows) if chosen is None else chosen
         steps = self._runner.steps
         steps[:, 0] = self._order.ctypes.data + (0 if chosen is None else 8 * begins)
-        steps[:, 1] = np.minimum(rows, len(out) - begins)
+        steps[:, 1] = np.minimum(rows, self._rows - begins)
         steps[:, 2] = begins if chosen is None else 0
         steps[:, 3] = np.arange(len(begins))
 
-    def run(self, team: Team | None = None) -> None:
-        """Predict all rows."""
+    def _run(self, team: Team | None) -> None:
         for first in range(0, self._runner.capacity, SLICE):
             check()
             self._runner.run(first, min(first + SLICE, self._runner.capacity), team)
+
+
+class BulkPredictor(_Sweep):
+    """The outputs of a network for all rows of an array, written to ``out``."""
+
+    def __init__(self, network: Network, X: Any, out: NDArray[Any], shards: int = 1) -> None:
+        super().__init__(network, X, len(out), shards, None, python=False)
+        self._keep(self._result, out)
+        self._prepare()
+
+    def run(self, team: Team | None = None) -> None:
+        """Predict all rows."""
+        self._run(team)
 
 
 def prediction_shards(network: Network, rows: int, n_threads: int | None) -> int:
@@ -112,8 +124,18 @@ def prediction_shards(network: Network, rows: int, n_threads: int | None) -> int
     return max(1, min(available_threads(n_threads), -(-rows // BLOCK), work // 10_000_000))
 
 
-class Evaluator:
-    """The loss and the predictions of a model on data that stay the same, again and again."""
+class Evaluator(_Sweep):
+    """The loss of a model on data that stay the same (or the ``chosen`` rows of them), again and again.
+
+    Parameters
+    ----------
+    y, sample_weight : of all rows of X
+    predictions : whether outputs are kept as ``prediction``, too; else there are never more of them than those of a few blocks
+
+    Attributes
+    ----------
+    y, sample_weight : of the chosen rows
+    """
 
     def __init__(
         self,
@@ -126,16 +148,33 @@ class Evaluator:
         chosen: NDArray[np.int64] | None = None,
         shards: int = 1,
         python: bool = False,
+        predictions: bool = False,
     ) -> None:
-        self.y, self.sample_weight = y, sample_weight
-        self.prediction = np.empty((len(y), *network.out_shape), network.dtype)
-        self._predictor = BulkPredictor(network, X, self.prediction, shards, chosen, python)
-        self._loss = BoundLoss(loss, self.prediction, y, sample_weight, python=python)
+        self._loss = loss
+        self.y = y if chosen is None else y[chosen]
+        self.sample_weight = sample_weight if chosen is None or sample_weight is None else sample_weight[chosen]
+        real, out_shape, rows = network.dtype, network.out_shape, len(self.y)
+        super().__init__(network, X, rows, shards, chosen, python)
+        if predictions:
+            self.prediction = np.empty((rows, *out_shape), real)
+            self._keep(self._result, self.prediction)
+        self._weights = RowWeights(loss, rows, out_shape, self.sample_weight)
+        self._row_losses = np.empty((rows, prod(out_shape[:-1])), real)
+        weight, row_loss = (Array.rows(out_shape[:-1], real) for _ in range(2))
+        gather, targets = gather_targets(loss, y, out_shape, real)
+        arrays = LossArrays(self._result.folded(), weight.flat(), row_loss.flat(), **targets)
+        self._plan.instructions += [gather, *loss.row_instructions(arrays, real)]
+        self._keep(row_loss, self._row_losses)
+        self._prepare()
 
     def run(self, team: Team | None = None) -> float:
         """Predict all rows and return the loss."""
-        self._predictor.run(team)
-        return self._loss.value()
+        self._run(team)
+        return self._weights.total(self._row_losses)
+
+    def figures(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
+        """What metrics say of the predictions of the last run, which have to be kept."""
+        return {name: float(item(self.y, self.prediction, self._loss, self.sample_weight)) for name, item in metrics.items()}
 
 
 def _buffer(rows: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nnkit.core.initializer import Given, Initializer
 from nnkit.core.part import Part, Shape
 from nnkit.core.registry import Registry
+from nnkit.core.span import Span
 from nnkit.engine.program import Numbers
 from nnkit.errors import KernelError, OnnxError, ShapeError
 
@@ -162,6 +163,7 @@ class Layer(Part):
     input_dtype: ClassVar[str] = "real"  # "int64" for a layer that looks things up
     input_limit: int = 0  # whole numbers of the input are from 0 to below this; who takes some says it, in ``build`` at last
     dense: ClassVar[tuple[str, str] | None] = None  # (weight, bias) by name, where out_j = sum_i x_i weight_ij + bias_j
+    gives: ClassVar[Span | None] = None  # what numbers its outputs can be; None: nobody knows
     passes_mask: bool = False  # an output row has the steps of its input row, so that the same ones are padding
 
     forward: Callable[..., Any]

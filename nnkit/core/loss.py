@@ -18,24 +18,28 @@ from nnkit.core.calls import no_attribute
 from nnkit.core.layer import copy_of_shard, kernel_names, returned
 from nnkit.core.part import Example, Part, Shape
 from nnkit.core.registry import Registry
-from nnkit.engine.operands import Array, Control
+from nnkit.core.span import Span
+from nnkit.engine.operands import Array, Constant, Control, constant
 from nnkit.engine.program import Instruction, Program
 from nnkit.errors import DataError, KernelError, ShapeError
 from nnkit.kernels.control import Word
-from nnkit.kernels.data import accumulate_loss
+from nnkit.kernels.data import accumulate_loss, fill, spell
 
 __all__ = ["BoundLoss", "Graded", "Loss", "LossArrays", "PythonLoss"]
+
+_GIVEN = ("prediction", "target", "label", "grad_prediction")  # what forward and backward can name beside numbers of the loss
 
 
 @dataclass(frozen=True)
 class LossArrays:
-    """What a loss works on, seen as (rows, last axis) and (rows,)."""
+    """What a loss works on, seen as (rows, last axis) and (rows,); targets are rows of numbers, or class labels."""
 
     prediction: Array
-    target: Array
     weight: Array
     row_loss: Array
-    grad: Array | None  # None where only the loss is wanted
+    grad: Array | None = None  # None where only the loss is wanted
+    target: Array | None = None  # rows of numbers,
+    label: Array | None = None  # or class labels, int64
 
 
 class Graded(NamedTuple):
@@ -56,9 +60,17 @@ class Loss(Part):
     ``forward(prediction, target)`` returns the row's loss and ``backward(prediction, target, grad_prediction)`` writes the
     row's gradient. Both may name hyper-parameters.
 
+    With ``classes = True`` (and ``rowwise``) targets are class labels, or rows of a probability for each class. A loss whose
+    kernels name ``label`` reads labels as they are, and so costs no more for many classes than the predictions do: ``target``
+    holds the probabilities of the classes ``label``, ``label + 1`` and so on. For a class label that is one number, 1; for
+    a row of probabilities ``label`` is 0. Naming ``label`` and not ``target``, it takes class labels alone; naming ``target``
+    and not ``label``, it is given labels as rows of one 1 among zeros.
+
     Reduction and sample weights are applied outside: with w the weights (1 by default) and K the terms of a row (all its
-    numbers, or its last-axis rows), ``"mean"`` is sum_n w_n sum_k l_nk / (K sum_n w_n) over the batch, ``"sum"`` is
-    sum_n w_n sum_k l_nk.
+    numbers, or its last-axis rows), ``"mean"`` is sum_n w_n sum_k l_nk / (K sum_n w_n) over the data, ``"sum"`` is
+    sum_n w_n sum_k l_nk. A row of weight 2 counts as two such rows, and one of weight 0 is absent. A step of a fit sees a
+    batch of B rows of the data: a mean is sum_n v_n sum_k l_nk / (K B) there, where v_n is w_n divided by the mean weight of
+    all rows that are trained on. So rows weigh the same whatever batch they are in.
 
     Parameters
     ----------
@@ -89,7 +101,8 @@ class Loss(Part):
     rowwise: ClassVar[bool] = False
     interpreted: ClassVar[bool] = False  # kernels stay Python
     classes: ClassVar[bool] = False  # targets are class labels, or a probability for each class
-    of_probabilities: ClassVar[bool] = False  # predictions are probabilities or their logarithms, not any real numbers
+    expects: ClassVar[tuple[Span, ...]] = ()  # what predictions should be, one of these; none: anything
+    advice: ClassVar[str] = "take another last layer, or another loss"  # where the last layer gives something else
     target_low: ClassVar[float] = -np.inf  # legal targets
     target_high: ClassVar[float] = np.inf
     target_values: ClassVar[tuple[float, ...] | None] = None  # the only legal targets, where there are few
@@ -117,19 +130,29 @@ class Loss(Part):
     def check_reduction(self) -> None:
         self.require("reduction", self.reduction in ("mean", "sum"), "'mean' or 'sum'")
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether its kernels take class labels as they are."""
+        return "label" in kernel_names(type(self).forward)
+
+    @property
+    def takes_probabilities(self) -> bool:
+        """Whether targets may be a probability for each class, instead of labels."""
+        return self.classes and "target" in kernel_names(type(self).forward)
+
     # ------------------------------------------------------------------------------------------------- shapes
 
     def target_shape(self, out_shape: Shape) -> Shape:
         """Shape of a row of targets (of class labels, where targets are classes) for prediction rows of ``out_shape``."""
         return out_shape[:-1] if self.classes else out_shape
 
-    def dense_shape(self, out_shape: Shape) -> Shape:
-        """Shape of a row of targets as the kernels see it."""
-        return out_shape if self.classes else self.target_shape(out_shape)
-
     def terms(self, out_shape: Shape) -> int:
         """How many terms a row has in the mean."""
         return prod(out_shape[:-1]) if self.rowwise else prod(out_shape)
+
+    def suits(self, given: Span) -> bool:
+        """Whether a layer whose outputs are such numbers may come last."""
+        return not self.expects or any(given.meets(expected) for expected in self.expects)
 
     def probabilities(self, prediction: NDArray[Any]) -> NDArray[Any] | None:
         """Class probabilities behind raw predictions; None where predictions are not about classes."""
@@ -151,7 +174,7 @@ class Loss(Part):
         if y.ndim == 0 or len(y) != rows:
             raise ShapeError(f"{who}: expected {name} with {rows} rows, as X has, got shape {y.shape}")
         expected = self.target_shape(out_shape)
-        if self.classes and y.shape[1:] == out_shape and y.shape[1:] != expected:
+        if self.takes_probabilities and y.shape[1:] == out_shape and y.shape[1:] != expected:
             self._check_values(y, name)
             self._check_distribution(y, name)
             return
@@ -162,18 +185,22 @@ class Loss(Part):
             return
         if not np.issubdtype(y.dtype, np.integer) and y.dtype != bool:
             raise DataError(f"{who}: expected {name} to hold integer class labels, got dtype {y.dtype}")
+        self.check_labels(y, out_shape[-1], name)
+
+    def check_labels(self, y: NDArray[Any], count: int, name: str = "y") -> None:
+        """Refuse whole numbers that are no label of ``count`` classes."""
         low, high = int(y.min()), int(y.max())
-        if low < 0 or high >= out_shape[-1]:
+        if low < 0 or high >= count:
             wrong = low if low < 0 else high
             raise DataError(
-                f"{who}: expected labels in {name} from 0 to {out_shape[-1] - 1} (the model has {out_shape[-1]} outputs), "
+                f"{type(self).__name__}: expected labels in {name} from 0 to {count - 1} (the model has {count} outputs), "
                 f"got {wrong} in row {int(np.argwhere(y == wrong)[0][0])}"
             )
 
     def _shape_message(self, y: NDArray[Any], out_shape: Shape, rows: int, name: str) -> str:
         who, expected = type(self).__name__, (rows, *self.target_shape(out_shape))
         message = f"{who}: expected {name} of shape {expected}"
-        if self.classes:
+        if self.takes_probabilities:
             message += f" (integer labels) or {(rows, *out_shape)} (probabilities)"
         message += f" for model outputs of shape {(rows, *out_shape)}, got {y.shape}"
         if y.shape + (1,) == expected:
@@ -206,13 +233,9 @@ class Loss(Part):
                 f"got {y[place]} (sum {total[place]:g}) at {list(place)}"
             )
 
-    def dense_target(self, y: NDArray[Any], out_shape: Shape, dtype: Any) -> NDArray[Any]:
-        """Checked targets as the kernels see them: real numbers, class labels as one-hot rows."""
-        if self.classes and y.shape[1:] != out_shape:
-            dense = np.zeros((*y.shape, out_shape[-1]), dtype)
-            np.put_along_axis(dense, y[..., None].astype(np.int64), 1.0, axis=-1)
-            return dense
-        return np.ascontiguousarray(y, dtype)
+    def are_labels(self, y: NDArray[Any], out_shape: Shape) -> bool:
+        """Whether these targets, which were checked, are class labels."""
+        return self.classes and y.shape[1:] != out_shape
 
     # ------------------------------------------------------------------------------------------------ kernels
 
@@ -232,7 +255,8 @@ class Loss(Part):
         ----------
         prediction : (N, ...) array of float32 or float64 (anything else counts as float64)
         target : (N, ...) array, or (N,) integer labels where targets are classes
-        sample_weight : (N,) array, optional; of a mean, only the ratios of the weights count
+        sample_weight : (N,) array, optional: a row of weight 2 counts as two, one of weight 0 is absent. A mean is that of
+            these rows, so that only the ratios of their weights count.
 
         Returns
         -------
@@ -274,23 +298,52 @@ class Loss(Part):
                             f"divide them by their mean")  # fmt: skip
         return weights
 
-    def instructions(self, arrays: LossArrays, real: str) -> list[Instruction]:
-        """Compute the loss of every row (and the gradient, where there is an array for it) and what they add up to."""
-        given = {
-            "prediction": arrays.prediction,
-            "target": arrays.target,
-            "weight": arrays.weight,
-            "row_loss": arrays.row_loss,
-            "grad": arrays.grad,
-        }
+    def relative_weights(self, weights: NDArray[np.float64], name: str = "sample_weight") -> NDArray[np.float64] | None:
+        """Weights of rows by which their losses are multiplied, before those of a batch are added up or averaged.
+
+        Where the loss is a mean, they are divided by their own mean. None: all rows count the same.
+
+        Raises
+        ------
+        DataError
+            As for `usable_weights`.
+        """
+        weights = self.usable_weights(weights, name)
+        common = weights.max() if self.reduction == "mean" else 1.0
+        if (weights == common).all():
+            return None
+        return weights / weights.mean() if self.reduction == "mean" else weights
+
+    def row_instructions(self, arrays: LossArrays, real: str) -> list[Instruction]:
+        """Compute the loss of every row, and the gradient, where there is an array for it."""
         function = self.kernel(gradient=arrays.grad is not None)
         names = kernel_names(function)[self.interpreted :]  # a Python kernel gets its shard first
-        operands = tuple(given.get(name) or self.number(name, real) for name in names)
-        who = type(self).__name__
-        return [
-            Instruction(function, operands, who, "loss", self.interpreted),
-            Instruction(accumulate_loss, (arrays.weight, arrays.row_loss, Control("float64")), who, "loss"),
-        ]
+        spelling, targets = self._targets(arrays, real, names)
+        given = {"prediction": arrays.prediction, "weight": arrays.weight, "row_loss": arrays.row_loss, "grad": arrays.grad}
+        operands = tuple(targets.get(name) or given.get(name) or self.number(name, real) for name in names)
+        return [*spelling, Instruction(function, operands, type(self).__name__, "loss", self.interpreted)]
+
+    def _targets(
+        self, arrays: LossArrays, real: str, names: Sequence[str]
+    ) -> tuple[list[Instruction], dict[str, Array | None]]:
+        """What the kernel's ``target`` and ``label`` are, and how that of the two is written that is not given."""
+        target, label, who, spread = arrays.target, arrays.label, type(self).__name__, arrays.row_loss.spread
+        spelling = []
+        if label is None and "label" in names:  # all classes, beginning with the first
+            label = Array.rows((spread,), "int64").flat()
+            spelling = [Instruction(fill, (Constant(0, "int64"), label), who, "loss")]
+        elif label is not None and not self.reads_labels:
+            target = Array.rows((spread, *arrays.prediction.shape), real).folded()
+            spelling = [Instruction(spell, (label, target), who, "loss")]
+        elif label is not None and "target" in names:
+            whole = Array.rows((spread, 1), real)
+            spelling, target = [Instruction(fill, (constant(1.0, real), whole.flat()), who, "loss")], whole.folded()
+        return spelling, {"target": target, "label": label}
+
+    def instructions(self, arrays: LossArrays, real: str) -> list[Instruction]:
+        """Compute the loss of every row (and the gradient, where there is an array for it) and what they add up to."""
+        total = Instruction(accumulate_loss, (arrays.weight, arrays.row_loss, Control("float64")), type(self).__name__, "loss")
+        return [*self.row_instructions(arrays, real), total]
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -313,23 +366,38 @@ class Loss(Part):
         for name in ("forward", "backward"):
             if not isinstance(inspect.getattr_static(cls, name), staticmethod) and not cls.interpreted:
                 raise KernelError(f"{cls.__name__}: expected {name} to be a @staticmethod")
+        cls._check_labels_are_read()
 
     @classmethod
     def validate(cls) -> None:
         for example in cls.examples():
             for function in (cls.forward, cls.backward):
                 for name in kernel_names(function):
-                    if name not in ("prediction", "target", "grad_prediction") and not hasattr(example.part, name):
+                    if name not in _GIVEN and not hasattr(example.part, name):
                         raise KernelError(f"{cls.__name__}: {function.__name__} names {name!r}, which nobody provides")
+
+    @classmethod
+    def _check_labels_are_read(cls) -> None:
+        """Refuse a loss of which one kernel reads labels, and another one rows of numbers."""
+        kernels = [function for function in (cls.forward, cls.backward, cls.fused) if function is not None]
+        read = {frozenset(kernel_names(function)) & {"target", "label"} for function in kernels}
+        if not any("label" in names for names in read):
+            return
+        if not cls.classes or not (cls.rowwise or cls.interpreted):
+            raise KernelError(f"{cls.__name__}: expected rowwise = classes = True, as its kernels name 'label'")
+        if len(read) > 1:
+            raise KernelError(f"{cls.__name__}: expected all kernels to name 'label' and 'target', or all one of them, got "
+                              + ", ".join(sorted(" and ".join(sorted(names)) or "none" for names in read)))  # fmt: skip
 
 
 @cache
 def _loop(cls: Any, gradient: bool) -> Callable[..., Any]:
     value, derivative = cls.forward, cls.backward
     used = [*kernel_names(value), *(kernel_names(derivative) if gradient else ())]
-    numbers = [name for name in dict.fromkeys(used) if name not in ("prediction", "target", "grad_prediction")]
-    names = ["prediction", "target", *numbers, *(["weight", "grad"] if gradient else []), "row_loss"]
-    rows = {"prediction": "p_", "target": "t_", "grad_prediction": "g_"}
+    numbers = [name for name in dict.fromkeys(used) if name not in _GIVEN]
+    targets = ["target", "label"] if {"target", "label"} <= set(used) else ["label"] if "label" in used else ["target"]
+    names = ["prediction", *targets, *numbers, *(["weight", "grad"] if gradient else []), "row_loss"]
+    rows = {"prediction": "p_", "target": "t_", "label": "c_", "grad_prediction": "g_"}
     each = rows if cls.rowwise else {name: f"{row}[j_]" for name, row in rows.items()}
 
     def call(function: Callable[..., Any], name: str) -> str:
@@ -337,7 +405,8 @@ def _loop(cls: Any, gradient: bool) -> Callable[..., Any]:
 
     rowwise = [
         "    for n_ in range(prediction.shape[0]):",
-        "        p_, t_ = prediction[n_], target[n_]",
+        "        p_ = prediction[n_]",
+        *(f"        {rows[name]} = {name}[n_]" for name in targets),
         *(["        g_, w_ = grad[n_], weight[n_]"] if gradient else []),
     ]
     if cls.rowwise:
@@ -378,7 +447,8 @@ class PythonLoss(Loss):
     ``forward(self, prediction, target)`` gets arrays of shape (rows, k), where rows counts whatever lies before the last axis,
     and returns the loss of every number, (rows, k), or, with ``rowwise = True``, of every row, (rows,).
     ``backward(self, prediction, target)`` returns its derivative by the prediction, (rows, k). Where targets are classes, they
-    come as one-hot rows. Reduction and weights are applied outside, as for any `Loss`.
+    come as one-hot rows; a loss whose two methods name ``label``, too, gets labels as for any `Loss`: (rows,) of them and a
+    ``target`` of (rows, 1). Reduction and weights are applied outside.
 
     Every shard works on its own copy of the loss, so ``forward`` may keep things on ``self`` for ``backward``, which is called
     right after it.
@@ -410,16 +480,22 @@ class PythonLoss(Loss):
     def kernel(self, gradient: bool) -> Callable[..., Any]:
         copies: dict[int, PythonLoss] = {}
 
-        def value(shard: int, prediction: Any, target: Any, row_loss: Any) -> PythonLoss:
+        def call(method: Callable[..., Any], **given: Any) -> Any:
+            return method(*(given[name] for name in kernel_names(method)))
+
+        def value(shard: int, prediction: Any, target: Any, label: Any, row_loss: Any) -> PythonLoss:
             loss: PythonLoss = copy_of_shard(self, copies, shard)
             shape = row_loss.shape if self.rowwise else prediction.shape
-            losses = returned(self, loss.forward(prediction, target), shape, "forward", "losses")
+            given = call(loss.forward, prediction=prediction, target=target, label=label)
+            losses = returned(self, given, shape, "forward", "losses")
             row_loss[...] = losses if self.rowwise else losses.sum(axis=1)
             return loss
 
-        def value_and_gradient(shard: int, prediction: Any, target: Any, weight: Any, grad: Any, row_loss: Any) -> None:
-            loss = value(shard, prediction, target, row_loss)
-            given = loss.backward(prediction, target)
+        def value_and_gradient(
+            shard: int, prediction: Any, target: Any, label: Any, weight: Any, grad: Any, row_loss: Any
+        ) -> None:
+            loss = value(shard, prediction, target, label, row_loss)
+            given = call(loss.backward, prediction=prediction, target=target, label=label)
             derivative = returned(self, given, grad.shape, "backward", "gradient of the prediction")
             np.multiply(derivative, weight[:, None], out=grad, casting="same_kind")
 
@@ -429,7 +505,8 @@ class PythonLoss(Loss):
     def validate(cls) -> None:
         for name in ("forward", "backward"):
             names = kernel_names(getattr(cls, name, None) or (lambda: None))
-            if names != ("prediction", "target") or isinstance(inspect.getattr_static(cls, name), staticmethod):
+            static = isinstance(inspect.getattr_static(cls, name, None), staticmethod)
+            if static or names not in (("prediction", "target"), ("prediction", "target", "label")):
                 raise KernelError(f"{cls.__name__}: expected a method {name}(self, prediction, target)")
 
 
@@ -446,33 +523,70 @@ class BoundLoss:
         python: bool = False,
     ) -> None:
         rows, out_shape, real = len(prediction), prediction.shape[1:], prediction.dtype.name
-        w = np.ones(rows) if sample_weight is None else numeric(sample_weight, "sample_weight").astype(np.float64)
-        if w.shape != (rows,):
-            raise ShapeError(f"{type(loss).__name__}: expected sample_weight of shape {(rows,)}, got {w.shape}")
-        w = loss.usable_weights(w)
-        total = w.sum() * loss.terms(out_shape)
-        if loss.reduction == "mean":
-            w = w / total if total > 0 else np.zeros_like(w)
-        weight = np.repeat(w.astype(real), prod(out_shape[:-1]))
-        count = len(weight)
-        dense = loss.dense_target(target, out_shape, prediction.dtype)
+        self._rows = RowWeights(loss, rows, out_shape, sample_weight)
+        spread = prod(out_shape[:-1])
+        count = rows * spread
+        self._row_loss = np.empty((rows, spread), real)
+        self._grad = grad
+        targets = {}
+        if loss.are_labels(target, out_shape):
+            label = np.array(target, np.int64).reshape(count)  # ours: compiled code does not look at them again
+            loss.check_labels(label, out_shape[-1], "target")
+            targets["label"] = Array.batch(label)
+        else:
+            targets["target"] = Array.batch(np.ascontiguousarray(target, real).reshape(count, -1), written=False)
+        share = self._rows.share.astype(real)
         arrays = LossArrays(
-            Array.view(prediction.reshape(count, -1), written=False),
-            Array.view(dense.reshape(count, -1), written=False),
-            Array.view(weight),
-            Array.view(np.empty_like(weight)),
-            None if grad is None else Array.view(grad.reshape(count, -1)),
+            Array.batch(prediction.reshape(count, -1), written=False),
+            Array.batch(share if spread == 1 else np.repeat(share, spread)),
+            Array.batch(self._row_loss.reshape(count)),
+            None if grad is None else Array.batch(grad.reshape(count, -1)),
+            **targets,
         )
-        instructions = loss.instructions(arrays, real)
+        instructions = loss.row_instructions(arrays, real)
         if not python:
             from nnkit.engine.arithmetic import after_loop, as_loop  # Numba, which `import nnkit` does without
 
             # Denormal numbers count as 0 here as they do in the loop, or a loss would depend on who asks.
             begin, end = (Instruction(function, (Control(),), "loss", "loss") for function in (as_loop, after_loop))
             instructions = [begin, *instructions, end]
-        self.program = Program(instructions, real, python=python)
+        self.program = Program(instructions, real, rows=count, python=python)
+        self.program.controls[0, Word.ROWS] = count
 
     def value(self) -> float:
         """The loss now."""
         self.program.run()
-        return float(self.program.controls.view(np.float64)[0, Word.LOSS])
+        if self._grad is not None and self._rows.absent is not None:
+            self._grad[self._rows.absent] = 0.0
+        return self._rows.total(self._row_loss)
+
+
+class RowWeights:
+    """What the rows of some data weigh in a loss of all of them.
+
+    Attributes
+    ----------
+    share : (rows,) float64, what each row's loss is multiplied by
+    absent : which rows have weight 0, whatever their loss is; None if there is none
+    """
+
+    def __init__(self, loss: Loss, rows: int, out_shape: Shape, sample_weight: ArrayLike | None) -> None:
+        self.absent: NDArray[np.bool_] | None = None
+        self.share = np.full(rows, 1.0 / (rows * loss.terms(out_shape)) if loss.reduction == "mean" else 1.0)
+        if sample_weight is None:
+            return
+        given = numeric(sample_weight, "sample_weight").astype(np.float64)
+        if given.shape != (rows,):
+            raise ShapeError(f"{type(loss).__name__}: expected sample_weight of shape {(rows,)}, got {given.shape}")
+        relative = loss.relative_weights(given) if given.any() else given
+        if relative is not None:
+            self.share *= relative
+            self.absent = None if relative.all() else relative == 0
+
+    def total(self, row_losses: NDArray[Any]) -> float:
+        """The loss, from the terms of each row."""
+        with np.errstate(over="ignore", invalid="ignore"):  # it may be infinite, or NaN
+            of_rows = row_losses.sum(axis=1, dtype=np.float64)
+            if self.absent is not None:
+                of_rows[self.absent] = 0.0
+            return float((of_rows * self.share).sum())

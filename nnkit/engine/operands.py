@@ -141,6 +141,11 @@ class Array(Operand):
         """An array that lives outside of the program; what is not ``written`` may be read-only memory."""
         return cls(Storage(shared=array, written=written), array.shape, array.dtype.name)
 
+    @classmethod
+    def batch(cls, array: NDArray[Any], written: bool = True) -> Array:
+        """A batch of rows that live outside of the program, as many as it runs with."""
+        return cls(Storage(shared=array, written=written), array.shape[1:], array.dtype.name, batched=True)
+
     @property
     def is_absent(self) -> bool:
         """Whether it holds no numbers: an optional parameter that is not there."""

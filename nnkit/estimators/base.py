@@ -22,6 +22,7 @@ from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import UpdaterProgress
 from nnkit.core.part import listed
+from nnkit.core.span import Span
 from nnkit.engine.critical import interruptible, uninterrupted
 from nnkit.errors import ParameterError, PersistenceError, ShapeError
 from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
@@ -256,10 +257,10 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
                 self.target_name_ = name
         X, y = self._check_pairs(X, y, reset)
         loss = self._make_loss()
-        if loss.of_probabilities:
+        if not loss.suits(Span()):
             raise ParameterError(
                 f"loss: expected a loss of raw outputs, such as 'bce_with_logits' or 'cross_entropy', got {loss!r}: "
-                "the output layer is linear, and gives no probabilities"
+                f"the output layer is linear, and gives {Span()}, not {' or '.join(map(str, loss.expects))}"
             )
         if sample_weight is not None:
             sample_weight = loss.usable_weights(_check_sample_weight(sample_weight, X, dtype=np.float64))

@@ -227,7 +227,8 @@ def _of_estimator(model: Any, X: Any, target: NDArray[Any]) -> _Classes | _Numbe
     def score(rows: Rows) -> NDArray[Any]:
         if probable:
             return np.asarray(model.predict_proba(framed(rows)))
-        return np.eye(len(labels))[_places(np.asarray(model.predict(framed(rows))), labels)]
+        places = _places(np.asarray(model.predict(framed(rows))), labels)
+        return np.asarray(places[:, None] == np.arange(len(labels)), float)
 
     return _Classes(score, [str(label) for label in labels], _places(target, labels), probable)
 

@@ -16,8 +16,9 @@ __all__ = [
     "copy_columns",
     "copy_unless_stopped",
     "decay_gradient",
+    "fill",
     "gather",
-    "gather_classes",
+    "gather_labels",
     "gather_weights",
     "gradient_norm",
     "require_finite",
@@ -26,6 +27,7 @@ __all__ = [
     "scale_gradient",
     "scatter",
     "shrink_value",
+    "spell",
     "uniform_weights",
 ]
 
@@ -46,17 +48,30 @@ def gather(source, row_stride, column_stride, order, offset, first_row, out):
                 out[n, j] = row[j * column_stride]
 
 
-def gather_classes(source, row_stride, column_stride, order, offset, first_row, per_row, control, out):
-    """Spell class labels, ``per_row`` of them a row, as one-hot rows of ``out``; those without a column are refused."""
-    out[:] = 0.0
-    for n in range(out.shape[0] // per_row):
+def gather_labels(source, row_stride, column_stride, order, offset, first_row, per_row, classes, control, label):
+    """Copy the class labels of this shard's rows, ``per_row`` of them a row; those of no class are refused."""
+    for n in range(label.shape[0] // per_row):
         start = (order[first_row + n] + offset) * row_stride
         for r in range(per_row):
-            label = np.int64(source[start + r * column_stride])
-            if 0 <= label < out.shape[1]:
-                out[n * per_row + r, label] = 1.0
-            else:
-                refuse(control, LABELS, n * per_row + r, label)
+            number = np.int64(source[start + r * column_stride])
+            if not 0 <= number < classes:
+                refuse(control, LABELS, n * per_row + r, number)
+            label[n * per_row + r] = number
+
+
+def spell(label, out):
+    """Class labels as one-hot rows."""
+    for n in range(out.shape[0]):
+        row = out[n]
+        for k in range(row.shape[0]):
+            row[k] = 0.0
+        row[label[n]] = 1.0
+
+
+def fill(number, out):
+    """All of out = number."""
+    for i in range(out.shape[0]):
+        out[i] = number
 
 
 def require_range(numbers, limit, check, control):
@@ -99,13 +114,8 @@ def uniform_weights(batch_rows, terms, mean, weight):
 
 
 def gather_weights(source, order, offset, first_row, batch_rows, per_row, terms, mean, weight):
-    """Sample weights of this shard's rows; with ``mean`` divided by the weight of the whole batch, not of the shard."""
-    total = 0.0
-    for n in range(batch_rows):
-        total += source[order[n] + offset]
-    share = 1.0
-    if mean:
-        share = 1.0 / (total * terms) if total > 0.0 else 0.0
+    """Sample weights of this shard's rows, which are 1 on average; with ``mean`` all terms of the batch share them."""
+    share = 1.0 / (batch_rows * terms) if mean else 1.0
     for n in range(weight.shape[0] // per_row):
         for r in range(per_row):
             weight[n * per_row + r] = source[order[first_row + n] + offset] * share

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
+from nnkit.core.span import Span
 from nnkit.errors import ShapeError
 from nnkit.kernels.blocks import clear
 from nnkit.kernels.taps import convolve, convolve_transposed, gradient_of_weight
@@ -45,6 +46,7 @@ class _Convolution(Layer, Spatial):
     """What convolutions share: hyper-parameters, shapes, parameters."""
 
     blocked = True
+    gives = Span()
     operator: ClassVar[str]  # its name in ONNX
     filters_axis: ClassVar[int]  # of the weight, the axis of the output's channels
     elsewhere: ClassVar[tuple[str, ...]] = (

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
+from nnkit.core.span import Span
 from nnkit.errors import ShapeError
 from nnkit.kernels.gemm import ACROSS, STRIP, add_bias, dot, dot_transposed, sum_rows
 
@@ -58,6 +59,7 @@ class Linear(Layer):
 
     folds_rows = passes_mask = True
     dense = ("weight", "bias")
+    gives = Span()
     elsewhere = ("in_features", "out_features", "bias")
 
     def __init__(

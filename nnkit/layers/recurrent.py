@@ -21,6 +21,7 @@ from nnkit.core.container import Chain
 from nnkit.core.layer import Built, Layer, Places
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
+from nnkit.core.span import Span
 from nnkit.engine.lazy import lazy
 from nnkit.errors import OnnxError, ShapeError
 from nnkit.initializers import Uniform
@@ -432,6 +433,7 @@ class LSTM(_Recurrent):
     continual prediction with LSTM" (f).
     """
 
+    gives = Span(-1.0, 1.0)
     gate_count = 4
     operator = "LSTM"
     gate_order = (0, 3, 1, 2)  # i, o, f, g
@@ -583,6 +585,7 @@ class GRU(_Recurrent):
     the product with weight_hh, as cuDNN and PyTorch have it.
     """
 
+    gives = Span(-1.0, 1.0)
     gate_count = 3
     operator = "GRU"
     gate_order = (1, 0, 2)  # z, r, n
@@ -754,6 +757,10 @@ class RNN(_Recurrent):
         self.scratch("product", (self.hidden_size,))
         self.workspace("biases", (self.hidden_size,))
         return super().build(in_shape)
+
+    @property
+    def gives(self) -> Span:  # type: ignore[override]
+        return Span(0.0) if self.nonlinearity == "relu" else Span(-1.0, 1.0)
 
     @staticmethod
     def forward(

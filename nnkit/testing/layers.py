@@ -431,4 +431,29 @@ def large_inputs_stay_finite(example: Example) -> None:
                 require_finite(bench.part, _kernel_of(name), name, array, reason)
 
 
-ACTIVATION_CHECKS: tuple[Check, ...] = (*LAYER_CHECKS, nan_stays_nan, large_inputs_stay_finite)
+def outputs_are_what_it_says(example: Example) -> None:
+    """Within ``gives``, where it is declared, and near both its ends for some inputs from -10000 to 10000."""
+    bench = _Bench(example, "float64")
+    given = bench.model.network.leaves[0].layer.gives  # as it is built
+    if given is None:
+        return
+    inputs = np.clip(np.concatenate([LARGE, np.linspace(-10.0, 10.0, 4001)]), *bench.part.domain)
+    batch, outputs = _Batch(bench), []
+    for first in range(0, len(inputs), bench.x.size):
+        bench.x[...] = np.resize(inputs[first:], bench.x.shape)
+        outputs.append(batch.forward(bench.x).copy())
+    out, slack = np.concatenate(outputs), 1e-12
+    low, high = float(out.min()), float(out.max())
+    require(
+        given.low - slack <= low and high <= given.high + slack, bench.part,
+        f"gives is {given}, but outputs are from {low:g} to {high:g}",
+    )  # fmt: skip
+    reached = (low < -80.0 if np.isinf(given.low) else low < given.low + 0.02,
+               high > 80.0 if np.isinf(given.high) else high > given.high - 0.02)  # fmt: skip
+    require(all(reached), bench.part, f"gives is {given}, but outputs are from {low:g} to {high:g} alone")
+    if given.sums:
+        shares = np.exp(out) if given.sums == "exponentials" else out
+        require(bool(np.allclose(shares.sum(axis=-1), 1.0)), bench.part, f"gives is {given}, but they do not add up to 1")
+
+
+ACTIVATION_CHECKS: tuple[Check, ...] = (*LAYER_CHECKS, nan_stays_nan, large_inputs_stay_finite, outputs_are_what_it_says)

@@ -142,12 +142,26 @@ def weightless_rows_do_not_matter(example: Example) -> None:
 def labels_equal_probabilities(example: Example) -> None:
     """Where targets are classes: an integer label is the same as a probability of 1 for it."""
     for case in _cases(example):
-        if not case.loss.classes:
+        if not case.loss.takes_probabilities:
             continue
         given = case.run()
         spelt = copy.copy(case)
         spelt.target = np.eye(example.in_shape[-1])[case.target]
         _require_same_loss(case, given, spelt.run(), 0.0)
+
+
+def probabilities_have_their_gradient(example: Example) -> None:
+    """Where a row of targets has a probability for each class: the gradient is the derivative, compiled and uncompiled."""
+    for case in _cases(example):
+        if not case.loss.takes_probabilities:
+            continue
+        case.target = np.random.default_rng(SEED).dirichlet(np.ones(example.in_shape[-1]), case.target.shape)
+        case.target[0] = np.eye(example.in_shape[-1])[0]
+        given = case.run()
+        value = BoundLoss(case.loss, case.prediction, case.target, case.weight).value
+        expected = {"grad_prediction": central_differences(value, case.prediction)}
+        _require_same_loss(case, given, expected, DIFFERENCES)
+        _require_same_loss(case, given, case.run(python=True), ROUNDING)
 
 
 def loss_compiled_equals_uncompiled(example: Example) -> None:
@@ -204,6 +218,7 @@ LOSS_CHECKS: tuple[Check, ...] = (
     weights_equal_repetition,
     weightless_rows_do_not_matter,
     labels_equal_probabilities,
+    probabilities_have_their_gradient,
     loss_compiled_equals_uncompiled,
     loss_float32_stays_float32,
     batch_of_one_is_a_row,

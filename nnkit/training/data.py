@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.arrays import readable, to_array
+from nnkit.core.loss import Loss
 from nnkit.engine.operands import Array, Constant, Control, ControlWord, Order
 from nnkit.engine.program import Instruction, Numbers
 from nnkit.errors import DataError, ShapeError
 from nnkit.kernels.control import Word
-from nnkit.kernels.data import LABELS, gather, gather_classes
+from nnkit.kernels.data import LABELS, gather, gather_labels
 
 __all__ = [
     "Source",
@@ -22,6 +23,7 @@ __all__ = [
     "check_finite",
     "check_row_shape",
     "check_weights",
+    "gather_targets",
     "is_sparse",
     "source_of",
     "to_array",
@@ -208,9 +210,20 @@ class Source:
         rows = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW)
         return Instruction(gather, (self._flat, *self._strides, *rows, target), "data", "data")
 
-    def gather_classes(self, out: Array, part: str) -> Instruction:
-        """Spell the batch's labels, which ``part`` takes, as one-hot rows."""
+    def gather_labels(self, out: Array, classes: int, part: str) -> Instruction:
+        """Copy the batch's class labels, which ``part`` takes."""
         per_row = Constant(prod(self.row_shape), "int64")
         rows = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW)
-        operands = (self._flat, *self._strides, *rows, per_row, Control(), out.folded())
-        return Instruction(gather_classes, operands, part, "data", numbers=Numbers("the labels", out.shape[-1], check=LABELS))
+        operands = (self._flat, *self._strides, *rows, per_row, Constant(classes, "int64"), Control(), out)
+        numbers = Numbers("the labels", classes, self.row_shape, LABELS)
+        return Instruction(gather_labels, operands, part, "data", numbers=numbers)
+
+
+def gather_targets(loss: Loss, y: NDArray[Any], out_shape: tuple[int, ...], real: str) -> tuple[Instruction, dict[str, Array]]:
+    """How a batch's targets are gathered, labels as labels; and what of `LossArrays` they are then."""
+    source = Source(y)
+    if loss.are_labels(y, out_shape):
+        label = Array.rows(out_shape[:-1], "int64").flat()
+        return source.gather_labels(label, out_shape[-1], type(loss).__name__), {"label": label}
+    target = Array.rows(y.shape[1:], real)
+    return source.gather(target), {"target": target.folded()}

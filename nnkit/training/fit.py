@@ -22,7 +22,7 @@ from nnkit.core.random_state import generator
 from nnkit.engine.critical import check, interruptible, uninterrupted
 from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros
-from nnkit.engine.operands import Array, Constant, ControlWord, Operand, Order, lanes_of
+from nnkit.engine.operands import Array, Constant, ControlWord, Order, lanes_of
 from nnkit.engine.program import Instruction, Program
 from nnkit.engine.stub import statistics
 from nnkit.engine.workers import Team, available_threads
@@ -30,15 +30,15 @@ from nnkit.errors import DataError, NonFiniteError, ParameterError, ShapeError
 from nnkit.kernels.control import NOT_FINITE, Word
 from nnkit.kernels.data import gather_weights, uniform_weights
 from nnkit.kernels.random import permute
-from nnkit.metrics import metric
+from nnkit.metrics import named
 from nnkit.network import Network
 from nnkit.passes import Evaluator, Pass
 from nnkit.planner import Plan
 from nnkit.training.data import (
-    Source,
     check_finite,
     check_row_shape,
     check_weights,
+    gather_targets,
     is_sparse,
     source_of,
     to_array,
@@ -136,7 +136,7 @@ class Fit:
         self._optimizer: Optimizer = Optimizer.make(optimizer, "optimizer")
         chosen = [Callback.make(item, "callbacks") for item in listed(callbacks)]
         self._callbacks = sorted(chosen, key=lambda callback: callback.late)
-        self._metrics = {getattr(item, "name", item.key or type(item).__name__): item for item in map(metric, listed(metrics))}
+        self._metrics = named(metrics)
         self._shuffle = shuffle
         self._random = generator(random_state)
         self._threads = available_threads(n_threads)
@@ -197,7 +197,19 @@ class Fit:
             if weights is not None and not all(weights[side].any() for side in (chosen, self._rows)):
                 raise DataError("fit: expected rows of positive weight on both sides of validation_split, got zeros only on "
                                 "one; hold rows out yourself (validation_data)")  # fmt: skip
-            self._evaluate_on(self._X, self._y[chosen], None if weights is None else weights[chosen], chosen)
+            self._evaluate_on(self._X, self._y, weights, chosen)
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Rows of weight 0 are absent; the weights of the others are 1 on average, where the loss is a mean."""
+        self._relative: NDArray[np.float64] | None = None
+        if self._weights is None:
+            return
+        self._rows = self._rows[self._weights[self._rows] > 0]
+        relative = self._loss.relative_weights(self._weights[self._rows])
+        if relative is not None:
+            self._relative = np.zeros_like(self._weights)
+            self._relative[self._rows] = relative
 
     def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
         X, y = to_rows(X, "validation X"), to_array(y, "validation y")
@@ -213,8 +225,10 @@ class Fit:
         self, X: Any, y: NDArray[Any], weights: NDArray[Any] | None, chosen: NDArray[np.int64] | None = None
     ) -> None:
         """Evaluate on these rows after every epoch, with threads where there is work for them (a million multiplications)."""
-        shards = max(1, min(self._threads, len(y) * self._network.work() // 1_000_000))
-        self._evaluator = Evaluator(self._network, self._loss, X, y, weights, chosen=chosen, shards=shards, python=self._python)
+        rows = len(y) if chosen is None else len(chosen)
+        shards = max(1, min(self._threads, rows * self._network.work() // 1_000_000))
+        self._evaluator = Evaluator(self._network, self._loss, X, y, weights, chosen=chosen, shards=shards, python=self._python,
+                                    predictions=bool(self._metrics))  # fmt: skip
 
     def _plan(self) -> None:
         """Layers, loss and optimizer -> programs."""
@@ -228,13 +242,13 @@ class Fit:
         plan = Plan(real, training=True, differentiate=True, shards=shards)
         self._source = source = source_of(self._X, real)
         x = source.input(network.in_shape, network.input_dtype)
-        target = Array.rows(loss.dense_shape(network.out_shape), real)
+        gather, targets = gather_targets(loss, self._y, network.out_shape, real)
         weight = Array.rows(network.out_shape[:-1], real).flat()
         row_loss = Array.rows(network.out_shape[:-1], real).flat()
         grad = Array.rows(network.out_shape, real)
-        plan.instructions += [source.gather(x), *self._data(target, weight)]
+        plan.instructions += [source.gather(x), gather, self._weighing(weight)]
         out = plan.run(network.placed(slabs, source.arrays), x)
-        arrays = LossArrays(out.folded(), target.folded(), weight, row_loss, grad.folded())
+        arrays = LossArrays(out.folded(), weight, row_loss, grad.folded(), **targets)
         plan.instructions += loss.instructions(arrays, real)
         plan.backward(grad, guard=True)
         self._updater = Updater(
@@ -266,25 +280,18 @@ class Fit:
         shuffle = Instruction(permute, operands, "shuffle", "data")
         self._shuffler = Program([shuffle], "float64", python=self._python)
 
-    def _data(self, target: Array, weight: Array) -> list[Instruction]:
-        """Gather a shard's targets and weights."""
+    def _weighing(self, weight: Array) -> Instruction:
+        """How a shard's rows are weighed."""
         loss, out_shape = self._loss, self._network.out_shape
-        labels = loss.classes and self._y.shape[1:] != out_shape
-        source = Source(self._y)
-        gather_y = source.gather_classes(target, type(loss).__name__) if labels else source.gather(target)
         terms = Constant(loss.terms(out_shape), "int64")
         mean = Constant(loss.reduction == "mean", "bool")
         rows = ControlWord(Word.BATCH_ROWS)
-        if self._weights is None:
-            operands: tuple[Operand, ...] = (rows, terms, mean, weight)
-            weigh = Instruction(uniform_weights, operands, "data", "data")
-        else:
-            place = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW), rows
-            per_row = Constant(prod(out_shape[:-1]), "int64")
-            weigh = Instruction(
-                gather_weights, (Array.view(self._weights, written=False), *place, per_row, terms, mean, weight), "data", "data"
-            )
-        return [gather_y, weigh]
+        if self._relative is None:
+            return Instruction(uniform_weights, (rows, terms, mean, weight), "data", "data")
+        place = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW), rows
+        per_row = Constant(prod(out_shape[:-1]), "int64")
+        operands = (Array.view(self._relative, written=False), *place, per_row, terms, mean, weight)
+        return Instruction(gather_weights, operands, "data", "data")
 
     # --------------------------------------------------------------------------------------------------- running
 
@@ -381,7 +388,6 @@ class Fit:
         table[:steps, 3] = first + np.arange(steps)
         times = (first + np.arange(steps)) / self.steps_per_epoch
         rates = self._updater.fill(self._runner.coefficients, times, float(self.epochs), done)
-        block = (order, begins, rates)
         while done < steps and not (self._stopping and self._stops):
             begin = time.perf_counter()
             until_stop = min((interval - self.step % interval for _, interval in self._stops), default=steps)
@@ -400,7 +406,7 @@ class Fit:
             if self._stops:
                 self._call("on_batch_end", [callback for callback, interval in self._stops if self.step % interval == 0])
             for epoch in ended:
-                self._finish_epoch(team, epoch, *block)
+                self._finish_epoch(team, epoch, rates)
             self._progress.update(self.step, self.history)
             check()
 
@@ -411,21 +417,14 @@ class Fit:
             self._shuffler.run()
         return self._orders[:epochs].ravel()
 
-    def _finish_epoch(
-        self, team: Team, index: int, order: NDArray[np.int64], begins: NDArray[np.int64], rates: NDArray[np.float64]
-    ) -> None:
+    def _finish_epoch(self, team: Team, index: int, rates: NDArray[np.float64]) -> None:
         """Record an epoch of the block, and whatever is measured after it."""
         piece = slice(index * self.steps_per_epoch, (index + 1) * self.steps_per_epoch)
         losses = self._runner.losses[piece]
         if self._loss.reduction == "sum":
             loss = float(losses.sum())
-        elif self._weights is None:
+        else:  # a batch weighs as many rows as it has: weights are 1 on average over the data
             loss = float(np.average(losses, weights=self._runner.steps[piece, 1]))
-        else:
-            rows = len(self._rows)
-            weights = self._weights[order[index * rows : (index + 1) * rows]]
-            batches = np.add.reduceat(weights, begins[piece] - index * rows)
-            loss = float(np.average(losses, weights=batches))
         figures = {"loss": loss, "lr": float(rates[piece][-1])}
         figures |= self._measure(team)
         self.history.add(**figures)
@@ -445,8 +444,7 @@ class Fit:
                 evaluator = self._training_evaluator()
                 evaluator.run()
             with interruptible():
-                for name, item in self._metrics.items():
-                    figures[prefix + name] = item(evaluator.y, evaluator.prediction, self._loss, evaluator.sample_weight)
+                figures |= {prefix + name: value for name, value in evaluator.figures(self._metrics).items()}
         return figures
 
     @property
@@ -459,7 +457,9 @@ class Fit:
     def _training_evaluator(self) -> Evaluator:
         """Where metrics are asked for and nothing is held out, they are of the training data."""
         if not hasattr(self, "_on_training"):
-            self._on_training = Evaluator(self._network, self._loss, self._X, self._y, self._weights, python=self._python)
+            rows = None if len(self._rows) == len(self._y) else self._rows
+            self._on_training = Evaluator(self._network, self._loss, self._X, self._y, self._weights, chosen=rows,
+                                          python=self._python, predictions=True)  # fmt: skip
         return self._on_training
 
     def sample(self, rows: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:

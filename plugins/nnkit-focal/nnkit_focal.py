@@ -36,14 +36,14 @@ def log_probability(z, k, best, log_total):
     return (z[k] - z[best] if k != best else 0.0) - log_total
 
 
-def next_class(target, k):
-    """The first class from k on that has a share in the target; most rows have one in all.
+def next_share(target, i):
+    """The first share from i on that is not 0; most rows have one in all.
 
     With a condition in a loop over all classes instead, the compiler would compute the powers of all of them.
     """
-    while k < target.shape[0] and target[k] == 0.0:
-        k += 1
-    return k
+    while i < target.shape[0] and target[i] == 0.0:
+        i += 1
+    return i
 
 
 def slope(log_p, gamma):
@@ -93,6 +93,8 @@ class FocalLoss(nn.Loss):
 
     rowwise = classes = True
     target_low, target_high = 0.0, 1.0  # of probabilities
+    expects = (nn.Span(), nn.Span(-np.inf, 0.0, "exponentials"))  # logarithms of probabilities are logits of the same
+    advice = "leave the activation out: the loss takes the softmax itself"
 
     def __init__(self, *, gamma: float = 2.0, reduction: str = "mean") -> None:
         self.gamma = gamma
@@ -100,32 +102,32 @@ class FocalLoss(nn.Loss):
         super().__init__(reduction=reduction)
 
     @staticmethod
-    def forward(prediction, target, gamma):
+    def forward(prediction, target, label, gamma):
         best, log_total = largest(prediction)
         loss = 0.0
-        k = next_class(target, 0)
-        while k < target.shape[0]:
-            log_p = log_probability(prediction, k, best, log_total)
-            loss -= target[k] * (-expm1(log_p)) ** gamma * log_p
-            k = next_class(target, k + 1)
+        i = next_share(target, 0)
+        while i < target.shape[0]:
+            log_p = log_probability(prediction, label + i, best, log_total)
+            loss -= target[i] * (-expm1(log_p)) ** gamma * log_p
+            i = next_share(target, i + 1)
         return loss
 
     @staticmethod
-    def backward(prediction, target, gamma, grad_prediction):
+    def backward(prediction, target, label, gamma, grad_prediction):
         best, log_total = largest(prediction)
         total = 0.0
-        k = next_class(target, 0)
-        while k < target.shape[0]:
-            total += target[k] * slope(log_probability(prediction, k, best, log_total), gamma)
-            k = next_class(target, k + 1)
-        for i in range(prediction.shape[0]):
-            grad_prediction[i] = -exp(log_probability(prediction, i, best, log_total)) * total
-        k = next_class(target, 0)
-        while k < target.shape[0]:
-            log_p = log_probability(prediction, k, best, log_total)
-            own = target[k] * slope(log_p, gamma)
-            grad_prediction[k] = -own * expm1(log_p) - exp(log_p) * (total - own)
-            k = next_class(target, k + 1)
+        i = next_share(target, 0)
+        while i < target.shape[0]:
+            total += target[i] * slope(log_probability(prediction, label + i, best, log_total), gamma)
+            i = next_share(target, i + 1)
+        for k in range(prediction.shape[0]):
+            grad_prediction[k] = -exp(log_probability(prediction, k, best, log_total)) * total
+        i = next_share(target, 0)
+        while i < target.shape[0]:
+            log_p = log_probability(prediction, label + i, best, log_total)
+            own = target[i] * slope(log_p, gamma)
+            grad_prediction[label + i] = -own * expm1(log_p) - exp(log_p) * (total - own)
+            i = next_share(target, i + 1)
 
     def probabilities(self, prediction: NDArray[Any]) -> NDArray[Any]:
         powers = np.exp(prediction - prediction.max(axis=-1, keepdims=True))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
-from nnkit.kernels.math import exp, log, real
+from nnkit.kernels.math import exp, log, real, tanh
 from nnkit.kernels.random import uniform_bits
 from nnkit.testing import (
     CheckError,
@@ -47,6 +47,22 @@ class WrongSign(nn.Activation):
     @staticmethod
     def backward(grad_out, x):
         return -2.0 * x * grad_out
+
+
+class GivesMoreThanItSays(nn.Activation):
+    gives = nn.Span(0.0, 1.0)
+
+    @staticmethod
+    def forward(x):
+        return tanh(x)
+
+    @staticmethod
+    def backward(grad_out, out):
+        return grad_out * (1.0 - out * out)
+
+
+class GivesLessThanItSays(GivesMoreThanItSays):
+    gives = nn.Span(-1.0, 2.0)
 
 
 class HalfTheDerivative(nn.Activation):
@@ -930,15 +946,18 @@ class WideLoss(nn.MSELoss):
         return (np.float64(prediction) - target) * (prediction - target)
 
 
-class DividesByTheWeight(Product):
+class EndsAtTheFirstWeightlessRow(Product):
+    """Where it should go on with the next one."""
+
     @staticmethod
     def fused(prediction, target, weight, grad, row_loss):
         for n in range(prediction.shape[0]):
-            total = real(0)
+            if weight[n] == 0.0:
+                break
+            row_loss[n] = 0.0
             for k in range(prediction.shape[1]):
-                total += weight[n] * prediction[n, k] * prediction[n, k] * target[n, k]
+                row_loss[n] += prediction[n, k] * prediction[n, k] * target[n, k]
                 grad[n, k] = 2.0 * weight[n] * prediction[n, k] * target[n, k]
-            row_loss[n] = total / weight[n]
 
 
 class FusedGivesAnotherValue(Product):
@@ -951,21 +970,57 @@ class FusedGivesAnotherValue(Product):
                 grad[n, k] = 2.0 * weight[n] * prediction[n, k] * target[n, k]
 
 
-class LabelsOffByOne(nn.Loss):
-    classes = True
+class LooksLabelsUpAlone(nn.Loss):
+    """Right for class labels, wrong for rows of probabilities."""
+
+    rowwise = classes = True
 
     @staticmethod
-    def forward(prediction, target):
-        return prediction * prediction * target
+    def forward(prediction, target, label):
+        return target[0] * prediction[label] * prediction[label]
 
     @staticmethod
-    def backward(prediction, target):
-        return 2.0 * prediction * target
+    def backward(prediction, target, label, grad_prediction):
+        for k in range(prediction.shape[0]):
+            grad_prediction[k] = 0.0
+        grad_prediction[label] = 2.0 * target[0] * prediction[label]
 
-    def dense_target(self, y, out_shape, dtype):
-        if y.shape[1:] != out_shape:
-            y = (y + 1) % out_shape[-1]
-        return super().dense_target(y, out_shape, dtype)
+
+class TakesEveryLabelForTheFirst(LooksLabelsUpAlone):
+    """Right for rows of probabilities, wrong for class labels."""
+
+    @staticmethod
+    def forward(prediction, target, label):
+        total = 0.0
+        for k in range(target.shape[0]):
+            total += target[k] * prediction[k] * prediction[k]
+        return total
+
+    @staticmethod
+    def backward(prediction, target, label, grad_prediction):
+        for k in range(prediction.shape[0]):
+            grad_prediction[k] = 0.0
+        for k in range(target.shape[0]):
+            grad_prediction[k] = 2.0 * target[k] * prediction[k]
+
+
+class ForgetsSharesInItsGradient(TakesEveryLabelForTheFirst):
+    """The gradient is right where a row of targets has one class."""
+
+    @staticmethod
+    def forward(prediction, target, label):
+        total = 0.0
+        for i in range(target.shape[0]):
+            total += target[i] * prediction[label + i] * prediction[label + i]
+        return total
+
+    @staticmethod
+    def backward(prediction, target, label, grad_prediction):
+        for k in range(prediction.shape[0]):
+            grad_prediction[k] = 0.0
+        for i in range(target.shape[0]):
+            if target[i] > 0.0:
+                grad_prediction[label + i] = 2.0 * prediction[label + i]
 
 
 class WrongGradientInNumPy(nn.PythonLoss):
@@ -1223,6 +1278,8 @@ FAULTS = [
     (HidesNaN(), layers.nan_stays_nan, "forward makes numbers of NaN in float32; a comparison with NaN is false"),
     (Overflows(), layers.large_inputs_stay_finite,
      wrong("forward", "out", "0, 1, 1", OVERFLOW, 16, fault="are not finite")),
+    (GivesMoreThanItSays(), layers.outputs_are_what_it_says, "gives is numbers from 0 to 1, but outputs are from -1 to 1"),
+    (GivesLessThanItSays(), layers.outputs_are_what_it_says, "numbers from -1 to 2, but outputs are from -1 to 1 alone"),
     (WideActivation(), layers.float32_stays_float32, f"forward {WIDE}"),
 
     (WeightGradientTransposed(), layers.gradients_are_the_derivatives,
@@ -1311,9 +1368,11 @@ FAULTS = [
     (ReadsBeyondTheTarget(), losses.loss_indices_are_in_range,
      out_of_range("forward", "total += prediction[k] * prediction[k] * target[k + 1]", "target[k + 1]", [4], (4,))),
     (WideLoss(), losses.loss_float32_stays_float32, f"loss {WIDE}"),
-    (DividesByTheWeight(), losses.weightless_rows_do_not_matter, wrong("forward", "loss", "")),
+    (EndsAtTheFirstWeightlessRow(), losses.weightless_rows_do_not_matter, wrong("forward", "loss", "")),
     (FusedGivesAnotherValue(), losses.loss_compiled_equals_uncompiled, wrong("forward", "loss", "")),
-    (LabelsOffByOne(), losses.labels_equal_probabilities, wrong("forward", "loss", "")),
+    (LooksLabelsUpAlone(), losses.labels_equal_probabilities, wrong("forward", "loss", "")),
+    (TakesEveryLabelForTheFirst(), losses.labels_equal_probabilities, wrong("forward", "loss", "")),
+    (ForgetsSharesInItsGradient(), losses.probabilities_have_their_gradient, wrong("backward", "grad_prediction", r"\d, \d")),
     (WrongGradientInNumPy(), losses.loss_gradient_is_the_derivative,
      wrong("backward", "grad_prediction", "3, 1", CHECK_BOTH, 1)),
     (AveragesInNumPy(), losses.weights_equal_repetition, wrong("forward", "loss", "", ROWS_DEPEND)),
