@@ -11,9 +11,9 @@ PROCESSORS ?= nehalem haswell generic
 NUMBERS := $(addprefix tests/,contract $(addprefix unit/,$(addsuffix .py,test_engine test_gemm test_processors test_math \
 	test_numbers test_recurrent test_attention_and_friends test_containers test_native test_textbook test_torch_parity)))
 
-# Tests that start processes, which compile everything again, would take hours.
+# Tests that compile everything, as those do that start processes, would take hours.
 ARM64 ?= test_gemm or digits or c_function or (to_the_bit and mlp) or (Conv2d and compiled_equals) or (test_engine and not process \
-	and not warmup and not unwritable and not written and not helper and not memory_map and not allocate)
+	and not warmup and not other_sizes and not unwritable and not written and not helper and not memory_map and not allocate)
 
 .PHONY: demo test test-processors test-arm64 bench clean
 
