@@ -434,4 +434,5 @@ def _cells(column: Any) -> Any:
 
 def _texts(column: Any) -> list[str]:
     """The cells of a column of pyarrow in words; nothing for those that are missing."""
-    return ["" if cell is None else str(cell) for cell in column.to_pylist()]
+    return ["" if cell is None else cell.decode(errors="backslashreplace") if isinstance(cell, bytes) else str(cell)
+            for cell in column.to_pylist()]  # fmt: skip
