@@ -19,6 +19,7 @@ __all__ = ["MISSING", "Notation", "character", "is_code", "likely", "remedy", "t
 MISSING = {"", "na", "nan", "n/a", "#n/a", "<na>", "null"}  # in lower case: what stands for a number that is not there
 TRUTH = {"true": 1.0, "false": 0.0}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII)  # in lower case, too
+DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}"  # what may follow is a time
 SPACES = " \u00a0\u202f"  # the usual one, and those that do not break, wide and narrow
 SIGNS = SPACES + "%$\u20ac\u00a3\u00a5"  # what people write around numbers
 NAMES = {"tab": "\t", r"\t": "\t", "space": " "}  # what is hard to type in a shell
@@ -133,7 +134,7 @@ def likely(cells: Sequence[str], notation: Notation) -> NDArray[np.float64] | No
 
 
 def remedy(cell: str, notation: Notation) -> str | None:
-    """What to do about a cell that is not a number, but looks like one; None for other text."""
+    """What to do about a cell that is not a number, but looks like one, or like a date; None for other text."""
     number = notation.number(_bare(cell))
     if number is not None:
         return f"write it as {number:.15g} alone"
@@ -142,6 +143,8 @@ def remedy(cell: str, notation: Notation) -> str | None:
         number = habit.number(_bare(cell))
         if number is not None:
             found.setdefault(number, habit)
+    if re.match(DATE, cell.strip()) and not found:
+        return "give times as numbers, such as days since some date"
     told = [f"{shlex.join(habit.options or ['--decimal', '.'])} reads it as {number:.15g}" for number, habit in found.items()]
     return ", and ".join(told) or None
 

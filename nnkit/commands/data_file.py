@@ -225,8 +225,8 @@ def open_data(
         return ParquetFile(path, notation, options)
     if path.lower().endswith((".parquet", ".pq")):
         raise DataError(f"{path}: expected a Parquet file, got one that does not begin like any; is it damaged?")
-    for magic, what in ((b"PK", "an Excel or zip file"), (b"\x1f\x8b", "a gzip file"), (b"%PDF", "a PDF file"),
-                        (b"ARROW1", "an Arrow file")):  # fmt: skip
+    for magic, what in ((b"PK\3\4", "an Excel or zip file"), (b"\xd0\xcf\x11\xe0", "an Excel file"), (b"%PDF", "a PDF file"),
+                        (b"\x1f\x8b", "a gzip file"), (b"ARROW1", "an Arrow file")):  # fmt: skip
         if begin.startswith(magic):
             raise DataError(f"{path}: expected CSV or Parquet, got {what}; save it as CSV in UTF-8")
     codec = encoding_of(path, begin, encoding)
@@ -434,4 +434,5 @@ def _cells(column: Any) -> Any:
 
 def _texts(column: Any) -> list[str]:
     """The cells of a column of pyarrow in words; nothing for those that are missing."""
-    return ["" if cell is None else str(cell) for cell in column.to_pylist()]
+    return ["" if cell is None else cell.decode(errors="backslashreplace") if isinstance(cell, bytes) else str(cell)
+            for cell in column.to_pylist()]  # fmt: skip

@@ -37,7 +37,10 @@ def of_objects(cells: NDArray[Any]) -> NDArray[Any] | None:
     if not any(issubclass(kind, float | np.floating | Decimal) for kind in kinds) and not missing:
         whole = np.array(cells.tolist())  # of Python's integers, which may be beyond all dtypes
         return whole if whole.dtype.kind in "biu" else None
-    numbers = [np.nan if type(cell) in missing else float(cell) for cell in cells.flat]
+    try:
+        numbers = [np.nan if type(cell) in missing else float(cell) for cell in cells.flat]
+    except OverflowError:  # an integer beyond all dtypes
+        return None
     return np.array(numbers, np.float64).reshape(cells.shape)
 
 

@@ -156,7 +156,7 @@ def test_what_is_no_number_in_any_byte_order(kind, order):
 @pytest.mark.parametrize(
     ("cells", "told"),
     [([1, None], "got nan in row 0, column 1"), ([1, "a"], "got dtype object"), ([1, 2**70], "got dtype object"),
-     ([None, None], "got dtype object"), ([1, 1j], "got dtype object")],
+     ([0.5, 2**2000], "got dtype object"), ([None, None], "got dtype object"), ([1, 1j], "got dtype object")],
 )  # fmt: skip
 def test_objects_that_are_not_all_numbers(cells, told):
     rows = np.tile(np.array(cells * 2, object), (24, 1))

@@ -92,7 +92,8 @@ def test_thousands_and_decimal_marks_as_named(decimal, thousands, cell, expected
      ("1.100,5", "--decimal , --thousands . reads it as 1100.5"), ("1 100", "--thousands space reads it as 1100"),
      ("$5", "write it as 5 alone"), ("5\u00a0%", "write it as 5 alone"), ("\uff11\uff12", "write it as 12 alone"),
      ("1'000", "--thousands ''\"'\"'' reads it as 1000"), ("1_000", "--thousands _ reads it as 1000"), ("blue", None),
-     ("1.2.3", None)],
+     ("1.2.3", None), ("2024-01-31 12:00:00", "give times as numbers, such as days since some date"),
+     ("1.2.2024", "give times as numbers, such as days since some date"), ("192.168.0.1", None)],
 )  # fmt: skip
 def test_what_looks_like_a_number_comes_with_a_remedy(cell, told):
     assert remedy(cell, Notation()) == told
@@ -108,6 +109,10 @@ def test_features_that_are_no_numbers_are_refused(here, capsys, cell):
     written(here / "a.csv", f'a,label\n1,x\n"{cell}",y\n')
     assert main(["train", "a.csv", "--target", "label"]) == 1
     assert f"expected numbers in column 'a', got {cell!r} in line 3" in capsys.readouterr().err
+
+
+def test_a_column_may_be_called_as_other_files_begin(here):
+    assert open_data(written(here / "a.csv", "PK,b\n1,2\n")).names == ["PK", "b"]
 
 
 def test_numbers_in_quotes_and_with_zeros_before_them_are_numbers(here):
@@ -336,13 +341,15 @@ def test_parquet_has_no_delimiter_and_no_encoding(here, capsys):
         assert f"expected CSV, which has what {option} says, got a Parquet file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["int64", "uint64", "float64", "bool", "str", "category"])
+@pytest.mark.parametrize("kind", ["int64", "uint64", "float64", "bool", "str", "category", "bytes"])
 def test_labels_of_parquet_come_back_as_they_are_there(here, kind):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
     labels = {"int64": [2**53 + 1, 2**53], "uint64": [2**64 - 1, 3], "float64": [1.5, 2.0], "bool": [True, False]}
     labels = labels.get(kind, ["01", "1"])
-    pandas.DataFrame({"x": [0.0, 1.0] * 20, "y": pandas.Series(labels * 20).astype(kind)}).to_parquet("a.parquet")
+    cells = [label.encode() for label in labels] if kind == "bytes" else labels  # as old programs write text
+    series = pandas.Series(cells * 20, dtype=object if kind == "bytes" else kind)
+    pandas.DataFrame({"x": [0.0, 1.0] * 20, "y": series}).to_parquet("a.parquet")
     more = ("--task", "classification", "--epochs", "60", "--layers", "8, relu", "--lr", "0.05")
     assert main(["train", "a.parquet", "--target", "y", *more]) == 0
     assert main(["predict", "a.safetensors", "a.parquet", "--output", "p.csv"]) == 0
