@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
                       help="show where in the code an error arose (NNKIT_TRACEBACK=1 does, too)")  # fmt: skip
     whole = argparse.ArgumentParser(program(), description="Neural networks on the CPU.", parents=[both], allow_abbrev=False)
     whole.add_argument("--version", action="version", version=f"nnkit {nnkit.__version__}")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="command")
+    commands = whole.add_subparsers(dest="command", metavar="command")
     for name, command in COMMANDS.items():
         summary, more, described = documented(command)
         added = commands.add_parser(
@@ -113,8 +113,12 @@ def run(command: Callable[..., int], given: dict[str, Any]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    given = vars(parser().parse_args(arguments))
+    whole = parser()
+    given = vars(whole.parse_args(arguments))
     name = given.pop("command")
+    if name is None:
+        whole.error(f"expected a command: {', '.join(COMMANDS)}; {program()} demo shows what nnkit does, and --help says what "
+                    "each command is for")  # fmt: skip
     shown = given.pop("traceback", False) or environment.word("NNKIT_TRACEBACK", "0", "1") == "1"
 
     def say(what: str, message: object) -> None:

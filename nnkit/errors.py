@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
+import warnings
 
 __all__ = [
     "BusyError",
@@ -43,6 +45,19 @@ def printable(text: str) -> str:
         return text
     return "".join(letter if letter.isprintable() or letter == "\n" or unicodedata.category(letter) == "Zs"
                    else letter.encode("unicode_escape").decode() for letter in text)  # fmt: skip
+
+
+BETWEEN = {"nnkit", "sklearn", "functools", "contextlib", "importlib"}  # whose lines a warning is not about
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Give a warning that points at the user's line, however far away that is."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in BETWEEN:
+        frame = frame.f_back
+    place, names = frame.f_code.co_filename, frame.f_globals
+    warnings.warn_explicit(message, category, place, frame.f_lineno, module=names.get("__name__"),
+                           registry=names.setdefault("__warningregistry__", {}))  # fmt: skip
 
 
 class Shown:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from os import PathLike
 from typing import Any
 
 from nnkit.core.part import from_strangers
-from nnkit.errors import NnkitError, ParameterError, PersistenceError, PersistenceWarning
+from nnkit.errors import NnkitError, ParameterError, PersistenceError, PersistenceWarning, warn
 from nnkit.persistence.description import Restorer
 from nnkit.persistence.file import Reader, opened
 from nnkit.persistence.model import restored_from
@@ -70,17 +69,16 @@ def load(path: str | PathLike[str], *, self_test: bool = True, trust: bool = Fal
             what = str(error) or f"it asks for too much ({type(error).__name__})"
             raise PersistenceError(f"cannot load {str(file.path)!r}: {what}") from error
     if restorer.trusted:
-        warnings.warn(
+        warn(
             f"nnkit.load: {str(file.path)!r} is trusted, and brings along what may act outside of the model: "
-            f"{', '.join(restorer.trusted)}", PersistenceWarning, stacklevel=2,
+            f"{', '.join(restorer.trusted)}", PersistenceWarning,
         )  # fmt: skip
     if restorer.left_out:
-        warnings.warn(
+        warn(
             f"nnkit.load: {str(file.path)!r} is loaded without {', '.join(restorer.left_out)}: what a file brings must not "
             "write files, run commands or act outside of the model in other ways. Give the estimator callbacks of your own, "
             "set_params(callbacks=[...]); or, if you trust who wrote the file: nnkit.load(path, trust=True)",
             PersistenceWarning,
-            stacklevel=2,
         )
     return loaded
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -24,7 +23,7 @@ from nnkit.core.random_state import generator
 from nnkit.engine.critical import imported
 from nnkit.engine.exclusive import Exclusive
 from nnkit.engine.workers import Team
-from nnkit.errors import CallError, DataError, NotBuiltError, ParameterError, ShapeError, TrainingWarning
+from nnkit.errors import CallError, DataError, NotBuiltError, ParameterError, ShapeError, TrainingWarning, warn
 from nnkit.metrics import named
 from nnkit.network import LiveArrays, Network
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards
@@ -688,7 +687,7 @@ class Sequential(Familiar):
                 progress=progress, engine=engine, resumed=resumed,
             )  # fmt: skip
             if wrong := misfit(Loss.make(loss), self.network.root):
-                warnings.warn(f"fit: {wrong}", TrainingWarning, stacklevel=3)  # the user's line: `explained` lies between
+                warn(f"fit: {wrong}", TrainingWarning)
             return fit.run()
 
     # -------------------------------------------------------------------------------------------------- looking at it

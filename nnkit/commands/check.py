@@ -18,10 +18,11 @@ def check(target: str) -> int:
 
     Parameters
     ----------
-    target : module:Class, module, file.py, file.py:Class, or the name of an installed distribution
+    target : the name of a part, module:Class, module, file.py, file.py:Class, or the name of an installed distribution
 
     Examples
     --------
+    nnkit check relu
     nnkit check my_layers.py:Scale
     nnkit check nnkit-maxout
     """

@@ -20,6 +20,7 @@ _WAYS = {  # to make numbers of what is none, by the kind of its dtype
     "V": "convert it: astype(np.float32)",
 }
 _OTHER_WAY = "encode it as numbers first"
+_LABELS = "; nnkit.NNClassifier takes labels as they are, and numpy.unique(y, return_inverse=True) numbers them"
 
 
 def numeric(data: Any, name: str) -> NDArray[Any]:
@@ -43,7 +44,10 @@ def numeric(data: Any, name: str) -> NDArray[Any]:
         numbers = of_objects(array)
         array = array if numbers is None else numbers
     if array.dtype.kind not in "biuf":
-        raise DataError(f"{name}: expected numbers, got dtype {array.dtype}; {_WAYS.get(array.dtype.kind, _OTHER_WAY)}")
+        labels = _LABELS if array.dtype.kind in "OSTU" and name.split()[-1] in ("y", "target") else ""
+        raise DataError(
+            f"{name}: expected numbers, got dtype {array.dtype}; {_WAYS.get(array.dtype.kind, _OTHER_WAY)}{labels}"
+        )
     return in_native_order(array)  # type: ignore[no-any-return]
 
 

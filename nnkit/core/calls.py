@@ -6,16 +6,16 @@ import difflib
 import inspect
 import reprlib
 from abc import ABCMeta
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 
 from nnkit.core.words import ATTRIBUTES, HOOKS, NEEDLESS, RENAMED
 from nnkit.errors import CallError, KernelError
 
-__all__ = ["Called", "Familiar", "explained", "nearest", "no_attribute", "require_known", "shown"]
+__all__ = ["Absent", "Called", "Familiar", "explained", "nearest", "no_attribute", "present", "require_known", "shown"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,16 +34,21 @@ class Called(ABCMeta):
     says to be a truth value is one; and a class that lacks a method makes no instances.
     """
 
+    checks_values = True  # in the constructor
+
     @property
     def __signature__(cls) -> inspect.Signature:
         """The constructor's, for `inspect.signature` and for help: that of `__call__` says nothing."""
         return _signature(cls)
 
+    def __dir__(cls) -> list[str]:
+        return present(cls, super().__dir__())
+
     if not TYPE_CHECKING:  # or checkers would not look at the constructors
 
         def __call__(cls, *args: Any, **named: Any) -> Any:
             cls.require_whole()
-            bound = _bind(cls.__name__, _signature(cls), args, named, getattr(cls, "positions", None))
+            bound = _bind(cls.__name__, _signature(cls), args, named, getattr(cls, "positions", None), cls.checks_values)
             return super().__call__(*bound.args, **bound.kwargs)
 
     def require_whole(cls) -> None:
@@ -56,13 +61,33 @@ class Called(ABCMeta):
             raise KernelError(f"{cls.__name__}: expected {what} {written}, {' and '.join(missing)} missing")
 
 
+def present(cls: type, names: Iterable[str]) -> list[str]:
+    """Those of these names of a class's attributes that are there."""
+    return [name for name in names if not isinstance(inspect.getattr_static(cls, name, None), Absent)]
+
+
+class Absent:
+    """An attribute that is not there, and says what is written instead.
+
+    As a ``__getattr__``, it would make every attribute slower.
+    """
+
+    def __init__(self, name: str, hint: str) -> None:
+        self.name, self.hint = name, hint
+
+    def __get__(self, instance: Any, owner: type) -> NoReturn:
+        who = owner.__name__
+        raise AttributeError(f"{who!r} object has no attribute {self.name!r}; {self.hint}", name=self.name, obj=instance)
+
+
 class Familiar(metaclass=Called):
     """A class whose instances say what is written here, where somebody asks for another library's method."""
 
     if not TYPE_CHECKING:
+        locals().update({name: Absent(name, hint) for name, hint in ATTRIBUTES.items()})
 
-        def __getattr__(self, name: str) -> Any:
-            raise no_attribute(self, name)
+    def __dir__(self) -> list[str]:
+        return present(type(self), super().__dir__())
 
 
 def _written(method: Any) -> str:
@@ -77,7 +102,7 @@ def require_known(cls: type, hooks: Sequence[str]) -> None:
     """Refuse a class with a name of its own that is a hook misspelt, or another library's word for it: nobody would call it."""
     for name in vars(cls):
         inherited = any(hasattr(base, name) for base in cls.__bases__)
-        if inherited or name.startswith("_") or name in vars(cls).get("__annotations__", ()):
+        if inherited or name in hooks or name.startswith("_") or name in vars(cls).get("__annotations__", ()):
             continue
         long = [hook for hook in hooks if len(hook) > 4]  # words like "late" have other words near
         near = HOOKS[name] if HOOKS.get(name) in hooks else nearest(name, long, ALIKE)
@@ -133,7 +158,7 @@ def _truth_values(signature: inspect.Signature) -> tuple[str, ...]:
 
 def _bind(
     who: str, signature: inspect.Signature, args: tuple[Any, ...], named: dict[str, Any],
-    positions: Callable[[Sequence[Any]], tuple[str, ...]] | None = None,
+    positions: Callable[[Sequence[Any]], tuple[str, ...]] | None = None, checks_values: bool = True,
 ) -> inspect.BoundArguments:  # fmt: skip
     """The arguments by name, as a call takes them."""
     try:
@@ -141,7 +166,7 @@ def _bind(
     except TypeError:
         order = positions(args) if positions and args else ()
         raise CallError(_Misfit(who, signature, args, named, order).message()) from None
-    for name in _truth_values(signature):
+    for name in _truth_values(signature) if checks_values else ():
         value = bound.arguments.get(name, False)
         if isinstance(value, np.bool_):
             bound.arguments[name] = bool(value)

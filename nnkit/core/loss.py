@@ -184,7 +184,9 @@ class Loss(Part):
             self._check_values(y, name)
             return
         if not np.issubdtype(y.dtype, np.integer) and y.dtype != bool:
-            raise DataError(f"{who}: expected {name} to hold integer class labels, got dtype {y.dtype}")
+            whole = bool((y == np.floor(y)).all())
+            hint = f"pass {name}.astype(int)" if whole else "numbers that are no labels take another loss, such as 'mse'"
+            raise DataError(f"{who}: expected {name} to hold integer class labels, got dtype {y.dtype}; {hint}")
         self.check_labels(y, out_shape[-1], name)
 
     def check_labels(self, y: NDArray[Any], count: int, name: str = "y") -> None:
@@ -207,6 +209,8 @@ class Loss(Part):
             message += f"; nothing is broadcast silently: pass {name}.reshape(-1, 1)"
         elif y.shape == expected + (1,):
             message += f"; pass {name}.ravel()"
+        elif y.dtype.kind in "iu" and y.shape == expected[:-1]:
+            message += "; labels of classes take loss='cross_entropy'"
         return message
 
     def _check_values(self, y: NDArray[Any], name: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +16,7 @@ from functools import cache
 from nnkit.about import DISTRIBUTION, __version__
 from nnkit.engine import environment
 from nnkit.engine.critical import Lock, interruptible
-from nnkit.errors import PluginWarning
+from nnkit.errors import PluginWarning, warn
 
 __all__ = ["GROUP", "Plugin", "failures", "installed", "left_out", "load", "provider"]
 
@@ -101,11 +100,10 @@ def load(undo: Callable[[str], None]) -> None:
                 raise
     for plugin in failed:
         error = failures[plugin]
-        warnings.warn(
+        warn(
             f"the plugin {plugin} cannot be loaded and is left out: importing {plugin.module} raises "
             f"{type(error).__name__}: {error} (NNKIT_PLUGINS_BLOCK={plugin.distribution} leaves it out without this warning)",
             PluginWarning,
-            stacklevel=2,
         )
 
 

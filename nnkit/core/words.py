@@ -157,6 +157,7 @@ ATTRIBUTES: dict[str, str] = {
     "load": "write model = nn.load(path)",
     "load_state_dict": "write nn.torch_weights(model, state_dict)",
     "load_weights": "write model = nn.load(path)",
+    "history": "a History is the mapping itself: write history['loss']",
     "item": "write loss, grad = criterion(out, y), then float(loss)",
     "param_groups": "write optimizer.lr, optimizer.weight_decay and so on",
     "predict_classes": "write model.predict(X).argmax(axis=1)",

@@ -15,14 +15,13 @@ import stat
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from nnkit.errors import CacheWarning
+from nnkit.errors import CacheWarning, warn
 
 __all__ = ["SUFFIX", "Cached", "KernelCache", "kernel_cache"]
 
@@ -364,10 +363,10 @@ class KernelCache:
     def _warn(self, reason: str) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(
+            warn(
                 f"compiled kernels are not kept on disk: {reason}. Everything works, but every process compiles anew; let "
                 "NNKIT_CACHE_DIR name a folder on a disk with space that only you can write",
-                CacheWarning, stacklevel=2,
+                CacheWarning,
             )  # fmt: skip
 
     def read(self, name: str) -> bytes | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import warnings
 from functools import cache
 
-from nnkit.errors import EnvironmentWarning
+from nnkit.errors import EnvironmentWarning, warn
 
 __all__ = ["count", "word"]
 
@@ -35,4 +34,4 @@ def word(name: str, *known: str) -> str:
 def _refuse(name: str, text: str, expected: str) -> None:
     """Say so, once in a process for each text."""
     message = f"{name}: expected {expected}, got {text!r}; nnkit goes on as if it were not set"
-    warnings.warn(message, EnvironmentWarning, stacklevel=4)
+    warn(message, EnvironmentWarning)

@@ -8,7 +8,6 @@ import os
 import queue
 import sys
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +18,7 @@ from nnkit.engine import environment
 from nnkit.engine.cores import usable_cores
 from nnkit.engine.critical import Lock, imported, uninterrupted
 from nnkit.engine.operands import NATIVE
-from nnkit.errors import EnvironmentWarning, ParameterError
+from nnkit.errors import EnvironmentWarning, ParameterError, warn
 
 __all__ = ["Team", "available_threads", "single_threaded_blas"]
 
@@ -136,9 +135,9 @@ class Team:
 
     def _warn(self, error: RuntimeError) -> None:
         try:
-            warnings.warn(
+            warn(
                 f"expected {self._asked} threads, got {self.size} ({error}); they do the work of all, with the same result. "
-                "n_threads or NNKIT_NUM_THREADS sets how many are asked for", EnvironmentWarning, stacklevel=4,
+                "n_threads or NNKIT_NUM_THREADS sets how many are asked for", EnvironmentWarning
             )  # fmt: skip
         except BaseException:  # where warnings are errors
             self.__exit__(None, None, None)

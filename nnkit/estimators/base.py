@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from math import prod
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 
 from nnkit.core.arrays import in_native_order
 from nnkit.core.callback import Callback
+from nnkit.core.calls import Absent
 from nnkit.core.frames import Frame
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
@@ -101,17 +102,6 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         self.n_threads = n_threads
         self.transform_layer = transform_layer
         self.verbose = verbose
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            try:
-                return super().__getattribute__(name)  # to say why: of some, scikit-learn knows
-            except AttributeError as error:
-                if name.startswith("_") or not hasattr(Sequential, name) or hasattr(type(self), name):
-                    raise
-                hint = f"; its net, which has, is model_ once it is fitted: write model_.{name}"
-                raise AttributeError(f"{error}{hint}", name=name, obj=self) from None
 
     # ------------------------------------------------------------------------------------------------------- the net
 
@@ -421,6 +411,11 @@ def _numbers_of(frame: Frame) -> NDArray[Any]:
     rows = frame.numbers("X")
     check_finite(rows, "X", frame.names)
     return rows
+
+
+for _name in dir(Sequential):  # who asks an estimator for what its net has is told where that is
+    if not _name.startswith("_") and not hasattr(Estimator, _name):
+        setattr(Estimator, _name, Absent(_name, f"its net, model_ once it is fitted, has it: write model_.{_name}"))
 
 
 def _take(rows: Any, *arrays: Any) -> list[Any]:

@@ -29,6 +29,8 @@ KINDS: dict[str, type[Part]] = {  # what a name stands for, by the hyper-paramet
 class Nested(BaseEstimator, metaclass=Called):
     """An estimator whose hyper-parameters are parts, with hyper-parameters of their own: ``optimizer__lr``."""
 
+    checks_values = False  # fit does, as scikit-learn has it
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Hyper-parameters by name; with ``deep``, also those of parts: ``optimizer__lr``, ``layers__0__out_features``."""
         params: dict[str, Any] = super().get_params(deep=False)

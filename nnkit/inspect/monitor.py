@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from nnkit.core.callback import Callback
 from nnkit.core.registry import register
-from nnkit.errors import NonFiniteError, NotBuiltError, ParameterError, TrainingWarning
+from nnkit.errors import NonFiniteError, NotBuiltError, ParameterError, TrainingWarning, warn
 
 if TYPE_CHECKING:
     from nnkit.inspect.observer import Look, Observer
@@ -124,7 +123,7 @@ class Monitor(Callback):
         key, message = f"{cause} {who}".strip(), f"{who}: {what}" if who else what
         if key not in self.warned:
             self.warned[key] = message
-            warnings.warn(message, TrainingWarning, stacklevel=2)
+            warn(message, TrainingWarning)
 
     def noted(self) -> dict[str, Any]:
         return {"looks": [look.record() for look in self.looks], "warned": self.warned}

@@ -47,6 +47,8 @@ REASONS = {
 def reason(error: OSError, folder: Path | None = None) -> str:
     """Why the system refuses, in plain words; ``folder`` is where a file was to be written."""
     if folder is not None and error.errno == errno.ENOENT:
+        if folder.is_dir():
+            return f"the system takes no new files in {str(folder)!r}; choose another folder"
         return f"there is no folder {str(folder)!r}; make it first"
     return REASONS.get(error.errno or 0) or error.strerror or str(error)
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from nnkit import registry
 from nnkit.core import plugins
+from nnkit.core.calls import nearest
 from nnkit.core.part import Example, Part
+from nnkit.core.registry import named
 from nnkit.testing.checks import Report, check_examples
 from nnkit.testing.compare import CheckError
 
@@ -89,7 +91,9 @@ def docstring_examples_run(part: Any) -> None:
 
 
 def find(target: str) -> list[Any]:
-    """What ``module:Class``, ``module``, ``file.py``, ``file.py:Class`` or a distribution names: classes, or one part.
+    """What is named: a part by its name, ``module:Class``, ``module``, ``file.py``, ``file.py:Class`` or a distribution.
+
+    Classes, or one part.
 
     Raises
     ------
@@ -108,7 +112,14 @@ def find(target: str) -> list[Any]:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             raise
-        raise CheckError(f"{place}: expected a module, a file or an installed distribution, found none of that name") from error
+        known = [key for kind in registry.__all__ for key in getattr(registry, kind)]
+        if parts_named := named(place):
+            return parts_named
+        near = nearest(place, known)
+        hint = f"; did you mean the part {near!r}?" if near else ""
+        raise CheckError(
+            f"{place}: expected a part's name, a module, a file or an installed distribution, found none of that name{hint}"
+        ) from error
     parts = {key: item for key, item in vars(module).items() if _is_part(item)}
     own: dict[str, Any] = {key: item for key, item in parts.items() if getattr(item, "__module__", "") == place}
     if name:

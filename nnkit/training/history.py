@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nnkit.core.calls import nearest, no_attribute
 from nnkit.errors import DataError, printable
 
 __all__ = ["History"]
 
 
 class History(Mapping[str, list[float]]):
-    """Figures by name, one for every finished epoch: ``history["loss"]``, ``["val_loss"]``, ``["lr"]``, metrics.
+    """Figures by name, one for every finished epoch: ``history["loss"]`` (or ``history.loss``), "val_loss", "lr", metrics.
 
     Attributes
     ----------
@@ -72,7 +73,17 @@ class History(Mapping[str, list[float]]):
         return history
 
     def __getitem__(self, name: str) -> list[float]:
-        return self._figures[name]
+        if name in self._figures:
+            return self._figures[name]
+        near = nearest(name, self._figures)
+        hint = f"did you mean {near!r}?" if near else f"there are {', '.join(self)}"
+        raise KeyError(f"no figure is named {name!r}; {hint}")
+
+    def __getattr__(self, name: str) -> list[float]:
+        figures = vars(self).get("_figures", {})
+        if name in figures:
+            return figures[name]  # type: ignore[no-any-return]
+        raise no_attribute(self, name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._figures)

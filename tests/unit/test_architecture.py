@@ -163,6 +163,7 @@ ONLY = {  # what has one place, and why
     r"threading\.R?Lock\(": {"engine/critical.py"},
     r"\.isatty\(": {"core/terminal.py"},  # not every process has streams
     r"\bsignal\.signal\(": {"engine/critical.py"},
+    r"\bwarnings\.warn": {"errors.py"},  # `nnkit.errors.warn` finds the user's line
 }  # fmt: skip
 
 

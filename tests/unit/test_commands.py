@@ -854,3 +854,34 @@ def test_a_full_disk_behind_standard_output(shell):
     assert code == 1
     assert err.endswith("predict: error: [Errno 28] No space left on device\n")
     assert err.count("\n") == 1
+
+
+def test_without_a_command_they_are_listed(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    error = capsys.readouterr().err
+    assert "expected a command: demo, train, predict, list" in error and "--help" in error
+
+
+@pytest.mark.parametrize("columns", [None, "40", "20"])
+def test_list_has_whole_names_in_any_width(columns, monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    main(["list"])
+    lines = capsys.readouterr().out.splitlines()
+    words = set(" ".join(lines).replace(",", " ").split())
+    for kind in nn.registry.__all__:
+        assert {kind, *getattr(nn.registry, kind)} <= words
+    assert [line for line in lines if line != line.rstrip()] == []
+    if columns is None:  # into a file, or another program: a line for each kind and distribution
+        assert any("celu, " in line and " tanhshrink" in line for line in lines)
+    elif columns == "40":
+        assert max(map(len, lines)) <= 40
+
+
+def test_check_takes_a_parts_name(capsys):
+    assert main(["check", "early_stopping"]) == 0
+    assert "EarlyStopping()" in capsys.readouterr().out
+    assert main(["check", "rellu"]) == 1
+    assert "did you mean the part 'relu'?" in " ".join(capsys.readouterr().out.split())

@@ -504,3 +504,10 @@ def test_a_file_that_has_its_number_already_leaves_nothing_behind(tmp_path):
     (tmp_path / "net.1").hardlink_to(tmp_path / "net")
     train(tmp_path / "net", 2, keep=2)
     assert sorted(os.listdir(tmp_path)) == ["net", "net.1"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no folder here takes no files")
+def test_a_folder_that_takes_no_files_is_not_said_to_be_missing():
+    model = nn.Sequential(["linear"]).build((1,))
+    with pytest.raises(nn.PersistenceError, match="the system takes no new files in '/proc'; choose another folder"):
+        model.save("/proc/net.safetensors")

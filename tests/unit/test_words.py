@@ -213,6 +213,9 @@ ATTEMPTS = {  # on a model
     "model.fit(X, Y, metrics=['acc'])": "did you mean 'accuracy'",
     "nn.MSELoss()(Y, Y).backward()": r"write loss, grad = criterion\(out, y\), then model\.backward\(grad\)",
     "nn.MSELoss()(Y, Y).item()": r"float\(loss\)",
+    "history.history": r"write history\['loss'\]",
+    "history.accuracy": "has no attribute 'accuracy'",
+    "history['los']": "no figure is named 'los'; did you mean 'loss'",
     "nn.Adam().zero_grad()": "backward writes gradients anew",
     "nn.Dense": "did you mean 'Linear'",
     "nn.Module": "did you mean 'Layer'",
@@ -223,8 +226,10 @@ ATTEMPTS = {  # on a model
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_another_librarys_way_is_answered_with_the_one_here(attempt):
-    with pytest.raises((nn.NnkitError, AttributeError), match=ATTEMPTS[attempt]):
-        eval(attempt, {"model": built(), "nn": nn, "X": X, "Y": Y})
+    history = nn.History()
+    history.add(loss=1.0)
+    with pytest.raises((nn.NnkitError, AttributeError, KeyError), match=ATTEMPTS[attempt]):
+        eval(attempt, {"model": built(), "nn": nn, "X": X, "Y": Y, "history": history})
 
 
 def test_what_is_answered_does_not_exist_here():
@@ -246,3 +251,50 @@ def test_copies_and_pickles_need_no_arguments():
 
     for part in (nn.Conv2d(8, 3), nn.Adam(0.1), nn.StepSchedule(3)):
         assert repr(copy.deepcopy(part)) == repr(copy.copy(part)) == repr(pickle.loads(pickle.dumps(part))) == repr(part)
+
+
+def test_figures_of_a_history_are_attributes_too():
+    import copy
+    import pickle
+
+    history = built().fit(X, Y, epochs=2, validation_data=(X, Y))
+    for again in (history, copy.deepcopy(history), pickle.loads(pickle.dumps(history))):
+        assert again.loss == again["loss"] and again.val_loss == again["val_loss"] and len(again.loss) == 2
+    assert (history.epochs, history.steps) == (2, 2)
+
+
+LABELS = {
+    "labels without a loss": (np.array([0, 1, 1, 0]), {}, r"got \(4,\); labels of classes take loss='cross_entropy'"),
+    "words": (np.array(["a", "b", "a", "b"]), {"loss": "cross_entropy"}, "nnkit.NNClassifier takes labels as they are"),
+    "words in a list": (["a", "b", "a", "b"], {"loss": "cross_entropy"}, "nnkit.NNClassifier takes labels as they are"),
+    "words in objects": (np.array(["a", "b", "a", None]), {"loss": "cross_entropy"}, "nnkit.NNClassifier takes labels"),
+    "labels as floats": (np.array([0.0, 1, 1, 0]), {"loss": "cross_entropy"}, r"got dtype float64; pass y\.astype\(int\)"),
+    "numbers": (np.array([0.5, 1, 1, 0]), {"loss": "cross_entropy"}, "no labels take another loss, such as 'mse'"),
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_labels_that_do_not_fit_say_what_does(case):
+    y, options, message = LABELS[case]
+    with pytest.raises(nn.NnkitError, match=message):
+        built().fit(X, y, **options)
+
+
+def test_text_in_x_is_no_matter_of_labels():
+    with pytest.raises(nn.DataError, match=r"encode it as numbers first$"):
+        built().fit(np.full((4, 3), "a"), Y)
+
+
+def test_warnings_point_at_the_line_of_the_user(monkeypatch):
+    monkeypatch.setenv("NNKIT_NUM_THREADS", "rather many")  # through scikit-learn's wrappers, and several floors
+    with pytest.warns(nn.EnvironmentWarning, match="rather many") as caught:
+        nn.NNClassifier([2], epochs=1).fit(X, [0, 1, 0, 1])
+    assert {item.filename for item in caught} == {__file__}
+
+
+def test_what_a_repr_shows_can_be_typed():
+    names = {**vars(nn), **{part.__name__: part for part in PARTS}}
+    for part in PARTS:
+        for example in part.examples():
+            again = eval(repr(example.part), {"__builtins__": {}, **names})
+            assert repr(again) == repr(example.part)
