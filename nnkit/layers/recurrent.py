@@ -760,7 +760,7 @@ class RNN(_Recurrent):
 
     @property
     def gives(self) -> Span:  # type: ignore[override]
-        return Span(0.0) if self.nonlinearity == "relu" else Span(-1.0, 1.0)
+        return Span(0.0) if self.nonlinearities[self.nonlinearity] else Span(-1.0, 1.0)
 
     @staticmethod
     def forward(
