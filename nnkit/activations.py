@@ -593,6 +593,12 @@ class Softplus(Activation):
     def backward(grad_out, x, beta):
         return grad_out * sigmoid(beta * x)
 
+    @classmethod
+    def from_onnx(cls, at):
+        """As PyTorch writes it, which takes x itself where the difference is too small for a float, or as it is written here."""
+        torch = at.like([cls()], lambda layer, graph, x: graph.node("Where", x > 20.0, x, layer.onnx(graph, x)))
+        return torch or super().from_onnx(at)
+
 
 @register("softsign")
 class Softsign(Activation):

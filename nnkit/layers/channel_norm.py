@@ -122,7 +122,7 @@ class _BatchNorm(Layer):
 
     @classmethod
     def from_onnx(cls, at):
-        if at.rank not in cls.ranks or (node := at.take("BatchNormalization")) is None or node.attributes["training_mode"]:
+        if at.rank not in cls.ranks or (node := at.take("BatchNormalization")) is None or node.flag("training_mode"):
             return None
         names = ("weight", "bias", "running_mean", "running_var")
         arrays = {name: node.constant(place) for place, name in enumerate(names, start=1)}
@@ -612,8 +612,13 @@ class GroupNorm(Layer):
     @classmethod
     def from_onnx(cls, at):
         if (node := at.take("GroupNormalization")) is not None:
+            groups, channels = node.attributes["num_groups"], at.shape[0]
             scale, bias = node.constant(1), node.constant(2)
-            return at.found(cls(node.attributes["num_groups"], eps=node.attributes["epsilon"]), weight=scale, bias=bias)
+            if scale.shape == bias.shape == (groups,):  # as it was in opset 18
+                scale, bias = (np.repeat(array, channels // groups) for array in (scale, bias))
+            return at.found(cls(groups, eps=node.attributes["epsilon"]), weight=scale, bias=bias)
+        if (node := at.take("InstanceNormalization")) is not None:
+            return at.found(cls(at.shape[0], eps=node.attributes["epsilon"]), weight=node.constant(1), bias=node.constant(2))
         node = at.ahead("Reshape")
         groups = node.integers(1)[1] if node and len(node.integers(1)) == 3 else 0
         parts = [cls(groups), cls(groups, affine=False)] if groups > 0 else []

@@ -8,7 +8,7 @@ from math import prod
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
-from nnkit.errors import ShapeError
+from nnkit.errors import OnnxError, ShapeError
 from nnkit.kernels.random import uniform_bits
 
 __all__ = ["Dropout", "Dropout2d"]
@@ -87,6 +87,9 @@ class Dropout(Layer):
     def from_onnx(cls, at):
         if (node := at.take("Dropout")) is None:
             return None
+        if node.input(2) is not None and node.constant(2).any():
+            raise OnnxError("expected training_mode=False, got True")
+        node.attributes.get("seed")  # of random numbers that are not drawn
         return at.found(cls(at.number(node.constant(1))) if node.input(1) is not None else cls())
 
     @classmethod

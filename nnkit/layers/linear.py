@@ -139,10 +139,10 @@ class Linear(Layer):
     def from_onnx(cls, at):
         """Gemm, or MatMul and perhaps an Add."""
         if (node := at.take("Gemm")) is not None:
-            transposed, scale, share = (node.attributes[name] for name in ("transB", "alpha", "beta"))
-            weight = (node.constant(1).T if transposed else node.constant(1)) * scale
+            scale, share = node.attributes["alpha"], node.attributes["beta"]
+            weight = (node.constant(1).T if node.flag("transB") else node.constant(1)) * scale
             bias = None if node.input(2) is None else node.constant(2) * share
-            if at.rank != 1 or node.attributes["transA"]:
+            if at.rank != 1 or node.flag("transA"):
                 return None
         elif (node := at.take("MatMul")) is not None:
             weight, bias = node.constant(1), None

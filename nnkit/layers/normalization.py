@@ -300,7 +300,14 @@ class RMSNorm(Layer):
         """The operator, which later opsets have, or what it is made of."""
         if (node := at.take("RMSNormalization")) is not None and node.attributes["axis"] in (-1, at.rank):
             return at.found(cls(eps=node.attributes["epsilon"]), weight=node.constant(1))
-        return at.like([cls(eps=1e-6), cls(eps=1e-6, elementwise_affine=False)])
+        parts = [cls(eps=1e-6), cls(eps=1e-6, elementwise_affine=False)]
+        return at.like(parts) or at.like(parts, cls._in_steps)
+
+    def _in_steps(self, graph, x):
+        """As PyTorch writes it."""
+        square = graph.node("ReduceMean", graph.node("Pow", x, 2.0), [len(self._built.in_shape)], keepdims=1)
+        y = x * graph.node("Reciprocal", graph.node("Sqrt", square + self.eps))
+        return y * graph.array("weight") if self.elementwise_affine else y
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -11,7 +11,7 @@ import numpy as np
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
-from nnkit.errors import ShapeError
+from nnkit.errors import OnnxError, ShapeError
 from nnkit.kernels.blocks import clear
 from nnkit.kernels.lanes import everywhere, load, store, where
 from nnkit.kernels.math import real
@@ -141,7 +141,7 @@ class _MaxPool(_Pool):
     def from_onnx(cls, at):
         if (node := at.take("MaxPool")) is None or at.rank != 1 + cls.dims:
             return None
-        return at.found(cls(ceil_mode=bool(node.attributes["ceil_mode"]), **cls.window_of(at, node)))
+        return at.found(cls(ceil_mode=node.flag("ceil_mode"), **cls.window_of(at, node)))
 
 
 @register("max_pool1d")
@@ -289,7 +289,7 @@ class _AvgPool(_Pool):
         if (node := at.take("AveragePool")) is None or at.rank != 1 + cls.dims:
             return None
         window = cls.window_of(at, node)
-        modes = {name: bool(node.attributes[name]) for name in ("ceil_mode", "count_include_pad")}
+        modes = {name: node.flag(name) for name in ("ceil_mode", "count_include_pad")}
         return at.found(cls(**modes, **window)) if window.pop("dilation", 1) == 1 else None
 
 
@@ -502,7 +502,7 @@ class AdaptiveAvgPool2d(_Adaptive):
     def from_onnx(cls, at):
         if at.rank != 3:
             return None
-        if at.take("GlobalAveragePool"):
+        if mean_of_places(at):
             return at.found(cls())
         rows = at.ahead("MatMul", place=1)
         columns = at.copy().after(rows).ahead("MatMul") if rows else None
@@ -513,6 +513,17 @@ class AdaptiveAvgPool2d(_Adaptive):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls((2, 3)), (2, 3, 4))]
+
+
+def mean_of_places(at):
+    """Come by a mean over all places of every channel; whether it leaves axes of size 1 behind; None where there is none."""
+    if at.take("GlobalAveragePool") is not None:
+        return True
+    node = at.ahead("ReduceMean")
+    if node is None or {axis % (at.rank + 1) for axis in node.integers(1)} != set(range(2, at.rank + 1)):
+        return None
+    at.after(node)
+    return node.flag("keepdims")
 
 
 @register("global_avg_pool")
@@ -553,17 +564,17 @@ class GlobalAvgPool(_Adaptive):
         """GlobalAveragePool without the axes of size 1 that it leaves, or ReduceMean."""
         if at.rank < 2:
             return None
-        if (node := at.take("ReduceMean")) is not None:
-            axes = {axis % (at.rank + 1) for axis in node.integers(1)}
-            return at.found(cls()) if axes == set(range(2, at.rank + 1)) and not node.attributes["keepdims"] else None
-        if at.take("GlobalAveragePool") is None:
+        if (kept := mean_of_places(at)) is None:
             return None
+        if not kept:
+            return at.found(cls())
         if (node := at.take("Flatten")) is not None:
             fits = node.attributes["axis"] in (1, -at.rank)
         elif (node := at.take("Squeeze")) is not None:
             fits = {axis % (at.rank + 1) for axis in node.integers(1)} == set(range(2, at.rank + 1))
         else:
-            fits = (node := at.take("Reshape")) is not None and len(node.integers(1)) == 2 and node.integers(1)[0] in (0, -1)
+            sizes = node.integers(1) if (node := at.take("Reshape")) is not None else []
+            fits = (len(sizes) == 2 and sizes[0] in (0, -1) and sizes[1] == at.shape[0]) or sizes == [0, -1]
         return at.found(cls()) if fits else None
 
     @classmethod
@@ -683,17 +694,37 @@ class Upsample(Layer):
 
     @classmethod
     def from_onnx(cls, at):
-        if (node := at.take("Resize")) is None or at.rank != 3 or node.input(2) is None:
+        """By factors, or to sizes that are multiples; the places in between as `forward` finds them."""
+        if (node := at.take("Resize")) is None or at.rank != 3:
             return None
-        scales = node.constant(2).tolist()
+        if node.input(1) is not None and node.constant(1).size:
+            raise OnnxError("expected no region of interest, got one")
+        if node.input(2) is not None and node.constant(2).size:
+            scales = node.constant(2).tolist()
+        else:
+            sizes = node.integers(3)
+            scales = [1, *(size / own for size, own in zip(sizes[1:], at.shape, strict=False))]
+            if len(sizes) != 4 or sizes[0] not in (1, at.rows) or not all(float(factor).is_integer() for factor in scales):
+                raise OnnxError(f"expected multiples of the sizes of rows {at.shape}, got {sizes}")
+        if len(scales) != 4 or scales[:2] != [1, 1]:
+            raise OnnxError(f"expected factors for the last two of four axes, got {scales}")
         factors = tuple(int(factor) if factor == int(factor) else at.number(np.array(factor)) for factor in scales[2:])
-        place = node.attributes["coordinate_transformation_mode"]
-        nearest = node.attributes["mode"] == "nearest"
-        floors = place == "asymmetric" and node.attributes["nearest_mode"] == "floor"
-        if len(scales) != 4 or scales[:2] != [1, 1] or not (floors if nearest else place.endswith("half_pixel")):
-            return None
-        return at.found(cls(scale_factor=factors if len(set(factors)) > 1 else factors[0],
-                            mode="nearest" if nearest else "bilinear"))
+        scale_factor = factors if len(set(factors)) > 1 else factors[0]
+        return at.found(cls(scale_factor=scale_factor, mode=cls._onnx_mode(node, at.shape, factors)))
+
+    @staticmethod
+    def _onnx_mode(node, shape, factors):
+        """The mode that reads the places that the operator does."""
+        mode, place, rounding = (node.attributes[name] for name in ("mode", "coordinate_transformation_mode", "nearest_mode"))
+        if mode == "nearest":
+            whole = all(isinstance(factor, int) for factor in factors)  # then the nearest place is no matter of rounding
+            if (place, rounding) == ("asymmetric", "floor") or (whole and place == "half_pixel" and "round" in rounding):
+                return "nearest"
+            raise OnnxError(f"expected places by 'asymmetric' and 'floor', got {place!r} and {rounding!r}")
+        several = all(int(size * factor) > 1 for size, factor in zip(shape[1:], factors, strict=True))
+        if mode == "linear" and (place == "half_pixel" or (place == "pytorch_half_pixel" and several)):
+            return "bilinear"
+        raise OnnxError(f"expected mode 'nearest', or 'linear' by 'half_pixel', got {mode!r} by {place!r}")
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -126,6 +126,7 @@ class _Recurrent(Layer):
     operator: ClassVar[str]  # its name in ONNX
     gate_order: ClassVar[tuple[int, ...]]  # ONNX's gates in ours
     elsewhere = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size")
+    onnx_activations: ClassVar[tuple[str, ...]]  # of ONNX's operator, in one direction
 
     def __init__(
         self,
@@ -268,7 +269,7 @@ class _Recurrent(Layer):
     @classmethod
     def _read(cls, node):
         """A layer with its arrays, for each direction, from its operator."""
-        count, size = cls.gate_count, node.attributes["hidden_size"]
+        count, size = cls.gate_count, node.attributes.get("hidden_size") or node.constant(2).shape[-1]
         back = np.argsort(cls.gate_order)
 
         def laid_out(array):
@@ -284,11 +285,15 @@ class _Recurrent(Layer):
             arrays.append(own)
         both = len(directions) == 2
         layer = cls(size, bidirectional=both, bias=node.input(3) is not None, reverse=directions == [True])
-        return layer.replace(**cls.from_onnx_attributes(node)), arrays
+        return layer.replace(**cls.from_onnx_attributes(node, len(directions))), arrays
 
     @classmethod
-    def from_onnx_attributes(cls, node):
+    def from_onnx_attributes(cls, node, directions):
         """The hyper-parameters that only some of the layers have."""
+        usual = [*cls.onnx_activations] * directions
+        given = node.attributes.get("activations") or usual
+        if [name.lower() for name in given] != [name.lower() for name in usual]:
+            raise OnnxError(f"expected activations {usual}, got {given}")
         return {}
 
     @classmethod
@@ -299,22 +304,28 @@ class _Recurrent(Layer):
         layers, records, nodes = [], [], []
         while (node := at.ahead(cls.operator)) is not None:
             layer, arrays = cls._read(node)
-            if any(node.input(place) is not None and np.any(node.constant(place)) for place in range(4, len(node.inputs))):
-                return None  # lengths, or states to begin with other than 0
+            for place in range(5, len(node.inputs)):
+                if node.input(place) is not None and np.any(node.constant(place)):
+                    raise OnnxError("expected states that begin with 0, and no peepholes, got others")
             layers.append(layer)
             records += arrays
             nodes.append(node)
-            states, both = at.copy().after(node), layer.bidirectional
-            if both and states.take("Transpose"):
+            states = at.copy().after(node)
+            if (moved := states.take("Transpose")) and moved.attributes["perm"] == [0, 2, 1, 3]:
                 joined = states.take("Reshape")
-                going_on = joined is not None and joined.integers(1) == [0, 0, -1]
+                width = layer.hidden_size * len(arrays)
+                going_on = joined is not None and joined.integers(1) in (
+                    [steps, 0, features] for steps in (0, at.shape[0]) for features in (-1, width)
+                )
             else:
-                squeezed = None if both else states.take("Squeeze")
+                squeezed = None if layer.bidirectional else states.take("Squeeze")
                 going_on = squeezed is not None and squeezed.integers(1) == [1]
             at.after(node)
             if not going_on:
                 break
             at = states
+        if not going_on and len(nodes[-1].outputs) < 2:
+            raise OnnxError(f"expected all states of {nodes[-1].name!r}, or the last, got something else of them")
         first = layers[0]
         if any(repr(layer) != repr(first) for layer in layers):
             return None
@@ -332,7 +343,9 @@ class _Recurrent(Layer):
             return None
         at.after(nodes[-1], 1)
         stack = at.take("Concat", place=len(layers) - 1)
-        if stack is not None and list(map(id, stack.inputs)) != [id(node.outputs[1]) for node in nodes]:
+        if stack is not None and (
+            stack.attributes["axis"] != 0 or list(map(id, stack.inputs)) != [id(node.outputs[1]) for node in nodes]
+        ):
             return None
         chosen = at.take("Gather") or at.take("Squeeze")
         fits = chosen is not None and np.ravel(chosen.constant(1)).tolist() in ([-1], [0] if len(layers) == 1 else [-1])
@@ -437,6 +450,7 @@ class LSTM(_Recurrent):
     gate_count = 4
     operator = "LSTM"
     gate_order = (0, 3, 1, 2)  # i, o, f, g
+    onnx_activations = ("Sigmoid", "Tanh", "Tanh")
 
     def build(self, in_shape: Shape) -> Shape:
         out_shape = super().build(in_shape)
@@ -589,6 +603,7 @@ class GRU(_Recurrent):
     gate_count = 3
     operator = "GRU"
     gate_order = (1, 0, 2)  # z, r, n
+    onnx_activations = ("Sigmoid", "Tanh")
 
     def build(self, in_shape: Shape) -> Shape:
         out_shape = super().build(in_shape)
@@ -656,10 +671,10 @@ class GRU(_Recurrent):
         return {"linear_before_reset": 1}  # r behind the product with weight_hh
 
     @classmethod
-    def from_onnx_attributes(cls, node):
-        if not node.attributes["linear_before_reset"]:
+    def from_onnx_attributes(cls, node, directions):
+        if not node.flag("linear_before_reset"):
             raise OnnxError("expected linear_before_reset=1, got 0")
-        return {}
+        return super().from_onnx_attributes(node, directions)
 
 
 def rnn_step(gate, product, biases, relu, hidden):
@@ -813,9 +828,11 @@ class RNN(_Recurrent):
         return {"activations": [self.nonlinearity.capitalize()]}
 
     @classmethod
-    def from_onnx_attributes(cls, node):
-        (name,) = set(node.attributes["activations"])
-        return {"nonlinearity": name.lower()}
+    def from_onnx_attributes(cls, node, directions):
+        name, *others = {name.lower() for name in node.attributes["activations"][:directions]}
+        if others:
+            raise OnnxError(f"expected the same activation in both directions, got {node.attributes['activations']}")
+        return {"nonlinearity": name}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -301,7 +301,7 @@ class Reshape(_View):
             rank = at.rank + 1 + len(node.integers(1))
             axes = {axis % rank for axis in node.integers(1)}
             sizes = iter(at.shape)
-            return at.found(cls([1 if axis in axes else next(sizes) for axis in range(1, rank)])) if 0 not in axes else None
+            return None if 0 in axes else at.found(cls(tuple(1 if axis in axes else next(sizes) for axis in range(1, rank))))
         if (node := at.take("Reshape")) is None:
             return None
         batch, *shape = node.integers(1)

@@ -32,6 +32,7 @@ class Node:
     attributes : numbers, strings, arrays, or lists of them
     outputs : values
     name : in the file, or the part that it belongs to
+    stated : names of the attributes that a file gives other values than their defaults
     """
 
     op: str
@@ -39,6 +40,7 @@ class Node:
     attributes: dict[str, Any]
     outputs: list[Value] = field(default_factory=list)
     name: str = ""
+    stated: frozenset[str] = frozenset()
 
     def input(self, index: int) -> Value | None:
         """An input; None where it is left out."""
@@ -55,6 +57,13 @@ class Node:
         """Whether an input is known."""
         value = self.input(index)
         return value is not None and value.array is not None
+
+    def flag(self, name: str) -> bool:
+        """An attribute that is a truth value."""
+        value = self.attributes[name]
+        if value not in (0, 1):
+            raise OnnxError(f"expected its attribute {name!r} to be 0 or 1, got {value!r}")
+        return bool(value)
 
     def distinct(self) -> list[Value]:
         """The inputs, each once."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nnkit.errors import OnnxError
 from nnkit.persistence.disk import open_regular, read_up_to
 from nnkit.persistence.onnx.graph import Graph, Node, Value
+from nnkit.persistence.onnx.view import Ledger
 
 __all__ = ["BATCH", "Parsed", "defaults", "parse"]
 
@@ -33,6 +34,7 @@ class Parsed(NamedTuple):
     nodes: list[Node]  # in the order of computation
     x: Value
     out: Value
+    rows: int | None  # in the input, if they are fixed
     in_shape: list[int | str | None]  # of a row
     integers: bool  # in the input
     real: str
@@ -78,8 +80,8 @@ def _parse(model: Any, folder: Path) -> Parsed:
     if len(inputs) != 1 or len(proto.output) != 1:
         raise OnnxError(f"onnx.load: expected one input and one output, got {len(inputs)} and {len(proto.output)}")
     x = know(inputs[0].name, Value(graph, name=inputs[0].name))
-    in_shape, integers = _input(inputs[0])
-    shapes = _Shapes(x, in_shape)
+    rows, in_shape, integers, double = _input(inputs[0])
+    shapes = _Shapes(x, in_shape, rows)
     nodes = []
     for item in proto.node:
         node = _node(graph, item, opset, files)
@@ -93,7 +95,7 @@ def _parse(model: Any, folder: Path) -> Parsed:
             node.outputs.append(know(name, value) if name else value)
         known = shapes.known(node)
         if known is None:
-            node.inputs = [_of_rows(value) for value in node.inputs]
+            shapes.follow(node)
             nodes.append(node)
         elif node.outputs:
             node.outputs[0].array, node.outputs[0].node = known, None
@@ -104,14 +106,14 @@ def _parse(model: Any, folder: Path) -> Parsed:
     if not nodes or proto.output[0].name not in values:
         raise OnnxError("onnx.load: expected an output that is computed, got none")
     arrays = [value.array for value in values.values() if value.array is not None]
-    real = "float64" if any(array.dtype == "float64" for array in arrays) else "float32"
+    real = "float64" if double or any(array.dtype == "float64" for array in arrays) else "float32"
     largest = max((array.size for array in arrays), default=0)
-    numbers = sum(array.size for array in arrays)
-    return Parsed(nodes, x, values[proto.output[0].name], in_shape, integers, real, largest, numbers)
+    numbers = sum(array.size for array in arrays) - shapes.computed * 7 // 8  # others may have eight times as many when read
+    return Parsed(nodes, x, values[proto.output[0].name], rows, in_shape, integers, real, largest, numbers)
 
 
-def _input(item: Any) -> tuple[list[int | str | None], bool]:
-    """The shape of a row, and whether it holds integers."""
+def _input(item: Any) -> tuple[int | None, list[int | str | None], bool, bool]:
+    """The number of rows, if it is fixed, the shape of a row, and whether it holds integers, or numbers of double precision."""
     import onnx
 
     kind = item.type.tensor_type
@@ -122,7 +124,8 @@ def _input(item: Any) -> tuple[list[int | str | None], bool]:
         raise OnnxError(f"onnx.load: expected an input of float, double, int64 or int32, got type {kind.elem_type}")
     shape = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param or None
              for dim in kind.shape.dim]  # fmt: skip
-    return shape[1:], kind.elem_type in (types.INT64, types.INT32)
+    rows = shape[0] if isinstance(shape[0], int) else None
+    return rows, shape[1:], kind.elem_type in (types.INT64, types.INT32), kind.elem_type == types.DOUBLE
 
 
 # ------------------------------------------------------------------------------------------------------------ arrays
@@ -222,7 +225,8 @@ def _node(graph: Graph, item: Any, opset: int, files: _Files) -> Node:
     """A node without its inputs, but for those that were attributes once."""
     plain = item.domain in ("", "ai.onnx")
     op = item.op_type if plain else f"{item.domain}.{item.op_type}"
-    attributes = {**defaults(op), **defaults(op, opset)} if plain else {}
+    usual = {**defaults(op), **defaults(op, opset)} if plain else {}
+    attributes = dict(usual)
     inputs: list[Value | None] = [None] * len(item.input)
     for given in item.attribute:
         try:
@@ -237,7 +241,12 @@ def _node(graph: Graph, item: Any, opset: int, files: _Files) -> Node:
         else:
             inputs += [None] * (place + 1 - len(inputs))
             inputs[place] = Value(graph, array=np.asarray(attribute))
-    return Node(op, inputs, attributes, name=item.name)
+    stated = frozenset(name for name, value in attributes.items() if name not in usual or not _same(value, usual[name]))
+    return Node(op, inputs, attributes, name=item.name, stated=stated)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(np.array_equal(one, other)) if isinstance(one, np.ndarray) else bool(one == other)
 
 
 def _attribute(given: Any, files: _Files) -> Any:
@@ -265,74 +274,206 @@ def shortest(value: float) -> float:
 
 
 class _Shapes:
-    """What nodes compute from shapes alone; `BATCH` is the number of rows. What is 0 everywhere is 0, whatever its shape."""
+    """What nodes compute from constants and shapes alone; `BATCH` is the number of rows.
 
-    def __init__(self, x: Value, in_shape: list[int | str | None]) -> None:
-        self.x, self.in_shape = x, in_shape
-        self._begins: dict[int, Array] = {}  # of shapes of which only the number of rows is known, by their values' ids
+    What a constant is repeated for, once for every row, it is known for one.
+    """
+
+    def __init__(self, x: Value, in_shape: list[int | str | None], rows: int | None) -> None:
+        self.x, self.in_shape, self.rows = x, in_shape, rows
+        self._of_rows = {id(x)}  # values whose first axis are the rows
+        self._shapes: dict[int, list[int]] = {}  # of values, by their ids
+        if all(isinstance(size, int) for size in in_shape):
+            self._shapes[id(x)] = [BATCH, *(size for size in in_shape if isinstance(size, int))]
+        self._begins: set[int] = set()  # shapes of which only the number of rows is known, which comes first
+        self.computed = 0  # numbers of constants that are no views of others
+        self._repeated: dict[int, set[int]] = {}  # axes along which a constant is one for every row, by its value's id
 
     def known(self, node: Node) -> Array | None:
         """The output of a node, if it is known."""
-        if node.op == "Constant":
-            value = next((item for name, item in node.attributes.items() if name.startswith("value")), None)
-            array = np.asarray(value)
-            return _usual(array) if array.dtype.kind in "fib" else None
-        if node.op == "Shape" and len(node.inputs) == 1 and not node.attributes.get("start") and "end" not in node.attributes:
-            if node.inputs[0] is self.x and all(isinstance(size, int) for size in self.in_shape):
-                return np.array([BATCH, *self.in_shape], "int64")
-            self._begins[id(node.outputs[0])] = np.array([BATCH])
-            return None
-        work = _VIEWS.get(node.op) or _SHAPE_ARITHMETIC.get(node.op)
-        arrays = [None if value is None else self._begins.get(id(value), value.array) for value in node.inputs]
-        small = node.op in _VIEWS or all(array is None or array.size <= 64 for array in arrays)
-        if work is None or not arrays or arrays[0] is None or not small:
-            return None
+        ledger = Ledger()
+        seen = ledger.view(node)
+        for place in range(len(node.inputs)):
+            ledger.ask(node, place)
         try:
-            return work(node, *arrays)
-        except Exception:  # whatever NumPy says of inputs that do not fit: not known
+            array = self._array(seen)
+            if array is None:
+                return None
+            ledger.require_all(node)
+        except Exception:  # whatever NumPy says of inputs that do not fit, or what the node says beside them: not known
             return None
+        if self.computed > NUMBERS:
+            raise OnnxError(f"onnx.load: node {node.name!r} ({node.op}): expected constants that are computed from others to "
+                            f"have at most {NUMBERS} numbers in all, got more")  # fmt: skip
+        return _usual(array) if array.dtype.kind in "fib" else None
+
+    def _array(self, node: Node) -> Array | None:
+        if node.op == "Constant":
+            return np.asarray(next(node.attributes[name] for name in node.attributes if name.startswith("value")))
+        if node.op == "Shape" and len(node.inputs) == 1:
+            return self._shape(node)
+        work = _FOLDED.get(node.op)
+        arrays = [None if value is None else value.array for value in node.inputs]
+        if arrays and id(node.inputs[0]) in self._begins:
+            return _first_of(node, *arrays[1:])
+        if work is None or not arrays or arrays[0] is None:
+            return None
+        repeated = set().union(*(self._repeated.get(id(value), ()) for value in node.inputs))
+        if node.op in _REPEATS and (shape := arrays[-1]) is not None:
+            repeated = {int(axis) - len(shape) for axis in np.flatnonzero(shape == BATCH)}
+            arrays[-1] = np.where(shape == BATCH, 1, shape)
+        elif repeated and (node.op != "Slice" or repeated & _from_the_end(arrays[0], arrays[3])):
+            return None
+        if repeated:
+            self._repeated[id(node.outputs[0])] = repeated
+        array = work(node, *arrays)
+        if array is not None and not np.may_share_memory(array, arrays[0]):
+            self.computed += array.size
+        return array
+
+    def _shape(self, node: Node) -> Array | None:
+        part = slice(node.attributes.get("start", 0), node.attributes.get("end"))
+        value = node.inputs[0]
+        if id(value) in self._shapes:
+            return np.array(self._shapes[id(value)], "int64")[part]
+        if value is None or id(value) not in self._of_rows or id(value) in self._repeated:
+            return None
+        if part == slice(0, 1):
+            return np.array([BATCH])
+        if part == slice(0, None):
+            self._begins.add(id(node.outputs[0]))
+        return None
+
+    def follow(self, node: Node) -> None:
+        """Take note of what is computed for rows; in shapes for Reshape, 0 is their number."""
+        flow = node.input(0)
+        own = self._shapes.get(id(flow), [BATCH] if id(flow) in self._of_rows else [])
+        if node.op == "Reshape" and len(node.inputs) == 2 and node.is_constant(1):
+            self._find_rows(node, own)
+        if (shape := _shape_after(node, own)) is not None:
+            self._shapes[id(node.outputs[0])] = shape
+        if own[:1] == [BATCH] and not _MOVES.get(node.op, _stays)(node):
+            self._of_rows |= {id(value) for value in node.outputs}
+
+    def _find_rows(self, node: Node, own: list[int]) -> None:
+        sizes = node.constant(1)
+        if sizes.all():
+            node.attributes["allowzero"] = 0  # of zeros that are not there
+            node.stated -= {"allowzero"}
+        whole = [0 if int(size) in (BATCH, self.rows) and own[place : place + 1] == [BATCH] else int(size)
+                 for place, size in enumerate(sizes.reshape(-1)[:64])]  # fmt: skip
+        if sizes.ndim == 1 and len(whole) == sizes.size and whole != sizes.tolist():
+            node.inputs[1] = Value(node.outputs[0].graph, array=np.array(whole, "int64"))
 
 
-def _of_rows(value: Value | None) -> Value | None:
-    """A shape as Reshape has it, where the number of rows comes first: 0 stands for that of the input."""
-    if value is None or value.array is None or value.array.shape[:1] in ((), (0,)) or value.array.reshape(-1)[0] != BATCH:
-        return value
-    return Value(value.graph, array=np.array([0, *value.array[1:]], "int64"))
+def _stays(node: Node) -> bool:
+    return False
 
 
-def _zeros(node: Node, shape: Array) -> Array | None:
-    value = node.attributes.get("value")
-    return np.zeros(()) if value is None or not np.any(value) else None
+def _shape_after(node: Node, own: list[int]) -> list[int] | None:
+    """The shape of what a node that has the number of rows in other places computes."""
+    if node.op == "Transpose" and len(node.attributes.get("perm") or []) == len(own):
+        return [own[axis] for axis in node.attributes["perm"]]
+    if node.op in ("GRU", "LSTM", "RNN") and len(own) == 3 and node.is_constant(2):
+        return [own[0], len(node.constant(2)), own[1], node.constant(2).shape[-1]]
+    if node.op == "Reshape" and node.is_constant(1) and node.constant(1).ndim == 1 and node.constant(1).min() >= 0:
+        sizes = node.integers(1)
+        return [size or own[place] for place, size in enumerate(sizes)] if len(sizes) <= len(own) or all(sizes) else None
+    return None
+
+
+def _require_room(numbers: int) -> None:
+    if numbers > NUMBERS:
+        raise OnnxError(f"expected at most {NUMBERS} numbers, got {numbers}")
+
+
+def _filled(node: Node, shape: Array) -> Array | None:
+    given = node.attributes.get("value")
+    _require_room(prod(map(int, shape)))
+    return np.broadcast_to(np.float32(0.0) if given is None else given.reshape(()), tuple(shape))
+
+
+def _cast(node: Node, data: Array) -> Array | None:
+    import onnx
+
+    to = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(node.attributes["to"]))
+    if BATCH in data:
+        return data if to == "int64" else None
+    return data.astype(to) if to in ("float32", "float64", "int64") else None
 
 
 def _slice(node: Node, data: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None) -> Any:
-    if data.ndim == 0:
-        return data
-    if data.ndim > 1 or starts.size != 1 or (steps is not None and steps.item() < 1):
+    axes = np.arange(starts.size) if axes is None else axes
+    steps = np.ones(starts.size, "int64") if steps is None else steps
+    if steps.min(initial=1) < 1:
         return None
-    return data[starts.item() : ends.item() : 1 if steps is None else steps.item()]
+    parts = [slice(None)] * data.ndim
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        parts[axis] = slice(int(start), int(end), int(step))
+    return data[tuple(parts)]
+
+
+def _first_of(node: Node, *arrays: Any) -> Array | None:
+    """What a node takes of a shape of which only the number of rows is known; None if it is more than that."""
+    if node.op == "Gather" and node.attributes["axis"] == 0 and not arrays[0].any():
+        return np.full(arrays[0].shape, BATCH)
+    first = node.op == "Slice" and [array.item() for array in arrays] in ([0, 1], [0, 1, 0], [0, 1, 0, 1])
+    return np.array([BATCH]) if first else None
+
+
+def _from_the_end(data: Array, axes: Array | None) -> set[int]:
+    return {int(axis) % data.ndim - data.ndim for axis in (range(data.ndim) if axes is None else axes)}
 
 
 def _gather(node: Node, data: Array, index: Array) -> Array | None:
     return np.take(data, index, axis=0) if data.ndim == 1 and node.attributes["axis"] in (0, -1) else None
 
 
+def _concat(node: Node, *parts: Array) -> Array | None:
+    _require_room(sum(part.size for part in parts))
+    return np.concatenate(parts, axis=node.attributes["axis"])
+
+
+def _expand(node: Node, data: Array, shape: Array) -> Array | None:
+    sizes = np.broadcast_shapes(data.shape, tuple(map(int, shape)))
+    _require_room(prod(sizes))
+    return np.broadcast_to(data, sizes)
+
+
+def _reshape(node: Node, data: Array, shape: Array) -> Array | None:
+    if node.attributes["allowzero"] or BATCH in shape:
+        return None
+    return data.reshape([data.shape[place] if size == 0 else int(size) for place, size in enumerate(shape)])
+
+
 def _axes(axes: Array) -> tuple[int, ...]:
     return tuple(int(axis) for axis in axes.reshape(-1))
 
 
-# Operators whose output is no larger than their inputs; views of constants of any size, others of a few numbers.
-_VIEWS: dict[str, Callable[..., Array | None]] = {
+# Operators whose output is known where their inputs are.
+_FOLDED: dict[str, Callable[..., Array | None]] = {
+    "Cast": _cast,
+    "Concat": _concat,
+    "ConstantOfShape": _filled,
+    "Expand": _expand,
+    "Gather": _gather,
     "Identity": lambda node, data: data,
-    "Squeeze": lambda node, data, axes=None: np.squeeze(data, None if axes is None else _axes(axes)) if data.ndim else data,
-    "Transpose": lambda node, data: np.transpose(data, node.attributes.get("perm")) if data.ndim else data,
+    "Mul": lambda node, a, b: a * b if BATCH not in a and BATCH not in b and max(a.size, b.size) <= 64 else None,
+    "Reshape": _reshape,
+    "Slice": _slice,
+    "Squeeze": lambda node, data, axes=None: np.squeeze(data, None if axes is None else _axes(axes)),
+    "Transpose": lambda node, data: np.transpose(data, node.attributes.get("perm")),
     "Unsqueeze": lambda node, data, axes: np.expand_dims(data, _axes(axes)),
 }
-_SHAPE_ARITHMETIC: dict[str, Callable[..., Array | None]] = {
-    "Cast": lambda node, data: data if data.dtype.kind == "i" else None,
-    "Concat": lambda node, *parts: np.concatenate(parts) if all(part.ndim == 1 for part in parts) else None,
-    "ConstantOfShape": _zeros,
-    "Expand": lambda node, data, shape: data if data.ndim == 0 and not data else None,
-    "Gather": _gather,
-    "Slice": _slice,
+_REPEATS = ("ConstantOfShape", "Expand")
+
+# Operators of which the first axis of the output may be another than that of the input.
+_MOVES: dict[str, Callable[[Node], bool]] = {
+    "GRU": lambda node: True,
+    "LSTM": lambda node: True,
+    "RNN": lambda node: True,
+    "Reshape": lambda node: not node.is_constant(1) or node.constant(1).reshape(-1)[:1].tolist() != [0],
+    "Squeeze": lambda node: not node.is_constant(1) or 0 in node.constant(1),
+    "Transpose": lambda node: (node.attributes.get("perm") or [-1])[0] != 0,
+    "Unsqueeze": lambda node: not node.is_constant(1) or 0 in node.constant(1),
 }

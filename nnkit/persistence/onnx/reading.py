@@ -19,7 +19,8 @@ from nnkit.core.part import Shape
 from nnkit.errors import NnkitError, OnnxError
 from nnkit.model import Sequential
 from nnkit.persistence.onnx.graph import Graph, Node, Value
-from nnkit.persistence.onnx.parsing import BATCH, NUMBERS, Parsed, defaults, parse, shortest
+from nnkit.persistence.onnx.parsing import NUMBERS, Parsed, defaults, parse, shortest
+from nnkit.persistence.onnx.view import Ledger, Unasked, described
 
 if TYPE_CHECKING:
     Write = Callable[[Any, Graph, Value], Value]
@@ -113,6 +114,7 @@ class Cursor:
     shape, rank : of a row of the value where it began
     mask : the value that says where padding is, if any
     taken : the nodes that it has come by
+    ledger : what has been asked of the nodes
     """
 
     reader: _Reader
@@ -121,10 +123,16 @@ class Cursor:
     mask: Value | None = None
     taken: list[Node] = field(default_factory=list)
     region: _Region | None = None
+    ledger: Ledger = field(default_factory=Ledger)
 
     @property
     def rank(self) -> int:
         return len(self.shape)
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows the file is for, if not for any number of them."""
+        return self.reader.parsed.rows
 
     @property
     def largest(self) -> int:
@@ -138,17 +146,17 @@ class Cursor:
     def ahead(self, op: str, place: int = 0) -> Node | None:
         """The next node, if it is this operator and the value is its input number ``place``.
 
-        Inputs of operators for which their order does not matter come with the value first.
+        Inputs of operators for which their order does not matter come with the value first. What the node says and is not
+        asked for has to be at its default.
         """
         assert self.region is not None
         for node in self.region.consumers(self.value):
             if node.op == op:
                 places = [index for index, value in enumerate(node.inputs) if value is self.value]
-                if place in places:
-                    return node
-                if op in COMMUTATIVE and place == 0:
-                    others = [value for index, value in enumerate(node.inputs) if index != places[0]]
-                    return replace(node, inputs=[self.value, *others])
+                if place in places or (op in COMMUTATIVE and place == 0):
+                    own = place if place in places else places[0]
+                    self.ledger.ask(node, own)
+                    return self.ledger.view(node, None if place in places else own)
         return None
 
     def take(self, op: str, place: int = 0) -> Node | None:
@@ -213,7 +221,7 @@ class Cursor:
     def waists(self) -> Iterator[Node]:
         """The nodes behind this place that all ways to the end lead through."""
         assert self.region is not None
-        return self.region.waists(self.value)
+        return map(self.ledger.view, self.region.waists(self.value))
 
     def chain(self, value: Value | None, shape: Shape | None = None) -> Inner:
         """The layers from here to a value; ``shape`` is that of a row here, if it is another than where this one began."""
@@ -238,19 +246,22 @@ class Cursor:
         """A constant that is one number, as one would write it."""
         return shortest(float(array.reshape(()) if array.size == 1 else array))
 
-    @staticmethod
-    def window(node: Node, dims: int, kernel: Sequence[int] | None = None) -> dict[str, Any]:
+    def window(self, node: Node, dims: int, kernel: Sequence[int] | None = None) -> dict[str, Any]:
         """What a node says of its windows, as layers with windows call it."""
         given = node.attributes
         kernel = list(given.get("kernel_shape") or kernel or [])
         strides, dilations = (list(given.get(name) or [1] * dims) for name in ("strides", "dilations"))
         reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
         same = [reach_ // 2 for reach_ in reach] + [reach_ - reach_ // 2 for reach_ in reach]
-        auto = given.get("auto_pad", "NOTSET")
-        pads = list(given.get("pads") or [0] * 2 * dims)
-        if auto == "SAME_UPPER" and set(strides) == {1}:
-            pads = same
-        elif auto not in ("NOTSET", "VALID") or given.get("output_shape"):
+        auto, pads = given.get("auto_pad", "NOTSET"), list(given.get("pads") or [0] * 2 * dims)
+        if auto == "VALID":
+            pads = [0] * 2 * dims
+        elif auto in ("SAME_UPPER", "SAME_LOWER"):
+            whole = [max(0, -(-size // step) * step - step + far + 1 - size)
+                     for size, step, far in zip(self.shape[1:], strides, reach, strict=True)]  # fmt: skip
+            less, more = [size // 2 for size in whole], [size - size // 2 for size in whole]
+            pads = less + more if auto == "SAME_UPPER" else more + less
+        if given.get("output_shape") or (auto.startswith("SAME") and "Transpose" in node.op):
             raise OnnxError(f"expected pads in numbers, got auto_pad={auto!r}, output_shape={given.get('output_shape')}")
         sizes: dict[str, Any] = {"kernel_size": kernel, "stride": strides}
         if pads[:dims] == pads[dims:]:
@@ -337,7 +348,7 @@ class _Reader:
                     self._consumers.setdefault(id(value), []).append(node)
         registered = {id(part): part for part in (*Layer.registry.values(), *Activation.registry.values())}
         self._parts = sorted(registered.values(), key=lambda part: issubclass(part, Container))  # containers last
-        self._shared: dict[Any, Layer] = {}
+        self._shared: dict[Any, list[tuple[Layer, list[dict[str, Array]]]]] = {}  # by what they are made of
 
     def consumers(self, value: Value) -> list[Node]:
         """The nodes that read a value, in order."""
@@ -360,19 +371,19 @@ class _Reader:
     def _next(self, at: Cursor, end: Value) -> tuple[Found, Shape]:
         """The layer that the most nodes from here on are."""
         best: tuple[int, Found, Shape] | None = None
-        reasons: list[str] = []
+        reasons: list[tuple[bool, str]] = []
         for part in self._parts:
             if issubclass(part, Container) and best is not None:
                 break
             try:
-                found = part.from_onnx(at.copy())
+                found = part.from_onnx(replace(at, taken=list(at.taken), ledger=Ledger()))
                 if found is None or not (size := len({id(node) for node in found.end.taken} - self.used)):
                     continue
                 out_shape = self._check(found, at, end)
             except _Unreadable:
                 raise
             except Exception as error:  # whatever a node that means something else makes a class stumble over
-                reasons.append(f"{part.__name__}: {error}")
+                reasons.append((isinstance(error, Unasked), f"{part.__name__}: {error}"))
                 continue
             if best is None or size > best[0]:
                 best = size, found, out_shape
@@ -390,6 +401,8 @@ class _Reader:
         readers = [node for value in within.values() for node in at.region.consumers(value)]
         if id(end) in within or any(id(node) not in taken for node in readers):
             raise OnnxError("expected nobody else to read what is computed within")
+        for node in found.end.taken:
+            found.end.ledger.require_all(node)
         built = found.layer.place(at.shape)
         declared = [item for _, home in built.walk() if home.home is home and (item := _declared(home))]
         if not isinstance(found.layer, Container):
@@ -412,10 +425,14 @@ class _Reader:
         if isinstance(found.layer, Container) or not telling:
             arrays += found.arrays
             return found.layer
-        key = type(found.layer), repr(found.layer), frozenset(weights)
-        if key not in self._shared:
-            arrays += found.arrays
-        return self._shared.setdefault(key, found.layer)
+        known = self._shared.setdefault((type(found.layer), repr(found.layer), frozenset(weights)), [])
+        for layer, records in known:
+            if all(np.array_equal(array, records[place][name], equal_nan=True)
+                   for place, record in enumerate(found.arrays) for name, array in record.items()):  # fmt: skip
+                return layer
+        known.append((found.layer, found.arrays))
+        arrays += found.arrays
+        return found.layer
 
     def _require_room(self, arrays: list[dict[str, Array]]) -> None:
         """Refuse weights that are used by so many layers, each of which would have its own, that they outgrow the file."""
@@ -424,11 +441,11 @@ class _Reader:
             raise _Unreadable(f"onnx.load: expected weights in all of about the file's {self.parsed.numbers} numbers, got "
                               f"{numbers}")  # fmt: skip
 
-    def _refuse(self, at: Cursor, reasons: list[str]) -> None:
+    def _refuse(self, at: Cursor, reasons: list[tuple[bool, str]]) -> None:
         assert at.region is not None
         nodes = list({id(node): node for node in at.region.consumers(at.value)}.values())
-        named = ", ".join(f"{node.name!r} ({node.op})" for node in nodes[:4]) or "none"
-        why = f"; {reasons[-1]}" if reasons else ""
+        named = ", ".join(map(described, nodes[:4])) or "none"
+        why = f"; {sorted(reasons, key=lambda reason: reason[0])[-1][1]}" if reasons else ""
         raise _Unreadable(f"onnx.load: expected operators that some layer is read from, for rows of shape {at.shape}, got node "
                           f"{named}{why}; give the class of such a layer a method from_onnx")  # fmt: skip
 
@@ -472,6 +489,7 @@ class _Match:
         self.at = at.copy()
         self.pattern = pattern
         self.read: dict[str, Array] = {}
+        self._matched: list[Node] = []
         x, mask = Value(pattern), Value(pattern)
         self._same = {id(x): at.value}  # what the pattern's values are in the file
         if at.mask is not None:
@@ -490,6 +508,8 @@ class _Match:
         weights = {name: self.read.get(name, (arrays or {}).get(name)) for name in declared}
         numbers = {name: self.at.number(array) for name, array in self.read.items() if name not in declared}
         fitting = {name: array.reshape(declared[name]) for name, array in weights.items() if array is not None}
+        for node in self._matched:
+            self.at.ledger.ask_all(node)
         return self.at.found(part.replace(**numbers), **fitting)
 
     def _needed(self, mask: Value | None) -> list[Node]:
@@ -514,6 +534,7 @@ class _Match:
                     if self._agree(node, candidate, inputs):
                         self._same |= {id(own): other for own, other in zip(node.outputs, candidate.outputs, strict=False)}
                         self.at.taken.append(candidate)
+                        self._matched.append(candidate)
                         return True
         return False
 
@@ -563,5 +584,3 @@ class _Match:
         read[name] = array
         return before is None or bool(np.array_equal(before, array))
 
-
-assert BATCH
