@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from functools import cached_property
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -67,11 +67,7 @@ class Frame:
     ) -> None:
         self.native, self.names = native, names
         self._kinds = kinds  # of columns, by narwhals: NUMBER for all numbers, UNKNOWN for what it does not know
-        self._split = columns  # which takes its time
-
-    @cached_property
-    def _columns(self) -> list[Any]:
-        return self._split()
+        self._columns = cache(columns)  # which takes its time
 
     @classmethod
     def of(cls, data: Any) -> Self | None:
@@ -138,7 +134,7 @@ class Frame:
             if whole.dtype.kind in "biuf":
                 return whole
         arrays = [_numbers(column) if kind in (NUMBER, UNKNOWN, "Object") else None
-                  for column, kind in zip(self._columns, self._kinds, strict=True)]  # fmt: skip
+                  for column, kind in zip(self._columns(), self._kinds, strict=True)]  # fmt: skip
         found = [array for array in arrays if array is not None]
         if len(found) < len(arrays):
             raise self._refusal(name, [place for place, array in enumerate(arrays) if array is None])
@@ -153,7 +149,7 @@ class Frame:
             A label is missing.
         """
         arrays = []
-        for column, kind in zip(self._columns, self._kinds, strict=True):
+        for column, kind in zip(self._columns(), self._kinds, strict=True):
             cells = np.asarray(column) if kind not in ("Categorical", "Enum") else _objects(column)
             numbers = of_objects(cells) if cells.dtype == object else None
             if cells.dtype == object and numbers is None:
@@ -165,7 +161,7 @@ class Frame:
 
     def _refusal(self, name: str, places: Sequence[int]) -> DataError:
         """The error about columns that are no numbers."""
-        types = [_type_of(self._columns[place]) for place in places]
+        types = [_type_of(self._columns()[place]) for place in places]
         kinds = {self._kinds[place] for place in places} | {"Object" for word in types if word in ("object", "str", "string")}
         ways = [way for words, way in _REMEDIES.items() if kinds & {*words.split()}]
         if self.names is None:

@@ -722,8 +722,9 @@ class Upsample(Layer):
                 return "nearest"
             raise OnnxError(f"expected places by 'asymmetric' and 'floor', got {place!r} and {rounding!r}")
         several = all(int(size * factor) > 1 for size, factor in zip(shape[1:], factors, strict=True))
-        if mode == "linear" and (place == "half_pixel" or (place == "pytorch_half_pixel" and several)):
-            return "bilinear"
+        smooth = {"linear": "bilinear"}.get(mode)
+        if smooth and (place == "half_pixel" or (place == "pytorch_half_pixel" and several)):
+            return smooth
         raise OnnxError(f"expected mode 'nearest', or 'linear' by 'half_pixel', got {mode!r} by {place!r}")
 
     @classmethod
