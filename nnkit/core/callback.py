@@ -58,8 +58,8 @@ class Callback(Part):
                               "which nobody calls")  # fmt: skip
 
     @classmethod
-    def require_whole(cls) -> None:
-        """Refuse a class that nobody would call."""
+    def require_event(cls) -> None:
+        """Refuse a class that no fit would call."""
         if not any(getattr(cls, event) is not getattr(Callback, event) for event in EVENTS):
             raise KernelError(f"{cls.__name__}: expected one of {', '.join(EVENTS)}, all missing")
 
