@@ -15,7 +15,7 @@ from nnkit import registry
 from nnkit.core.layer import Layer
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
-from nnkit.errors import NnkitError, ParameterError, RegistryError
+from nnkit.errors import CallError, NnkitError, ParameterError, RegistryError
 from nnkit.layers import Linear
 
 __all__ = ["layers_of", "part_of"]
@@ -84,9 +84,9 @@ def _part(node: ast.expr, registries: list[Registry[Any]], what: str) -> Any:
     named = {str(item.arg): _value(item.value, what) for item in call.keywords}
     try:
         return part(*positional, **named)
-    except NnkitError:
-        raise
     except (TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, NnkitError) and not isinstance(error, CallError):
+            raise
         known = [str(item.replace(annotation=item.empty)) for item in inspect.signature(part).parameters.values()]
         expected, came = f"{part.__name__}({', '.join(known)})", ast.unparse(node)[:80]
         raise ParameterError(f"{what}: expected {expected}, got {came!r} ({error})") from error

@@ -51,15 +51,15 @@ class Callback(Part):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        known = {name for base in cls.__bases__ for name in dir(base)}
-        unknown = [name for name in vars(cls) if name.startswith("on_") and name not in known]
+        events = [name for name in vars(cls) if name.startswith("on_")]
+        unknown = [name for name in events if not any(hasattr(base, name) for base in cls.__bases__)]
         if unknown:
             raise KernelError(f"{cls.__name__}: expected methods on_... to be among {', '.join(EVENTS)}, got {unknown[0]!r}, "
                               "which nobody calls")  # fmt: skip
 
     @classmethod
-    def require_whole(cls) -> None:
-        """Refuse a class that nobody would call."""
+    def require_event(cls) -> None:
+        """Refuse a class that no fit would call."""
         if not any(getattr(cls, event) is not getattr(Callback, event) for event in EVENTS):
             raise KernelError(f"{cls.__name__}: expected one of {', '.join(EVENTS)}, all missing")
 

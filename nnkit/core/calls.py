@@ -21,7 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ALIKE = 0.82  # how similar a name is to a misspelt one; names of different methods are less
-LONGEST = 80  # letters of a value in a message
+LONGEST, LONGEST_CALL = 80, 240  # letters of a value, and of a call, in a message
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = LONGEST
@@ -197,6 +197,7 @@ class _Misfit:
         unexpected = [word for word in self.named if word not in self.parameters]
         missing = [name for name, item in self.parameters.items() if item.default is item.empty and name != self.rest]
         write = self._several() or self._written(missing)
+        write = write if write is not None and len(write) <= LONGEST_CALL else None
         call = self._call(self.args, self.named, self.order)
         if self.too_many:
             values = "1 value" if len(self.args) == 1 else f"{len(self.args)} values"

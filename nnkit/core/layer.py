@@ -148,7 +148,7 @@ class Layer(Part):
     hooks: ClassVar[tuple[str, ...]] = (
         "forward", "backward", "backward_x", "forward_partial", "backward_partial", "forward_csr", "backward_csr", "build",
         "check_input", "work", "c", "onnx", "from_onnx", "from_torch", "examples", "mixes_rows", "inplace", "folds_rows",
-        "blocked", "pointwise", "interpreted", "input_dtype", "input_limit", "passes_mask",
+        "blocked", "pointwise", "interpreted", "input_dtype", "input_limit", "passes_mask", "gives",
     )  # fmt: skip
 
     # In training, an output row depends on other rows: `fit` does not cut the batch into shards, unless they meet. In

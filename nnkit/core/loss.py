@@ -94,8 +94,8 @@ class Loss(Part):
     registry: ClassVar[Registry[Any]] = Registry("loss")
     needed = ("forward", "backward")
     hooks = (
-        "forward", "backward", "fused", "rowwise", "classes", "of_probabilities", "target_low", "target_high", "target_values",
-        "prediction_low", "prediction_high", "kinks", "target_shape", "dense_shape", "probabilities", "decide", "check_target",
+        "forward", "backward", "fused", "rowwise", "classes", "expects", "advice", "target_low", "target_high", "target_values",
+        "prediction_low", "prediction_high", "kinks", "target_shape", "probabilities", "decide", "check_target",
     )  # fmt: skip
 
     rowwise: ClassVar[bool] = False

@@ -118,7 +118,7 @@ def find(target: str) -> list[Any]:
         near = nearest(place, known)
         hint = f"; did you mean the part {near!r}?" if near else ""
         raise CheckError(
-            f"{place}: expected a part's name, a module, a file or an installed distribution, found none of that name{hint}"
+            f"{place}: expected a module, a file or an installed distribution, or a part's name, found none of that name{hint}"
         ) from error
     parts = {key: item for key, item in vars(module).items() if _is_part(item)}
     own: dict[str, Any] = {key: item for key, item in parts.items() if getattr(item, "__module__", "") == place}

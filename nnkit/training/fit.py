@@ -135,6 +135,8 @@ class Fit:
         self._loss: Loss = Loss.make(loss, "loss")
         self._optimizer: Optimizer = Optimizer.make(optimizer, "optimizer")
         chosen = [Callback.make(item, "callbacks") for item in listed(callbacks)]
+        for callback in chosen:
+            callback.require_event()
         self._callbacks = sorted(chosen, key=lambda callback: callback.late)
         self._metrics = named(metrics)
         self._shuffle = shuffle

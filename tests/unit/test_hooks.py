@@ -94,7 +94,6 @@ LACKING = [
     (nn.Initializer, r"a method __call__\(self, shape, random\), __call__ missing"),
     (nn.Schedule, r"a method factor\(self, epoch, epochs\), factor missing"),
     (nn.Metric, r"a method __call__\(self, y, prediction, loss, sample_weight=None\), __call__ missing"),
-    (nn.Callback, "one of on_fit_begin, on_batch_end, on_epoch_end, on_fit_end, all missing"),
 ]
 
 
@@ -105,6 +104,11 @@ def test_what_a_class_lacks_is_said_as_it_is_used(base, message):
         mine()
     with pytest.raises(nn.KernelError, match=f"^Mine: expected {message}"):
         nn.register("mine_that_lacks")(mine)
+
+
+def test_a_callback_that_no_fit_would_call_is_refused_by_it():
+    with pytest.raises(nn.KernelError, match=r"Mine: expected one of on_fit_begin, on_batch_end, .*, all missing"):
+        nn.Sequential(["linear"]).fit(X, Y, callbacks=[derived(nn.Callback, acts_outside=False)()])
 
 
 def test_kernels_that_are_no_static_methods_are_refused_as_they_are_used():

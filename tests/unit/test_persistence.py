@@ -389,7 +389,7 @@ CHANGES = {
     "a module as a kind": (lambda d, a: d["parts"][0].update(kind="os"), "expected a kind of part"),
     "a module as a key": (lambda d, a: d["parts"][0].update(key="os.system"), "'os.system' is missing.*install -U nnkit-numba"),
     "a key of another kind": (lambda d, a: d["parts"][0].update(key="adam"), "'adam' is missing"),
-    "unknown argument": (lambda d, a: d["parts"][0]["arguments"].update(depth=3), "make layer 'linear': TypeError.*depth"),
+    "unknown argument": (lambda d, a: d["parts"][0]["arguments"].update(depth=3), "make layer 'linear': CallError.*depth"),
     "illegal argument": (lambda d, a: d["parts"][0]["arguments"].update(out_features=-3), "ParameterError: Linear: expected"),
     "part within itself": (lambda d, a: d["parts"][-1].update(layers=[{"part": len(d["parts"]) - 1}]), "expected a part among"),
     "other shape of rows": (lambda d, a: d["model"].update(in_shape=[5]), r"of shape \(5, 3\)"),
@@ -817,7 +817,7 @@ def test_function_in_an_estimator_is_named(path):
 
 ATTRIBUTES = {
     "class": (lambda e: e.update({"class": "os.system"}), "expected one of NNClassifier, NNRegressor"),
-    "parameter": (lambda e: e["parameters"].update(depth=3), "cannot make NNClassifier: TypeError"),
+    "parameter": (lambda e: e["parameters"].update(depth=3), "cannot make NNClassifier: CallError"),
     "more": (lambda e: e["learned"].update(predict=3), "expected the attributes"),
     "less": (lambda e: e["learned"].pop("n_iter_"), "expected the attributes"),
     "kind": (lambda e: e["learned"].update(_random=3), "expected the attributes"),
