@@ -184,7 +184,8 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         X : array, CSR matrix or frame (pandas, Polars, PyArrow ...) of shape (n_samples, n_features); every column of a frame
             has to be of numbers or truth values, and its names are those that `predict` expects
         y : targets: arrays, lists, or columns of any such library; labels of any type, categories too
-        sample_weight : (n_samples,), optional: a row of weight 2 counts as much as two
+        sample_weight : (n_samples,), optional: a row of weight 2 counts as much as two, whatever batch it is in, and one of
+            weight 0 is absent; of a mean loss, only the ratios of the weights count
         X_val, y_val : a validation set of one's own, evaluated after every epoch
 
         Returns

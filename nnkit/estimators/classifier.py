@@ -204,7 +204,7 @@ class NNClassifier(ClassifierMixin, Estimator):
         ----------
         X, y : rows and labels
         classes : all labels that will ever come; needed at the first call
-        sample_weight : (n_samples,), optional
+        sample_weight : (n_samples,), optional: weights among the rows of this call, of which a mean loss counts only the ratios
         """
         first = not hasattr(self, "model_")
         if first and classes is None and type_of_target(y) != "multilabel-indicator":
