@@ -12,6 +12,7 @@ from nnkit.core.activation import Activation
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.core.span import Span
+from nnkit.errors import OnnxError
 from nnkit.initializers import Constant
 from nnkit.kernels.math import erf, exp, expm1, log, sigmoid, softplus, tanh
 from nnkit.kernels.softmax import (
@@ -595,7 +596,7 @@ class Softplus(Activation):
 
     @classmethod
     def from_onnx(cls, at):
-        """As PyTorch writes it, which takes x itself where the difference is too small for a float, or as it is written here."""
+        """As PyTorch writes it, which takes x itself where the difference is too small to matter, or as it is written here."""
         torch = at.like([cls()], lambda layer, graph, x: graph.node("Where", x > 20.0, x, layer.onnx(graph, x)))
         return torch or super().from_onnx(at)
 
@@ -849,8 +850,12 @@ class _OverAxis(Activation):
 
     @classmethod
     def from_onnx(cls, at):
-        node = at.take(cls.operator)
-        return at.found(cls(at.dim(node.attributes["axis"]))) if node else None
+        if (node := at.take(cls.operator)) is None:
+            return None
+        axis = node.attributes["axis"] % (at.rank + 1)
+        if node.attributes.get("flattened") and prod(at.shape[axis:]) != 1:
+            raise OnnxError(f"expected nothing behind axis {axis} before opset 13, where they count as one, got {at.shape}")
+        return at.found(cls(at.dim(axis)))
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -11,6 +11,7 @@ from nnkit.layers.linear import Linear
 from nnkit.layers.normalization import LayerNorm, RMSNorm, Standardize
 from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
 from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
+from nnkit.layers.response_norm import LocalResponseNorm
 from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "GroupNorm",
     "LayerNorm",
     "Linear",
+    "LocalResponseNorm",
     "Masking",
     "MaxPool1d",
     "MaxPool2d",

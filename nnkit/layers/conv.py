@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, ClassVar
 
+import numpy as np
+
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
@@ -97,13 +99,39 @@ class _Convolution(Layer, Spatial):
         weight, groups = node.constant(1), node.attributes["group"]
         bias = {"bias": node.constant(2)} if node.input(2) is not None else {}
         filters = weight.shape[cls.filters_axis] * (groups if cls.filters_axis else 1)
+        if not bias and (shift := per_channel(at, "Add", filters)) is not None:
+            bias = {"bias": shift}
         window = at.window(node, cls.dims, weight.shape[2:])
         return at.found(cls(filters, groups=groups, bias=bool(bias), **window), weight=weight, **bias)
+
+
+def per_channel(at, op, channels):
+    """Come by an operator that has one number for each channel, the same for all rows and places; the numbers."""
+    node = at.ahead(op)
+    array = node.constant(1) if node is not None and node.is_constant(1) else None
+    if array is None or array.shape[-at.rank :] != (channels, *(1,) * (at.rank - 1)) or array.size != channels:
+        return None
+    at.after(node)
+    return array.reshape(-1)
 
 
 class _Conv(_Convolution):
     operator = "Conv"
     filters_axis = 0
+
+    @classmethod
+    def from_onnx(cls, at):
+        """The operator, or a factor, a summand, or both, for each channel: a convolution of one place and channel."""
+        if at.rank != 1 + cls.dims:
+            return None
+        channels = at.shape[0]
+        scale, shift = per_channel(at, "Mul", channels), per_channel(at, "Add", channels)
+        if scale is None and shift is None:
+            return super().from_onnx(at)
+        weight = np.ones(channels, "float32") if scale is None else scale
+        bias = {} if shift is None else {"bias": shift}
+        layer = cls(channels, 1, groups=channels, bias=bool(bias))
+        return at.found(layer, weight=weight.reshape(channels, 1, *(1,) * cls.dims), **bias)
 
     def build(self, in_shape: Shape) -> Shape:
         depth = self._in_groups(in_shape) // self.groups

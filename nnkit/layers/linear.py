@@ -12,7 +12,7 @@ from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.core.span import Span
-from nnkit.errors import ShapeError
+from nnkit.errors import OnnxError, ShapeError
 from nnkit.kernels.gemm import ACROSS, STRIP, add_bias, dot, dot_transposed, sum_rows
 
 __all__ = ["Linear"]
@@ -146,13 +146,21 @@ class Linear(Layer):
                 return None
         elif (node := at.take("MatMul")) is not None:
             weight, bias = node.constant(1), None
-            if (add := at.ahead("Add")) is not None and add.is_constant(1) and add.constant(1).shape in ((), weight.shape[1:]):
-                bias = at.take("Add").constant(1)
         if node is None or weight.ndim != 2:
             return None
+        units = weight.shape[1]
+
+        def fits(array):
+            """Whether it adds one number to each unit, the same for all rows."""
+            return array.ndim <= at.rank + 1 and array.size in (1, units) and array.shape[-1:] in ((), (1,), (units,))
+
+        if bias is None and (add := at.ahead("Add")) is not None and add.is_constant(1) and fits(add.constant(1)):
+            bias = at.take("Add").constant(1)
         if bias is None:
-            return at.found(cls(weight.shape[1], bias=False), weight=weight)
-        return at.found(cls(weight.shape[1]), weight=weight, bias=np.broadcast_to(bias, weight.shape[1:]))
+            return at.found(cls(units, bias=False), weight=weight)
+        if not fits(bias):
+            raise OnnxError(f"expected a bias of one number for each of {units} units, got shape {bias.shape}")
+        return at.found(cls(units), weight=weight, bias=np.broadcast_to(bias.reshape(-1), (units,)))
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {**arrays, "weight": arrays["weight"].T}

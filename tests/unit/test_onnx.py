@@ -456,6 +456,102 @@ def test_what_no_layer_does_is_refused_by_name(nodes, said, tmp_path):
     assert type(caught.value) is nn.OnnxError
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (4,), (1, 1), (1, 4)])
+@pytest.mark.parametrize("op", ["Gemm", "MatMul"])
+def test_a_bias_may_have_any_shape_that_is_the_same_for_all_rows(op, shape, tmp_path):
+    random = np.random.default_rng(0)
+    arrays = {"w": random.normal(size=(3, 4)).astype("float32"), "b": random.normal(size=shape).astype("float32")}
+    nodes = [("Gemm", ["x", "w", "b"], ["out"])] if op == "Gemm" else [
+        ("MatMul", ["x", "w"], ["h"]), ("Add", ["b", "h"], ["out"])]  # fmt: skip
+    X = random.normal(size=(5, 3)).astype("float32")
+    model = nn.onnx.load(saved(tmp_path / "net.onnx", nodes, arrays, (3,)))
+    assert repr(model) == "Sequential([Linear(out_features=4)])"
+    assert close(model.predict(X), X @ arrays["w"] + arrays["b"])
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (5, 4), (2, 1, 4)])
+def test_a_bias_that_is_another_for_each_row_is_refused(shape, tmp_path):
+    for nodes in ([("Gemm", ["x", "w", "b"], ["out"])], [("MatMul", ["x", "w"], ["h"]), ("Add", ["h", "b"], ["out"])]):
+        arrays = {"w": np.ones((3, 4), "float32"), "b": np.ones(shape, "float32")}
+        with pytest.raises(nn.OnnxError, match=r"\(Gemm\)|\(Add\)"):
+            nn.onnx.load(saved(tmp_path / "net.onnx", nodes, arrays, (3,)))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1), (1, 2, 1, 1)])
+@pytest.mark.parametrize("ops", [["Mul"], ["Add"], ["Mul", "Add"], ["Conv", "Add"]])
+def test_a_factor_and_a_summand_for_each_channel_are_read(ops, shape, tmp_path):
+    random = np.random.default_rng(0)
+    arrays = {op: random.normal(size=shape).astype("float32") for op in ops}
+    arrays["Conv"] = random.normal(size=(2, 2, 1, 1)).astype("float32")
+    values = ["x", *(f"h{place}" for place in range(1, len(ops))), "out"]
+    nodes = [(op, [values[place], op], [values[place + 1]]) for place, op in enumerate(ops)]
+    path = saved(tmp_path / "net.onnx", nodes, arrays, (2, 3, 4))
+    X = random.normal(size=(5, 2, 3, 4)).astype("float32")
+    model = nn.onnx.load(path)
+    assert len(model.layers) == 1
+    assert close(model.predict(X), run(path, [X])[0])
+
+
+@pytest.mark.parametrize("shape", [[1, -1], [1, 24], [0, -1], [-1, 24]])
+def test_a_file_for_one_row_is_read_for_any_number_of_them(shape, tmp_path):
+    path = saved(tmp_path / "net.onnx", [("Reshape", ["x", "shape"], ["out"])], {"shape": np.array(shape)}, (2, 3, 4))
+    proto = onnx.load(path)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(proto, path)
+    X = np.random.default_rng(0).normal(size=(5, 2, 3, 4)).astype("float32")
+    assert close(nn.onnx.load(path).predict(X), X.reshape(5, 24))
+    assert close(nn.onnx.load(path).predict(X[:1]), run(path, [X[:1]])[0])
+
+
+def test_a_file_for_another_number_of_rows_is_not_made_one_of_them(tmp_path):
+    path = saved(tmp_path / "net.onnx", [("Reshape", ["x", "shape"], ["out"])], {"shape": np.array([1, -1])}, (2, 3))
+    with pytest.raises(nn.OnnxError, match=r"\(Reshape\)"):
+        nn.onnx.load(path)
+
+
+@pytest.mark.parametrize(("op", "axis", "fits"), [("Softmax", 1, False), ("Softmax", 2, True), ("LogSoftmax", -1, True)])
+def test_before_opset_13_the_axes_behind_that_of_a_softmax_count_as_one(op, axis, fits, tmp_path):
+    path = saved(tmp_path / "net.onnx", [(op, ["x"], ["out"], ("axis", axis))], {}, (2, 3), opset=11)
+    X = np.random.default_rng(0).normal(size=(5, 2, 3)).astype("float32")
+    if fits:
+        assert close(nn.onnx.load(path).predict(X), run(path, [X])[0])
+    else:
+        with pytest.raises(nn.OnnxError, match=r"\(Softmax\).*behind axis 1"):
+            nn.onnx.load(path)
+
+
+def test_what_a_reader_does_not_ask_for_is_refused_by_name(registered, tmp_path):
+    class Careless(nn.Activation):
+        """Reads an operator and looks at none of its attributes."""
+
+        @staticmethod
+        def forward(x):
+            return x
+
+        @staticmethod
+        def backward(grad_out):
+            return grad_out
+
+        @classmethod
+        def from_onnx(cls, at):
+            return at.found(cls()) if at.take("ThresholdedRelu") else None
+
+    registered(careless=Careless)
+    nodes = [("ThresholdedRelu", ["x"], ["out"], ("alpha", 1.0))]
+    assert repr(nn.onnx.load(saved(tmp_path / "net.onnx", nodes, {}, (3,)))) == "Sequential([Careless()])"
+    nodes = [("ThresholdedRelu", ["x"], ["out"], ("alpha", 2.0))]
+    with pytest.raises(nn.OnnxError, match=r"\(ThresholdedRelu\): expected its attribute 'alpha' at its default, got 2.0"):
+        nn.onnx.load(saved(tmp_path / "net.onnx", nodes, {}, (3,)))
+
+
+def test_layers_that_share_weights_in_another_way_are_two(tmp_path):
+    arrays = {"w": np.arange(9, dtype="float32").reshape(3, 3), "b": np.arange(3, dtype="float32")}
+    nodes = [("Gemm", ["x", "w", "b"], ["h"]), ("Gemm", ["h", "w", "b"], ["out"], ("transB", 1), ("beta", 0.5))]
+    path = saved(tmp_path / "net.onnx", nodes, arrays, (3,))
+    X = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    assert close(nn.onnx.load(path).predict(X), run(path, [X])[0])
+
+
 def test_an_open_size_has_to_be_given(tmp_path):
     path = saved(tmp_path / "net.onnx", [("Relu", ["x"], ["out"])], {}, ("steps", 3))
     with pytest.raises(nn.OnnxError, match=r"\(steps, 3\).*in_shape"):

@@ -26,8 +26,10 @@ ALL = [example for kind in (nn.registry.layers, nn.registry.activations) for par
        if part.__module__.startswith("nnkit.") for example in part.examples()]  # fmt: skip
 ALL += [nn.Example(part, shape) for part, shape in [
     (nn.Conv1d(2, 4, padding="same", dilation=2), (3, 9)), (nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True), (2, 6, 7)),
-    (nn.MaxPool2d(3, stride=2, ceil_mode=True), (2, 6, 7)), (nn.Upsample(scale_factor=(3, 1)), (2, 2, 3)), (nn.Upsample(scale_factor=0.5), (2, 4, 6)),
-    (nn.Upsample(scale_factor=2, mode="bilinear"), (1, 3, 2)), (nn.LSTM(4, return_sequences=True), (5, 3)), (nn.GRU(3, reverse=True), (4, 2)),
+    (nn.MaxPool2d(3, stride=2, ceil_mode=True), (2, 6, 7)), (nn.Upsample(scale_factor=(3, 1)), (2, 2, 3)),
+    (nn.Upsample(scale_factor=0.5), (2, 4, 6)),
+    (nn.Upsample(scale_factor=2, mode="bilinear"), (1, 3, 2)), (nn.LSTM(4, return_sequences=True), (5, 3)),
+    (nn.GRU(3, reverse=True), (4, 2)),
     (nn.ConvTranspose2d(4, 3, stride=(2, 3), padding=(1, 0), bias=False), (2, 3, 2)),
 ]]  # fmt: skip
 

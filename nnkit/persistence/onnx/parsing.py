@@ -22,7 +22,8 @@ __all__ = ["BATCH", "Parsed", "defaults", "parse"]
 
 NODES, READERS = 10_000, 500  # more nodes, and more of them that read the same value, are not read: it would take minutes
 NUMBERS = 1 << 26  # of a row, anywhere in the net
-OPSET = 18  # older operators are read as if they were written in this one
+OLDEST, OPSET = 9, 18  # older operators are read as if they were written in this one
+FLATTENED = ("Hardmax", "LogSoftmax", "Softmax")  # before opset 13, all axes from theirs on count as one
 BATCH = -(1 << 40)  # stands for the number of rows in what is computed from shapes
 
 Array = NDArray[Any]
@@ -59,8 +60,8 @@ def _parse(model: Any, folder: Path) -> Parsed:
 
     proto = model.graph
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
-    if not proto.node or len(versions) != 1 or not 13 <= versions[0] <= 1000:
-        raise OnnxError("onnx.load: expected a model with nodes, of opset 13 or later, got another or none")
+    if not proto.node or len(versions) != 1 or not OLDEST <= versions[0] <= 1000:
+        raise OnnxError(f"onnx.load: expected a model with nodes, of opset {OLDEST} or later, got another or none")
     if len(proto.node) > NODES or proto.sparse_initializer:
         raise OnnxError(f"onnx.load: expected at most {NODES} nodes and no sparse weights, got {len(proto.node)} nodes")
     opset = min(versions[0], onnx.defs.onnx_opset_version())
@@ -241,6 +242,8 @@ def _node(graph: Graph, item: Any, opset: int, files: _Files) -> Node:
         else:
             inputs += [None] * (place + 1 - len(inputs))
             inputs[place] = Value(graph, array=np.asarray(attribute))
+    if op in FLATTENED and opset < 13:
+        attributes["flattened"] = 1
     stated = frozenset(name for name, value in attributes.items() if name not in usual or not _same(value, usual[name]))
     return Node(op, inputs, attributes, name=item.name, stated=stated)
 
@@ -295,17 +298,20 @@ class _Shapes:
         seen = ledger.view(node)
         for place in range(len(node.inputs)):
             ledger.ask(node, place)
+        array = None
         try:
             array = self._array(seen)
             if array is None:
                 return None
             ledger.require_all(node)
+        except _Excess:
+            self.computed = NUMBERS + 1
         except Exception:  # whatever NumPy says of inputs that do not fit, or what the node says beside them: not known
             return None
         if self.computed > NUMBERS:
             raise OnnxError(f"onnx.load: node {node.name!r} ({node.op}): expected constants that are computed from others to "
                             f"have at most {NUMBERS} numbers in all, got more")  # fmt: skip
-        return _usual(array) if array.dtype.kind in "fib" else None
+        return _usual(array) if array is not None and array.dtype.kind in "fib" else None
 
     def _array(self, node: Node) -> Array | None:
         if node.op == "Constant":
@@ -382,9 +388,13 @@ def _shape_after(node: Node, own: list[int]) -> list[int] | None:
     return None
 
 
+class _Excess(Exception):
+    """A constant that is computed would be too large."""
+
+
 def _require_room(numbers: int) -> None:
     if numbers > NUMBERS:
-        raise OnnxError(f"expected at most {NUMBERS} numbers, got {numbers}")
+        raise _Excess
 
 
 def _filled(node: Node, shape: Array) -> Array | None:
