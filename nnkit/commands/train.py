@@ -7,7 +7,7 @@ import shlex
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 from nnkit.commands.data_file import DataFile, listing, open_data
 from nnkit.commands.shell import INTERRUPTED, program
 from nnkit.commands.tasks import Task, task_of
+from nnkit.core.callback import Callback
 from nnkit.core.terminal import is_terminal
 from nnkit.errors import ParameterError, printable
 from nnkit.inspect.table import Table, count, number
 from nnkit.persistence.disk import check_writable, to_path, write_atomically
+
+if TYPE_CHECKING:
+    from nnkit.training.fit import Fit
 
 __all__ = ["train"]
 
@@ -215,12 +219,22 @@ def fitted(task: Task, settings: dict[str, Any], X: NDArray[Any], train: NDArray
     patience, batch_size = settings["patience"], settings["batch_size"] or int(np.clip(len(train) // 20, 16, 256))
     estimator = task.estimator(**{
         **settings, "layers": layers, "loss": loss, "batch_size": min(batch_size, len(train)), "dtype": dtype_of(X, task.y),
-        "callbacks": [EarlyStopping(patience=patience)] if len(held) and patience else [], "verbose": is_terminal(sys.stderr),
+        "verbose": is_terminal(sys.stderr),
     })  # fmt: skip
     y = task.scaled(loss, train)
+    callbacks = [EarlyStopping(patience=patience)] if len(held) and patience else []
+    estimator.set_params(callbacks=[*callbacks, _Kept()])
     estimator.fit(X[train], y[train], **({"X_val": X[held], "y_val": y[held]} if len(held) else {}))
     task.restore(estimator)
-    return estimator
+    return estimator.set_params(callbacks=callbacks)
+
+
+class _Kept(Callback):
+    """After Ctrl-C what was learned until then is kept, and saved."""
+
+    def on_fit_end(self, fit: Fit) -> None:
+        if isinstance(fit.failure, KeyboardInterrupt):
+            fit.failure = None
 
 
 def dtype_of(X: NDArray[np.float64], y: NDArray[Any]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from math import prod
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -13,7 +15,14 @@ from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._repr_html.estimator import _VisualBlock
-from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+    check_non_negative,
+    check_X_y,
+    validate_data,
+)
 
 from nnkit.core.arrays import in_native_order
 from nnkit.core.callback import Callback
@@ -25,11 +34,12 @@ from nnkit.core.optimizer import UpdaterProgress
 from nnkit.core.part import listed
 from nnkit.core.span import Span
 from nnkit.engine.critical import interruptible, uninterrupted
-from nnkit.errors import ParameterError, PersistenceError, ShapeError
+from nnkit.errors import NnkitError, ParameterError, PersistenceError, ShapeError
 from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
-from nnkit.estimators.parameters import Nested
+from nnkit.estimators.parameters import Nested, is_auto
 from nnkit.estimators.saving import described
 from nnkit.estimators.splitting import split
+from nnkit.estimators.tags import takes_axes, takes_sparse
 from nnkit.layers import Linear
 from nnkit.model import Sequential
 from nnkit.persistence.file import write
@@ -128,8 +138,12 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
     def _part(self, name: str) -> Any:
         return self._make_loss() if name == "loss" else super()._part(name)
 
+    def _first(self) -> Layer:
+        """The layer that sees X."""
+        return [*self._hidden(), Linear()][0]
+
     def _make_loss(self) -> Loss:
-        return Loss.make(self._default_loss if isinstance(self.loss, str) and self.loss == "auto" else self.loss, "loss")
+        return Loss.make(self._default_loss if is_auto(self.loss) else self.loss, "loss")
 
     def _dtype(self, X: Any) -> str:
         if self.dtype not in ("auto", "float32", "float64"):
@@ -155,14 +169,15 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
 
     def _check_rows(self, X: Any) -> Any:
         """Rows like those that the net was trained on."""
-        plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype in (np.float32, np.float64) and len(X) > 0
+        plain = type(X) is np.ndarray and X.dtype in (np.float32, np.float64) and X.ndim > 1 and len(X) > 0
         named = hasattr(self, "feature_names_in_")
         with np.errstate(over="ignore", invalid="ignore"):  # of sums, which only say whether to look closer
-            if plain and not named and X.shape[1] == self.n_features_in_ and np.isfinite(X.sum()):
+            if plain and not named and X.shape[1:] == self.model_.in_shape and np.isfinite(X.sum()):
                 return X  # all that validate_data would look at, and five times as fast for one row
             frame = Frame.of(X)
+            allow = {**ROWS, "allow_nd": len(self.model_.in_shape) > 1}
             if frame is None:
-                return validate_data(self, in_native_order(X), **ROWS, reset=False)
+                return validate_data(self, in_native_order(X), **allow, reset=False)
             validate_data(self, frame.native, skip_check_array=True, reset=False)
             return check_array(_numbers_of(frame), **ROWS, input_name="X", estimator=self)
 
@@ -171,9 +186,13 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         frame, targets = Frame.of(X), Frame.of(y)
         y = in_native_order(y) if targets is None else targets.labels("y")
         if frame is None:
-            return validate_data(self, in_native_order(X), y, **ROWS, multi_output=True, reset=reset)
-        validate_data(self, frame.native, y, skip_check_array=True, reset=reset)  # which looks at names and their order
-        return check_X_y(_numbers_of(frame), y, **ROWS, multi_output=True, estimator=self)
+            X, y = validate_data(self, in_native_order(X), y, **ROWS, allow_nd=True, multi_output=True, reset=reset)
+        else:
+            validate_data(self, frame.native, y, skip_check_array=True, reset=reset)  # which looks at names and their order
+            X, y = check_X_y(_numbers_of(frame), y, **ROWS, multi_output=True, estimator=self)
+        if _looks_up(self._first()):
+            check_non_negative(X, type(self).__name__)
+        return X, y
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
@@ -181,8 +200,9 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
 
         Parameters
         ----------
-        X : array, CSR matrix or frame (pandas, Polars, PyArrow ...) of shape (n_samples, n_features); every column of a frame
-            has to be of numbers or truth values, and its names are those that `predict` expects
+        X : array, sparse matrix or frame (pandas, Polars, PyArrow ...) of shape (n_samples, n_features); every column of a frame
+            has to be of numbers or truth values, and its names are those that `predict` expects. Or an array of
+            (n_samples, ...), as the first layer takes it.
         y : targets: arrays, lists, or columns of any such library; labels of any type, categories too
         sample_weight : (n_samples,), optional: a row of weight 2 counts as much as two, whatever batch it is in, and one of
             weight 0 is absent; of a mean loss, only the ratios of the weights count
@@ -199,21 +219,27 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         validation = None if X_val is None else (X_val, y_val)
         return self._train(X, y, sample_weight, self.epochs, reset=not again, validation=validation, watched=watched)
 
+    def _check_partial(self) -> None:
+        """Refuse to stop early in `partial_fit`: it would hold out rows of every call, which nothing is learned from."""
+        if self.early_stopping:
+            raise ParameterError(
+                f"{type(self).__name__}: partial_fit does not support early_stopping=True; set it to False, and look at the "
+                "score of rows that you keep yourself, or call fit (with X_val and y_val, if you like)"
+            )
+
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
-        """What has been learned is forgotten again where there is an error: nobody shall predict with half a fit."""
-        before = self._learned()
+        """What has been learned is forgotten again where there is an error, or Ctrl-C: nobody shall predict with half a fit."""
         with uninterrupted:
+            before = _Before(self._learned())
             try:
                 yield
             except BaseException:
-                for name in self._learned():
-                    delattr(self, name)
-                self.__dict__.update(before)
+                before.restore(self)
                 raise
 
     def _train(self, X: Any, y: Any, sample_weight: Any, epochs: int, **how: Any) -> Self:
-        """Train the net as `_plan` says, which also says what else may be given."""
+        """Train the net as `_plan` says, which also says what else may be given; Ctrl-C raises, whatever it comes in."""
         with self._all_or_nothing():
             with interruptible():
                 settings = self._plan(X, y, sample_weight, **how)
@@ -221,6 +247,8 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
                 with interruptible():
                     fit = Fit(self.model_, **settings, epochs=epochs)
                 self.history_ = fit.run()
+            if fit.failure is not None:
+                raise fit.failure
             self._before = fit.updater_progress
             self.loss_curve_ = self.loss_curve_ + self.history_.get("loss", [])
             self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else fit.loss
@@ -262,6 +290,10 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             self._random = _random_of(self.random_state)
             self.model_ = Sequential([*self._hidden(), Linear(self.n_outputs_)])
             self.model_.build(X.shape[1:], self._random, self._dtype(X))
+            if self.model_.out_shape != (self.n_outputs_,):
+                raise ParameterError(f"{type(self).__name__}: expected layers that give one row of numbers for each row of X, "
+                                     f"got {prod(self.model_.out_shape[:-1])} for rows of shape {X.shape[1:]}; put Flatten() "
+                                     "before the end")  # fmt: skip
             self.n_layers_ = len(self.model_)
             self._before, self.loss_curve_, self.n_iter_ = None, [], 0
         held_out = None
@@ -285,7 +317,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         )  # fmt: skip
 
     def _batch(self, rows: int) -> Any:
-        return min(BATCH, rows) if isinstance(self.batch_size, str) and self.batch_size == "auto" else self.batch_size
+        return min(BATCH, rows) if is_auto(self.batch_size) else self.batch_size
 
     def _strata(self, y: Any) -> Any:
         return None
@@ -339,10 +371,10 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         more = learned.keys() - cls._kinds.keys() - {"feature_names_in_", "target_name_"}
         wrong = [name for name, kind in cls._kinds.items() if name in learned and not isinstance(learned[name], kind)]
         sizes = (learned.get("n_features_in_"), learned.get("n_outputs_"), learned.get("n_layers_"))
-        names = learned.get("feature_names_in_", np.empty(model.in_shape, object))
-        if missing or more or wrong or sizes != (*model.in_shape, *model.out_shape, len(model)):
+        names = learned.get("feature_names_in_", np.empty(model.in_shape[:1], object))
+        if missing or more or wrong or sizes != (model.in_shape[0], *model.out_shape, len(model)):
             raise PersistenceError(f"expected the attributes {', '.join(cls._kinds)} of a fitted {cls.__name__}")
-        if not isinstance(names, np.ndarray) or names.shape != model.in_shape:
+        if not isinstance(names, np.ndarray) or names.shape != model.in_shape[:1]:
             raise PersistenceError(f"expected {model.in_shape[0]} names of features")
         if not isinstance(learned.get("target_name_", ""), str):
             raise PersistenceError("expected the name of a target")
@@ -369,7 +401,8 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         check_is_fitted(self, "model_")
         net = self._hidden_net()
         if net is None:
-            return self._check_rows(X).astype(self.model_.dtype)
+            rows = self._check_rows(X).astype(self.model_.dtype)
+            return rows.reshape(rows.shape[0], -1)
         hidden = self._outputs_of(net, X)
         return hidden.reshape(len(hidden), -1)
 
@@ -388,14 +421,30 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
     @property
     def _n_features_out(self) -> int:
         net = self._hidden_net()
-        return self.n_features_in_ if net is None else prod(net.out_shape)
+        return prod(self.model_.in_shape if net is None else net.out_shape)
+
+    def _takes_axes(self, first: Layer, axes: int) -> bool:
+        """Whether the rows have so many axes, or may have."""
+        model = getattr(self, "model_", None)
+        return takes_axes(first, axes) if model is None else len(model.in_shape) == axes
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        with suppress(NnkitError):  # of hyper-parameters that `fit` refuses
+            first = self._first()
+            axes = [number for number in (1, 2) if self._takes_axes(first, number)]
+            inputs = tags.input_tags
+            inputs.two_d_array, inputs.three_d_array = 1 in axes, axes == [2]
+            inputs.sparse = takes_sparse(first)
+            inputs.categorical = inputs.positive_only = _looks_up(first)
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"] if self.dtype == "auto" else [self.dtype]
         return tags
+
+
+def _looks_up(layer: Layer) -> bool:
+    """Whether a layer takes whole numbers, which stand for something else."""
+    return layer.input_dtype != "real"
 
 
 def _random_of(random_state: Any) -> np.random.RandomState:
@@ -417,6 +466,26 @@ def _numbers_of(frame: Frame) -> NDArray[Any]:
 for _name in dir(Sequential):  # who asks an estimator for what its net has is told where that is
     if not _name.startswith("_") and not hasattr(Estimator, _name):
         setattr(Estimator, _name, Absent(_name, f"its net, model_ once it is fitted, has it: write model_.{_name}"))
+
+
+class _Before:
+    """What an estimator had learned before a fit, to go back to: a fit that goes on works on the same net, in place."""
+
+    def __init__(self, learned: dict[str, Any]) -> None:
+        self.learned = learned
+        if "model_" in learned:
+            network, progress = learned["model_"].network, learned["_before"]
+            self.numbers, self.position = copy.deepcopy(network.arrays()), network.random_position
+            if progress is not None:  # the next updater copies its states, but goes on with its schedule
+                learned["_before"] = replace(progress, schedule=copy.deepcopy(progress.schedule))
+
+    def restore(self, estimator: Estimator) -> None:
+        """Be as before."""
+        for name in estimator._learned():
+            delattr(estimator, name)
+        estimator.__dict__.update(self.learned)
+        if "model_" in self.learned:
+            self.learned["model_"].network.fill(self.numbers, self.position)
 
 
 def _take(rows: Any, *arrays: Any) -> list[Any]:

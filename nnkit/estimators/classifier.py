@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -13,8 +14,9 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 
 from nnkit.core.loss import Loss
-from nnkit.errors import ParameterError, PersistenceError
+from nnkit.errors import NnkitError, ParameterError, PersistenceError
 from nnkit.estimators.base import Estimator
+from nnkit.estimators.parameters import is_auto
 from nnkit.estimators.saving import saved
 from nnkit.model import Sequential
 
@@ -123,7 +125,7 @@ class NNClassifier(ClassifierMixin, Estimator):
             raise PersistenceError(f"expected labels for {outputs} outputs, got {shape}")
 
     def _make_loss(self) -> Loss:
-        several = getattr(self, "_multilabel", False) and isinstance(self.loss, str) and self.loss == "auto"
+        several = getattr(self, "_multilabel", False) and is_auto(self.loss)
         return Loss.make("bce_with_logits") if several else super()._make_loss()
 
     def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
@@ -206,6 +208,7 @@ class NNClassifier(ClassifierMixin, Estimator):
         classes : all labels that will ever come; needed at the first call
         sample_weight : (n_samples,), optional: weights among the rows of this call, of which a mean loss counts only the ratios
         """
+        self._check_partial()
         first = not hasattr(self, "model_")
         if first and classes is None and type_of_target(y) != "multilabel-indicator":
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -248,5 +251,6 @@ class NNClassifier(ClassifierMixin, Estimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
+        with suppress(NnkitError):  # of hyper-parameters that `fit` refuses
+            tags.classifier_tags.multi_label = is_auto(self.loss) or not self._make_loss().classes
         return tags

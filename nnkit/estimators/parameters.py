@@ -18,7 +18,7 @@ from nnkit.core.part import Part
 from nnkit.core.schedule import Schedule
 from nnkit.errors import ParameterError, RegistryError
 
-__all__ = ["KINDS", "Nested"]
+__all__ = ["KINDS", "Nested", "is_auto"]
 
 KINDS: dict[str, type[Part]] = {  # what a name stands for, by the hyper-parameter that it is the value of
     "layers": Layer, "activation": Layer, "loss": Loss, "optimizer": Optimizer, "metrics": Metric, "callbacks": Callback,
@@ -63,6 +63,11 @@ class Nested(BaseEstimator, metaclass=Called):
     def _part(self, name: str) -> Any:
         """What a hyper-parameter stands for."""
         return getattr(self, name)
+
+
+def is_auto(value: Any) -> bool:
+    """Whether a hyper-parameter is left to the estimator."""
+    return isinstance(value, str) and value == "auto"
 
 
 def _within(value: Any, path: str, new: Any, kind: type[Part] | None) -> Any:

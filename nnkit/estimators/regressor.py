@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from nnkit.core.arrays import numeric
 from nnkit.core.loss import Loss
+from nnkit.errors import NnkitError
 from nnkit.estimators.base import Estimator
 from nnkit.estimators.saving import saved
 
@@ -67,6 +69,7 @@ class NNRegressor(RegressorMixin, Estimator):
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """One more epoch on these rows, with the optimizer's state of the last one."""
+        self._check_partial()
         return self._train(X, y, sample_weight, 1, reset=not hasattr(self, "model_"))
 
     def rescale(self, center: float, scale: float) -> Self:
@@ -99,4 +102,6 @@ class NNRegressor(RegressorMixin, Estimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        with suppress(NnkitError):  # of hyper-parameters that `fit` refuses
+            tags.target_tags.positive_only = bool(self._make_loss().target_low >= 0)
         return tags

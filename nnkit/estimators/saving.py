@@ -10,7 +10,7 @@ from nnkit.core.optimizer import Optimizer, UpdaterProgress
 from nnkit.core.schedule import Schedule
 from nnkit.engine.memory import aligned_zeros
 from nnkit.errors import NotBuiltError, PersistenceError
-from nnkit.estimators.parameters import KINDS
+from nnkit.estimators.parameters import KINDS, is_auto
 from nnkit.model import Sequential
 from nnkit.persistence.description import Describer, Restorer
 from nnkit.persistence.model import describe, pack
@@ -80,7 +80,7 @@ def restored(described: Any, restorer: Restorer, model: Sequential) -> Estimator
     who = described["class"]
     parameters["callbacks"] = restorer.quiet(parameters.get("callbacks", ()), f"callbacks of {who}")
     for name, value in parameters.items():
-        of = None if isinstance(value, str) and value == "auto" else KINDS.get(name)
+        of = None if is_auto(value) else KINDS.get(name)
         restorer.accepted(value, f"{who}'s {name[:40]}", of)
     history = restorer.make("the history", History.of, restorer.restore(described["history"]))
     progress = restorer.accepted(restorer.restore(described["optimizer"]), "the optimizer's state")

@@ -88,7 +88,8 @@ class Fit:
     model, history : what is trained, and what was measured
     epoch, step : the present ones, from 0; ``step`` counts through all epochs
     loss : of the last step
-    failure : the exception that has ended it, once there is one
+    failure : the exception that has ended it, once there is one, Ctrl-C included: an estimator raises that one and forgets the
+        fit, unless a callback has set it back to None at the end
     engine : "compiled" or "python"
     loop_seconds : how long the compiled loop has run
     """
@@ -337,7 +338,8 @@ class Fit:
                     self._progress.update(self.step, self.history, last=True)
                 self._check_parameters()
                 check()
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
+                self.failure = interrupt
                 self.stop("interrupted")
             except BaseException as error:
                 self.failure = error

@@ -1080,26 +1080,6 @@ def test_large_numbers_are_none(make):
     small(make).fit(X, Y).predict(np.full((3, 4), 1e308))  # their sum is infinite, they are not
 
 
-class Interrupt(nn.Callback):
-    """Ctrl-C after so many steps."""
-
-    def __init__(self, step=0):
-        self.step = step
-
-    def on_batch_end(self, fit):
-        if fit.step > self.step:
-            raise KeyboardInterrupt
-
-
-@BOTH
-@pytest.mark.parametrize(("step", "epochs"), [(0, 0), (6, 1)])
-def test_interrupted_net_is_kept(make, step, epochs):
-    net = small(make, batch_size=30, callbacks=[Interrupt(step)]).fit(X, Y)
-    assert net.n_iter_ == len(net.loss_curve_) == epochs
-    assert net.predict(X).shape == (150,)
-    assert net.history_.stopped == "interrupted"
-
-
 @BOTH
 def test_diverging_is_an_error_that_says_so(make):
     with pytest.raises(nn.NonFiniteError, match="learning rate"):
