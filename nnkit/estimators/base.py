@@ -30,11 +30,11 @@ from nnkit.core.calls import Absent
 from nnkit.core.frames import Frame
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
-from nnkit.core.optimizer import UpdaterProgress
+from nnkit.core.optimizer import Optimizer, UpdaterProgress
 from nnkit.core.part import listed
 from nnkit.core.span import Span
 from nnkit.engine.critical import interruptible, uninterrupted
-from nnkit.errors import NnkitError, ParameterError, PersistenceError, ShapeError
+from nnkit.errors import DataError, NnkitError, ParameterError, PersistenceError, ShapeError
 from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
 from nnkit.estimators.parameters import Nested, is_auto
 from nnkit.estimators.saving import described
@@ -51,7 +51,7 @@ from nnkit.training.history import History
 __all__ = ["Estimator"]
 
 BATCH = 200  # rows, where batch_size is "auto"
-ROWS = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}  # what scikit-learn is to make of X
+ROWS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}  # what scikit-learn is to make of X
 
 
 class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, Nested):
@@ -120,10 +120,11 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         layers: list[Layer] = []
         for item in listed(self.layers):
             size = isinstance(item, Integral) and not isinstance(item, bool)
-            if size:  # with the initial weights that scikit-learn's nets have
-                layers += [Linear(int(item), weight_init="glorot_uniform"), Layer.make(self.activation)]
-            else:
-                layers.append(Layer.make(item, "layers"))
+            with self._naming("layers"):
+                # sizes stand for layers with the initial weights that scikit-learn's nets have
+                layers.append(Linear(int(item), weight_init="glorot_uniform") if size else Layer.make(item, "layers"))
+            if size:
+                layers.append(self._made(Layer, "activation"))
         return layers
 
     def _sk_visual_block_(self) -> Any:
@@ -143,7 +144,12 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         return [*self._hidden(), Linear()][0]
 
     def _make_loss(self) -> Loss:
-        return Loss.make(self._default_loss if is_auto(self.loss) else self.loss, "loss")
+        return Loss.make(self._default_loss) if is_auto(self.loss) else self._made(Loss, "loss")
+
+    @property
+    def _fitted_loss(self) -> Loss:
+        """That of the last fit, which says what the outputs mean, whatever ``loss`` is by now."""
+        return vars(self).get("_loss") or self._make_loss()
 
     def _dtype(self, X: Any) -> str:
         if self.dtype not in ("auto", "float32", "float64"):
@@ -175,9 +181,10 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             if plain and not named and X.shape[1:] == self.model_.in_shape and np.isfinite(X.sum()):
                 return X  # all that validate_data would look at, and five times as fast for one row
             frame = Frame.of(X)
-            allow = {**ROWS, "allow_nd": len(self.model_.in_shape) > 1}
             if frame is None:
-                return validate_data(self, in_native_order(X), **allow, reset=False)
+                with self._refusing_text("X"):
+                    axes = {"allow_nd": len(self.model_.in_shape) > 1}
+                    return validate_data(self, in_native_order(X), **ROWS, **axes, reset=False)
             validate_data(self, frame.native, skip_check_array=True, reset=False)
             return check_array(_numbers_of(frame), **ROWS, input_name="X", estimator=self)
 
@@ -186,7 +193,8 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         frame, targets = Frame.of(X), Frame.of(y)
         y = in_native_order(y) if targets is None else targets.labels("y")
         if frame is None:
-            X, y = validate_data(self, in_native_order(X), y, **ROWS, allow_nd=True, multi_output=True, reset=reset)
+            with self._refusing_text("X"):
+                X, y = validate_data(self, in_native_order(X), y, **ROWS, allow_nd=True, multi_output=True, reset=reset)
         else:
             validate_data(self, frame.native, y, skip_check_array=True, reset=reset)  # which looks at names and their order
             X, y = check_X_y(_numbers_of(frame), y, **ROWS, multi_output=True, estimator=self)
@@ -200,8 +208,8 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
 
         Parameters
         ----------
-        X : array, sparse matrix or frame (pandas, Polars, PyArrow ...) of shape (n_samples, n_features); every column of a frame
-            has to be of numbers or truth values, and its names are those that `predict` expects. Or an array of
+        X : array, sparse matrix or frame (pandas, Polars, PyArrow ...) of shape (n_samples, n_features); every column of a
+            frame has to be of numbers or truth values, and its names are those that `predict` expects. Or an array of
             (n_samples, ...), as the first layer takes it.
         y : targets: arrays, lists, or columns of any such library; labels of any type, categories too
         sample_weight : (n_samples,), optional: a row of weight 2 counts as much as two, whatever batch it is in, and one of
@@ -274,20 +282,24 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             self.__dict__.pop("target_name_", None)
             if isinstance(name := getattr(y, "name", None), str) and name:  # a series of Polars without a name has an empty one
                 self.target_name_ = name
+        self._require_switches("early_stopping", "shuffle", "warm_start")
         X, y = self._check_pairs(X, y, reset)
-        loss = self._make_loss()
+        loss = self._loss = self._make_loss()
         if not loss.suits(Span()):
             raise ParameterError(
                 f"loss: expected a loss of raw outputs, such as 'bce_with_logits' or 'cross_entropy', got {loss!r}: "
                 f"the output layer is linear, and gives {Span()}, not {' or '.join(map(str, loss.expects))}"
             )
         if sample_weight is not None:
-            sample_weight = loss.usable_weights(_check_sample_weight(sample_weight, X, dtype=np.float64))
+            with self._naming("sample_weight", DataError):
+                sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            sample_weight = loss.usable_weights(sample_weight)
         if reset:
             self._learn_targets(y, loss, labels)
         target, weights = self._encode(y, loss), self._weights(y, sample_weight)
         if reset:
-            self._random = _random_of(self.random_state)
+            with self._naming("random_state"):
+                self._random = _random_of(self.random_state)
             self.model_ = Sequential([*self._hidden(), Linear(self.n_outputs_)])
             self.model_.build(X.shape[1:], self._random, self._dtype(X))
             if self.model_.out_shape != (self.n_outputs_,):
@@ -296,24 +308,27 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
                                      "before the end")  # fmt: skip
             self.n_layers_ = len(self.model_)
             self._before, self.loss_curve_, self.n_iter_ = None, [], 0
-        held_out = None
+        validated_on = None
         if validation is not None:
             X_val, y_val = self._check_pairs(*validation, reset=False)
-            held_out = X_val, self._encode(y_val, loss)
+            validated_on = X_val, self._encode(y_val, loss)
         elif self.early_stopping:
-            left, held = split(X.shape[0], self._strata(y), self.validation_fraction, self._random)
-            held_out = tuple(_take(held, X, target, weights))
+            with self._naming():
+                left, held = split(X.shape[0], self._strata(y), self.validation_fraction, self._random)
+            validated_on = tuple(_take(held, X, target, weights))
             X, y, sample_weight, target, weights = _take(left, X, y, sample_weight, target, weights)
-        callbacks = [Callback.make(item, "callbacks") for item in listed(self.callbacks)]
+        with self._naming("callbacks"):
+            callbacks = [Callback.make(item, "callbacks") for item in listed(self.callbacks)]
         if self.early_stopping:
-            callbacks.append(EarlyStopping(patience=self.patience))
+            with self._naming("patience"):
+                callbacks.append(EarlyStopping(patience=self.patience))
         if watched:
             callbacks.append(Reporter(self, {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}))
         return dict(
-            X=X, y=target, loss=loss, optimizer=self.optimizer, batch_size=self._batch(X.shape[0]), validation_data=held_out,
-            validation_split=0.0, sample_weight=weights, metrics=self.metrics, callbacks=callbacks, shuffle=self.shuffle,
-            random_state=self._random, n_threads=self.n_threads, progress=bool(self.verbose), engine="compiled",
-            progress_before=self._before,
+            X=X, y=target, loss=loss, optimizer=self._made(Optimizer, "optimizer"), batch_size=self._batch(X.shape[0]),
+            validation_data=validated_on, validation_split=0.0, sample_weight=weights, metrics=self.metrics,
+            callbacks=callbacks, shuffle=self.shuffle, random_state=self._random, n_threads=self.n_threads,
+            progress=bool(self.verbose), engine="compiled", progress_before=self._before,
         )  # fmt: skip
 
     def _batch(self, rows: int) -> Any:
@@ -327,7 +342,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
 
     def _learned(self) -> dict[str, Any]:
         """All that a fit leaves behind, as it is now."""
-        private = ("_multilabel", "_columns", "_before", "_random")
+        private = ("_multilabel", "_columns", "_before", "_random", "_loss")
         return {name: value for name, value in vars(self).items() if name.endswith("_") or name in private}
 
     # ------------------------------------------------------------------------------------------------------- in a file
@@ -368,7 +383,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
     def check_learned(cls, learned: dict[str, Any], model: Sequential) -> None:
         """Refuse attributes that are not those of a fitted estimator with this net."""
         missing = cls._kinds.keys() - learned.keys()
-        more = learned.keys() - cls._kinds.keys() - {"feature_names_in_", "target_name_"}
+        more = learned.keys() - cls._kinds.keys() - {"feature_names_in_", "target_name_", "_loss"}
         wrong = [name for name, kind in cls._kinds.items() if name in learned and not isinstance(learned[name], kind)]
         sizes = (learned.get("n_features_in_"), learned.get("n_outputs_"), learned.get("n_layers_"))
         names = learned.get("feature_names_in_", np.empty(model.in_shape[:1], object))
@@ -378,6 +393,8 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             raise PersistenceError(f"expected {model.in_shape[0]} names of features")
         if not isinstance(learned.get("target_name_", ""), str):
             raise PersistenceError("expected the name of a target")
+        if not isinstance(learned.get("_loss", Loss.make(cls._default_loss)), Loss):
+            raise PersistenceError("expected the loss of a fit")
 
     # --------------------------------------------------------------------------------------------------- using the net
 
@@ -409,11 +426,14 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
     def _hidden_net(self) -> Sequential | None:
         """The layers up to the one whose output `transform` gives; none where the last hidden one is asked for, and absent."""
         places = range(len(self.model_))
+        if not isinstance(self.transform_layer, Integral):
+            raise ParameterError(f"{type(self).__name__}: transform_layer: expected an integer, got {self.transform_layer!r}")
         if len(places) == 1 and self.transform_layer == -2:
             return None
         if not -len(places) <= self.transform_layer < len(places):
             raise ParameterError(
-                f"transform_layer: expected a place among {len(places)} layers, from {-len(places)} to {len(places) - 1} "
+                f"{type(self).__name__}: transform_layer: expected a place among {len(places)} layers, "
+                f"from {-len(places)} to {len(places) - 1} "
                 f"(the last one is the output), got {self.transform_layer!r}"
             )
         return self.model_[: places[self.transform_layer] + 1]
@@ -452,7 +472,7 @@ def _random_of(random_state: Any) -> np.random.RandomState:
     try:
         return check_random_state(random_state)
     except (ValueError, TypeError, OverflowError) as error:
-        raise ParameterError(f"random_state: expected None, an integer from 0 to 2**32 - 1 or a RandomState ({error}); "
+        raise ParameterError(f"expected None, an integer from 0 to 2**32 - 1 or a RandomState ({error}); "
                              "0 will do") from error  # fmt: skip
 
 

@@ -24,7 +24,7 @@ __all__ = ["NNClassifier"]
 
 
 def _predicts_probabilities(estimator: NNClassifier) -> bool:
-    loss = estimator._make_loss()
+    loss = estimator._fitted_loss
     if type(loss).probabilities is Loss.probabilities:
         raise AttributeError(f"{loss!r} gives no probabilities; use decision_function, or a loss such as 'cross_entropy'")
     return True
@@ -159,7 +159,9 @@ class NNClassifier(ClassifierMixin, Estimator):
             codes = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
             unknown = self.classes_[codes] != y
             if unknown.any():
-                raise ValueError(f"NNClassifier: expected labels of {self.classes_}, got {y[unknown][0]!r}, none of them")
+                raise ValueError(
+                    f"NNClassifier: expected labels of {self.classes_}, got {y[unknown][:1].tolist()[0]!r}, none of them"
+                )
             if loss.classes:
                 return np.asarray(codes, np.int64)
             member = codes[:, None] == (np.arange(len(self.classes_)) if self.n_outputs_ > 1 else [1])
@@ -185,10 +187,10 @@ class NNClassifier(ClassifierMixin, Estimator):
             return sample_weight
         weights = np.ones(len(y)) if sample_weight is None else sample_weight
         if not isinstance(self.class_weight, str):
-            with np.errstate(over="ignore"):  # infinite ones are refused
+            with self._naming("class_weight"), np.errstate(over="ignore"):  # infinite ones are refused
                 return np.asarray(weights * compute_sample_weight(self.class_weight, y))
         if self.class_weight != "balanced":
-            raise ParameterError(f"class_weight: expected None, 'balanced' or a dict, got {self.class_weight!r}")
+            raise ParameterError(f"NNClassifier: class_weight: expected None, 'balanced' or a dict, got {self.class_weight!r}")
         balanced = weights.copy()
         for column in y.reshape(len(y), -1).T:
             _, codes = np.unique(column, return_inverse=True)
@@ -218,7 +220,7 @@ class NNClassifier(ClassifierMixin, Estimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels; for several labels a row, 0 and 1 for each."""
-        raw, loss = self._raw(X), self._make_loss()
+        raw, loss = self._raw(X), self._fitted_loss
         if self._multilabel:
             return self._yes(raw, loss).astype(np.int64)
         if self.n_outputs_ == 1 and len(self.classes_) == 2:
@@ -228,7 +230,7 @@ class NNClassifier(ClassifierMixin, Estimator):
     @available_if(_predicts_probabilities)
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Probability of each class; for several labels a row, of each label."""
-        given = self._make_loss().probabilities(self._raw(X).astype(np.float64))
+        given = self._fitted_loss.probabilities(self._raw(X).astype(np.float64))
         assert given is not None
         if self._multilabel:
             return given

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -16,7 +18,9 @@ from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import Part
 from nnkit.core.schedule import Schedule
-from nnkit.errors import ParameterError, RegistryError
+from nnkit.errors import DataError, NnkitError, ParameterError, RegistryError, ShapeError
+
+P = TypeVar("P", bound=Part)
 
 __all__ = ["KINDS", "Nested", "is_auto"]
 
@@ -60,9 +64,46 @@ class Nested(BaseEstimator, metaclass=Called):
             setattr(self, name, value)
         return self
 
+    @contextmanager
+    def _naming(self, name: str = "", otherwise: type[NnkitError] = ParameterError) -> Iterator[None]:
+        """Let errors, be it those of others, say that they are about a hyper-parameter, or an argument, of this estimator."""
+        try:
+            yield
+        except (NnkitError, ValueError, TypeError, OverflowError) as error:
+            kind = type(error) if isinstance(error, ParameterError | DataError | ShapeError | RegistryError) else otherwise
+            what = f"expected numbers, got text ({error}); encode it as numbers" if _is_of_text(error) else str(error)
+            about = f"{name}: " if name else ""
+            raise kind(f"{type(self).__name__}: {about}{what.removeprefix(about)}") from error
+
+    @contextmanager
+    def _refusing_text(self, name: str) -> Iterator[None]:
+        """Say of which argument NumPy could not make numbers; other errors are scikit-learn's, as its users know them."""
+        try:
+            yield
+        except ValueError as error:
+            if not _is_of_text(error):
+                raise
+            with self._naming(name, DataError):
+                raise
+
+    def _made(self, kind: type[P], name: str) -> P:
+        """The part that a hyper-parameter stands for."""
+        with self._naming(name):
+            return kind.make(getattr(self, name), name)
+
+    def _require_switches(self, *names: str) -> None:
+        """Refuse what is no truth value: "no" is true."""
+        for name in names:
+            if not isinstance(value := getattr(self, name), bool | np.bool_):
+                raise ParameterError(f"{type(self).__name__}: {name}: expected True or False, got {value!r}")
+
     def _part(self, name: str) -> Any:
         """What a hyper-parameter stands for."""
         return getattr(self, name)
+
+
+def _is_of_text(error: Exception) -> bool:
+    return str(error).startswith("could not convert string to float")
 
 
 def is_auto(value: Any) -> bool:

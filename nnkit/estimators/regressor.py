@@ -57,7 +57,8 @@ class NNRegressor(RegressorMixin, Estimator):
 
     def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         X, y = super()._check_pairs(X, y, reset)
-        return X, np.asarray(numeric(y, "y"), np.float64)
+        with self._naming():
+            return X, np.asarray(numeric(y, "y"), np.float64)
 
     def _learn_targets(self, y: Any, loss: Loss, labels: Any) -> None:
         self._columns = y.shape[1] if y.ndim == 2 else None
@@ -96,7 +97,7 @@ class NNRegressor(RegressorMixin, Estimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predicted values, (n_samples,) or (n_samples, n_outputs), as y was."""
-        decided = self._make_loss().decide(self._raw(X))
+        decided = self._fitted_loss.decide(self._raw(X))
         return decided.ravel() if self._columns is None else decided
 
     def __sklearn_tags__(self) -> Any:

@@ -78,6 +78,8 @@ def restored(described: Any, restorer: Restorer, model: Sequential) -> Estimator
                            for group in ("parameters", "learned"))  # fmt: skip
     kind.check_learned(learned, model)
     who = described["class"]
+    if "_loss" in learned:
+        restorer.accepted(learned["_loss"], f"{who}'s loss")
     parameters["callbacks"] = restorer.quiet(parameters.get("callbacks", ()), f"callbacks of {who}")
     for name, value in parameters.items():
         of = None if is_auto(value) else KINDS.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from nnkit.core.container import Container
 from nnkit.core.layer import Built, Layer
@@ -16,7 +16,7 @@ SIZES = range(1, 17)  # of rows that a layer is tried with
 
 def takes_axes(layer: Layer, axes: int) -> bool:
     """Whether a layer takes rows of so many axes: its class has such an example, or it can be built for some."""
-    return axes in _axes_of_examples(type(layer)) or _placed(layer, axes) is not None
+    return axes in _axes_of_examples(cast(Any, type(layer))) or _placed(layer, axes) is not None
 
 
 def takes_sparse(layer: Layer) -> bool:

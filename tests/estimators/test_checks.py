@@ -1,4 +1,4 @@
-"""scikit-learn's own checks: every one of them passes, in several configurations, but for those that are named with a reason."""
+"""scikit-learn's own checks: every one of them passes, in several configurations, but for some with reasons."""
 
 import pytest
 from sklearn.utils.estimator_checks import check_estimator

@@ -266,6 +266,29 @@ def test_illegal_values_are_refused_by_fit(make, name):
         net.fit(X, Y)
 
 
+@pytest.mark.parametrize(("name", "value"), [
+    ("layers", [-3]), ("layers", ["nonsense"]), ("layers", [None]), ("activation", None), ("loss", 3), ("loss", "mses"),
+    ("optimizer", 0.1), ("callbacks", [print]), ("patience", -1), ("validation_fraction", 0), ("validation_fraction", "x"),
+    ("random_state", -1), ("early_stopping", "no"), ("shuffle", "no"), ("warm_start", None), ("transform_layer", "last"),
+    ("class_weight", "balance"), ("class_weight", {7: 1.0}), ("class_weight", 5),
+])  # fmt: skip
+def test_errors_name_the_estimator_and_the_parameter(name, value):
+    options = {"early_stopping": True} if name in ("patience", "validation_fraction") else {}
+    with pytest.raises(nn.NnkitError, match=rf"^NNClassifier: {name}: \w"):
+        small(nn.NNClassifier, **options, **{name: value}).fit(X, Y).transform(X)
+
+
+@pytest.mark.parametrize(("argument", "given"), [
+    ("X", {"X": np.full((150, 2), "a")}), ("y", {"y": np.array(["1", "2", "3"])[Y]}),
+    ("y", {"y": np.array(["a", "b", "c"])[Y]}),
+    ("y", {"y": np.array(["a", "b", "c"], object)[Y]}), ("sample_weight", {"sample_weight": "balanced"}),
+    ("sample_weight", {"sample_weight": np.ones(3)}), ("sample_weight", {"sample_weight": np.full(150, np.nan)}),
+])  # fmt: skip
+def test_errors_name_the_estimator_and_the_argument(argument, given):
+    with pytest.raises(nn.DataError, match=rf"^NNRegressor: {argument}: \w"):
+        small(nn.NNRegressor).fit(**{"X": X, "y": Y, **given})
+
+
 @pytest.mark.parametrize("size", ["big", None, 2.5, True])
 def test_illegal_batch_sizes_are_refused(size):
     with pytest.raises(ValueError, match="batch_size"):
@@ -520,6 +543,23 @@ def test_python_loss_of_ones_own():
     assert regressor(loss=Quartic, epochs=1).fit(rows, y).loss_ == net.loss_curve_[0]
 
 
+def test_outputs_mean_what_they_meant_in_the_fit(tmp_path):
+    """Another loss is for the next fit: the net's outputs are still read as the one that it was trained with says."""
+    net = small(nn.NNClassifier).fit(*BINARY)
+    before = net.predict_proba(BINARY[0])
+    for loss in ("hinge", "bce_with_logits", "nll"):
+        np.testing.assert_array_equal(net.set_params(loss=loss).predict_proba(BINARY[0]), before)
+    net.save(tmp_path / "net.safetensors")
+    for again in (pickle.loads(pickle.dumps(net)), nn.load(tmp_path / "net.safetensors")):
+        assert again.loss == "nll"
+        np.testing.assert_array_equal(again.predict_proba(BINARY[0]), before)
+    assert not hasattr(net.set_params(loss="hinge").fit(*BINARY), "predict_proba")
+    regressor = small(nn.NNRegressor).fit(X, Y)
+    before = regressor.predict(X)
+    np.testing.assert_array_equal(regressor.set_params(loss="gaussian_nll").predict(X), before)
+    np.testing.assert_array_equal(regressor.set_params(loss="poisson_nll").predict(X), before)
+
+
 def test_loss_of_classes_is_refused_by_a_regressor():
     with pytest.raises(ValueError, match="CrossEntropyLoss"):
         regressor(loss="cross_entropy").fit(X, Y)
@@ -556,7 +596,7 @@ def test_sparse_rows_are_as_good_as_dense_ones(make, convert, dtype):
 def test_sparse_rows_in_every_method():
     rows, y = sparse_rows()
     sparse = sp.csr_matrix(rows)
-    net = classifier(epochs=5, early_stopping=True, metrics=["accuracy"]).fit(sparse, y)
+    net = classifier(epochs=5, early_stopping=True, metrics=["accuracy"]).fit(sparse, y).set_params(early_stopping=False)
     np.testing.assert_array_equal(net.predict(sparse), net.predict(rows))
     np.testing.assert_allclose(net.decision_function(sparse), net.decision_function(rows), atol=1e-9)
     assert net.score(sparse, y) > 0.8
@@ -695,6 +735,28 @@ def test_partial_fit_with_weights(make):
     net = small(make, epochs=1, batch_size=200, dtype="float64").partial_fit(X, Y, sample_weight=weight, **options)
     alone = small(make, epochs=1, batch_size=200, dtype="float64").partial_fit(X[:50], Y[:50], **options)
     np.testing.assert_allclose(numbers(net), numbers(alone), rtol=1e-9, atol=1e-12)
+
+
+@BOTH
+@pytest.mark.parametrize("fitted", [False, True])
+def test_partial_fit_refuses_to_stop_early(make, fitted):
+    """It would hold rows out of every call, and learn nothing from them."""
+    net = small(make)
+    if fitted:
+        net.fit(X, Y)
+    net.set_params(early_stopping=True)
+    with pytest.raises(ValueError, match=r"NN\w+: partial_fit does not support early_stopping=True"):
+        net.partial_fit(X, Y, **({"classes": [0, 1, 2]} if make is nn.NNClassifier else {}))
+    assert hasattr(net, "model_") == fitted
+
+
+@BOTH
+def test_partial_fit_learns_from_every_row_of_a_call(make):
+    seen = []
+    net = small(make, callbacks=[nn.LambdaCallback(lambda fit: seen.append(len(fit.sample(1000)[0])))], epochs=7)
+    net.partial_fit(X[::75], Y[::75], **({"classes": [0, 1, 2]} if make is nn.NNClassifier else {}))
+    assert seen == [2]  # one epoch, whatever ``epochs`` is, of both rows
+    assert net.n_iter_ == len(net.loss_curve_) == 1
 
 
 @BOTH
@@ -982,7 +1044,7 @@ def test_loaded_in_another_process(script, tmp_path):
     (X[:0], "0 sample"),
     (X[:, :0], "0 feature"),
     (X[:, 0], "Reshape your data"),
-    (X[None], "dim"),
+    (X[:, None, None], "dim|Flatten"),
     (X[:100], "inconsistent numbers of samples"),
     (X.astype(complex), "omplex"),
     (np.full((150, 2), "text"), "convert|numeric|float"),

@@ -777,7 +777,8 @@ def test_training_of_an_estimator_goes_on(name, path):
     estimator.save(path)
     loaded = nn.load(path)
     for one in (estimator, loaded):
-        one.partial_fit(X, y)
+        if not one.early_stopping:
+            one.partial_fit(X, y)
         one.fit(X, y)
     assert loaded.loss_curve_ == estimator.loss_curve_
     assert same(loaded.predict(X), estimator.predict(X))
@@ -822,6 +823,7 @@ ATTRIBUTES = {
     "less": (lambda e: e["learned"].pop("n_iter_"), "expected the attributes"),
     "kind": (lambda e: e["learned"].update(_random=3), "expected the attributes"),
     "labels": (lambda e: e["learned"].update(classes_={"strings": [[2], ["a", "b"]]}), "expected labels for 3 outputs"),
+    "loss": (lambda e: e["learned"].update(_loss=3), "expected the loss"),
     "sizes": (lambda e: e["learned"].update(n_features_in_=3), "expected the attributes"),
     "history": (lambda e: e.update(history={"dict": []}), "expected figures"),
     "optimizer": (lambda e: e.update(optimizer={"dict": [["optimizer", "os"]]}), "cannot make the optimizer's state"),
