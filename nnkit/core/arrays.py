@@ -25,9 +25,7 @@ _LABELS = "; nnkit.NNClassifier takes labels as they are, and numpy.unique(y, re
 
 def numeric(data: Any, name: str) -> NDArray[Any]:
     """``data`` as an array of numbers or truth values, without copying one of native byte order; others are refused."""
-    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
-        raise DataError(f"{name}: expected numbers everywhere, got a masked array with {int(data.mask.sum())} of {data.size} "
-                        "masked; fill them (numpy.ma.filled), or drop the rows")  # fmt: skip
+    refuse_masked(data, name)
     frame = Frame.of(data)
     try:
         array = np.asarray(data) if frame is None else frame.numbers(name)
@@ -49,6 +47,13 @@ def numeric(data: Any, name: str) -> NDArray[Any]:
             f"{name}: expected numbers, got dtype {array.dtype}; {_WAYS.get(array.dtype.kind, _OTHER_WAY)}{labels}"
         )
     return in_native_order(array)  # type: ignore[no-any-return]
+
+
+def refuse_masked(data: Any, name: str) -> None:
+    """Refuse an array in which something is masked: NumPy would give what stands behind the mask."""
+    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+        raise DataError(f"{name}: expected numbers everywhere, got a masked array with {int(data.mask.sum())} of {data.size} "
+                        "masked; fill them (numpy.ma.filled), or drop the rows")  # fmt: skip
 
 
 def in_native_order(data: Any) -> Any:

@@ -24,7 +24,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from nnkit.core.arrays import in_native_order
+from nnkit.core.arrays import in_native_order, refuse_masked
 from nnkit.core.callback import Callback
 from nnkit.core.calls import Absent
 from nnkit.core.frames import Frame
@@ -180,6 +180,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         with np.errstate(over="ignore", invalid="ignore"):  # of sums, which only say whether to look closer
             if plain and not named and X.shape[1:] == self.model_.in_shape and np.isfinite(X.sum()):
                 return X  # all that validate_data would look at, and five times as fast for one row
+            self._refuse_masked(X=X)
             frame = Frame.of(X)
             if frame is None:
                 with self._refusing_text("X"):
@@ -188,8 +189,14 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             validate_data(self, frame.native, skip_check_array=True, reset=False)
             return check_array(_numbers_of(frame), **ROWS, input_name="X", estimator=self)
 
+    def _refuse_masked(self, **arguments: Any) -> None:
+        for name, given in arguments.items():
+            with self._naming(name):
+                refuse_masked(given, name)
+
     def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """Rows and their targets; with ``reset``, note how many features there are and their names."""
+        self._refuse_masked(X=X, y=y)
         frame, targets = Frame.of(X), Frame.of(y)
         y = in_native_order(y) if targets is None else targets.labels("y")
         if frame is None:
@@ -292,6 +299,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             )
         if sample_weight is not None:
             with self._naming("sample_weight", DataError):
+                refuse_masked(sample_weight, "sample_weight")
                 sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
             sample_weight = loss.usable_weights(sample_weight)
         if reset:

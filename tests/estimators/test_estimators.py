@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_linnerud, load_wine
 from sklearn.exceptions import DataConversionWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import scale
 
 import nnkit as nn
@@ -282,11 +283,28 @@ def test_errors_name_the_estimator_and_the_parameter(name, value):
     ("X", {"X": np.full((150, 2), "a")}), ("y", {"y": np.array(["1", "2", "3"])[Y]}),
     ("y", {"y": np.array(["a", "b", "c"])[Y]}),
     ("y", {"y": np.array(["a", "b", "c"], object)[Y]}), ("sample_weight", {"sample_weight": "balanced"}),
+    ("X", {"X": np.ma.array(X, mask=X > np.median(X))}), ("y", {"y": np.ma.array(Y, mask=Y > 1)}),
+    ("sample_weight", {"sample_weight": np.ma.array(np.ones(150), mask=Y > 1)}),
     ("sample_weight", {"sample_weight": np.ones(3)}), ("sample_weight", {"sample_weight": np.full(150, np.nan)}),
 ])  # fmt: skip
 def test_errors_name_the_estimator_and_the_argument(argument, given):
     with pytest.raises(nn.DataError, match=rf"^NNRegressor: {argument}: \w"):
         small(nn.NNRegressor).fit(**{"X": X, "y": Y, **given})
+
+
+@BOTH
+def test_masked_rows_are_refused_and_those_without_a_mask_are_rows(make):
+    net = small(make).fit(np.ma.array(X), np.ma.array(Y))
+    np.testing.assert_array_equal(net.predict(np.ma.array(X)), net.predict(X))
+    with pytest.raises(nn.DataError, match=r"NN\w+: X: expected numbers everywhere, got a masked array"):
+        net.predict(np.ma.array(X, mask=X > np.median(X)))
+
+
+@BOTH
+def test_switches_from_a_grid_are_numpys(make):
+    """scikit-learn compares what a constructor was given with what it has stored."""
+    grid = {"early_stopping": np.array([True, False]), "shuffle": np.array([True, False])}
+    assert GridSearchCV(small(make), grid, cv=2).fit(X, Y).best_params_.keys() == grid.keys()
 
 
 @pytest.mark.parametrize("size", ["big", None, 2.5, True])
