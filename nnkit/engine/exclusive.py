@@ -51,8 +51,7 @@ class _Use:
 
     def __init__(self, of: Exclusive, who: str) -> None:
         self._of, self.who, self.process = of, who, os.getpid()
-        users = of._users
-        self._mine = weakref.ref(self, lambda mine: users.pop(mine, None))
+        self._mine = weakref.ref(self)  # without a callback: a Ctrl-C that came in there would be lost
 
     def __enter__(self) -> None:
         users = self._of._users
@@ -61,7 +60,9 @@ class _Use:
             other = user()
             if other is self:
                 return
-            if other is not None and other.process == self.process:  # a forked child does not do what its parent does
+            if other is None:  # it has gone without leaving its block
+                users.pop(user, None)
+            elif other.process == self.process:  # a forked child does not do what its parent does
                 users.pop(self._mine, None)
                 raise BusyError(f"{self.who}: expected {self._of.what} that nobody is changing, but its {other.who} has not "
                                 "ended; wait for it, or work on a copy")  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.engine.critical import imported, interruptible
+from nnkit.engine.critical import imported, interruptible, uninterrupted
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, allocator
 from nnkit.engine.operands import NATIVE, Array, Control, Operand, Order, Storage, aliases
 from nnkit.engine.stub import Kernel, described, kernel
@@ -213,8 +213,20 @@ class Program:
                 self._given[index, shard] = rows, arguments
         return arguments
 
+    @property
+    def calls_python(self) -> bool:
+        """Whether native code calls Python: an exception that comes as it begins or ends there would be printed and dropped."""
+        return bool(self._callbacks)
+
     def run(self) -> None:
         """Run the first shard's instructions, once, without the loop."""
+        if self.calls_python:
+            with uninterrupted:
+                self._run()
+        else:
+            self._run()
+
+    def _run(self) -> None:
         for index in range(len(self.instructions)):
             if self.python:
                 self.interpret(index, 0)
@@ -247,6 +259,11 @@ class Program:
         callback = NATIVE(run)
         self._callbacks.append(callback)
         return ctypes.cast(callback, ctypes.c_void_p).value or 0
+
+    def forget_errors(self) -> None:
+        """Be ready for another run, whatever the last one has left behind."""
+        self.failure = None
+        self.controls[:, Word.STATUS] = 0
 
     def require_no_error(self) -> None:
         """Raise what compiled code has found wrong, and be ready for another run."""

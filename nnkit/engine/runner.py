@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import types
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from nnkit.engine.critical import imported
+from nnkit.engine.critical import imported, uninterrupted
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import NATIVE, Array, Constant, Operand
 from nnkit.engine.program import Instruction, Program
@@ -16,6 +17,22 @@ from nnkit.engine.workers import Team
 from nnkit.kernels.control import CONTROL_WORDS, FAILED, Word
 
 __all__ = ["Runner"]
+
+
+class _Sheltered:
+    """A native function that calls Python, as a section: signals come in where that Python lets them, or after it."""
+
+    def __init__(self, function: Callable[[Any], None], programs: Sequence[Program]) -> None:
+        self.function, self.programs = function, programs
+
+    def __call__(self, frame: Any) -> None:
+        try:
+            with uninterrupted:
+                self.function(frame)
+        except BaseException:  # of a signal: nobody asks any more what the run has left behind
+            for program in self.programs:
+                program.forget_errors()
+            raise
 
 
 class Runner:
@@ -93,7 +110,9 @@ class Runner:
         self._loops: dict[int, Program] = {}  # by the size of the team; they hold the frames
         self._address, (alone,) = self._team_of(1)
         self._alone = ctypes.c_int64(alone)  # as an object it is passed 0.1 us faster
-        self._native = NATIVE(self._address)
+        self._native: Callable[[Any], None] = NATIVE(self._address)
+        if any(program.calls_python for program in self.programs):
+            self._native = _Sheltered(self._native, self.programs)
 
     def _team_of(self, size: int) -> tuple[int, list[int]]:
         """The loop's address, and a frame for each member of a team."""

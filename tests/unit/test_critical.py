@@ -7,6 +7,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 import nnkit as nn
@@ -663,3 +664,59 @@ print(got)
 """
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=60)
     assert run.stdout == "[True]\n", run.stderr
+
+
+class Doubling(nn.PythonLayer):
+    """Twice the input, in Python that native code calls."""
+
+    def forward(self, x):
+        return 2 * x
+
+    def backward(self, grad_out):
+        return 2 * grad_out
+
+
+class PythonSquares(nn.PythonLoss):
+    """Squares, likewise."""
+
+    def forward(self, prediction, target):
+        return (prediction - target) ** 2
+
+    def backward(self, prediction, target):
+        return 2 * (prediction - target)
+
+
+@unix
+@pytest.mark.parametrize("way", ["predict", "forward", "loss"])
+def test_no_ctrl_c_is_lost_where_native_code_calls_python(way):
+    """What is raised as Python begins or ends within native code would be printed and dropped."""
+    model = nn.Sequential([nn.Linear(64), Doubling(), nn.Linear(64), Doubling()]).build((8,), random_state=0)
+    rows, loss = np.ones((64, 8), np.float32), PythonSquares()
+    out = model.predict(rows)
+    calls = {
+        "predict": lambda: model.predict(rows), "forward": lambda: model.forward(rows, training=True),
+        "loss": lambda: loss(out, np.zeros_like(out)),
+    }  # fmt: skip
+    call, pauses = calls[way], np.random.default_rng(0).uniform(0, 1e-3, 60)
+    call()
+    wait, lost = threading.Event(), 0  # nobody sets it: it waits for fractions of a millisecond
+    for pause in pauses:
+        sent = threading.Event()
+
+        def send(pause=pause, sent=sent):
+            wait.wait(pause)
+            os.kill(os.getpid(), signal.SIGINT)
+            sent.set()
+
+        thread = threading.Thread(target=send)
+        try:
+            thread.start()
+            while not sent.is_set():
+                call()
+            call()
+            lost += 1
+        except KeyboardInterrupt:
+            pass
+        thread.join()
+    assert lost == 0
+    assert (model.predict(rows) == out).all()
