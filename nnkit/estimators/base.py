@@ -226,6 +226,15 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         Returns
         -------
         self
+
+        Raises
+        ------
+        ParameterError, RegistryError
+            A hyper-parameter is not what it can be; the message names it.
+        DataError, ShapeError, ValueError
+            The data cannot be learned from.
+        KeyboardInterrupt
+            Ctrl-C: a search ends with it. What was learned before this call is as it was, as after every error.
         """
         again = self.warm_start and hasattr(self, "model_")
         if (X_val is None) != (y_val is None):

@@ -45,7 +45,8 @@ class NNClassifier(ClassifierMixin, Estimator):
     activation : activation or its name, after each size in ``layers``
     epochs : int >= 1
     batch_size : int >= 1, or "auto": 200, or all rows where there are fewer
-    early_stopping : stop when the validation loss has not improved for ``patience`` epochs, and go back to the best
+    early_stopping : stop when the validation loss has not improved for ``patience`` epochs, and go back to the best; of a
+        whole `fit` only, `partial_fit` refuses it
     validation_fraction : float in (0, 1), held out for early stopping where `fit` is given no validation set; at least one row
         of each class
     patience : int >= 0, epochs
@@ -209,6 +210,11 @@ class NNClassifier(ClassifierMixin, Estimator):
         X, y : rows and labels
         classes : all labels that will ever come; needed at the first call
         sample_weight : (n_samples,), optional: weights among the rows of this call, of which a mean loss counts only the ratios
+
+        Raises
+        ------
+        ParameterError
+            ``early_stopping`` is True: rows of every call would be held out.
         """
         self._check_partial()
         first = not hasattr(self, "model_")

@@ -69,7 +69,13 @@ class NNRegressor(RegressorMixin, Estimator):
         return y.reshape(-1, 1) if y.ndim == 1 else y
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """One more epoch on these rows, with the optimizer's state of the last one."""
+        """One more epoch on these rows, with the optimizer's state of the last one.
+
+        Raises
+        ------
+        ParameterError
+            ``early_stopping`` is True: rows of every call would be held out.
+        """
         self._check_partial()
         return self._train(X, y, sample_weight, 1, reset=not hasattr(self, "model_"))
 

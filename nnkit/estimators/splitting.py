@@ -37,12 +37,13 @@ def split(rows: int, labels: NDArray[Any] | None, fraction: Any, random: np.rand
             others = f", and of {len(alone) - 1} more classes" if len(alone) > 1 else ""
             raise DataError("early_stopping: expected at least two rows of each class, one to train on and one to hold out "
                             f"(validation_fraction), got one of the class {str(classes[alone[0]])!r} (row {first[alone[0]]})"
-                            f"{others}; join classes, drop the row, or {OWN}")  # fmt: skip
+                            f"{others}; join classes, drop the row, or {OWN} (n_samples={rows})")  # fmt: skip
     if not least <= held <= rows - least:
         ways = [OWN]
         if rows >= 2 * least:
             ways.insert(0, f"take {least / rows:.2g} or a little more" if held < least else "take less")
         raise DataError(f"early_stopping: expected {what} to hold out and as many to train on, got validation_fraction="
-                        f"{fraction!r} of {rows} rows, which holds out {held}; {', or '.join(ways)}")  # fmt: skip
+                        f"{fraction!r} of {rows} rows, which holds out {held}; {', or '.join(ways)} "
+                        f"(n_samples={rows})")  # fmt: skip
     left, out = train_test_split(np.arange(rows), test_size=fraction, random_state=random, stratify=labels)
     return left, out
