@@ -352,13 +352,14 @@ class _Shapes:
 
     def follow(self, node: Node) -> None:
         """Take note of what is computed for rows; in shapes for Reshape, 0 is their number."""
-        flow = node.input(0)
+        flow = next((value for value in node.inputs if value is not None and value.array is None), None)
         own = self._shapes.get(id(flow), [BATCH] if id(flow) in self._of_rows else [])
         if node.op == "Reshape" and len(node.inputs) == 2 and node.is_constant(1):
             self._find_rows(node, own)
         if (shape := _shape_after(node, own)) is not None:
             self._shapes[id(node.outputs[0])] = shape
-        if own[:1] == [BATCH] and not _MOVES.get(node.op, _stays)(node):
+        as_before = node.op == "Reshape" and id(node.input(1)) in self._begins
+        if own[:1] == [BATCH] and (as_before or not _MOVES.get(node.op, _stays)(node)):
             self._of_rows |= {id(value) for value in node.outputs}
 
     def _find_rows(self, node: Node, own: list[int]) -> None:
@@ -480,6 +481,7 @@ _REPEATS = ("ConstantOfShape", "Expand")
 # Operators of which the first axis of the output may be another than that of the input.
 _MOVES: dict[str, Callable[[Node], bool]] = {
     "GRU": lambda node: True,
+    "Gather": lambda node: not node.is_constant(0) and node.attributes["axis"] < 1,
     "LSTM": lambda node: True,
     "RNN": lambda node: True,
     "Reshape": lambda node: not node.is_constant(1) or node.constant(1).reshape(-1)[:1].tolist() != [0],
