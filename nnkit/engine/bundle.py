@@ -23,6 +23,11 @@ __all__ = ["Bundle"]
 _BUILTINS = {"range", "len", "min", "max", "abs", "int", "float", "bool", "round", "enumerate", "zip", "isinstance"}
 
 
+def _is_error(value: Any) -> bool:
+    """Whether a kernel may raise it: that ends the call."""
+    return isinstance(value, type) and issubclass(value, Exception)
+
+
 def _uncompiled(value: Any) -> Any:
     """The function within a helper that is jitted already; anything else as it is."""
     if not hasattr(value, "py_func"):
@@ -82,7 +87,7 @@ class _Rename(ast.NodeTransformer):
         if node.id in self.local or not isinstance(node.ctx, ast.Load):
             return node
         if node.id not in self._namespace:
-            if node.id in _BUILTINS:
+            if node.id in _BUILTINS or _is_error(getattr(builtins, node.id, None)):
                 return node
             known = [*self._namespace, *self.local, *_BUILTINS]
             near = difflib.get_close_matches(node.id, known, 1)
