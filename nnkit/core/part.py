@@ -17,6 +17,7 @@ import numpy as np
 
 from nnkit.core.calls import Called, Familiar, require_known, shown
 from nnkit.core.registry import Registry
+from nnkit.core.travel import keep_sources
 from nnkit.engine.operands import Constant, constant
 from nnkit.errors import ParameterError, ShapeError
 
@@ -151,6 +152,11 @@ class Part(Familiar):
             known = ", ".join(self.hyperparameters()) or "no hyper-parameters"
             raise ParameterError(f"{self!r}: expected some of {known}, got {unknown[0]!r}")
         return self.from_hyperparameters({**self.hyperparameters(), **params})
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle it; a class that other processes cannot import takes the source of its kernels along."""
+        keep_sources(type(self))
+        return super().__reduce_ex__(protocol)
 
     def __sklearn_clone__(self) -> Self:
         """Training leaves a part as it is, so a copy is what scikit-learn calls a clone."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from nnkit.errors import KernelError
 
-__all__ = ["definition", "described", "meaning", "within"]
+__all__ = ["definition", "described", "keep", "meaning", "within"]
 
 # The flags of a code object that `from __future__ import ...` sets.
 _FUTURE = reduce(or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names))
@@ -53,9 +53,19 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
 _texts: dict[types.CodeType, str] = {}
 
 
+def keep(function: Callable[..., Any]) -> None:
+    """Put its source on a function, as far as it can be read, for a process that has no file of it."""
+    try:
+        function.kept_source = _text(function)  # type: ignore[attr-defined]
+    except KernelError:
+        return
+
+
 def _text(function: Callable[..., Any]) -> str:
     """A function's lines, from its file or notebook cell; the first ones found serve for good."""
     code = function.__code__
+    if code not in _texts and _is_kept(function):
+        _texts[code] = function.kept_source  # type: ignore[attr-defined]
     if code not in _texts:
         linecache.checkcache(code.co_filename)
         lines = linecache.getlines(code.co_filename, function.__globals__)
@@ -77,6 +87,12 @@ def _text(function: Callable[..., Any]) -> str:
             )
         _texts[code] = text
     return _texts[code]
+
+
+def _is_kept(function: Callable[..., Any]) -> bool:
+    """Whether a function has brought its source along."""
+    text = getattr(function, "kept_source", None)
+    return isinstance(text, str) and _fits(text, text, function)
 
 
 def _parsed(text: str) -> ast.FunctionDef | None:

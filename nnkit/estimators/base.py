@@ -24,6 +24,7 @@ from nnkit.core.loss import Loss
 from nnkit.core.optimizer import UpdaterProgress
 from nnkit.core.part import listed
 from nnkit.core.span import Span
+from nnkit.core.travel import bring_all, taken_along
 from nnkit.engine.critical import interruptible, uninterrupted
 from nnkit.errors import ParameterError, PersistenceError, ShapeError
 from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
@@ -389,6 +390,15 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
     def _n_features_out(self) -> int:
         net = self._hidden_net()
         return self.n_features_in_ if net is None else prod(net.out_shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the parts that have been registered in this process, which the other one may know by name only."""
+        parts = taken_along()
+        return {**super().__getstate__(), **({"_parts": parts} if parts else {})}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        bring_all(state.get("_parts", []))
+        super().__setstate__({name: value for name, value in state.items() if name != "_parts"})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
