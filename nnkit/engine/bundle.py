@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nnkit.engine.fingerprint import is_overloaded, of_module, of_value
-from nnkit.engine.source import definition, described
+from nnkit.engine.source import definition, described, placed
 from nnkit.errors import KernelError
 from nnkit.kernels.math import Compiled
 
@@ -93,7 +93,7 @@ class _Rename(ast.NodeTransformer):
             near = difflib.get_close_matches(node.id, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             what = "a builtin that compiled code does not have" if hasattr(builtins, node.id) else "unknown"
-            raise KernelError(f"{described(self.function)}: the name {node.id!r} is {what}{hint}")
+            raise KernelError(placed(self.function, node, f"{described(self.function)}: the name {node.id!r} is {what}{hint}"))
         value = self._namespace[node.id]
         if isinstance(value, types.ModuleType):
             self.bundle.imports.add(f"import {value.__name__} as {node.id}")
@@ -124,6 +124,7 @@ class Bundle:
         self.named: list[tuple[Callable[[], Any], Any]] = []
         self.apart: set[tuple[str, str]] = set()
         self.is_whole = True
+        self.defined: dict[str, tuple[Callable[..., Any], ast.FunctionDef]] = {}  # functions of the text, by their names there
         self._names: dict[Hashable, str] = {}
 
     def is_current(self) -> bool:
@@ -207,11 +208,15 @@ class Bundle:
         """A function's definition in this module; whatever it calls stands before it."""
         for name in ("__code__", "__defaults__", "__kwdefaults__"):  # notebooks that reload modules set these anew
             self.named.append((partial(getattr, function, name), getattr(function, name)))
-        node: ast.FunctionDef = _Rename(self, function).visit(definition(function))
+        try:
+            node: ast.FunctionDef = _Rename(self, function).visit(definition(function))
+        except KernelError as error:
+            raise error.with_traceback(None) from None  # the way through the tree says nothing
         return ast.fix_missing_locations(node)
 
     def function(self, function: Callable[..., Any], name: str) -> None:
         """Append a function under ``name``, to be called by others."""
         node = self.definition(function)
         node.name = name
+        self.defined[name] = function, node
         self.lines.append("@helper\n" + ast.unparse(node))

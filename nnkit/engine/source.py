@@ -7,15 +7,15 @@ import ast
 import inspect
 import linecache
 import types
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import reduce
 from operator import or_
 from tokenize import TokenError
-from typing import Any
+from typing import Any, NamedTuple
 
 from nnkit.errors import KernelError
 
-__all__ = ["definition", "described", "keep", "meaning", "within"]
+__all__ = ["Place", "definition", "described", "keep", "meaning", "place", "placed", "raised_at", "statements", "within"]
 
 # The flags of a code object that `from __future__ import ...` sets.
 _FUTURE = reduce(or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names))
@@ -38,8 +38,11 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
     text = getattr(function, "source", None)
     if text is None and (function.__code__.co_name == "<lambda>" or function.__code__.co_flags & _ASYNCHRONOUS):
         raise KernelError(f"{described(function)}: expected a plain function (def), got a lambda or an async def")
-    node = _parsed(text or _text(function))
+    own = text or _text(function)
+    node = _parsed(own)
     assert node is not None  # what is generated is a function, and so is what has been found right
+    if text is None:
+        ast.increment_lineno(node, function.__code__.co_firstlineno - 1 - own[:1].isspace())
     node.decorator_list = []
     node.returns = None
     for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]:
@@ -47,6 +50,59 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
     if ast.get_docstring(node) is not None:
         node.body = node.body[1:] or [ast.Pass()]
     return node
+
+
+class Place(NamedTuple):
+    """A line of a kernel, as its author sees it."""
+
+    file: str
+    line: int
+    name: str  # of the function
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}"
+
+    def around(self, message: str) -> str:
+        """A message that begins with the line and ends with it, as a traceback would."""
+        return f'{self}: {message}\n  File "{self.file}", line {self.line}, in {self.name}\n    {self.text}'
+
+
+def place(function: Callable[..., Any], line: int) -> Place | None:
+    """A line of a function's file; None where somebody else has written the function."""
+    code = getattr(function, "__code__", None)
+    lines = _texts.get(code, "").splitlines() if code is not None else []
+    if code is None or not 0 <= line - code.co_firstlineno < len(lines):
+        return None
+    return Place(code.co_filename, line, code.co_name, lines[line - code.co_firstlineno].strip())
+
+
+def raised_at(error: BaseException) -> tuple[Place | None, types.TracebackType | None]:
+    """The innermost line of somebody else's code that an error comes from, and the traceback that begins and ends there."""
+    found, ends = None, None
+    entry = error.__traceback__
+    while entry is not None:
+        code = entry.tb_frame.f_code
+        if not str(entry.tb_frame.f_globals.get("__name__")).startswith(("nnkit.", "numpy.", "numba.")):
+            text = linecache.getline(code.co_filename, entry.tb_lineno, entry.tb_frame.f_globals).strip()
+            found = Place(code.co_filename, entry.tb_lineno, code.co_name, text)
+            ends = types.TracebackType(None, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+        entry = entry.tb_next
+    return found, ends
+
+
+def statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """All statements within a definition, in the order of its lines."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield child
+        yield from statements(child)
+
+
+def placed(function: Callable[..., Any], node: ast.AST, message: str) -> str:
+    """A message about something in a function, with the line where it stands."""
+    found = place(function, getattr(node, "lineno", 0))
+    return message if found is None else found.around(message)
 
 
 # Texts that were found right, by the code that they give. Functions are few, and kernels keep them alive anyway.
