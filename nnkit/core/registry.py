@@ -201,6 +201,8 @@ def register(key: str) -> Callable[[C], C]:
         if not isinstance(key, str) or not key.isidentifier() or key != key.lower():
             raise RegistryError(f"register({key!r}): expected a snake_case name")
         part.require_whole()
+        part.require_kept()
+        part.require_sources()
         part.validate()
         registry.add(key, part)
         part.key = key

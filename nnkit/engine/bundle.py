@@ -37,6 +37,24 @@ def _uncompiled(value: Any) -> Any:
     return value.py_func if is_jitted(value) else value
 
 
+def _of_library(value: Any) -> str | None:
+    """The full name of a function of NumPy's or of the standard library's math, by whatever name it was imported."""
+    name = getattr(value, "__name__", "")
+    for module in (math, np, np.linalg):
+        if getattr(module, name, None) is value:
+            return f"{module.__name__}.{name}"
+    return None
+
+
+def _instead(value: Any, name: str) -> str:
+    """What to write in place of a global that compiled code cannot have."""
+    if isinstance(value, np.ndarray | list):
+        return f"declare it in build, self.constant({name!r}, ...), and name it among the kernel's arguments"
+    if callable(value):
+        return "take a plain function (def), one of math, numpy or nnkit.kernels.math, or derive from PythonLayer"
+    return "pass it as a hyper-parameter, parameter or state"
+
+
 class _Rename(ast.NodeTransformer):
     """Give every global that a function names its place in the bundle, and every float literal the kernel's dtype."""
 
@@ -81,7 +99,15 @@ class _Rename(ast.NodeTransformer):
             self.bundle.imports.add(f"import {owner.__name__} as {root}")
             return self.bundle.real(node) if isinstance(value, float) else node
         self.bundle.named.append((partial(vars(home).get, node.attr), value))
-        return ast.Name(self.bundle.place(node.attr, value, self.function), ast.Load())
+        return self._named(node, node.attr, value)
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        """An import within: compiled code cannot."""
+        line = ast.unparse(node)
+        raise KernelError(placed(self.function, node, f"{described(self.function)}: expected imports at the top of the module, "
+                                 f"got {line!r} within a kernel; move it there"))  # fmt: skip
+
+    visit_ImportFrom = visit_Import  # type: ignore[assignment]
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if node.id in self.local or not isinstance(node.ctx, ast.Load):
@@ -101,7 +127,16 @@ class _Rename(ast.NodeTransformer):
         cell = self.cells.get(node.id)
         now = partial(self.function.__globals__.get, node.id) if cell is None else partial(getattr, cell, "cell_contents")
         self.bundle.named.append((now, value))
-        return ast.Name(self.bundle.place(node.id, value, self.function), ast.Load())
+        return self._named(node, node.id, value)
+
+    def _named(self, node: ast.expr, wish: str, value: Any) -> ast.Name:
+        """What stands for a value in the bundle."""
+        try:
+            return ast.Name(self.bundle.place(wish, value, self.function), ast.Load())
+        except KernelError as error:
+            if "\n" in str(error):  # it says where already
+                raise
+            raise KernelError(placed(self.function, node, str(error))) from None
 
 
 class Bundle:
@@ -153,6 +188,10 @@ class Bundle:
         key: Hashable = id(value) if callable(value) else (wish, repr(value))
         if key in self._names:
             return self._names[key]
+        if callable(value) and (library := _of_library(value)) is not None:
+            self.imports.add(f"import {library.partition('.')[0]}")
+            self.lines.append(f"{self.name(wish, key)} = {library}")
+            return self._names[key]
         if type(value).__module__.startswith("numba.") or (isinstance(value, types.FunctionType) and is_overloaded(value)):
             name = self.name(wish, key)
             self._give(value, name)
@@ -168,10 +207,8 @@ class Bundle:
         elif getattr(builtins, wish, None) is value and wish in _BUILTINS:
             return wish
         else:
-            raise KernelError(
-                f"{described(user)}: expected its globals to be numbers, tuples of numbers and functions, "
-                f"got {wish} of type {type(value).__name__}; pass it as a hyper-parameter, parameter or state"
-            )
+            raise KernelError(f"{described(user)}: expected its globals to be numbers, tuples of numbers and functions, got "
+                              f"{wish} of type {type(value).__name__}; {_instead(value, wish)}")  # fmt: skip
         return name
 
     def compiled(self, module: str, wish: str) -> str:

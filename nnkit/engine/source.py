@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 
 from nnkit.errors import KernelError
 
-__all__ = ["Place", "definition", "described", "keep", "meaning", "place", "placed", "raised_at", "statements", "within"]
+__all__ = [
+    "Place", "definition", "described", "keep", "meaning", "place", "placed", "raised_at", "require_source", "statements",
+    "within",
+]  # fmt: skip
 
 # The flags of a code object that `from __future__ import ...` sets.
 _FUTURE = reduce(or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names))
@@ -126,10 +129,13 @@ def _text(function: Callable[..., Any]) -> str:
         linecache.checkcache(code.co_filename)
         lines = linecache.getlines(code.co_filename, function.__globals__)
         if not lines:
+            typed = code.co_filename in ("<stdin>", "<string>")
+            what = "one that was typed at Python's prompt, which keeps no source" if typed else "one without a file"
+            where = "" if typed else f" ({code.co_filename})"
+            packages = "" if typed else "install its package with the .py files, "
             raise KernelError(
-                f"{described(function)}: expected a function whose source can be read, got one without a file "
-                f"({code.co_filename}); define it in a module or in a notebook cell, install its package with the .py files, "
-                "or derive from PythonLayer"
+                f"{described(function)}: expected a function whose source can be read, got {what}{where}; put the class into a "
+                f"file or a notebook cell, {packages}or derive from PythonLayer"
             )
         try:
             text = "".join(inspect.getblock(lines[code.co_firstlineno - 1 :]))
@@ -143,6 +149,12 @@ def _text(function: Callable[..., Any]) -> str:
             )
         _texts[code] = text
     return _texts[code]
+
+
+def require_source(function: Callable[..., Any]) -> None:
+    """Refuse a function that cannot be compiled as nobody has kept its source, long before it is."""
+    if function.__code__.co_filename.startswith("<") and getattr(function, "source", None) is None:
+        _text(function)
 
 
 def _is_kept(function: Callable[..., Any]) -> bool:
