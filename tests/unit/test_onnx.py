@@ -200,8 +200,8 @@ def test_windows_that_begin_in_the_padding_are_written_out(ceil_mode, tmp_path):
     sizes = {"ceil_mode": ceil_mode}
     for kernel, stride, padding, length in GRID:
         pairs = [(nn.MaxPool1d(kernel, stride, padding, **sizes), torch.nn.MaxPool1d(kernel, stride, padding, **sizes))]
-        pairs += [(nn.AvgPool1d(kernel, stride, padding, count_include_pad=counted, **sizes),
-                   torch.nn.AvgPool1d(kernel, stride, padding, count_include_pad=counted, **sizes)) for counted in (True, False)]
+        pairs += [(nn.AvgPool1d(kernel, stride, padding, count_include_pad=counts, **sizes),
+                   torch.nn.AvgPool1d(kernel, stride, padding, count_include_pad=counts, **sizes)) for counts in (True, False)]
         window = (kernel, 2), (stride, 1), (padding, 0)
         pairs.append((nn.MaxPool2d(*window, **sizes), torch.nn.MaxPool2d(*window, **sizes)))
         pairs += [(nn.AvgPool2d(*window, count_include_pad=counted, **sizes),
