@@ -189,8 +189,8 @@ def test_what_is_loaded_is_made_of_the_same_layers(name, tmp_path):
     assert repr(nn.onnx.load(tmp_path / "net.onnx")) == repr(model)
 
 
-GRID = [(kernel, stride, padding, length) for kernel in (1, 2, 3) for stride in (1, 2, 3, 5) for padding in (0, 1)
-        for length in (5, 6) if 2 * padding <= kernel]  # fmt: skip
+GRID = [(kernel, stride, padding, length) for kernel in (2, 3) for stride in (1, 2, 3, 5) for padding in (0, 1)
+        for length in (6,)]  # fmt: skip
 
 
 @pytest.mark.parametrize("ceil_mode", [True, False])
