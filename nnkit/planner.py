@@ -325,6 +325,7 @@ class Plan:
     def join(self, x: Array, steps: int) -> Array:
         """The entries as sequences again."""
         x = self._as(x, blocked=False)
+        self._mask = self._no_mask
         return self._stepped((x,), x.joined(steps), lambda grad, wanted: [grad.split()])
 
     def copy(self, source: Array, target: Array) -> None:

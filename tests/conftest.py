@@ -1,5 +1,6 @@
 """What several test modules need."""
 
+import json
 import os
 import subprocess
 import sys
@@ -32,6 +33,44 @@ def script(tmp_path):
         )
         assert done.returncode == expect, done.stderr
         return done.stdout
+
+    return run
+
+
+# The kernel is the Python that runs the tests, whatever kernels are installed; in a process of its own, as the libraries that
+# run it leave sockets behind.
+NOTEBOOK = """
+import json, sys
+import nbformat
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+
+heard = []
+
+class Client(NotebookClient):
+    def process_message(self, message, *rest):
+        heard.append(message["msg_type"])
+        return super().process_message(message, *rest)
+
+manager = AsyncKernelManager()
+argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+manager._kernel_spec = KernelSpec(argv=argv, display_name="tests", language="python")
+notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in json.load(sys.stdin)])
+Client(notebook, km=manager, timeout=120).execute()
+print(json.dumps([heard, [cell.outputs for cell in notebook.cells]]))
+"""
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    """Run a notebook of these cells in a new process; return what it says and shows."""
+
+    def run(cells):
+        done = subprocess.run([sys.executable, "-c", NOTEBOOK], input=json.dumps(cells), capture_output=True, text=True,
+                              timeout=240, cwd=tmp_path)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     return run
 

@@ -8,6 +8,7 @@ import reprlib
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
@@ -126,9 +127,22 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def call(self: Any, /, *args: Any, **named: Any) -> R:
         bound = _bind(f"{type(self).__name__}.{function.__name__}", own, args, named)
-        return function(self, *bound.args, **bound.kwargs)
+        try:
+            return function(self, *bound.args, **bound.kwargs)
+        except KernelError as error:  # which says where it is itself: the way through the engine to there says nothing
+            raise error.with_traceback(_of_others(error.__traceback__)) from None
 
     return call  # type: ignore[return-value]
+
+
+def _of_others(entry: TracebackType | None) -> TracebackType | None:
+    """A traceback without the lines of nnkit and of the compiler."""
+    if entry is None:
+        return None
+    rest = _of_others(entry.tb_next)
+    if str(entry.tb_frame.f_globals.get("__name__")).startswith(("nnkit.", "numba.")):
+        return rest
+    return TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
 
 
 def nearest(word: str, words: Any, cutoff: float = 0.6) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dis
 import inspect
 import operator
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +18,10 @@ import numpy as np
 
 from nnkit.core.calls import Called, Familiar, require_known, shown
 from nnkit.core.registry import Registry
+from nnkit.core.travel import keep_sources
 from nnkit.engine.operands import Constant, constant
-from nnkit.errors import ParameterError, ShapeError
+from nnkit.engine.source import require_source
+from nnkit.errors import KernelError, ParameterError, ShapeError
 
 __all__ = ["Example", "Part", "Shape", "first_line", "from_strangers", "listed", "row_shape"]
 
@@ -92,6 +95,33 @@ class Part(Familiar):
         Called.require_whole(cls)
 
     @classmethod
+    def require_sources(cls) -> None:
+        """Refuse kernels that were typed where no source is kept, such as Python's prompt."""
+        for name, item in vars(cls).items():
+            if isinstance(item, staticmethod) and not name.startswith("_"):
+                require_source(item.__func__)
+
+    @classmethod
+    def require_kept(cls) -> None:
+        """Refuse a constructor that keeps an argument under another name, or not at all: repr and copies ask for it."""
+        owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+        code = getattr(vars(owner)["__init__"], "__code__", None)
+        if code is None or not {"setattr", "vars", "__dict__", "locals"}.isdisjoint(code.co_names):
+            return
+        stored = {item.argval for item in dis.get_instructions(code) if item.opname == "STORE_ATTR"}
+        names = [item.name for item in _parameters(cast(Any, cls))]
+        missing = [name for name in names if name not in stored and not hasattr(cls, name)]
+        if "__init__" in code.co_names:  # of a class above, which keeps its own
+            others_init = [vars(base)["__init__"] for base in owner.__mro__[1:-1] if "__init__" in vars(base)]
+            above = {name for init in others_init for name in inspect.signature(init).parameters}
+            missing = [name for name in missing if name not in above]
+        if missing:
+            others = sorted(stored - set(names))
+            came = f", got self.{others[0]}" if len(others) == 1 else ""
+            raise KernelError(f"{cls.__name__}: expected the constructor to keep {missing[0]} under its own name{came}; write "
+                              f"self.{missing[0]} = {missing[0]}, and make what follows from it in build")  # fmt: skip
+
+    @classmethod
     def validate(cls) -> None:
         """Check the class as it is registered."""
 
@@ -151,6 +181,11 @@ class Part(Familiar):
             known = ", ".join(self.hyperparameters()) or "no hyper-parameters"
             raise ParameterError(f"{self!r}: expected some of {known}, got {unknown[0]!r}")
         return self.from_hyperparameters({**self.hyperparameters(), **params})
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle it; a class that other processes cannot import takes the source of its kernels along."""
+        keep_sources(type(self))
+        return super().__reduce_ex__(protocol)
 
     def __sklearn_clone__(self) -> Self:
         """Training leaves a part as it is, so a copy is what scikit-learn calls a clone."""

@@ -18,7 +18,7 @@ from nnkit.engine import environment
 from nnkit.engine.critical import Lock, interruptible
 from nnkit.errors import PluginWarning, warn
 
-__all__ = ["GROUP", "Plugin", "failures", "installed", "left_out", "load", "provider"]
+__all__ = ["GROUP", "Plugin", "brings", "failures", "installed", "left_out", "load", "provider"]
 
 GROUP = "nnkit.plugins"
 
@@ -105,6 +105,11 @@ def load(undo: Callable[[str], None]) -> None:
             f"{type(error).__name__}: {error} (NNKIT_PLUGINS_BLOCK={plugin.distribution} leaves it out without this warning)",
             PluginWarning,
         )
+
+
+def brings(module: str) -> bool:
+    """Whether a plugin that has been imported here brings the parts of a module: any other process finds them by itself."""
+    return any(f"{module}.".startswith(f"{plugin.module}.") for plugin in _tried)
 
 
 def provider(part: type) -> tuple[str, str]:

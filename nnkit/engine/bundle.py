@@ -14,13 +14,18 @@ from typing import Any
 import numpy as np
 
 from nnkit.engine.fingerprint import is_overloaded, of_module, of_value
-from nnkit.engine.source import definition, described
+from nnkit.engine.source import definition, described, placed
 from nnkit.errors import KernelError
 from nnkit.kernels.math import Compiled
 
 __all__ = ["Bundle"]
 
 _BUILTINS = {"range", "len", "min", "max", "abs", "int", "float", "bool", "round", "enumerate", "zip", "isinstance"}
+
+
+def _is_error(value: Any) -> bool:
+    """Whether a kernel may raise it: that ends the call."""
+    return isinstance(value, type) and issubclass(value, Exception)
 
 
 def _uncompiled(value: Any) -> Any:
@@ -30,6 +35,24 @@ def _uncompiled(value: Any) -> Any:
     from numba.extending import is_jitted
 
     return value.py_func if is_jitted(value) else value
+
+
+def _of_library(value: Any) -> str | None:
+    """The full name of a function of NumPy's or of the standard library's math, by whatever name it was imported."""
+    name = getattr(value, "__name__", "")
+    for module in (math, np, np.linalg):
+        if getattr(module, name, None) is value:
+            return f"{module.__name__}.{name}"
+    return None
+
+
+def _instead(value: Any, name: str) -> str:
+    """What to write in place of a global that compiled code cannot have."""
+    if isinstance(value, np.ndarray | list):
+        return f"declare it in build, self.constant({name!r}, ...), and name it among the kernel's arguments"
+    if callable(value):
+        return "take a plain function (def), one of math, numpy or nnkit.kernels.math, or derive from PythonLayer"
+    return "pass it as a hyper-parameter, parameter or state"
 
 
 class _Rename(ast.NodeTransformer):
@@ -76,19 +99,27 @@ class _Rename(ast.NodeTransformer):
             self.bundle.imports.add(f"import {owner.__name__} as {root}")
             return self.bundle.real(node) if isinstance(value, float) else node
         self.bundle.named.append((partial(vars(home).get, node.attr), value))
-        return ast.Name(self.bundle.place(node.attr, value, self.function), ast.Load())
+        return self._named(node, node.attr, value)
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        """An import within: compiled code cannot."""
+        line = ast.unparse(node)
+        raise KernelError(placed(self.function, node, f"{described(self.function)}: expected imports at the top of the module, "
+                                 f"got {line!r} within a kernel; move it there"))  # fmt: skip
+
+    visit_ImportFrom = visit_Import  # type: ignore[assignment]
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if node.id in self.local or not isinstance(node.ctx, ast.Load):
             return node
         if node.id not in self._namespace:
-            if node.id in _BUILTINS:
+            if node.id in _BUILTINS or _is_error(getattr(builtins, node.id, None)):
                 return node
             known = [*self._namespace, *self.local, *_BUILTINS]
             near = difflib.get_close_matches(node.id, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             what = "a builtin that compiled code does not have" if hasattr(builtins, node.id) else "unknown"
-            raise KernelError(f"{described(self.function)}: the name {node.id!r} is {what}{hint}")
+            raise KernelError(placed(self.function, node, f"{described(self.function)}: the name {node.id!r} is {what}{hint}"))
         value = self._namespace[node.id]
         if isinstance(value, types.ModuleType):
             self.bundle.imports.add(f"import {value.__name__} as {node.id}")
@@ -96,7 +127,16 @@ class _Rename(ast.NodeTransformer):
         cell = self.cells.get(node.id)
         now = partial(self.function.__globals__.get, node.id) if cell is None else partial(getattr, cell, "cell_contents")
         self.bundle.named.append((now, value))
-        return ast.Name(self.bundle.place(node.id, value, self.function), ast.Load())
+        return self._named(node, node.id, value)
+
+    def _named(self, node: ast.expr, wish: str, value: Any) -> ast.Name:
+        """What stands for a value in the bundle."""
+        try:
+            return ast.Name(self.bundle.place(wish, value, self.function), ast.Load())
+        except KernelError as error:
+            if "\n" in str(error):  # it says where already
+                raise
+            raise KernelError(placed(self.function, node, str(error))) from None
 
 
 class Bundle:
@@ -119,6 +159,7 @@ class Bundle:
         self.named: list[tuple[Callable[[], Any], Any]] = []
         self.apart: set[tuple[str, str]] = set()
         self.is_whole = True
+        self.defined: dict[str, tuple[Callable[..., Any], ast.FunctionDef]] = {}  # functions of the text, by their names there
         self._names: dict[Hashable, str] = {}
 
     def is_current(self) -> bool:
@@ -147,6 +188,10 @@ class Bundle:
         key: Hashable = id(value) if callable(value) else (wish, repr(value))
         if key in self._names:
             return self._names[key]
+        if callable(value) and (library := _of_library(value)) is not None:
+            self.imports.add(f"import {library.partition('.')[0]}")
+            self.lines.append(f"{self.name(wish, key)} = {library}")
+            return self._names[key]
         if type(value).__module__.startswith("numba.") or (isinstance(value, types.FunctionType) and is_overloaded(value)):
             name = self.name(wish, key)
             self._give(value, name)
@@ -162,10 +207,8 @@ class Bundle:
         elif getattr(builtins, wish, None) is value and wish in _BUILTINS:
             return wish
         else:
-            raise KernelError(
-                f"{described(user)}: expected its globals to be numbers, tuples of numbers and functions, "
-                f"got {wish} of type {type(value).__name__}; pass it as a hyper-parameter, parameter or state"
-            )
+            raise KernelError(f"{described(user)}: expected its globals to be numbers, tuples of numbers and functions, got "
+                              f"{wish} of type {type(value).__name__}; {_instead(value, wish)}")  # fmt: skip
         return name
 
     def compiled(self, module: str, wish: str) -> str:
@@ -202,11 +245,15 @@ class Bundle:
         """A function's definition in this module; whatever it calls stands before it."""
         for name in ("__code__", "__defaults__", "__kwdefaults__"):  # notebooks that reload modules set these anew
             self.named.append((partial(getattr, function, name), getattr(function, name)))
-        node: ast.FunctionDef = _Rename(self, function).visit(definition(function))
+        try:
+            node: ast.FunctionDef = _Rename(self, function).visit(definition(function))
+        except KernelError as error:
+            raise error.with_traceback(None) from None  # the way through the tree says nothing
         return ast.fix_missing_locations(node)
 
     def function(self, function: Callable[..., Any], name: str) -> None:
         """Append a function under ``name``, to be called by others."""
         node = self.definition(function)
         node.name = name
+        self.defined[name] = function, node
         self.lines.append("@helper\n" + ast.unparse(node))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nnkit.engine.critical import imported, interruptible, uninterrupted
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, allocator
 from nnkit.engine.operands import NATIVE, Array, Control, Operand, Order, Storage, aliases
+from nnkit.engine.source import raised_at
 from nnkit.engine.stub import Kernel, described, kernel
 from nnkit.errors import DataError, KernelError
 from nnkit.kernels.control import CONTROL_WORDS, FAILED, RAISED, REFUSED, Word
@@ -287,14 +288,15 @@ class Program:
     def _raised(self, shard: int, index: int) -> KernelError:
         """Run the kernel once more, uncompiled: there the error has a text, and the line of code that raised it."""
         instruction = self.instructions[index]
-        what, cause = "an error", None
+        what, found, ends = "an error", None, None
         try:
             self.interpret(index, shard)
         except Exception as error:
-            what, cause = f"{type(error).__name__}: {error}", error
-        made = KernelError(f"{instruction.part}: {described(instruction.function)} raised {what}, in compiled code; "
-                           "engine='python' of fit runs it uncompiled, for a debugger")  # fmt: skip
-        made.__cause__ = cause
+            what, (found, ends) = f"{type(error).__name__}: {error}", raised_at(error)
+        message = (f"{instruction.part}: {described(instruction.function)} raised {what}, in compiled code; "
+                   "engine='python' of fit runs it uncompiled, for a debugger")  # fmt: skip
+        made = KernelError(message if found is None else found.around(message)).with_traceback(ends)
+        made.__suppress_context__ = True
         return made
 
     def _refusal(self, control: NDArray[np.int64]) -> DataError:

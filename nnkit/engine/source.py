@@ -7,15 +7,18 @@ import ast
 import inspect
 import linecache
 import types
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import reduce
 from operator import or_
 from tokenize import TokenError
-from typing import Any
+from typing import Any, NamedTuple
 
 from nnkit.errors import KernelError
 
-__all__ = ["definition", "described", "meaning", "within"]
+__all__ = [
+    "Place", "definition", "described", "keep", "meaning", "place", "placed", "raised_at", "require_source", "statements",
+    "within",
+]  # fmt: skip
 
 # The flags of a code object that `from __future__ import ...` sets.
 _FUTURE = reduce(or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names))
@@ -38,8 +41,11 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
     text = getattr(function, "source", None)
     if text is None and (function.__code__.co_name == "<lambda>" or function.__code__.co_flags & _ASYNCHRONOUS):
         raise KernelError(f"{described(function)}: expected a plain function (def), got a lambda or an async def")
-    node = _parsed(text or _text(function))
+    own = text or _text(function)
+    node = _parsed(own)
     assert node is not None  # what is generated is a function, and so is what has been found right
+    if text is None:
+        ast.increment_lineno(node, function.__code__.co_firstlineno - 1 - own[:1].isspace())
     node.decorator_list = []
     node.returns = None
     for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]:
@@ -49,21 +55,87 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
     return node
 
 
+class Place(NamedTuple):
+    """A line of a kernel, as its author sees it."""
+
+    file: str
+    line: int
+    name: str  # of the function
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}"
+
+    def around(self, message: str) -> str:
+        """A message that begins with the line and ends with it, as a traceback would."""
+        return f'{self}: {message}\n  File "{self.file}", line {self.line}, in {self.name}\n    {self.text}'
+
+
+def place(function: Callable[..., Any], line: int) -> Place | None:
+    """A line of a function's file; None where somebody else has written the function."""
+    code = getattr(function, "__code__", None)
+    lines = _texts.get(code, "").splitlines() if code is not None else []
+    if code is None or not 0 <= line - code.co_firstlineno < len(lines):
+        return None
+    return Place(code.co_filename, line, code.co_name, lines[line - code.co_firstlineno].strip())
+
+
+def raised_at(error: BaseException) -> tuple[Place | None, types.TracebackType | None]:
+    """The innermost line of somebody else's code that an error comes from, and the traceback that begins and ends there."""
+    found, ends = None, None
+    entry = error.__traceback__
+    while entry is not None:
+        code = entry.tb_frame.f_code
+        if not str(entry.tb_frame.f_globals.get("__name__")).startswith(("nnkit.", "numpy.", "numba.")):
+            text = linecache.getline(code.co_filename, entry.tb_lineno, entry.tb_frame.f_globals).strip()
+            found = Place(code.co_filename, entry.tb_lineno, code.co_name, text)
+            ends = types.TracebackType(None, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+        entry = entry.tb_next
+    return found, ends
+
+
+def statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """All statements within a definition, in the order of its lines."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield child
+        yield from statements(child)
+
+
+def placed(function: Callable[..., Any], node: ast.AST, message: str) -> str:
+    """A message about something in a function, with the line where it stands."""
+    found = place(function, getattr(node, "lineno", 0))
+    return message if found is None else found.around(message)
+
+
 # Texts that were found right, by the code that they give. Functions are few, and kernels keep them alive anyway.
 _texts: dict[types.CodeType, str] = {}
+
+
+def keep(function: Callable[..., Any]) -> None:
+    """Put its source on a function, as far as it can be read, for a process that has no file of it."""
+    try:
+        function.kept_source = _text(function)  # type: ignore[attr-defined]
+    except KernelError:
+        return
 
 
 def _text(function: Callable[..., Any]) -> str:
     """A function's lines, from its file or notebook cell; the first ones found serve for good."""
     code = function.__code__
+    if code not in _texts and _is_kept(function):
+        _texts[code] = function.kept_source  # type: ignore[attr-defined]
     if code not in _texts:
         linecache.checkcache(code.co_filename)
         lines = linecache.getlines(code.co_filename, function.__globals__)
         if not lines:
+            typed = code.co_filename in ("<stdin>", "<string>")
+            what = "one that was typed at Python's prompt, which keeps no source" if typed else "one without a file"
+            where = "" if typed else f" ({code.co_filename})"
+            packages = "" if typed else "install its package with the .py files, "
             raise KernelError(
-                f"{described(function)}: expected a function whose source can be read, got one without a file "
-                f"({code.co_filename}); define it in a module or in a notebook cell, install its package with the .py files, "
-                "or derive from PythonLayer"
+                f"{described(function)}: expected a function whose source can be read, got {what}{where}; put the class into a "
+                f"file or a notebook cell, {packages}or derive from PythonLayer"
             )
         try:
             text = "".join(inspect.getblock(lines[code.co_firstlineno - 1 :]))
@@ -77,6 +149,18 @@ def _text(function: Callable[..., Any]) -> str:
             )
         _texts[code] = text
     return _texts[code]
+
+
+def require_source(function: Callable[..., Any]) -> None:
+    """Refuse a function that cannot be compiled as nobody has kept its source, long before it is."""
+    if function.__code__.co_filename.startswith("<") and getattr(function, "source", None) is None:
+        _text(function)
+
+
+def _is_kept(function: Callable[..., Any]) -> bool:
+    """Whether a function has brought its source along."""
+    text = getattr(function, "kept_source", None)
+    return isinstance(text, str) and _fits(text, text, function)
 
 
 def _parsed(text: str) -> ast.FunctionDef | None:

@@ -15,6 +15,7 @@ import inspect
 import json
 import linecache
 import platform
+import re
 import sys
 import threading
 import time
@@ -33,7 +34,7 @@ from nnkit.engine.critical import Lock
 from nnkit.engine.fingerprint import of_module
 from nnkit.engine.machine_code import MachineCode
 from nnkit.engine.operands import Constant, Operand, aliases
-from nnkit.engine.source import described
+from nnkit.engine.source import Place, described, place, statements
 from nnkit.errors import KernelError
 from nnkit.kernels.control import CONTROL_WORDS
 from nnkit.kernels.random import stream
@@ -107,6 +108,7 @@ class Kernel:
         self._aliases = aliases(operands)
         self._written: tuple[str, Bundle] | None = None
         self._made: tuple[Native, MachineCode] | None = None
+        self._body: ast.FunctionDef = ast.parse("def nothing(): pass").body[0]  # type: ignore[assignment]
         self._llvm: str | None = None  # where it was compiled in this process
 
     @property
@@ -154,7 +156,7 @@ class Kernel:
 
     def _write(self) -> tuple[str, Bundle]:
         bundle = Bundle(self.real)
-        node = bundle.definition(self.function)
+        node = self._body = bundle.definition(self.function)
         draws = any("_stream(" in operand.source(1, self.real) for operand in self._operands)
         drawn = bundle.place("stream", stream, self.function) if draws else ""
         names = [argument.arg for argument in node.args.args]
@@ -263,12 +265,34 @@ class Kernel:
         try:
             return Native.compile(getattr(module, name))
         except NumbaError as error:
-            reason = str(error).strip().splitlines()
-            raise KernelError(
+            said = str(error).replace(file, described(self.function))
+            message = (
                 f"{described(self.function)}: Numba cannot compile this kernel for {self.real} operands "
                 f"({', '.join(inspect.signature(self.function).parameters)}); write it with loops over arrays and "
-                "scalar arithmetic, or derive from PythonLayer. Numba says:\n  " + "\n  ".join(reason[:25])
-            ) from error
+                "scalar arithmetic, or derive from PythonLayer. Numba says:\n  " + "\n  ".join(_first_said(said))
+            )
+            found = self._place(str(error), text.splitlines(), file)
+            raise KernelError(message if found is None else found.around(message)) from None
+
+    def _place(self, said: str, lines: list[str], file: str) -> Place | None:
+        """The line of the user's that Numba complains of, the innermost one."""
+        for number in map(int, re.findall(rf'File "{re.escape(file)}", line (\d+)', said)):
+            begin = max(index for index in range(number) if lines[index].startswith("def "))
+            name = lines[begin].removeprefix("def ").partition("(")[0]
+            function, node = self._stub[1].defined.get(name, (self.function, self._body))
+            wanted = lines[number - 1].strip()
+            before = [line.strip() for line in lines[begin : number - 1]].count(wanted)
+            alike = [item for item in statements(node) if ast.unparse(item).partition("\n")[0] == wanted]
+            if len(alike) > before and (found := place(function, alike[before].lineno)) is not None:
+                return found
+        return None
+
+
+def _first_said(said: str) -> list[str]:
+    """The first paragraph of Numba's long ones that says what is wrong."""
+    lines = [line for line in said.strip().splitlines() if not line.startswith("Failed in nopython mode")]
+    end = next((index for index, line in enumerate(lines) if line.startswith(("File ", "During"))), len(lines))
+    return [line for line in lines[:end] if line.strip()][:12] or lines[:1]
 
 
 def _home(name: str) -> types.ModuleType:

@@ -33,6 +33,7 @@ from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer, UpdaterProgress
 from nnkit.core.part import listed
 from nnkit.core.span import Span
+from nnkit.core.travel import bring_all, taken_along
 from nnkit.engine.critical import interruptible, uninterrupted
 from nnkit.errors import DataError, NnkitError, ParameterError, PersistenceError, ShapeError
 from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
@@ -464,6 +465,15 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         """Whether the rows have so many axes, or may have."""
         model = getattr(self, "model_", None)
         return takes_axes(first, axes) if model is None else len(model.in_shape) == axes
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the parts that have been registered in this process, which the other one may know by name only."""
+        parts = taken_along()
+        return {**super().__getstate__(), **({"_parts": parts} if parts else {})}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        bring_all(state.get("_parts", []))
+        super().__setstate__({name: value for name, value in state.items() if name != "_parts"})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

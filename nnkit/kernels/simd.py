@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, overload
 
 from nnkit.kernels.jit import ANY_ORDER, helper, lines_in_registers
 
@@ -55,14 +57,53 @@ def _block_transposer(real: Any, size: int) -> Any:
     return transpose_block
 
 
+def _of_reals(size: int) -> Any:
+    """An intrinsic that refuses, as a kernel is compiled, what are no matrices of reals of ``size`` bytes."""
+    number = types.Float(f"float{8 * size}")
+
+    @intrinsic
+    def require_real(typing, a, b, c):
+        for kind in (a, b, c):
+            if not isinstance(kind, types.Array) or kind.ndim != 2 or kind.dtype != number:
+                raise TypingError(f"expected matrices of {number}, the kernel's dtype, got {kind}")
+        return types.void(a, b, c), lambda context, builder, signature, args: context.get_dummy_value()
+
+    return require_real
+
+
+def _product(size: int) -> Any:
+    """`nnkit.kernels.gemm._require_product`; what came, an uncompiled run tells."""
+    require_real = _of_reals(size)
+
+    @helper
+    def require_product(a, b, turned, out):
+        require_real(a, b, out)
+        inner, columns = (b.shape[1], b.shape[0]) if turned else (b.shape[0], b.shape[1])
+        if a.shape[1] != inner or out.shape[0] != a.shape[0] or out.shape[1] != columns:
+            raise ValueError("a matrix product: expected shapes that fit")
+
+    return require_product
+
+
+require_product32, require_product64 = _product(4), _product(8)
+
+
 def _transposer(real: Any, size: int) -> Any:
-    """Target = source.T, both matrices of contiguous rows of numbers of ``size`` bytes."""
-    transpose_block = _block_transposer(real, size)
+    """Target = source.T, matrices of numbers of ``size`` bytes; in blocks where rows of both are contiguous."""
+    transpose_block, require_real = _block_transposer(real, size), _of_reals(size)
     lanes = 64 // size
 
     @helper
     def transpose(source, target):
+        require_real(source, target, target)
         rows, columns = source.shape
+        if target.shape[0] != columns or target.shape[1] != rows:
+            raise ValueError("transpose: expected a target whose shape is that of the source, turned")
+        if source.strides[1] != size or target.strides[1] != size:
+            for i in range(rows):
+                for j in range(columns):
+                    target[j, i] = source[i, j]
+            return
         whole_rows, whole_columns = rows - rows % lanes, columns - columns % lanes
         stride, target_stride = source.strides[0], target.strides[0]
         for i in range(0, whole_rows, lanes):
@@ -348,6 +389,27 @@ def _apart(name: str, count: int) -> Any:
     return call
 
 
+def _numbers(real: Any, number: Any) -> tuple[Any, Any]:
+    """Intrinsics that read and write the number at an address."""
+
+    @intrinsic
+    def get(typing, address):
+        def generate(context, b, signature, args):
+            return b.load(b.inttoptr(args[0], real.as_pointer()))
+
+        return number(_ADDRESS), generate
+
+    @intrinsic
+    def put(typing, address, value):
+        def generate(context, b, signature, args):
+            b.store(args[1], b.inttoptr(args[0], real.as_pointer()))
+            return context.get_dummy_value()
+
+        return types.void(_ADDRESS, number), generate
+
+    return get, put
+
+
 # ------------------------------------------------------------------------------------------------ each compiled apart
 
 multiply_in_tiles32, multiply_in_tiles64 = _multiply(ir.FloatType(), 4), _multiply(ir.DoubleType(), 8)
@@ -355,13 +417,33 @@ contract_in_tiles32, contract_in_tiles64 = _contract(ir.FloatType(), 4), _contra
 correlate_in_tiles32, correlate_in_tiles64 = _correlate(ir.FloatType(), 4), _correlate(ir.DoubleType(), 8)
 
 
-def multiply_apart32(a, a_row, a_inner, w, w_step, inner, out, step, rows, columns, fresh):
+get32, put32 = _numbers(ir.FloatType(), types.float32)
+get64, put64 = _numbers(ir.DoubleType(), types.float64)
+
+
+def multiply_apart32(a, a_row, a_inner, w, w_step, w_across, inner, out, step, across, rows, columns, fresh):
+    if w_across != 4 or across != 4:
+        for n in range(rows):
+            for j in range(columns):
+                total = np.float32(0.0) if fresh != 0 else get32(out + n * step + j * across)
+                for k in range(inner):
+                    total += get32(a + n * a_row + k * a_inner) * get32(w + k * w_step + j * w_across)
+                put32(out + n * step + j * across, total)
+        return
     for k in range(0, inner, CHUNK):
         some, begins = min(CHUNK, inner - k), fresh != 0 and k == 0
         multiply_in_tiles32(a + k * a_inner, (a_row, a_inner), w + k * w_step, w_step, some, out, step, rows, columns, begins)
 
 
-def multiply_apart64(a, a_row, a_inner, w, w_step, inner, out, step, rows, columns, fresh):
+def multiply_apart64(a, a_row, a_inner, w, w_step, w_across, inner, out, step, across, rows, columns, fresh):
+    if w_across != 8 or across != 8:
+        for n in range(rows):
+            for j in range(columns):
+                total = 0.0 if fresh != 0 else get64(out + n * step + j * across)
+                for k in range(inner):
+                    total += get64(a + n * a_row + k * a_inner) * get64(w + k * w_step + j * w_across)
+                put64(out + n * step + j * across, total)
+        return
     for k in range(0, inner, CHUNK):
         some, begins = min(CHUNK, inner - k), fresh != 0 and k == 0
         multiply_in_tiles64(a + k * a_inner, (a_row, a_inner), w + k * w_step, w_step, some, out, step, rows, columns, begins)
@@ -383,16 +465,36 @@ def correlate_apart64(d, d0, d1, d2, x, x0, x1, x2, count0, count1, out, out0, o
     correlate_in_tiles64(d, (d0, d1, d2), x, (x0, x1, x2), (count0, count1), out, (out0, out1), (size0, size1))
 
 
-def _multiplier(name: str) -> Any:
-    call = _apart(name, 11)
+def _multiplier(name: str, require_product: Any) -> Any:
+    call = _apart(name, 13)
 
     @helper
     def multiply(a, b, out, fresh):
+        require_product(a, b, False, out)
         rows, columns = out.shape
-        call((a.ctypes.data, a.strides[0], a.strides[1], b.ctypes.data, b.strides[0], b.shape[0], out.ctypes.data,
-              out.strides[0], rows, columns, int(fresh)))  # fmt: skip
+        call((a.ctypes.data, a.strides[0], a.strides[1], b.ctypes.data, b.strides[0], b.strides[1], b.shape[0], out.ctypes.data,
+              out.strides[0], out.strides[1], rows, columns, int(fresh)))  # fmt: skip
 
     return multiply
+
+
+def _narrow(multiply: Any) -> Any:
+    """BLAS for few columns, where it takes such arrays."""
+
+    def product(a, b, out):
+        """One of the two below."""
+
+    @overload(product, inline="always")
+    def chosen(a, b, out):
+        if out.layout == "C" and {a.layout, b.layout} <= {"C", "F"}:
+            return lambda a, b, out: np.dot(a, b, out)
+        return lambda a, b, out: multiply(a, b, out, True)
+
+    @helper
+    def narrow(a, b, out):
+        product(a, b, out)
+
+    return narrow
 
 
 def _contractor(name: str, size: int) -> Any:
@@ -419,6 +521,8 @@ def _correlator(name: str, size: int) -> Any:
     return correlate
 
 
-multiply32, multiply64 = _multiplier(multiply_apart32.__name__), _multiplier(multiply_apart64.__name__)
+multiply32 = _multiplier(multiply_apart32.__name__, require_product32)
+multiply64 = _multiplier(multiply_apart64.__name__, require_product64)
+narrow32, narrow64 = _narrow(multiply32), _narrow(multiply64)
 contract32, contract64 = _contractor(contract_apart32.__name__, 4), _contractor(contract_apart64.__name__, 8)
 correlate32, correlate64 = _correlator(correlate_apart32.__name__, 4), _correlator(correlate_apart64.__name__, 8)

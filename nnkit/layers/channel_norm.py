@@ -125,9 +125,10 @@ class _BatchNorm(Layer):
         if at.rank not in cls.ranks or (node := at.take("BatchNormalization")) is None or node.flag("training_mode"):
             return None
         names = ("weight", "bias", "running_mean", "running_var")
-        arrays = {name: node.constant(place) for place, name in enumerate(names, start=1)}
+        affine = at.belongs(node.input(1))
+        arrays = {name: node.constant(place) for place, name in enumerate(names, start=1) if affine or place > 2}
         eps, kept = node.attributes["epsilon"], node.attributes["momentum"]
-        return at.found(cls(eps=eps, momentum=round(1.0 - kept, 7)), **arrays)
+        return at.found(cls(eps=eps, momentum=round(1.0 - kept, 7), affine=affine), **arrays)
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {name: array for name, array in arrays.items() if name in self._built.declared()}  # not num_batches_tracked

@@ -132,6 +132,7 @@ class Embedding(Layer):
             weight = graph.constant(zeroed, "weight without padding")
             if len(self._built.in_shape) == 1:
                 graph.mask = x != np.int64(self.padding)
+                graph.kept.append(graph.mask)  # it tells what the padding is, to who reads it and trains on
         return graph.node("Gather", weight, x, axis=0)
 
     @classmethod

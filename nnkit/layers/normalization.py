@@ -176,6 +176,8 @@ class LayerNorm(Layer):
         if node.attributes["axis"] not in (-1, at.rank):
             return None
         bias = {"bias": node.constant(2)} if node.input(2) is not None else {}
+        if not at.belongs(node.input(1)) and not bias:
+            return at.found(cls(eps=node.attributes["epsilon"], elementwise_affine=False))
         return at.found(cls(eps=node.attributes["epsilon"], bias=bool(bias)), weight=node.constant(1), **bias)
 
     def _in_steps(self, graph, x):

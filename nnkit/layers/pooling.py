@@ -47,6 +47,34 @@ class _Pool(Layer, Spatial):
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return prod(out_shape) * prod(sizes(self.kernel_size, self.dims)) // 4
 
+    def onnx_window(self) -> dict[str, Any]:
+        """What ONNX calls the sizes of a window. Where a last window in the padding does not count, programs disagree about
+        ceil_mode: the padding behind is then as long as the windows that count.
+        """
+        window: dict[str, Any] = {**super().onnx_window(), "ceil_mode": int(self.ceil_mode)}
+        kernel, strides, dilations = (window[name] for name in ("kernel_shape", "strides", "dilations"))
+        before, around = window["pads"][: self.dims], []
+        for size, count, k, s, d, pad in zip(self._built.in_shape[1:], self._built.out_shape[1:], kernel, strides, dilations,
+                                             before, strict=True):  # fmt: skip
+            reach = d * (k - 1) + 1
+            around.append((max(0, (count - 1) * s + reach - size - pad), -(-(size + 2 * pad - reach) // s) + 1 > count))
+        if self.ceil_mode and any(dropped for _, dropped in around):
+            window |= {"pads": [*before, *(behind for behind, _ in around)], "ceil_mode": 0}
+        return window
+
+    @classmethod
+    def in_ceil_mode(cls, at, node, before=None, **modes):
+        """The layer whose windows have a padding behind that follows from ceil_mode."""
+        given = node.attributes
+        dims = cls.dims
+        around = {name: tuple(given.get(name) or [1] * dims) for name in ("strides", "dilations")}
+        kernel, pads = tuple(given["kernel_shape"]), tuple(given.get("pads") or [0] * 2 * dims)
+        sizes = {"dilation": around["dilations"]} if set(around["dilations"]) != {1} else {}
+        single = {name: size[0] if dims == 1 else size for name, size in sizes.items()}
+        before = pads[:dims] if before is None else before
+        k, s, p = (size[0] if dims == 1 else size for size in (kernel, around["strides"], before))
+        return at.like([cls(k, s, p, ceil_mode=True, **single, **modes)])
+
     @classmethod
     def window_of(cls, at, node):
         """What a node says of its windows, without a stride that goes without saying."""
@@ -135,12 +163,15 @@ class _MaxPool(_Pool):
                                         increase(where(here, given, 0.0), target)
 
     def onnx(self, graph, x):
-        return graph.node("MaxPool", x, ceil_mode=int(self.ceil_mode), **self.onnx_window())
+        return graph.node("MaxPool", x, **self.onnx_window())
 
     @classmethod
     def from_onnx(cls, at):
+        begin = at.copy()
         if (node := at.take("MaxPool")) is None or at.rank != 1 + cls.dims:
             return None
+        if _is_uneven(node, cls.dims):
+            return cls.in_ceil_mode(begin, node)
         return at.found(cls(ceil_mode=node.flag("ceil_mode"), **cls.window_of(at, node)))
 
 
@@ -281,16 +312,32 @@ class _AvgPool(_Pool):
 
     def onnx(self, graph, x):
         window = {name: size for name, size in self.onnx_window().items() if name != "dilations"}
-        ceil_mode, count_include_pad = int(self.ceil_mode), int(self.count_include_pad)
-        return graph.node("AveragePool", x, ceil_mode=ceil_mode, count_include_pad=count_include_pad, **window)
+        counted = int(self.count_include_pad)
+        before = window["pads"][: self.dims]
+        if counted and self.ceil_mode and not window["ceil_mode"]:  # the padding counts, what is beyond it does not
+            x = graph.node("Pad", x, [0, 0, *before, 0, 0, *before], 0.0)
+            beyond = [max(0, behind - pad) for behind, pad in zip(window["pads"][self.dims :], before, strict=True)]
+            window["pads"], counted = [*[0] * self.dims, *beyond], 0
+        return graph.node("AveragePool", x, count_include_pad=counted, **window)
 
     @classmethod
     def from_onnx(cls, at):
+        begin = at.copy()
+        padded = at.take("Pad")
         if (node := at.take("AveragePool")) is None or at.rank != 1 + cls.dims:
             return None
+        if padded is not None or _is_uneven(node, cls.dims):
+            before = tuple(padded.integers(1)[2 : 2 + cls.dims]) if padded is not None else None
+            return cls.in_ceil_mode(begin, node, before, count_include_pad=padded is not None)
         window = cls.window_of(at, node)
         modes = {name: node.flag(name) for name in ("ceil_mode", "count_include_pad")}
         return at.found(cls(**modes, **window)) if window.pop("dilation", 1) == 1 else None
+
+
+def _is_uneven(node, dims):
+    """Whether a window's padding behind is another than the one before."""
+    pads = list(node.attributes.get("pads") or [0] * 2 * dims)
+    return pads[:dims] != pads[dims:]
 
 
 def window(origin, kernel, size, padding):

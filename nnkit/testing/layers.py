@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -53,6 +55,7 @@ __all__ = ["ACTIVATION_CHECKS", "LAYER_CHECKS", "layer_program"]
 
 
 DIGITS = 1e-3  # of float32 beside float64
+WIDE = (37, 38, 36)  # numbers in a line: two vectors of any processor and some more; the first that a layer takes
 MANY = 23  # rows: more than any block that a kernel might work in, and an odd number
 LARGE = np.array([sign * size for size in (10.0, 50.0, 90.0, 300.0, 800.0, 1e4) for sign in (-1.0, 1.0)])
 
@@ -253,6 +256,39 @@ def compiled_equals_uncompiled(example: Example) -> None:
             require_close(example.part, kernel, name, results["float32"][name], exact, DIGITS, suspects=reason)
 
 
+def wide_rows_are_computed_alike(example: Example) -> None:
+    """Rows so wide, and so many, that kernels take all their ways: compiled as uncompiled, in one shard or in two."""
+    reason = because("compiled code does something else with wide rows: an index, or a function that does not take such arrays")
+    for wide in _widened(example):
+        for dtype, rtol in AGREEMENT.items():
+            bench = _Bench(wide, dtype, rows=2 * (MANY // 2))
+            with explained(bench.part):
+                expected = bench.run(python=True)
+            got = bench.run()
+            _require_same(bench.part, got, expected, rtol, reason)
+            if not any(built.in_one_shard for built in bench.model.network.leaves):
+                _require_same(bench.part, _Training(bench, shards=2).run(), expected, rtol, reason)
+
+
+def _widened(example: Example) -> Iterator[Example]:
+    """The example with more numbers along its last axis, and along its first."""
+    for axis in dict.fromkeys((len(example.in_shape) - 1, 0)):
+        before, behind = example.in_shape[:axis], example.in_shape[axis + 1 :]
+        shapes = [(*before, size, *behind) for size in WIDE]
+        found = next(filter(partial(_takes, example.part), shapes), None)
+        if found is not None:
+            yield replace(example, in_shape=found)
+
+
+def _takes(part: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a layer can be built for rows of some shape; whatever its build says of others, it need not."""
+    try:
+        part.place(shape)
+    except Exception:
+        return False
+    return True
+
+
 def float32_stays_float32(example: Example) -> None:
     """No float64 arithmetic and no allocation in the machine code of float32 kernels."""
     for name, array in _Bench(example, "float32").run().items():
@@ -393,6 +429,7 @@ LAYER_CHECKS: tuple[Check, ...] = (
     nothing_unwritten_is_read,
     gradients_are_the_derivatives,
     compiled_equals_uncompiled,
+    wide_rows_are_computed_alike,
     float32_stays_float32,
     only_these_rows_are_written,
     batch_equals_rows,

@@ -1267,6 +1267,26 @@ WIDE = "for float32 computes in float64; an integer, a constant or a NumPy call 
 COMPILED = "compiled code rounds differently or does something else: integer arithmetic, a NumPy function"
 OTHER_TIMES = "it depends on the other times that are asked for"
 
+class LineOfSixteen(nn.Layer):
+    """Right for rows of up to 16 numbers."""
+
+    def build(self, in_shape):
+        self.workspace("line", (16,))
+        return in_shape
+
+    @staticmethod
+    def forward(x, line, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                line[j] = x[n, j]
+            for j in range(x.shape[1]):
+                out[n, j] = line[j]
+
+    @staticmethod
+    def backward(grad_out, grad_x):
+        grad_x[:] = grad_out
+
+
 FAULTS = [
     (WrongSign(), layers.gradients_are_the_derivatives, wrong("backward", "grad_x", ANYWHERE, "the sign is wrong", 48)),
     (HalfTheDerivative(), layers.gradients_are_the_derivatives,
@@ -1319,6 +1339,8 @@ FAULTS = [
     (Allocates(), layers.float32_stays_float32, "forward allocates memory; write into out and declared scratch arrays"),
     (WideLayer(), layers.float32_stays_float32, f"forward {WIDE}"),
     (DiffersWhenCompiled(), layers.compiled_equals_uncompiled, wrong("forward", "out", r"\d, 4", COMPILED, 4)),
+    (LineOfSixteen(), layers.wide_rows_are_computed_alike,
+     out_of_range("forward", "line[j] = x[n, j]", "line[j]", [16], (16,))),
     (WritesBeyondItsRows(), layers.only_these_rows_are_written, "forward writes to out beyond the rows of the batch$"),
     (WritesBeyondItsGradient(), layers.only_these_rows_are_written, "backward writes beyond its parameters' gradients$"),
 

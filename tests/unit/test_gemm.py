@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+import nnkit as nn
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction, Program
-from nnkit.kernels.gemm import ACROSS, STRIP, dot, dot_transposed, multiply
+from nnkit.kernels.gemm import ACROSS, STRIP, add_bias, dot, dot_transposed, multiply, sum_rows, transpose
 
 SIZES = [
     (1, 3, 1), (9, 30, 3), (1, 70, 65), (2, 1, 16), (3, 5, 7), (6, 64, 64), (7, 100, 48), (13, 129, 33), (17, 31, 15),
@@ -85,3 +86,90 @@ def test_memory_before_and_behind_is_not_read():
         out = np.empty((6, columns), np.float32)
         run(plain, *arrays, out)
         assert (out[1:-1] == 9.0).all()
+
+
+def as_they_are(a, b, out):
+    dot(a, b, out)
+
+
+def right_turned(a, b, out):
+    dot(a, b.T, out)
+
+
+def both_turned(a, b, out):
+    dot(a.T, b.T, out)
+
+
+def into_turned(a, b, out):
+    dot(a, b, out.T)
+
+
+def every_other(a, b, out):
+    dot(a[:, ::2], b[::2, ::-1], out[:, ::2])
+
+
+def added_turned(a, b, out):
+    out[:] = 7.0
+    multiply(a, b.T, out, False)
+
+
+def from_turned(a, b, out):
+    transpose(a.T, out)
+
+
+LAYOUTS = {
+    as_they_are: (lambda a, b: a @ b, lambda n, k, m: ((n, k), (k, m), (n, m))),
+    right_turned: (lambda a, b: a @ b.T, lambda n, k, m: ((n, k), (m, k), (n, m))),
+    both_turned: (lambda a, b: a.T @ b.T, lambda n, k, m: ((k, n), (m, k), (n, m))),
+    into_turned: (lambda a, b: (a @ b).T, lambda n, k, m: ((n, k), (k, m), (m, n))),
+    every_other: (lambda a, b: a[:, ::2] @ b[::2, ::-1], lambda n, k, m: ((n, k), (k, m), (n, 2 * m))),
+    added_turned: (lambda a, b: a @ b.T + 7.0, lambda n, k, m: ((n, k), (m, k), (n, m))),
+    from_turned: (lambda a, b: a, lambda n, k, m: ((n, k), (1, 1), (n, k))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("function", LAYOUTS)
+def test_matrices_of_any_layout_are_multiplied(function, dtype):
+    random = np.random.default_rng(0)
+    expected, shapes = LAYOUTS[function]
+    for sizes in [(1, 5, 3), (4, 3, 4), (5, 4, 5), (7, 40, 21), (30, 150, 70)]:
+        left, right, result = shapes(*sizes)
+        a, b = (random.normal(size=shape).astype(dtype) for shape in (left, right))
+        for python in (False, True):
+            out = np.zeros(result, dtype)
+            run(function, a, b, out, python=python)
+            exact = expected(a.astype(float), b.astype(float))
+            got = out[:, ::2] if function is every_other else out
+            assert np.allclose(got, exact, atol={"float32": 1e-4, "float64": 1e-12}[dtype]), sizes
+
+
+def strip_too_small(a, b, out):
+    dot_transposed(a, b, a[:1], out)
+
+
+def summed(a, b, out):
+    sum_rows(a, out[0])
+
+
+def biased(a, b, out):
+    add_bias(a[0], out)
+
+
+@pytest.mark.parametrize("function", [as_they_are, right_turned, added_turned, from_turned, strip_too_small, summed, biased])
+@pytest.mark.parametrize("columns", [3, 8, 50])
+def test_matrices_that_do_not_fit_are_refused(function, columns):
+    a, b, out = np.ones((2, 5)), np.ones((6, columns)), np.ones((2, columns))
+    for python in (False, True):
+        error = ValueError if python else nn.KernelError
+        with pytest.raises(error, match="expected"):
+            program = Program([Instruction(function, tuple(map(Array.view, (a, b, out))), "test", "forward")], "float64",
+                              python=python)  # fmt: skip
+            program.run()
+            program.require_no_error()
+
+
+def test_numbers_of_another_type_are_refused():
+    a, out = np.ones((2, 5), "int64"), np.ones((2, 5))
+    with pytest.raises(nn.KernelError, match="expected matrices of float64"):
+        run(as_they_are, out, a, out)

@@ -189,6 +189,30 @@ def test_what_is_loaded_is_made_of_the_same_layers(name, tmp_path):
     assert repr(nn.onnx.load(tmp_path / "net.onnx")) == repr(model)
 
 
+GRID = [(kernel, stride, padding, length) for kernel in (2, 3) for stride in (1, 2, 3, 5) for padding in (0, 1)
+        for length in (6,)]  # fmt: skip
+
+
+@pytest.mark.parametrize("ceil_mode", [True, False])
+def test_windows_that_begin_in_the_padding_are_written_out(ceil_mode, tmp_path):
+    """By ONNX Runtime, by PyTorch, and read again."""
+    torch = pytest.importorskip("torch")
+    sizes = {"ceil_mode": ceil_mode}
+    for kernel, stride, padding, length in GRID:
+        pairs = [(nn.MaxPool1d(kernel, stride, padding, **sizes), torch.nn.MaxPool1d(kernel, stride, padding, **sizes))]
+        pairs += [(nn.AvgPool1d(kernel, stride, padding, count_include_pad=counts, **sizes),
+                   torch.nn.AvgPool1d(kernel, stride, padding, count_include_pad=counts, **sizes)) for counts in (True, False)]
+        window = (kernel, 2), (stride, 1), (padding, 0)
+        pairs.append((nn.MaxPool2d(*window, **sizes), torch.nn.MaxPool2d(*window, **sizes)))
+        pairs += [(nn.AvgPool2d(*window, count_include_pad=counted, **sizes),
+                   torch.nn.AvgPool2d(*window, count_include_pad=counted, **sizes)) for counted in (True, False)]
+        for layer, other in pairs:
+            shape = (2, length, 4) if "2d" in type(layer).__name__ else (2, length)
+            model, X = nn.Sequential([layer]).build(shape), rows(nn.Example(layer, shape), 3)
+            assert close(other(torch.from_numpy(X)).numpy(), model.predict(X)), layer
+            check_round_trip(model, X, tmp_path / "pool.onnx")
+
+
 def sequences(steps=7):
     """Sequences with padding behind, before, between, everywhere and nowhere."""
     X = np.random.default_rng(0).normal(size=(6, steps, 3)).astype("float32")

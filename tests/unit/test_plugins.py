@@ -281,7 +281,7 @@ CHECK = """
 
 
 def test_check_plugin_checks_every_part_of_a_distribution(install, script):
-    assert script(CHECK, PYTHONPATH=install("nnkit-cube", CUBE)) == "Cube(): all 17 checks passed\n"
+    assert script(CHECK, PYTHONPATH=install("nnkit-cube", CUBE)) == "Cube(): all 18 checks passed\n"
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,7 @@ class Graph:
         self.real = real
         self.mask: Value | None = None
         self.written: list[Node] = []  # in the order of computation
+        self.kept: list[Value] = []  # they are written although nobody may read them
         self.where = ""  # the name of the part
         self._nodes: dict[Any, Node] = {}
         self._constants: dict[Any, Value] = {}
@@ -297,6 +298,8 @@ class Graph:
             self.mask = before
             outs.append(self.layer(child, x))
             after.append(self.mask)
+        if before is not None:  # which ends where a branch has a mask of its own
+            self.kept += [mask for mask in after if mask is not None and mask is not before]
         self.mask = before if all(mask is before for mask in after) else None
         return outs
 

@@ -21,6 +21,7 @@ from nnkit.persistence.onnx.view import Ledger
 __all__ = ["BATCH", "Parsed", "defaults", "parse"]
 
 NODES, READERS = 10_000, 500  # more nodes, and more of them that read the same value, are not read: it would take minutes
+PRODUCER = "nnkit"
 NUMBERS = 1 << 26  # of a row, anywhere in the net
 OLDEST, OPSET = 9, 18  # older operators are read as if they were written in this one
 FLATTENED = ("Hardmax", "LogSoftmax", "Softmax")  # before opset 13, all axes from theirs on count as one
@@ -41,6 +42,7 @@ class Parsed(NamedTuple):
     real: str
     largest: int  # numbers of the largest constant
     numbers: int  # of all constants
+    named: bool  # constants of layers have names with dots, and are the same where the layer is
 
 
 def parse(content: bytes, folder: Path) -> Parsed:
@@ -110,7 +112,8 @@ def _parse(model: Any, folder: Path) -> Parsed:
     real = "float64" if double or any(array.dtype == "float64" for array in arrays) else "float32"
     largest = max((array.size for array in arrays), default=0)
     numbers = sum(array.size for array in arrays) - shapes.computed * 7 // 8  # others may have eight times as many when read
-    return Parsed(nodes, x, values[proto.output[0].name], rows, in_shape, integers, real, largest, numbers)
+    return Parsed(nodes, x, values[proto.output[0].name], rows, in_shape, integers, real, largest, numbers,
+                  model.producer_name == PRODUCER)  # fmt: skip
 
 
 def _input(item: Any) -> tuple[int | None, list[int | str | None], bool, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -19,7 +18,9 @@ from nnkit.core.part import Shape
 from nnkit.errors import NnkitError, OnnxError
 from nnkit.model import Sequential
 from nnkit.persistence.onnx.graph import Graph, Node, Value
+from nnkit.persistence.onnx.masks import Begin, goes_by_mask, masks_begun
 from nnkit.persistence.onnx.parsing import NUMBERS, Parsed, defaults, parse, shortest
+from nnkit.persistence.onnx.region import Region, idle
 from nnkit.persistence.onnx.view import Ledger, Unasked, described
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = ["Cursor", "Found", "from_proto"]
 
 Array = NDArray[Any]
 
+STEPS = 20  # layers that are looked for, a node: where masks begin may take several tries
 COMMUTATIVE = {"Add", "And", "Equal", "Max", "Mean", "Min", "Mul", "Or", "Sum"}  # operators of ONNX
 
 
@@ -36,7 +38,7 @@ def from_proto(content: bytes, folder: Path, in_shape: Sequence[int] | None) -> 
     """A built model from the content of a file."""
     parsed = parse(content, folder)
     shape = _row_shape(parsed, in_shape)
-    reader = _Reader(parsed)
+    reader = Reader(parsed)
     try:
         inner = reader.chain(Cursor(reader, parsed.x, shape), parsed.out)
     except RecursionError:
@@ -117,12 +119,12 @@ class Cursor:
     ledger : what has been asked of the nodes
     """
 
-    reader: _Reader
+    reader: Reader
     value: Value
     shape: Shape
     mask: Value | None = None
     taken: list[Node] = field(default_factory=list)
-    region: _Region | None = None
+    region: Region | None = None
     ledger: Ledger = field(default_factory=Ledger)
 
     @property
@@ -138,6 +140,10 @@ class Cursor:
     def largest(self) -> int:
         """Numbers of the largest constant of the file."""
         return self.reader.parsed.largest
+
+    def belongs(self, constant: Value | None) -> bool:
+        """Whether a constant is an array of a layer, as far as is known, and not just what an operator has to have."""
+        return constant is not None and self.reader.belongs(constant)
 
     def copy(self) -> Cursor:
         """Another one at the same place."""
@@ -227,12 +233,15 @@ class Cursor:
         """The layers from here to a value; ``shape`` is that of a row here, if it is another than where this one began."""
         assert value is not None
         mask = self.mask if shape is None else None
-        return self.reader.chain(Cursor(self.reader, self.value, shape or self.shape, mask), value)
+        inner = self.reader.chain(Cursor(self.reader, self.value, shape or self.shape, mask), value)
+        return inner if shape is None else replace(inner, mask=None)
 
-    def around(self, layer: Layer, *inner: Inner) -> Found:
+    def around(self, layer: Container, *inner: Inner) -> Found:
         """A container of layers that have been read, which reaches to here."""
-        masks = {id(part.mask): part.mask for part in inner}
-        self.mask = masks.popitem()[1] if len(masks) == 1 else None
+        if not layer.side_by_side:
+            self.mask = inner[-1].mask
+        elif any(part.mask is not self.mask for part in inner):
+            self.mask = None
         return Found(layer, [record for part in inner for record in part.arrays], self)
 
     # ---------------------------------------------------------------------------------------------- reading numbers
@@ -278,69 +287,14 @@ class Cursor:
         return {name: value for name, value in single.items() if name not in neutral or value != neutral[name]}
 
 
-class _Region:
-    """The nodes between two values."""
-
-    def __init__(self, reader: _Reader, start: Value, end: Value) -> None:
-        self.reader = reader
-        first = 0 if start.node is None else reader.index[id(start.node)] + 1
-        behind: set[int] = set()  # nodes that the end needs
-        open_ = [end]
-        while open_:
-            node = open_.pop().node
-            if node is not None and reader.index[id(node)] >= first and reader.index[id(node)] not in behind:
-                behind.add(reader.index[id(node)])
-                open_ += [value for value in node.inputs if value is not None and value is not start]
-        self.indices: list[int] = []
-        reached = {id(start)}
-        for index in sorted(behind):
-            node = reader.parsed.nodes[index]
-            if any(id(value) in reached for value in node.inputs):
-                self.indices.append(index)
-                reached |= {id(value) for value in node.outputs}
-        self._within = set(self.indices)
-        self._reached = reached
-
-    def consumers(self, value: Value) -> list[Node]:
-        """The nodes here that read a value and have not been read yet, once for each time that they do."""
-        return [node for node in self.reader.consumers(value)
-                if self.reader.index[id(node)] in self._within and id(node) not in self.reader.used]  # fmt: skip
-
-    def candidates(self, value: Value) -> list[Node]:
-        """The nodes that may read a value for a layer here: those that no layer has first; but a mask is made once for many."""
-        known = self.consumers(value)
-        first = set(map(id, known))
-        others = [node for node in self.reader.consumers(value) if id(node) not in first]
-        others.sort(key=lambda node: id(node) in self.reader.used)
-        elsewhere = id(value) not in self._reached
-        return known + [node for node in others if elsewhere or self.reader.index[id(node)] in self._within]
-
-    def uses(self, value: Value) -> int:
-        """How often a value is read."""
-        return len(self.consumers(value))
-
-    def waists(self, start: Value) -> Iterator[Node]:
-        """The nodes that all ways from ``start`` lead through: there, no other way is open."""
-        reached, ways = {id(start)}, self.uses(start)
-        first = 0 if start.node is None else self.reader.index[id(start.node)]
-        for index in self.indices[bisect_left(self.indices, first) :]:
-            node = self.reader.parsed.nodes[index]
-            closed = sum(id(value) in reached for value in node.inputs)
-            if closed and id(node) not in self.reader.used:
-                ways -= closed
-                if ways == 0:
-                    yield node
-                reached |= {id(value) for value in node.outputs}
-                ways += sum(map(self.uses, node.outputs))
-
-
-class _Reader:
+class Reader:
     """Reads a graph, from its input to its output."""
 
     def __init__(self, parsed: Parsed) -> None:
         self.parsed = parsed
         self.index = {id(node): index for index, node in enumerate(parsed.nodes)}
-        self.used: set[int] = set()  # nodes (by id) that are part of some layer
+        self.used: set[int] = set()  # nodes and masks (by id) that are part of some layer
+        self.idle = idle(parsed) if parsed.named else set()
         self._consumers: dict[int, list[Node]] = {}
         for node in parsed.nodes:
             for value in node.inputs:
@@ -349,6 +303,10 @@ class _Reader:
         registered = {id(part): part for part in (*Layer.registry.values(), *Activation.registry.values())}
         self._parts = sorted(registered.values(), key=lambda part: issubclass(part, Container))  # containers last
         self._shared: dict[Any, list[tuple[Layer, list[dict[str, Array]]]]] = {}  # by what they are made of
+        self._left = STEPS * (1 + len(parsed.nodes))
+        region = Region(self, parsed.x, parsed.out)
+        self._begins = masks_begun(self._parts, parsed.nodes, self.used,
+                                   lambda value, shape: Cursor(self, value, shape, region=region))  # fmt: skip
 
     def consumers(self, value: Value) -> list[Node]:
         """The nodes that read a value, in order."""
@@ -356,20 +314,50 @@ class _Reader:
 
     def chain(self, at: Cursor, end: Value) -> Inner:
         """The layers from a place to a value."""
-        layers: list[Layer] = []
-        arrays: list[dict[str, Array]] = []
-        region = _Region(self, at.value, end)
-        while at.value is not end:
+        return self._chain(at, end, Region(self, at.value, end), [], [])
+
+    def _chain(self, at: Cursor, end: Value, region: Region, layers: list[Layer], arrays: list[dict[str, Array]]) -> Inner:
+        """The same, after the layers that have been read."""
+        while True:
+            for begin in self._begins.get(id(at.value), ()):
+                if self._may_begin(begin.mask, region, at.value is not end or bool(layers)):
+                    masked = self._tried(begin, at, end, region, layers, arrays)
+                    if masked is not None:
+                        return masked
+            if at.value is end:
+                return Inner(layers, arrays, at.mask)
             at.region, at.taken = region, []
             found, out_shape = self._next(at, end)
             layers.append(self._known(found, arrays))
             self._require_room(arrays)
             self.used |= {id(node) for node in found.end.taken}
             at = Cursor(self, found.end.value, out_shape, found.end.mask)
-        return Inner(layers, arrays, at.mask)
+
+    def _may_begin(self, mask: Value, region: Region, goes_on: bool) -> bool:
+        """Whether a mask begins before the next layer; one that nobody goes by still ends the one before it."""
+        unread = (index for index in region.indices if id(self.parsed.nodes[index]) not in self.used)
+        in_order = not self.parsed.named or mask.node is None or self.index[id(mask.node)] < next(unread, len(self.index))
+        return id(mask) not in self.used and in_order and (goes_on or not self.consumers(mask))
+
+    def _tried(
+        self, begin: Begin, at: Cursor, end: Value, region: Region, layers: list[Layer], arrays: list[dict[str, Array]]
+    ) -> Inner | None:
+        """A chain with a mask that begins here; None where one of its layers does not go by that, and nothing has been read."""
+        used, shared = set(self.used), {key: list(known) for key, known in self._shared.items()}
+        self.used.add(id(begin.mask))
+        try:
+            return self._chain(replace(at, mask=begin.mask), end, region, [*layers, begin.layer], list(arrays))
+        except _Unreadable:
+            if self._left < 0:
+                raise
+            self.used, self._shared = used, shared
+            return None
 
     def _next(self, at: Cursor, end: Value) -> tuple[Found, Shape]:
         """The layer that the most nodes from here on are."""
+        self._left -= 1
+        if self._left < 0:
+            raise _Unreadable("onnx.load: expected masks that tell which layers go by them, got too many that may be meant")
         best: tuple[int, Found, Shape] | None = None
         reasons: list[tuple[bool, str]] = []
         for part in self._parts:
@@ -409,6 +397,9 @@ class _Reader:
             came = [{name: array.shape for name, array in record.items()} for record in found.arrays]
             if came != declared:
                 raise OnnxError(f"expected arrays {declared}, got {came}")
+            by_mask = any(at.mask is value for node in found.end.taken for value in node.inputs)
+            if at.mask is not None and goes_by_mask(built) and not by_mask:
+                raise OnnxError("expected it to go by the mask, which says where padding is")
             if not built.children and not found.layer.passes_mask and not (built.layer.passes_mask or "mask" in built.scratch):
                 found.end.mask = None
         for array in (array for record in found.arrays for array in record.values()):
@@ -418,10 +409,18 @@ class _Reader:
         return built.out_shape
 
     def _known(self, found: Found, arrays: list[dict[str, Array]]) -> Layer:
-        """The layer; where one like it with the same arrays (not all of one number) was found before, that one."""
-        weights = {id(value.array) for node in found.end.taken for value in node.inputs
-                   if value is not None and value.array is not None and value.array.size > 1}  # fmt: skip
-        telling = any(array.min() != array.max() for record in found.arrays for array in record.values() if array.size)
+        """The layer; where one like it with the same arrays was found before, that one.
+
+        Other programs may write arrays once that are equal by chance, as all ones are: these tell nothing.
+        """
+        constants = {id(value.array): value for node in found.end.taken for value in node.inputs
+                     if value is not None and value.array is not None and value.array.dtype.kind == "f"}  # fmt: skip
+        if self.parsed.named:
+            weights = {key for key, value in constants.items() if self.belongs(value)}
+            telling = bool(weights)
+        else:
+            weights = {key for key, value in constants.items() if value.array is not None and value.array.size > 1}
+            telling = any(array.min() != array.max() for record in found.arrays for array in record.values() if array.size)
         if isinstance(found.layer, Container) or not telling:
             arrays += found.arrays
             return found.layer
@@ -433,6 +432,10 @@ class _Reader:
         known.append((found.layer, found.arrays))
         arrays += found.arrays
         return found.layer
+
+    def belongs(self, constant: Value) -> bool:
+        """Whether a constant is an array of a layer; not always known of what others have written."""
+        return not self.parsed.named or "." in constant.name
 
     def _require_room(self, arrays: list[dict[str, Array]]) -> None:
         """Refuse weights that are used by so many layers, each of which would have its own, that they outgrow the file."""

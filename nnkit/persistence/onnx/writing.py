@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nnkit.errors import OnnxError
 from nnkit.persistence.onnx.graph import Graph, Node, Value
+from nnkit.persistence.onnx.parsing import PRODUCER
 
 if TYPE_CHECKING:
     from nnkit.core.container import Placed
@@ -82,7 +83,7 @@ def to_proto(model: Sequential) -> Any:
     initializers = [onnx.numpy_helper.from_array(array, names[key]) for key, array in constants.items()]
     proto = onnx.helper.make_model(
         onnx.helper.make_graph(written, "nnkit", [x], [out], initializers),
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="nnkit",
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name=PRODUCER,
     )  # fmt: skip
     for node in nodes:
         try:
@@ -98,8 +99,8 @@ def to_proto(model: Sequential) -> Any:
 
 
 def _used(graph: _Written) -> tuple[list[Node], dict[int, NDArray[Any]]]:
-    """The nodes that the output needs, and the constants that they do, by their values' ids."""
-    wanted, nodes = {id(graph.out)}, []
+    """The nodes that the output and what is kept need, and the constants that they do, by their values' ids."""
+    wanted, nodes = {id(graph.out), *map(id, graph.kept)}, []
     for node in reversed(graph.written):
         if not wanted.isdisjoint(map(id, node.outputs)):
             nodes.append(node)
