@@ -125,8 +125,9 @@ class _BatchNorm(Layer):
         if at.rank not in cls.ranks or (node := at.take("BatchNormalization")) is None or node.flag("training_mode"):
             return None
         names = ("weight", "bias", "running_mean", "running_var")
-        affine = at.belongs(node.input(1))
-        arrays = {name: node.constant(place) for place, name in enumerate(names, start=1) if affine or place > 2}
+        arrays = {name: node.constant(place) for place, name in enumerate(names, start=1)}
+        affine = at.belongs(node.input(1)) or at.belongs(node.input(2))
+        arrays = {name: array for name, array in arrays.items() if affine or name not in names[:2]}
         eps, kept = node.attributes["epsilon"], node.attributes["momentum"]
         return at.found(cls(eps=eps, momentum=round(1.0 - kept, 7), affine=affine), **arrays)
 
