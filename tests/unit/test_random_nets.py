@@ -24,7 +24,7 @@ def parts():
     kinds = [kind for kind in (*nn.registry.layers.values(), *nn.registry.activations.values())
              if not issubclass(kind, Container) and kind.__module__.startswith("nnkit.")]  # fmt: skip
     shown = [example.part for kind in dict.fromkeys(kinds) for example in kind.examples()]
-    other = {nn.CELU: nn.CELU(1.5), nn.PositionalEmbedding: nn.PositionalEmbedding()}  # ELU is CELU(1); rows are cut to the steps
+    other = {nn.CELU: nn.CELU(1.5), nn.PositionalEmbedding: nn.PositionalEmbedding()}  # ELU is CELU(1)
     return [other.get(type(part), part) for part in shown if part.input_dtype == "real"]
 
 
