@@ -18,6 +18,11 @@ from nnkit.kernels.gemm import ACROSS, STRIP, add_bias, dot, dot_transposed, sum
 __all__ = ["Linear"]
 
 
+def times(array, factor):
+    """The product, without a copy where the factor is one."""
+    return array if factor == 1 else array * factor
+
+
 @register("linear")
 class Linear(Layer):
     r"""Every output is a weighted sum of all inputs: out = x @ weight + bias.
@@ -139,9 +144,8 @@ class Linear(Layer):
     def from_onnx(cls, at):
         """Gemm, or MatMul and perhaps an Add."""
         if (node := at.take("Gemm")) is not None:
-            scale, share = node.attributes["alpha"], node.attributes["beta"]
-            weight = (node.constant(1).T if node.flag("transB") else node.constant(1)) * scale
-            bias = None if node.input(2) is None else node.constant(2) * share
+            weight = times(node.constant(1).T if node.flag("transB") else node.constant(1), node.attributes["alpha"])
+            bias = None if node.input(2) is None else times(node.constant(2), node.attributes["beta"])
             if at.rank != 1 or node.flag("transA"):
                 return None
         elif (node := at.take("MatMul")) is not None:

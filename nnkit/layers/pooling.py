@@ -63,23 +63,46 @@ class _Pool(Layer, Spatial):
         return window
 
     @classmethod
-    def in_ceil_mode(cls, at, node, before=None, **modes):
-        """The layer whose windows have a padding behind that follows from ceil_mode."""
-        given = node.attributes
-        dims = cls.dims
-        around = {name: tuple(given.get(name) or [1] * dims) for name in ("strides", "dilations")}
-        kernel, pads = tuple(given["kernel_shape"]), tuple(given.get("pads") or [0] * 2 * dims)
-        sizes = {"dilation": around["dilations"]} if set(around["dilations"]) != {1} else {}
-        single = {name: size[0] if dims == 1 else size for name, size in sizes.items()}
-        before = pads[:dims] if before is None else before
-        k, s, p = (size[0] if dims == 1 else size for size in (kernel, around["strides"], before))
-        return at.like([cls(k, s, p, ceil_mode=True, **single, **modes)])
+    def read(cls, at, node, **modes):
+        """The layer with the windows of a node; modes are what else its constructor takes."""
+        kernel, dims = list(node.attributes["kernel_shape"]), cls.dims
+        pads, ceil_mode = at.pads(node, dims, kernel), node.flag("ceil_mode")
+        if pads[:dims] != pads[dims:]:
+            return cls.read_unevenly(at, node, kernel, pads, ceil_mode, modes)
+        window = at.window(node, dims)
+        if window["stride"] == window["kernel_size"]:  # which goes without saying
+            window["stride"] = None
+        return at.found(cls(ceil_mode=ceil_mode, **window, **modes))
 
     @classmethod
-    def window_of(cls, at, node):
-        """What a node says of its windows, without a stride that goes without saying."""
-        window = at.window(node, cls.dims)
-        return window if window["stride"] != window["kernel_size"] else {**window, "stride": None}
+    def read_unevenly(cls, at, node, kernel, pads, ceil_mode, modes):
+        """The layer with as many windows as a node whose padding behind is another than the one before.
+
+        How far a window that begins before the rows end reaches beyond them makes no difference, but to means with
+        ``count_include_pad``: their windows have to end within both paddings.
+        """
+        dims, counted = cls.dims, modes.get("count_include_pad", False)
+        strides, dilations = (list(node.attributes.get(name) or [1] * dims) for name in ("strides", "dilations"))
+        before, counts = pads[:dims], []
+        for axis, size in enumerate(at.shape[1:]):
+            k, s, d, pad, behind = (each[axis] for each in (kernel, strides, dilations, before, pads[dims:]))
+            room = size + pad + behind - d * (k - 1) - 1
+            counts.append((-(-room // s) if ceil_mode else room // s) + 1)
+            begin = (counts[-1] - 1) * s - pad
+            end = begin + d * (k - 1) + 1
+            if room < 0 or begin >= size or (counted and end > size + min(pad, behind)):
+                return None
+            if counts[-1] == d == 1 and end >= size and not counted:  # a single window, which has them all
+                kernel[axis], before[axis] = size, 0
+        sizes = {"kernel_size": kernel, "stride": strides, "padding": before, "dilation": dilations}
+        window = {name: each[0] if len(set(each)) == 1 else tuple(each) for name, each in sizes.items()}
+        if window["dilation"] == 1:
+            del window["dilation"]
+        for rounded in (True, False):
+            layer = cls(ceil_mode=rounded, **window, **modes)
+            if layer.place(at.shape).out_shape[1:] == tuple(counts):
+                return at.found(layer)
+        return None
 
 
 class _MaxPool(_Pool):
@@ -167,12 +190,8 @@ class _MaxPool(_Pool):
 
     @classmethod
     def from_onnx(cls, at):
-        begin = at.copy()
-        if (node := at.take("MaxPool")) is None or at.rank != 1 + cls.dims:
-            return None
-        if _is_uneven(node, cls.dims):
-            return cls.in_ceil_mode(begin, node)
-        return at.found(cls(ceil_mode=node.flag("ceil_mode"), **cls.window_of(at, node)))
+        node = at.take("MaxPool")
+        return None if node is None or at.rank != 1 + cls.dims else cls.read(at, node)
 
 
 @register("max_pool1d")
@@ -326,18 +345,13 @@ class _AvgPool(_Pool):
         padded = at.take("Pad")
         if (node := at.take("AveragePool")) is None or at.rank != 1 + cls.dims:
             return None
-        if padded is not None or _is_uneven(node, cls.dims):
-            before = tuple(padded.integers(1)[2 : 2 + cls.dims]) if padded is not None else None
-            return cls.in_ceil_mode(begin, node, before, count_include_pad=padded is not None)
-        window = cls.window_of(at, node)
-        modes = {name: node.flag(name) for name in ("ceil_mode", "count_include_pad")}
-        return at.found(cls(**modes, **window)) if window.pop("dilation", 1) == 1 else None
-
-
-def _is_uneven(node, dims):
-    """Whether a window's padding behind is another than the one before."""
-    pads = list(node.attributes.get("pads") or [0] * 2 * dims)
-    return pads[:dims] != pads[dims:]
+        if padded is not None:
+            kernel, strides, before = node.attributes["kernel_shape"], node.attributes["strides"], padded.integers(1)[2:]
+            window = (size[0] if cls.dims == 1 else tuple(size[: cls.dims]) for size in (kernel, strides, before))
+            return begin.like([cls(*window, ceil_mode=True)])
+        if set(node.attributes.get("dilations") or [1]) != {1}:
+            return None
+        return cls.read(at, node, count_include_pad=node.flag("count_include_pad"))
 
 
 def window(origin, kernel, size, padding):

@@ -23,6 +23,7 @@ __all__ = ["BATCH", "Parsed", "defaults", "parse"]
 NODES, READERS = 10_000, 500  # more nodes, and more of them that read the same value, are not read: it would take minutes
 PRODUCER = "nnkit"
 NUMBERS = 1 << 26  # of a row, anywhere in the net
+COMPUTED = 1 << 30  # bytes of all constants that are computed from others: a file of a few kB may ask for so much
 OLDEST, OPSET = 9, 18  # older operators are read as if they were written in this one
 FLATTENED = ("Hardmax", "LogSoftmax", "Softmax")  # before opset 13, all axes from theirs on count as one
 BATCH = -(1 << 40)  # stands for the number of rows in what is computed from shapes
@@ -166,7 +167,13 @@ def _usual(array: Array) -> Array:
     """The same numbers in one of the types that nnkit computes in."""
     kinds = {"e": "float32", "i": "int64"}
     kind = array.dtype.char if array.dtype.kind == "f" else array.dtype.kind
-    return array.astype(kinds.get(kind, array.dtype.name), copy=False)
+    return _each(lambda own: own.astype(kinds.get(kind, array.dtype.name), copy=False), array)
+
+
+def _each(work: Callable[[Array], Array], data: Array) -> Array:
+    """``work`` of every number; numbers that are repeated stay one in memory."""
+    own = data[tuple(slice(0, 1) if step == 0 else slice(None) for step in data.strides)]
+    return np.broadcast_to(work(own), data.shape)
 
 
 class _Files:
@@ -292,7 +299,7 @@ class _Shapes:
         if all(isinstance(size, int) for size in in_shape):
             self._shapes[id(x)] = [BATCH, *(size for size in in_shape if isinstance(size, int))]
         self._begins: set[int] = set()  # shapes of which only the number of rows is known, which comes first
-        self.computed = 0  # numbers of constants that are no views of others
+        self.computed = self.bytes = 0  # numbers of constants that are no views of others, and their bytes as weights
         self._repeated: dict[int, set[int]] = {}  # axes along which a constant is one for every row, by its value's id
 
     def known(self, node: Node) -> Array | None:
@@ -308,12 +315,12 @@ class _Shapes:
                 return None
             ledger.require_all(node)
         except _Excess:
-            self.computed = NUMBERS + 1
+            self.bytes = COMPUTED + 1
         except Exception:  # whatever NumPy says of inputs that do not fit, or what the node says beside them: not known
             return None
-        if self.computed > NUMBERS:
+        if self.bytes > COMPUTED:
             raise OnnxError(f"onnx.load: node {node.name!r} ({node.op}): expected constants that are computed from others to "
-                            f"have at most {NUMBERS} numbers in all, got more")  # fmt: skip
+                            f"have at most {COMPUTED} bytes in all, got more; write them to the file")  # fmt: skip
         return _usual(array) if array is not None and array.dtype.kind in "fib" else None
 
     def _array(self, node: Node) -> Array | None:
@@ -338,6 +345,7 @@ class _Shapes:
         array = work(node, *arrays)
         if array is not None and not np.may_share_memory(array, arrays[0]):
             self.computed += array.size
+            self.bytes += array.size * max(array.itemsize, 4)
         return array
 
     def _shape(self, node: Node) -> Array | None:
@@ -396,15 +404,16 @@ class _Excess(Exception):
     """A constant that is computed would be too large."""
 
 
-def _require_room(numbers: int) -> None:
-    if numbers > NUMBERS:
+def _require_room(numbers: int, dtype: Any) -> None:
+    if numbers * np.dtype(dtype).itemsize > COMPUTED:
         raise _Excess
 
 
 def _filled(node: Node, shape: Array) -> Array | None:
     given = node.attributes.get("value")
-    _require_room(prod(map(int, shape)))
-    return np.broadcast_to(np.float32(0.0) if given is None else given.reshape(()), tuple(shape))
+    number = np.zeros((), "float32") if given is None else given.reshape(())
+    _require_room(prod(map(int, shape)), number.dtype)
+    return np.broadcast_to(number, tuple(shape))
 
 
 def _cast(node: Node, data: Array) -> Array | None:
@@ -413,7 +422,7 @@ def _cast(node: Node, data: Array) -> Array | None:
     to = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(node.attributes["to"]))
     if BATCH in data:
         return data if to == "int64" else None
-    return data.astype(to) if to in ("float32", "float64", "int64") else None
+    return _each(lambda own: own.astype(to), data) if to in ("float32", "float64", "int64") else None
 
 
 def _slice(node: Node, data: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None) -> Any:
@@ -444,13 +453,13 @@ def _gather(node: Node, data: Array, index: Array) -> Array | None:
 
 
 def _concat(node: Node, *parts: Array) -> Array | None:
-    _require_room(sum(part.size for part in parts))
+    _require_room(sum(part.size for part in parts), np.result_type(*parts))
     return np.concatenate(parts, axis=node.attributes["axis"])
 
 
 def _expand(node: Node, data: Array, shape: Array) -> Array | None:
     sizes = np.broadcast_shapes(data.shape, tuple(map(int, shape)))
-    _require_room(prod(sizes))
+    _require_room(prod(sizes), data.dtype)
     return np.broadcast_to(data, sizes)
 
 

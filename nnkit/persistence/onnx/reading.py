@@ -17,6 +17,7 @@ from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Shape
 from nnkit.errors import NnkitError, OnnxError
 from nnkit.model import Sequential
+from nnkit.network import Network
 from nnkit.persistence.onnx.graph import Graph, Node, Value
 from nnkit.persistence.onnx.masks import Begin, goes_by_mask, masks_begun
 from nnkit.persistence.onnx.parsing import NUMBERS, Parsed, defaults, parse, shortest
@@ -48,8 +49,9 @@ def from_proto(content: bytes, folder: Path, in_shape: Sequence[int] | None) -> 
     model = Sequential(inner.layers)
     if model.chain.input_dtype == "real" and parsed.integers:
         raise OnnxError(f"onnx.load: expected an input of real numbers for {model.layers[0]!r}, got one of integers")
-    model.build(shape, dtype=parsed.real)
-    _fill(model, inner.arrays)
+    network = Network.of(model.chain, model.chain.place(shape), parsed.real)  # which draws no numbers that go at once
+    network.fill(_named(network, inner.arrays), (int(np.random.default_rng().integers(2**62)), 0))
+    model.adopt(network)
     return model
 
 
@@ -72,15 +74,12 @@ def _require_sane(shape: Shape, what: str) -> None:
         raise OnnxError(f"expected at most {NUMBERS} numbers in {what}, got shape {shape}")
 
 
-def _fill(model: Sequential, arrays: list[dict[str, Array]]) -> None:
-    """Write the arrays to the layers that have some, in order."""
-    own = {**model.parameters(), **model.states()}
-    homes = [(path, built) for path, built in model.network.homes() if _declared(built)]
+def _named(network: Network, arrays: list[dict[str, Array]]) -> dict[str, Array]:
+    """The arrays of the layers that have some, in order, by their names in a network."""
+    homes = [(path, built) for path, built in network.homes() if _declared(built)]
     if [_declared(built).keys() for _, built in homes] != [record.keys() for record in arrays]:
-        raise OnnxError(f"onnx.load: expected arrays for each layer of {model!r}, got others")
-    for (path, _), record in zip(homes, arrays, strict=True):
-        for name, array in record.items():
-            own[f"{path}.{name}"][...] = array
+        raise OnnxError(f"onnx.load: expected arrays for each layer of {network!r}, got others")
+    return {f"{path}.{name}": array for (path, _), record in zip(homes, arrays, strict=True) for name, array in record.items()}
 
 
 def _declared(built: Built) -> dict[str, Shape]:
@@ -255,13 +254,11 @@ class Cursor:
         """A constant that is one number, as one would write it."""
         return shortest(float(array.reshape(()) if array.size == 1 else array))
 
-    def window(self, node: Node, dims: int, kernel: Sequence[int] | None = None) -> dict[str, Any]:
-        """What a node says of its windows, as layers with windows call it."""
+    def pads(self, node: Node, dims: int, kernel: Sequence[int]) -> list[int]:
+        """The padding of a node's windows: before each axis, and behind each."""
         given = node.attributes
-        kernel = list(given.get("kernel_shape") or kernel or [])
         strides, dilations = (list(given.get(name) or [1] * dims) for name in ("strides", "dilations"))
         reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
-        same = [reach_ // 2 for reach_ in reach] + [reach_ - reach_ // 2 for reach_ in reach]
         auto, pads = given.get("auto_pad", "NOTSET"), list(given.get("pads") or [0] * 2 * dims)
         if auto == "VALID":
             pads = [0] * 2 * dims
@@ -270,6 +267,16 @@ class Cursor:
                      for size, step, far in zip(self.shape[1:], strides, reach, strict=True)]  # fmt: skip
             less, more = [size // 2 for size in whole], [size - size // 2 for size in whole]
             pads = less + more if auto == "SAME_UPPER" else more + less
+        return pads
+
+    def window(self, node: Node, dims: int, kernel: Sequence[int] | None = None) -> dict[str, Any]:
+        """What a node says of its windows, as layers with windows call it."""
+        given = node.attributes
+        kernel = list(given.get("kernel_shape") or kernel or [])
+        strides, dilations = (list(given.get(name) or [1] * dims) for name in ("strides", "dilations"))
+        reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
+        same = [reach_ // 2 for reach_ in reach] + [reach_ - reach_ // 2 for reach_ in reach]
+        auto, pads = given.get("auto_pad", "NOTSET"), self.pads(node, dims, kernel)
         if given.get("output_shape") or (auto.startswith("SAME") and "Transpose" in node.op):
             raise OnnxError(f"expected pads in numbers, got auto_pad={auto!r}, output_shape={given.get('output_shape')}")
         sizes: dict[str, Any] = {"kernel_size": kernel, "stride": strides}
