@@ -346,8 +346,9 @@ class _AvgPool(_Pool):
         if (node := at.take("AveragePool")) is None or at.rank != 1 + cls.dims:
             return None
         if padded is not None:
-            kernel, strides, before = node.attributes["kernel_shape"], node.attributes["strides"], padded.integers(1)[2:]
-            window = (size[0] if cls.dims == 1 else tuple(size[: cls.dims]) for size in (kernel, strides, before))
+            strides = node.attributes.get("strides") or [1] * cls.dims
+            given = (node.attributes["kernel_shape"], strides, padded.integers(1)[2:])
+            window = (size[0] if cls.dims == 1 else tuple(size[: cls.dims]) for size in given)
             return begin.like([cls(*window, ceil_mode=True)])
         if set(node.attributes.get("dilations") or [1]) != {1}:
             return None

@@ -172,8 +172,12 @@ def _usual(array: Array) -> Array:
 
 def _each(work: Callable[[Array], Array], data: Array) -> Array:
     """``work`` of every number; numbers that are repeated stay one in memory."""
-    own = data[tuple(slice(0, 1) if step == 0 else slice(None) for step in data.strides)]
-    return np.broadcast_to(work(own), data.shape)
+    return np.broadcast_to(work(_once(data)), data.shape)
+
+
+def _once(data: Array) -> Array:
+    """The numbers, without the axes along which they are views of the same."""
+    return data[tuple(slice(0, 1) if step == 0 else slice(None) for step in data.strides)]
 
 
 class _Files:
@@ -420,7 +424,7 @@ def _cast(node: Node, data: Array) -> Array | None:
     import onnx
 
     to = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(node.attributes["to"]))
-    if BATCH in data:
+    if BATCH in _once(data):
         return data if to == "int64" else None
     return _each(lambda own: own.astype(to), data) if to in ("float32", "float64", "int64") else None
 
