@@ -29,6 +29,7 @@ from nnkit.core.registry import register as register
 from nnkit.core.schedule import Schedule as Schedule
 from nnkit.core.span import Span as Span
 from nnkit.core.words import CLASSES as _CLASSES
+from nnkit.core.words import ELSEWHERE as _ELSEWHERE
 from nnkit.engine.critical import imported as _imported
 from nnkit.errors import *  # noqa: F403
 from nnkit.initializers import *  # noqa: F403
@@ -76,6 +77,8 @@ if not TYPE_CHECKING:
             return _imported(f"nnkit.{name}")
         if name in _LATER:
             return getattr(_imported(_LATER[name]), name)
+        if name in _ELSEWHERE:
+            raise AttributeError(f"nnkit has no {name!r}; {_ELSEWHERE[name]}", name=name)
         near = None if name.startswith("_") else _CLASSES.get(name) or _nearest(name, __all__)
         raise AttributeError(f"nnkit has no {name!r}" + (f"; did you mean {near!r}?" if near else ""), name=name)
 

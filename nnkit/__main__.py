@@ -114,11 +114,15 @@ def run(command: Callable[..., int], given: dict[str, Any]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     whole = parser()
-    given = vars(whole.parse_args(arguments))
+    parsed, rest = whole.parse_known_args(arguments)
+    given = vars(parsed)
     name = given.pop("command")
     if name is None:
         whole.error(f"expected a command: {', '.join(COMMANDS)}; {program()} demo shows what nnkit does, and --help says what "
                     "each command is for")  # fmt: skip
+    if rest:
+        words = " ".join(rest)
+        whole.error(f"{name}: unrecognized arguments: {words}; {program()} {name} --help says which there are")
     shown = given.pop("traceback", False) or environment.word("NNKIT_TRACEBACK", "0", "1") == "1"
 
     def say(what: str, message: object) -> None:

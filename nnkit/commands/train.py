@@ -85,7 +85,7 @@ def train(
     optimizer : one of those that `nnkit list` shows, with arguments: "adamw(weight_decay=0.1)"
     loss : likewise: "huber(delta=0.5)" (default: cross_entropy for classes, mse for numbers)
     validation : share of the rows to hold out; 0 holds out none
-    patience : epochs without a lower loss on the held-out rows until training stops; 0 goes on to the end
+    patience : epochs to wait for a lower loss on the held-out rows; after one more, training stops; 0 goes on to the end
     seed : which rows are held out, how the net begins, in which order it sees the rows
     threads : how many (default: NNKIT_NUM_THREADS, or one for each core that it may use)
     delimiter : what separates the cells of CSV: one character, or tab or space (default: what a first line sep=; says, else the

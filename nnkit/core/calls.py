@@ -25,7 +25,7 @@ ALIKE = 0.82  # how similar a name is to a misspelt one; names of different meth
 LONGEST, LONGEST_CALL = 80, 240  # letters of a value, and of a call, in a message
 
 _short = reprlib.Repr()
-_short.maxstring = _short.maxother = LONGEST
+_short.maxstring, _short.maxother = LONGEST, LONGEST + 1  # no part of an array: it goes by its name
 
 
 class Called(ABCMeta):

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from nnkit.core.part import Part, Shape
 from nnkit.core.registry import Registry
 from nnkit.core.span import Span
 from nnkit.engine.program import Numbers
-from nnkit.errors import KernelError, OnnxError, ShapeError
+from nnkit.errors import CallError, KernelError, OnnxError, ShapeError
 
 if TYPE_CHECKING:
     from nnkit.persistence.onnx.graph import Graph, Value
@@ -178,6 +178,11 @@ class Layer(Part):
 
     _built: Built
     _known: Places  # while it is built
+
+    def __call__(self, *args: Any, **named: Any) -> NoReturn:
+        """Layers are not functions: they work in a model."""
+        raise CallError(f"{type(self).__name__}: expected a model around the layer, such as nn.Sequential([{self!r}])"
+                        ".build(in_shape).forward(x), got layer(...)")  # fmt: skip
 
     def build(self, in_shape: Shape) -> Shape:
         """Declare what the layer needs for input rows of ``in_shape``; return the shape of an output row."""

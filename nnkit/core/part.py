@@ -221,7 +221,7 @@ class Part(Familiar):
         value = getattr(self, name)
         self._require_64_bits(name)
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        ends = f"{'(' if above else '['}{low:g}, {high:g}{')' if below else ']'}"
+        ends = f"{'(' if above or low == -np.inf else '['}{low:g}, {high:g}{')' if below or high == np.inf else ']'}"
         fits = number and np.isfinite(value) and low <= value <= high
         fits = fits and not (above and value == low) and not (below and value == high)
         self.require(name, bool(fits), f"a number in {ends}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ATTRIBUTES", "CLASSES", "HOOKS", "NAMES", "NEEDLESS", "RENAMED"]
+__all__ = ["ATTRIBUTES", "CLASSES", "ELSEWHERE", "HOOKS", "NAMES", "NEEDLESS", "RENAMED"]
 
 # An argument there: what the same is called here. The first that is taken where it is given counts.
 RENAMED: dict[str, tuple[str, ...]] = {
@@ -149,6 +149,7 @@ ATTRIBUTES: dict[str, str] = {
     "classes_": "a model knows no labels; nn.NNClassifier does",
     "compile": "write model.fit(X, y, loss=..., optimizer=..., metrics=[...]): nothing is set up before",
     "eval": "model.predict(X) and model.forward(x) leave dropout off; leave it out",
+    **dict.fromkeys(("export", "to_onnx"), "write nn.onnx.export(model, path); model.to_c(path) writes C"),
     "fit_transform": "nn.NNClassifier and nn.NNRegressor are transformers",
     "freeze": _FROZEN,
     "from_config": "write nn.load(path)",
@@ -168,6 +169,7 @@ ATTRIBUTES: dict[str, str] = {
     "score": "write model.evaluate(X, y); nn.NNClassifier and nn.NNRegressor have scores",
     "set_weights": "write model.parameters()['0.weight'] = array",
     "train": "model.fit(X, y, ...) trains, and model.forward(x, training=True) switches dropout on; leave it out",
+    "weight": "write model.parameters()['0.weight'], where 0 is the layer's place in the model",
     "zero_grad": "backward writes gradients anew each time; leave it out",
 }  # fmt: skip
 
@@ -196,13 +198,15 @@ HOOKS: dict[str, str] = {
     "update_step": "update",
 }
 
-# A class or function there that stands in ``nnkit`` under another name; one that stands in no other has a sentence.
+# A class or function there that stands in ``nnkit`` under another name.
 CLASSES: dict[str, str] = {
     "AdaptiveAveragePooling2D": "AdaptiveAvgPool2d",
     "BatchNormalization": "BatchNorm1d",
     "BinaryCrossentropy": "BCEWithLogitsLoss",
     "CategoricalCrossentropy": "CrossEntropyLoss",
     "Dense": "Linear",
+    "CosineAnnealingLR": "CosineSchedule",
+    "ExponentialLR": "ExponentialSchedule",
     "LayerNormalization": "LayerNorm",
     "MLPClassifier": "NNClassifier",
     "MLPRegressor": "NNRegressor",
@@ -211,9 +215,29 @@ CLASSES: dict[str, str] = {
     "Model": "Sequential",
     "ModelCheckpoint": "Checkpoint",
     "Module": "Layer",
+    "MultiStepLR": "MultiStepSchedule",
     "MultiheadAttention": "MultiHeadAttention",
+    "OneCycleLR": "OneCycle",
     "ReduceLROnPlateau": "ReduceOnPlateau",
     "SparseCategoricalCrossentropy": "CrossEntropyLoss",
+    "StepLR": "StepSchedule",
+}
+
+# A name there that no name in ``nnkit`` stands for, and what is written here.
+ELSEWHERE: dict[str, str] = {
+    **dict.fromkeys(("DataLoader", "Dataset", "TensorDataset", "utils"),
+                    "write model.fit(X, y, batch_size=64): it takes arrays, and cuts and shuffles them itself"),
+    **dict.fromkeys(("Tensor", "tensor", "from_numpy"), "its arrays are NumPy's"),
+    **dict.fromkeys(("device", "cuda"), "all is computed on the CPU"),
+    **dict.fromkeys(("no_grad", "inference_mode"), "model.predict(X) computes no gradients"),
+    **dict.fromkeys(("manual_seed", "seed"), "write model.fit(X, y, random_state=0), or model.build(in_shape, random_state=0)"),
+    **dict.fromkeys(("set_num_threads", "get_num_threads"), "write model.fit(X, y, n_threads=2), or set NNKIT_NUM_THREADS"),
+    "Parameter": "write self.parameter(name, shape) in the layer's build",
+    "autograd": "a part has a forward and a backward",
+    "functional": "activations and losses are classes, such as nn.ReLU and nn.CrossEntropyLoss",
+    "init": "write nn.Linear(64, weight_init='kaiming_uniform'); `nnkit list` shows them all",
+    "optim": "optimizers stand in nnkit itself, such as nn.Adam",
+    "save": "write model.save(path)",
 }
 
 # A part's name there, as a text: its name here.

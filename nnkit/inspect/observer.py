@@ -70,7 +70,7 @@ class ParameterLook:
 
 @dataclass(frozen=True)
 class InputLook:
-    """What the first layer with a matrix of weights gets.
+    """What the first layer with a matrix of weights gets, if no layer with other parameters stands before it.
 
     Attributes
     ----------
@@ -189,10 +189,10 @@ class Observer:
                 for name, w in network.views(before).items()}  # fmt: skip
 
     def _inputs(self) -> InputLook | None:
-        with_matrix = (node for node in self._pass.nodes()
-                       if any(len(item.shape) > 1 for item in node.built.parameters.values()))  # fmt: skip
-        first = next(with_matrix, None)
-        if first is None or first.x.dtype != self._network.dtype:
+        # Behind a layer with parameters, however few, it is not the data that are large.
+        first = next((node for node in self._pass.nodes() if node.built.parameters), None)
+        matrix = first is not None and any(len(item.shape) > 1 for item in first.built.parameters.values())
+        if first is None or not matrix or first.x.dtype != self._network.dtype:
             return None
         x = self._pass.array(first.x)
         squares = np.square(x.reshape(len(x), -1), dtype=float).mean(axis=0)

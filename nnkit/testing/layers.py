@@ -272,6 +272,8 @@ def wide_rows_are_computed_alike(example: Example) -> None:
 
 def _widened(example: Example) -> Iterator[Example]:
     """The example with more numbers along its last axis, and along its first."""
+    if not example.in_shape:  # a row is one number, and has no axis
+        return
     for axis in dict.fromkeys((len(example.in_shape) - 1, 0)):
         before, behind = example.in_shape[:axis], example.in_shape[axis + 1 :]
         shapes = [(*before, size, *behind) for size in WIDE]

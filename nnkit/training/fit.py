@@ -553,9 +553,12 @@ class Fit:
         with np.errstate(all="ignore"):
             out = check.forward(x, step=number, seed=self._seed)
             part, what = self._first_not_finite(check, out, y, weights)
+        # Before the first step nothing has been updated: no learning rate can help.
+        advice = "lower the learning rate, clip the gradient (clip_norm=1.0), or scale the data" if number else \
+                 "nothing was updated before: scale the data, or, if an earlier fit has failed, begin again with " \
+                 "model.build(in_shape)"
         raise NonFiniteError(
-            f"fit: expected finite numbers, but in epoch {epoch}, step {number}, the {what} of {part} "
-            "was not; lower the learning rate, clip the gradient (clip_norm=1.0), or scale the data",
+            f"fit: expected finite numbers, but in epoch {epoch}, step {number}, the {what} of {part} was not; {advice}",
             epoch=epoch, step=number, part=part,
         )  # fmt: skip
 

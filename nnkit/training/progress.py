@@ -92,7 +92,8 @@ class Progress:
         """Show that a kernel is compiled now, the first one at once; each takes some tenths of a second."""
         now = time.perf_counter()
         if self.shown and (now >= self._due or not self._compiled):
-            done = f"{self._compiled} kernels in {now - self._begin:.1f} s, now " if self._compiled else ""
+            kernels = "1 kernel" if self._compiled == 1 else f"{self._compiled} kernels"
+            done = f"{kernels} in {now - self._begin:.1f} s, now " if self._compiled else ""
             self._show(printable(f"compiling, once a machine: {done}{kernel}"), None, now)
         self._compiled += 1
 

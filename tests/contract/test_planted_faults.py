@@ -1263,7 +1263,7 @@ BY_CHUNK = "it treats a chunk as a whole; update must do to each number what it 
 HOLD_IT = "it works in place; a declared state can hold what it computes"
 KEPT = "something is kept outside of the declared states, or drawn at random"
 OTHER_SOURCE = "it draws from another source than the generator that it is given"
-WIDE = "for float32 computes in float64; an integer, a constant or a NumPy call widens it$"
+WIDE = "for float32 computes in float64; an integer \\(write 2.0, not 2\\), a constant or a NumPy call widens it$"
 COMPILED = "compiled code rounds differently or does something else: integer arithmetic, a NumPy function"
 OTHER_TIMES = "it depends on the other times that are asked for"
 

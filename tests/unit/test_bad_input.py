@@ -86,8 +86,8 @@ BAD_TARGETS = {
 }
 
 BAD_PARTS = {
-    "negative lr": (lambda: nn.Adam(lr=-1e-3), r"Adam: expected lr to be a number in \(0, inf\], got -0.001"),
-    "lr of zero": (lambda: nn.SGD(lr=0), r"SGD: expected lr to be a number in \(0, inf\], got 0"),
+    "negative lr": (lambda: nn.Adam(lr=-1e-3), r"Adam: expected lr to be a number in \(0, inf\), got -0.001"),
+    "lr of zero": (lambda: nn.SGD(lr=0), r"SGD: expected lr to be a number in \(0, inf\), got 0"),
     "NaN lr": (lambda: nn.SGD(lr=float("nan")), "SGD: expected lr to be a number in .*, got nan"),
     "text lr": (lambda: nn.SGD(lr="fast"), "SGD: expected lr to be a number in .*, got 'fast'"),
     "large momentum": (lambda: nn.SGD(momentum=1.0), r"SGD: expected momentum to be a number in \[0, 1\), got 1.0"),
@@ -107,7 +107,7 @@ BAD_PARTS = {
     "more than addresses": (lambda: nn.Sequential([nn.Linear(2**62)]).build((4,)),
                             r"Linear\(.*\): expected 'weight' to be of a size that can be addressed, got"),
     "reduction": (lambda: nn.MSELoss(reduction="average"), "MSELoss: expected reduction to be 'mean' or 'sum', got 'average'"),
-    "delta": (lambda: nn.HuberLoss(delta=0), r"HuberLoss: expected delta to be a number in \(0, inf\], got 0"),
+    "delta": (lambda: nn.HuberLoss(delta=0), r"HuberLoss: expected delta to be a number in \(0, inf\), got 0"),
     "quantile": (lambda: nn.QuantileLoss(quantile=1), r"QuantileLoss: expected quantile to be a number in \(0, 1\), got 1"),
     "gelu": (lambda: nn.GELU("fast"), "GELU: expected approximate to be 'none' or 'tanh', got 'fast'"),
     "warm-up": (lambda: nn.LinearWarmup(0), "LinearWarmup: expected warmup to be a number in .*, got 0"),

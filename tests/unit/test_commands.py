@@ -111,6 +111,14 @@ def test_wrong_usage_is_status_2(arguments, capsys):
     assert "error: " in capsys.readouterr().err
 
 
+def test_an_unknown_argument_is_that_of_its_command(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["info", "iris.safetensors"])
+    assert done.value.code == 2
+    assert "info: unrecognized arguments: iris.safetensors; " in (error := capsys.readouterr().err)
+    assert "info --help says which there are" in error
+
+
 def test_traceback_is_shown_on_request(here, capsys, monkeypatch):
     for arguments in (["train", "no.csv", "--target", "a", "--traceback"], ["--traceback", "train", "no.csv", "--target", "a"]):
         assert main(arguments) == 1

@@ -419,6 +419,16 @@ def test_non_finite_loss_is_named():
     assert caught.value.part == "MSELoss"
 
 
+def test_after_a_fit_that_failed_nobody_is_told_to_lower_the_learning_rate():
+    model = regressor()
+    with pytest.raises(nn.NonFiniteError, match="lower the learning rate"):
+        model.fit(X, Y * 100, optimizer=nn.SGD(1e6), epochs=100, batch_size=50, random_state=0)
+    said = r"epoch 0, step 0.*; nothing was updated before: .*begin again with model\.build\(in_shape\)$"
+    with pytest.raises(nn.NonFiniteError, match=said):
+        model.fit(X, Y * 100, epochs=2)
+    assert np.isfinite(model.build(X.shape[1:]).fit(X, Y, epochs=2).loss).all()
+
+
 def test_diverging_fit_says_when_and_leaves_the_last_parameters():
     model = regressor()
     with pytest.raises(nn.NonFiniteError) as caught:

@@ -332,6 +332,14 @@ def test_a_sick_net_is_told_what_it_has_and_nothing_else(name):
     assert list(monitor.warned.values()) == said
 
 
+def test_what_a_layer_has_made_large_is_not_the_data():
+    def large(parameters):
+        parameters["0.weight"][...] = 1e4
+
+    *_, said = fit([nn.LayerNorm(), nn.Linear(10)], prepare=large, epochs=2)
+    assert not [message for message in said if "input" in message]
+
+
 def test_warnings_can_be_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

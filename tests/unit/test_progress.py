@@ -97,6 +97,15 @@ def test_it_says_what_is_compiled_until_training_begins(terminal):
     ]
 
 
+def test_one_kernel_is_one(terminal):
+    progress = Progress(True, 4, 25)
+    with progress.preparing():
+        statistics.watcher("Linear.forward")
+        terminal.now += 1.0
+        statistics.watcher("Linear.backward")
+    assert progress._display.lines[1] == ("compiling, once a machine: 1 kernel in 1.0 s, now Linear.backward", None)
+
+
 def test_it_ends_where_preparing_fails(terminal):
     progress = Progress(True, 4, 25)
     with pytest.raises(KeyboardInterrupt), progress.preparing():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
-from nnkit.core.words import ATTRIBUTES, CLASSES, NAMES, RENAMED
+from nnkit.core.words import ATTRIBUTES, CLASSES, ELSEWHERE, NAMES, RENAMED
 
 KINDS = [getattr(nn.registry, kind) for kind in nn.registry.__all__]
 PARTS = [part for kind in KINDS for part in kind.values()]
@@ -220,6 +220,17 @@ ATTEMPTS = {  # on a model
     "nn.Dense": "did you mean 'Linear'",
     "nn.Module": "did you mean 'Layer'",
     "nn.Conv2D": "did you mean 'Conv2d'",
+    "nn.StepLR": "did you mean 'StepSchedule'",
+    "nn.DataLoader": r"has no 'DataLoader'; write model\.fit\(X, y, batch_size=64\)",
+    "nn.functional": "activations and losses are classes",
+    "nn.optim": "stand in nnkit itself, such as nn.Adam",
+    "nn.save": r"write model\.save\(path\)",
+    "nn.manual_seed": "random_state=0",
+    "nn.ReLU()(X)": r"^ReLU: expected a model around the layer, such as nn\.Sequential\(\[ReLU\(\)\]\)",
+    "nn.SGD(lr=-1)": r"expected lr to be a number in \(0, inf\), got -1$",
+    "model.layers[0].weight": r"write model\.parameters\(\)\['0\.weight'\]",
+    "model.export('net.onnx')": r"write nn\.onnx\.export\(model, path\)",
+    "model.fit(X.repeat(100, axis=0), Y, epoch=10)": r"did you mean 'epochs'\? write Sequential\.fit\(X, y, epochs=10\)$",
     "nn.Linaer": "did you mean 'Linear'",
 }
 
@@ -236,7 +247,7 @@ def test_what_is_answered_does_not_exist_here():
     """A word that has a meaning here must not be explained away."""
     for item in (nn.Sequential, nn.Adam, nn.EarlyStopping):
         assert [name for name in ATTRIBUTES if hasattr(item, name)] in ([], ["backward"])  # which a loss's result has not
-    assert not [name for name in CLASSES if name in nn.__all__]
+    assert not [name for name in (*CLASSES, *ELSEWHERE) if name in nn.__all__]
     assert all(name in nn.__all__ for name in CLASSES.values())
     keys = {key for kind in KINDS for key in kind}
     assert set(NAMES.values()) <= keys
