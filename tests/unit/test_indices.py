@@ -419,7 +419,7 @@ def test_masked_entries_are_refused():
     np.testing.assert_array_equal(model.predict(np.ma.masked_array(X.data)), model.predict(X.data))
     with pytest.raises(nn.DataError, match="a masked array with 3 of 12 masked"):
         model.predict(list(X))
-    with pytest.raises(nn.DataError, match="0.bias: expected numbers everywhere"):
+    with pytest.raises(nn.DataError, match=r"0\.bias: expected numbers everywhere"):
         model.parameters()["0.bias"] = X[0]
 
 
