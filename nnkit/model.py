@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkit.core.arrays import numeric
-from nnkit.core.calls import Familiar, explained
+from nnkit.core.calls import Familiar, brief, explained
 from nnkit.core.container import Chain, has_layers
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
@@ -309,6 +309,11 @@ class Sequential(Familiar):
             out = predictor(X)
             idle.append(predictor)
             return out
+        return self._predict_otherwise(made, predictor, X, n_threads)
+
+    @brief
+    def _predict_otherwise(self, made: _Made, predictor: Predictor | None, X: ArrayLike, n_threads: int | None) -> NDArray[Any]:
+        """The outputs where there is no predictor for such rows yet; what is then there is kept."""
         rows = self._check_rows(made.network, X, "predict")
         count = rows.shape[0]
         if count > BLOCK or is_sparse(rows):
@@ -318,7 +323,7 @@ class Sequential(Familiar):
                 predictor = Predictor(made.network, min(BLOCK, 1 << (count - 1).bit_length()))
             out = predictor(rows)
         if predictor is not None:
-            idle.append(predictor)
+            made.predictors.append(predictor)
         return out
 
     @staticmethod
@@ -479,6 +484,7 @@ class Sequential(Familiar):
             value = evaluator.run(team)
         return value if asked is None else {"loss": value, **evaluator.figures(asked)}
 
+    @brief
     def forward(self, x: ArrayLike, training: bool = False) -> NDArray[Any]:
         """Output of one batch, remembered for `backward`.
 
@@ -502,6 +508,7 @@ class Sequential(Familiar):
             made.last = last
             return out
 
+    @brief
     def backward(self, grad_out: ArrayLike) -> NDArray[Any] | None:
         """Backpropagate the gradient of the loss by the output of the last `forward`.
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.arrays import refuse_masked
 from nnkit.core.container import Chain, Placed, readers
 from nnkit.core.layer import Built, CSRLayer, Layer
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, own
@@ -40,8 +41,8 @@ class LiveArrays(MutableMapping[str, NDArray[Any]]):
 
     Raises
     ------
-    ShapeError, ParameterError
-        As one is set to an array of another shape; there is none of this name.
+    ShapeError, ParameterError, DataError
+        As one is set to an array of another shape; there is none of this name; something in the array is masked.
     """
 
     def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -55,6 +56,7 @@ class LiveArrays(MutableMapping[str, NDArray[Any]]):
             near = difflib.get_close_matches(str(name), self._arrays, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self._arrays)}"
             raise ParameterError(f"expected the name of an array of the model, got {name!r}; {hint}")
+        refuse_masked(values, name)
         given = np.asarray(values)
         if given.dtype.kind not in "biuf" or given.shape != self._arrays[name].shape:
             raise ShapeError(f"{name}: expected numbers of shape {self._arrays[name].shape}, got {given.dtype} of shape "

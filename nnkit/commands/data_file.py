@@ -301,8 +301,9 @@ class CsvFile(DataFile):
         even = [delimiter for delimiter in even if delimiter != self.notation.decimal] or even
         if len(even) > 1:
             several = " and ".join(map(repr, even))
+            ways = " or ".join(f"--delimiter {shlex.quote(delimiter)}" for delimiter in even)
             raise self.error(f"expected one character that splits all rows into as many cells, got {several}, which do; say "
-                             f"which: --delimiter {shlex.quote(even[0])}")  # fmt: skip
+                             f"which: {ways}")  # fmt: skip
         if even:
             return even[0]
         # No rows are even: the header says what they should be.

@@ -50,7 +50,9 @@ def numeric(data: Any, name: str) -> NDArray[Any]:
 
 
 def refuse_masked(data: Any, name: str) -> None:
-    """Refuse an array in which something is masked: NumPy would give what stands behind the mask."""
+    """Refuse an array, or a list of them, in which something is masked: NumPy would give what stands behind the mask."""
+    if isinstance(data, list | tuple) and any(isinstance(item, np.ma.MaskedArray) for item in data):
+        data = np.ma.stack([np.ma.asarray(item) for item in data]) if len({np.shape(item) for item in data}) == 1 else data
     if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
         raise DataError(f"{name}: expected numbers everywhere, got a masked array with {int(data.mask.sum())} of {data.size} "
                         "masked; fill them (numpy.ma.filled), or drop the rows")  # fmt: skip

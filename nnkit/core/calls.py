@@ -16,7 +16,7 @@ import numpy as np
 from nnkit.core.words import ATTRIBUTES, HOOKS, NEEDLESS, RENAMED
 from nnkit.errors import CallError, KernelError
 
-__all__ = ["Absent", "Called", "Familiar", "explained", "nearest", "no_attribute", "present", "require_known", "shown"]
+__all__ = ["Absent", "Called", "Familiar", "brief", "explained", "nearest", "no_attribute", "present", "require_known", "shown"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -129,10 +129,28 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
         bound = _bind(f"{type(self).__name__}.{function.__name__}", own, args, named)
         try:
             return function(self, *bound.args, **bound.kwargs)
-        except KernelError as error:  # which says where it is itself: the way through the engine to there says nothing
-            raise error.with_traceback(_of_others(error.__traceback__)) from None
+        except KernelError as error:
+            raise _brief(error) from None
 
     return call  # type: ignore[return-value]
+
+
+def brief(function: Callable[P, R]) -> Callable[P, R]:
+    """Let an error in a kernel leave a method in a few lines."""
+
+    @wraps(function)
+    def call(*args: P.args, **named: P.kwargs) -> R:
+        try:
+            return function(*args, **named)
+        except KernelError as error:
+            raise _brief(error) from None
+
+    return call
+
+
+def _brief(error: KernelError) -> KernelError:
+    """The error without the way through the engine, which says nothing: it says where it is itself."""
+    return error.with_traceback(_of_others(error.__traceback__))
 
 
 def _of_others(entry: TracebackType | None) -> TracebackType | None:

@@ -122,7 +122,9 @@ class Loss(Part):
 
     @classmethod
     def positions(cls, args: Sequence[Any]) -> tuple[str, ...]:
-        """Elsewhere, class weights come first, or the reduction."""
+        """Elsewhere, class weights come first, or the reduction, or two truth values for it."""
+        if isinstance(args[0], bool):
+            return ("size_average", "reduce", "reduction")
         if isinstance(args[0], int | float):
             return super().positions(args)
         return ("reduction",) if isinstance(args[0], str) else ("weight",)

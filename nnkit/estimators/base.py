@@ -26,7 +26,7 @@ from sklearn.utils.validation import (
 
 from nnkit.core.arrays import in_native_order, refuse_masked
 from nnkit.core.callback import Callback
-from nnkit.core.calls import Absent
+from nnkit.core.calls import Absent, explained
 from nnkit.core.frames import Frame
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
@@ -210,6 +210,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             check_non_negative(X, type(self).__name__)
         return X, y
 
+    @explained
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
         """Train the net; from scratch, unless ``warm_start``.

@@ -13,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
+from nnkit.core.calls import explained
 from nnkit.core.loss import Loss
 from nnkit.errors import NnkitError, ParameterError, PersistenceError
 from nnkit.estimators.base import Estimator
@@ -202,6 +203,7 @@ class NNClassifier(ClassifierMixin, Estimator):
     def _strata(self, y: Any) -> Any:
         return None if self._multilabel else y
 
+    @explained
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """One more epoch on these rows, with the optimizer's state of the last one.
 

@@ -11,6 +11,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from nnkit.core.arrays import numeric
+from nnkit.core.calls import explained
 from nnkit.core.loss import Loss
 from nnkit.errors import NnkitError
 from nnkit.estimators.base import Estimator
@@ -68,6 +69,7 @@ class NNRegressor(RegressorMixin, Estimator):
         y = np.asarray(y, np.float64)
         return y.reshape(-1, 1) if y.ndim == 1 else y
 
+    @explained
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """One more epoch on these rows, with the optimizer's state of the last one.
 

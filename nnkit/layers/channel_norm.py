@@ -560,6 +560,18 @@ class GroupNorm(Layer):
                         difference = load(out[b, g, c, p]) - rest
                         variance = variance + difference * difference
                 factor = 1.0 / root(variance / count + eps)
+                if not np.isfinite(total(variance)):  # squares larger than the largest number: those of the shares of one
+                    size = everywhere(1.0, scale[b, g])
+                    for c in range(depth):
+                        for p in range(places):
+                            difference = load(out[b, g, c, p]) - rest
+                            size = where(difference > size, difference, where(0.0 - difference > size, 0.0 - difference, size))
+                    variance = everywhere(0.0, scale[b, g])
+                    for c in range(depth):
+                        for p in range(places):
+                            share = (load(out[b, g, c, p]) - rest) / size
+                            variance = variance + share * share
+                    factor = 1.0 / (size * root(variance / count + eps / size / size))
                 store(center, mean[b, 0, g])
                 store(rest, mean[b, 1, g])
                 store(factor, scale[b, g])

@@ -241,3 +241,13 @@ def test_7280_threads_of_the_fit_are_those_asked_for(monkeypatch):
     nn.NNClassifier([8], epochs=1, n_threads=1).fit(*IRIS)
     nn.NNRegressor([8], epochs=1).fit(*IRIS)
     assert asked == [1, None]
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda net: net.fit(*IRIS, epochs=3), r"NNClassifier\.fit\(\.\.\.\) got an unexpected argument 'epochs'; it takes X, y"),
+    (lambda net: net.partial_fit(*IRIS, validation_data=IRIS), r"NNClassifier\.partial_fit\(\.\.\.\) got an unexpected"),
+    (lambda net: net.fit(IRIS[0]), r"NNClassifier\.fit\(.*: expected y, missing"),
+])  # fmt: skip
+def test_a_call_that_does_not_fit_names_the_estimator(call, message):
+    with pytest.raises(nn.errors.CallError, match=message):
+        call(nn.NNClassifier())

@@ -417,6 +417,10 @@ def test_masked_entries_are_refused():
     with pytest.raises(nn.DataError, match="y: expected numbers everywhere"):
         model.fit(np.ones((4, 3)), X)
     np.testing.assert_array_equal(model.predict(np.ma.masked_array(X.data)), model.predict(X.data))
+    with pytest.raises(nn.DataError, match="a masked array with 3 of 12 masked"):
+        model.predict(list(X))
+    with pytest.raises(nn.DataError, match=r"0\.bias: expected numbers everywhere"):
+        model.parameters()["0.bias"] = X[0]
 
 
 def test_what_is_no_number_is_refused_by_passes_by_hand():

@@ -28,6 +28,28 @@ def test_steps_fall_on_decimal_fractions(size):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1.0, 1e19, 1e30, 1e37, 1e200])
+@pytest.mark.parametrize("layer", [nn.LayerNorm(), nn.GroupNorm(1), nn.RMSNorm()], ids=str)
+def test_rows_whose_squares_are_larger_than_the_largest_number_are_normalised(layer, size, dtype):
+    """With rows of usual numbers, and a constant one, among them: kernels may take many rows at once."""
+    if size > float(np.finfo(dtype).max):
+        pytest.skip("no number of this dtype")
+    x = np.random.default_rng(0).normal(size=(19, 30)).astype(dtype)
+    x[::2] *= size
+    x[3] = 5.0
+    exact = x.astype(np.longdouble)
+    exact -= 0 if isinstance(layer, nn.RMSNorm) else exact.mean(axis=1, keepdims=True)
+    largest = np.maximum(abs(exact).max(axis=1, keepdims=True), 1.0)
+    eps = np.finfo(dtype).eps if layer.eps is None else layer.eps
+    exact /= largest
+    exact /= np.sqrt((exact**2).mean(axis=1, keepdims=True) + np.longdouble(eps) / largest / largest)
+    model = nn.Sequential([layer]).build((30,), 0, dtype)
+    # Sums of 30 terms: each rounds at most 30 times, and numbers of up to 5 come out.
+    np.testing.assert_allclose(model.forward(x, training=True), exact, rtol=0, atol=30 * 5 * np.finfo(dtype).eps)
+    assert np.isfinite(model.backward(np.ones_like(x))).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1e-30, 1.0, 1e20, 1e38, 1e-170, 1e300])
 def test_gradients_of_any_size_are_clipped_to_the_norm(dtype, size):
     if not float(np.finfo(dtype).tiny) < size < float(np.finfo(dtype).max):

@@ -250,7 +250,7 @@ def test_delimiters_that_are_named(here, delimiter, between):
 def test_what_two_delimiters_split_evenly_is_left_to_the_user(here, capsys):
     written(here / "a.csv", "Height, cm;Weight, kg;label\n170,5;60,2;a\n180,5;70,2;b\n" * 1)
     assert main(["train", "a.csv", "--target", "label"]) == 1
-    assert "got ',' and ';', which do; say which: --delimiter ," in capsys.readouterr().err
+    assert "got ',' and ';', which do; say which: --delimiter , or --delimiter ';'" in capsys.readouterr().err
     data = open_data("a.csv", decimal=",")  # what is in numbers is not between them
     assert data.read(data.names[:2]).numbers.tolist() == [[170.5, 60.2], [180.5, 70.2]]
     quoted = open_data(written(here / "b.csv", 'a,b\n"1,5","2,5"\n'), decimal=",")
