@@ -45,8 +45,11 @@ def check(target: str) -> int:
 
     try:
         for part in find(target):
-            for example in examples_of(part):
-                console.print(f"[bold]{escape(repr(example.part))}[/]")
+            examples = examples_of(part)
+            names = [repr(example.part) for example in examples]
+            for example, name in zip(examples, names, strict=True):
+                rows = f", rows of shape {example.in_shape}" if names.count(name) > 1 else ""
+                console.print(f"[bold]{escape(name)}[/]{rows}")
                 before, passed = wrong, []
                 for item, error in findings(example):
                     show(item.__name__, error)

@@ -888,6 +888,12 @@ def test_list_has_whole_names_in_any_width(columns, monkeypatch, capsys):
         assert max(map(len, lines)) <= 40
 
 
+def test_check_tells_examples_of_the_same_part_apart(capsys):
+    assert main(["check", "linear"]) == 0
+    titles = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Linear(")]
+    assert len(set(titles)) == len(titles) > 1
+
+
 def test_check_takes_a_parts_name(capsys):
     assert main(["check", "early_stopping"]) == 0
     assert "EarlyStopping()" in capsys.readouterr().out
