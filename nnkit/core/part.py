@@ -155,7 +155,11 @@ class Part(Familiar):
 
     def hyperparameters(self) -> dict[str, Any]:
         """The constructor's arguments, as this part was made."""
-        return {parameter.name: getattr(self, parameter.name) for parameter in _parameters(cast(Any, type(self)))}
+        try:
+            return {parameter.name: getattr(self, parameter.name) for parameter in _parameters(cast(Any, type(self)))}
+        except AttributeError:
+            self.require_kept()  # which was not looked at before, where the class is not registered
+            raise
 
     @classmethod
     def from_hyperparameters(cls, hyperparameters: Mapping[str, Any]) -> Self:
@@ -199,8 +203,9 @@ class Part(Familiar):
     @recursive_repr("...")
     def __repr__(self) -> str:
         shown: list[str] = []
+        kept = self.hyperparameters()
         for parameter in _parameters(cast(Any, type(self))):
-            value = getattr(self, parameter.name)
+            value = kept[parameter.name]
             if parameter.kind is parameter.VAR_POSITIONAL:
                 shown += map(repr, value)
             elif _is_required(parameter):

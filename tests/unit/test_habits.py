@@ -172,3 +172,12 @@ def test_at_the_prompt_a_part_works_or_is_refused_in_plain_words_at_once():
     if said in done.stderr:  # as it is registered
         assert 'line 1, in <module>' in done.stderr
         assert "predict" not in done.stderr
+
+
+@pytest.mark.parametrize("use", [
+    repr, lambda part: part.hyperparameters(), lambda part: nn.Sequential([part, "relu"]).build((4,)),
+    lambda part: nn.NNRegressor(layers=[part], epochs=1).fit(np.ones((4, 2)), np.ones(4)),
+], ids=["repr", "hyperparameters", "build", "estimator"])  # fmt: skip
+def test_a_part_that_is_not_registered_is_told_of_the_argument_it_lost(use):
+    with pytest.raises(nn.KernelError, match=r"Renames: expected .* to keep units under its own name, got self\.n"):
+        use(Renames(3))
