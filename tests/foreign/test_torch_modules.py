@@ -50,7 +50,7 @@ NOT_HERE = {
     "three axes in space": """AdaptiveAvgPool3d AdaptiveMaxPool3d AvgPool3d BatchNorm3d Conv3d ConvTranspose3d
         FractionalMaxPool3d InstanceNorm3d LPPool3d MaxPool3d""",
     "no such part": """AdaptiveAvgPool1d AdaptiveMaxPool1d AdaptiveMaxPool2d Bilinear ConvTranspose1d FractionalMaxPool2d
-        LPPool1d LPPool2d LocalResponseNorm Hardshrink Softshrink Threshold""",
+        LPPool1d LPPool2d Hardshrink Softshrink Threshold""",
     "Softmax(dim=1), or Softmax of the negated input": "Softmax2d Softmin",
     "GroupNorm with one group for each channel": "InstanceNorm1d InstanceNorm2d",
     "sizes are inferred by every layer": """LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d LazyConvTranspose2d

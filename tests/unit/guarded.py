@@ -6,6 +6,7 @@ usage: guarded.py JOURNAL before|after layers|fits|others|planted [NUMBER]
 import contextlib
 import itertools
 import sys
+import warnings
 
 import numpy as np
 import scipy.sparse
@@ -97,6 +98,7 @@ def words():
 
 def fits(guards, count):
     """Random nets on random data, every optimizer, every loss: nobody leaves an array, the user's included."""
+    warnings.simplefilter("ignore", nn.TrainingWarning)  # of losses that do not fit a random last layer
     optimizers = itertools.cycle(ours(nn.registry.optimizers))
     losses = itertools.cycle([part.examples()[0].part for part in ours(nn.registry.losses)])
     for number, kind in zip(range(count), itertools.cycle([vectors, images, steps, words]), strict=False):

