@@ -213,7 +213,7 @@ def test_the_parts_of_the_last_fit_are_measured_again():
     ({"X": X, "y": Y, "n_threads": 0}, nn.ParameterError, "n_threads"),
     ({"X": X, "y": Y, "seconds": 0}, nn.ParameterError, "seconds"),
     ({"X": X, "y": Y, "seconds": float("inf")}, nn.ParameterError, "seconds"),
-    ({"X": X, "y": 1e30 * Y, "optimizer": nn.SGD(lr=1e30)}, nn.NonFiniteError, "lower the learning rate"),
+    ({"X": X, "y": 1e30 * Y, "optimizer": nn.SGD(lr=1e30)}, nn.NonFiniteError, "scale the data"),
 ])  # fmt: skip
 def test_it_refuses_what_fit_refuses(given, error, message):
     with pytest.raises(error, match=message):
