@@ -111,14 +111,19 @@ def log1p(x: Any) -> Any:
 
 
 def _tanh32(x: Any) -> Any:
-    """Relative error < 9e-7: a rational of degree 11/6 on [-9, 9], where tanh is 1 to within half an ulp."""
-    y = x * x
+    """Relative error < 9e-7: a rational of degree 11/6 on [-9, 9], where tanh is 1 to within half an ulp.
+
+    What is beyond goes to 9.7, where the rational is above 1 by more than rounding.
+    """
+    z = 9.7 if x > 9.0 else x
+    z = -9.7 if z < -9.0 else z
+    y = z * z
     p = 9.267416674017283e-06 + y * (-1.2780437755326754e-08 + y * 1.825526076035307e-11)
     p = 0.9999999411422601 + y * (0.12919227583590617 + y * (0.0029207610620454387 + y * p))
     q = 1.0 + y * (0.4625251143112534 + y * (0.023763165086256043 + y * 0.00022810011232996823))
-    t = x * p / q
-    t = 1.0 if (t > 1.0) | (x > 9.0) else t
-    return -1.0 if (t < -1.0) | (x < -9.0) else t
+    t = z * p / q
+    t = 1.0 if t > 1.0 else t
+    return -1.0 if t < -1.0 else t
 
 
 @variant(float32=_tanh32)
@@ -156,15 +161,20 @@ def softplus(x: Any) -> Any:
 
 
 def _erf32(x: Any) -> Any:
-    """Relative error < 1.2e-6: a rational of degree 11/10 on [-3.92, 3.92], where erf is 1 to within an ulp."""
-    y = x * x
+    """Relative error < 1.2e-6: a rational of degree 11/10 on [-3.92, 3.92], where erf is 1 to within an ulp.
+
+    What is beyond goes to 4.3, where the rational is above 1 by more than rounding.
+    """
+    z = 4.3 if x > 3.92 else x
+    z = -4.3 if z < -3.92 else z
+    y = z * z
     p = 0.0037656760898707917 + y * (0.00028488406953587213 + y * 2.050077150186282e-06)
     p = 1.1283791461272439 + y * (0.1904078380940949 + y * (0.05274890821455607 + y * p))
     q = 0.014969335967278412 + y * (0.001162549827101905 + y * 3.809168007974703e-05)
     q = 1.0 + y * (0.5020772936624759 + y * (0.11410968164096263 + y * q))
-    t = x * p / q
-    t = 1.0 if (t > 1.0) | (x > 3.92) else t
-    return -1.0 if (t < -1.0) | (x < -3.92) else t
+    t = z * p / q
+    t = 1.0 if t > 1.0 else t
+    return -1.0 if t < -1.0 else t
 
 
 @variant(float32=_erf32)
