@@ -1,5 +1,4 @@
 """Single kernels of the registered parts, compiled, beside the same arithmetic in NumPy and in PyTorch; one thread, float32."""
-
 from __future__ import annotations
 
 import inspect
@@ -11,6 +10,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
+
+from nnkit.network import network_of
 
 from .peers import Peak
 from .registry import Options, suite
@@ -313,7 +314,7 @@ class KernelBench:
         """One step by hand on a net's parameters: about ten microseconds of Python included, as with torch."""
         nn, optimizer = self.nn, example.part
         model = nn.Sequential([nn.Linear(255)]).build((256,), random_state=0)
-        vector, gradient = model.network.vector, model.network.gradient
+        vector, gradient = network_of(model).vector, network_of(model).gradient
         gradient[:] = self.random.standard_normal(gradient.size)
         torch_step = self._torch_optimizer(optimizer, vector, gradient)
         size = vector.nbytes * (3 + 2 * len(optimizer.states))  # value and states read and written, the gradient read
@@ -379,7 +380,7 @@ class _Table(_Clocks):
         from nnkit.passes import Pass
 
         self.model = nn.Sequential(layers).build(x.shape[1:], random_state=0)
-        run = Pass(self.model, len(x), training=True, gradient=self.model.network.gradient, keep=True)
+        run = Pass(self.model, len(x), training=True, gradient=network_of(self.model).gradient, keep=True)
         self.out = run.forward(x)
         self.grad_x = run.backward(grad)
         self._run = run  # owns the memory

@@ -7,6 +7,7 @@ from typing import Any
 
 from nnkit.core.part import from_strangers
 from nnkit.errors import NnkitError, ParameterError, PersistenceError, PersistenceWarning, warn
+from nnkit.model import Sequential
 from nnkit.persistence.description import Restorer
 from nnkit.persistence.file import Reader, opened
 from nnkit.persistence.model import restored_from
@@ -85,7 +86,7 @@ def load(path: str | PathLike[str], *, self_test: bool = True, trust: bool = Fal
 
 def _restored(file: Reader, self_test: bool, trust: bool) -> tuple[Any, Restorer]:
     """The model that a file holds, or the estimator around it, and what has restored it."""
-    model, restorer = restored_from(file, self_test, trust)
+    model, _, restorer = restored_from(file, Sequential, self_test, trust)
     if "estimator" not in file.description:
         return model, restorer
     from nnkit.estimators import restored

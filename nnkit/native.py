@@ -22,7 +22,19 @@ __all__ = ["RowFunction"]
 
 
 class RowFunction(NativeFunction):
-    """A model's outputs for one row, in evaluation mode; made by `Sequential.as_function`, which says how it is used.
+    """A model's outputs for one row, in evaluation mode, as a function; `Sequential.as_function` makes it.
+
+    ``f(x, out)`` writes the output for the row ``x`` into ``out``: C-contiguous arrays of the shapes ``model.in_shape`` and
+    ``model.out_shape`` and of the model's dtype (``x`` of int64, where the first layer takes whole numbers). With ``gradient``,
+    ``f(x, out, grad_out, grad_x)`` also writes the gradient of the input, grad_x_i = sum_j grad_out_j d out_j / d x_i.
+
+    It is called from your own ``@njit`` code, or from Python. It reads the model's present parameters whenever it is called,
+    and keeps them alive, but knows nothing of a later ``build``. Many threads may call it at once. Nothing is compiled for it.
+    Your function may have it as an argument or as a global; as an argument, the same compiled code serves all models whose
+    rows have as many dimensions, and Numba can keep it on disk.
+
+    In compiled code, a wrong dtype, layout or number of dimensions is a TypingError as your function is compiled, and a wrong
+    shape raises ValueError. Whole numbers out of range give NaN there.
 
     Parameters
     ----------
@@ -31,7 +43,57 @@ class RowFunction(NativeFunction):
 
     Attributes
     ----------
-    address : a C function pointer to the same
+    address : a C function pointer, as an integer, to ``void f(const T *x, T *out)`` (with the gradient it takes four
+        pointers): T is float or double, the model's dtype; ``x`` points to int64_t, where the first layer takes whole numbers.
+        It needs no GIL, and may be called by many threads at once.
+
+    Raises
+    ------
+    NativeError
+        The model has a layer that runs in Python, or its input has to be looked at in Python.
+
+    Examples
+    --------
+    >>> import nnkit as nn, numba, numpy as np
+    >>> model = nn.Sequential([nn.Linear(16), nn.Tanh(), nn.Linear(2)]).build((2,), random_state=0, dtype="float64")
+    >>> @numba.njit
+    ... def euler(f, state, step, steps):
+    ...     state, slope = state.copy(), np.empty_like(state)
+    ...     for _ in range(steps):
+    ...         f(state, slope)  # d state / dt
+    ...         state += step * slope
+    ...     return state
+    >>> state = euler(model.as_function(), np.array([1.0, 0.0]), 0.01, 100)
+    >>> expected = np.array([1.0, 0.0])
+    >>> for _ in range(100):
+    ...     expected += 0.01 * model.predict(expected[None])[0]
+    >>> np.allclose(state, expected)
+    True
+
+    As a C function, here by way of ctypes; with cffi it is ``ffi.cast("void (*)(const double *, double *)", model.address)``:
+
+    >>> import ctypes
+    >>> pointer = ctypes.POINTER(ctypes.c_double)
+    >>> net = ctypes.CFUNCTYPE(None, pointer, pointer)(model.address)
+    >>> x, out = np.array([0.5, 0.0]), np.empty(2)
+    >>> net(x.ctypes.data_as(pointer), out.ctypes.data_as(pointer))
+    >>> bool((out == model.predict([[0.5, 0.0]])[0]).all())
+    True
+
+    What wants another signature gets a function of yours around it, as SciPy's integrators do:
+
+    >>> import scipy.integrate
+    >>> model = nn.Sequential([nn.Linear(8), nn.Tanh(), nn.Linear(1)]).build((1,), random_state=0, dtype="float64")
+    >>> f = model.as_function()
+    >>> @numba.cfunc("float64(intc, CPointer(float64))")
+    ... def integrand(n, x):
+    ...     out = np.empty(1)
+    ...     f(numba.carray(x, (1,)), out)
+    ...     return out[0]
+    >>> area, error = scipy.integrate.quad(scipy.LowLevelCallable(integrand.ctypes), 0, 1)
+    >>> xs = (np.arange(1000) + 0.5) / 1000
+    >>> bool(abs(area - model.predict(xs[:, None]).mean()) < 1e-6)
+    True
     """
 
     def __init__(self, network: Network, gradient: bool = False) -> None:

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.arrays import refuse_masked
-from nnkit.core.container import Chain, Placed, readers
+from nnkit.core.container import Chain, Model, Placed, model_of, readers, require_unchanged
 from nnkit.core.layer import Built, CSRLayer, Layer
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, own
 from nnkit.engine.operands import Array, Operand, Storage
 from nnkit.errors import ParameterError, ShapeError
 
-__all__ = ["LiveArrays", "Network"]
+__all__ = ["LiveArrays", "Network", "adopt", "network_of"]
 
 # Numbers of a chunk of parameters. With gradient and two moments 2048 fill a first-level cache; in large nets all of them come
 # from beyond it, and longer runs stream better (784-512-512-10: 2.94 -> 2.84 ms a step).
@@ -198,8 +198,8 @@ class Network:
         layer = built.layer
         model = layer.model if isinstance(layer, Chain) else None
         if model is not None and path and model.is_built:
-            model.require_unchanged("within another model")
-            mine, theirs = self.arrays(), model.network.arrays()
+            require_unchanged(model, "within another model")
+            mine, theirs = self.arrays(), network_of(model, "Sequential.build").arrays()
             for name, array in theirs.items():
                 here = mine.get(f"{path}.{name}")
                 if here is not None and here.shape != array.shape:
@@ -251,6 +251,11 @@ class Network:
     def leaves(self) -> list[Built]:
         """All layers that have kernels, or are a view; those within containers instead of the containers."""
         return [leaf.built for leaf in self._leaves]
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers that it was built of."""
+        return [child.source or child.layer for child in self.root.children]
 
     def homes(self) -> Iterator[tuple[str, Built]]:
         """The layers that have parameters and states of their own, each once."""
@@ -344,3 +349,23 @@ class Network:
             return Placed(self._names[path], built, home, arrays)
 
         return place("", self.root)
+
+
+def network_of(given: Any, who: str = "network_of") -> Network:
+    """The network of a built model, which is given itself or as a fitted estimator.
+
+    Raises
+    ------
+    ParameterError
+        It is neither.
+    NotBuiltError
+        The model is not built.
+    """
+    network = model_of(given, who)._network
+    assert isinstance(network, Network)
+    return network
+
+
+def adopt(model: Model, network: Network) -> None:
+    """Have a model be built as this network of its own layers."""
+    model._network = network

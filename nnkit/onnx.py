@@ -1,6 +1,102 @@
-"""Models in ONNX's form: ``nnkit.onnx.export(model, path)`` and ``nnkit.onnx.load(path)``."""
+"""Models in ONNX's form: other programs run what nnkit has trained, and nnkit trains what others have written.
 
-from nnkit.persistence.onnx import export as export
-from nnkit.persistence.onnx import load as load
+``nnkit.onnx.export(model, path)`` and ``nnkit.onnx.load(path)``. Each part's class says how it is written (``Layer.onnx``) and
+from which operators it is read (``Layer.from_onnx``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from nnkit.about import install
+from nnkit.core.container import Model
+from nnkit.errors import OnnxError
+from nnkit.model import Sequential
+from nnkit.network import adopt, network_of
+from nnkit.persistence.disk import read_whole, reason, to_path, write_atomically
 
 __all__ = ["export", "load"]
+
+MOST = 1 << 31  # bytes of a file: more than Google's protocol buffers, which ONNX is made of, may have
+
+
+def _require_onnx(what: str) -> None:
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise OnnxError(f"onnx.{what}: expected the library onnx, which is not installed; {install('onnx')}") from None
+
+
+def export(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write a built model to an ONNX file, as it predicts: dropout off, batch normalisation by the running statistics.
+
+    The file's input is ``x`` (N, *in_shape), with any number of rows, its output ``out`` (N, *out_shape); a float64 model is
+    written as double, which not every runtime has for every operator. Operators are those of opset 18. A layer that is used
+    several times has its weights in the file once. The file takes the place of another of its name when it is complete.
+
+    Parameters
+    ----------
+    model : a built Sequential, or a fitted estimator, of which the net is written: its outputs, raw
+    path : str or path
+
+    Raises
+    ------
+    NotBuiltError
+        The shapes of the model are not known yet.
+    OnnxError
+        A part has no form in ONNX, or the library onnx is not installed.
+    PersistenceError
+        The system refuses to write; a file that was there before is as it was.
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np, os, tempfile
+    >>> model = nn.Sequential([nn.Linear(3), nn.ReLU(), nn.Linear(1)]).build((2,), random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     nn.onnx.export(model, os.path.join(folder, "net.onnx"))
+    ...     again = nn.onnx.load(os.path.join(folder, "net.onnx"))
+    >>> again
+    Sequential([Linear(out_features=3), ReLU(), Linear()])
+    >>> bool((again.predict([[1.0, 2.0]]) == model.predict([[1.0, 2.0]])).all())
+    True
+    """
+    _require_onnx("export")
+    from nnkit.persistence.onnx.writing import to_proto
+
+    write_atomically(path, to_proto(network_of(model, "onnx.export")).SerializeToString())
+
+
+def load(path: str | os.PathLike[str], in_shape: Sequence[int] | None = None) -> Sequential:
+    """Read a model from an ONNX file: a built `Sequential` with its weights, which can be trained further.
+
+    The graph has to be made of what nnkit has layers for: one input (N, ...) and one output, one layer after the other, or
+    branches that meet in an Add, a Sum, a Mean or a Concat. That is what `export` writes, and what PyTorch exports for most
+    nets. Weights that two layers have in common stay shared.
+
+    Parameters
+    ----------
+    path : str or path
+    in_shape : shape of an input row, without the batch axis, where the file leaves some of it open
+
+    Returns
+    -------
+    Sequential
+
+    Raises
+    ------
+    OnnxError
+        The file cannot be read, is no sound ONNX file, or has operators that no layer does; the library onnx is not installed.
+    """
+    _require_onnx("load")
+    from nnkit.persistence.onnx.reading import from_proto
+
+    source = to_path(path)
+    try:
+        content = read_whole(source, MOST)
+    except OSError as error:
+        raise OnnxError(f"onnx.load: {os.fspath(path)!r} cannot be read: {reason(error)}") from None
+    network = from_proto(content, source.parent, in_shape)
+    model = Sequential(network.layers)
+    adopt(model, network)
+    return model

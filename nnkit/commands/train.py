@@ -19,10 +19,11 @@ from nnkit.core.callback import Callback
 from nnkit.core.terminal import is_terminal
 from nnkit.errors import ParameterError, printable
 from nnkit.inspect.table import Table, count, number
+from nnkit.network import network_of
 from nnkit.persistence.disk import check_writable, to_path, write_atomically
 
 if TYPE_CHECKING:
-    from nnkit.training.fit import Fit
+    from nnkit.core.training import RunningFit
 
 __all__ = ["train"]
 
@@ -232,7 +233,7 @@ def fitted(task: Task, settings: dict[str, Any], X: NDArray[Any], train: NDArray
 class _Kept(Callback):
     """After Ctrl-C what was learned until then is kept, and saved."""
 
-    def on_fit_end(self, fit: Fit) -> None:
+    def on_fit_end(self, fit: RunningFit) -> None:
         if isinstance(fit.failure, KeyboardInterrupt):
             fit.failure = None
 
@@ -249,7 +250,7 @@ def about_net(net: Any) -> Table:
     """The layers, one below the other."""
     rows = [[name_of(built.layer), " x ".join(map(str, built.out_shape)),
              count(sum(int(np.prod(item.shape)) for item in built.parameters.values()))]
-            for _, built in net.network.root.walk()]  # fmt: skip
+            for _, built in network_of(net, "train").root.walk()]  # fmt: skip
     return Table(f"Net ({net.dtype})", ["layer", "outputs", "parameters"], rows)
 
 

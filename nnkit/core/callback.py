@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
+from nnkit.core.training import RunningFit
 from nnkit.errors import KernelError, ParameterError
-
-if TYPE_CHECKING:
-    from nnkit.training.fit import Fit
 
 __all__ = ["Callback"]
 
@@ -22,8 +20,9 @@ EVENTS = ("on_fit_begin", "on_batch_end", "on_epoch_end", "on_fit_end")
 class Callback(Part):
     """Watches and steers a fit. Override what you need; only what is overridden makes the compiled loop stop for it.
 
-    ``fit`` is the running `Fit`: ``fit.model``, ``fit.history``, ``fit.epoch``, ``fit.step``, ``fit.loss`` (of the last step),
-    and ``fit.stop(reason)``. Do not keep it: what a callback keeps goes into checkpoints.
+    ``fit`` is the running fit (see `nnkit.core.training.RunningFit`): ``fit.model``, ``fit.history``, ``fit.epoch``,
+    ``fit.step``, ``fit.loss`` (of the last step), and ``fit.stop(reason)``. Do not keep it: what a callback keeps goes into
+    checkpoints.
 
     A callback may do anything, so it is suspected of it: `nnkit.load` leaves out those that a file brings, unless the file is
     trusted. One that neither writes files nor runs commands, sends messages or the like says so: ``acts_outside = False``.
@@ -63,19 +62,19 @@ class Callback(Part):
         if not any(getattr(cls, event) is not getattr(Callback, event) for event in EVENTS):
             raise KernelError(f"{cls.__name__}: expected one of {', '.join(EVENTS)}, all missing")
 
-    def on_fit_begin(self, fit: Fit) -> None:
+    def on_fit_begin(self, fit: RunningFit) -> None:
         """Before the first step."""
 
-    def on_batch_end(self, fit: Fit) -> None:
+    def on_batch_end(self, fit: RunningFit) -> None:
         """After every step, or every ``interval(fit)`` steps: costs a return to Python each."""
 
-    def on_epoch_end(self, fit: Fit) -> None:
+    def on_epoch_end(self, fit: RunningFit) -> None:
         """After every epoch, validation and metrics included."""
 
-    def on_fit_end(self, fit: Fit) -> None:
+    def on_fit_end(self, fit: RunningFit) -> None:
         """After the last step, also when training was stopped or interrupted."""
 
-    def interval(self, fit: Fit) -> int:
+    def interval(self, fit: RunningFit) -> int:
         """How many steps lie between two calls of `on_batch_end`."""
         return 1
 

@@ -1,27 +1,40 @@
-"""Layers made of layers: the contract of a container, and the chain that every `Sequential` is."""
+"""Layers made of layers: the contract of a container, the chain of layers, and what the rooms below see of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from os import PathLike
 from reprlib import recursive_repr
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
-from nnkit.core.calls import shown
+from numpy.typing import DTypeLike, NDArray
+
+from nnkit.core.calls import Familiar, shown
 from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Example, Shape, listed
-from nnkit.engine.operands import Array, Operand
+from nnkit.engine.exclusive import Exclusive
+from nnkit.engine.operands import Operand
 from nnkit.errors import NotBuiltError, ParameterError, ShapeError
 
 if TYPE_CHECKING:
-    from nnkit.model import Sequential
     from nnkit.persistence.onnx.graph import Graph, Value
-    from nnkit.planner import Plan
 
-__all__ = ["Chain", "Container", "Placed", "as_layer", "has_layers", "model_of", "readers"]
+__all__ = ["Chain", "Container", "Model", "Placed", "V", "Wiring", "as_layer", "chain_of", "changing", "model_of", "net_of",
+           "readers", "require_unchanged"]  # fmt: skip
 
 DEEPEST = 64  # levels; Python gives up at some 150
+
+
+class Shaped(Protocol):
+    """A value of a plan: what a layer gives for each row."""
+
+    @property
+    def shape(self) -> Shape: ...
+
+
+V = TypeVar("V", bound=Shaped)
 
 
 @dataclass
@@ -35,11 +48,39 @@ class Placed:
     children: list[Placed] = field(default_factory=list)
 
 
+class Wiring(Protocol[V]):
+    """What a container's ``connect`` gets: it is told how the layers go together, forward; backward follows from it.
+
+    The planner makes instructions of it, and what writes C makes calls of functions.
+    """
+
+    def forward(self, placed: Placed, x: V) -> V:
+        """Run a layer, or the layers of a container; return the output."""
+
+    def holding(self, value: V) -> AbstractContextManager[None]:
+        """Within the ``with`` block, keep a value as it is: it will be read again."""
+
+    def branches(self, children: Sequence[Placed], x: V) -> list[V]:
+        """The outputs of layers that all run on ``x``."""
+
+    def add(self, values: Sequence[V], factor: float = 1.0) -> V:
+        """The sum of values, times a factor."""
+
+    def concatenate(self, values: Sequence[V], axis: int) -> V:
+        """Values one after the other along an axis of their rows."""
+
+    def split(self, x: V) -> V:
+        """Every step of a sequence as an entry of its own."""
+
+    def join(self, x: V, steps: int) -> V:
+        """The entries as sequences again."""
+
+
 class Container(Layer):
     """Layers that work together as one layer; it has no kernels of its own.
 
-    ``build`` places the inner layers by `within`; ``connect`` lets a plan run them: ``plan.forward(child, x)`` gives a layer's
-    output, and plans know how to add and to concatenate, forward and backward.
+    ``build`` places the inner layers by `within`; ``connect`` says to a plan how they go together: ``plan.forward(child, x)``
+    gives a layer's output, and plans know how to add and to concatenate (see `nnkit.core.container.Wiring`).
 
     How it is drawn, a container says by attributes: ``joins``, how values come together at its end ("+" or a word; "" where
     none do); ``side_by_side``, whether its layers all see the input, instead of one after the other; ``goes_around``, whether
@@ -77,7 +118,7 @@ class Container(Layer):
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return self.entries(in_shape) * sum(child.work() for child in self._built.children)
 
-    def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
+    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
         """Run the inner layers on ``x``; return the output."""
         raise NotImplementedError
 
@@ -90,15 +131,15 @@ class Container(Layer):
 
 
 class Chain(Container):
-    """Layers one after the other, as one layer: what a `Sequential` is within another.
+    """Layers one after the other, as one layer: what a model is within another.
 
     Parameters
     ----------
     layers : layers, their classes or their names
-    model : the `Sequential` that it stands for; where it is built, its parameters and states are taken over
+    model : the model that it stands for; where it is built, its parameters and states are taken over
     """
 
-    def __init__(self, layers: Iterable[Layer | type[Layer] | str], model: Sequential | None = None) -> None:
+    def __init__(self, layers: Iterable[Layer | type[Layer] | str], model: Model | None = None) -> None:
         self.layers: list[Layer] = [as_layer(layer) for layer in layers]
         self.model = model
         if not self.layers:
@@ -131,7 +172,7 @@ class Chain(Container):
         chain._built = Built(chain, children[0].in_shape, children[-1].out_shape, children=children)
         return chain._built
 
-    def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
+    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
         for child in children:
             x = plan.forward(child, x)
         return x
@@ -146,13 +187,98 @@ class Chain(Container):
         return []
 
 
-def has_layers(built: Built, layers: Sequence[Layer]) -> bool:
+class Model(Familiar):
+    """What a user makes of layers, as the rooms below the front door see it: every `nnkit.Sequential` is one.
+
+    A model has a chain of layers and, once it is built, a network of them: `nnkit.network.network_of` gives it, and the rooms
+    below work on that. What is declared here is what they, and callbacks, ask of the model itself.
+
+    Attributes
+    ----------
+    layers : its layers
+    last_fit : what the last fit was given: ``"loss"``, ``"optimizer"``, ``"epochs"``, ``"batch_size"``, ``"shuffle"``
+    """
+
+    _network: Any = None  # a `nnkit.network.Network`, once the model is built
+
+    def __init__(self, layers: Iterable[Layer | type[Layer] | str]) -> None:
+        if isinstance(layers, str | Layer):
+            raise ParameterError(f"Sequential: expected a list of layers, got {layers!r}; write Sequential([...])")
+        if isinstance(layers, Mapping):
+            raise ParameterError(f"Sequential: expected a list of layers, which go by their places, got "
+                                 f"{type(layers).__name__}; write Sequential(list(layers.values()))")  # fmt: skip
+        self._chain = Chain(layers, self)
+        self.layers: list[Layer] = self._chain.layers
+        self.last_fit: dict[str, Any] = {}
+        self._training = Exclusive("a model")
+
+    def __repr__(self) -> str:
+        return repr(self._chain)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the shapes are known, and there are numbers."""
+        return self._network is not None
+
+    def parameters(self) -> Any:
+        """All trained arrays by name: live views, writing to them changes the model."""
+        raise NotImplementedError
+
+    def gradients(self) -> Any:
+        """The loss's gradients by the parameters, from the last backward pass: live views."""
+        raise NotImplementedError
+
+    def states(self) -> Any:
+        """All arrays that are kept but not trained, by name: live views."""
+        raise NotImplementedError
+
+    def copy(self, dtype: DTypeLike | None = None) -> Self:
+        """The same layers with arrays of their own that hold the same numbers, perhaps in another dtype."""
+        raise NotImplementedError
+
+    def predict(self, X: Any, n_threads: int | None = None) -> NDArray[Any]:
+        """Outputs of the last layer, in evaluation mode."""
+        raise NotImplementedError
+
+    def update(self, optimizer: Any, epoch: float = 0.0, epochs: float = 1.0) -> None:
+        """One step of an optimizer from the present gradients."""
+        raise NotImplementedError
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model to a file."""
+        raise NotImplementedError
+
+
+def chain_of(model: Model) -> Chain:
+    """The layers of a model, as one layer."""
+    return model._chain
+
+
+def changing(model: Model, who: str) -> AbstractContextManager[None]:
+    """Be the only one to change a model's numbers within a ``with`` block; others get a `BusyError`."""
+    return model._training.by(f"Sequential.{who}")
+
+
+def require_unchanged(model: Model, what: str) -> None:
+    """Refuse what needs both the layers and the numbers, where ``layers`` is not what the model was built with."""
+    if model._network is not None and not _has_layers(model._network.root, model.layers):
+        raise ParameterError(f"Sequential: {what}: expected the layers that the model was built with, got others in "
+                             "model.layers; build it again, which draws new numbers, or make another model")  # fmt: skip
+
+
+def _has_layers(built: Built, layers: Sequence[Layer]) -> bool:
     """Whether these are the layers that a chain was built with, and so it is for the chains within: lists can be changed."""
     if len(layers) != len(built.children) or any(
         child.source is not layer for layer, child in zip(layers, built.children, strict=True)
     ):
         return False
-    return all(has_layers(item, chain.layers) for chain, item in _chains(built))
+    return all(_has_layers(item, chain.layers) for chain, item in _chains(built))
 
 
 def _chains(built: Built) -> Iterator[tuple[Chain, Built]]:
@@ -190,7 +316,7 @@ def net_of(given: Any) -> Any:
     return getattr(given, "model_", given)
 
 
-def model_of(given: Any, who: str) -> Any:
+def model_of(given: Any, who: str) -> Model:
     """The built model that is given itself, or as a fitted estimator.
 
     Raises
@@ -201,7 +327,7 @@ def model_of(given: Any, who: str) -> Any:
         The model is not built.
     """
     model = net_of(given)
-    if not isinstance(getattr(model, "chain", None), Chain):
+    if not isinstance(model, Model):
         hint = ""
         if hasattr(given, "get_params"):
             hint = "; fit it before; of a search give best_estimator_, of a pipeline the last step"
@@ -215,9 +341,9 @@ def model_of(given: Any, who: str) -> Any:
 
 def as_layer(part: Any) -> Layer:
     """A layer from a layer, its class or its name; a model or a list of layers as a chain."""
-    chain = getattr(net_of(part), "chain", None)
-    if isinstance(chain, Layer):
-        return chain
+    model = net_of(part)
+    if isinstance(model, Model):
+        return model._chain
     if not isinstance(part, list | tuple):
         return Layer.make(part)
     try:

@@ -7,12 +7,12 @@ import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.container import model_of
+from nnkit.core.container import Model, model_of
 from nnkit.core.layer import kernel_names
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
@@ -33,9 +33,6 @@ from nnkit.kernels.data import (
     scale_gradient,
     shrink_value,
 )
-
-if TYPE_CHECKING:
-    from nnkit.model import Sequential
 
 __all__ = ["Optimizer", "Updater", "UpdaterProgress"]
 
@@ -108,7 +105,7 @@ class Optimizer(Part):
         """Numbers that depend on the step alone, in float64 for many steps at once; ``update`` may name them."""
         return {}
 
-    def step(self, model: Sequential, epoch: float | None = None, epochs: float = 1.0) -> None:
+    def step(self, model: Model, epoch: float | None = None, epochs: float = 1.0) -> None:
         """Update a model's parameters by its gradients, after ``model.backward``.
 
         The state (moments, number of the step) belongs to the pair of optimizer and model.

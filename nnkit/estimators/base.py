@@ -27,6 +27,7 @@ from sklearn.utils.validation import (
 from nnkit.core.arrays import in_native_order, refuse_masked
 from nnkit.core.callback import Callback
 from nnkit.core.calls import Absent, explained
+from nnkit.core.container import changing
 from nnkit.core.frames import Frame
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
@@ -43,6 +44,7 @@ from nnkit.estimators.splitting import split
 from nnkit.estimators.tags import takes_axes, takes_sparse
 from nnkit.layers import Linear
 from nnkit.model import Sequential
+from nnkit.network import network_of
 from nnkit.persistence.file import write
 from nnkit.training.callbacks import EarlyStopping
 from nnkit.training.data import check_finite, is_sparse
@@ -269,7 +271,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         with self._all_or_nothing():
             with interruptible():
                 settings = self._plan(X, y, sample_weight, **how)
-            with self.model_.changing("fit"):
+            with changing(self.model_, "fit"):
                 with interruptible():
                     fit = Fit(self.model_, **settings, epochs=epochs)
                 self.history_ = fit.run()
@@ -347,7 +349,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             X=X, y=target, loss=loss, optimizer=self._made(Optimizer, "optimizer"), batch_size=self._batch(X.shape[0]),
             validation_data=validated_on, validation_split=0.0, sample_weight=weights, metrics=self.metrics,
             callbacks=callbacks, shuffle=self.shuffle, random_state=self._random, n_threads=self.n_threads,
-            progress=bool(self.verbose), engine="compiled", progress_before=self._before,
+            progress=bool(self.verbose), engine="compiled", before=self._before,
         )  # fmt: skip
 
     def _batch(self, rows: int) -> Any:
@@ -522,7 +524,7 @@ class _Before:
     def __init__(self, learned: dict[str, Any]) -> None:
         self.learned = learned
         if "model_" in learned:
-            network, progress = learned["model_"].network, learned["_before"]
+            network, progress = network_of(learned["model_"], "fit"), learned["_before"]
             self.numbers, self.position = copy.deepcopy(network.arrays()), network.random_position
             if progress is not None:  # the next updater copies its states, but goes on with its schedule
                 learned["_before"] = replace(progress, schedule=copy.deepcopy(progress.schedule))
@@ -533,7 +535,7 @@ class _Before:
             delattr(estimator, name)
         estimator.__dict__.update(self.learned)
         if "model_" in self.learned:
-            self.learned["model_"].network.fill(self.numbers, self.position)
+            network_of(self.learned["model_"], "fit").fill(self.numbers, self.position)
 
 
 def _take(rows: Any, *arrays: Any) -> list[Any]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from nnkit.core.callback import Callback
 
 if TYPE_CHECKING:
+    from nnkit.core.training import RunningFit
     from nnkit.estimators.base import Estimator
-    from nnkit.training.fit import Fit
 
     Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -39,7 +39,7 @@ class Reporter(Callback):
     def __init__(self, estimator: Estimator, data: dict[str, Any]) -> None:
         self.estimator, self.data = estimator, data
 
-    def on_fit_begin(self, fit: Fit) -> None:
+    def on_fit_begin(self, fit: RunningFit) -> None:
         estimator = self.estimator
         self.root = estimator._init_callback_context(max_subtasks=fit.epochs)
         self.root.call_on_fit_task_begin(estimator=estimator, **self.data)
@@ -55,11 +55,11 @@ class Reporter(Callback):
 
         return bool(context.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=learned, **self.data))
 
-    def on_epoch_end(self, fit: Fit) -> None:
+    def on_epoch_end(self, fit: RunningFit) -> None:
         if self._end(self.epoch):
             fit.stop("a callback of scikit-learn said so")
         elif fit.epoch + 1 < fit.epochs and not fit.stopping:
             self._begin()
 
-    def on_fit_end(self, fit: Fit) -> None:
+    def on_fit_end(self, fit: RunningFit) -> None:
         self._end(self.root)

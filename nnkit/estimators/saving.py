@@ -12,6 +12,7 @@ from nnkit.engine.memory import aligned_zeros
 from nnkit.errors import NotBuiltError, PersistenceError
 from nnkit.estimators.parameters import KINDS, is_auto
 from nnkit.model import Sequential
+from nnkit.network import Network, network_of
 from nnkit.persistence.description import Describer, Restorer
 from nnkit.persistence.model import describe, pack
 from nnkit.training.history import History
@@ -48,14 +49,15 @@ def described(estimator: Estimator) -> tuple[dict[str, Any], dict[str, NDArray[A
         raise NotBuiltError(f"{who}.save: expected a fitted estimator; call fit first")
     describer, learned = Describer(), estimator._learned()
     net, history, before = (learned.pop(name) for name in ("model_", "history_", "_before"))
-    model = describe(net, describer)
+    network = network_of(net, f"{who}.save")
+    model = describe(network, net.last_fit, describer)
     around = {
         "class": who,
         "parameters": {name: describer.describe(value, f"{who}'s {name}")
                        for name, value in estimator.get_params(deep=False).items()},
         "learned": {name: describer.describe(value, f"{who}'s {name}") for name, value in learned.items()},
         "history": describer.describe(history.record(), "the history"),
-        "optimizer": describer.describe(_describable(net, before), "the optimizer's state"),
+        "optimizer": describer.describe(_describable(network, before), "the optimizer's state"),
     }  # fmt: skip
     return pack(describer, model=model, estimator=around)
 
@@ -86,24 +88,24 @@ def restored(described: Any, restorer: Restorer, model: Sequential) -> Estimator
         restorer.accepted(value, f"{who}'s {name[:40]}", of)
     history = restorer.make("the history", History.of, restorer.restore(described["history"]))
     progress = restorer.accepted(restorer.restore(described["optimizer"]), "the optimizer's state")
-    before = restorer.make("the optimizer's state", _progress, model, progress)
+    before = restorer.make("the optimizer's state", _progress, network_of(model, "load"), progress)
     estimator: Estimator = restorer.make(described["class"], lambda: kind(**parameters))
     for name, value in {**learned, "model_": model, "history_": history, "_before": before}.items():
         setattr(estimator, name, value)
     return estimator
 
 
-def _describable(net: Sequential, before: UpdaterProgress | None) -> dict[str, Any] | None:
+def _describable(network: Network, before: UpdaterProgress | None) -> dict[str, Any] | None:
     """How far the optimizer has come, the states by the names of the parameters that they belong to."""
     if before is None:
         return None
-    states = {name: net.network.views(state) for name, state in before.states.items()}
+    states = {name: network.views(state) for name, state in before.states.items()}
     observed = before.schedule.observed()
     return {"optimizer": before.kind, "steps": before.steps, "schedule": before.schedule, "observed": observed,
             "states": states}  # fmt: skip
 
 
-def _progress(net: Sequential, described: Any) -> UpdaterProgress | None:
+def _progress(network: Network, described: Any) -> UpdaterProgress | None:
     """What `_describable` has described."""
     if described is None:
         return None
@@ -112,9 +114,9 @@ def _progress(net: Sequential, described: Any) -> UpdaterProgress | None:
     if type(steps) is not int or not 0 <= steps < 2**53 or set(given) != set(optimizer.states):
         raise PersistenceError(f"expected the steps and the states of {optimizer.__name__}")
     schedule.resume(described["observed"])
-    states = {name: aligned_zeros(net.network.vector.size, net.dtype) for name in optimizer.states}
+    states = {name: aligned_zeros(network.vector.size, network.dtype) for name in optimizer.states}
     for name, state in states.items():
-        views = net.network.views(state)
+        views = network.views(state)
         came = {parameter: (array.dtype, array.shape) for parameter, array in given[name].items()}
         if came != {parameter: (view.dtype, view.shape) for parameter, view in views.items()}:
             raise PersistenceError(f"expected the state {name!r} of the optimizer for every parameter")

@@ -13,9 +13,9 @@ from nnkit.core.registry import register
 from nnkit.errors import NonFiniteError, NotBuiltError, ParameterError, TrainingWarning, warn
 
 if TYPE_CHECKING:
+    from nnkit.core.training import RunningFit
     from nnkit.inspect.observer import Look, Observer
     from nnkit.inspect.table import Table
-    from nnkit.training.fit import Fit
 
 __all__ = ["Monitor"]
 
@@ -85,19 +85,19 @@ class Monitor(Callback):
 
     # ------------------------------------------------------------------------------------------------ as a callback
 
-    def on_fit_begin(self, fit: Fit) -> None:
+    def on_fit_begin(self, fit: RunningFit) -> None:
         from nnkit.inspect.observer import Observer
 
         self._observer = Observer(fit, self.rows)
         self.looks, self.warned = [self._observer.look(fit, 0)], {}
 
-    def on_epoch_end(self, fit: Fit) -> None:
+    def on_epoch_end(self, fit: RunningFit) -> None:
         epoch = fit.epoch + 1
         if epoch % self.every == 0 or epoch == fit.epochs:
             self._look(fit, epoch)
             self._judge()
 
-    def on_fit_end(self, fit: Fit) -> None:
+    def on_fit_end(self, fit: RunningFit) -> None:
         try:
             if isinstance(fit.failure, NonFiniteError):
                 from nnkit.inspect.symptoms import what_grew
@@ -107,7 +107,7 @@ class Monitor(Callback):
         finally:
             self._observer = None
 
-    def _look(self, fit: Fit, epoch: int) -> None:
+    def _look(self, fit: RunningFit, epoch: int) -> None:
         assert self._observer is not None
         self.looks = [*self.looks, self._observer.look(fit, epoch)]
 

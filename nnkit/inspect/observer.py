@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from nnkit.core.optimizer import Updater
 from nnkit.inspect.replay import is_scalar
 from nnkit.inspect.slopes import Slopes
+from nnkit.network import network_of
 from nnkit.passes import Pass
 from nnkit.planner import Node
 
 if TYPE_CHECKING:
-    from nnkit.training.fit import Fit
+    from nnkit.core.training import RunningFit
 
 T = TypeVar("T")
 
@@ -142,8 +143,8 @@ class Observer:
     The rows stay the same, and so do the units that dropout leaves out: what changes from look to look is the net.
     """
 
-    def __init__(self, fit: Fit, rows: int) -> None:
-        self._network = network = fit.model.copy().network
+    def __init__(self, fit: RunningFit, rows: int) -> None:
+        self._network = network = network_of(fit.model.copy(), "Monitor")
         python = fit.engine == "python"
         bytes_of_row = 3 * sum(prod(built.out_shape) for built in network.leaves) * network.vector.itemsize
         self._x, self._y, self._weights = fit.sample(max(1, min(rows, MEMORY // bytes_of_row)))
@@ -154,9 +155,9 @@ class Observer:
                              if is_scalar(node.built.layer)}  # fmt: skip
         self._units = dict(zip((node.name for node in self._pass.nodes()), _unit_axes(self._pass.nodes()), strict=True))
 
-    def look(self, fit: Fit, epoch: int) -> Look:
+    def look(self, fit: RunningFit, epoch: int) -> Look:
         """Run the rows forward and backward, and the optimizer one step, as the net is now."""
-        self._network.take_over(fit.model.network)
+        self._network.take_over(fit.network)
         with np.errstate(all="ignore"):  # also of nets that are past help
             out = self._pass.forward(self._x)
             loss, grad = self._loss(out, self._y, self._weights)
@@ -177,7 +178,7 @@ class Observer:
         saturated = float((np.abs(slope) < slopes.low).mean())
         return replace(seen, units=dead.size, dead=int(dead.sum()), saturated=saturated, ordinary=slopes.ordinary)
 
-    def _parameters(self, fit: Fit) -> dict[str, ParameterLook]:
+    def _parameters(self, fit: RunningFit) -> dict[str, ParameterLook]:
         """Gradients, and then one step, which may change the gradients, too."""
         network = self._network
         norms = {name: float(np.linalg.norm(grad)) for name, grad in network.views(network.gradient).items()}

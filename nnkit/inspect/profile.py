@@ -23,6 +23,7 @@ from nnkit.inspect.figure import COLOURS, drawing, new_axes
 from nnkit.inspect.machine import peak
 from nnkit.inspect.summary import shortened
 from nnkit.inspect.table import Table, count, number
+from nnkit.network import network_of
 from nnkit.training.fit import Fit
 
 if TYPE_CHECKING:
@@ -326,7 +327,7 @@ class _Run(Fit):
     def kernels(self, us: NDArray[np.float64], update_us: float) -> Iterator[KernelTime]:
         """Say of every instruction whose it is, and what its time means; the last is the optimizer's."""
         nodes = {node.name: node for node in self.plan.nodes}
-        network = self.model.network
+        network = self.network
         layers = {network.name_of(path): f"{path} {type(built.layer).__name__}" for path, built in network.root.walk()}
         total = float(us.sum()) + update_us
         passing = "forward"
@@ -343,7 +344,7 @@ class _Run(Fit):
                 layer=layers.get(instruction.part, instruction.part if stage == "loss" and own else ""),
                 kernel=stage if instruction.interpreted else instruction.function.__name__,
                 stage=stage, us=time_of, share=time_of / total, gflops=gflops,
-                peak=None if gflops is None else gflops / peak(self.model.dtype),
+                peak=None if gflops is None else gflops / peak(self.network.dtype),
                 bytes=self._bytes(instruction, stage),
                 in_place=_is_in_place(instruction), code=self._code(instruction),
             )  # fmt: skip
@@ -371,7 +372,7 @@ class _Run(Fit):
     def _code(self, instruction: Instruction) -> str:
         if instruction.interpreted:
             return "Python"
-        made = kernel(instruction.function, instruction.operands, self.model.dtype).machine_code
+        made = kernel(instruction.function, instruction.operands, self.network.dtype).machine_code
         products = ["BLAS"] * made.blas + ["tiles"] * made.tiles
         loops = [f"x{made.lanes}"] if made.lanes >= 4 else [] if products else ["scalar"]
         return " ".join([*products, *loops])
@@ -443,5 +444,5 @@ def profile(
         reading_us=measured.reading, steps=measured.steps, batch_size=clocked.batch_size,
         shards=clocked.shards, threads=threads, dtype=twin.dtype, peak_gflops=peak(twin.dtype),
         compiled=statistics.compiled - compiled, compile_seconds=statistics.seconds - compiling,
-        title=f"{_several(len(twin.network.leaves), 'layer')}, {_several(parameters, 'parameter')}",
+        title=f"{_several(len(network_of(twin, 'profile').leaves), 'layer')}, {_several(parameters, 'parameter')}",
     )  # fmt: skip

@@ -12,6 +12,7 @@ from nnkit.core.activation import Activation
 from nnkit.core.layer import Layer
 from nnkit.core.loss import BoundLoss, Loss
 from nnkit.engine.operands import Array
+from nnkit.network import network_of
 from nnkit.passes import Pass
 from nnkit.planner import Node
 
@@ -47,10 +48,10 @@ class Replay:
         self, model: Sequential, x: NDArray[Any], y: NDArray[Any], loss: Loss, *, training: bool, dtype: str
     ) -> None:  # fmt: skip
         self.model = model.copy(dtype)
-        network = self.model.network
+        network = network_of(self.model, "trace")
         self.x = np.array(x, network.input_dtype)
         self.prediction = np.empty((len(x), *model.out_shape), dtype)
-        self._seed, step = model.network.random_position
+        self._seed, step = network_of(model, "trace").random_position
         self._step = step + training
         self._grad = np.empty_like(self.prediction)
         self._loss = BoundLoss(loss, self.prediction, y, None)

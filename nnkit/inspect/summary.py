@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnkit.core.container import Container
+from nnkit.core.container import Container, chain_of
 from nnkit.core.layer import Built, Declared
 from nnkit.core.part import row_shape
 from nnkit.errors import NotBuiltError, ParameterError
 from nnkit.inspect.table import Table, count, number
+from nnkit.network import network_of
 
 if TYPE_CHECKING:
     from nnkit.model import Sequential
@@ -224,7 +225,9 @@ def placed(model: Sequential, in_shape: Sequence[int] | int | None, who: str) ->
     if in_shape is None and not model.is_built:
         raise NotBuiltError(f"Sequential.{who}: expected a built model or in_shape, got neither; write "
                             f"{who}(in_shape=(...)), the shape of one row of the input")  # fmt: skip
-    return model.network.root if in_shape is None else model.chain.place(row_shape(in_shape, f"Sequential.{who}"))
+    if in_shape is None:
+        return network_of(model, f"Sequential.{who}").root
+    return chain_of(model).place(row_shape(in_shape, f"Sequential.{who}"))
 
 
 def summary(model: Sequential, in_shape: Sequence[int] | int | None = None, batch_size: int = 64) -> Summary:

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnkit.core.activation import Activation
-from nnkit.core.container import model_of
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.engine.operands import Array
 from nnkit.errors import DataError, ParameterError
 from nnkit.inspect.replay import Replay, is_scalar, leads
 from nnkit.inspect.slopes import Slopes
+from nnkit.network import network_of
 from nnkit.planner import Node
 from nnkit.training.data import check_row_shape, to_array, to_rows
 
@@ -157,14 +157,14 @@ def trace(
     ----------
     Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors".
     """
-    model = model_of(model, "trace")
+    network = network_of(model, "trace")
     given = Loss.make(model.last_fit.get("loss", "mse") if loss is None else loss, "loss")
     rows, targets = to_rows(x, "x"), to_array([y] if np.isscalar(y) else y, "y")
     if not isinstance(rows, np.ndarray):
         raise DataError("trace: expected dense rows, got a sparse matrix; pass x.toarray()")
     rows = rows[None] if rows.shape == model.in_shape else rows
     check_row_shape(rows, model.in_shape, "trace")
-    model.network.check_input(rows, "x")
+    network.check_input(rows, "x")
     if targets.shape == given.target_shape(model.out_shape) and len(rows) == 1:
         targets = targets[None]
     given.check_target(targets, model.out_shape, len(rows))

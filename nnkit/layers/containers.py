@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nnkit.core.container import Chain, Container, Placed, as_layer
+from nnkit.core.container import Chain, Container, Placed, V, Wiring, as_layer
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
-from nnkit.engine.operands import Array
 from nnkit.errors import ShapeError
 from nnkit.layers.dropout import Dropout
 from nnkit.layers.linear import Linear
 from nnkit.layers.shape import Flatten
-
-if TYPE_CHECKING:
-    from nnkit.planner import Plan
 
 __all__ = ["Branches", "Residual", "TimeDistributed"]
 
@@ -79,7 +75,7 @@ class Residual(Container):
             in_shape = self.within(layer, in_shape, position).out_shape
         return in_shape
 
-    def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
+    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
         with plan.holding(x):
             return plan.add([x, self._inner.connect(plan, children, x)])
 
@@ -180,7 +176,7 @@ class Branches(Container):
             where = f" but along dim={self.dim}" if self.merge == "concat" else ""
             raise ShapeError(f"{self!r}: expected branches that give equal shapes{where}, got {', '.join(map(str, shapes))}")
 
-    def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
+    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
         outs = plan.branches(children, x)
         if self.merge == "concat":
             return plan.concatenate(outs, self.axis)
@@ -254,7 +250,7 @@ class TimeDistributed(Container):
     def entries(self, in_shape: Shape) -> int:
         return in_shape[0]
 
-    def connect(self, plan: Plan, children: Sequence[Placed], x: Array) -> Array:
+    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
         return plan.join(plan.forward(children[0], plan.split(x)), x.shape[0])
 
     def onnx(self, graph, x):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,11 @@ from nnkit.core.container import Container, Placed
 from nnkit.core.layer import Layer
 from nnkit.core.part import Shape
 from nnkit.errors import DataError, KernelError, ParameterError
+from nnkit.executor import Executor
+from nnkit.network import Network
 from nnkit.persistence.c_functions import Argument, Functions, Number, comment, literal, typed
 from nnkit.persistence.c_names import taken
 from nnkit.persistence.disk import to_path, write_atomically
-
-if TYPE_CHECKING:
-    from nnkit.model import Sequential
 
 __all__ = ["write_c"]
 
@@ -32,14 +31,44 @@ EXAMPLES, EXAMPLE_NUMBERS = 4, 1 << 12  # rows of the self-test, and how many nu
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # of the self-test, for the largest output: compilers round differently
 
 
-def write_c(model: Sequential, path: Any, name: str = "predict") -> None:
-    """Write a built model as a C file; see `Sequential.to_c`."""
+def write_c(network: Network, path: Any, name: str = "predict") -> None:
+    """Write a net as one C99 file; what `Sequential.to_c` does.
+
+    The file has the numbers, exactly, and a function for each kind of layer. Of it, a program calls
+    ``void predict(const float *x, float *out)`` for one row (double for a float64 model; int64_t where the first layer
+    looks numbers up), or ``predict_with(x, out, work)`` with ``PREDICT_WORK`` numbers of working memory of its own: both
+    keep nothing between calls. Where more than 256 KB are needed, too much for some stacks, there is only the second.
+    By itself the file makes a program that tests it; how to compile it is said at its top.
+
+    Parameters
+    ----------
+    network : what is written, as it predicts
+    path : str or path-like, where to; what is there before is replaced once all is written
+    name : of the function, for programs with several nets
+
+    Raises
+    ------
+    KernelError
+        A layer cannot be written in C: recurrent layers, attention, and those of plugins without a method ``c``.
+    PersistenceError, ParameterError
+        The file cannot be written; the name is not one for C.
+
+    Examples
+    --------
+    >>> import nnkit as nn, pathlib, tempfile
+    >>> model = nn.Sequential([nn.Linear(2), nn.ReLU()]).build((3,))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "net.c"
+    ...     model.to_c(path)
+    ...     "void predict(const float *x, float *out)" in path.read_text()
+    True
+    """
     why = taken(name) if isinstance(name, str) else "it is no string"
     if why:
         raise ParameterError("Sequential.to_c: expected name to be a name that C leaves free, such as 'predict', got "
                              f"{name!r}: {why}")  # fmt: skip
     target = to_path(path)
-    write_atomically(target, "".join(_File(model, name, target).pieces()).encode("ascii"))
+    write_atomically(target, "".join(_File(network, name, target).pieces()).encode("ascii"))
 
 
 # ------------------------------------------------------------------------------------------------------ values and calls
@@ -113,7 +142,7 @@ class Call:
 class Calls:
     """The plan of a forward pass as calls of C functions.
 
-    Containers run their layers on it as on a `nnkit.planner.Plan`, so they need no C of their own.
+    Containers run their layers on it as on every `nnkit.core.container.Wiring`, so they need no C of their own.
     """
 
     functions: Functions
@@ -130,9 +159,9 @@ class Calls:
 
     def forward(self, placed: Placed, x: Value) -> Value:
         """Run a layer, or the layers of a container; return the output."""
-        built, plan = placed.built, self
+        built = placed.built
         if isinstance(built.layer, Container):
-            return built.layer.connect(plan, placed.children, x)  # type: ignore[arg-type, return-value]
+            return built.layer.connect(self, placed.children, x)
         try:
             text = built.layer.c()
             return self._layer(placed, text, x) if text else Value(x.memory, built.out_shape, x.entries)
@@ -305,14 +334,14 @@ class _Named:
 
 
 class _File:
-    """A model's C file, piece by piece."""
+    """A net's C file, piece by piece."""
 
-    def __init__(self, model: Sequential, name: str, path: Path) -> None:
-        self.model = model
+    def __init__(self, network: Network, name: str, path: Path) -> None:
+        self.network = network
         self.name = name
         self.path = path
-        self.arrays = {**model.parameters(), **model.states()}  # refuses a model that is not built
-        self.dtype = model.dtype
+        self.arrays = network.arrays()
+        self.dtype = network.dtype
         upper = name.upper()
         self.inputs, self.outputs, self.work = f"{upper}_INPUTS", f"{upper}_OUTPUTS", f"{upper}_WORK"
         self.rows, self.expected = f"{name}_rows", f"{name}_expected"
@@ -320,14 +349,14 @@ class _File:
         numbers = [f"{name}_{item}" for item in ("inputs", "outputs", "work")]
         used = [name, with_work, *numbers, self.inputs, self.outputs, self.work, self.rows, self.expected, "x", "out", "n"]
         self.calls = Calls(Functions(self.dtype, used))
-        x = Value.new(model.in_shape)
-        out = self.calls.run(model.network.placed(), x)
+        x = Value.new(network.in_shape)
+        out = self.calls.run(network.placed(), x)
         both = next((item for item in used if item in self.calls.weights), None)
         if both is not None:
             raise ParameterError(f"Sequential.to_c: expected another name than {name!r}: an array of the net is {both!r}, too")
         *self.cuts, self.working = self.calls.place(x, out, CACHE_LINE // np.dtype(self.dtype).itemsize)
         self.on_stack = self.working * np.dtype(self.dtype).itemsize <= STACK
-        given = "int64_t" if model.network.input_dtype == "int64" else "real"
+        given = "int64_t" if network.input_dtype == "int64" else "real"
         self.kind = {"x": given, "out": "real"}
         self.signature = f"void {name}(const {given} *x, real *out)"
         self.signature_with = f"void {with_work}(const {given} *x, real *out, real *work)"
@@ -346,9 +375,9 @@ class _File:
         yield from self._self_test()
 
     def _header(self) -> str:
-        model, name, file = self.model, self.name, comment(self.path.name)
-        parameters = sum(array.size for array in model.parameters().values())
-        numbers = f"{prod(model.in_shape)} numbers, {model.in_shape}, to {prod(model.out_shape)}, {model.out_shape}"
+        network, name, file = self.network, self.name, comment(self.path.name)
+        parameters = sum(array.size for array in network.parameters().values())
+        numbers = f"{prod(network.in_shape)} numbers, {network.in_shape}, to {prod(network.out_shape)}, {network.out_shape}"
         lines = [
             f"{name}: a neural net in C99, written by nnkit.",
             "",
@@ -372,7 +401,7 @@ class _File:
         return f"/*\n{text} */\n"
 
     def _declarations(self) -> str:
-        sizes = {self.inputs: prod(self.model.in_shape), self.outputs: prod(self.model.out_shape)}
+        sizes = {self.inputs: prod(self.network.in_shape), self.outputs: prod(self.network.out_shape)}
         sizes[self.work] = max(self.working, 1)  # C has no arrays of size 0
         listed = ", ".join(f"{name} = {size}" for name, size in sizes.items())
         alone = f"{self.signature};\n" if self.on_stack else ""
@@ -403,7 +432,7 @@ class _File:
 
     def _self_test(self) -> Iterator[str]:
         rows = self._examples()
-        expected = self.model.predict(rows).reshape(len(rows), -1)
+        expected = Executor(self.network).predict(rows).reshape(len(rows), -1)
         scale = float(np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0)) or 1.0
         yield "\n/* ---------------------------------------- the self-test ---------------------------------------- */\n"
         yield "\n#ifndef NNKIT_NO_MAIN\n#include <stdio.h>\n"
@@ -439,16 +468,16 @@ int main(void)
 
     def _examples(self) -> NDArray[Any]:
         """Rows that the model takes."""
-        model = self.model
-        count = max(1, min(EXAMPLES, EXAMPLE_NUMBERS // prod(model.in_shape)))
+        network = self.network
+        count = max(1, min(EXAMPLES, EXAMPLE_NUMBERS // prod(network.in_shape)))
         random = np.random.default_rng(0)
-        shape = (count, *model.in_shape)
-        if model.network.input_dtype != "int64":
+        shape = (count, *network.in_shape)
+        if network.input_dtype != "int64":
             return random.normal(size=shape).astype(self.dtype)
         for below in (1000, 100, 10, 2):
             rows = random.integers(0, below, shape)
             try:
-                model.network.check_input(rows, "X")
+                network.check_input(rows, "X")
             except DataError:
                 continue
             return rows

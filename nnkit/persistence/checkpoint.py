@@ -13,6 +13,7 @@ import numpy as np
 from nnkit.core.callback import Callback
 from nnkit.core.part import from_strangers
 from nnkit.core.registry import register
+from nnkit.core.training import RunningFit
 from nnkit.errors import NnkitError, ParameterError, PersistenceError
 from nnkit.persistence.disk import check_writable, reason, remove_leftovers, replace_name, to_path
 from nnkit.persistence.file import opened, write
@@ -20,9 +21,8 @@ from nnkit.training.history import History
 from nnkit.training.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from nnkit.model import Sequential
+    from nnkit.network import Network
     from nnkit.persistence.description import Restorer
-    from nnkit.training.fit import Fit
 
 __all__ = ["Checkpoint", "snapshot_in"]
 
@@ -92,29 +92,29 @@ class Checkpoint(Callback):
         path = to_path(self.path)
         return path if path.exists() else None
 
-    def interval(self, fit: Fit) -> int:
+    def interval(self, fit: RunningFit) -> int:
         return max(1, round(self.every * fit.steps_per_epoch))
 
-    def on_fit_begin(self, fit: Fit) -> None:
+    def on_fit_begin(self, fit: RunningFit) -> None:
         check_writable(self.path)
         for path in self._numbered():
             _require_checkpoint(path)
         remove_leftovers(self.path)
 
-    def on_batch_end(self, fit: Fit) -> None:
+    def on_batch_end(self, fit: RunningFit) -> None:
         if fit.step % fit.steps_per_epoch:  # else the epoch is to be finished first
             self._write(fit)
 
-    def on_epoch_end(self, fit: Fit) -> None:
+    def on_epoch_end(self, fit: RunningFit) -> None:
         if fit.step % self.interval(fit) == 0:
             self._write(fit)
 
-    def _write(self, fit: Fit) -> None:
+    def _write(self, fit: RunningFit) -> None:
         from nnkit.persistence.description import Describer  # a tenth of the time of `import nnkit`
         from nnkit.persistence.model import describe, pack
 
         describer, snapshot = Describer(), fit.snapshot()
-        model = describe(snapshot.model, describer)
+        model = describe(snapshot.network, snapshot.last_fit, describer)
         fields = {name: getattr(snapshot, name) for name in KINDS} | {"history": snapshot.history.record()}
         training = {name: describer.describe(value, f"{name} of the fit") for name, value in fields.items()}
         content = pack(describer, model=model, training=training)
@@ -187,18 +187,20 @@ def snapshot_in(resume: Any, callbacks: Sequence[Any]) -> Snapshot | None:
             if not isinstance(described, dict) or set(described) != set(KINDS):
                 raise PersistenceError(f"fit: expected a checkpoint to resume, got {str(resume)!r}, which holds none; "
                                        "Checkpoint writes them")  # fmt: skip
-            model, restorer = restored_from(file, self_test=False)
+            saved = restored_from(file, self_test=False)
+            restorer = saved.restorer
             fields = {name: restorer.restore(value) for name, value in described.items()}
-            return restorer.make("a snapshot", _snapshot, fields, restorer, model)
+            return restorer.make("a snapshot", _snapshot, fields, restorer, saved.network, saved.model.last_fit)
     except (NnkitError, RecursionError, MemoryError) as error:
         what = str(error) or f"it asks for too much ({type(error).__name__})"
         raise PersistenceError(f"fit: cannot resume {str(resume)!r}: {what}") from error
 
 
-def _snapshot(fields: dict[str, Any], restorer: Restorer, model: Sequential) -> Snapshot:
+def _snapshot(fields: dict[str, Any], restorer: Restorer, network: Network, last_fit: dict[str, Any]) -> Snapshot:
     """The snapshot of these fields, all of which are looked at here, for what can be known without the fit."""
-    _check(fields, restorer, model)
-    snapshot = Snapshot(**fields | {"history": History.of(fields["history"]), "model": model})
+    _check(fields, restorer, network)
+    history = History.of(fields.pop("history"))
+    snapshot = Snapshot(**fields, history=history, network=network, last_fit=last_fit)
     for which in GENERATORS:
         snapshot.generator(which)
     return snapshot
@@ -210,7 +212,7 @@ def _plain(settings: dict[str, Any]) -> Iterator[Any]:
         yield from (name, *(value if isinstance(value, list) else [value]))
 
 
-def _check(fields: dict[str, Any], restorer: Restorer, model: Sequential) -> None:
+def _check(fields: dict[str, Any], restorer: Restorer, network: Network) -> None:
     """Refuse values of other kinds than `Snapshot` has, and numbers that no training goes on from."""
     wrong = [name for name, kind in KINDS.items() if type(fields[name]) is not kind]
     if not wrong:
@@ -224,7 +226,7 @@ def _check(fields: dict[str, Any], restorer: Restorer, model: Sequential) -> Non
                                      and not np.isnan(array).any() for array in vectors),
             "settings": all(isinstance(item, str | int) for item in _plain(fields["settings"])),
             "noted": all(isinstance(noted, dict) and set(map(type, noted)) <= {str} for noted in fields["noted"]),
-            "parameters": bool(np.isfinite(model.network.vector).all()),
+            "parameters": bool(np.isfinite(network.vector).all()),
         }  # fmt: skip
         wrong = [name for name, right in fine.items() if not right]
     if wrong:

@@ -6,7 +6,7 @@ with one entry, whose name says what it is::
     {"tuple": [3, 3]}    {"float": "inf"}    {"number": ["float32", 0.5]}    {"dict": [["a", 1.0]]}
     {"array": "array.0"}     numbers, kept as a tensor of this name
     {"part": 2}              number 2 in the table of parts
-    {"model": 3}             the same as a `Sequential`, where it is an argument of a container
+    {"model": 3}             the same as a model, where it is an argument of a container
 
 An entry of the table is a part, ``{"kind": "layer", "key": "linear", "arguments": {...}, "from": ["nnkit-numba", "0.1.0"]}``,
 or layers one after the other, ``{"layers": [{"part": 0}, {"part": 1}]}``. It names only entries before it: nothing turns in
@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 
 from nnkit.about import DISTRIBUTION, install
 from nnkit.core.callback import Callback
-from nnkit.core.container import Chain
+from nnkit.core.container import Chain, Model, chain_of
+from nnkit.core.layer import Layer
 from nnkit.core.part import Part, listed
 from nnkit.core.plugins import provider
 from nnkit.core.registry import named, registry_of
 from nnkit.errors import PersistenceError, RegistryError
-from nnkit.model import Sequential
 from nnkit.persistence.file import DTYPES
 
 __all__ = ["PARTS_LIMIT", "Describer", "Restorer"]
@@ -154,8 +154,8 @@ class Describer:
         return {"part": self._number(value)}
 
     @_describe.register
-    def _(self, value: Sequential, where: str) -> Any:
-        return {"model": self._number(value.chain)}
+    def _(self, value: Model, where: str) -> Any:
+        return {"model": self._number(chain_of(value))}
 
     def _keep(self, array: NDArray[Any]) -> str:
         name = f"array.{len(self.arrays)}"
@@ -206,6 +206,7 @@ class Restorer:
     table, names : those of the `Describer`
     read : gives a tensor by its name
     trust : make parts that act outside of the model, too
+    make_model : makes a model of layers
 
     Attributes
     ----------
@@ -213,13 +214,17 @@ class Restorer:
     trusted : those that were made
     """
 
-    def __init__(self, table: Any, names: Any, read: Callable[[str], NDArray[Any]], trust: bool = False) -> None:
+    def __init__(
+        self, table: Any, names: Any, read: Callable[[str], NDArray[Any]], trust: bool = False,
+        make_model: Callable[[list[Layer]], Model] = Model,
+    ) -> None:  # fmt: skip
         self._read = read
+        self._make_model = make_model
         self._trust = trust
         self.left_out: list[str] = []
         self.trusted: list[str] = []
         self._names = [_several(entry, 4, "a name and its origin") for entry in _checked(names, list, "names")]
-        self._parts: list[Part | Sequential] = []
+        self._parts: list[Part | Model] = []
         self._uses: list[int] = []  # how many parts each is, with those within, counted as often as they are used
         self._using = 0
         self._taken: set[str] = set()  # tensors
@@ -307,7 +312,7 @@ class Restorer:
     def _restored(self, entry: dict[str, Any]) -> Any:
         if "layers" in entry:
             layers = self.accepted(self.restore(_checked(entry["layers"], list, "layers")), "a chain of layers")
-            return self.make("a chain of layers", Sequential, layers)
+            return self.make("a chain of layers", self._make_model, layers)
         kind, key = (_checked(entry.get(name), str, f"the {name} of a part") for name in ("kind", "key"))
         described = _checked(entry.get("arguments"), dict, f"the arguments of {key[:40]!r}")
         cls = _find(kind, key, _origin(entry.get("from")))
@@ -322,11 +327,11 @@ class Restorer:
 
     def _part(self, content: Any) -> Any:
         found = self._at(content)
-        return found.chain if isinstance(found, Sequential) else found
+        return chain_of(found) if isinstance(found, Model) else found
 
     def _model(self, content: Any) -> Any:
         found = self._at(content)
-        if not isinstance(found, Sequential):
+        if not isinstance(found, Model):
             raise PersistenceError(f"expected a model, got {type(found).__name__}")
         return found
 

@@ -6,22 +6,23 @@ shapes inferred, which takes no memory; when every parameter and state has the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.layer import Built, Places
+from nnkit.core.container import Chain, Model, chain_of
+from nnkit.core.layer import Built, Layer, Places
 from nnkit.core.plugins import provider
-from nnkit.errors import NnkitError, NotBuiltError, PersistenceError
-from nnkit.model import Sequential
-from nnkit.network import Network
+from nnkit.errors import NnkitError, PersistenceError
+from nnkit.executor import Executor
+from nnkit.network import Network, adopt
 from nnkit.persistence.description import PARTS_LIMIT, Describer, Restorer
 from nnkit.persistence.file import Layout, Reader, write
 
-__all__ = ["describe", "pack", "restored_from", "save"]
+__all__ = ["Restored", "describe", "pack", "restored_from", "save"]
 
 AXES_LIMIT = 16  # of a row
 # What the self-test may take, at most: a model that needs more is saved without one, and a file that has one nevertheless is
@@ -33,50 +34,46 @@ TOLERANCE = {"float32": 1e-3, "float64": 1e-6}  # of the largest output: another
 X, OUT = "self_test.x", "self_test.out"
 
 
-def save(model: Sequential, path: Any) -> None:
-    """Write a built model to a file; see `Sequential.save`."""
+def save(network: Network, last_fit: Mapping[str, Any], path: Any) -> None:
+    """Write a net, and what its last fit was given, to a file; see `Sequential.save`."""
     describer = Describer()
-    write(path, *pack(describer, model=describe(model, describer)))
+    write(path, *pack(describer, model=describe(network, last_fit, describer)))
 
 
 def pack(describer: Describer, **described: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """What `write` wants: what was described, the parts, and nnkit's version."""
-    head = {"nnkit": provider(Sequential)[1], "parts": describer.parts, "names": describer.names}
+    head = {"nnkit": provider(Chain)[1], "parts": describer.parts, "names": describer.names}
     return head | described, describer.arrays
 
 
-def describe(model: Sequential, describer: Describer) -> dict[str, Any]:
-    """A built model as JSON; its numbers go to the describer's arrays.
+def describe(network: Network, last_fit: Mapping[str, Any], describer: Describer) -> dict[str, Any]:
+    """A net as JSON; its numbers go to the describer's arrays.
 
     Raises
     ------
-    NotBuiltError
-        There are no numbers yet.
     PersistenceError
         A part, or an argument of one, cannot be described.
     """
-    if not model.is_built:
-        raise NotBuiltError("save: expected a built model; call fit, or build(in_shape=...) first")
-    seed, step = model.network.random_position
+    seed, step = network.random_position
     described = {
-        "layers": describer.describe(model, "the model"),
-        "in_shape": list(model.in_shape), "out_shape": list(model.out_shape), "dtype": model.dtype,
-        "random_position": [seed, step], "last_fit": _describe_fit(model, describer),
+        "layers": {"model": describer.describe(network.root.layer, "the model")["part"]},
+        "in_shape": list(network.in_shape), "out_shape": list(network.out_shape), "dtype": network.dtype,
+        "random_position": [seed, step], "last_fit": _describe_fit(last_fit, describer),
     }  # fmt: skip
-    arrays = {**model.parameters(), **model.states()}
+    arrays = network.arrays()
     try:
         restorer = Restorer(describer.parts, describer.names, describer.arrays.__getitem__, trust=True)
-        _check(_placed(described, restorer)[1], model.dtype, _layouts(arrays))
+        _check(_placed(described, restorer)[1], network.dtype, _layouts(arrays))
     except PersistenceError as error:
         raise PersistenceError(f"save: the file could not be loaded: {error}") from error
-    describer.arrays |= arrays | _self_test(model)
+    describer.arrays |= arrays | _self_test(network)
     return described
 
 
-def _describe_fit(model: Sequential, describer: Describer) -> dict[str, Any]:
+def _describe_fit(last_fit: Mapping[str, Any], describer: Describer) -> dict[str, Any]:
     """What the last fit was given. It is a record: a loss that nobody could find again is kept as text."""
     described = {}
-    for name, value in model.last_fit.items():
+    for name, value in last_fit.items():
         try:
             described[name] = describer.describe(value, name)
         except PersistenceError:
@@ -84,12 +81,23 @@ def _describe_fit(model: Sequential, describer: Describer) -> dict[str, Any]:
     return described
 
 
-def restored_from(file: Reader, self_test: bool = True, trust: bool = False) -> tuple[Sequential, Restorer]:
+class Restored(NamedTuple):
+    """What a file holds."""
+
+    model: Any  # built, as ``make_model`` makes them
+    network: Network
+    restorer: Restorer  # of the rest of the description
+
+
+def restored_from(
+    file: Reader, make_model: Callable[[list[Layer]], Model] = Model, self_test: bool = True, trust: bool = False
+) -> Restored:
     """The model that a file holds, and what restores the rest of its description.
 
     Parameters
     ----------
     file : the open file
+    make_model : makes a model of layers
     self_test : compare outputs
     trust : make parts that act outside of the model, too
 
@@ -99,7 +107,7 @@ def restored_from(file: Reader, self_test: bool = True, trust: bool = False) -> 
         The file does not hold a model, or the model does not give the outputs that it gave where it was saved.
     """
     described = file.description.get("model")
-    restorer = Restorer(file.description.get("parts"), file.description.get("names"), file.array, trust)
+    restorer = Restorer(file.description.get("parts"), file.description.get("names"), file.array, trust, make_model)
     if not isinstance(described, dict):
         raise PersistenceError("expected a model")
     model, root = _placed(described, restorer)
@@ -110,22 +118,22 @@ def restored_from(file: Reader, self_test: bool = True, trust: bool = False) -> 
     _check(root, dtype, file.layouts)
     if tried:
         _check_cost(root, GENEROUS)
-        inputs = dtype if model.chain.input_dtype == "real" else model.chain.input_dtype
+        inputs = root.layer.input_dtype.replace("real", dtype)
         for name, layout in ((X, Layout(inputs, root.in_shape)), (OUT, Layout(dtype, root.out_shape))):
             _compare(name, file.layouts.get(name), layout)
     position = described.get("random_position")
     if not isinstance(position, list) or not _is_sizes(position, low=0) or len(position) != 2 or max(position) >= 2**62:
         raise PersistenceError("expected a seed and the number of a step")
     arrays = file.arrays()
-    network = Network.of(model.chain, root, dtype)
+    network = Network.of(chain_of(model), root, dtype)
     network.fill(arrays, (position[0], position[1]))
-    model.adopt(network)
+    adopt(model, network)
     fit = described.get("last_fit")
     if isinstance(fit, dict):
         model.last_fit = {name: restorer.accepted(restorer.restore(value), "the last fit") for name, value in fit.items()}
     if tried and self_test:
-        _try(model, arrays[X], arrays[OUT])
-    return model, restorer
+        _try(network, arrays[X], arrays[OUT])
+    return Restored(model, network, restorer)
 
 
 class _Places(Places):
@@ -144,12 +152,12 @@ def _is_sizes(value: list[Any], low: int = 1) -> bool:
     return all(type(size) is int and size >= low for size in value)
 
 
-def _placed(described: Mapping[str, Any], restorer: Restorer) -> tuple[Sequential, Built]:
+def _placed(described: Mapping[str, Any], restorer: Restorer) -> tuple[Model, Built]:
     """The layers of a model, and their shapes."""
     model, in_shape = restorer.restore(described.get("layers")), described.get("in_shape")
-    if not isinstance(model, Sequential) or not isinstance(in_shape, list) or not _is_sizes(in_shape):
+    if not isinstance(model, Model) or not isinstance(in_shape, list) or not _is_sizes(in_shape):
         raise PersistenceError("expected layers and the shape of a row")
-    root = restorer.make("the model's shapes", model.chain.place, tuple(in_shape), _Places())
+    root = restorer.make("the model's shapes", chain_of(model).place, tuple(in_shape), _Places())
     if list(root.out_shape) != described.get("out_shape"):
         raise PersistenceError(f"expected output rows of shape {described.get('out_shape')}, the layers give {root.out_shape}; "
                                "was the model written with other versions of its parts?")  # fmt: skip
@@ -216,41 +224,40 @@ def _repeated(built: Built, times: int = 1) -> Iterator[tuple[int, Built]]:
         yield from _repeated(child, times * repeats)
 
 
-def _rows(model: Sequential) -> Iterator[NDArray[Any]]:
-    """Rows to try a model with, the most telling first: layers may refuse some."""
+def _rows(network: Network) -> Iterator[NDArray[Any]]:
+    """Rows to try a net with, the most telling first: layers may refuse some."""
     random = np.random.default_rng(0)
-    if model.network.input_dtype == model.dtype:
-        yield random.normal(size=model.in_shape).astype(model.dtype)
-        yield random.uniform(size=model.in_shape).astype(model.dtype)
+    if network.input_dtype == network.dtype:
+        yield random.normal(size=network.in_shape).astype(network.dtype)
+        yield random.uniform(size=network.in_shape).astype(network.dtype)
     for high in (1000, 100, 10, 2, 1):
-        yield random.integers(0, high, model.in_shape).astype(model.network.input_dtype)
+        yield random.integers(0, high, network.in_shape).astype(network.input_dtype)
 
 
-def _self_test(model: Sequential) -> dict[str, NDArray[Any]]:
-    """A row and its output; nothing where that would take long, or the model takes none of the rows."""
-    root = model.network.root
+def _self_test(network: Network) -> dict[str, NDArray[Any]]:
+    """A row and its output; nothing where that would take long, or the net takes none of the rows."""
     try:
-        _check_cost(root)
+        _check_cost(network.root)
     except PersistenceError:
         return {}
-    for row in _rows(model):
+    for row in _rows(network):
         try:
-            return {X: row, OUT: model.predict(row[None])[0]}
+            return {X: row, OUT: Executor(network).predict(row[None])[0]}
         except NnkitError:  # of the layer that looks at its input
             continue
     return {}
 
 
-def _try(model: Sequential, row: NDArray[Any], expected: NDArray[Any]) -> None:
-    """Refuse a model that does not give the output that it gave where it was saved."""
+def _try(network: Network, row: NDArray[Any], expected: NDArray[Any]) -> None:
+    """Refuse a net that does not give the output that it gave where it was saved."""
     try:
-        out = model.predict(row[None])[0]
+        out = Executor(network).predict(row[None])[0]
     except Exception as error:
         raise PersistenceError(f"the self-test cannot be run: {type(error).__name__}: {error}") from error
     with np.errstate(all="ignore"):
         off = np.abs(out - expected)
         scale = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
-        fits = (out == expected) | (np.isnan(out) & np.isnan(expected)) | (off <= TOLERANCE[model.dtype] * scale)
+        fits = (out == expected) | (np.isnan(out) & np.isnan(expected)) | (off <= TOLERANCE[network.dtype] * scale)
     if not fits.all():
         worst = off[~fits].max()
         raise PersistenceError(

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.container import model_of
+from nnkit.core.container import Model
 from nnkit.core.layer import Layer
 from nnkit.errors import ParameterError, ShapeError
-
-if TYPE_CHECKING:
-    from nnkit.model import Sequential
+from nnkit.network import Network, network_of
 
 __all__ = ["torch_weights"]
 
@@ -30,7 +28,7 @@ class _Place(NamedTuple):
     arrays: Arrays
 
 
-def torch_weights(model: Sequential, state_dict: Mapping[str, Any]) -> None:
+def torch_weights(model: Model, state_dict: Mapping[str, Any]) -> None:
     """Give a built model the parameters and states of its twin in PyTorch.
 
     The arrays are handed out in order: each layer takes as many as it has parameters and states, all from one PyTorch module
@@ -62,7 +60,7 @@ def torch_weights(model: Sequential, state_dict: Mapping[str, Any]) -> None:
     >>> model.predict([[1.0, 2.0, 3.0]])
     array([[13.]], dtype=float32)
     """
-    places = list(_places(model_of(model, "torch_weights")))
+    places = list(_places(network_of(model, "torch_weights")))
     left = {name: _to_array(value) for name, value in state_dict.items() if not name.endswith("num_batches_tracked")}
     pairs: list[tuple[NDArray[Any], NDArray[Any]]] = []
     for place in places:
@@ -75,14 +73,14 @@ def torch_weights(model: Sequential, state_dict: Mapping[str, Any]) -> None:
         target[...] = array
 
 
-def _places(model: Sequential) -> Iterator[_Place]:
+def _places(network: Network) -> Iterator[_Place]:
     """The layers that have arrays, in order."""
-    parameters, states = model.parameters(), model.states()  # refuse a model that is not built
-    for path, built in model.network.homes():
-        arrays = {name: (parameters if name in built.parameters else states)[f"{path}.{name}"]
+    every = network.arrays()
+    for path, built in network.homes():
+        arrays = {name: every[f"{path}.{name}"]
                   for name, declared in {**built.parameters, **built.states}.items() if prod(declared.shape)}  # fmt: skip
         if arrays:
-            yield _Place(model.network.name_of(path), built.layer, arrays)
+            yield _Place(network.name_of(path), built.layer, arrays)
 
 
 def _to_array(value: Any) -> NDArray[Any]:

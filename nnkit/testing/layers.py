@@ -25,6 +25,7 @@ from nnkit.engine.runner import Runner
 from nnkit.engine.workers import Team
 from nnkit.inspect.differences import central_differences
 from nnkit.model import Sequential
+from nnkit.network import network_of
 from nnkit.passes import Pass
 from nnkit.planner import Plan
 from nnkit.testing.compare import (
@@ -81,10 +82,11 @@ class _Bench:
         before = [_Neighbour()] if neighbours and self.part.input_dtype == "real" else []
         after = [_Neighbour()] if neighbours else []
         self.model = Sequential([*before, self.part, *after]).build(example.in_shape, SEED, dtype)
+        self.network = network_of(self.model, "check_layer")
         for array in self.model.parameters().values():  # also those that begin as zeros
             array[...] += random.uniform(-0.5, 0.5, array.shape)
         shape = (rows, *example.in_shape)
-        if self.model.network.input_dtype == "int64":
+        if self.network.input_dtype == "int64":
             self.x: NDArray[Any] = random.integers(int(example.low), int(example.high), shape)
         else:
             self.x = draw(random, shape, example.low, example.high, example.kinks).astype(dtype)
@@ -104,10 +106,10 @@ class _Batch:
     """A pass on memory of its own, which writes its parameter gradients over NaN."""
 
     def __init__(self, bench: _Bench, rows: int = ROWS, training: bool = True, **options: Any) -> None:
-        self.model = bench.model
-        self.vector = aligned_zeros(self.model.network.gradient.size, self.model.dtype)
+        network = bench.network
+        self.vector = aligned_zeros(network.gradient.size, network.dtype)
         self.vector[:] = np.nan
-        self.work = Pass(self.model.network, rows, training=training, gradient=self.vector, **options)
+        self.work = Pass(network, rows, training=training, gradient=self.vector, **options)
         self.parameters = _parameter_gradients(self.work.plan)
 
     def forward(self, x: NDArray[Any], seed: int = SEED) -> NDArray[Any]:
@@ -123,9 +125,9 @@ class _Training:
     """Forward and backward in one go as in `fit`: memory is used again as soon as it is free, the batch is cut in shards."""
 
     def __init__(self, bench: _Bench, shards: int = 1, workers: int = 1) -> None:
-        model, rows = bench.model, len(bench.x) // shards
-        real = model.dtype
-        self.slabs = aligned_zeros(shards * model.network.vector.size, real).reshape(shards, -1)
+        network, rows = bench.network, len(bench.x) // shards
+        real = network.dtype
+        self.slabs = aligned_zeros(shards * network.vector.size, real).reshape(shards, -1)
         self.slabs[:] = np.nan
         self.result = {"out": np.empty_like(bench.grad_out)}
 
@@ -133,11 +135,11 @@ class _Training:
             return Array(Storage(shared=array), array.shape[1:], array.dtype.name, batched=True, stride=rows * array[0].nbytes)
 
         self.plan = Plan(real, training=True, differentiate=True, shards=shards)
-        x, grad_out = Array.rows(model.in_shape, model.network.input_dtype), Array.rows(model.out_shape, real)
+        x, grad_out = Array.rows(network.in_shape, network.input_dtype), Array.rows(network.out_shape, real)
         self.plan.copy(cut(bench.x), x)
-        self.plan.copy(self.plan.run(model.network.placed(self.slabs), x), cut(self.result["out"]))
+        self.plan.copy(self.plan.run(network.placed(self.slabs), x), cut(self.result["out"]))
         self.plan.copy(cut(bench.grad_out), grad_out)
-        grad_x = self.plan.backward(grad_out, to_input=model.network.input_dtype == real)
+        grad_x = self.plan.backward(grad_out, to_input=network.input_dtype == real)
         if grad_x is not None:
             self.result["grad_x"] = np.empty_like(bench.x)
             self.plan.copy(grad_x, cut(self.result["grad_x"]))
@@ -234,7 +236,7 @@ def _suspects(
     yield from usual_suspects(got, expected)
     apart = bench.run(training=training, keep=True)[name]
     yield bench.part.inplace and agree(apart, expected), "inplace = True, but it reads numbers that it has written over by then"
-    if bench.grad_out.shape == bench.x.shape and bench.model.network.input_dtype == bench.model.dtype:
+    if bench.grad_out.shape == bench.x.shape and bench.network.input_dtype == bench.model.dtype:
         swapped = _Batch(bench, training=training, keep=True)
         out = swapped.forward(bench.x)
         swapped.work.array(swapped.work.nodes()[0].x)[...] = out
@@ -266,7 +268,7 @@ def wide_rows_are_computed_alike(example: Example) -> None:
                 expected = bench.run(python=True)
             got = bench.run()
             _require_same(bench.part, got, expected, rtol, reason)
-            if not any(built.in_one_shard for built in bench.model.network.leaves):
+            if not any(built.in_one_shard for built in bench.network.leaves):
                 _require_same(bench.part, _Training(bench, shards=2).run(), expected, rtol, reason)
 
 
@@ -410,7 +412,7 @@ def shards_and_threads_do_not_matter(example: Example) -> None:
     """A batch cut in two gives the same, by one thread or by two; so do passes in several threads at once."""
     bench = _Bench(example, neighbours=True)
     whole = bench.run(keep=True)
-    if not any(built.in_one_shard for built in bench.model.network.leaves):
+    if not any(built.in_one_shard for built in bench.network.leaves):
         alone = _Training(bench, shards=2).run()
         random = bench.names("seed")
         reason = "random numbers depend on the shard; count rows from first_row" if random else "it counts on the whole batch"
@@ -473,7 +475,7 @@ def large_inputs_stay_finite(example: Example) -> None:
 def outputs_are_what_it_says(example: Example) -> None:
     """Within ``gives``, where it is declared, and near both its ends for some inputs from -10000 to 10000."""
     bench = _Bench(example, "float64")
-    given = bench.model.network.leaves[0].layer.gives  # as it is built
+    given = bench.network.leaves[0].layer.gives  # as it is built
     if given is None:
         return
     inputs = np.clip(np.concatenate([LARGE, np.linspace(-10.0, 10.0, 4001)]), *bench.part.domain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from nnkit.core.callback import Callback
 from nnkit.core.calls import nearest
 from nnkit.core.registry import register
+from nnkit.core.training import RunningFit
 from nnkit.errors import ParameterError
-
-if TYPE_CHECKING:
-    from nnkit.training.fit import Fit
 
 __all__ = ["EarlyStopping", "LambdaCallback"]
 
@@ -70,7 +68,7 @@ class EarlyStopping(Callback):
         self.require_number("min_delta", 0.0)
         self.require("mode", mode in ("auto", "min", "max"), "'auto', 'min' or 'max'")
 
-    def on_fit_begin(self, fit: Fit) -> None:
+    def on_fit_begin(self, fit: RunningFit) -> None:
         figures = fit.figures
         self._name = self.monitor or ("val_loss" if "val_loss" in figures else "loss")
         if self._name not in figures:
@@ -86,7 +84,7 @@ class EarlyStopping(Callback):
         self._epoch: int | None = None
         self._kept: NDArray[Any] | None = None
         self._states: dict[str, NDArray[Any]] = {}
-        self._shapes = fit.model.network.vector.shape, {key: state.shape for key, state in fit.model.states().items()}
+        self._shapes = fit.network.vector.shape, {key: state.shape for key, state in fit.network.states().items()}
 
     def noted(self) -> dict[str, Any]:
         return {name: getattr(self, f"_{name}") for name in ("best", "waited", "epoch", "kept", "states")}
@@ -105,24 +103,24 @@ class EarlyStopping(Callback):
             raise ParameterError(f"{self!r}: expected what such a callback has noted in a fit of this net, got something else")
         vars(self).update({f"_{name}": value for name, value in noted.items()})
 
-    def on_epoch_end(self, fit: Fit) -> None:
+    def on_epoch_end(self, fit: RunningFit) -> None:
         value = fit.history.last()[self._name]
         value = -value if self._rises else value
         if value < self._best - self.min_delta:  # never where it is NaN
             self._best, self._waited, self._epoch = value, 0, fit.epoch
             if self.restore_best:
-                self._kept = fit.model.network.vector.copy()
-                self._states = {key: state.copy() for key, state in fit.model.states().items()}
+                self._kept = fit.network.vector.copy()
+                self._states = {key: state.copy() for key, state in fit.network.states().items()}
             return
         self._waited += 1
         if self._waited > self.patience:
             fit.stop(f"{self._name} has not improved for {self._waited} epochs")
 
-    def on_fit_end(self, fit: Fit) -> None:
+    def on_fit_end(self, fit: RunningFit) -> None:
         if self._kept is None:
             return
-        fit.model.network.vector[:] = self._kept
-        for key, state in fit.model.states().items():
+        fit.network.vector[:] = self._kept
+        for key, state in fit.network.states().items():
             state[...] = self._states[key]
         fit.history.best_epoch = self._epoch
 
@@ -149,6 +147,6 @@ class LambdaCallback(Callback):
     def __init__(self, function: Any = None) -> None:
         self.function = function
 
-    def on_epoch_end(self, fit: Fit) -> None:
+    def on_epoch_end(self, fit: RunningFit) -> None:
         if self.function is not None:
             self.function(fit)

@@ -7,12 +7,13 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.callback import Callback
+from nnkit.core.container import Model, chain_of
 from nnkit.core.frames import column_names
 from nnkit.core.loss import Loss, LossArrays
 from nnkit.core.metric import Metric
@@ -31,8 +32,8 @@ from nnkit.kernels.control import NOT_FINITE, Word
 from nnkit.kernels.data import gather_weights, uniform_weights
 from nnkit.kernels.random import permute
 from nnkit.metrics import named
-from nnkit.network import Network
-from nnkit.passes import Evaluator, Pass
+from nnkit.network import Network, adopt, network_of
+from nnkit.passes import Evaluator
 from nnkit.planner import Plan
 from nnkit.training.data import (
     check_finite,
@@ -44,12 +45,10 @@ from nnkit.training.data import (
     to_array,
     to_rows,
 )
+from nnkit.training.diagnosis import check_parameters, diagnosis
 from nnkit.training.history import History
 from nnkit.training.progress import Progress
 from nnkit.training.snapshot import Snapshot, digest, spelt
-
-if TYPE_CHECKING:
-    from nnkit.model import Sequential
 
 __all__ = ["Fit", "shard_rows"]
 
@@ -81,11 +80,37 @@ def shard_rows(network: Network, batch_size: int) -> int:
 
 
 class Fit:
-    """A running fit, as callbacks see it.
+    """A running fit: what `Sequential.fit` makes, and what callbacks see.
+
+    Parameters
+    ----------
+    model : what is trained; it is built for rows as those of X, where it is not yet
+    X : (N, ...) numbers, in C or Fortran order, sliced, memory-mapped; read in place, never copied whole (reversed arrays,
+        float16 and foreign byte order are). Of a frame (pandas, Polars, PyArrow ...) every column has to be of numbers or
+        truth values; text, categories and times are refused by name.
+    y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``)
+    loss, optimizer : parts or their names
+    epochs, batch_size : int >= 1; the last batch of an epoch may be smaller
+    validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
+    validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
+    sample_weight : (N,) weights of at least 0: a row of weight 2 counts as two, one of weight 0 is absent, as if it were
+        not in the data. Where the loss is a mean, weights are divided by their mean over all rows that are trained on,
+        and a batch's loss is the mean of weight times loss over its rows; so a row's weight is the same in every batch,
+        even in one of that row alone, and only the weights' ratios count. Equal weights are the same as none.
+    metrics : metrics or their names (also those of scikit-learn's scorers), on the validation data where there are any
+    callbacks : callbacks or their names
+    shuffle : draw the rows in a new order each epoch
+    random_state : None, int, RandomState or Generator: decides parameters, order and dropout
+    n_threads : int, optional; by default as many as this process may use cores. The result is the same to the bit.
+    progress : "auto" (on a terminal and in a notebook), True or False
+    engine : "compiled", or "python" to run every kernel uncompiled, for debugging
+    before : how far the optimizer had come in an earlier fit, to go on from there
+    resumed : what a `Checkpoint` has written in an earlier fit with the same data and arguments: go on where that was.
+        Parameters and history end as if it had never stopped, to the bit.
 
     Attributes
     ----------
-    model, history : what is trained, and what was measured
+    model, network, history : what is trained, and what was measured
     epoch, step : the present ones, from 0; ``step`` counts through all epochs
     loss : of the last step
     failure : the exception that has ended it, once there is one, Ctrl-C included: an estimator raises that one and forgets the
@@ -96,7 +121,7 @@ class Fit:
 
     def __init__(
         self,
-        model: Sequential,
+        model: Model,
         X: Any,
         y: Any,
         *,
@@ -114,7 +139,7 @@ class Fit:
         n_threads: int | None,
         progress: bool | str,
         engine: str,
-        progress_before: UpdaterProgress | None = None,
+        before: UpdaterProgress | None = None,
         resumed: Snapshot | None = None,
     ) -> None:
         self._begin = time.perf_counter()
@@ -144,7 +169,7 @@ class Fit:
         self._random = generator(random_state)
         self._threads = available_threads(n_threads)
         self._stopping = ""
-        self._before = progress_before
+        self._before = before
         self._resumed = resumed
         self._progress = Progress(progress, self.epochs)
         with self._progress.preparing():
@@ -166,8 +191,8 @@ class Fit:
         if self._X.ndim == 1:
             raise ShapeError(f"fit: expected X of shape (N, ...), got {self._X.shape}; one feature is X.reshape(-1, 1)")
         if not model.is_built:
-            model.adopt(Network.drawn(model.chain, self._X.shape[1:], "float32", self._random))
-        self._network = network = model.network
+            adopt(model, Network.drawn(chain_of(model), self._X.shape[1:], "float32", self._random))
+        self.network = network = network_of(model, "fit")
         check_row_shape(self._X, network.in_shape, "fit")
         check_finite(self._X, "X", columns)
         network.check_input(self._X, "X")
@@ -216,11 +241,11 @@ class Fit:
 
     def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
         X, y = to_rows(X, "validation X"), to_array(y, "validation y")
-        check_row_shape(X, self._network.in_shape, "fit", "validation X")
+        check_row_shape(X, self.network.in_shape, "fit", "validation X")
         check_finite(X, "validation X")
-        self._network.check_input(X, "validation X")
+        self.network.check_input(X, "validation X")
         check_finite(y, "validation y")
-        self._loss.check_target(y, self._network.out_shape, X.shape[0], "validation y")
+        self._loss.check_target(y, self.network.out_shape, X.shape[0], "validation y")
         weights = check_weights(sample_weight, X.shape[0], "validation sample_weight")
         self._evaluate_on(X, y, weights)
 
@@ -229,13 +254,13 @@ class Fit:
     ) -> None:
         """Evaluate on these rows after every epoch, with threads where there is work for them (a million multiplications)."""
         rows = len(y) if chosen is None else len(chosen)
-        shards = max(1, min(self._threads, rows * self._network.work() // 1_000_000))
-        self._evaluator = Evaluator(self._network, self._loss, X, y, weights, chosen=chosen, shards=shards, python=self._python,
+        shards = max(1, min(self._threads, rows * self.network.work() // 1_000_000))
+        self._evaluator = Evaluator(self.network, self._loss, X, y, weights, chosen=chosen, shards=shards, python=self._python,
                                     predictions=bool(self._metrics))  # fmt: skip
 
     def _plan(self) -> None:
         """Layers, loss and optimizer -> programs."""
-        network, loss, real = self._network, self._loss, self._network.dtype
+        network, loss, real = self.network, self._loss, self.network.dtype
         rows = shard_rows(network, self.batch_size)
         shards = -(-self.batch_size // rows)
         slabs = network.gradient[None]
@@ -285,7 +310,7 @@ class Fit:
 
     def _weighing(self, weight: Array) -> Instruction:
         """How a shard's rows are weighed."""
-        loss, out_shape = self._loss, self._network.out_shape
+        loss, out_shape = self._loss, self.network.out_shape
         terms = Constant(loss.terms(out_shape), "int64")
         mean = Constant(loss.reduction == "mean", "bool")
         rows = ControlWord(Word.BATCH_ROWS)
@@ -336,7 +361,7 @@ class Fit:
                     while self.epoch < self.epochs and not self._stopping:
                         self._run_block(team)
                     self._progress.update(self.step, self.history, last=True)
-                self._check_parameters()
+                check_parameters(self.network, self.epochs - 1, self.step - 1)
                 check()
             except KeyboardInterrupt as interrupt:
                 self.failure = interrupt
@@ -370,7 +395,7 @@ class Fit:
 
     def _call(self, event: str, callbacks: Sequence[Callback] | None = None) -> None:
         if len(self._slabs) > 1:
-            self._network.gradient[:] = self._slabs[0]
+            self.network.gradient[:] = self._slabs[0]
         for callback in self._callbacks if callbacks is None else callbacks:
             with interruptible() if callback.interruptible else uninterrupted:
                 getattr(callback, event)(self)
@@ -397,7 +422,7 @@ class Fit:
             until_stop = min((interval - self.step % interval for _, interval in self._stops), default=steps)
             finished = self._runner.run(done, min(done + self._budget, done + until_stop, steps), team)
             if self._runner.status == NOT_FINITE:
-                self._diagnose(order, table[done + finished - 1])
+                raise self._diagnosed(order, table[done + finished - 1])
             ended = range(done // self.steps_per_epoch, (done + finished) // self.steps_per_epoch)
             done += finished
             self.step += finished
@@ -462,7 +487,7 @@ class Fit:
         """Where metrics are asked for and nothing is held out, they are of the training data."""
         if not hasattr(self, "_on_training"):
             rows = None if len(self._rows) == len(self._y) else self._rows
-            self._on_training = Evaluator(self._network, self._loss, self._X, self._y, self._weights, chosen=rows,
+            self._on_training = Evaluator(self.network, self._loss, self._X, self._y, self._weights, chosen=rows,
                                           python=self._python, predictions=True)  # fmt: skip
         return self._on_training
 
@@ -487,6 +512,14 @@ class Fit:
         rows = self._X[chosen].toarray() if is_sparse(self._X) else self._X[chosen]
         return rows, self._y[chosen], None if self._weights is None else self._weights[chosen]
 
+    def _diagnosed(self, order: NDArray[np.int64], step: NDArray[np.int64]) -> NonFiniteError:
+        """What has not been finite in a step that was given up."""
+        address, count, _, number = (int(item) for item in step)
+        first = (address - order.ctypes.data) // 8
+        rows = self._take(order[first : first + count])
+        return diagnosis(self.network, self._loss, *rows, epoch=number // self.steps_per_epoch, step=number, seed=self._seed,
+                         python=self._python)  # fmt: skip
+
     # ----------------------------------------------------------------------------------------- stopping and going on
 
     def snapshot(self) -> Snapshot:
@@ -495,7 +528,8 @@ class Fit:
         within = self.step % self.steps_per_epoch
         updater = self._updater
         return Snapshot(
-            model=self.model,
+            network=self.network,
+            last_fit=self.model.last_fit,
             settings=self._settings,
             step=self.step,
             stopping=self._stopping,
@@ -523,7 +557,7 @@ class Fit:
             updater.schedule.resume(before.schedule)
             for callback, noted in zip((item for item in self._callbacks if not item.late), before.noted, strict=True):
                 callback.resume(noted)
-            self._network.take_over(before.model.network)
+            self.network.take_over(before.network)
             updater.take_over(UpdaterProgress(type(updater.optimizer), before.updates, updater.schedule, before.moments))
 
     @lazy
@@ -531,67 +565,9 @@ class Fit:
         """What has to be the same for a fit to go on: the net, the data (some rows of them), and how they are trained on."""
         evaluator, model = self._evaluator, self.model
         return {
-            "model": spelt(model), "dtype": self._network.dtype, "loss": spelt(self._loss), "optimizer": spelt(self._optimizer),
+            "model": spelt(model), "dtype": self.network.dtype, "loss": spelt(self._loss), "optimizer": spelt(self._optimizer),
             "batch_size": self.batch_size, "shuffle": bool(self._shuffle), "metrics": list(self._metrics),
             "callbacks": [type(callback).__name__ for callback in self._callbacks if not callback.late],
             "X": digest(self._X), "y": digest(self._y), "sample_weight": digest(self._weights),
             "validation": [] if evaluator is None else [digest(evaluator.y), digest(evaluator.sample_weight)],
         }  # fmt: skip
-
-    # -------------------------------------------------------------------------------------------------- diagnosis
-
-    def _diagnose(self, order: NDArray[np.int64], step: NDArray[np.int64]) -> None:
-        """Do the step again part by part (nothing was updated), and name the first that is not finite."""
-        network = self._network
-        address, rows, _, number = (int(item) for item in step)
-        first = (address - order.ctypes.data) // 8
-        batch = order[first : first + rows]
-        epoch = number // self.steps_per_epoch
-        gradient = np.zeros_like(network.gradient)
-        check = Pass(network, rows, training=True, gradient=gradient, keep=True, python=self._python)
-        x, y, weights = self._take(batch)
-        with np.errstate(all="ignore"):
-            out = check.forward(x, step=number, seed=self._seed)
-            part, what = self._first_not_finite(check, out, y, weights)
-        # Before the first step nothing has been updated: no learning rate can help.
-        advice = "lower the learning rate, clip the gradient (clip_norm=1.0), or scale the data" if number else \
-                 "nothing was updated before: scale the data, or, if an earlier fit has failed, begin again with " \
-                 "model.build(in_shape)"
-        raise NonFiniteError(
-            f"fit: expected finite numbers, but in epoch {epoch}, step {number}, the {what} of {part} was not; {advice}",
-            epoch=epoch, step=number, part=part,
-        )  # fmt: skip
-
-    def _check_parameters(self) -> None:
-        """What the last step has written no later step has looked at."""
-        with np.errstate(all="ignore"):
-            if np.isfinite(self._network.vector.sum()):
-                return
-        for name, array in self._network.parameters().items():
-            if not np.isfinite(array).all():
-                part = self._network.name_of(name.rpartition(".")[0])
-                raise NonFiniteError(
-                    f"fit: expected finite numbers, but after epoch {self.epochs - 1}, step {self.step - 1}, the parameter "
-                    f"{name!r} of {part} was not; lower the learning rate, or clip the gradient (clip_norm=1.0)",
-                    epoch=self.epochs - 1, step=self.step - 1, part=part,
-                )  # fmt: skip
-
-    def _first_not_finite(
-        self, check: Pass, out: NDArray[Any], y: NDArray[Any], weights: NDArray[np.float64] | None
-    ) -> tuple[str, str]:
-        for node in check.plan.nodes:
-            if not np.isfinite(check.array(node.out)).all():
-                bad = [name for name in node.built.parameters if isinstance(array := node.named[name], Array)
-                       and not np.isfinite(check.array(array)).all()]  # fmt: skip
-                return node.name, "output" if not bad else f"output (and already the parameter {bad[0]!r})"
-        loss, grad = self._loss(out, y, weights)
-        who = type(self._loss).__name__
-        if not np.isfinite(loss):
-            return who, "value"
-        if not np.isfinite(grad).all():
-            return who, "gradient"
-        check.backward(grad)
-        for node in reversed(check.plan.nodes):
-            if node.grad_x is not None and not np.isfinite(check.array(node.grad_x)).all():
-                return node.name, "gradient"
-        return "the sum of the shards", "gradient"

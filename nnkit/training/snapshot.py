@@ -7,17 +7,15 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.errors import ParameterError, PersistenceError
+from nnkit.network import Network
 from nnkit.training.data import is_sparse
 from nnkit.training.history import History
-
-if TYPE_CHECKING:
-    from nnkit.model import Sequential
 
 __all__ = ["Snapshot", "digest", "spelt"]
 
@@ -30,7 +28,8 @@ class Snapshot:
 
     Attributes
     ----------
-    model : the model as it is then
+    network : the net as it is then
+    last_fit : what the model will be told of this fit
     settings : what the fit was given, in so far as it has to be the same
     step : steps done
     stopping : why it is to stop after this epoch, or ""
@@ -43,7 +42,8 @@ class Snapshot:
     noted : what each callback has noted
     """
 
-    model: Sequential
+    network: Network
+    last_fit: dict[str, Any]
     settings: dict[str, Any]
     step: int
     stopping: str

@@ -17,6 +17,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import scale
 
 import nnkit as nn
+from nnkit.network import network_of
 
 X, Y = scale(load_iris().data), load_iris().target
 BINARY = scale(load_breast_cancer().data), load_breast_cancer().target
@@ -1215,13 +1216,13 @@ def test_early_stopping_goes_back_to_the_best(make, weight):
         make, layers=[32], optimizer=nn.Adam(lr=0.05), epochs=500, early_stopping=True, patience=4, validation_fraction=0.3
     )
     kept = []
-    net.callbacks = [nn.LambdaCallback(lambda fit: kept.append(fit.model.network.vector.copy()))]
+    net.callbacks = [nn.LambdaCallback(lambda fit: kept.append(fit.network.vector.copy()))]
     net.fit(X, Y, sample_weight=weight)
     losses = net.history_["val_loss"]
     best = net.history_.best_epoch
     assert net.n_iter_ == len(losses) < 500
     assert best == np.argmin(losses) == len(losses) - 6
-    np.testing.assert_array_equal(net.model_.network.vector, kept[best])
+    np.testing.assert_array_equal(network_of(net.model_).vector, kept[best])
 
 
 def test_early_stopping_holds_out_some_of_every_class():

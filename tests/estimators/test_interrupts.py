@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import nnkit as nn
+from nnkit.network import network_of
 
 X, Y = load_iris(return_X_y=True)
 begun = []  # fits
@@ -42,7 +43,7 @@ def net(kind=nn.NNClassifier, **options):
 
 
 def numbers(estimator):
-    network = estimator.model_.network
+    network = network_of(estimator.model_)
     return {**{name: array.copy() for name, array in network.arrays().items()}, "loss": np.array(estimator.loss_curve_)}
 
 

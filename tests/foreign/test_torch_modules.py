@@ -17,6 +17,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.core.loss import BoundLoss
+from nnkit.network import network_of
 from nnkit.passes import Pass
 
 with warnings.catch_warnings():
@@ -304,7 +305,7 @@ def layer_of(part, case, module, given, grad_out, results, python):
     theirs = model.copy()
     nn.torch_weights(model, case.used(module.state_dict()))
     if python:
-        network = model.network
+        network = network_of(model)
         one = Pass(network, len(x), training=case.training, gradient=network.gradient, python=True)
         out, grad_x = one.forward(x), one.backward(grad_out)
     else:

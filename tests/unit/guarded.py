@@ -15,7 +15,7 @@ import nnkit as nn
 from nnkit.engine.memory import own, using
 from nnkit.engine.operands import Array
 from nnkit.kernels.control import CONTROL_WORDS
-from nnkit.network import Network
+from nnkit.network import Network, network_of
 from nnkit.passes import Pass
 from nnkit.testing.guard import GuardPages
 from nnkit.testing.inputs import draw
@@ -50,7 +50,7 @@ def layers(guards):
     examples = [example for part in parts for example in part.examples()]
     for example, dtype in itertools.product(examples, ("float32", "float64")):
         print(f"{example.part!r} {example.in_shape} {dtype}", flush=True)
-        network = nn.Sequential([example.part]).build(example.in_shape, 0, dtype).network
+        network = network_of(nn.Sequential([example.part]).build(example.in_shape, 0, dtype))
         network.__class__ = Apart
         for rows, training in ((1, True), (3, True), (17, True), (5, False)):
             shape = (rows, *example.in_shape)
@@ -137,7 +137,7 @@ def others(guards):
             X = own(RANDOM.normal(size=(600, 40)).astype("f4"))  # enough work for several shards, which meet
             model = nn.Sequential([nn.Linear(130), nn.BatchNorm1d(), nn.Tanh(), nn.Linear(130), nn.ReLU(), nn.Linear(3)])
             model.fit(X, own(X[:, :3]), epochs=2, batch_size=257, optimizer=optimizer, n_threads=2)
-            assert shard_rows(model.network, 257) < 257
+            assert shard_rows(network_of(model), 257) < 257
     tokens = own(RANDOM.integers(0, 9, (257, 6)))
     for layers in ([nn.LSTM(3)], [nn.GRU(4, bidirectional=True)], [nn.TimeDistributed(nn.Linear(2)), nn.Flatten()]):
         print(layers, flush=True)
@@ -156,7 +156,7 @@ def others(guards):
     parts = [*nn.registry.layers.values(), *nn.registry.activations.values()]
     for example, bad in itertools.product((example for part in parts for example in part.examples()), (np.nan, np.inf, 1e30)):
         print(f"{example.part!r} {bad}", flush=True)
-        network = nn.Sequential([example.part]).build(example.in_shape, 0).network
+        network = network_of(nn.Sequential([example.part]).build(example.in_shape, 0))
         network.__class__ = Apart
         if network.input_dtype == "int64":
             continue
@@ -192,7 +192,7 @@ class Beyond(nn.Layer):
 
 def planted(guards, shift):
     """A kernel that does leave an array."""
-    network = nn.Sequential([nn.Tanh(), Beyond(shift)]).build((1000,), 0).network
+    network = network_of(nn.Sequential([nn.Tanh(), Beyond(shift)]).build((1000,), 0))
     network.__class__ = Apart
     with using(guards):
         Pass(network, 3, training=True, gradient=network.gradient).forward(np.ones((3, 1000), "f4"))

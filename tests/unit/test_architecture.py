@@ -22,8 +22,9 @@ FLOORS = [
     {"core"},
     {"layers", "activations", "losses", "optimizers", "initializers", "schedules", "metrics", "registry"},
     {"network"},
-    {"planner", "passes", "native", "training", "inspect"},
-    {"model", "persistence"},
+    {"planner", "passes", "native", "executor", "training", "inspect"},
+    {"persistence"},
+    {"model"},
     {"estimators", "onnx"},
     {"loading", "testing", "warmup", "commands", "__main__", "__init__"},
 ]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.network import network_of
 
 X = np.random.default_rng(0).normal(size=(64, 8))
 Y = X[:, :2] * 2
@@ -58,7 +59,7 @@ def test_a_model_that_is_being_trained_is_not_changed_by_others(who, elsewhere):
     assert f"Sequential.{who}: expected a model that nobody is changing, but its Sequential.fit has not ended" in refused[0]
     alone = norms()
     alone.fit(X, Y, epochs=2, random_state=0)
-    np.testing.assert_array_equal(model.network.vector, alone.network.vector)
+    np.testing.assert_array_equal(network_of(model).vector, network_of(alone).vector)
     model.fit(X, Y, epochs=1)  # it is free again
 
 
@@ -213,7 +214,7 @@ def test_predict_in_many_threads_keeps_as_many_predictors():
     for _ in range(50):
         model.predict(row)
         model.predict(np.ones((300, 8)))
-    assert 1 <= len(model._made.predictors) <= 4
+    assert 1 <= len(model._executor.idle) <= 4
 
 
 # ------------------------------------------------------------------------------------------- memory that can be written
@@ -278,7 +279,7 @@ def test_read_only_data_is_never_written():
     model.fit(read_only(X), read_only(Y), sample_weight=weights, epochs=2, random_state=0)
     free = norms()
     free.fit(X, Y, sample_weight=np.ones(64), epochs=2, random_state=0)
-    np.testing.assert_array_equal(model.network.vector, free.network.vector)
+    np.testing.assert_array_equal(network_of(model).vector, network_of(free).vector)
     assert model.evaluate(read_only(X), read_only(Y), sample_weight=weights) == free.evaluate(X, Y)
     prediction = read_only(model.predict(X))
     loss, grad = nn.MSELoss()(prediction, read_only(Y.astype(np.float32)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.network import network_of
 from nnkit.training.fit import shard_rows
 
 with warnings.catch_warnings():
@@ -90,7 +91,7 @@ def close(got, expected, dtype):
 def carried_over(layer, twin, in_shape, dtype):
     """A model of the layer with the weights of its twin, and the twin's gradients by our names, once there are any."""
     model = nn.Sequential([layer]).build(in_shape, dtype=dtype)
-    built = model.network.leaves[0].layer
+    built = network_of(model).leaves[0].layer
     inner = getattr(twin, "inner", twin)
 
     def ours(arrays):
@@ -135,7 +136,7 @@ def test_sequences_with_padding_equal_torchs(dtype):
     parts = {"0": embed, "2": attend.inner}
     for index, part in parts.items():
         arrays = {name: array.detach().numpy() for name, array in part.named_parameters()}
-        for name, array in model.network.leaves[int(index)].layer.from_torch(arrays).items():
+        for name, array in network_of(model).leaves[int(index)].layer.from_torch(arrays).items():
             model.parameters()[f"{index}.{name}"][...] = array
     out = attend(embed(x), x == 0)
     grad_out = torch.randn_like(out)
@@ -208,7 +209,7 @@ def test_sequences_are_cut_into_smaller_shards():
     attention = nn.Sequential([nn.MultiHeadAttention(4)]).build((64, 64))
     steps = nn.Sequential([nn.Linear(512)]).build((4, 512))
     rows = nn.Sequential([nn.Linear(512)]).build((512,))
-    assert [shard_rows(model.network, 64) for model in (attention, steps, rows)] == [8, 16, 64]
+    assert [shard_rows(network_of(model), 64) for model in (attention, steps, rows)] == [8, 16, 64]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.core.container import as_layer
+from nnkit.network import network_of
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 Y = X.sum(axis=1, keepdims=True)
@@ -435,7 +437,7 @@ def weighted(scale, **options):
     history = model.fit(X, Y, epochs=3, batch_size=5, random_state=0, sample_weight=weights, validation_data=(X, Y, weights))
     loss, grad = nn.MSELoss()(np.zeros_like(Y), Y, weights)
     losses = [*history["loss"], *history["val_loss"], model.evaluate(X, Y, sample_weight=weights), loss]
-    return [*losses, *grad.ravel(), *model.network.vector]
+    return [*losses, *grad.ravel(), *network_of(model).vector]
 
 
 @pytest.mark.parametrize("scale", [1.7e308, 2.0**1000, 2.0**-1000, 1e-310])
@@ -490,7 +492,7 @@ def test_an_estimators_seed_that_is_none_is_refused(seed):
 
 
 def test_seeds_of_128_bits():
-    large, small = (regression().build((3,), random_state=seed).network.vector for seed in (2**70, 0))
+    large, small = (network_of(regression().build((3,), random_state=seed)).vector for seed in (2**70, 0))
     assert (large != small).any()
 
 
@@ -526,7 +528,7 @@ def test_layers_as_deep_as_can_be(name, tmp_path):
 
 def test_a_layer_within_itself_is_refused():
     model = nn.Sequential([nn.Linear(3)])
-    model.layers.append(model.chain)
+    model.layers.append(as_layer(model))
     residual = nn.Residual(nn.Linear(3))
     residual._inner.layers.append(residual)
     endless = [nn.Linear(3)]

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.core.container import as_layer
 from nnkit.kernels.math import exp, sigmoid
+from nnkit.network import network_of
 from nnkit.persistence.c_names import taken
 from nnkit.testing.inputs import draw
 
@@ -107,7 +109,7 @@ NETS = {
     "steep_newton": ((40,), [Newton(1.5, 2, False)]),
 }  # fmt: skip
 CASES = {f"net_{index}": example for index, example in enumerate(EXAMPLES)}
-CASES |= {name: nn.Example(nn.Sequential(layers).chain, shape, 0 if name == "words" else -3, 11 if name == "words" else 3)
+CASES |= {name: nn.Example(as_layer(nn.Sequential(layers)), shape, 0 if name == "words" else -3, 11 if name == "words" else 3)
           for name, (shape, layers) in NETS.items()}  # fmt: skip
 
 
@@ -125,7 +127,7 @@ def build(example, dtype="float32"):
 def rows_for(model, example, count=5):
     random = np.random.default_rng(2)
     shape = (count, *example.in_shape)
-    if model.network.input_dtype == "int64":
+    if network_of(model).input_dtype == "int64":
         return random.integers(int(example.low), int(example.high), shape)
     return draw(random, shape, example.low, example.high, example.kinks).astype(model.dtype)
 

@@ -14,6 +14,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.errors import NnkitError
+from nnkit.network import network_of
 from nnkit.persistence.checkpoint import snapshot_in
 from nnkit.persistence.file import read, write
 
@@ -129,7 +130,7 @@ def test_a_model_that_was_built_before_goes_on(tmp_path):
     with pytest.raises(RuntimeError):
         fit(callbacks=[nn.Checkpoint(tmp_path / "a.safetensors"), Stop(15)])
     resumed, _ = train("adam", resume=tmp_path / "a.safetensors")  # the weights are those of the file
-    np.testing.assert_array_equal(resumed.network.vector, expected.network.vector)
+    np.testing.assert_array_equal(network_of(resumed).vector, network_of(expected).vector)
     np.testing.assert_array_equal(resumed.forward(X[:5], training=True), expected.forward(X[:5], training=True))
 
 
@@ -189,10 +190,10 @@ def test_another_fit_is_refused_and_the_model_left_alone(name, file):
     options = {"loss": "cross_entropy", "epochs": 4, "batch_size": 15, "random_state": 1, **change}
     model, data, labels = options.pop("model", net()), options.pop("X", X), options.pop("Y", Y)
     model.build((6,), random_state=4)
-    before = model.network.vector.copy()
+    before = network_of(model).vector.copy()
     with pytest.raises(nn.ParameterError, match=message):
         model.fit(data, labels, resume=file, **options)
-    np.testing.assert_array_equal(model.network.vector, before)
+    np.testing.assert_array_equal(network_of(model).vector, before)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):

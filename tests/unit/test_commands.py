@@ -18,6 +18,7 @@ from nnkit.commands.data_file import open_data
 from nnkit.commands.parts import layers_of, part_of
 from nnkit.commands.tasks import task_of
 from nnkit.engine import cache
+from nnkit.network import network_of
 
 IRIS = Path(__file__).parents[1] / "data" / "iris.csv"
 ROWS = IRIS.read_text().splitlines()
@@ -219,7 +220,7 @@ def test_same_seed_gives_the_same_file_with_any_number_of_threads(here, run):
     for threads in (1, 2):
         run("train", "iris.csv", "--target", "species", *QUICK, "--threads", threads, "--output", f"{threads}.safetensors")
     one, two = (nn.load(f"{threads}.safetensors").model_ for threads in (1, 2))
-    assert np.array_equal(one.network.vector, two.network.vector)
+    assert np.array_equal(network_of(one).vector, network_of(two).vector)
 
 
 def test_whole_numbers_are_classes_where_there_are_few_and_predicted_as_such(here, run):

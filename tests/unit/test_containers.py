@@ -7,6 +7,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.inspect.differences import central_differences
+from nnkit.network import network_of
 
 RANDOM = np.random.default_rng(3)
 X = RANDOM.normal(size=(5, 4))
@@ -68,14 +69,14 @@ def test_fit_goes_the_way_of_passes_by_hand_with_any_number_of_threads(name):
         model.fit(data, target, optimizer=nn.SGD(lr=0.1), epochs=1, batch_size=80, shuffle=False, n_threads=threads)
         fitted.append(model)
     for model in fitted[1:]:
-        assert model.network.vector.tobytes() == fitted[0].network.vector.tobytes()
+        assert network_of(model).vector.tobytes() == network_of(fitted[0]).vector.tobytes()
         assert all(np.array_equal(state, fitted[0].states()[key]) for key, state in model.states().items())
     by_hand = nn.Sequential(layers).build(shape, 0, "float64")
     for first in (0, 80):
         _, grad = nn.MSELoss()(by_hand.forward(data[first : first + 80], training=True), target[first : first + 80])
         by_hand.backward(grad)
         nn.SGD(lr=0.1).step(by_hand)
-    np.testing.assert_allclose(fitted[0].network.vector, by_hand.network.vector, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(network_of(fitted[0]).vector, network_of(by_hand).vector, rtol=1e-9, atol=1e-12)
     for key, state in by_hand.states().items():
         np.testing.assert_allclose(fitted[0].states()[key], state, rtol=1e-9)
 

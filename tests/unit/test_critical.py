@@ -14,6 +14,7 @@ import nnkit as nn
 from nnkit.engine import critical
 from nnkit.engine.critical import Lock, check, interruptible, uninterrupted
 from nnkit.engine.runner import Runner
+from nnkit.network import network_of
 
 unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 
@@ -281,7 +282,7 @@ def test_ctrl_c_as_training_ends_lets_all_callbacks_clean_up():
     model = nn.Sequential([nn.Linear(1)])
     with pytest.raises(KeyboardInterrupt):
         model.fit(*data(), epochs=3, callbacks=[first, stopping], random_state=0, optimizer=nn.SGD(lr=0.1))
-    assert (model.network.vector == stopping._kept).all()
+    assert (network_of(model).vector == stopping._kept).all()
 
 
 def test_the_users_own_handler_decides():
@@ -297,7 +298,7 @@ def test_the_users_own_handler_decides():
 def test_ctrl_c_ends_bulk_predictions_and_builds_nothing_by_halves():
     X, _ = data()
     model = nn.Sequential([nn.Linear(1)]).build((3,), random_state=0)
-    expected = model.network.vector.copy()
+    expected = network_of(model).vector.copy()
     big = X.repeat(5000, axis=0)
     with pytest.raises(KeyboardInterrupt), uninterrupted:
         interrupt()
@@ -307,7 +308,7 @@ def test_ctrl_c_ends_bulk_predictions_and_builds_nothing_by_halves():
     with pytest.raises(KeyboardInterrupt):
         again.build((3,), random_state=0)
     assert not again.is_built
-    assert (model.build((3,), random_state=0).network.vector == expected).all()
+    assert (network_of(model.build((3,), random_state=0)).vector == expected).all()
 
 
 class Slow(nn.Initializer):
@@ -353,7 +354,7 @@ STORM = """
     def bits(n_threads):
         model = net()
         history = fit(model, n_threads, 3)
-        return model.network.vector.tobytes(), [tuple(figures) for figures in history.values()]
+        return nnkit.network.network_of(model).vector.tobytes(), [tuple(figures) for figures in history.values()]
 
     def state():
         return (threading.active_count(), [item["num_threads"] for item in threadpool_info()],
@@ -528,7 +529,7 @@ def test_a_child_goes_on_alone_with_the_fit_that_has_forked_it(script):
         model.fit(X, y, epochs=4, batch_size=128, n_threads=2, random_state=0, callbacks=[nn.LambdaCallback(fork)])
         if children[0]:
             assert os.waitpid(children[0], 0)[1] == 0
-        print(hash(model.network.vector.tobytes()))
+        print(hash(nnkit.network.network_of(model).vector.tobytes()))
         """,
         PYTHONHASHSEED="0",
     )

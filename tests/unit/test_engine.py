@@ -18,6 +18,7 @@ import pytest
 import nnkit as nn
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.stub import statistics
+from nnkit.network import network_of
 from nnkit.passes import Pass
 from nnkit.training.fit import shard_rows
 
@@ -131,12 +132,12 @@ def test_second_epoch_compiles_nothing():
 
 
 TRAIN = """
-    import numpy as np, nnkit as nn
+    import numpy as np, nnkit, nnkit as nn
     from nnkit.engine.stub import statistics
     X = np.random.default_rng(0).normal(size=(40, 3))
     model = nn.Sequential([nn.Linear(4), nn.Tanh(), nn.Linear(1)])
     history = model.fit(X, X[:, :1], epochs=3, random_state=0)
-    print(history["loss"], model.network.vector.tobytes().hex()[:64], model.predict(X[:1])[0, 0])
+    print(history["loss"], nnkit.network.network_of(model).vector.tobytes().hex()[:64], model.predict(X[:1])[0, 0])
     print(statistics.compiled, statistics.loaded)
 """
 
@@ -274,7 +275,7 @@ def test_threads_give_identical_bits(net, options):
 def test_these_nets_are_cut_into_shards(net):
     """Otherwise the test above would show nothing."""
     model = nn.Sequential(NETS[net]).build((24,))
-    assert shard_rows(model.network, 256) <= 128
+    assert shard_rows(network_of(model), 256) <= 128
 
 
 def test_shards_equal_one_shard_to_rounding():
@@ -404,14 +405,14 @@ def test_arena_begins_on_a_cache_line(dtype):
 
 def test_every_array_of_a_program_begins_on_a_cache_line():
     model = nn.Sequential([nn.Linear(7), nn.Tanh(), nn.Linear(3)]).build((5,))
-    work = Pass(model.network, 9, training=True, gradient=model.network.gradient, keep=True)
+    work = Pass(network_of(model), 9, training=True, gradient=network_of(model).gradient, keep=True)
     arrays = [work.array(array) for node in work.nodes() for array in (node.x, node.out, node.grad_out, node.grad_x)]
     for array in [*arrays, *model.parameters().values(), *model.gradients().values()]:
         assert array.ctypes.data % 64 == 0
 
 
 def test_buffers_that_are_never_alive_together_share_memory():
-    net = nn.Sequential([nn.Linear(50), nn.ReLU()] * 10).build((50,)).network
+    net = network_of(nn.Sequential([nn.Linear(50), nn.ReLU()] * 10).build((50,)))
     shared, kept = (
         Pass(net, 100, training=True, gradient=net.gradient, keep=keep).program.memory.size for keep in (False, True)
     )
@@ -537,7 +538,7 @@ def test_kernels_allocate_nothing(script):
 
 def test_stub_names_its_kernel_and_keeps_constants_in_its_dtype():
     model = nn.Sequential([nn.GELU()]).build((3,))
-    text = Pass(model.network, 1, training=True, gradient=model.network.gradient).program.kernel(0).text
+    text = Pass(network_of(model), 1, training=True, gradient=network_of(model).gradient).program.kernel(0).text
     assert text.startswith('"""nnkit.activations.GELU.forward in float32')
     assert re.search(r"np\.float32\(0\.5\)", text)
 

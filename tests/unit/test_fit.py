@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.network import network_of
 
 RANDOM = np.random.default_rng(7)
 X = RANDOM.normal(size=(150, 4))
@@ -309,7 +310,7 @@ def test_exception_in_a_callback_ends_training():
 
 def test_early_stopping_restores_the_best_epoch():
     kept = []
-    history_of = nn.LambdaCallback(lambda fit: kept.append(fit.model.network.vector.copy()))
+    history_of = nn.LambdaCallback(lambda fit: kept.append(fit.network.vector.copy()))
     model, history = fit_classifier(
         optimizer=nn.SGD(5.0), epochs=200, validation_data=(X[:20], LABELS[:20]),
         callbacks=[history_of, nn.EarlyStopping(patience=3)],
@@ -318,7 +319,7 @@ def test_early_stopping_restores_the_best_epoch():
     assert history.best_epoch == best
     assert history.epochs == best + 5
     assert history.stopped == "val_loss has not improved for 4 epochs"
-    np.testing.assert_array_equal(model.network.vector, kept[best])
+    np.testing.assert_array_equal(network_of(model).vector, kept[best])
 
 
 def test_early_stopping_of_a_metric_waits_for_the_largest():

@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse
 
 import nnkit as nn
+from nnkit.network import network_of
 from nnkit.training.data import to_rows
 
 BAD = [10, 999, -1, 10**8, -(2**62), 2**62]
@@ -207,7 +208,7 @@ def test_a_csr_matrix_may_change_while_training_runs():
         X.indices[:], X.indptr[1:] = 10**8, 10**8
 
     model.fit(X, np.zeros((4, 2)), epochs=3, batch_size=2, random_state=0, callbacks=[At(change)])
-    np.testing.assert_array_equal(model.network.vector, expected.network.vector)
+    np.testing.assert_array_equal(network_of(model).vector, network_of(expected).vector)
 
 
 @pytest.mark.parametrize("layer", [nn.Residual(nn.Linear(20)), nn.Branches("identity", nn.Linear(3)), nn.ReLU()])
@@ -333,7 +334,7 @@ def test_sample_weights_stay_as_they_were_checked(value):
     def trained(*callbacks):
         model = nn.Sequential([nn.Linear(2)]).build((3,), 0)
         model.fit(X, X[:, :2], sample_weight=weights, epochs=3, random_state=0, callbacks=callbacks)
-        return model.network.vector
+        return network_of(model).vector
 
     np.testing.assert_array_equal(trained(), trained(At(change)))
 

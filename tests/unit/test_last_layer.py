@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.network import network_of
 
 X = np.random.default_rng(0).uniform(-1, 1, (12, 4))
 CODES, YES = np.arange(12) % 3, (np.arange(12) % 2)[:, None]
@@ -103,7 +104,7 @@ def test_recurrent_layers_and_convolutions_say_what_they_give():
         model.fit(steps, CODES, loss="cross_entropy", epochs=1)
     with pytest.warns(nn.TrainingWarning, match=r"RNN\(.*gives numbers of at least 0"):
         nn.Sequential([nn.RNN(3, nonlinearity="relu")]).fit(steps, CODES, loss="cross_entropy", epochs=1)
-    net = nn.Sequential([nn.Conv1d(1, kernel_size=4, weight_init="ones"), nn.Flatten()])  # of numbers above 0, as the loss needs
+    net = nn.Sequential([nn.Conv1d(1, kernel_size=4, weight_init="ones"), nn.Flatten()])  # so that rates are above 0
     with pytest.warns(nn.TrainingWarning, match=r"Conv1d\(.*gives any real numbers; end with Softplus"):
         net.fit(np.abs(X[:, None, :]), YES, loss=nn.PoissonNLLLoss(log_input=False), epochs=1, optimizer=nn.SGD(1e-9))
 
@@ -154,12 +155,12 @@ def test_a_part_of_ones_own_may_say_it():
 
 def test_an_error_of_it_comes_before_training():
     model = nn.Sequential([nn.Linear(3), nn.Softmax()]).build((4,), random_state=0)
-    before = model.network.vector.copy()
+    before = network_of(model).vector.copy()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(nn.TrainingWarning):
             model.fit(X, CODES, loss="cross_entropy")
-    np.testing.assert_array_equal(model.network.vector, before)
+    np.testing.assert_array_equal(network_of(model).vector, before)
 
 
 @pytest.mark.parametrize("make", [nn.NNClassifier, nn.NNRegressor])

@@ -14,6 +14,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 import nnkit as nn
+from nnkit.network import network_of
 
 matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -139,7 +140,7 @@ def test_monitor_draws_every_layer(depth, epochs):
 def test_monitor_of_a_net_without_parameters_that_learn():
     monitor = nn.Monitor()
     model = nn.Sequential([nn.Linear(4), nn.ReLU(), nn.Linear(1)]).build((2,))
-    model.network.vector[:] = 0.0
+    network_of(model).vector[:] = 0.0
     model.fit(X, HEIGHT[:, None], epochs=1, callbacks=[monitor], optimizer=nn.SGD(lr=0.0 + 1e-30))
     assert_legible(monitor.plot())
     _, ax = plt.subplots()

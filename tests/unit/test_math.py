@@ -8,6 +8,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.kernels import math as kernels
+from nnkit.network import network_of
 from nnkit.passes import Pass
 
 REFERENCE = {
@@ -215,7 +216,7 @@ def test_float64_is_the_library_function(name):
 @pytest.mark.parametrize("name", BOUNDS)
 def test_loops_are_vectorised(name):
     model = nn.Sequential([activation(name)]).build((1,))
-    code = Pass(model.network, 1, training=False, gradient=model.network.gradient).program.kernel(0).llvm
+    code = Pass(network_of(model), 1, training=False, gradient=network_of(model).gradient).program.kernel(0).llvm
     assert re.search(r"f(mul|add|div)[a-z ]* <\d+ x float>", code), "no packed arithmetic in the machine code"
     assert not re.search(r"call [^\n]*@(expf?|logf?|tanhf?|erff?)\(", code)
 

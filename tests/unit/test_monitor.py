@@ -9,6 +9,7 @@ import scipy.sparse
 from sklearn.datasets import load_digits
 
 import nnkit as nn
+from nnkit.network import network_of
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 DIGITS = (DIGITS[:600] / 16).astype(np.float32)
@@ -183,10 +184,10 @@ def test_training_is_the_same_to_the_bit(name):
     *_, history, watched, _ = fit(pickle.loads(pickled), **options)
     *_, unseen, alone, _ = fit(pickle.loads(pickled), monitor=False, **options)
     assert dict(history) == dict(unseen)
-    np.testing.assert_array_equal(watched.network.vector, alone.network.vector)
+    np.testing.assert_array_equal(network_of(watched).vector, network_of(alone).vector)
     for key, state in alone.states().items():
         np.testing.assert_array_equal(watched.states()[key], state)
-    assert watched.network.random_position == alone.network.random_position
+    assert network_of(watched).random_position == network_of(alone).random_position
 
 
 def test_a_resumed_fit_has_seen_the_same(tmp_path):
@@ -215,7 +216,7 @@ def test_a_resumed_fit_has_seen_the_same(tmp_path):
     assert repr(again.looks) == repr(expected.looks)
     assert again.warned == expected.warned
     assert told == []  # it was told before
-    np.testing.assert_array_equal(resumed.network.vector, model.network.vector)
+    np.testing.assert_array_equal(network_of(resumed).vector, network_of(model).vector)
 
 
 @pytest.mark.parametrize("noted", [{}, {"looks": [{}], "warned": {}}, {"looks": 3, "warned": {}}, {"looks": [], "warned": 3}])

@@ -14,6 +14,7 @@ import scipy.integrate
 from numba.core.errors import TypingError
 
 import nnkit as nn
+from nnkit.network import network_of
 
 F32, F64 = "float32", "float64"
 
@@ -130,14 +131,14 @@ PARTS = [example for kind in (nn.registry.layers, nn.registry.activations) for p
 def test_every_part_works(example, dtype):
     model = nn.Sequential([example.part]).build(example.in_shape, random_state=0, dtype=dtype)
     random = np.random.default_rng(0)
-    X = random.uniform(example.low, example.high, (3, *example.in_shape)).astype(model.network.input_dtype)
+    X = random.uniform(example.low, example.high, (3, *example.in_shape)).astype(network_of(model).input_dtype)
     expected = one_by_one(model, X)
     out, grad_out, grad_x = np.empty_like(expected), random.normal(size=expected.shape).astype(dtype), np.empty(X.shape, dtype)
     f = model.as_function()
     for i in range(len(X)):
         f(X[i, ...], out[i, ...])
     np.testing.assert_array_equal(out, expected)
-    if model.network.input_dtype != dtype:
+    if network_of(model).input_dtype != dtype:
         return
     g = model.as_function(gradient=True)
     for i in range(len(X)):

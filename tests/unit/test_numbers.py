@@ -9,6 +9,7 @@ import pytest
 import nnkit as nn
 from nnkit.core.optimizer import Updater
 from nnkit.engine.memory import aligned_zeros
+from nnkit.network import network_of
 from nnkit.passes import Pass
 
 
@@ -87,11 +88,11 @@ def test_optimizers_that_stepped_a_model_can_go():
         nn.Adam().step(model)
         kept.step(model)
     gc.collect()
-    assert len(model._made.updaters) == 1
+    assert len(model._executor._steppers) == 1
     kept.lr = 0.0  # the rate may change between steps
-    before = model.network.vector.copy()
+    before = network_of(model).vector.copy()
     kept.step(model)
-    np.testing.assert_array_equal(model.network.vector, before)
+    np.testing.assert_array_equal(network_of(model).vector, before)
 
 
 @pytest.mark.parametrize("in_shape", [(3,), (3, 2), (3, 2, 2)])
@@ -182,7 +183,7 @@ def test_norms_of_rows_of_any_size(layer, size, engine):
     grad = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
     exact_layer = nn.RMSNorm(eps=float(np.finfo(np.float32).eps)) if repr(layer) == "RMSNorm()" else layer
     exact = nn.Sequential([exact_layer]).build((20,), dtype="float64")
-    network = nn.Sequential([layer]).build((20,)).network
+    network = network_of(nn.Sequential([layer]).build((20,)))
     work = Pass(network, 5, training=True, gradient=network.gradient, python=engine == "python")
     bound = 20 * np.finfo(np.float32).eps  # a sum of 20 squares, and some roundings
     out, expected = work.forward(x), exact.forward(x.astype(np.float64))

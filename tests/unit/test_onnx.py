@@ -9,6 +9,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.kernels import math
+from nnkit.network import network_of
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -170,7 +171,7 @@ def net(name):
     model = shaken(nn.Sequential(layers), in_shape)
     random = np.random.default_rng(2)
     X = random.normal(size=(9, *in_shape)).astype("float32")
-    return model, random.integers(0, 11, (9, *in_shape)) if model.network.input_dtype == "int64" else X
+    return model, random.integers(0, 11, (9, *in_shape)) if network_of(model).input_dtype == "int64" else X
 
 
 @pytest.mark.parametrize("name", NETS)

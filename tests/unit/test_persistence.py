@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 import nnkit as nn
 from nnkit.core.plugins import provider
+from nnkit.network import network_of
 from nnkit.persistence import file as files
 from nnkit.persistence.description import PARTS_LIMIT, Describer, Restorer
 from nnkit.persistence.file import encode, opened, read, write
@@ -38,7 +39,7 @@ def again(model, path):
 
 def rows_for(model, low=-3.0, high=3.0, rows=5):
     random = np.random.default_rng(1)
-    if model.network.input_dtype != model.dtype:
+    if network_of(model).input_dtype != model.dtype:
         return random.integers(0, 2, (rows, *model.in_shape))
     return random.uniform(low, high, (rows, *model.in_shape)).astype(model.dtype)
 
@@ -51,8 +52,8 @@ def same(a, b):
 
 def assert_same_model(loaded, model, X):
     assert repr(loaded) == repr(model)
-    assert (loaded.in_shape, loaded.out_shape, loaded.dtype, loaded.network.input_dtype) == (
-        model.in_shape, model.out_shape, model.dtype, model.network.input_dtype)  # fmt: skip
+    assert (loaded.in_shape, loaded.out_shape, loaded.dtype, network_of(loaded).input_dtype) == (
+        model.in_shape, model.out_shape, model.dtype, network_of(model).input_dtype)  # fmt: skip
     for mine, theirs in [(loaded.parameters(), model.parameters()), (loaded.states(), model.states())]:
         assert list(mine) == list(theirs)
         assert all(same(mine[name], theirs[name]) for name in mine)
@@ -132,7 +133,7 @@ def test_what_cannot_be_described_is_named(value):
     model = nn.Sequential([nn.Linear(2, weight_init="ones")]).build((3,))
     model.layers[0].weight_init = value
     with pytest.raises(nn.PersistenceError, match=r"Linear's weight_init"):
-        describe(model, Describer())
+        describe(network_of(model), {}, Describer())
 
 
 # ---------------------------------------------------------------------------------------------------------- models
@@ -606,7 +607,7 @@ def test_refusal_leaves_the_file_as_it_was(name, tmp_path, monkeypatch):
 
     model = nn.Sequential([nn.Linear(7)]).build((4,))
     model.predict(np.ones((1, 4), "f"))  # compiled before the system refuses
-    data = encode(*pack(describer := Describer(), model=describe(model, describer)))
+    data = encode(*pack(describer := Describer(), model=describe(network_of(model), {}, describer)))
     monkeypatch.setattr(os, function, refuse)
     with pytest.raises(nn.PersistenceError, match=rf"cannot write .*{message}.*as it was") as caught:
         files.write_atomically(path, data)

@@ -12,6 +12,7 @@ from nnkit.engine.clock import Clocks
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction
 from nnkit.inspect.profile import BARS, Intervals
+from nnkit.network import network_of
 from nnkit.testing.inputs import draw
 
 matplotlib.use("Agg")
@@ -42,7 +43,7 @@ def flops(item):
 def test_every_layer_can_be_profiled(example):
     model = nn.Sequential([example.part]).build(example.in_shape)
     rows = draw(np.random.default_rng(0), (9, *example.in_shape), example.low, example.high)
-    if model.network.input_dtype == "int64":
+    if network_of(model).input_dtype == "int64":
         rows = np.floor(rows).astype(np.int64)
     profile = model.profile(rows, np.zeros((9, *model.out_shape)), batch_size=9, **SHORT)
     assert all(np.isfinite(item.us) and item.us >= 0 and item.bytes > 0 for item in profile.kernels)
@@ -85,11 +86,11 @@ def test_the_model_stays_as_it_is():
     model.build((4,), random_state=0)
     model.forward(X, training=True)
     optimizer = nn.Adam(schedule="plateau") if "plateau" in nn.registry.schedules else nn.Adam()
-    before = copy.deepcopy(({**model.parameters(), **model.states()}, model.network.random_position, vars(optimizer)))
+    before = copy.deepcopy(({**model.parameters(), **model.states()}, network_of(model).random_position, vars(optimizer)))
     model.profile(X, Y, optimizer=optimizer, **SHORT)
     for name, array in {**model.parameters(), **model.states()}.items():
         assert (array == before[0][name]).all()
-    assert model.network.random_position == before[1] and str(vars(optimizer)) == str(before[2])
+    assert network_of(model).random_position == before[1] and str(vars(optimizer)) == str(before[2])
 
 
 class Slow(nn.PythonLayer):

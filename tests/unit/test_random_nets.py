@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import nnkit as nn
-from nnkit.core.container import Chain, Container
+from nnkit.core.container import Chain, Container, as_layer
 from nnkit.errors import NnkitError
 from nnkit.layers import GRU, LSTM, RNN, Masking
+from nnkit.network import network_of
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -111,7 +112,7 @@ class Maker:
         return nn.TimeDistributed(self.chain(shape[1:], self.random.integers(1, 3), depth)[0])
 
     def within(self, shape, depth):
-        return nn.Sequential(self.chain(shape, self.random.integers(1, 3), depth)[0]).chain
+        return as_layer(nn.Sequential(self.chain(shape, self.random.integers(1, 3), depth)[0]))
 
     def net(self):
         """A net, and rows for it."""
@@ -146,7 +147,7 @@ def test_every_container_is_among_them():
 def structure(model):
     """What is trained and kept, in order: of which layers, of which shapes, and what is used again."""
     first, found = {}, []
-    for _, built in model.network.root.walk():
+    for _, built in network_of(model).root.walk():
         declared = {name: item.shape for name, item in {**built.parameters, **built.states}.items() if np.prod(item.shape)}
         if declared:
             found.append((type(built.layer).key, declared, first.setdefault(id(built.home), len(first))))

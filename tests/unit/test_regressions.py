@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import nnkit as nn
+from nnkit.network import network_of
 
 RANDOM = np.random.default_rng(5)
 X = RANDOM.normal(size=(300, 5))
@@ -18,7 +19,7 @@ def gradient_of(layer, repeat=1):
     out = model.forward(X, training=True)
     for _ in range(repeat):
         model.backward(out - Y)
-    return model.network.gradient.copy()
+    return network_of(model).gradient.copy()
 
 
 class Kept(nn.PythonLayer):
@@ -140,14 +141,14 @@ def test_early_stopping_gets_over_a_first_figure_that_is_nan():
 class Sabotage(nn.Callback):
     def on_epoch_end(self, fit):
         if fit.epoch == 3:
-            fit.model.network.vector *= 1e30
+            fit.network.vector *= 1e30
 
 
 def test_best_parameters_and_history_survive_an_error():
     model = nn.Sequential([nn.Linear(8), nn.Linear(1)])
     with pytest.raises(nn.NonFiniteError) as caught:
         model.fit(X, Y, epochs=10, callbacks=[nn.EarlyStopping(), Sabotage()], random_state=0)
-    assert np.abs(model.network.vector).max() < 10
+    assert np.abs(network_of(model).vector).max() < 10
     assert len(caught.value.history["loss"]) == 4
     assert caught.value.history.stopped == "failed: NonFiniteError"
 
@@ -197,22 +198,22 @@ def test_step_by_hand_follows_its_schedule():
     model.backward(model.forward(X) - Y)
     with pytest.raises(nn.ParameterError, match="epoch"):
         optimizer.step(model)
-    before = model.network.vector.copy()
+    before = network_of(model).vector.copy()
     optimizer.step(model, epoch=0.0)
-    np.testing.assert_array_equal(model.network.vector, before)
+    np.testing.assert_array_equal(network_of(model).vector, before)
     optimizer.step(model, epoch=0.5)
-    np.testing.assert_allclose(before - model.network.vector, 0.05 * model.network.gradient, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(before - network_of(model).vector, 0.05 * network_of(model).gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_changed_hyperparameters_are_followed_and_the_state_is_kept():
     model, optimizer = nn.Sequential(["linear"]).build((5,), random_state=0), nn.SGD(lr=0.01, momentum=0.9)
     model.backward(model.forward(X) - Y)
     optimizer.step(model)
-    velocity, before = model.network.gradient.copy(), model.network.vector.copy()
+    velocity, before = network_of(model).gradient.copy(), network_of(model).vector.copy()
     optimizer.weight_decay = 0.5
     optimizer.step(model)
     expected = 0.01 * (0.9 * velocity + velocity + 0.5 * before)
-    np.testing.assert_allclose(before - model.network.vector, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(before - network_of(model).vector, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_plateau_is_looked_for_after_the_warm_up():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.network import network_of
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(24, 3)), RANDOM.normal(size=(24, 2))
@@ -168,7 +169,7 @@ def test_estimators_weigh_rows_alone_too(make):
     weights = RANDOM.uniform(0.5, 2.0, 24)
     est = make(layers=[4], epochs=1, batch_size=1, optimizer=nn.SGD(0.01), shuffle=False, random_state=0, dtype="float64")
     plain, weighted, scaled = (copy.deepcopy(est).fit(X, y, w) for w in (None, weights, 4 * weights))
-    first, second, third = (fit.model_.network.vector for fit in (plain, weighted, scaled))
+    first, second, third = (network_of(fit.model_).vector for fit in (plain, weighted, scaled))
     assert not np.allclose(first, second, rtol=1e-6)
     np.testing.assert_allclose(second, third, rtol=1e-12)
 
@@ -180,4 +181,4 @@ def test_a_partial_fit_is_weighed_by_its_own_rows():
     for rows in (slice(0, 12), slice(12, 24)):
         first.partial_fit(X[rows], Y[rows], weights[rows])
         second.partial_fit(X[rows], Y[rows])
-    np.testing.assert_array_equal(first.model_.network.vector, second.model_.network.vector)
+    np.testing.assert_array_equal(network_of(first.model_).vector, network_of(second.model_).vector)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.network import network_of
 from nnkit.training.fit import shard_rows
 
 RANDOM = np.random.default_rng(0)
@@ -24,7 +25,7 @@ def test_constants_are_neither_trained_nor_in_the_way_of_shards(tmp_path):
     y = (X[:, :1] - 1000) / 50
     history = model.fit(X, y, optimizer=nn.AdamW(lr=0.01, weight_decay=0.5), epochs=5, random_state=0)
     assert history["loss"][-1] < 0.2
-    assert shard_rows(model.network, 256) == shard_rows(plain.network, 256) < 256
+    assert shard_rows(network_of(model), 256) == shard_rows(network_of(plain), 256) < 256
     assert sorted(model.states()) == ["0.mean", "0.std"]
     assert np.allclose(model.states()["0.mean"], X.mean(axis=0))
     model.save(tmp_path / "net.safetensors")

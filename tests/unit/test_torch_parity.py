@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.network import network_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -239,15 +240,15 @@ def test_ten_steps_equal_torchs(ours, theirs, options, dtype):
 def test_lion_is_the_sign_of_a_mean():
     """PyTorch has no Lion: algorithm 2 of the paper, written out."""
     model = nn.Sequential([nn.Linear(4)]).build((3,), random_state=0, dtype="float64")
-    value, m = model.network.vector.copy(), np.zeros(model.network.vector.size)
+    value, m = network_of(model).vector.copy(), np.zeros(network_of(model).vector.size)
     optimizer = nn.Lion(0.01, betas=(0.9, 0.99), weight_decay=0.1)
     for _ in range(10):
         grad = RANDOM.normal(size=value.size)
-        model.network.gradient[:] = grad
+        network_of(model).gradient[:] = grad
         optimizer.step(model)
         value = value - 0.01 * (np.sign(0.9 * m + 0.1 * grad) + 0.1 * value)
         m = 0.99 * m + 0.01 * grad
-    np.testing.assert_allclose(model.network.vector, value, rtol=1e-12)
+    np.testing.assert_allclose(network_of(model).vector, value, rtol=1e-12)
 
 
 @pytest.mark.parametrize("net", ["classifier", "regressor"])

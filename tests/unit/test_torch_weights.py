@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.network import network_of
 
 ARRAYS = {"0.weight": np.ones((2, 3)), "0.bias": np.zeros(2), "2.weight": np.ones((1, 2)), "2.bias": np.ones(1)}
 
@@ -38,10 +39,10 @@ BAD = {
 def test_what_does_not_fit_is_refused_and_nothing_is_written(case):
     state_dict, error, message = BAD[case]
     model = small()
-    before = model.network.vector.copy()
+    before = network_of(model).vector.copy()
     with pytest.raises(error, match=message):
         nn.torch_weights(model, state_dict)
-    np.testing.assert_array_equal(model.network.vector, before)
+    np.testing.assert_array_equal(network_of(model).vector, before)
 
 
 def test_model_must_be_built():

@@ -11,6 +11,7 @@ import pytest
 import nnkit as nn
 from nnkit.inspect.formula import LATEX, MATHML, TEXT, Derivative, Equation, Symbol, _number, _rewritten, formula
 from nnkit.inspect.replay import Replay
+from nnkit.network import network_of
 
 LAYERS = [example for part in nn.registry.layers.values() for example in part.examples()]
 
@@ -19,7 +20,7 @@ def drawn(example, rows=3, seed=0, dtype="float64"):
     """A model of one layer, and a batch for it."""
     model = nn.Sequential([example.part]).build(example.in_shape, random_state=seed, dtype=dtype)
     random = np.random.default_rng(seed)
-    if model.network.input_dtype == "real" or model.network.input_dtype == dtype:
+    if network_of(model).input_dtype == "real" or network_of(model).input_dtype == dtype:
         x = random.uniform(example.low, example.high, (rows, *example.in_shape))
     else:
         x = random.integers(0, 2, (rows, *example.in_shape))
@@ -231,9 +232,10 @@ def test_a_row_of_a_sequence_is_shown_with_all_its_steps():
 def test_tracing_leaves_the_model_as_it_was(example):
     model, x, y = drawn(example)
     again = model.copy()
-    before = [model.network.vector.copy(), model.network.gradient.copy(), *(state.copy() for state in model.states().values())]
+    network = network_of(model)
+    before = [network.vector.copy(), network.gradient.copy(), *(state.copy() for state in model.states().values())]
     nn.trace(model, x, y, training=True).check(most=2)
-    after = [model.network.vector, model.network.gradient, *model.states().values()]
+    after = [network.vector, network.gradient, *model.states().values()]
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(old, new)
     np.testing.assert_array_equal(model.forward(x, training=True), again.forward(x, training=True))

@@ -13,6 +13,7 @@ from nnkit.core import plugins
 from nnkit.engine import environment, workers
 from nnkit.engine.cores import cores_by_quota, usable_cores
 from nnkit.engine.workers import Team, available_threads
+from nnkit.network import network_of
 
 X = np.random.default_rng(0).normal(size=(512, 16))
 Y = X.sum(axis=1, keepdims=True)
@@ -22,7 +23,7 @@ def fit(n_threads):
     """Of eight shards a batch."""
     model = nn.Sequential([nn.Linear(256), nn.Tanh(), nn.Linear(256), nn.Tanh(), nn.Linear(1)])
     history = model.fit(X, Y, batch_size=256, epochs=2, n_threads=n_threads, random_state=0, validation_data=(X, Y))
-    return model.network.vector.tobytes(), history["val_loss"]
+    return network_of(model).vector.tobytes(), history["val_loss"]
 
 
 # --------------------------------------------------------------------------------------------- fewer than asked for
@@ -78,7 +79,7 @@ def test_where_the_system_gives_no_threads(script):
         def fit():
             model = nn.Sequential([nn.Linear(8), nn.Linear(1)])
             model.fit(X, X[:, :1], batch_size=128, epochs=2, n_threads=2, random_state=0)
-            return model.network.vector.tobytes()
+            return nnkit.network.network_of(model).vector.tobytes()
 
         expected = fit()
         resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.activation import Activation
-from nnkit.core.container import Container
+from nnkit.core.container import Chain, Container
 from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Shape
 from nnkit.errors import NnkitError, OnnxError
-from nnkit.model import Sequential
 from nnkit.network import Network
 from nnkit.persistence.onnx.graph import Graph, Node, Value
 from nnkit.persistence.onnx.masks import Begin, goes_by_mask, masks_begun
@@ -35,8 +34,8 @@ STEPS = 20  # layers that are looked for, a node: where masks begin may take sev
 COMMUTATIVE = {"Add", "And", "Equal", "Max", "Mean", "Min", "Mul", "Or", "Sum"}  # operators of ONNX
 
 
-def from_proto(content: bytes, folder: Path, in_shape: Sequence[int] | None) -> Sequential:
-    """A built model from the content of a file."""
+def from_proto(content: bytes, folder: Path, in_shape: Sequence[int] | None) -> Network:
+    """A built net from the content of a file."""
     parsed = parse(content, folder)
     shape = _row_shape(parsed, in_shape)
     reader = Reader(parsed)
@@ -46,13 +45,12 @@ def from_proto(content: bytes, folder: Path, in_shape: Sequence[int] | None) -> 
         raise OnnxError("onnx.load: expected branches within branches to some depth, got more of them") from None
     except _Unreadable as error:
         raise OnnxError(str(error)) from None
-    model = Sequential(inner.layers)
-    if model.chain.input_dtype == "real" and parsed.integers:
-        raise OnnxError(f"onnx.load: expected an input of real numbers for {model.layers[0]!r}, got one of integers")
-    network = Network.of(model.chain, model.chain.place(shape), parsed.real)  # which draws no numbers that go at once
+    chain = Chain(inner.layers)
+    if chain.input_dtype == "real" and parsed.integers:
+        raise OnnxError(f"onnx.load: expected an input of real numbers for {chain.layers[0]!r}, got one of integers")
+    network = Network.of(chain, chain.place(shape), parsed.real)  # which draws no numbers that go at once
     network.fill(_named(network, inner.arrays), (int(np.random.default_rng().integers(2**62)), 0))
-    model.adopt(network)
-    return model
+    return network
 
 
 def _row_shape(parsed: Parsed, in_shape: Sequence[int] | None) -> Shape:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nnkit.core.container import Placed
     from nnkit.core.layer import Built
     from nnkit.core.part import Shape
-    from nnkit.model import Sequential
+    from nnkit.network import Network
 
 __all__ = ["to_proto"]
 
@@ -23,14 +23,14 @@ OPSET, IR_VERSION = 18, 8  # what runtimes since 2023 read
 
 
 class _Written(Graph):
-    """The graph of a built model, whose arrays are known."""
+    """The graph of a net, whose arrays are known."""
 
-    def __init__(self, model: Sequential) -> None:
-        super().__init__(model.dtype)
-        self._arrays: dict[str, NDArray[Any]] = {**model.parameters(), **model.states()}
+    def __init__(self, network: Network) -> None:
+        super().__init__(network.dtype)
+        self._arrays = network.arrays()
         self._placed: dict[int, Placed] = {}
         self._part = ""  # that is being written
-        root = model.network.placed()
+        root = network.placed()
         self._find(root)
         self.x = Value(self, name="x")
         try:
@@ -59,15 +59,15 @@ class _Written(Graph):
         return super().layer(built, x)
 
 
-def to_proto(model: Sequential) -> Any:
-    """The model as ONNX's library holds it, checked."""
+def to_proto(network: Network) -> Any:
+    """The net as ONNX's library holds it, checked."""
     import onnx
 
-    graph = _Written(model)
-    real = onnx.TensorProto.DOUBLE if model.dtype == "float64" else onnx.TensorProto.FLOAT
-    integers = model.network.input_dtype != model.dtype
-    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.INT64 if integers else real, ["N", *model.in_shape])
-    out = onnx.helper.make_tensor_value_info("out", real, ["N", *model.out_shape])
+    graph = _Written(network)
+    real = onnx.TensorProto.DOUBLE if network.dtype == "float64" else onnx.TensorProto.FLOAT
+    integers = network.input_dtype != network.dtype
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.INT64 if integers else real, ["N", *network.in_shape])
+    out = onnx.helper.make_tensor_value_info("out", real, ["N", *network.out_shape])
     nodes, constants = _used(graph)
     names = _names(graph, nodes)
     written = [
@@ -89,12 +89,12 @@ def to_proto(model: Sequential) -> Any:
         try:
             onnx.defs.get_schema(node.op, OPSET)
         except onnx.defs.SchemaError:
-            part = model.network.name_of(node.name)
+            part = network.name_of(node.name)
             raise OnnxError(f"onnx.export: {part}: ONNX has no operator {node.op} in opset {OPSET}") from None
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-        raise OnnxError(f"onnx.export: ONNX's own check refuses what {model!r} is written as: {error}") from None
+        raise OnnxError(f"onnx.export: ONNX's own check refuses what {network!r} is written as: {error}") from None
     return proto
 
 

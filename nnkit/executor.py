@@ -1,0 +1,160 @@
+"""What runs a built network for a model: predictions, evaluation, passes by hand, and steps of optimizers."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnkit.core.arrays import numeric
+from nnkit.core.loss import Loss
+from nnkit.core.metric import Metric
+from nnkit.core.optimizer import Optimizer, Updater
+from nnkit.engine.critical import imported
+from nnkit.engine.exclusive import Exclusive
+from nnkit.engine.workers import Team
+from nnkit.errors import DataError, NotBuiltError, ShapeError
+from nnkit.metrics import named
+from nnkit.network import Network
+from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards
+from nnkit.training.data import check_row_shape, check_weights, is_sparse, to_array, to_rows
+
+if TYPE_CHECKING:
+    from nnkit.native import RowFunction
+
+__all__ = ["Executor"]
+
+
+class _Stepper(NamedTuple):
+    """An optimizer that a model is stepped with by hand, as it was set when its programs were made."""
+
+    optimizer: weakref.ref[Optimizer]  # as it goes, so does this
+    settings: dict[str, Any]
+    updater: Updater  # of a copy
+
+
+class Executor:
+    """Runs a network, and keeps the programs that it has made for it: who builds a model again gets another one.
+
+    Its methods are those of `nnkit.Sequential`, which say what they take and give.
+
+    Attributes
+    ----------
+    network : what it runs
+    idle : predictors that nobody is using: one for each call in flight
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.idle: list[Predictor] = []
+        self._passes: dict[bool, Pass] = {}  # of evaluation and of training
+        self._last: Pass | None = None
+        self._steppers: dict[int, _Stepper] = {}
+        self._functions: dict[bool, RowFunction] = {}
+        self._by_hand = Exclusive("a model")
+
+    def _check_rows(self, X: Any, what: str) -> Any:
+        """``X`` as rows that fit the network: an array, or a CSR matrix."""
+        rows = to_rows(X, "X")
+        check_row_shape(rows, self.network.in_shape, f"Sequential.{what}")
+        self.network.check_input(rows, "X")
+        return rows
+
+    # ---------------------------------------------------------------------------------------------- in evaluation mode
+
+    def predict(self, X: Any, n_threads: int | None = None, predictor: Predictor | None = None) -> NDArray[Any]:
+        """The outputs; ``predictor`` is one that is idle, but may not fit. What has run is then idle."""
+        network, rows = self.network, self._check_rows(X, "predict")
+        count = rows.shape[0]
+        if count > BLOCK or is_sparse(rows):
+            out = np.empty((count, *network.out_shape), network.dtype)
+            shards = prediction_shards(network, count, n_threads)
+            every = BulkPredictor(network, rows, out, shards)
+            with Team(shards) as team:
+                every.run(team)
+        else:
+            if predictor is None or predictor.rows < count:
+                predictor = Predictor(network, min(BLOCK, 1 << (count - 1).bit_length()))
+            out = predictor(rows)
+        if predictor is not None:
+            self.idle.append(predictor)
+        return out
+
+    def evaluate(
+        self, X: Any, y: Any, loss: Loss, sample_weight: Any, n_threads: int | None,
+        metrics: Sequence[Metric | str] | Metric | str | None,
+    ) -> float | dict[str, float]:  # fmt: skip
+        """The loss on data, and metrics where they are asked for."""
+        network, rows = self.network, self._check_rows(X, "evaluate")
+        asked = None if metrics is None else named(metrics)
+        target, count = to_array(y, "y"), rows.shape[0]
+        loss.check_target(target, network.out_shape, count)
+        weights = check_weights(sample_weight, count)
+        shards = prediction_shards(network, count, n_threads)
+        evaluator = Evaluator(network, loss, rows, target, weights, shards=shards, predictions=bool(asked))
+        with Team(shards) as team:
+            value = evaluator.run(team)
+        return value if asked is None else {"loss": value, **evaluator.figures(asked)}
+
+    def function(self, gradient: bool) -> RowFunction:
+        """The net as a function of one row."""
+        if gradient not in self._functions:
+            self._functions.setdefault(gradient, imported("nnkit.native").RowFunction(self.network, gradient))
+        return self._functions[gradient]
+
+    # --------------------------------------------------------------------------------------------------------- by hand
+
+    def forward(self, x: ArrayLike, training: bool) -> NDArray[Any]:
+        """Output of one batch, remembered for `backward`."""
+        network, batch = self.network, self._check_rows(x, "forward")
+        if is_sparse(batch):
+            raise DataError("Sequential.forward: expected dense rows, got a sparse matrix; pass x.toarray()")
+        with self._by_hand.by("Sequential.forward"):
+            last = self._passes.get(training)
+            if last is None or last.rows < len(batch):
+                last = self._passes[training] = Pass(network, len(batch), training=training, gradient=network.gradient)
+            self._last = None  # nothing to go back through, should this fail
+            network.step += training
+            out = last.forward(batch, step=network.step, seed=network.seed)
+            self._last = last
+            return out
+
+    def backward(self, grad_out: ArrayLike) -> NDArray[Any] | None:
+        """Gradients of the last batch: the parameters' are written, the input's is returned."""
+        with self._by_hand.by("Sequential.backward"):
+            if self._last is None:
+                raise NotBuiltError("Sequential.backward: expected a forward pass before it, got none")
+            grad = numeric(grad_out, "grad_out")
+            expected = (self._last.current_rows, *self.network.out_shape)
+            if grad.shape != expected:
+                raise ShapeError(f"Sequential.backward: expected grad_out of shape {expected}, as the output, got {grad.shape}")
+            return self._last.backward(grad)
+
+    def update(self, optimizer: Optimizer, epoch: float, epochs: float) -> None:
+        """One step of the optimizer from the present gradients; its state belongs to this network."""
+        network = self.network
+        with self._by_hand.by("Sequential.update"):
+            known = self._steppers.get(id(optimizer))
+            settings = {name: value for name, value in vars(optimizer).items() if name != "lr"}
+            if known is None or known.settings != settings:
+                updater = Updater(copy.copy(optimizer), network.vector, network.gradient[None], chunk=network.chunk)
+                if known is not None:
+                    updater.take_over(known.updater.progress)
+                known = self._steppers[id(optimizer)] = _Stepper(self._forgetting(optimizer), settings, updater)
+            known.updater.optimizer.lr = optimizer.lr
+            known.updater.step(epoch, epochs)
+
+    def _forgetting(self, optimizer: Optimizer) -> weakref.ref[Optimizer]:
+        """A reference that ends an optimizer's stepper with it."""
+        me, key = weakref.ref(self), id(optimizer)
+
+        def forget(_: Any) -> None:
+            executor = me()
+            if executor is not None:
+                executor._steppers.pop(key, None)
+
+        return weakref.ref(optimizer, forget)

@@ -1,0 +1,71 @@
+"""What has not been finite in a step that was given up: which part, and what of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.loss import Loss
+from nnkit.engine.operands import Array
+from nnkit.errors import NonFiniteError
+from nnkit.network import Network
+from nnkit.passes import Pass
+
+__all__ = ["check_parameters", "diagnosis"]
+
+
+def diagnosis(
+    network: Network, loss: Loss, x: NDArray[Any], y: NDArray[Any], weights: NDArray[np.float64] | None, *,
+    epoch: int, step: int, seed: int, python: bool,
+) -> NonFiniteError:  # fmt: skip
+    """The error that names the first part that is not finite: the step is done again part by part, as nothing was updated."""
+    gradient = np.zeros_like(network.gradient)
+    check = Pass(network, len(x), training=True, gradient=gradient, keep=True, python=python)
+    with np.errstate(all="ignore"):
+        out = check.forward(x, step=step, seed=seed)
+        part, what = _first_not_finite(check, out, loss, y, weights)
+    # Before the first step nothing has been updated: no learning rate can help.
+    advice = "lower the learning rate, clip the gradient (clip_norm=1.0), or scale the data" if step else \
+             "nothing was updated before: scale the data, or, if an earlier fit has failed, begin again with " \
+             "model.build(in_shape)"
+    return NonFiniteError(
+        f"fit: expected finite numbers, but in epoch {epoch}, step {step}, the {what} of {part} was not; {advice}",
+        epoch=epoch, step=step, part=part,
+    )  # fmt: skip
+
+
+def _first_not_finite(
+    check: Pass, out: NDArray[Any], loss: Loss, y: NDArray[Any], weights: NDArray[np.float64] | None
+) -> tuple[str, str]:
+    for node in check.plan.nodes:
+        if not np.isfinite(check.array(node.out)).all():
+            bad = [name for name in node.built.parameters if isinstance(array := node.named[name], Array)
+                   and not np.isfinite(check.array(array)).all()]  # fmt: skip
+            return node.name, "output" if not bad else f"output (and already the parameter {bad[0]!r})"
+    value, grad = loss(out, y, weights)
+    who = type(loss).__name__
+    if not np.isfinite(value):
+        return who, "value"
+    if not np.isfinite(grad).all():
+        return who, "gradient"
+    check.backward(grad)
+    for node in reversed(check.plan.nodes):
+        if node.grad_x is not None and not np.isfinite(check.array(node.grad_x)).all():
+            return node.name, "gradient"
+    return "the sum of the shards", "gradient"
+
+
+def check_parameters(network: Network, epoch: int, step: int) -> None:
+    """Refuse what the last step has written: no later step has looked at it."""
+    with np.errstate(all="ignore"):
+        if np.isfinite(network.vector.sum()):
+            return
+    for name, array in network.parameters().items():
+        if not np.isfinite(array).all():
+            part = network.name_of(name.rpartition(".")[0])
+            raise NonFiniteError(
+                f"fit: expected finite numbers, but after epoch {epoch}, step {step}, the parameter {name!r} of {part} was "
+                "not; lower the learning rate, or clip the gradient (clip_norm=1.0)", epoch=epoch, step=step, part=part,
+            )  # fmt: skip
