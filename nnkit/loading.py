@@ -69,19 +69,24 @@ def load(path: str | PathLike[str], *, self_test: bool = True, trust: bool = Fal
         except (NnkitError, RecursionError, MemoryError) as error:
             what = str(error) or f"it asks for too much ({type(error).__name__})"
             raise PersistenceError(f"cannot load {str(file.path)!r}: {what}") from error
+    _warn_of(restorer, str(file.path))
+    return loaded
+
+
+def _warn_of(restorer: Restorer, path: str) -> None:
+    """Say what a file brings that may act outside of the model, whether it is there or left out."""
     if restorer.trusted:
         warn(
-            f"nnkit.load: {str(file.path)!r} is trusted, and brings along what may act outside of the model: "
+            f"nnkit.load: {path!r} is trusted, and brings along what may act outside of the model: "
             f"{', '.join(restorer.trusted)}", PersistenceWarning,
         )  # fmt: skip
     if restorer.left_out:
         warn(
-            f"nnkit.load: {str(file.path)!r} is loaded without {', '.join(restorer.left_out)}: what a file brings must not "
+            f"nnkit.load: {path!r} is loaded without {', '.join(restorer.left_out)}: what a file brings must not "
             "write files, run commands or act outside of the model in other ways. Give the estimator callbacks of your own, "
             "set_params(callbacks=[...]); or, if you trust who wrote the file: nnkit.load(path, trust=True)",
             PersistenceWarning,
         )
-    return loaded
 
 
 def _restored(file: Reader, self_test: bool, trust: bool) -> tuple[Any, Restorer]:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnkit.core.calls import brief, explained
-from nnkit.core.container import Model, changing, require_unchanged
+from nnkit.core.container import Model, changing, require_built, require_unchanged
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import listed, row_shape
 from nnkit.core.random_state import generator
-from nnkit.engine.exclusive import Exclusive
-from nnkit.errors import CallError, NotBuiltError, ParameterError, TrainingWarning, warn
+from nnkit.errors import ParameterError, TrainingWarning, warn
 from nnkit.executor import Executor
 from nnkit.network import LiveArrays, Network
 from nnkit.training.fit import Fit
@@ -73,14 +72,9 @@ class Sequential(Model):
         self._executor = None if network is None else Executor(network)
 
     def _built(self, what: str) -> Executor:
-        if self._executor is None:
-            raise NotBuiltError(f"Sequential.{what}: expected a built model; call fit, or build(in_shape=...) first")
+        require_built(self, f"Sequential.{what}")
+        assert self._executor is not None
         return self._executor
-
-    def __call__(self, *args: Any, **named: Any) -> NoReturn:
-        """Models are not functions: `predict` gives outputs, `forward` those that `backward` goes on from."""
-        raise CallError(f"{type(self).__name__}: expected model.predict(X), or model.forward(x, training=True) before "
-                        "model.backward(grad), got model(...)")  # fmt: skip
 
     @overload
     def __getitem__(self, index: int) -> Layer: ...
@@ -97,16 +91,6 @@ class Sequential(Model):
             part._training = self._training
         return part
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Layers, shapes and numbers; never addresses. A loss of one's own in ``last_fit`` may not be pickled."""
-        return {"chain": self._chain, "layers": self.layers, "network": self._network}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._chain, self.layers, self._network = state["chain"], state["layers"], state["network"]
-        self.last_fit, self._training = {}, Exclusive("a model")
-
-    # -------------------------------------------------------------------------------------------------- building
-
     @explained
     def build(self, in_shape: Sequence[int], random_state: Any = None, dtype: DTypeLike = "float32") -> Sequential:
         """Infer all shapes and draw all parameters; `fit` does it when needed. Building again starts afresh.
@@ -117,16 +101,10 @@ class Sequential(Model):
         random_state : None, int, RandomState or Generator
         dtype : "float32" or "float64"
 
-        Returns
-        -------
-        self
-
         Raises
         ------
-        ShapeError
-            A layer does not fit the output of the one before.
-        BusyError
-            The model is being trained.
+        ShapeError, BusyError
+            A layer does not fit the output of the one before; the model is being trained.
         """
         random = generator(random_state)
         name = np.dtype(dtype).name
@@ -143,10 +121,8 @@ class Sequential(Model):
         Examples
         --------
         >>> import nnkit as nn
-        >>> model = nn.Sequential([nn.Linear(2)]).build((3,))
-        >>> exact = model.copy("float64")
-        >>> exact.dtype, bool((exact.parameters()["0.weight"] == model.parameters()["0.weight"]).all())
-        ('float64', True)
+        >>> nn.Sequential([nn.Linear(2)]).build((3,)).copy("float64").dtype
+        'float64'
         """
         require_unchanged(self, "copy")
         again = Sequential(copy.deepcopy(self.layers))  # in Python, layers may keep things on themselves
@@ -157,25 +133,8 @@ class Sequential(Model):
             again._network = network
         return again
 
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """The shape of one input row."""
-        return self._built("in_shape").network.in_shape
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """The shape of one output row."""
-        return self._built("out_shape").network.out_shape
-
-    @property
-    def dtype(self) -> str:
-        """In what it computes: "float32" or "float64"."""
-        return self._built("dtype").network.dtype
-
     def parameters(self) -> LiveArrays:
         """All trained arrays by name, such as ``"0.weight"``: live views, writing to them changes the model.
-
-        So does writing by name, where the shape has to be the same.
 
         Examples
         --------
@@ -208,6 +167,8 @@ class Sequential(Model):
     ) -> History:  # fmt: skip
         """Train on data; a second call goes on from the present parameters, with a fresh optimizer state.
 
+        Of what it is given, `nnkit.training.fit.Fit` says more.
+
         Parameters
         ----------
         X : (N, ...) numbers: an array, a CSR matrix, or a frame of columns of numbers (pandas, Polars, PyArrow ...)
@@ -232,17 +193,14 @@ class Sequential(Model):
 
         Raises
         ------
-        ShapeError, DataError, ParameterError
-            The input is refused, before training begins.
-        PersistenceError, NonFiniteError, BusyError
-            The checkpoint cannot be read; a loss or gradient became NaN or infinite; the model is being changed already.
+        ShapeError, DataError, ParameterError, PersistenceError, NonFiniteError, BusyError
+            The input is refused, before training begins; the checkpoint cannot be read; a loss or gradient became NaN or
+            infinite; the model is being changed already.
 
         Warns
         -----
         TrainingWarning
             The loss does not fit the last layer: a softmax before ``"cross_entropy"``, which takes it itself.
-
-        `nnkit.training.fit.Fit` says more of each parameter.
         """
         from nnkit.persistence.checkpoint import snapshot_in
 
@@ -262,10 +220,7 @@ class Sequential(Model):
     def forward(self, x: ArrayLike, training: bool = False) -> NDArray[Any]:
         """Output of one batch, remembered for `backward`.
 
-        Parameters
-        ----------
-        x : (N, *in_shape)
-        training : True switches dropout and the like on; each call draws anew
+        ``x`` is (N, *in_shape); ``training`` switches dropout and the like on, and each call draws anew.
         """
         return self._built("forward").forward(x, training)
 
@@ -332,9 +287,8 @@ class Sequential(Model):
 
         Parameters
         ----------
-        X, y, sample_weight, metrics : as for `fit`
+        X, y, sample_weight, metrics, n_threads : as for `fit`
         loss : Loss or its name; by default that of the last `fit`, else "mse"
-        n_threads : int, optional. The result does not depend on it.
 
         Returns
         -------
@@ -368,9 +322,8 @@ class Sequential(Model):
 
         Raises
         ------
-        NotBuiltError
-        NativeError
-            The model has a layer that runs in Python, or its input has to be looked at in Python.
+        NotBuiltError, NativeError
+            Also where a layer runs in Python, or the input has to be looked at in Python.
         """
         return self._built("as_function").function(gradient)
 
@@ -378,8 +331,8 @@ class Sequential(Model):
     def address(self) -> int:
         """A C function pointer, as an integer, to ``void f(const T *x, T *out)``: the output for one row, in evaluation mode.
 
-        It is the ``address`` of `as_function`: see `nnkit.native.RowFunction`. It is valid as long as the model lives and is
-        not built again. T is float or double, the model's dtype.
+        It is that of `as_function` (see `nnkit.native.RowFunction`), and valid as long as the model lives and is not built
+        again. T is float or double, the model's dtype.
         """
         return self.as_function().address
 
@@ -397,16 +350,13 @@ class Sequential(Model):
 
         Raises
         ------
-        NotBuiltError
-            The model has no weights yet.
-        PersistenceError
-            A layer, or an argument of one, cannot be described (a class that is not registered, a function), or the system
-            refuses; a file that was there before is as it was.
+        NotBuiltError, PersistenceError
+            There are no weights yet; a layer, or an argument of one, cannot be described (a class that is not registered, a
+            function), or the system refuses: a file that was there before is as it was.
 
         Examples
         --------
-        >>> import tempfile
-        >>> import nnkit as nn
+        >>> import nnkit as nn, tempfile
         >>> model = nn.Sequential([nn.Linear(3), nn.ReLU()]).build((2,), random_state=0)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     model.save(f"{folder}/net.safetensors")
@@ -421,22 +371,14 @@ class Sequential(Model):
     def to_c(self, path: Any, name: str = "predict") -> None:
         """Write the net as one C99 file that needs nothing but the C library: for machines without Python.
 
-        Of it, a program calls ``void predict(const float *x, float *out)`` for one row. `nnkit.persistence.c_source.write_c`
-        says what else is in it.
-
-        Parameters
-        ----------
-        path : str or path-like, where to; what is there before is replaced once all is written
-        name : of the function, for programs with several nets
+        Of it, a program calls ``void predict(const float *x, float *out)`` for one row; ``name`` is that of the function.
+        `nnkit.persistence.c_source.write_c` says what else is in it.
 
         Raises
         ------
-        NotBuiltError
-            The shapes and numbers are not known yet.
-        KernelError
-            A layer cannot be written in C: recurrent layers, attention, and those of plugins without a method ``c``.
-        PersistenceError, ParameterError
-            The file cannot be written; the name is not one for C.
+        NotBuiltError, KernelError, PersistenceError, ParameterError
+            There are no weights yet; a layer cannot be written in C (recurrent layers, attention, and those of plugins without
+            a method ``c``); the file cannot be written; the name is not one for C.
         """
         from nnkit.persistence.c_source import write_c
 
@@ -460,10 +402,8 @@ class Sequential(Model):
 
         Raises
         ------
-        NotBuiltError
-            The shapes are not known, and ``in_shape`` is not given.
-        ShapeError
-            A layer does not fit the output of the one before.
+        NotBuiltError, ShapeError
+            The shapes are not known, and ``in_shape`` is not given; a layer does not fit the output of the one before.
         """
         from nnkit.inspect.summary import summary
 
@@ -472,22 +412,13 @@ class Sequential(Model):
     def plot(self, ax: Axes | None = None, in_shape: Sequence[int] | int | None = None) -> Axes:
         """Draw the model: a box for each layer, frames for containers, the shapes of rows on the arrows between.
 
-        Parameters
-        ----------
-        ax : matplotlib axes to draw on, by default a new figure of the size that is needed
-        in_shape : as for `summary`
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            Their unit is an inch. ``ax.figure.savefig("net.png")`` writes a file.
+        It is drawn on ``ax``, matplotlib's axes, by default those of a new figure of the size that is needed; ``in_shape`` is
+        as for `summary`. ``model.plot().figure.savefig("net.png")`` writes a file.
 
         Raises
         ------
-        MissingLibraryError
-            matplotlib is not installed.
-        NotBuiltError, ShapeError
-            As for `summary`.
+        MissingLibraryError, NotBuiltError, ShapeError
+            matplotlib is not installed; or as for `summary`.
         """
         from nnkit.inspect.diagram import plot
 
@@ -510,12 +441,7 @@ class Sequential(Model):
         -------
         Profile
             Tables as text and in notebooks, `Profile.plot`, and every figure as an attribute (see
-            `nnkit.inspect.profile.Profile`, which also says how it is measured).
-
-        Raises
-        ------
-        ShapeError, DataError, ParameterError, NonFiniteError
-            As `fit` does.
+            `nnkit.inspect.profile.Profile`, which also says how it is measured). It raises what `fit` does.
         """
         from nnkit.inspect.profile import profile
 

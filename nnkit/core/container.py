@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from os import PathLike
 from reprlib import recursive_repr
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, Self, TypeVar
 
 from numpy.typing import DTypeLike, NDArray
 
@@ -16,13 +16,13 @@ from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Example, Shape, listed
 from nnkit.engine.exclusive import Exclusive
 from nnkit.engine.operands import Operand
-from nnkit.errors import NotBuiltError, ParameterError, ShapeError
+from nnkit.errors import CallError, NotBuiltError, ParameterError, ShapeError
 
 if TYPE_CHECKING:
     from nnkit.persistence.onnx.graph import Graph, Value
 
 __all__ = ["Chain", "Container", "Model", "Placed", "V", "Wiring", "as_layer", "chain_of", "changing", "model_of", "net_of",
-           "readers", "require_unchanged"]  # fmt: skip
+           "readers", "require_built", "require_unchanged"]  # fmt: skip
 
 DEEPEST = 64  # levels; Python gives up at some 150
 
@@ -221,10 +221,38 @@ class Model(Familiar):
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
+    def __call__(self, *args: Any, **named: Any) -> NoReturn:
+        """Models are not functions: `predict` gives outputs, `forward` those that `backward` goes on from."""
+        raise CallError(f"{type(self).__name__}: expected model.predict(X), or model.forward(x, training=True) before "
+                        "model.backward(grad), got model(...)")  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Layers, shapes and numbers; never addresses. A loss of one's own in ``last_fit`` may not be pickled."""
+        return {"chain": self._chain, "layers": self.layers, "network": self._network}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._chain, self.layers, self._network = state["chain"], state["layers"], state["network"]
+        self.last_fit, self._training = {}, Exclusive("a model")
+
     @property
     def is_built(self) -> bool:
         """Whether the shapes are known, and there are numbers."""
         return self._network is not None
+
+    @property
+    def in_shape(self) -> Shape:
+        """The shape of one input row."""
+        return require_built(self, "Sequential.in_shape").in_shape  # type: ignore[no-any-return]
+
+    @property
+    def out_shape(self) -> Shape:
+        """The shape of one output row."""
+        return require_built(self, "Sequential.out_shape").out_shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> str:
+        """In what it computes: "float32" or "float64"."""
+        return require_built(self, "Sequential.dtype").dtype  # type: ignore[no-any-return]
 
     def parameters(self) -> Any:
         """All trained arrays by name: live views, writing to them changes the model."""
@@ -334,9 +362,15 @@ def model_of(given: Any, who: str) -> Model:
         elif isinstance(given, str | PathLike):
             hint = "; read it with nnkit.load(path)"
         raise ParameterError(f"{who}: expected a Sequential or a fitted NNClassifier or NNRegressor, got {shown(given)}{hint}")
-    if not model.is_built:
-        raise NotBuiltError(f"{who}: expected a built model; call fit, or build(in_shape=...) first")
+    require_built(model, who)
     return model
+
+
+def require_built(model: Model, who: str) -> Any:
+    """The network of a built model."""
+    if model._network is None:
+        raise NotBuiltError(f"{who}: expected a built model; call fit, or build(in_shape=...) first")
+    return model._network
 
 
 def as_layer(part: Any) -> Layer:

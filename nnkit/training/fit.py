@@ -142,8 +142,7 @@ class Fit:
         before: UpdaterProgress | None = None,
         resumed: Snapshot | None = None,
     ) -> None:
-        self._begin = time.perf_counter()
-        self._compiling = statistics.seconds
+        self._begin, self._compiling = time.perf_counter(), statistics.seconds
         for name, number in (("epochs", epochs), ("batch_size", batch_size)):
             if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
                 raise ParameterError(f"fit: expected {name} to be an integer of at least 1, got {number!r}")
@@ -154,10 +153,9 @@ class Fit:
         self.epoch = self.step = 0
         self.loss = float("nan")
         self.failure: BaseException | None = None
-        self.engine = engine
+        self.engine, self._python = engine, engine == "python"
         self.loop_seconds = 0.0
         self.epochs = int(epochs)
-        self._python = engine == "python"
         self._loss: Loss = Loss.make(loss, "loss")
         self._optimizer: Optimizer = Optimizer.make(optimizer, "optimizer")
         chosen = [Callback.make(item, "callbacks") for item in listed(callbacks)]
