@@ -352,15 +352,7 @@ class Network:
 
 
 def network_of(given: Any, who: str = "network_of") -> Network:
-    """The network of a built model, which is given itself or as a fitted estimator.
-
-    Raises
-    ------
-    ParameterError
-        It is neither.
-    NotBuiltError
-        The model is not built.
-    """
+    """The network of a built model, which is given itself or as a fitted estimator; it raises what `model_of` does."""
     network = model_of(given, who)._network
     assert isinstance(network, Network)
     return network
