@@ -60,7 +60,7 @@ def draw(figures: dict[str, Any], path: Path, suites: list[str] | tuple[str, ...
     ValueError
         There is nothing in them to compare.
     """
-    from nnkit.inspect.figure import COLOURS, drawing
+    from nnkit.inspect.pictures.figure import COLOURS, drawing
 
     panels = list(_sections(figures, suites))
     if not panels:

@@ -100,7 +100,7 @@ def _version(package: str) -> str | None:
 
 def environment() -> dict[str, Any]:
     """What the figures were measured with and on."""
-    from nnkit.inspect.machine import processor
+    from nnkit.inspect.cost.machine import processor
 
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -33,7 +33,7 @@ from nnkit.core.words import ELSEWHERE as _ELSEWHERE
 from nnkit.engine.critical import imported as _imported
 from nnkit.errors import *  # noqa: F403
 from nnkit.initializers import *  # noqa: F403
-from nnkit.inspect.monitor import Monitor as Monitor
+from nnkit.inspect.monitor.monitor import Monitor as Monitor
 from nnkit.layers import *  # noqa: F403
 from nnkit.losses import *  # noqa: F403
 from nnkit.metrics import *  # noqa: F403
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from nnkit.estimators import NNClassifier as NNClassifier
     from nnkit.estimators import NNRegressor as NNRegressor
     from nnkit.inspect.decision import plot_decision as plot_decision
-    from nnkit.inspect.trace import trace as trace
+    from nnkit.inspect.trace.trace import trace as trace
     from nnkit.loading import load as load
 
 # What is slow to import is loaded when it is asked for: names and where they are, and modules.
@@ -60,7 +60,7 @@ _LATER = {
     "NNRegressor": "nnkit.estimators",
     "load": "nnkit.loading",
     "plot_decision": "nnkit.inspect.decision",
-    "trace": "nnkit.inspect.trace",
+    "trace": "nnkit.inspect.trace.trace",
 }
 _MODULES = ("onnx", "testing")
 

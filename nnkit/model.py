@@ -19,7 +19,7 @@ from nnkit.core.part import listed, row_shape
 from nnkit.core.random_state import generator
 from nnkit.errors import ParameterError, TrainingWarning, warn
 from nnkit.executor import Executor
-from nnkit.network import LiveArrays, Network
+from nnkit.network import LiveArrays, Network, root_of
 from nnkit.training.fit import Fit
 from nnkit.training.last_layer import misfit
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from nnkit.core.callback import Callback
     from nnkit.core.metric import Metric
-    from nnkit.inspect.profile import Profile
-    from nnkit.inspect.summary import Summary
+    from nnkit.inspect.cost.profile import Profile
+    from nnkit.inspect.cost.summary import Summary
     from nnkit.native import RowFunction
     from nnkit.training.history import History
 
@@ -398,16 +398,16 @@ class Sequential(Model):
         Returns
         -------
         Summary
-            The table, as text and in notebooks; every figure is an attribute (see `nnkit.inspect.summary.Summary`).
+            The table, as text and in notebooks; every figure is an attribute (see `nnkit.inspect.cost.summary.Summary`).
 
         Raises
         ------
         NotBuiltError, ShapeError
             The shapes are not known, and ``in_shape`` is not given; a layer does not fit the output of the one before.
         """
-        from nnkit.inspect.summary import summary
+        from nnkit.inspect.cost.summary import summary
 
-        return summary(self, in_shape, batch_size)
+        return summary(root_of(self, in_shape, "summary"), self.dtype if self.is_built else "float32", batch_size)
 
     def plot(self, ax: Axes | None = None, in_shape: Sequence[int] | int | None = None) -> Axes:
         """Draw the model: a box for each layer, frames for containers, the shapes of rows on the arrows between.
@@ -420,9 +420,9 @@ class Sequential(Model):
         MissingLibraryError, NotBuiltError, ShapeError
             matplotlib is not installed; or as for `summary`.
         """
-        from nnkit.inspect.diagram import plot
+        from nnkit.inspect.cost.diagram import plot
 
-        return plot(self, ax, in_shape)
+        return plot(root_of(self, in_shape, "plot"), ax)
 
     @explained
     def profile(
@@ -441,9 +441,9 @@ class Sequential(Model):
         -------
         Profile
             Tables as text and in notebooks, `Profile.plot`, and every figure as an attribute (see
-            `nnkit.inspect.profile.Profile`, which also says how it is measured). It raises what `fit` does.
+            `nnkit.inspect.cost.profile.Profile`, which also says how it is measured). It raises what `fit` does.
         """
-        from nnkit.inspect.profile import profile
+        from nnkit.inspect.cost.profile import profile
 
         return profile(self, X, y, loss=loss, optimizer=optimizer, batch_size=batch_size, n_threads=n_threads,
                        random_state=random_state, seconds=seconds)  # fmt: skip

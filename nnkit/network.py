@@ -7,7 +7,7 @@ on using it whatever becomes of the model. A model that is built again gets anot
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.arrays import refuse_masked
-from nnkit.core.container import Chain, Model, Placed, model_of, readers, require_unchanged
+from nnkit.core.container import Chain, Model, Placed, chain_of, model_of, readers, require_unchanged
 from nnkit.core.layer import Built, CSRLayer, Layer
+from nnkit.core.part import row_shape
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, own
 from nnkit.engine.operands import Array, Operand, Storage
-from nnkit.errors import ParameterError, ShapeError
+from nnkit.errors import NotBuiltError, ParameterError, ShapeError
 
-__all__ = ["LiveArrays", "Network", "adopt", "network_of"]
+__all__ = ["LiveArrays", "Network", "adopt", "network_of", "root_of"]
 
 # Numbers of a chunk of parameters. With gradient and two moments 2048 fill a first-level cache; in large nets all of them come
 # from beyond it, and longer runs stream better (784-512-512-10: 2.94 -> 2.84 ms a step).
@@ -361,3 +362,13 @@ def network_of(given: Any, who: str = "network_of") -> Network:
 def adopt(model: Model, network: Network) -> None:
     """Have a model be built as this network of its own layers."""
     model._network = network
+
+
+def root_of(model: Model, in_shape: Sequence[int] | int | None, who: str) -> Built:
+    """The layers of a model in their places: as it is built, or as it would be for rows of ``in_shape``."""
+    if in_shape is not None:
+        return chain_of(model).place(row_shape(in_shape, f"Sequential.{who}"))
+    if not model.is_built:
+        raise NotBuiltError(f"Sequential.{who}: expected a built model or in_shape, got neither; write "
+                            f"{who}(in_shape=(...)), the shape of one row of the input")  # fmt: skip
+    return network_of(model, who).root

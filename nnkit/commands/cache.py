@@ -18,7 +18,7 @@ def cache(action: Literal["info", "clear"] = "info") -> int:
     action : info: where, how many, how large; clear: remove those of all versions of nnkit
     """
     from nnkit.engine.cache import kernel_cache
-    from nnkit.inspect.table import count
+    from nnkit.inspect.pictures.table import count
 
     print(kernel_cache)
     found = kernel_cache.clear() if action == "clear" else kernel_cache.count()

@@ -25,8 +25,8 @@ def info() -> int:
     """
     from nnkit.engine.cache import kernel_cache
     from nnkit.engine.workers import available_threads
-    from nnkit.inspect.machine import blas, peak, processor
-    from nnkit.inspect.table import count
+    from nnkit.inspect.cost.machine import blas, peak, processor
+    from nnkit.inspect.pictures.table import count
 
     def show(name: str, *values: str) -> None:
         for place, value in enumerate(values):

@@ -17,7 +17,7 @@ from nnkit.commands.data_file import DataFile, Rows, listing, open_data
 from nnkit.commands.tasks import TASKS
 from nnkit.core.terminal import is_terminal
 from nnkit.errors import ParameterError, PersistenceWarning, printable
-from nnkit.inspect.table import count, number
+from nnkit.inspect.pictures.table import count, number
 from nnkit.model import Sequential
 from nnkit.persistence.disk import write_atomically
 

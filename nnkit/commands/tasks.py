@@ -14,7 +14,7 @@ from nnkit.commands.cells import MISSING, is_code, likely, remedy, to_labels
 from nnkit.commands.data_file import DataFile, Rows, listing
 from nnkit.core.loss import Loss
 from nnkit.errors import ShapeError
-from nnkit.inspect.table import Table, count, number
+from nnkit.inspect.pictures.table import Table, count, number
 
 __all__ = ["TASKS", "Classification", "Regression", "Task", "task_of"]
 

@@ -18,7 +18,7 @@ from nnkit.commands.tasks import Task, task_of
 from nnkit.core.callback import Callback
 from nnkit.core.terminal import is_terminal
 from nnkit.errors import ParameterError, printable
-from nnkit.inspect.table import Table, count, number
+from nnkit.inspect.pictures.table import Table, count, number
 from nnkit.network import network_of
 from nnkit.persistence.disk import check_writable, to_path, write_atomically
 

@@ -1,1 +1,3 @@
-"""Looking at models: what they are made of, what flows through them, what they cost, and how they learn."""
+"""Looking at models, a folder for each question: how they compute (`trace`), whether they learn (`monitor`), what they cost
+(`cost`). What they decide is a picture by itself (`decision`); `pictures` draws and tabulates for all of them.
+"""

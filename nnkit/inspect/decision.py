@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from nnkit.core.frames import Frame, column_names
 from nnkit.core.loss import Loss
 from nnkit.errors import DataError, NotBuiltError, ParameterError, ShapeError
-from nnkit.inspect.figure import COLOURS, SEQUENTIAL, drawing, new_axes
+from nnkit.inspect.pictures.figure import COLOURS, SEQUENTIAL, drawing, new_axes
 from nnkit.training.data import check_finite, to_array
 
 if TYPE_CHECKING:
@@ -79,6 +80,19 @@ def plot_decision(
         raise ParameterError(f"plot_decision: expected a model with predict, got {model!r}")
     if isinstance(resolution, bool) or not isinstance(resolution, int | np.integer) or resolution < 2:
         raise ParameterError(f"plot_decision: expected resolution to be an integer of at least 2, got {resolution!r}")
+    points, target = _data(X, y)
+    surface = _of_net(model, target, loss, names) if hasattr(model, "last_fit") else _of_estimator(model, X, target)
+    decided = _Map.of(surface.predict, points, int(resolution))
+    with drawing("plot_decision") as plt:
+        axes = new_axes(plt, ax, (6.4, 4.6))
+        surface.draw(axes, decided, points, _drawn(points), getattr(y, "name", None))
+        across, along = map(str, column_names(X) or ("feature 0", "feature 1"))
+        axes.set(xlabel=across, ylabel=along, xlim=decided.across[[0, -1]], ylim=decided.along[[0, -1]])
+    return axes
+
+
+def _data(X: Any, y: Any) -> tuple[Rows, Rows]:
+    """The points, two finite numbers each, and as many targets."""
     points = to_array(X, "X")
     if points.ndim != 2 or points.shape[1] != 2:
         raise ShapeError(f"plot_decision: expected X of two features, shape (N, 2), got {points.shape}; choose two columns, or "
@@ -90,21 +104,36 @@ def plot_decision(
         raise ShapeError(f"plot_decision: expected y with {len(points)} rows, as X has, got shape {target.shape}")
     if target.dtype.kind in "biuf":
         check_finite(target, "y")
-    surface = (_of_net(model, target, loss, names) if hasattr(model, "last_fit") else _of_estimator(model, X, target))
-    low, high = points.min(axis=0).astype(float), points.max(axis=0).astype(float)
-    margin = np.where(high > low, MARGIN * (high - low), 1.0)
-    across, along = (np.linspace(*ends, resolution) for ends in zip(low - margin, high + margin, strict=True))
-    grid = np.stack(np.meshgrid(across, along), axis=-1).reshape(-1, 2)
-    values = np.asarray(surface.predict(grid), float).reshape(resolution, resolution, -1)
-    chosen = np.arange(len(points))
-    if len(points) > MANY:
-        chosen = np.random.default_rng(0).choice(chosen, MANY, replace=False)
-    with drawing("plot_decision") as plt:
-        axes = new_axes(plt, ax, (6.4, 4.6))
-        surface.draw(axes, across, along, values, points[chosen], chosen, getattr(y, "name", None))
-        columns = column_names(X) or ("feature 0", "feature 1")
-        axes.set(xlabel=str(columns[0]), ylabel=str(columns[1]), xlim=across[[0, -1]], ylim=along[[0, -1]])
-    return axes
+    return points, target
+
+
+def _drawn(points: Rows) -> NDArray[np.int64]:
+    """Which points are drawn."""
+    every = np.arange(len(points))
+    return every if len(points) <= MANY else np.random.default_rng(0).choice(every, MANY, replace=False)
+
+
+def _size(chosen: Rows) -> int:
+    """How large these points are drawn."""
+    return 26 if len(chosen) <= 1000 else 9
+
+
+@dataclass(frozen=True)
+class _Map:
+    """What a model says wherever the data are: ``values`` (along, across, outputs)."""
+
+    across: Rows
+    along: Rows
+    values: Rows
+
+    @classmethod
+    def of(cls, predict: Predict, points: Rows, resolution: int) -> Self:
+        """Of a grid of so many points along each axis."""
+        low, high = points.min(axis=0).astype(float), points.max(axis=0).astype(float)
+        margin = np.where(high > low, MARGIN * (high - low), 1.0)
+        across, along = (np.linspace(*ends, resolution) for ends in zip(low - margin, high + margin, strict=True))
+        grid = np.stack(np.meshgrid(across, along), axis=-1).reshape(-1, 2)
+        return cls(across, along, np.asarray(predict(grid), float).reshape(resolution, resolution, -1))
 
 
 class _Classes:
@@ -115,25 +144,24 @@ class _Classes:
         hues = np.array([_rgb(colour) for colour in COLOURS[1:]])  # black is for lines
         self._colours = np.array([hues[k % len(hues)] * DARKER ** (k // len(hues)) for k in range(len(names))])
 
-    def draw(self, axes: Any, across: Rows, along: Rows, values: Rows, points: Rows, chosen: Rows, title: Any) -> None:
-        classes = values.shape[-1]
+    def draw(self, axes: Any, decided: _Map, points: Rows, chosen: Rows, title: Any) -> None:
+        values, classes = decided.values, decided.values.shape[-1]
         winner = values.argmax(axis=-1)
         certain = np.ones(winner.shape)
         if self._probable and classes > 1:  # 0 where all are as probable
             certain = (values.max(axis=-1) - 1 / classes) / (1 - 1 / classes)
         strength = (FAINT + (FULL - FAINT) * certain.clip(0, 1))[..., None]
         image = 1 - strength * (1 - self._colours[winner])
-        extent = (across[0], across[-1], along[0], along[-1])
+        extent = (*decided.across[[0, -1]], *decided.along[[0, -1]])
         axes.imshow(image, extent=extent, origin="lower", aspect="auto", interpolation="bilinear", zorder=0)
         for k in range(classes - (classes == 2)):
             ahead = values[..., k] - np.delete(values, k, axis=-1).max(axis=-1, initial=-np.inf)
             if ahead.min() < 0 < ahead.max():
-                axes.contour(across, along, ahead, levels=[0.0], colors=COLOURS[0], linewidths=1.2, zorder=1)
-        size = 26 if len(points) <= 1000 else 9
+                axes.contour(decided.across, decided.along, ahead, levels=[0.0], colors=COLOURS[0], linewidths=1.2, zorder=1)
+        points, target, size = points[chosen], self._target[chosen], _size(chosen)
         for k, name in enumerate(self._names):
-            mine = points[self._target[chosen] == k]
-            axes.scatter(*mine.T, s=size, color=[self._colours[k]], marker=MARKERS[k % len(MARKERS)], edgecolors="black",
-                         linewidths=0.6, label=name, zorder=2)  # fmt: skip
+            axes.scatter(*points[target == k].T, s=size, color=[self._colours[k]], marker=MARKERS[k % len(MARKERS)],
+                         edgecolors="black", linewidths=0.6, label=name, zorder=2)  # fmt: skip
         many = len(self._names) > 14
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title=title, ncols=2 if many else 1, borderaxespad=0.2,
                     markerscale=(26 / size) ** 0.5)  # fmt: skip
@@ -145,17 +173,17 @@ class _Numbers:
     def __init__(self, predict: Predict, target: NDArray[Any]) -> None:
         self.predict, self._target = predict, target
 
-    def draw(self, axes: Any, across: Rows, along: Rows, values: Rows, points: Rows, chosen: Rows, title: Any) -> None:
+    def draw(self, axes: Any, decided: _Map, points: Rows, chosen: Rows, title: Any) -> None:
         from matplotlib.ticker import MaxNLocator
 
-        heights, target = values[..., 0], self._target[chosen]
+        across, along, heights = decided.across, decided.along, decided.values[..., 0]
+        target = self._target[chosen]
         low, high = (float(pick([pick(heights), pick(target)])) for pick in (np.min, np.max))
         levels = MaxNLocator(15).tick_values(low, high if high > low else low + 1)
         style = {"cmap": SEQUENTIAL, "vmin": levels[0], "vmax": levels[-1]}
         filled = axes.contourf(across, along, heights, levels=levels, extend="both", zorder=0, **style)
         axes.contour(across, along, heights, levels=levels, colors="white", linewidths=0.4, zorder=1)
-        size = 26 if len(points) <= 1000 else 9
-        axes.scatter(*points.T, s=size, c=target, edgecolors="white", linewidths=0.7, zorder=2, **style)
+        axes.scatter(*points[chosen].T, s=_size(chosen), c=target, edgecolors="white", linewidths=0.7, zorder=2, **style)
         axes.figure.colorbar(filled, ax=axes, label="y" if title is None else str(title))
 
 

@@ -16,7 +16,7 @@ nnkit.testing.compare.CheckError: Cube(): backward gives a wrong grad_x: at [...
 differ); likely cause: the sign is wrong
 """
 
-from nnkit.inspect.differences import central_differences
+from nnkit.inspect.trace.differences import central_differences
 from nnkit.testing.checks import Report, check_activation, check_layer, check_loss, check_optimizer
 from nnkit.testing.compare import CheckError
 from nnkit.testing.plugin import check_plugin

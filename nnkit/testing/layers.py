@@ -23,7 +23,7 @@ from nnkit.engine.operands import Array, Storage
 from nnkit.engine.program import Program
 from nnkit.engine.runner import Runner
 from nnkit.engine.workers import Team
-from nnkit.inspect.differences import central_differences
+from nnkit.inspect.trace.differences import central_differences
 from nnkit.model import Sequential
 from nnkit.network import network_of
 from nnkit.passes import Pass

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nnkit.core.loss import BoundLoss, Loss
 from nnkit.core.part import Example
 from nnkit.engine.program import Program
-from nnkit.inspect.differences import central_differences
+from nnkit.inspect.trace.differences import central_differences
 from nnkit.testing.compare import Suspects, agree, because, require_close, require_equal, usual_suspects
 from nnkit.testing.inputs import keep_away
 from nnkit.testing.part import (

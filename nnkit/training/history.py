@@ -124,9 +124,11 @@ class History(Mapping[str, list[float]]):
         >>> history = nn.Sequential(["linear"]).fit([[1.0], [2.0]], [[2.0], [4.0]], epochs=3)
         >>> axes = history.plot()  # doctest: +SKIP
         """
-        from nnkit.inspect.learning import plot_history
+        from nnkit.inspect.pictures.learning import plot_figures
 
-        return plot_history(self, ax)
+        if not self.epochs:
+            raise DataError("History.plot: expected at least one finished epoch, got none")
+        return plot_figures(self, self.best_epoch, ax)
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name}={value:.4g}" for name, value in self.last().items())

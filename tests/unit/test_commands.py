@@ -606,7 +606,7 @@ def test_list_and_info_and_demo(run, monkeypatch):
     assert "relu" in run("list") and "test accuracy" in run("demo")
     again = run("demo")  # all of its kernels are there now
     assert "loading " in again and "compiling" not in again
-    monkeypatch.setattr("nnkit.inspect.machine.SECONDS", 0.01)
+    monkeypatch.setattr("nnkit.inspect.cost.machine.SECONDS", 0.01)
     out = run("info")
     for text in (nn.__version__, np.__version__, "numba", "scikit-learn", "threads", "blas", "kernels", "GFLOP/s", "extras"):
         assert text.lower() in out.lower()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
-from nnkit.inspect.differences import central_differences
+from nnkit.inspect.trace.differences import central_differences
 from nnkit.network import network_of
 
 RANDOM = np.random.default_rng(3)

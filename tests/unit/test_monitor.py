@@ -162,7 +162,7 @@ def test_how_often_it_looks():
 
 
 def test_rows_with_large_activations_are_fewer(monkeypatch):
-    monkeypatch.setattr("nnkit.inspect.observer.MEMORY", 3 * 4 * 74 * 10)
+    monkeypatch.setattr("nnkit.inspect.monitor.observer.MEMORY", 3 * 4 * 74 * 10)
     monitor, *_ = fit([nn.Linear(64), nn.Linear(10)], epochs=1)
     assert monitor.looks[0].rows == 10
 
@@ -231,6 +231,16 @@ def test_after_the_fit_it_can_be_pickled_and_used_again():
     assert [look.loss for look in again.looks] == [look.loss for look in monitor.looks]
     fit([nn.Linear(10)], epochs=1, monitor=again)
     assert len(again.looks) == 2
+
+
+def test_a_pickle_of_before_loads():
+    monitor, *_ = fit([nn.Linear(10)], epochs=1)
+    pickled = pickle.dumps(monitor, protocol=0)  # names modules in full, whatever their length
+    for now, before in (("monitor.monitor", "monitor"), ("monitor.look", "observer")):
+        now, before = (f"nnkit.inspect.{name}\n".encode() for name in (now, before))
+        assert now in pickled
+        pickled = pickled.replace(now, before)
+    assert repr(pickle.loads(pickled).looks) == repr(monitor.looks)
 
 
 def test_it_watches_an_estimator():

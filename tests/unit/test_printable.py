@@ -7,7 +7,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.errors import printable
-from nnkit.inspect.table import Table
+from nnkit.inspect.pictures.table import Table
 from nnkit.persistence.file import encode, read
 from nnkit.training.history import History
 from nnkit.training.progress import Progress

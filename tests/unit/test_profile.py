@@ -1,6 +1,7 @@
 """model.profile(): every kernel of a step is told of, with the right figures, and the model stays as it is."""
 
 import copy
+import pickle
 import time
 
 import matplotlib
@@ -11,7 +12,7 @@ import nnkit as nn
 from nnkit.engine.clock import Clocks
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction
-from nnkit.inspect.profile import BARS, Intervals
+from nnkit.inspect.cost.profile import BARS, Intervals
 from nnkit.network import network_of
 from nnkit.testing.inputs import draw
 
@@ -235,6 +236,13 @@ def test_what_the_compiler_made_is_kept_with_the_kernel(script, tmp_path):
     again = script(look, NNKIT_CACHE_DIR=str(cache))
     assert first.startswith("True") and again == first.replace("True", "False", 1)
     assert list(cache.iterdir()) and not list(cache.glob("*.tmp"))
+
+
+def test_a_pickle_of_before_loads():
+    profile = nn.Sequential([nn.Linear(2)]).profile(X, Y, **SHORT)
+    pickled, now = pickle.dumps(profile, protocol=0), b"nnkit.inspect.cost.profile\n"
+    assert now in pickled
+    assert pickle.loads(pickled.replace(now, b"nnkit.inspect.profile\n")) == profile
 
 
 def test_a_table_for_terminals_and_one_for_notebooks():

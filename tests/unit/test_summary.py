@@ -1,5 +1,7 @@
 """model.summary(): shapes, parameters, memory and arithmetic, against figures computed by hand."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -132,3 +134,10 @@ def test_long_names_are_shortened():
 def test_what_cannot_be_told_is_refused(given, error, message):
     with pytest.raises(error, match=message):
         nn.Sequential([nn.Linear(2)]).summary(**given)
+
+
+def test_a_pickle_of_before_loads():
+    summary = nn.Sequential([nn.Linear(2)]).summary(3)
+    pickled, now = pickle.dumps(summary, protocol=0), b"nnkit.inspect.cost.summary\n"
+    assert now in pickled
+    assert pickle.loads(pickled.replace(now, b"nnkit.inspect.summary\n")) == summary

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import nnkit as nn
-from nnkit.inspect.formula import LATEX, MATHML, TEXT, Derivative, Equation, Symbol, _number, _rewritten, formula
-from nnkit.inspect.replay import Replay
+from nnkit.inspect.trace.formula import LATEX, MATHML, TEXT, Derivative, Equation, Symbol, _number, _rewritten, formula
+from nnkit.inspect.trace.replay import Replay
 from nnkit.network import network_of
 
 LAYERS = [example for part in nn.registry.layers.values() for example in part.examples()]

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.activation import Activation
+from nnkit.core.container import Model
 from nnkit.core.layer import Layer
 from nnkit.core.loss import BoundLoss, Loss
 from nnkit.engine.operands import Array
 from nnkit.network import network_of
 from nnkit.passes import Pass
 from nnkit.planner import Node
-
-if TYPE_CHECKING:
-    from nnkit.model import Sequential
 
 __all__ = ["Replay", "is_scalar", "leads"]
 
@@ -45,13 +43,12 @@ class Replay:
     """
 
     def __init__(
-        self, model: Sequential, x: NDArray[Any], y: NDArray[Any], loss: Loss, *, training: bool, dtype: str
+        self, model: Model, x: NDArray[Any], y: NDArray[Any], loss: Loss, *, training: bool, dtype: str
     ) -> None:  # fmt: skip
-        self.model = model.copy(dtype)
-        network = network_of(self.model, "trace")
+        self.network = network = network_of(model.copy(dtype), "trace")
         self.x = np.array(x, network.input_dtype)
-        self.prediction = np.empty((len(x), *model.out_shape), dtype)
-        self._seed, step = network_of(model, "trace").random_position
+        self.prediction = np.empty((len(x), *network.out_shape), dtype)
+        self._seed, step = network.random_position
         self._step = step + training
         self._grad = np.empty_like(self.prediction)
         self._loss = BoundLoss(loss, self.prediction, y, None)
@@ -70,6 +67,10 @@ class Replay:
         """The gradient of the input, where that is of real numbers; those within lie in the nodes' arrays."""
         self._both.value()
         return self._pass.backward(self._grad)
+
+    def gradients(self) -> dict[str, NDArray[Any]]:
+        """By the parameters, by their names: live views."""
+        return self.network.views(self.network.gradient)
 
     def groups(self) -> list[list[Node]]:
         """The nodes as layers of the textbook: each alone, or with the function of each number that follows it."""

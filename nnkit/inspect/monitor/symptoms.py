@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from nnkit.inspect.observer import InputLook, LayerLook, Look
+from nnkit.inspect.monitor.look import InputLook, LayerLook, Look
 
 __all__ = ["SYMPTOMS", "Finding", "what_grew"]
 

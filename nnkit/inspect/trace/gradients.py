@@ -7,19 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.errors import ParameterError
-from nnkit.inspect.differences import STEP, sides
-from nnkit.inspect.replay import Replay
-from nnkit.inspect.table import Table
+from nnkit.inspect.pictures.table import Table
+from nnkit.inspect.trace.differences import STEP, sides
+from nnkit.inspect.trace.replay import Replay
 from nnkit.planner import Node
-
-if TYPE_CHECKING:
-    from nnkit.inspect.trace import Trace
 
 __all__ = ["Compared", "GradientCheck", "check_gradients"]
 
@@ -117,15 +114,14 @@ def _summary(item: Compared) -> list[str]:
             f"{item.error:.1e}", wrong]  # fmt: skip
 
 
-def check_gradients(trace: Trace, most: int | None, random_state: int) -> GradientCheck:
-    """Compare every gradient of a trace with central differences."""
+def check_gradients(replay: Replay, most: int | None, random_state: int) -> GradientCheck:
+    """Compare every gradient of a pass, which is in float64, with central differences."""
     if most is not None and (isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1):
         raise ParameterError(f"Trace.check: expected most to be an integer of at least 1, got {most!r}")
-    replay = trace.replay("float64")
     checker = _Checker(replay, _affordable(replay) if most is None else int(most), random_state)
     arrays: list[Compared] = []
     known: set[str] = set()  # parameters of layers that are used twice
-    parameters, gradients = replay.model.parameters(), replay.model.gradients()
+    parameters, gradients = replay.network.parameters(), replay.gradients()
     for number, group in reversed(list(enumerate(replay.groups(), 1))):
         names = ["delta"] if len(group) == 1 else ["delta", "dL/da"]
         for name, node in reversed(list(zip(names, group, strict=True))):

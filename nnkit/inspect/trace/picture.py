@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.inspect.figure import SIGNED, drawing, given_axes, text_on
-
-if TYPE_CHECKING:
-    from nnkit.inspect.trace import Trace
+from nnkit.inspect.pictures.figure import SIGNED, drawing, panel_axes, text_on
+from nnkit.inspect.trace.record import Record, TracedLayer
 
 __all__ = ["plot_trace"]
 
@@ -81,17 +79,15 @@ def _folded(values: NDArray[Any], width: int) -> NDArray[Any]:
     return padded.reshape(-1, width)
 
 
-def plot_trace(trace: Trace, row: int, ax: Any) -> Any:
+def plot_trace(record: Record, row: int, ax: Any) -> Any:
     """Draw activations forward and delta backward."""
-    rows, row = len(trace.x), trace.place_of(row)
-    panels = [_abridged(_forward(trace, row)), _abridged(_backward(trace, row))]
+    rows, row = len(record.x), record.place_of(row)
+    panels = [_abridged(_forward(record.layers, row)), _abridged(_backward(record.layers, row))]
     tall = max(column.height for columns in panels for column in columns)
     width, height = COLUMN * len(panels[0]) + 1.6, tall + BELOW + 0.7
     with drawing("Trace.plot") as plt:
-        if ax is None:
-            _, ax = plt.subplots(2, 1, figsize=(max(width, 6.4), 2 * height))
-        axes = given_axes(ax)
-        titles = (f"Forward: activations a and weights w.  L = {trace.value:.4g}", "Backward: delta = dL/dz and dL/dw")
+        axes = panel_axes(plt, ax, len(panels), (max(width, 6.4), height), columns=1)
+        titles = (f"Forward: activations a and weights w.  L = {record.value:.4g}", "Backward: delta = dL/dz and dL/dw")
         for panel, columns, title, label in zip(axes, panels, titles, ("a", "delta"), strict=False):
             _draw(plt, panel, columns, tall)
             panel.set_title(title if rows == 1 else f"{title}; row {row} of {rows}")
@@ -99,19 +95,19 @@ def plot_trace(trace: Trace, row: int, ax: Any) -> Any:
     return axes
 
 
-def _forward(trace: Trace, row: int) -> list[_Column]:
-    columns = [_Column("x", [], trace[0].x[row], None)]
-    for layer in trace:
+def _forward(layers: Sequence[TracedLayer], row: int) -> list[_Column]:
+    columns = [_Column("x", [], layers[0].x[row], None)]
+    for layer in layers:
         columns.append(_Column(f"a({layer.number})", _names(layer), layer.a[row], _edges(layer, layer.parameters)))
     return columns
 
 
-def _backward(trace: Trace, row: int) -> list[_Column]:
+def _backward(layers: Sequence[TracedLayer], row: int) -> list[_Column]:
     def known(values: NDArray[Any] | None, like: NDArray[Any]) -> NDArray[Any]:
         return np.full(like[row].shape, np.nan) if values is None else values[row]
 
-    columns = [_Column("dL/dx", [], known(trace[0].grad_x, trace[0].x), None)]
-    for layer in trace:
+    columns = [_Column("dL/dx", [], known(layers[0].grad_x, layers[0].x), None)]
+    for layer in layers:
         delta = known(layer.delta, layer.z)
         columns.append(_Column(f"delta({layer.number})", _names(layer), delta, _edges(layer, layer.gradients)))
     return columns
@@ -126,11 +122,11 @@ def _abridged(columns: list[_Column]) -> list[_Column]:
     return [*columns[: COLUMNS // 2 - 1], gap, replace(after[0], edges=None), *after[1:]]
 
 
-def _names(layer: Any) -> list[str]:
+def _names(layer: TracedLayer) -> list[str]:
     return [type(item).__name__ for item in layer.layers]
 
 
-def _edges(layer: Any, arrays: dict[str, NDArray[Any]]) -> NDArray[Any] | None:
+def _edges(layer: TracedLayer, arrays: dict[str, NDArray[Any]]) -> NDArray[Any] | None:
     """What the lines into a dense layer stand for, where they come from the column before."""
     names = layer.layers[0].dense
     leads = layer.follows or layer.number == 1

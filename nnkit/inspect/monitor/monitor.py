@@ -14,8 +14,9 @@ from nnkit.errors import NonFiniteError, NotBuiltError, ParameterError, Training
 
 if TYPE_CHECKING:
     from nnkit.core.training import RunningFit
-    from nnkit.inspect.observer import Look, Observer
-    from nnkit.inspect.table import Table
+    from nnkit.inspect.monitor.look import Look
+    from nnkit.inspect.monitor.observer import Observer
+    from nnkit.inspect.pictures.table import Table
 
 __all__ = ["Monitor"]
 
@@ -28,6 +29,7 @@ FIGURES = {
     **dict.fromkeys(("mean", "std", "delta", "units", "dead", "saturated"), "layers"),
     **dict.fromkeys(("gradient", "update"), "parameters"),
 }
+PANELS = {"std": "spread of the outputs", "delta": "delta (RMS)", "gradient": "|gradient| / |w|", "update": "|update| / |w|"}
 
 
 @register("monitor")
@@ -86,7 +88,7 @@ class Monitor(Callback):
     # ------------------------------------------------------------------------------------------------ as a callback
 
     def on_fit_begin(self, fit: RunningFit) -> None:
-        from nnkit.inspect.observer import Observer
+        from nnkit.inspect.monitor.observer import Observer
 
         self._observer = Observer(fit, self.rows)
         self.looks, self.warned = [self._observer.look(fit, 0)], {}
@@ -100,7 +102,7 @@ class Monitor(Callback):
     def on_fit_end(self, fit: RunningFit) -> None:
         try:
             if isinstance(fit.failure, NonFiniteError):
-                from nnkit.inspect.symptoms import what_grew
+                from nnkit.inspect.monitor.symptoms import what_grew
 
                 self._look(fit, fit.epoch)
                 self._warn("not_finite", "", what_grew(self.looks))
@@ -112,7 +114,7 @@ class Monitor(Callback):
         self.looks = [*self.looks, self._observer.look(fit, epoch)]
 
     def _judge(self) -> None:
-        from nnkit.inspect.symptoms import SYMPTOMS
+        from nnkit.inspect.monitor.symptoms import SYMPTOMS
 
         for symptom in SYMPTOMS:
             for who, what in symptom(self.looks):
@@ -129,7 +131,7 @@ class Monitor(Callback):
         return {"looks": [look.record() for look in self.looks], "warned": self.warned}
 
     def resume(self, noted: dict[str, Any]) -> None:
-        from nnkit.inspect.observer import Look
+        from nnkit.inspect.monitor.look import Look
 
         try:
             looks, warned = [Look.of(record) for record in noted["looks"]], dict(noted["warned"])
@@ -166,8 +168,7 @@ class Monitor(Callback):
 
     def _table(self) -> Table:
         """The last look."""
-        from nnkit.inspect.observer import plain
-        from nnkit.inspect.table import Table, number
+        from nnkit.inspect.pictures.table import Table, number
 
         def shown(value: float, form: str = "") -> str:
             return "" if value != value else format(value, form) if form else number(value, 2)
@@ -178,7 +179,7 @@ class Monitor(Callback):
             dead = f"{layer.dead}/{layer.units}" if layer.units else ""
             flat = shown(layer.saturated, ".0%")
             figures = [shown(layer.mean), shown(layer.std), dead, flat, shown(layer.delta)]
-            rows.append([plain(name), *figures, "", ""])
+            rows.append([_plain(name), *figures, "", ""])
             for parameter in [item for item in left if item.rpartition(".")[0] == layer.home]:
                 seen = left.pop(parameter)
                 ratios = [shown(seen.gradient), shown(seen.update)]
@@ -218,6 +219,13 @@ class Monitor(Callback):
         """
         if not self.looks:
             raise NotBuiltError("Monitor.plot: expected a monitor that has watched a fit; give it to one, callbacks=[monitor]")
-        from nnkit.inspect.learning import plot_looks
+        from nnkit.inspect.pictures.learning import plot_layers
 
-        return plot_looks(self, ax)
+        panels = {title: {_plain(name): values for name, values in self.series(figure).items()}
+                  for figure, title in PANELS.items()}  # fmt: skip
+        return plot_layers(panels, [look.epoch for look in self.looks], ax)
+
+
+def _plain(name: str) -> str:
+    """A layer as `Sequential.summary` has it: "3 Linear(out_features=10)"; errors and looks have "layer 3, Linear(...)"."""
+    return name.removeprefix("layer ").replace(", ", " ", 1)

@@ -6,15 +6,13 @@ import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.inspect.formula import LATEX, MATHML, TEXT, Derivative, Equation, Sum, Symbol, added, formula, product, total
-
-if TYPE_CHECKING:
-    from nnkit.inspect.trace import Trace, TracedLayer
+from nnkit.inspect.trace.formula import LATEX, MATHML, TEXT, Derivative, Equation, Sum, Symbol, added, formula, product, total
+from nnkit.inspect.trace.record import Record, TracedLayer
 
 __all__ = ["Derivation", "Section", "derivation"]
 
@@ -113,12 +111,12 @@ def _html_of(equation: Equation) -> str:
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def derivation(trace: Trace, row: int) -> Derivation:
-    """The chain rule of a trace, with the numbers of one row."""
-    rows, row = len(trace.x), trace.place_of(row)
-    writers = [_Writer(trace, index, row) for index in range(len(trace))]
-    loss = _LossWriter(trace, row)
-    title = trace.title if rows == 1 else f"{trace.title}; the numbers are those of row {row}"
+def derivation(record: Record, row: int) -> Derivation:
+    """The chain rule of a batch, with the numbers of one row."""
+    rows, row = len(record.x), record.place_of(row)
+    writers = [_Writer(record, index, row) for index in range(len(record.layers))]
+    loss = _LossWriter(record, row)
+    title = record.title if rows == 1 else f"{record.title}; the numbers are those of row {row}"
     forward = _abridged([writer.forward() for writer in writers])
     backward = _abridged([writer.backward(loss) for writer in reversed(writers)])
     return Derivation(title, [*forward, loss.section()], [*backward, *writers[0].input()])
@@ -154,23 +152,23 @@ def _described(name: str, array: NDArray[Any]) -> str:
 class _LossWriter:
     """Writes the loss and its derivative by the output."""
 
-    def __init__(self, trace: Trace, row: int) -> None:
-        self.trace, self.row, self.loss = trace, row, trace.loss
-        self.scalar = not trace.loss.rowwise and not trace.loss.interpreted and trace.out.ndim == 2
-        rows = len(trace.out)
-        mean = trace.loss.reduction == "mean"
-        self.share = 1.0 / (rows * trace.loss.terms(trace.out.shape[1:])) if mean else 1.0
+    def __init__(self, record: Record, row: int) -> None:
+        self.record, self.row, self.loss = record, row, record.loss
+        self.scalar = not record.loss.rowwise and not record.loss.interpreted and record.out.ndim == 2
+        rows = len(record.out)
+        mean = record.loss.reduction == "mean"
+        self.share = 1.0 / (rows * record.loss.terms(record.out.shape[1:])) if mean else 1.0
 
     def _term(self, function: Any, row: int, unit: Any, index: Any) -> Any:
-        a = Symbol("a", index, value=self.trace.out[row, unit])
-        y = Symbol("y", index, value=self.trace.y[row, unit])
+        a = Symbol("a", index, value=self.record.out[row, unit])
+        y = Symbol("y", index, value=self.record.y[row, unit])
         return formula(function, prediction=a, target=y, **_hyperparameters(self.loss))
 
     def section(self) -> Section:
         """The value."""
         section = Section(f"Loss: {self.loss!r}")
-        left = Symbol("L", value=self.trace.value)
-        rows, units = self.trace.out.shape if self.scalar else (0, 0)
+        left = Symbol("L", value=self.record.value)
+        rows, units = self.record.out.shape if self.scalar else (0, 0)
 
         def term(place: int) -> Any:
             n, j = divmod(place, units)
@@ -191,16 +189,16 @@ class _LossWriter:
 
 
 class _Writer:
-    """Writes one layer of a trace.
+    """Writes one layer.
 
     Units are spelt out where the layer is dense (its outputs are weighted sums, see ``Layer.dense``) and its rows are flat.
     """
 
-    def __init__(self, trace: Trace, index: int, row: int) -> None:
-        self.trace, self.row = trace, row
-        self.layer: TracedLayer = trace[index]
-        self.next: TracedLayer | None = trace[index + 1] if index + 1 < len(trace) else None
-        self.last = index == len(trace) - 1
+    def __init__(self, record: Record, index: int, row: int) -> None:
+        self.record, self.row = record, row
+        self.layer: TracedLayer = record.layers[index]
+        self.next: TracedLayer | None = record.layers[index + 1] if index + 1 < len(record.layers) else None
+        self.last = index == len(record.layers) - 1
         names = self.layer.layers[0].dense
         self.dense = names is not None and self.layer.x.ndim == 2
         self.weight: str
@@ -304,7 +302,7 @@ class _Writer:
         section.rules.append(Equation(Symbol("delta", "j"), by_z, True))
         if not self.dense:
             return
-        many = len(self.trace.x) > 1
+        many = len(self.record.x) > 1
         of_row, source = ("n",) if many else (), self._source("i")
         delta = Symbol("delta", *of_row, "j")
         by_weight = product(delta, Symbol(source.letter, *of_row, "i", layer=source.layer))
@@ -345,7 +343,7 @@ class _Writer:
 
     def _over_rows(self, term: Callable[[int, str], Any]) -> Any:
         """A sum over the rows of the batch; ``term`` gets a row and what it adds to indices."""
-        rows = len(self.trace.x)
+        rows = len(self.record.x)
         return total(rows, lambda n: term(n, f"{n}," if rows > 1 else ""), WHOLE)
 
     def _dL_dw(self, i: int, j: int) -> Equation:

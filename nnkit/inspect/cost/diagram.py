@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nnkit.core.container import Container
 from nnkit.core.layer import Built
-from nnkit.inspect.figure import COLOURS, drawing, new_axes
-from nnkit.inspect.summary import LayerSummary, placed, shortened, spelt, summary
-from nnkit.inspect.table import count
+from nnkit.inspect.cost.summary import LayerSummary, summary
+from nnkit.inspect.pictures.figure import COLOURS, drawing, new_axes
+from nnkit.inspect.pictures.table import count, shortened, spelt
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from nnkit.model import Sequential
 
 __all__ = ["Diagram", "plot"]
 
@@ -253,8 +251,8 @@ class Diagram:
         return ax
 
 
-def plot(model: Sequential, ax: Axes | None = None, in_shape: Sequence[int] | int | None = None) -> Axes:
-    """Draw a model; see `Sequential.plot`."""
+def plot(root: Built, ax: Axes | None = None) -> Axes:
+    """Draw a net from the chain of all its layers in their places; see `Sequential.plot`."""
     with drawing("Sequential.plot") as plt:
-        diagram = Diagram(placed(model, in_shape, "plot"), summary(model, in_shape).layers)
+        diagram = Diagram(root, summary(root).layers)
         return diagram.draw(new_axes(plt, ax, (diagram.width, diagram.height)))

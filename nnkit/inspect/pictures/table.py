@@ -1,4 +1,4 @@
-"""A table, as text on a terminal and as HTML in a notebook."""
+"""A table, as text on a terminal and as HTML in a notebook; and how numbers, shapes and layers are written in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from nnkit.core.terminal import is_terminal
 from nnkit.errors import printable
 
-__all__ = ["Table", "count", "number"]
+__all__ = ["Table", "count", "number", "shortened", "spelt"]
 
 WIDE = 200  # characters of a line where nobody says how many fit
 
@@ -118,3 +118,25 @@ def number(value: float, digits: int = 3) -> str:
     while size < 0.1 and after < digits + 4:  # zeros after the point
         size, after = size * 10, after + 1
     return f"{value:.{max(after, 0)}f}"
+
+
+def shortened(text: str, width: int) -> str:
+    """The text, or its first arguments.
+
+    Examples
+    --------
+    >>> shortened("Linear(out_features=128, bias=False)", 24)
+    'Linear(out_features=...)'
+    """
+    if len(text) <= width:
+        return text
+    head = text[: max(width - 4, 1)]
+    end = max(head.rfind(mark) for mark in "(=,")
+    if end < 0:
+        return head + "..."
+    return head[: end + 1] + (" " if head[end] == "," else "") + "...)"
+
+
+def spelt(shape: Sequence[int]) -> str:
+    """A shape for people: "6 x 28 x 28"."""
+    return " x ".join(map(str, shape)) or "1"

@@ -15,7 +15,7 @@ from nnkit.errors import MissingLibraryError, ParameterError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "SEQUENTIAL", "SIGNED", "drawing", "given_axes", "new_axes", "text_on"]
+__all__ = ["COLOURS", "SEQUENTIAL", "SIGNED", "drawing", "given_axes", "new_axes", "panel_axes", "text_on"]
 
 # Okabe and Ito 2008, "Color universal design": black, blue, orange, green, purple, sky, vermilion, yellow.
 COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
@@ -55,6 +55,18 @@ def new_axes(plt: Any, ax: Any, size: Sequence[float] = (6.0, 4.0)) -> Axes:
     """The axes to draw into: those given, or new ones of a size in inches."""
     chosen: Axes = plt.subplots(figsize=size)[1] if ax is None else given_axes(ax)[0]
     return chosen
+
+
+def panel_axes(plt: Any, ax: Any, count: int, size: tuple[float, float], columns: int) -> NDArray[Any]:
+    """Axes for so many panels of a size in inches, in so many columns; or those given, which may be fewer."""
+    if ax is not None:
+        return given_axes(ax)
+    across = min(count, columns)
+    down = -(-count // across)
+    _, grid = plt.subplots(down, across, figsize=(size[0] * across, size[1] * down), squeeze=False)
+    for empty in grid.ravel()[count:]:
+        empty.remove()
+    return np.asarray(grid.ravel()[:count])
 
 
 def given_axes(ax: Any) -> NDArray[Any]:

@@ -1,0 +1,4 @@
+"""What the net costs.
+
+In numbers and memory (summary, diagram), and in time: kernel by kernel (profile), beside the best that this machine can do.
+"""

@@ -1,0 +1,192 @@
+"""A trace: one forward and one backward pass with everything kept, to be read, checked and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nnkit.core.container import Model, model_of
+from nnkit.core.loss import Loss
+from nnkit.errors import DataError
+from nnkit.inspect.trace.derivation import derivation
+from nnkit.inspect.trace.gradients import GradientCheck, check_gradients
+from nnkit.inspect.trace.picture import plot_trace
+from nnkit.inspect.trace.record import Record, TracedLayer
+from nnkit.network import network_of
+from nnkit.training.data import check_row_shape, to_array, to_rows
+
+__all__ = ["Trace", "trace"]
+
+
+def trace(
+    model: Model, x: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, *, training: bool = False
+) -> Trace:  # fmt: skip
+    """One forward and one backward pass, with every intermediate result kept.
+
+    With z_j = sum_i w_ij a_i(l-1) + b_j and a_j = s(z_j) in every layer l, delta_j = dL/dz_j = dL/da_j s'(z_j), where dL/da_j
+    is the loss's derivative in the output layer, and dL/da_i = sum_j w_ij(l+1) delta_j(l+1) in a hidden one; the gradients are
+    dL/dw_ij = delta_j a_i(l-1) and dL/db_j = delta_j, summed over the rows.
+
+    The model is copied: neither its gradients nor its states change.
+
+    Parameters
+    ----------
+    model : a built `Sequential`, or a fitted estimator: its net, to which classes are numbers from 0
+    x : (N, *in_shape), or one row
+    y : targets that fit the loss, or one row of them
+    loss : Loss or its name; by default that of the last `fit`, else "mse"
+    training : whether dropout and the like are on
+
+    Returns
+    -------
+    Trace
+        ``print`` writes the chain rule out with its numbers, a notebook shows it typeset; ``trace[0]`` is the first layer,
+        ``trace[-1].delta`` an array; ``check()`` compares with finite differences, ``plot()`` draws.
+
+    Raises
+    ------
+    NotBuiltError, ShapeError, DataError, ParameterError
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential([nn.Linear(1), nn.Sigmoid()]).build((1,), dtype="float64")
+    >>> model.parameters()["0.weight"][:], model.parameters()["0.bias"][:] = 2.0, -1.0
+    >>> trace = nn.trace(model, [0.5], [1.0], nn.HalfSquaredErrorLoss())
+    >>> trace[0].z, trace[0].a, trace[0].dL_da, trace[0].delta
+    (array([[0.]]), array([[0.5]]), array([[-0.5]]), array([[-0.125]]))
+    >>> print(trace.text().partition("Input")[2])
+    <BLANKLINE>
+      dL/dx_i = sum_j(w_ij(1) * delta_j(1))
+    <BLANKLINE>
+      dL/dx_1 = w_11(1) * delta_1(1) = 2 * (-0.125) = -0.25
+
+    References
+    ----------
+    Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors".
+    """
+    model, network = model_of(model, "trace"), network_of(model, "trace")
+    given = Loss.make(model.last_fit.get("loss", "mse") if loss is None else loss, "loss")
+    rows, targets = to_rows(x, "x"), to_array([y] if np.isscalar(y) else y, "y")
+    if not isinstance(rows, np.ndarray):
+        raise DataError("trace: expected dense rows, got a sparse matrix; pass x.toarray()")
+    rows = rows[None] if rows.shape == network.in_shape else rows
+    check_row_shape(rows, network.in_shape, "trace")
+    network.check_input(rows, "x")
+    if targets.shape == given.target_shape(network.out_shape) and len(rows) == 1:
+        targets = targets[None]
+    given.check_target(targets, network.out_shape, len(rows))
+    return Trace(model, rows, targets, given, training)
+
+
+class Trace(Record, Sequence[TracedLayer]):
+    """A forward and a backward pass, layer by layer; made by `nnkit.trace`.
+
+    Attributes
+    ----------
+    layers : the textbook's layers, each of `TracedLayer`; also by ``trace[index]``
+    loss : the loss; ``value`` is its value for the batch
+    x, y : the batch
+    out : the output, that of the last layer
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential([nn.Linear(1), nn.Sigmoid()]).build((1,), dtype="float64")
+    >>> model.parameters()["0.weight"][:], model.parameters()["0.bias"][:] = 2.0, -1.0
+    >>> print(nn.trace(model, [0.5], [1.0], nn.HalfSquaredErrorLoss()))
+    Sequential([Linear(), Sigmoid()]), 1 row, HalfSquaredErrorLoss: L = 0.125
+    <BLANKLINE>
+    FORWARD
+    <BLANKLINE>
+    Layer 1 (output): 0 Linear(), 1 Sigmoid()
+      z_j = sum_i(w_ij * x_i) + b_j,  a_j = sigmoid(z_j)
+    <BLANKLINE>
+      z_1 = w_11 * x_1 + b_1 = 2 * 0.5 + (-1) = 0
+      a_1 = sigmoid(z_1) = sigmoid(0) = 0.5
+    <BLANKLINE>
+    Loss: HalfSquaredErrorLoss()
+    <BLANKLINE>
+      L = 0.5 * (a_1 - y_1) * (a_1 - y_1) = 0.5 * (0.5 - 1) * (0.5 - 1) = 0.125
+    <BLANKLINE>
+    BACKWARD
+    <BLANKLINE>
+    Layer 1 (output): 0 Linear(), 1 Sigmoid()
+      delta_j = dL/da_j * da_j/dz_j,  dL/dw_ij = delta_j * x_i,  dL/db_j = delta_j
+    <BLANKLINE>
+      dL/da_1 = a_1 - y_1 = 0.5 - 1 = -0.5
+      da_1/dz_1 = a_1 * (1 - a_1) = 0.5 * (1 - 0.5) = 0.25
+      delta_1 = dL/da_1 * da_1/dz_1 = (-0.5) * 0.25 = -0.125
+      dL/dw_11 = delta_1 * x_1 = (-0.125) * 0.5 = -0.0625
+      dL/db_1 = delta_1 = -0.125
+    <BLANKLINE>
+    Input
+      dL/dx_i = sum_j(w_ij(1) * delta_j(1))
+    <BLANKLINE>
+      dL/dx_1 = w_11(1) * delta_1(1) = 2 * (-0.125) = -0.25
+    """
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.layers[index]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __repr__(self) -> str:
+        return f"Trace({self.title})"
+
+    def text(self, row: int = 0) -> str:
+        """The chain rule with the numbers of one row of the batch; gradients by parameters are those of the batch.
+
+        Of layers with more than 4 inputs or outputs two units are written out, of more than 24 layers the first and last 12.
+        """
+        return derivation(self, row).text()
+
+    __str__ = text
+
+    def latex(self, row: int = 0) -> str:
+        """The same as `text`, for LaTeX (amsmath)."""
+        return derivation(self, row).latex()
+
+    _repr_latex_ = latex
+
+    def _repr_html_(self) -> str:
+        return derivation(self, 0).html()
+
+    def check(self, most: int | None = None, random_state: int = 0) -> GradientCheck:
+        """Compare every gradient with central differences, (L(p + h) - L(p - h)) / 2h, in float64.
+
+        Parameters
+        ----------
+        most : how many numbers of each array are looked at, drawn at random where it has more; at least 1. Each takes two
+            passes forward; by default as many as take about 20 seconds in all, from 3 to 100
+        random_state : seed of that choice
+
+        Returns
+        -------
+        GradientCheck
+            ``print`` shows the gradients beside the differences; ``ok`` says whether all agree.
+        """
+        return check_gradients(self.replay("float64"), most, random_state)
+
+    def plot(self, row: int = 0, ax: Any = None) -> Any:
+        """Draw the net twice: activations forward, and delta backward, as colours.
+
+        Parameters
+        ----------
+        row : of the batch
+        ax : matplotlib's Axes to draw into, optional; two of them, or one for the activations alone
+
+        Returns
+        -------
+        array of Axes
+
+        Raises
+        ------
+        MissingLibraryError
+            Matplotlib is not installed (``pip install "nnkit-numba[plot]"``).
+        """
+        return plot_trace(self, row, ax)
