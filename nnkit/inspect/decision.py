@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.container import Model
 from nnkit.core.frames import Frame, column_names
 from nnkit.core.loss import Loss
 from nnkit.errors import DataError, NotBuiltError, ParameterError, ShapeError
 from nnkit.inspect.pictures.figure import COLOURS, SEQUENTIAL, drawing, new_axes
+from nnkit.network import network_of
 from nnkit.training.data import check_finite, to_array
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def plot_decision(
     if isinstance(resolution, bool) or not isinstance(resolution, int | np.integer) or resolution < 2:
         raise ParameterError(f"plot_decision: expected resolution to be an integer of at least 2, got {resolution!r}")
     points, target = _data(X, y)
-    surface = _of_net(model, target, loss, names) if hasattr(model, "last_fit") else _of_estimator(model, X, target)
+    surface = _of_net(model, target, loss, names) if isinstance(model, Model) else _of_estimator(model, X, target)
     decided = _Map.of(surface.predict, points, int(resolution))
     with drawing("plot_decision") as plt:
         axes = new_axes(plt, ax, (6.4, 4.6))
@@ -187,12 +189,13 @@ class _Numbers:
         axes.figure.colorbar(filled, ax=axes, label="y" if title is None else str(title))
 
 
-def _of_net(model: Any, target: NDArray[Any], loss: Loss | str | None, names: Sequence[str] | None) -> _Classes | _Numbers:
+def _of_net(model: Model, target: NDArray[Any], loss: Loss | str | None, names: Sequence[str] | None) -> _Classes | _Numbers:
     """What a net's outputs mean, by its loss."""
     if not model.is_built:
         raise NotBuiltError("plot_decision: expected a built model; fit it first")
-    if model.in_shape != (2,):
-        raise ShapeError(f"plot_decision: expected a model of two features, in_shape (2,), got {model.in_shape}")
+    network = network_of(model, "plot_decision")
+    if network.in_shape != (2,):
+        raise ShapeError(f"plot_decision: expected a model of two features, in_shape (2,), got {network.in_shape}")
     if loss is None and "loss" not in model.last_fit:
         raise ParameterError("plot_decision: expected loss=..., for what the outputs mean: the model was not fitted here")
     meaning: Loss = Loss.make(model.last_fit["loss"] if loss is None else loss, "loss")
@@ -200,10 +203,10 @@ def _of_net(model: Any, target: NDArray[Any], loss: Loss | str | None, names: Se
     one_hot = target.ndim == 2 and target.shape[1] > 1
     if not one_hot and target.ndim == 2:
         target = target[:, 0]
-    if target.ndim > 1 + one_hot or len(model.out_shape) != 1:
+    if target.ndim > 1 + one_hot or len(network.out_shape) != 1:
         raise ShapeError(f"plot_decision: expected one label or number a row, got y of shape {target.shape} for outputs of "
-                         f"shape {model.out_shape}")  # fmt: skip
-    outputs = model.out_shape[0]
+                         f"shape {network.out_shape}")  # fmt: skip
+    outputs = network.out_shape[0]
 
     def score(rows: Rows) -> NDArray[Any]:
         raw = model.predict(rows)

@@ -252,7 +252,14 @@ class Diagram:
 
 
 def plot(root: Built, ax: Axes | None = None) -> Axes:
-    """Draw a net from the chain of all its layers in their places; see `Sequential.plot`."""
+    """Draw a net from the chain of all its layers in their places; see `Sequential.plot`.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> ax = nn.Sequential([nn.Residual(nn.Linear(8), nn.ReLU())]).plot(in_shape=8)
+    >>> ax.figure.clear()
+    """
     with drawing("Sequential.plot") as plt:
         diagram = Diagram(root, summary(root).layers)
         return diagram.draw(new_axes(plt, ax, (diagram.width, diagram.height)))

@@ -69,6 +69,28 @@ class Summary:
         top, and so do further gradients where the batch is cut into shards; layers that work in place take less.
     training_flops : of a training step of a row: forward, and as much for each kind of gradient, of the parameters (where
         there are some) and of the input (where a layer before it has any)
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> summary = nn.Sequential([nn.Linear(128), nn.ReLU(), nn.Linear(10)]).summary(in_shape=(64,))
+    >>> summary.parameters == 64 * 128 + 128 + 128 * 10 + 10
+    True
+    >>> print(summary)
+    Sequential: (N, 64) float32
+    <BLANKLINE>
+    layer                        output   parameters    memory   per row     FLOP
+    -----------------------------------------------------------------------------
+    0 Linear(out_features=128)   128           8 320   33.3 kB     512 B   16.9 k
+    1 ReLU()                     128               -         -     512 B      256
+    2 Linear(out_features=10)    10            1 290   5.16 kB      40 B   2.60 k
+    <BLANKLINE>
+    9 610 parameters: 38.4 kB.
+    Memory to train on batches of 64: 145 kB for parameters, gradients and activations;
+    the optimizer's moments come on top.
+    Arithmetic of a row: 19.8 k forward, 42.1 k in a training step.
+    memory: of parameters and states; per row: output and notes for backward, at most;
+    FLOP: of a row forward, 2 for each multiply-add, roughly.
     """
 
     layers: list[LayerSummary]
