@@ -443,7 +443,7 @@ class Sequential(Model):
             Tables as text and in notebooks, `Profile.plot`, and every figure as an attribute (see
             `nnkit.inspect.cost.profile.Profile`, which also says how it is measured). It raises what `fit` does.
         """
-        from nnkit.inspect.cost.profile import profile
+        from nnkit.inspect.cost.timing import profile
 
         return profile(self, X, y, loss=loss, optimizer=optimizer, batch_size=batch_size, n_threads=n_threads,
                        random_state=random_state, seconds=seconds)  # fmt: skip

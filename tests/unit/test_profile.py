@@ -12,7 +12,8 @@ import nnkit as nn
 from nnkit.engine.clock import Clocks
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction
-from nnkit.inspect.cost.profile import BARS, Intervals
+from nnkit.inspect.cost.profile import BARS
+from nnkit.inspect.cost.timing import Intervals
 from nnkit.network import network_of
 from nnkit.testing.inputs import draw
 

@@ -1,4 +1,5 @@
 """What the net costs.
 
-In numbers and memory (summary, diagram), and in time: kernel by kernel (profile), beside the best that this machine can do.
+In numbers and memory (summary, diagram), and in time: kernel by kernel (timing measures, profile tells), beside the best that
+this machine can do.
 """

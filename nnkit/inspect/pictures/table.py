@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from nnkit.core.terminal import is_terminal
 from nnkit.errors import printable
 
-__all__ = ["Table", "count", "number", "shortened", "spelt"]
+__all__ = ["Table", "count", "number", "several", "shortened", "spelt"]
 
 WIDE = 200  # characters of a line where nobody says how many fit
 
@@ -118,6 +118,17 @@ def number(value: float, digits: int = 3) -> str:
     while size < 0.1 and after < digits + 4:  # zeros after the point
         size, after = size * 10, after + 1
     return f"{value:.{max(after, 0)}f}"
+
+
+def several(size: int, what: str) -> str:
+    """So many of something.
+
+    Examples
+    --------
+    >>> several(1, "row"), several(1200, "row")
+    ('1 row', '1 200 rows')
+    """
+    return f"{count(size)} {what}{'s' * (size != 1)}"
 
 
 def shortened(text: str, width: int) -> str:
