@@ -2,11 +2,13 @@
 
 import ast
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
 
 import nnkit as nn
+from tests.house import House, public_names
 
 ROOT = Path(nn.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
@@ -14,61 +16,114 @@ KINDS = [nn.registry.layers, nn.registry.activations, nn.registry.losses, nn.reg
          nn.registry.schedules, nn.registry.metrics, nn.registry.callbacks]  # fmt: skip
 PARTS = [part for kind in KINDS for part in kind.values() if part.__module__.partition(".")[0] == "nnkit"]  # not of plugins
 
-# From the ground up. A module imports from its own floor and from those below.
-FLOORS = [
-    {"errors", "about"},
-    {"kernels"},
-    {"engine"},
-    {"core"},
-    {"layers", "activations", "losses", "optimizers", "initializers", "schedules", "metrics", "registry"},
-    {"network"},
-    {"planner", "passes", "native", "executor", "training", "inspect"},
-    {"persistence"},
-    {"model"},
-    {"estimators", "onnx"},
-    {"loading", "testing", "warmup", "commands", "__main__", "__init__"},
-]
+HOUSE = House(ROOT)
+FILE, FUNCTION = 600, 60  # lines
 
 
-def floor_of(module):
-    for number, floor in enumerate(FLOORS):
-        if module in floor:
-            return number
-    raise AssertionError(f"nnkit.{module} stands on no floor: add it to FLOORS")
+@pytest.mark.parametrize("module", HOUSE.paths)
+def test_imports_point_down(module):
+    assert [str(item) for item in HOUSE.upward() if item.source == module] == []
 
 
-def module_of(path):
-    return path.relative_to(ROOT).with_suffix("").parts[0]
+def test_no_imports_run_in_a_circle():
+    ties = [HOUSE.ties(circle) for circle in HOUSE.circles()]
+    assert ties == [], "\n\n".join("\n".join(map(str, circle)) for circle in ties)
 
 
-def type_checking_lines(tree):
-    """Imports for annotations only: they are not executed."""
-    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
-    return {inner.lineno for block in blocks for statement in block.body for inner in ast.walk(statement)
-            if hasattr(inner, "lineno")}  # fmt: skip
+def test_files_and_functions_are_short():
+    """A part is one class in one place, however many there are; the compiler sees a kernel whole."""
+    long = {module: lines for module, lines in HOUSE.lengths().items() if lines > FILE}
+    assert long.keys() <= {"nnkit.activations", "nnkit.losses"}, long
+    assert [str(item) for item in HOUSE.functions() if item.lines > FUNCTION and not item.kernel] == []
 
 
-def imports(path):
-    """Modules of nnkit that a file imports, those inside of functions included."""
-    tree = ast.parse(path.read_text())
-    skipped = type_checking_lines(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" if node.module == "nnkit" else node.module or "" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            if name.split(".")[0] == "nnkit" and node.lineno not in skipped:
-                yield node.lineno, (name.split(".") + ["__init__"])[1]
+def test_the_front_door_is_narrow():
+    names = public_names(nn.Sequential)
+    assert len(names) <= 24, names
+    assert HOUSE.lengths()["nnkit.model"] <= 450
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_down(path):
-    own = floor_of(module_of(path))
-    up = [f"line {line}: nnkit.{name}" for line, name in imports(path) if floor_of(name) > own]
-    assert not up, f"{path.relative_to(ROOT)} imports from a higher floor: {', '.join(up)}"
+def built(root, **files):
+    """A house of these files; two underscores within a name lead into a folder."""
+    for name, text in files.items():
+        path = (root / "nnkit").joinpath(*re.split(r"(?<=\w)__(?=\w)", name)).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    return House(root / "nnkit")
+
+
+@pytest.mark.parametrize(
+    ("way", "text"),
+    [
+        ("executed", "from nnkit.model import Sequential"),
+        ("executed", "import nnkit.model as home"),
+        ("executed", "from nnkit import model"),
+        ("annotations", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from nnkit.model import Sequential"),
+        ("function", "class Layer:\n    def build(self):\n        if self:\n            from nnkit.model import Sequential"),
+        ("string", "Sequential = imported('nnkit.model').Sequential"),
+        ("string", "LATER = {'Sequential': 'nnkit.model:Sequential'}"),
+        ("string", "MODULES = ('model',)\ndef found(name):\n    return imported(f'nnkit.{name}')"),
+        ("string", "CODE = ['from nnkit.model import Sequential', 'pass']"),
+    ],
+)
+def test_an_import_upward_is_seen(tmp_path, way, text):
+    house = built(tmp_path, core__layer=text, model="from nnkit.core import layer")
+    (found,) = house.upward()
+    assert (found.source, found.target, found.way) == ("nnkit.core.layer", "nnkit.model", way)
+    assert house.circles() == [["nnkit.core.layer", "nnkit.model"]]
+
+
+def test_what_only_looks_like_an_import_is_none(tmp_path):
+    text = '''
+        """Layers.
+
+        from nnkit.model import Sequential
+        """
+        from nnkit.core import part
+        GROUP, HINT = "nnkit.plugins", "write nnkit.model.Sequential"
+        def is_own(module, name):
+            "nnkit.model"
+            return module.startswith("nnkit.") or f"{name} of nnkit.{module}"
+    '''
+    house = built(tmp_path, __init__="", model="", core__part="import json", core__layer=text)
+    assert [str(item) for item in house.imports] == ["nnkit.core.layer:6 -> nnkit.core.part: part"]
+
+
+def test_a_circle_is_seen_and_the_names_that_tie_it(tmp_path):
+    house = built(
+        tmp_path,
+        core__part="import re",
+        core__layer="from nnkit.core.part import Part\nfrom nnkit.core.container import Chain, Placed",
+        core__container="def walked():\n    from nnkit.core.walk import walk",
+        core__walk="import typing\nif typing.TYPE_CHECKING:\n    from nnkit.core.layer import Built\nelse:\n    Built = object",
+        model="from nnkit.core.layer import Layer",
+    )
+    (circle,) = house.circles()
+    assert house.upward() == []
+    assert [str(item) for item in house.ties(circle)] == [
+        "nnkit.core.container:2 -> nnkit.core.walk: walk (function)",
+        "nnkit.core.layer:2 -> nnkit.core.container: Chain, Placed",
+        "nnkit.core.walk:3 -> nnkit.core.layer: Built (annotations)",
+    ]
+
+
+def test_a_room_without_a_floor_is_refused(tmp_path):
+    with pytest.raises(AssertionError, match=r"nnkit\.attic stands on no floor"):
+        built(tmp_path, attic="import nnkit.errors", errors="").upward()
+
+
+def test_lengths_are_counted_and_kernels_told_apart(tmp_path):
+    lines = "    x = 1\n" * 60
+    house = built(
+        tmp_path,
+        layers__linear=f"class Linear:\n  @staticmethod\n  def forward(x, out):\n{lines}  def build(self):\n{lines}",
+        engine__loop=f"def run(table):\n{lines}",
+        model=f"def fit(model: Any):\n{lines}",
+    )
+    assert house.lengths() == {"nnkit.layers.linear": 124, "nnkit.engine.loop": 61, "nnkit.model": 61}
+    assert {(item.name, item.lines, item.kernel) for item in house.functions()} == {
+        ("forward", 61, True), ("build", 61, False), ("run", 61, True), ("fit", 61, False),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
