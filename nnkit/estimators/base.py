@@ -1,14 +1,11 @@
-"""What the classifier and the regressor share."""
+"""What the classifier and the regressor share: a net of hyper-parameters, rows that are checked, training, what layers give."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import suppress
 from math import prod
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,25 +28,24 @@ from nnkit.core.container import changing
 from nnkit.core.frames import Frame
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
-from nnkit.core.optimizer import Optimizer, UpdaterProgress
+from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import listed
 from nnkit.core.span import Span
 from nnkit.core.travel import bring_all, taken_along
-from nnkit.engine.critical import interruptible, uninterrupted
-from nnkit.errors import DataError, NnkitError, ParameterError, PersistenceError, ShapeError
+from nnkit.engine.critical import interruptible
+from nnkit.errors import DataError, NnkitError, ParameterError, ShapeError
 from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
-from nnkit.estimators.parameters import Nested, is_auto
+from nnkit.estimators.learned import Learner
+from nnkit.estimators.parameters import is_auto
 from nnkit.estimators.saving import described
-from nnkit.estimators.splitting import split
+from nnkit.estimators.splitting import TrainingSet, split
 from nnkit.estimators.tags import takes_axes, takes_sparse
 from nnkit.layers import Linear
 from nnkit.model import Sequential
-from nnkit.network import network_of
 from nnkit.persistence.file import write
 from nnkit.training.callbacks import EarlyStopping
 from nnkit.training.data import check_finite, is_sparse
 from nnkit.training.fit import Fit
-from nnkit.training.history import History
 
 __all__ = ["Estimator"]
 
@@ -57,23 +53,15 @@ BATCH = 200  # rows, where batch_size is "auto"
 ROWS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}  # what scikit-learn is to make of X
 
 
-class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, Nested):
+class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, Learner):
     """What the classifier and the regressor share: hyper-parameters, the net, training, hidden activations."""
 
     _default_loss: str
-    model_: Sequential
-    history_: History
     loss_curve_: list[float]
     n_iter_: int
     n_outputs_: int
     n_features_in_: int
     target_name_: str
-    _kinds: ClassVar[dict[str, Any]] = {  # of what a fit leaves behind, beside the net, its history and the optimizer's state
-        "n_features_in_": int, "n_outputs_": int, "n_layers_": int, "n_iter_": int, "loss_": float, "loss_curve_": list,
-        "_random": np.random.RandomState,
-    }  # fmt: skip
-    _before: UpdaterProgress | None  # the optimizer, where the last fit has left it
-    _random: np.random.RandomState  # goes on from fit to fit, or each would drop the same units in the same order
 
     def __init__(
         self,
@@ -255,17 +243,6 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
                 "score of rows that you keep yourself, or call fit (with X_val and y_val, if you like)"
             )
 
-    @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """What has been learned is forgotten again where there is an error, or Ctrl-C: nobody shall predict with half a fit."""
-        with uninterrupted:
-            before = _Before(self._learned())
-            try:
-                yield
-            except BaseException:
-                before.restore(self)
-                raise
-
     def _train(self, X: Any, y: Any, sample_weight: Any, epochs: int, **how: Any) -> Self:
         """Train the net as `_plan` says, which also says what else may be given; Ctrl-C raises, whatever it comes in."""
         with self._all_or_nothing():
@@ -299,58 +276,85 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         ``labels``: all that will ever come; ``watched``: scikit-learn's callbacks are told.
         """
         if reset:
-            self.__dict__.pop("target_name_", None)
-            if isinstance(name := getattr(y, "name", None), str) and name:  # a series of Polars without a name has an empty one
-                self.target_name_ = name
+            self._note_target_name(y)
         self._require_switches("early_stopping", "shuffle", "warm_start")
         X, y = self._check_pairs(X, y, reset)
-        loss = self._loss = self._make_loss()
+        loss = self._loss = self._suitable_loss()
+        sample_weight = self._usable_weights(sample_weight, X, loss)
+        if reset:
+            self._learn_targets(y, loss, labels)
+        data = TrainingSet(X, y, sample_weight, self._encode(y, loss), self._weights(y, sample_weight))
+        if reset:
+            self._make_net(X)
+        data, validated_on = self._split(data, loss, validation)
+        callbacks = self._make_callbacks(data, watched)
+        return dict(
+            X=data.X, y=data.target, loss=loss, optimizer=self._made(Optimizer, "optimizer"),
+            batch_size=self._batch(data.X.shape[0]), validation_data=validated_on, validation_split=0.0,
+            sample_weight=data.weights, metrics=self.metrics, callbacks=callbacks, shuffle=self.shuffle,
+            random_state=self._random, n_threads=self.n_threads, progress=bool(self.verbose), engine="compiled",
+            before=self._before,
+        )  # fmt: skip
+
+    def _note_target_name(self, y: Any) -> None:
+        self.__dict__.pop("target_name_", None)
+        if isinstance(name := getattr(y, "name", None), str) and name:  # a series of Polars without a name has an empty one
+            self.target_name_ = name
+
+    def _suitable_loss(self) -> Loss:
+        """The loss, which has to take what a linear layer gives."""
+        loss = self._make_loss()
         if not loss.suits(Span()):
             raise ParameterError(
                 f"loss: expected a loss of raw outputs, such as 'bce_with_logits' or 'cross_entropy', got {loss!r}: "
                 f"the output layer is linear, and gives {Span()}, not {' or '.join(map(str, loss.expects))}"
             )
-        if sample_weight is not None:
-            with self._naming("sample_weight", DataError):
-                refuse_masked(sample_weight, "sample_weight")
-                sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-            sample_weight = loss.usable_weights(sample_weight)
-        if reset:
-            self._learn_targets(y, loss, labels)
-        target, weights = self._encode(y, loss), self._weights(y, sample_weight)
-        if reset:
-            with self._naming("random_state"):
-                self._random = _random_of(self.random_state)
-            self.model_ = Sequential([*self._hidden(), Linear(self.n_outputs_)])
-            self.model_.build(X.shape[1:], self._random, self._dtype(X))
-            if self.model_.out_shape != (self.n_outputs_,):
-                raise ParameterError(f"{type(self).__name__}: expected layers that give one row of numbers for each row of X, "
-                                     f"got {prod(self.model_.out_shape[:-1])} for rows of shape {X.shape[1:]}; put Flatten() "
-                                     "before the end")  # fmt: skip
-            self.n_layers_ = len(self.model_)
-            self._before, self.loss_curve_, self.n_iter_ = None, [], 0
-        validated_on = None
+        return loss
+
+    def _usable_weights(self, sample_weight: Any, X: Any, loss: Loss) -> NDArray[np.float64] | None:
+        if sample_weight is None:
+            return None
+        with self._naming("sample_weight", DataError):
+            refuse_masked(sample_weight, "sample_weight")
+            checked = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        return loss.usable_weights(checked)
+
+    def _make_net(self, X: Any) -> None:
+        """A net for these rows, with parameters that are drawn; nothing is learned yet."""
+        with self._naming("random_state"):
+            self._random = _random_of(self.random_state)
+        self.model_ = Sequential([*self._hidden(), Linear(self.n_outputs_)])
+        self.model_.build(X.shape[1:], self._random, self._dtype(X))
+        if self.model_.out_shape != (self.n_outputs_,):
+            raise ParameterError(f"{type(self).__name__}: expected layers that give one row of numbers for each row of X, "
+                                 f"got {prod(self.model_.out_shape[:-1])} for rows of shape {X.shape[1:]}; put Flatten() "
+                                 "before the end")  # fmt: skip
+        self.n_layers_ = len(self.model_)
+        self._before, self.loss_curve_, self.n_iter_ = None, [], 0
+
+    def _split(
+        self, data: TrainingSet, loss: Loss, validation: tuple[Any, Any] | None
+    ) -> tuple[TrainingSet, tuple[Any, ...] | None]:
+        """What is trained on, and what is validated on, if anything: rows of the user's own, or some that are held out."""
         if validation is not None:
-            X_val, y_val = self._check_pairs(*validation, reset=False)
-            validated_on = X_val, self._encode(y_val, loss)
-        elif self.early_stopping:
-            with self._naming():
-                left, held = split(X.shape[0], self._strata(y), self.validation_fraction, self._random)
-            validated_on = tuple(_take(held, X, target, weights))
-            X, y, sample_weight, target, weights = _take(left, X, y, sample_weight, target, weights)
+            X, y = self._check_pairs(*validation, reset=False)
+            return data, (X, self._encode(y, loss))
+        if not self.early_stopping:
+            return data, None
+        with self._naming():
+            left, out = split(data.X.shape[0], self._strata(data.y), self.validation_fraction, self._random)
+        held = data.take(out)
+        return data.take(left), (held.X, held.target, held.weights)
+
+    def _make_callbacks(self, data: TrainingSet, watched: bool) -> list[Callback]:
         with self._naming("callbacks"):
             callbacks = [Callback.make(item, "callbacks") for item in listed(self.callbacks)]
         if self.early_stopping:
             with self._naming("patience"):
                 callbacks.append(EarlyStopping(patience=self.patience))
         if watched:
-            callbacks.append(Reporter(self, {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}))
-        return dict(
-            X=X, y=target, loss=loss, optimizer=self._made(Optimizer, "optimizer"), batch_size=self._batch(X.shape[0]),
-            validation_data=validated_on, validation_split=0.0, sample_weight=weights, metrics=self.metrics,
-            callbacks=callbacks, shuffle=self.shuffle, random_state=self._random, n_threads=self.n_threads,
-            progress=bool(self.verbose), engine="compiled", before=self._before,
-        )  # fmt: skip
+            callbacks.append(Reporter(self, {"X": data.X, "y": data.y, "metadata": {"sample_weight": data.sample_weight}}))
+        return callbacks
 
     def _batch(self, rows: int) -> Any:
         return min(BATCH, rows) if is_auto(self.batch_size) else self.batch_size
@@ -360,11 +364,6 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
 
     def _learn_targets(self, y: Any, loss: Loss, labels: Any) -> None:
         raise NotImplementedError
-
-    def _learned(self) -> dict[str, Any]:
-        """All that a fit leaves behind, as it is now."""
-        private = ("_multilabel", "_columns", "_before", "_random", "_loss")
-        return {name: value for name, value in vars(self).items() if name.endswith("_") or name in private}
 
     # ------------------------------------------------------------------------------------------------------- in a file
 
@@ -399,23 +398,6 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         True
         """
         write(path, *described(self))
-
-    @classmethod
-    def check_learned(cls, learned: dict[str, Any], model: Sequential) -> None:
-        """Refuse attributes that are not those of a fitted estimator with this net."""
-        missing = cls._kinds.keys() - learned.keys()
-        more = learned.keys() - cls._kinds.keys() - {"feature_names_in_", "target_name_", "_loss"}
-        wrong = [name for name, kind in cls._kinds.items() if name in learned and not isinstance(learned[name], kind)]
-        sizes = (learned.get("n_features_in_"), learned.get("n_outputs_"), learned.get("n_layers_"))
-        names = learned.get("feature_names_in_", np.empty(model.in_shape[:1], object))
-        if missing or more or wrong or sizes != (model.in_shape[0], *model.out_shape, len(model)):
-            raise PersistenceError(f"expected the attributes {', '.join(cls._kinds)} of a fitted {cls.__name__}")
-        if not isinstance(names, np.ndarray) or names.shape != model.in_shape[:1]:
-            raise PersistenceError(f"expected {model.in_shape[0]} names of features")
-        if not isinstance(learned.get("target_name_", ""), str):
-            raise PersistenceError("expected the name of a target")
-        if not isinstance(learned.get("_loss", Loss.make(cls._default_loss)), Loss):
-            raise PersistenceError("expected the loss of a fit")
 
     # --------------------------------------------------------------------------------------------------- using the net
 
@@ -516,28 +498,3 @@ def _numbers_of(frame: Frame) -> NDArray[Any]:
 for _name in dir(Sequential):  # who asks an estimator for what its net has is told where that is
     if not _name.startswith("_") and not hasattr(Estimator, _name):
         setattr(Estimator, _name, Absent(_name, f"its net, model_ once it is fitted, has it: write model_.{_name}"))
-
-
-class _Before:
-    """What an estimator had learned before a fit, to go back to: a fit that goes on works on the same net, in place."""
-
-    def __init__(self, learned: dict[str, Any]) -> None:
-        self.learned = learned
-        if "model_" in learned:
-            network, progress = network_of(learned["model_"], "fit"), learned["_before"]
-            self.numbers, self.position = copy.deepcopy(network.arrays()), network.random_position
-            if progress is not None:  # the next updater copies its states, but goes on with its schedule
-                learned["_before"] = replace(progress, schedule=copy.deepcopy(progress.schedule))
-
-    def restore(self, estimator: Estimator) -> None:
-        """Be as before."""
-        for name in estimator._learned():
-            delattr(estimator, name)
-        estimator.__dict__.update(self.learned)
-        if "model_" in self.learned:
-            network_of(self.learned["model_"], "fit").fill(self.numbers, self.position)
-
-
-def _take(rows: Any, *arrays: Any) -> list[Any]:
-    """These rows of each array that there is."""
-    return [None if array is None else array[rows] for array in arrays]

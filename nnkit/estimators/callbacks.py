@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks (from 1.9 on), told what happens in a fit."""
+"""What scikit-learn's callbacks (from 1.9 on) are told about a fit."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnkit.core.callback import Callback
+from nnkit.estimators.learned import Learner
 
 if TYPE_CHECKING:
     from nnkit.core.training import RunningFit
-    from nnkit.estimators.base import Estimator
 
     Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -36,7 +36,7 @@ __all__ = ["CallbackSupportMixin", "Reporter", "with_callbacks"]
 class Reporter(Callback):
     """Tells scikit-learn's callbacks about the epochs of a fit; each is a subtask of the estimator's."""
 
-    def __init__(self, estimator: Estimator, data: dict[str, Any]) -> None:
+    def __init__(self, estimator: Learner, data: dict[str, Any]) -> None:
         self.estimator, self.data = estimator, data
 
     def on_fit_begin(self, fit: RunningFit) -> None:

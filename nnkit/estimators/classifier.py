@@ -1,4 +1,4 @@
-"""The classifier."""
+"""How labels become targets of a loss, and outputs become labels and probabilities again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hyper-parameters of an estimator, those of the parts within included."""
+"""Which hyper-parameters an estimator has, those of the parts within included, and how errors name them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The regressor."""
+"""How numbers become targets of a loss, and outputs become numbers again."""
 
 from __future__ import annotations
 

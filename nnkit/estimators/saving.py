@@ -1,8 +1,8 @@
-"""Estimators in files: around their net, hyper-parameters, what was learned, and the optimizer's state."""
+"""What of an estimator is in a file: around its net, hyper-parameters, what was learned, and the optimizer's state."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
@@ -10,6 +10,7 @@ from nnkit.core.optimizer import Optimizer, UpdaterProgress
 from nnkit.core.schedule import Schedule
 from nnkit.engine.memory import aligned_zeros
 from nnkit.errors import NotBuiltError, PersistenceError
+from nnkit.estimators.learned import Learner
 from nnkit.estimators.parameters import KINDS, is_auto
 from nnkit.model import Sequential
 from nnkit.network import Network, network_of
@@ -17,13 +18,10 @@ from nnkit.persistence.description import Describer, Restorer
 from nnkit.persistence.model import describe, pack
 from nnkit.training.history import History
 
-if TYPE_CHECKING:
-    from nnkit.estimators.base import Estimator
-
 __all__ = ["described", "restored", "saved"]
 
-E = TypeVar("E", bound="type[Estimator]")
-ESTIMATORS: dict[str, type[Estimator]] = {}  # that a file may hold
+E = TypeVar("E", bound=type[Learner])
+ESTIMATORS: dict[str, type[Learner]] = {}  # that a file may hold
 
 
 def saved(kind: E) -> E:
@@ -32,7 +30,7 @@ def saved(kind: E) -> E:
     return kind
 
 
-def described(estimator: Estimator) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def described(estimator: Learner) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """What `write` wants: the fitted estimator as JSON, and arrays.
 
     Raises
@@ -62,7 +60,7 @@ def described(estimator: Estimator) -> tuple[dict[str, Any], dict[str, NDArray[A
     return pack(describer, model=model, estimator=around)
 
 
-def restored(described: Any, restorer: Restorer, model: Sequential) -> Estimator:
+def restored(described: Any, restorer: Restorer, model: Sequential) -> Learner:
     """The estimator that `save` has described, around its net.
 
     Raises
@@ -89,7 +87,7 @@ def restored(described: Any, restorer: Restorer, model: Sequential) -> Estimator
     history = restorer.make("the history", History.of, restorer.restore(described["history"]))
     progress = restorer.accepted(restorer.restore(described["optimizer"]), "the optimizer's state")
     before = restorer.make("the optimizer's state", _progress, network_of(model, "load"), progress)
-    estimator: Estimator = restorer.make(described["class"], lambda: kind(**parameters))
+    estimator: Learner = restorer.make(described["class"], lambda: kind(**parameters))
     for name, value in {**learned, "model_": model, "history_": history, "_before": before}.items():
         setattr(estimator, name, value)
     return estimator

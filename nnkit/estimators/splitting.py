@@ -1,9 +1,9 @@
-"""Rows that an estimator holds out of training, for early stopping."""
+"""Which rows an estimator trains on, and which it holds out, for early stopping."""
 
 from __future__ import annotations
 
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,24 @@ from sklearn.model_selection import train_test_split
 
 from nnkit.errors import DataError, ParameterError
 
-__all__ = ["split"]
+__all__ = ["TrainingSet", "split"]
 
 OWN = "give rows of your own to fit: X_val, y_val"
+
+
+class TrainingSet(NamedTuple):
+    """Rows to train on, their targets and weights: as they came, and as the net learns them."""
+
+    X: Any
+    y: Any
+    sample_weight: NDArray[np.float64] | None
+    target: NDArray[Any]
+    weights: NDArray[np.float64] | None
+
+    def take(self, rows: NDArray[np.int64]) -> TrainingSet:
+        """These rows alone."""
+        taken: list[Any] = [None if array is None else array[rows] for array in self]
+        return TrainingSet(*taken)
 
 
 def split(rows: int, labels: NDArray[Any] | None, fraction: Any, random: np.random.RandomState) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""What a layer takes as the first of a net, for scikit-learn's tags: said before there is a fit, so as far as one can know."""
+"""Which rows a layer takes as the first of a net, for scikit-learn's tags: before there is a fit, as far as one can know."""
 
 from __future__ import annotations
 

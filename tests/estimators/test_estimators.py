@@ -1,6 +1,7 @@
 """What the estimators promise: parameters, targets, losses, sparse input, going on, seeds, copies, mistakes."""
 
 import copy
+import inspect
 import io
 import pickle
 import re
@@ -17,6 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import scale
 
 import nnkit as nn
+from nnkit.estimators.base import Estimator
 from nnkit.network import network_of
 
 X, Y = scale(load_iris().data), load_iris().target
@@ -63,6 +65,31 @@ def test_constructor_only_stores(make):
     assert vars(net) == values
     assert all(getattr(net, name) is value for name, value in values.items())
     assert set(make().get_params(deep=False)) == set(values)
+
+
+def test_constructors_take_the_same_arguments():
+    """They are written out in each class, as scikit-learn wants it: order, kinds, defaults and types are those of the base."""
+    base, classifier, regressor = (list(inspect.signature(make.__init__).parameters.values())
+                                   for make in (Estimator, nn.NNClassifier, nn.NNRegressor))  # fmt: skip
+    assert regressor == base
+    assert [item for item in classifier if item.name != "class_weight"] == base
+
+
+def test_what_fit_of_a_model_takes_too_has_the_same_default_but_where_it_follows_from_the_data():
+    estimator, model = (inspect.signature(function).parameters for function in (Estimator.__init__, nn.Sequential.fit))
+    shared = {name: (item.default, model[name].default) for name, item in estimator.items() if name in model and name != "self"}
+    assert shared.keys() == {"loss", "optimizer", "epochs", "batch_size", "metrics", "callbacks", "shuffle", "random_state",
+                             "n_threads"}  # fmt: skip
+    assert {name: both for name, both in shared.items() if both[0] != both[1]} == {
+        "loss": ("auto", "mse"), "epochs": (200, 10), "batch_size": ("auto", 64),
+    }  # fmt: skip
+
+
+@BOTH
+def test_every_argument_is_documented_where_it_is_taken(make):
+    section = re.search(r"Parameters\n-+\n(.*?)\n\n", inspect.getdoc(make), re.S)[1]
+    documented = [name for line in section.splitlines() if line[0] != " " for name in line.split(" : ")[0].split(", ")]
+    assert sorted(documented) == sorted(inspect.signature(make).parameters)
 
 
 @BOTH

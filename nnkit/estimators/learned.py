@@ -1,0 +1,88 @@
+"""What a fit leaves behind in an estimator: which attributes, of which types, and how an error takes them back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nnkit.core.loss import Loss
+from nnkit.core.optimizer import UpdaterProgress
+from nnkit.engine.critical import uninterrupted
+from nnkit.errors import PersistenceError
+from nnkit.estimators.parameters import Nested
+from nnkit.model import Sequential
+from nnkit.network import network_of
+from nnkit.training.history import History
+
+__all__ = ["Learner"]
+
+
+class Learner(Nested):
+    """An estimator that has learned, or has not yet: what files and scikit-learn's callbacks see of it."""
+
+    _kinds: ClassVar[dict[str, Any]] = {  # of what a fit leaves behind, beside the net, its history and the optimizer's state
+        "n_features_in_": int, "n_outputs_": int, "n_layers_": int, "n_iter_": int, "loss_": float, "loss_curve_": list,
+        "_random": np.random.RandomState,
+    }  # fmt: skip
+    model_: Sequential
+    history_: History
+    _before: UpdaterProgress | None  # the optimizer, where the last fit has left it
+    _random: np.random.RandomState  # goes on from fit to fit, or each would drop the same units in the same order
+
+    def _learned(self) -> dict[str, Any]:
+        """All that a fit leaves behind, as it is now."""
+        return {name: value for name, value in vars(self).items()
+                if name.endswith("_") or name in self._kinds or name in ("_before", "_loss")}  # fmt: skip
+
+    @classmethod
+    def check_learned(cls, learned: dict[str, Any], model: Sequential) -> None:
+        """Refuse attributes that are not those of a fitted estimator with this net."""
+        missing = cls._kinds.keys() - learned.keys()
+        more = learned.keys() - cls._kinds.keys() - {"feature_names_in_", "target_name_", "_loss"}
+        wrong = [name for name, kind in cls._kinds.items() if name in learned and not isinstance(learned[name], kind)]
+        sizes = (learned.get("n_features_in_"), learned.get("n_outputs_"), learned.get("n_layers_"))
+        names = learned.get("feature_names_in_", np.empty(model.in_shape[:1], object))
+        if missing or more or wrong or sizes != (model.in_shape[0], *model.out_shape, len(model)):
+            raise PersistenceError(f"expected the attributes {', '.join(cls._kinds)} of a fitted {cls.__name__}")
+        if not isinstance(names, np.ndarray) or names.shape != model.in_shape[:1]:
+            raise PersistenceError(f"expected {model.in_shape[0]} names of features")
+        if not isinstance(learned.get("target_name_", ""), str):
+            raise PersistenceError("expected the name of a target")
+        if "_loss" in learned and not isinstance(learned["_loss"], Loss):
+            raise PersistenceError("expected the loss of a fit")
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """What has been learned is forgotten again where there is an error, or Ctrl-C: nobody shall predict with half a fit."""
+        with uninterrupted:
+            before = _Before(self._learned())
+            try:
+                yield
+            except BaseException:
+                before.restore(self)
+                raise
+
+
+class _Before:
+    """What an estimator had learned before a fit, to go back to: a fit that goes on works on the same net, in place."""
+
+    def __init__(self, learned: dict[str, Any]) -> None:
+        self.learned = learned
+        if "model_" in learned:
+            network, progress = network_of(learned["model_"], "fit"), learned["_before"]
+            self.numbers, self.position = copy.deepcopy(network.arrays()), network.random_position
+            if progress is not None:  # the next updater copies its states, but goes on with its schedule
+                learned["_before"] = replace(progress, schedule=copy.deepcopy(progress.schedule))
+
+    def restore(self, estimator: Learner) -> None:
+        """Be as before."""
+        for name in estimator._learned():
+            delattr(estimator, name)
+        estimator.__dict__.update(self.learned)
+        if "model_" in self.learned:
+            network_of(self.learned["model_"], "fit").fill(self.numbers, self.position)
