@@ -1,7 +1,7 @@
-"""The command line, ``nnkit`` or ``python -m nnkit``: makes a parser of the functions in `nnkit.commands`, and runs one.
+"""The command line, ``nnkit`` or ``python -m nnkit``: makes a parser of the commands in `nnkit.commands`, and runs one.
 
-Positional parameters of a function are positional arguments, keyword-only ones are options; type and default come from the
-signature, the help from the docstring.
+Positional parameters of a function or a class are positional arguments, keyword-only ones are options; type and default come
+from the signature, the help from the docstring.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import textwrap
 import traceback
 import types
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import nnkit
-from nnkit.commands import COMMANDS
+from nnkit.commands import COMMANDS, Command
 from nnkit.commands.shell import INTERRUPTED, program
 from nnkit.engine import environment
 from nnkit.errors import NnkitError, NnkitWarning, printable
@@ -29,9 +29,9 @@ from nnkit.errors import NnkitError, NnkitWarning, printable
 __all__ = ["main"]
 
 
-def documented(function: Callable[..., Any]) -> tuple[str, str, dict[str, str]]:
+def documented(command: Command) -> tuple[str, str, dict[str, str]]:
     """The first sentence of a docstring, the paragraphs after it, and what it says of each parameter."""
-    text = inspect.cleandoc(function.__doc__ or "")
+    text = inspect.cleandoc(command.__doc__ or "")
     about, *sections = re.split(r"\n\n(?=\w+\n-+\n)", text)
     width = shutil.get_terminal_size().columns - 2
     summary, *paragraphs = (textwrap.fill(paragraph, width) for paragraph in about.split("\n\n"))
@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def run(command: Callable[..., int], given: dict[str, Any]) -> int:
+def run(command: Command, given: dict[str, Any]) -> int:
     """Call a command with what the command line gives it."""
     positional = []
     for parameter in inspect.signature(command).parameters.values():
@@ -105,7 +105,8 @@ def run(command: Callable[..., int], given: dict[str, Any]) -> int:
             positional += given.pop(parameter.name)
         elif parameter.kind is not parameter.KEYWORD_ONLY and parameter.name in given:
             positional.append(given.pop(parameter.name))
-    status = command(*positional, **given)
+    done = command(*positional, **given)
+    status = done if isinstance(done, int) else done.run()
     if sys.stdout is not None:
         sys.stdout.flush()  # here, where a reader that has gone, or a full disk, is noticed
     return status

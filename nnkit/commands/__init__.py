@@ -1,15 +1,30 @@
-"""The command line's commands: a function each, whose signature and docstring say what it takes (see `nnkit.__main__`)."""
+"""The command line's commands: functions, and classes that are made of what is given and then ``run``.
+
+Signature and docstring say what each takes (see `nnkit.__main__`).
+"""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from nnkit.commands import bench, cache, check, demo, info, list_parts, predict, train, warmup
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "Command", "Run"]
 
-COMMANDS: dict[str, Callable[..., int]] = {  # in the order in which --help lists them
+
+class Run(Protocol):
+    """A command with all that it was given."""
+
+    def run(self) -> int:
+        """Do it, and return the exit status."""
+        ...
+
+
+Command = Callable[..., int | Run]
+
+COMMANDS: dict[str, Command] = {  # in the order in which --help lists them
     "demo": demo.demo,
-    "train": train.train,
-    "predict": predict.predict,
+    "train": train.Train,
+    "predict": predict.Predict,
     "list": list_parts.list_parts,
     "check": check.check,
     "info": info.info,

@@ -6,6 +6,7 @@ import csv
 import io
 import sys
 import warnings
+from dataclasses import KW_ONLY, dataclass
 from math import prod
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from nnkit.commands.cells import MISSING
 from nnkit.commands.data_file import DataFile, Rows, listing, open_data
+from nnkit.commands.shell import require_apart
 from nnkit.commands.tasks import TASKS
 from nnkit.core.terminal import is_terminal
 from nnkit.errors import ParameterError, PersistenceWarning, printable
@@ -21,22 +23,11 @@ from nnkit.inspect.pictures.table import count, number
 from nnkit.model import Sequential
 from nnkit.persistence.disk import write_atomically
 
-__all__ = ["predict"]
+__all__ = ["Predict"]
 
 
-def predict(
-    model: str,
-    file: str,
-    *,
-    output: str | None = None,
-    probabilities: bool = False,
-    target: str | None = None,
-    drop: tuple[str, ...] = (),
-    delimiter: str | None = None,
-    decimal: str = ".",
-    thousands: str | None = None,
-    encoding: str | None = None,
-) -> int:
+@dataclass(frozen=True)
+class Predict:
     """Predict the rows of a table (CSV or Parquet) with a saved net, as CSV.
 
     What `nnkit train` has saved knows its columns: they are found by their names, in any order, and others are ignored. Where
@@ -64,46 +55,74 @@ def predict(
     nnkit predict iris.safetensors new.csv --output species.csv
     nnkit predict iris.safetensors new.csv --probabilities | head
     """
-    from nnkit.commands.train import require_apart
-    from nnkit.loading import load
 
-    if output is None and sys.stdout is None:
-        raise ParameterError("predict: expected --output, or a standard output to write to, got neither")
-    require_apart({"the model": model, "the data": file}, {"--output": output})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PersistenceWarning)  # callbacks are of no use here
-        net = load(model)
-    data = open_data(file, delimiter=delimiter, decimal=decimal, thousands=thousands, encoding=encoding)
-    if target is not None:
-        data.require([target], "--target")
-    elif getattr(net, "target_name_", None) in data.names:
-        target = net.target_name_
-    known = vars(net).pop("feature_names_in_", None)  # what is read is in their order: nobody has to look at them again
-    features = columns_of(net, data, target, drop) if known is None else [*map(str, known)]
-    data.require(features, "a feature of the net")
-    rows = data.read(features, target, optional=known is None)
-    header, prediction = predicted(net, rows.numbers, probabilities)
-    text = as_csv(header, prediction)
-    if output is None:
-        sys.stdout.write(printable(text) if is_terminal(sys.stdout) else text)
-        sys.stdout.flush()
-    else:
-        write_atomically(output, text.encode())
-        print(printable(f"{count(len(prediction[0]))} predictions: {output}"), file=sys.stderr)
-    if target is not None and header[0] == "prediction":
-        print(printable(score(net, data, target, rows, prediction[0])), file=sys.stderr)
-    return 0
+    model: str
+    file: str
+    _: KW_ONLY
+    output: str | None = None
+    probabilities: bool = False
+    target: str | None = None
+    drop: tuple[str, ...] = ()
+    delimiter: str | None = None
+    decimal: str = "."
+    thousands: str | None = None
+    encoding: str | None = None
 
+    def run(self) -> int:
+        """Do it, and return the exit status."""
+        if self.output is None and sys.stdout is None:
+            raise ParameterError("predict: expected --output, or a standard output to write to, got neither")
+        require_apart({"the model": self.model, "the data": self.file}, {"--output": self.output})
+        net = self._load()
+        data = open_data(
+            self.file, delimiter=self.delimiter, decimal=self.decimal, thousands=self.thousands, encoding=self.encoding
+        )
+        target = self._target(net, data)
+        known = vars(net).pop("feature_names_in_", None)  # what is read is in their order: nobody has to look at them again
+        features = self._columns(net, data, target) if known is None else [*map(str, known)]
+        data.require(features, "a feature of the net")
+        rows = data.read(features, target, optional=known is None)
+        header, columns = predicted(net, rows.numbers, self.probabilities)
+        self._write(header, columns)
+        if target is not None and header[0] == "prediction":
+            print(printable(score(net, data, target, rows, columns[0])), file=sys.stderr)
+        return 0
 
-def columns_of(net: Any, data: DataFile, target: str | None, drop: tuple[str, ...]) -> list[str]:
-    """The columns for a net that does not know their names: all, if they are as many as it takes."""
-    data.require(drop, "--drop")
-    names = [name for name in data.names if name != target and name not in drop]
-    expected = prod(net.in_shape) if isinstance(net, Sequential) else net.n_features_in_
-    if len(names) != expected:
-        raise data.error(f"expected {expected} columns, as many as the net has inputs, got {len(names)}: {listing(names)}; "
-                         "leave some out with --drop, the one with the answers with --target")  # fmt: skip
-    return names
+    def _load(self) -> Any:
+        """What the model's file holds, without its callbacks, which are of no use here."""
+        from nnkit.loading import load
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PersistenceWarning)
+            return load(self.model)
+
+    def _target(self, net: Any, data: DataFile) -> str | None:
+        """The column with the right answers, if there is one."""
+        if self.target is not None:
+            data.require([self.target], "--target")
+            return self.target
+        known: str | None = getattr(net, "target_name_", None)
+        return known if known in data.names else None
+
+    def _columns(self, net: Any, data: DataFile, target: str | None) -> list[str]:
+        """The columns for a net that does not know their names: all, if they are as many as it takes."""
+        data.require(self.drop, "--drop")
+        names = [name for name in data.names if name != target and name not in self.drop]
+        expected = prod(net.in_shape) if isinstance(net, Sequential) else net.n_features_in_
+        if len(names) != expected:
+            raise data.error(f"expected {expected} columns, as many as the net has inputs, got {len(names)}: {listing(names)}; "
+                             "leave some out with --drop, the one with the answers with --target")  # fmt: skip
+        return names
+
+    def _write(self, header: list[str], columns: list[NDArray[Any]]) -> None:
+        """Write the predictions to the file, or to standard output."""
+        text = as_csv(header, columns)
+        if self.output is None:
+            sys.stdout.write(printable(text) if is_terminal(sys.stdout) else text)
+            sys.stdout.flush()
+        else:
+            write_atomically(self.output, text.encode())
+            print(printable(f"{count(len(columns[0]))} predictions: {self.output}"), file=sys.stderr)
 
 
 def predicted(net: Any, X: NDArray[np.float64], probabilities: bool) -> tuple[list[str], list[NDArray[Any]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import textwrap
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,48 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.commands.data_file import DataFile, listing, open_data
-from nnkit.commands.shell import INTERRUPTED, program
+from nnkit.commands.report import Told, about_net, about_scores, about_training, how_it_ended
+from nnkit.commands.shell import INTERRUPTED, program, require_apart
 from nnkit.commands.tasks import Task, task_of
 from nnkit.core.callback import Callback
 from nnkit.core.terminal import is_terminal
-from nnkit.errors import ParameterError, printable
-from nnkit.inspect.pictures.table import Table, count, number
-from nnkit.network import network_of
-from nnkit.persistence.disk import check_writable, to_path, write_atomically
+from nnkit.errors import ParameterError
+from nnkit.inspect.pictures.table import count
+from nnkit.persistence.disk import write_atomically
 
 if TYPE_CHECKING:
     from nnkit.core.training import RunningFit
 
-__all__ = ["train"]
+__all__ = ["Train"]
 
 COARSE = 300.0  # times its range: so far from 0 float32 would round away a ten-thousandth of a standard deviation
 SMALL = 1e-30  # float32 ends at 1e-38
-WIDTH = 78
 
 
-def train(
-    file: str,
-    *,
-    target: str,
-    layers: str = "64, relu, 32, relu",
-    task: Literal["auto", "classification", "regression"] = "auto",
-    output: str | None = None,
-    report: str | None = None,
-    drop: tuple[str, ...] = (),
-    epochs: int = 200,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    optimizer: str = "adam(lr=0.003)",
-    loss: str | None = None,
-    validation: float = 0.2,
-    patience: int = 20,
-    seed: int = 0,
-    threads: int | None = None,
-    delimiter: str | None = None,
-    decimal: str = ".",
-    thousands: str | None = None,
-    encoding: str | None = None,
-) -> int:
+@dataclass(frozen=True)
+class Train:
     """Train a net on a table (CSV or Parquet), save it, and say how good it is.
 
     All columns but the target are features, and have to be numbers; the net sees each with mean 0 and standard deviation 1,
@@ -101,111 +79,97 @@ def train(
     nnkit train houses.csv --target price --layers "128, relu, 64, relu" --drop id
     nnkit train messung.csv --target Preis --decimal "," --encoding cp1252
     """
-    saved = output or f"{Path(file).stem}.safetensors"
-    settings = settings_of(layers, optimizer, loss, lr, epochs=epochs, batch_size=batch_size, patience=patience,
-                           random_state=seed, n_threads=threads)  # fmt: skip
-    require_fraction(validation)
-    data = open_data(file, delimiter=delimiter, decimal=decimal, thousands=thousands, encoding=encoding)
-    features = features_of(data, target, drop)
-    require_apart({"the data": file}, {"--output": saved, "--report": report})
-    rows = data.read(features, target, optional=True)
-    chosen = task_of(data, target, rows, task)
-    train_rows, held = chosen.split(data, rows, validation, seed)
-    told = Told()
-    told.say(f"{file}: {count(len(rows.lines))} rows, {count(len(train_rows))} to train on, {count(len(held))} held out")
-    told.say(f"features: {len(features)}: {listing(features, 40)}")
-    told.say(f"target: {target}, {chosen.about()}")
 
-    estimator = fitted(chosen, settings, rows.numbers, train_rows, held)
-    history = estimator.history_
-    if not history.epochs:
-        print("interrupted within the first epoch: nothing is saved", file=sys.stderr)
-        return INTERRUPTED
-    scores = about_scores(estimator, chosen, rows.numbers, train_rows, held)
-    estimator.feature_names_in_ = np.array(features, object)
-    estimator.target_name_ = target
-    estimator.save(saved)
-    told.show(about_net(estimator.model_), about_training(history))
-    told.say(how_it_ended(history))
-    told.show(*scores)
-    told.say(f"saved: {saved} ({count(sum(map(np.size, estimator.model_.parameters().values())))} parameters, "
-             f"{os.path.getsize(saved) / 1e3:.0f} kB)")  # fmt: skip
-    told.say(f"next:  {program()} predict {shlex.join([saved, file, *data.options])}", wrap=False)
-    if report is not None:
-        write_atomically(report, told.text.encode())
-    return INTERRUPTED if history.stopped == "interrupted" else 0
+    file: str
+    _: KW_ONLY
+    target: str
+    layers: str = "64, relu, 32, relu"
+    task: Literal["auto", "classification", "regression"] = "auto"
+    output: str | None = None
+    report: str | None = None
+    drop: tuple[str, ...] = ()
+    epochs: int = 200
+    batch_size: int | None = None
+    lr: float | None = None
+    optimizer: str = "adam(lr=0.003)"
+    loss: str | None = None
+    validation: float = 0.2
+    patience: int = 20
+    seed: int = 0
+    threads: int | None = None
+    delimiter: str | None = None
+    decimal: str = "."
+    thousands: str | None = None
+    encoding: str | None = None
 
+    def run(self) -> int:
+        """Do it, and return the exit status."""
+        settings, saved = self._settings(), self.output or f"{Path(self.file).stem}.safetensors"
+        data = open_data(
+            self.file, delimiter=self.delimiter, decimal=self.decimal, thousands=self.thousands, encoding=self.encoding
+        )
+        features = self._features(data)
+        require_apart({"the data": self.file}, {"--output": saved, "--report": self.report})
+        rows = data.read(features, self.target, optional=True)
+        task = task_of(data, self.target, rows, self.task)
+        train, held = task.split(data, rows, self.validation, self.seed)
+        told = Told()
+        told.say(f"{self.file}: {count(len(rows.lines))} rows, {count(len(train))} to train on, {count(len(held))} held out")
+        told.say(f"features: {len(features)}: {listing(features, 40)}")
+        told.say(f"target: {self.target}, {task.about()}")
+        estimator = fitted(task, settings, rows.numbers, train, held)
+        if not estimator.history_.epochs:
+            print("interrupted within the first epoch: nothing is saved", file=sys.stderr)
+            return INTERRUPTED
+        scores = about_scores(estimator, task, rows.numbers, train, held)
+        estimator.feature_names_in_ = np.array(features, object)
+        estimator.target_name_ = self.target
+        estimator.save(saved)
+        told.show(about_net(estimator.model_), about_training(estimator.history_))
+        told.say(how_it_ended(estimator.history_))
+        told.show(*scores)
+        told.say(f"saved: {saved} ({count(sum(map(np.size, estimator.model_.parameters().values())))} parameters, "
+                 f"{os.path.getsize(saved) / 1e3:.0f} kB)")  # fmt: skip
+        told.say(f"next:  {program()} predict {shlex.join([saved, self.file, *data.options])}", wrap=False)
+        if self.report is not None:
+            write_atomically(self.report, told.text.encode())
+        return INTERRUPTED if estimator.history_.stopped == "interrupted" else 0
 
-class Told:
-    """What is printed, kept for the report."""
+    def _settings(self) -> dict[str, Any]:
+        """The estimator's settings; whatever the user has misspelt is found before the data are read."""
+        from nnkit.commands.parts import layers_of, part_of
+        from nnkit.core.loss import Loss
+        from nnkit.core.optimizer import Optimizer
 
-    def __init__(self) -> None:
-        self.text = ""
+        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("threads", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and not least <= value < 2**31:
+                flag = name.replace("_", "-")
+                raise ParameterError(f"--{flag}: expected a whole number of at least {least}, got {value}")
+        optimizer = part_of(Optimizer, self.optimizer)
+        settings = {
+            "layers": layers_of(self.layers),
+            "optimizer": optimizer if self.lr is None else optimizer.replace(lr=self.lr),
+            "loss": None if self.loss is None else part_of(Loss, self.loss),
+            "epochs": self.epochs, "batch_size": self.batch_size, "patience": self.patience, "random_state": self.seed,
+            "n_threads": self.threads,
+        }  # fmt: skip
+        if not 0 <= self.validation < 1:
+            raise ParameterError(f"--validation: expected a share of the rows from 0 to below 1, got {self.validation}")
+        return settings
 
-    def say(self, text: str, wrap: bool = True) -> None:
-        """A paragraph, its later lines indented."""
-        self._print("\n".join(textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False)) if wrap else text)
-
-    def show(self, *tables: Table) -> None:
-        """Tables, with empty lines between."""
-        self._print("\n" + "\n\n".join(map(str, tables)) + "\n")
-
-    def _print(self, text: str) -> None:
-        text = printable(text)  # names of columns and files are anybody's
-        print(text, flush=True)
-        self.text += f"{text}\n"
-
-
-def settings_of(layers: str, optimizer: str, loss: str | None, lr: float | None, **others: Any) -> dict[str, Any]:
-    """The estimator's settings; whatever the user has misspelt is found before the data are read."""
-    from nnkit.commands.parts import layers_of, part_of
-    from nnkit.core.loss import Loss
-    from nnkit.core.optimizer import Optimizer
-
-    for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("n_threads", 1), ("random_state", 0)):
-        value = others[name]
-        if value is not None and not least <= value < 2**31:
-            flag = {"n_threads": "threads", "random_state": "seed"}.get(name, name).replace("_", "-")
-            raise ParameterError(f"--{flag}: expected a whole number of at least {least}, got {value}")
-    step = part_of(Optimizer, optimizer)
-    return {
-        "layers": layers_of(layers),
-        "optimizer": step if lr is None else step.replace(lr=lr),
-        "loss": None if loss is None else part_of(Loss, loss),
-        **others,
-    }
-
-
-def require_fraction(validation: float) -> None:
-    """Refuse a share of held-out rows that is none."""
-    if not 0 <= validation < 1:
-        raise ParameterError(f"--validation: expected a share of the rows from 0 to below 1, got {validation}")
-
-
-def require_apart(inputs: dict[str, str], outputs: dict[str, str | None]) -> None:
-    """Refuse output files that cannot be written, or would take the place of an input or of each other."""
-    taken = {to_path(path): what for what, path in inputs.items()}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        place = to_path(path)
-        if place in taken:
-            raise ParameterError(f"{option}: expected a file of its own, got {path!r}, which is {taken[place]}")
-        check_writable(path)
-        taken[place] = option
-
-
-def features_of(data: DataFile, target: str, drop: tuple[str, ...]) -> list[str]:
-    """The columns that the net sees."""
-    data.require([target], "--target")
-    data.require(drop, "--drop")
-    if target in drop:
-        raise data.error(f"expected the target {target!r} to stay, got it in --drop, too")
-    features = [name for name in data.names if name != target and name not in drop]
-    if not features:
-        raise data.error(f"expected columns beside the target {target!r}, got none; the columns are {listing(data.names)}"
-                         f"{data.one_column if len(data.names) == 1 else ''}")  # fmt: skip
-    return features
+    def _features(self, data: DataFile) -> list[str]:
+        """The columns that the net sees."""
+        target, drop = self.target, self.drop
+        data.require([target], "--target")
+        data.require(drop, "--drop")
+        if target in drop:
+            raise data.error(f"expected the target {target!r} to stay, got it in --drop, too")
+        features = [name for name in data.names if name != target and name not in drop]
+        if not features:
+            raise data.error(f"expected columns beside the target {target!r}, got none; the columns are {listing(data.names)}"
+                             f"{data.one_column if len(data.names) == 1 else ''}")  # fmt: skip
+        return features
 
 
 def fitted(task: Task, settings: dict[str, Any], X: NDArray[Any], train: NDArray[Any], held: NDArray[Any]) -> Any:
@@ -244,60 +208,3 @@ def dtype_of(X: NDArray[np.float64], y: NDArray[Any]) -> str:
     spread, size = np.ptp(columns, axis=0), np.abs(columns).max(axis=0)
     lost = (spread > 0) & ((size > COARSE * spread) | (spread < SMALL)) | (size > 1 / SMALL)
     return "float64" if bool(lost.any()) else "float32"
-
-
-def about_net(net: Any) -> Table:
-    """The layers, one below the other."""
-    rows = [[name_of(built.layer), " x ".join(map(str, built.out_shape)),
-             count(sum(int(np.prod(item.shape)) for item in built.parameters.values()))]
-            for _, built in network_of(net, "train").root.walk()]  # fmt: skip
-    return Table(f"Net ({net.dtype})", ["layer", "outputs", "parameters"], rows)
-
-
-def name_of(layer: Any) -> str:
-    """A layer as it can be typed, or only its class where that is long."""
-    text = repr(layer)
-    return text if len(text) <= WIDTH // 2 else type(layer).__name__
-
-
-def about_training(history: Any) -> Table:
-    """The losses of some epochs: the first, the last, the one that is kept."""
-    places = {*(np.round(np.geomspace(1, history.epochs, 8)).astype(int) - 1).tolist(), kept(history)}
-    figures = {"loss": "loss", "val_loss": "held-out loss"}
-    known = [name for name in figures if name in history]
-    rows = [[str(place + 1), *(number(history[name][place]) for name in known),
-             "kept" if place == history.best_epoch else ""] for place in sorted(places)]  # fmt: skip
-    return Table("Training", ["epoch", *(figures[name] for name in known), ""], rows)
-
-
-def kept(history: Any) -> int:
-    """The epoch, from 0, whose net is saved."""
-    return history.epochs - 1 if history.best_epoch is None else int(history.best_epoch)
-
-
-def how_it_ended(history: Any) -> str:
-    """How long training took, and why it is over."""
-    reasons = {"finished": "all epochs done", "interrupted": "interrupted: the net is saved as it was then"}
-    reason = reasons.get(history.stopped, history.stopped.replace("val_loss", "the held-out loss"))
-    if history.best_epoch is not None:
-        reason += f"; the net of epoch {history.best_epoch + 1} is kept"
-    return (f"{history.epochs} epochs, {count(history.steps)} steps in {history.seconds:.2f} s, "
-            f"{history.compile_seconds:.2f} s more to compile or load kernels; {reason}")  # fmt: skip
-
-
-def about_scores(estimator: Any, task: Task, X: NDArray[Any], train: NDArray[Any], held: NDArray[Any]) -> list[Table]:
-    """What the predictions are worth, beside the best guess without a net."""
-    history, parts = estimator.history_, {"trained on": train, "held out": held} if len(held) else {"trained on": train}
-    said = {name: estimator.predict(X[rows]) for name, rows in parts.items()}
-    judged = parts["held out"] if len(held) else train
-    words, value = task.guess(task.y[train])
-    columns = [task.scores(task.y[rows], said[name]) for name, rows in parts.items()]
-    columns.append(task.scores(task.y[judged], np.full(len(judged), value)))
-    losses = [number(history[name][kept(history)]) for name in ("loss", "val_loss") if name in history]
-    rows = [[f"{estimator.loss.key} loss", *losses, ""],
-            *([name, *(number(column[name]) for column in columns)] for name in columns[0])]  # fmt: skip
-    notes = [task.note] if task.note else []
-    if history.best_epoch is not None:
-        notes.append("The held-out rows have chosen the epoch: their score is a little flattering.")
-    result = Table("Result", ["", *parts, words], rows, notes=notes)
-    return [result, *(task.details(task.y[held], said["held out"]) if len(held) else [])]
