@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.part import Example
+from nnkit.core.registry import registered
 from nnkit.engine.program import Instruction, Program
 from nnkit.engine.source import described
 from nnkit.errors import KernelError
+from nnkit.model import Sequential
 from nnkit.testing.compare import CheckError, require
 
 __all__ = [
@@ -53,11 +55,10 @@ ROUNDING = 1e-12  # float64 sums in another order
 
 def repr_can_be_typed_back_in(example: Example) -> None:
     """``eval(repr(part))`` and a part made from its hyper-parameters are the part again."""
-    import nnkit
-
     part = example.part
-    stored = [part, *part.hyperparameters().values()]
-    names = {**vars(np), **vars(nnkit), **{type(item).__name__: type(item) for item in stored}}
+    known: list[type[Any]] = [Sequential, *(kind for _, _, kind in registered() if kind.__module__.startswith("nnkit."))]
+    known += map(type, [part, *part.hyperparameters().values()])
+    names = {**vars(np), **{kind.__name__: kind for kind in known}}
     try:
         again = eval(repr(part), names)
         rebuilt = part.replace()

@@ -8,6 +8,7 @@ import pytest
 import nnkit as nn
 from nnkit.inspect.trace.differences import central_differences
 from nnkit.network import network_of
+from nnkit.testing.part import repr_can_be_typed_back_in
 
 RANDOM = np.random.default_rng(3)
 X = RANDOM.normal(size=(5, 4))
@@ -202,3 +203,8 @@ def test_a_batch_of_one_row_is_no_division_by_zero():
     model = nn.Sequential([nn.BatchNorm1d()]).build((2,))
     assert np.isfinite(model.forward([[1.0, 2.0]], training=True)).all()
     assert np.isfinite(model.states()["0.running_var"]).all()
+
+
+def test_a_model_within_a_part_can_be_typed_back_in():
+    layers = [nn.Linear(4, weight_init=nn.Normal(std=0.1)), nn.Residual(nn.Sequential(["tanh"]))]
+    repr_can_be_typed_back_in(nn.Example(nn.Branches(nn.Sequential(layers), "relu"), (4,)))
