@@ -205,9 +205,9 @@ def _importing(node: ast.AST, way: str) -> Iterator[tuple[ast.AST, str]]:
 # ------------------------------------------------------------------------------------------------------------------- on screen
 
 
-def public_names(kind: type) -> list[str]:
-    """What completion offers of a class to who types a dot."""
-    return [name for name in dir(kind) if not name.startswith("_")]
+def public_names(model: object) -> list[str]:
+    """What completion offers to who types a dot."""
+    return [name for name in dir(model) if not name.startswith("_")]
 
 
 def show(house: House) -> None:
@@ -235,5 +235,5 @@ if __name__ == "__main__":
     import nnkit
 
     show(House(Path(nnkit.__file__).parent))
-    names = public_names(nnkit.Sequential)
-    print(f"\npublic names of Sequential: {len(names)}\n{INDENT}{', '.join(names)}")
+    names = public_names(nnkit.Sequential(["relu"]))
+    print(f"\npublic names of a model: {len(names)}\n{INDENT}{', '.join(names)}")

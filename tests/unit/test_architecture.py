@@ -38,7 +38,7 @@ def test_files_and_functions_are_short():
 
 
 def test_the_front_door_is_narrow():
-    names = public_names(nn.Sequential)
+    names = public_names(nn.Sequential(["relu"]))
     assert len(names) <= 24, names
     assert HOUSE.lengths()["nnkit.model"] <= 450
 
@@ -118,9 +118,9 @@ def test_lengths_are_counted_and_kernels_told_apart(tmp_path):
         tmp_path,
         layers__linear=f"class Linear:\n  @staticmethod\n  def forward(x, out):\n{lines}  def build(self):\n{lines}",
         engine__loop=f"def run(table):\n{lines}",
-        model=f"def fit(model: Any):\n{lines}",
+        model=f"class Sequential:\n  @staticmethod\n  def fit(model: Any):\n{lines}",
     )
-    assert house.lengths() == {"nnkit.layers.linear": 124, "nnkit.engine.loop": 61, "nnkit.model": 61}
+    assert house.lengths() == {"nnkit.layers.linear": 124, "nnkit.model": 63, "nnkit.engine.loop": 61}
     assert {(item.name, item.lines, item.kernel) for item in house.functions()} == {
         ("forward", 61, True), ("build", 61, False), ("run", 61, True), ("fit", 61, False),
     }  # fmt: skip
