@@ -117,6 +117,7 @@ class Train:
         told.say(f"{self.file}: {count(len(rows.lines))} rows, {count(len(train))} to train on, {count(len(held))} held out")
         told.say(f"features: {len(features)}: {listing(features, 40)}")
         told.say(f"target: {self.target}, {task.about()}")
+
         estimator = fitted(task, settings, rows.numbers, train, held)
         if not estimator.history_.epochs:
             print("interrupted within the first epoch: nothing is saved", file=sys.stderr)
@@ -125,6 +126,7 @@ class Train:
         estimator.feature_names_in_ = np.array(features, object)
         estimator.target_name_ = self.target
         estimator.save(saved)
+
         told.show(about_net(estimator.model_), about_training(estimator.history_))
         told.say(how_it_ended(estimator.history_))
         told.show(*scores)
