@@ -184,7 +184,7 @@ class Plan:
             named[f"all_{declared.name}"] = Array(storage, every.shape, self.real)
         mask = named.setdefault("mask", self._mask)
         assert isinstance(mask, Array)
-        self._mask = mask if "mask" in built.scratch or built.layer.passes_mask else self._no_mask
+        self._mask = mask if built.keeps_mask else self._no_mask
         return named
 
     def _like(self, x: Array, shape: tuple[int, ...], dtype: str = "") -> Array:

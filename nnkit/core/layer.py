@@ -8,21 +8,18 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.exchange import Cursor, Found, Graph, Value
 from nnkit.core.initializer import Given, Initializer
 from nnkit.core.part import Part, Shape
 from nnkit.core.registry import Registry
 from nnkit.core.span import Span
 from nnkit.engine.program import Numbers
 from nnkit.errors import CallError, KernelError, OnnxError, ShapeError
-
-if TYPE_CHECKING:
-    from nnkit.persistence.onnx.graph import Graph, Value
-    from nnkit.persistence.onnx.reading import Cursor, Found
 
 __all__ = ["Built", "CSRLayer", "Declared", "Layer", "Places", "PythonLayer", "copy_of_shard", "kernel_names", "returned"]
 
@@ -71,6 +68,11 @@ class Built:
         """Whether every row has to see all rows of the batch, or what they leave behind, and shards cannot meet for that."""
         changes = any(not state.fixed for state in self.states.values())
         return (changes or self.layer.mixes_rows) and not self.partials
+
+    @property
+    def keeps_mask(self) -> bool:
+        """Whether it is known which steps of the output are padding: those of the input, or those that it finds."""
+        return self.layer.passes_mask or "mask" in self.scratch
 
     def declared(self) -> dict[str, Declared]:
         """Every array by its name."""
@@ -344,7 +346,8 @@ class Layer(Part):
         """Write this built layer in the operators of ONNX, as it is out of training; return the output.
 
         ``x`` and ``out`` are (N, *shape), and ``graph.array(name)`` is a parameter or state of the layer. Arithmetic with these
-        values, and ``graph.node(operator, *values, **attributes)``, write nodes.
+        values, and ``graph.node(operator, *values, **attributes)``, write nodes. All that there is to use is described in
+        `nnkit.core.exchange`: `Graph` and `Value`.
         """
         raise OnnxError(f"{self!r} has no form in ONNX: its class {type(self).__name__} has no method onnx(self, graph, x); "
                         "write one, or leave the layer out")  # fmt: skip
@@ -354,7 +357,7 @@ class Layer(Part):
         """The layer of this class that the operators from ``at`` on are; None where they are something else.
 
         Unless overridden, they are if one of the `examples`, with some numbers for those that it has in its constructor, would
-        be written so.
+        be written so. All that there is to use is described in `nnkit.core.exchange`: `Cursor`, and the `Node` that it gives.
         """
         return at.like(example.part for example in cls.examples())
 

@@ -15,6 +15,7 @@ import nnkit as nn
 
 ROOT = Path(nn.__file__).parent.parent
 README = ROOT / "README.md"
+FILES = ["readme.py", "seen.py", "fulfilled.py", "wrong.py"]
 
 SEEN = """
 import nnkit as nn
@@ -40,6 +41,39 @@ WRONG = {  # a line that checkers refuse
     "nn.Sequential([]).fit([], [], verbose=1)": "an unknown argument",
     "nn.NNClassifier(max_iter=3)": "an unknown argument",
 }
+
+# What a part gets of ONNX fulfils the protocols that it knows, and the last line is refused: half a graph does not.
+FULFILLED = """
+from typing import Any
+
+import nnkit as nn
+from nnkit.core.exchange import Cursor, Found, Graph, Value
+from nnkit.persistence.onnx.cursor import Cursor as AtWork
+from nnkit.persistence.onnx.graph import Graph as Written
+
+def read(at: AtWork) -> Cursor:
+    return at
+
+def write(graph: Written) -> Graph:
+    return graph
+
+class Twice(nn.Layer):
+    def onnx(self, graph: Graph, x: Value) -> Value:
+        return graph.node("Relu", x) * 2.0
+
+    @classmethod
+    def from_onnx(cls, at: Cursor) -> Found | None:
+        node = at.take("Relu")
+        return at.found(cls()) if node is not None and at.take("Mul") is not None else None
+
+class Half:
+    real: str
+
+    def node(self, op: str, *inputs: Any, **attributes: Any) -> Value:
+        raise NotImplementedError
+
+half: Graph = Half()
+"""
 
 
 def test_lists_of_lazy_names_are_the_same():
@@ -80,6 +114,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("typed")
     (folder / "readme.py").write_text(code())
     (folder / "seen.py").write_text(SEEN)
+    (folder / "fulfilled.py").write_text(FULFILLED)
     lines = [f"{line}  # {reason}" for line, reason in WRONG.items()]
     (folder / "wrong.py").write_text("\n".join(["import nnkit as nn", *lines]) + "\n")
     return folder
@@ -90,7 +125,7 @@ def mypy(files):
     """What mypy says of each file: lines and their messages."""
     pytest.importorskip("mypy")
     options = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports", "--check-untyped-defs"]
-    command = [sys.executable, "-m", "mypy", *options, "readme.py", "seen.py", "wrong.py"]
+    command = [sys.executable, "-m", "mypy", *options, *FILES]
     environment = {**os.environ, "MYPYPATH": str(ROOT)}
     done = subprocess.run(command, cwd=files, env=environment, capture_output=True, text=True, timeout=240)
     found = re.findall(r"^(\w+)\.py:(\d+): (error|note): (.*)$", done.stdout, re.MULTILINE)
@@ -106,7 +141,7 @@ def pyright(files):
                 "useLibraryCodeForTypes": False}  # fmt: skip - or scikit-learn's types would be guessed
     (files / "pyrightconfig.json").write_text(json.dumps(settings))
     options = ["--outputjson", "--pythonpath", sys.executable]
-    command = [sys.executable, "-m", "basedpyright", *options, "readme.py", "seen.py", "wrong.py"]
+    command = [sys.executable, "-m", "basedpyright", *options, *FILES]
     done = subprocess.run(command, cwd=files, capture_output=True, text=True, timeout=240)
     assert done.returncode in (0, 1), done.stderr or done.stdout
     found = json.loads(done.stdout)["generalDiagnostics"]
@@ -135,3 +170,9 @@ def test_every_name_has_its_type(checker, request):
 def test_what_the_call_would_refuse_is_seen_before(checker, request):
     refused = {line for file, line, _ in request.getfixturevalue(checker) if file == "wrong"}
     assert [call for line, call in enumerate(WRONG, start=2) if line not in refused] == []
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_what_parts_get_fulfils_the_protocols(checker, request):
+    refused = [line for file, line, _ in request.getfixturevalue(checker) if file == "fulfilled"]
+    assert set(refused) == {len(FULFILLED.splitlines())}

@@ -6,13 +6,13 @@ So masks are looked for first, and the layers that begin one are put where those
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from nnkit.core.exchange import Cursor, Value
 from nnkit.core.layer import Built, Layer, kernel_names
-from nnkit.persistence.onnx.graph import Graph, Node, Value
-
-if TYPE_CHECKING:
-    from nnkit.persistence.onnx.reading import Cursor
+from nnkit.core.part import Shape
+from nnkit.persistence.onnx.dataflow import Dataflow
+from nnkit.persistence.onnx.graph import Graph
 
 __all__ = ["Begin", "goes_by_mask", "masks_begun"]
 
@@ -33,29 +33,28 @@ def goes_by_mask(built: Built) -> bool:
 
 
 def masks_begun(
-    parts: Sequence[type[Layer]], nodes: Sequence[Node], used: set[int], at: Callable[[Value, tuple[int, ...]], Cursor]
+    parts: Sequence[type[Layer]], flow: Dataflow, at: Callable[[Value, Shape], Cursor]
 ) -> dict[int, list[Begin]]:
     """The layers that begin a mask, by the values (their ids) that the masks are of.
 
     Parameters
     ----------
     parts : classes of layers
-    nodes : all nodes of the graph
-    used : nodes (their ids) that are part of some layer; those of the masks are put in
+    flow : of the graph; the nodes of the masks are used from here on
     at : gives the place of a value, for rows of some shape
     """
     begun: dict[int, list[Begin]] = {}
-    operators = {node.op for node in nodes}
+    operators = {node.op for node in flow.nodes}
     for part, built, first in _only_masks(parts):
         if not first <= operators:
             continue
-        read = {id(value): value for node in nodes if node.op in first for value in node.distinct() if value.array is None}
+        read = {id(value): value for node in flow.nodes if node.op in first for value in node.distinct() if value.array is None}
         for value in read.values():
             while (found := part.from_onnx(at(value, built.in_shape))) is not None:
                 taken = {id(node) for node in found.end.taken}
-                if found.end.value is not value or found.end.mask is None or taken <= used:
+                if found.end.value is not value or found.end.mask is None or taken <= flow.used:
                     break
-                used |= taken
+                flow.used |= taken
                 begun.setdefault(id(value), []).append(Begin(found.layer, found.end.mask))
     return begun
 

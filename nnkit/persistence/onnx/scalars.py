@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import FunctionType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from nnkit.core.exchange import Value
 from nnkit.kernels import math
-
-if TYPE_CHECKING:
-    from nnkit.persistence.onnx.graph import Value
 
 __all__ = ["rebound"]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
+from nnkit.core.exchange import Node, Value
 from nnkit.errors import OnnxError
-from nnkit.persistence.onnx.graph import Node, Value
 
 __all__ = ["Ledger", "Unasked", "described"]
 
@@ -81,9 +81,7 @@ class Ledger:
         """The node as a reader is to see it; with input number ``first`` before the others."""
         asked = self._of(node)
         places = sorted(range(len(node.inputs)), key=lambda place: place != first)
-        inputs: Any = _Inputs(asked, places)
-        attributes: Any = _Attributes(asked)
-        return Node(node.op, inputs, attributes, node.outputs, node.name, node.stated)
+        return Node(node.op, _Inputs(asked, places), _Attributes(asked), node.outputs, node.name, node.stated)
 
     def ask(self, node: Node, place: int) -> None:
         """Take note that an input is what the reader comes from."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from nnkit.core.exchange import Node, Value
 from nnkit.errors import OnnxError
-from nnkit.persistence.onnx.graph import Graph, Node, Value
+from nnkit.persistence.onnx.graph import Graph
 from nnkit.persistence.onnx.parsing import PRODUCER
 
 if TYPE_CHECKING:
