@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nnkit.core.exchange import Cursor, Found, Graph, Value
 from nnkit.core.layer import Layer, kernel_names
 from nnkit.core.part import Example
 from nnkit.core.registry import Registry
 from nnkit.errors import KernelError
+
+if TYPE_CHECKING:
+    from nnkit.core.exchange import Cursor, Found, Graph, Value
 
 __all__ = ["Activation"]
 

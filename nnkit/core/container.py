@@ -7,17 +7,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from os import PathLike
 from reprlib import recursive_repr
-from typing import Any, ClassVar, NoReturn, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, Self, TypeVar
 
 from numpy.typing import DTypeLike, NDArray
 
 from nnkit.core.calls import Familiar, shown
-from nnkit.core.exchange import Graph, Value
 from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Example, Shape, listed
 from nnkit.engine.exclusive import Exclusive
 from nnkit.engine.operands import Operand
 from nnkit.errors import CallError, NotBuiltError, ParameterError, ShapeError
+
+if TYPE_CHECKING:
+    from nnkit.core.exchange import Graph, Value
 
 __all__ = ["Chain", "Container", "Model", "Placed", "V", "Wiring", "as_layer", "chain_of", "changing", "model_of", "net_of",
            "readers", "require_built", "require_unchanged"]  # fmt: skip

@@ -8,18 +8,20 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, ClassVar, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.exchange import Cursor, Found, Graph, Value
 from nnkit.core.initializer import Given, Initializer
 from nnkit.core.part import Part, Shape
 from nnkit.core.registry import Registry
 from nnkit.core.span import Span
 from nnkit.engine.program import Numbers
 from nnkit.errors import CallError, KernelError, OnnxError, ShapeError
+
+if TYPE_CHECKING:
+    from nnkit.core.exchange import Cursor, Found, Graph, Value
 
 __all__ = ["Built", "CSRLayer", "Declared", "Layer", "Places", "PythonLayer", "copy_of_shard", "kernel_names", "returned"]
 
