@@ -13,9 +13,9 @@ from nnkit.errors import OnnxError
 from nnkit.persistence.onnx.graph import Graph
 from nnkit.persistence.onnx.tensors import Files, array_of, shortest
 
-__all__ = ["defaults", "read_node"]
+__all__ = ["OPSET", "defaults", "read_node"]
 
-OPSET = 18  # older operators are read as if they were written in this one
+OPSET = 18  # of what is written, as runtimes since 2023 read it; older operators are read as if they were of this one
 FLATTENED = ("Hardmax", "LogSoftmax", "Softmax")  # before opset 13, all axes from theirs on count as one
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nnkit.core.exchange import Node, Value
 from nnkit.errors import OnnxError
 from nnkit.persistence.onnx.graph import Graph
+from nnkit.persistence.onnx.nodes import OPSET
 from nnkit.persistence.onnx.parsing import PRODUCER
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["to_proto"]
 
-OPSET, IR_VERSION = 18, 8  # what runtimes since 2023 read
+IR_VERSION = 8  # of the file; it goes with the opset
 
 
 class _Written(Graph):
