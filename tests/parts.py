@@ -411,28 +411,13 @@ class WarmMomentum(nn.Optimizer):
             value[i] += velocity[i]
 
 
+# Each with what its checker has to know.
 RIGHT = [
-    (nn.LeakyReLU(0.3), {}),
-    (SteppedRamp(-1.3, 1.7), {}),
-    (Logarithm(), {}),
-    (Exponential(), {}),
-    (Vectors(), {"in_shape": (), "low": 0, "high": 7}),
-    (Scale(), {}),
-    (Dense(), {}),
-    (Drop(), {}),
-    (GaussianNoise(), {}),
-    (BatchCentring(), {}),
-    (ScaledSquare(), {}),
-    (ReversedSums(), {}),
+    *((part, {}) for part in (
+        nn.LeakyReLU(0.3), SteppedRamp(-1.3, 1.7), Logarithm(), Exponential(), Scale(), Dense(), Drop(), GaussianNoise(),
+        BatchCentring(), ScaledSquare(), ReversedSums(), Length(), KeepsOnItself(), PythonAffine(), PythonDrop(), Quartic(),
+        Distance(), Product(), OneHotCrossEntropy(), nn.HingeLoss(), WarmMomentum(),
+    )),
     (LargestOfPairs(), {"in_shape": (6,)}),
-    (Length(), {}),
-    (KeepsOnItself(), {}),
-    (PythonAffine(), {}),
-    (PythonDrop(), {}),
-    (Quartic(), {}),
-    (Distance(), {}),
-    (Product(), {}),
-    (OneHotCrossEntropy(), {}),
-    (nn.HingeLoss(), {}),
-    (WarmMomentum(), {}),
+    (Vectors(), {"in_shape": (), "low": 0, "high": 7}),
 ]  # fmt: skip
