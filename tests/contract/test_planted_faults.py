@@ -20,6 +20,7 @@ from tests.faults import fault, out_of_range
 from tests.parts import (
     RIGHT,
     BatchCentring,
+    Dense,
     Drop,
     Exponential,
     KeepsOnItself,
@@ -96,7 +97,8 @@ FAULTS = {
               cause="it changes a state out of training; name training and ask it"),
     ],
     layers.nothing_unwritten_is_read: [
-        fault(nn.Linear(5), "backward", "sum_rows(grad_out, grad_bias)", "sum_rows(grad_out[:, :-1], grad_bias[:-1])",
+        fault(Dense, "backward", "grad_bias[:] = 0.0", "grad_bias[:-1] = 0.0",
+              "backward", "range(grad_bias.shape[0])", "range(grad_bias.shape[0] - 1)",
               array="grad_bias", index="4", count=1, wrong="are not finite", cause=UNWRITTEN),
         fault(Scale, "backward", "grad_x[n, j] =", "grad_x[n, j] +=", array="grad_x", index="0, 0", count=20, cause=UNWRITTEN),
         fault(ScaledSquare, "forward", "inner[n, j] = x", "inner[n, j] += x", index="0, 0", count=20, cause=UNWRITTEN),
@@ -124,7 +126,8 @@ FAULTS = {
               kernel="backward", array="grad_x", count=20),
         fault(nn.Linear(5), "backward", "sum_rows(grad_out, grad_bias)", "",
               array="grad_bias", index="0", count=5, cause=NOT_WRITTEN),
-        fault(nn.Linear(5), "backward", "sum_rows(grad_out, grad_bias)", "sum_rows(grad_out[:, :-1], grad_bias[:-1])",
+        fault(Dense, "backward", "grad_bias[:] = 0.0", "grad_bias[:-1] = 0.0",
+              "backward", "range(grad_bias.shape[0])", "range(grad_bias.shape[0] - 1)",
               array="grad_bias", index="4", count=1, cause=NOT_WRITTEN),
         fault(Scale, "backward", "grad_x[n, j] = grad_out[n, j]", "grad_x[n, j] = 0.0 if j == 0 else grad_out[n, j]",
               array="grad_x", index=r"\d, 0", count=4,
