@@ -9,6 +9,8 @@ import pytest
 import nnkit as nn
 from nnkit.core.container import as_layer
 from nnkit.network import network_of
+from tests.faults import changed
+from tests.parts import Scale
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 Y = X.sum(axis=1, keepdims=True)
@@ -241,49 +243,16 @@ def test_refused_data_leave_the_model_as_it_was():
 # ------------------------------------------------------------------------------------------------ parts by others
 
 
-def scale_with(forward, backward):
-    def build(self, in_shape):
-        self.parameter("scale", in_shape)
-        return in_shape
-
-    return type("Scale", (nn.Layer,), {"build": build, "forward": staticmethod(forward), "backward": staticmethod(backward)})
-
-
-def right_forward(x, scale, out):
-    out[:] = x * scale
-
-
-def right_backward(x, scale, grad_out, grad_x, grad_scale):
-    grad_x[:] = grad_out * scale
-    grad_scale[:] = (grad_out * x).sum(axis=0)
-
-
-def misspelt_forward(x, scael, out):
-    out[:] = x * scael
-
-
-def forward_without_out(x, scale):
-    x *= scale
-
-
-def backward_without_scale(x, scale, grad_out, grad_x):
-    grad_x[:] = grad_out * scale
-
-
-def untypable_forward(x, scale, out):
-    out[:] = {"a": x}
-
-
 @pytest.mark.parametrize(
-    ("forward", "backward", "message"),
+    ("method", "piece", "replacement", "message"),
     [
-        (misspelt_forward, right_backward, "names 'scael', which nobody provides; did you mean 'scale'"),
-        (forward_without_out, right_backward, r"expected forward to name \(and write\) out"),
-        (right_forward, backward_without_scale, r"expected backward to name \(and write\) grad_scale"),
+        ("forward", "x, scale", "x, scael", "names 'scael', which nobody provides; did you mean 'scale'"),
+        ("forward", "scale, out", "scale", r"expected forward to name \(and write\) out"),
+        ("backward", ", grad_scale):", "):", r"expected backward to name \(and write\) grad_scale"),
     ],
 )
-def test_kernel_that_names_the_wrong_things_is_refused(forward, backward, message):
-    part = scale_with(forward, backward)
+def test_kernel_that_names_the_wrong_things_is_refused(method, piece, replacement, message):
+    part = changed(Scale, method, piece, replacement)
     with pytest.raises(nn.KernelError, match=message):
         nn.Sequential([part()]).build((3,))
     with pytest.raises(nn.KernelError, match=message):
@@ -292,15 +261,16 @@ def test_kernel_that_names_the_wrong_things_is_refused(forward, backward, messag
 
 
 def test_kernel_that_cannot_be_compiled_is_refused_with_its_name():
-    model = nn.Sequential([scale_with(untypable_forward, right_backward)()]).build((3,))
-    with pytest.raises(nn.KernelError, match="untypable_forward: Numba cannot compile this kernel for float32"):
+    model = nn.Sequential([changed(Scale, "forward", "x[n, j] * scale[j]", "{'a': x}")()]).build((3,))
+    with pytest.raises(nn.KernelError, match=r"Scale\.forward: Numba cannot compile this kernel for float32"):
         model.predict(X)
 
 
 def test_kernel_without_source_is_refused():
     namespace = {}
     exec("def forward(x, scale, out):\n    out[:] = x * scale\n", namespace)
-    model = nn.Sequential([scale_with(namespace["forward"], right_backward)()]).build((3,))
+    typed = type("Typed", (Scale,), {"forward": staticmethod(namespace["forward"])})
+    model = nn.Sequential([typed()]).build((3,))
     linecache.clearcache()
     with pytest.raises(nn.KernelError, match="expected a function whose source can be read"):
         model.predict(X)

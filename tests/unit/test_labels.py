@@ -7,31 +7,10 @@ import pytest
 
 import nnkit as nn
 from nnkit.kernels.math import exp, log
+from tests.parts import OneHotCrossEntropy
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(90, 6))
-
-
-class OneHotCrossEntropy(nn.Loss):
-    """Written on rows of numbers, and given labels as such."""
-
-    rowwise = classes = True
-
-    @staticmethod
-    def forward(prediction, target):
-        total, matched = 0.0, 0.0
-        for k in range(prediction.shape[0]):
-            total += exp(prediction[k])
-            matched += target[k] * prediction[k]
-        return log(total) - matched
-
-    @staticmethod
-    def backward(prediction, target, grad_prediction):
-        total = 0.0
-        for k in range(prediction.shape[0]):
-            total += exp(prediction[k])
-        for k in range(prediction.shape[0]):
-            grad_prediction[k] = exp(prediction[k]) / total - target[k]
 
 
 class LabelCrossEntropy(nn.Loss):

@@ -12,6 +12,8 @@ import nnkit as nn
 from nnkit.inspect.trace.formula import LATEX, MATHML, TEXT, Derivative, Equation, Symbol, _number, _rewritten, formula
 from nnkit.inspect.trace.replay import Replay
 from nnkit.network import network_of
+from tests.faults import changed
+from tests.parts import Scale
 
 LAYERS = [example for part in nn.registry.layers.values() for example in part.examples()]
 
@@ -263,37 +265,6 @@ def test_gradients_are_those_of_backward():
 # ------------------------------------------------------------------------------------------------- planted faults
 
 
-class WrongDelta(nn.Activation):
-    @staticmethod
-    def forward(x):
-        return x * x
-
-    @staticmethod
-    def backward(grad_out, x):
-        return x * grad_out
-
-
-class WrongWeight(nn.Layer):
-    """Forgets every row but the last."""
-
-    def build(self, in_shape):
-        self.parameter("scale", in_shape, init="ones")
-        return in_shape
-
-    @staticmethod
-    def forward(x, scale, out):
-        for n in range(x.shape[0]):
-            for j in range(x.shape[1]):
-                out[n, j] = x[n, j] * scale[j]
-
-    @staticmethod
-    def backward(x, scale, grad_out, grad_x, grad_scale):
-        for n in range(x.shape[0]):
-            for j in range(x.shape[1]):
-                grad_x[n, j] = grad_out[n, j] * scale[j]
-                grad_scale[j] = grad_out[n, j] * x[n, j]
-
-
 def wrong_arrays(layers):
     model = nn.Sequential(layers).build((3,), random_state=0)
     check = nn.trace(model, np.random.default_rng(1).uniform(1, 2, (4, 3)), np.zeros((4, 2))).check()
@@ -305,12 +276,14 @@ def wrong_arrays(layers):
 
 def test_a_wrong_derivative_is_found_where_it_is():
     """What comes after it is right, what comes before gets a wrong gradient from it."""
-    wrong = wrong_arrays([nn.Linear(3), WrongDelta(), nn.Linear(2)])
+    half = changed(nn.Tanh, "backward", "grad_out *", "0.5 * grad_out *")()
+    wrong = wrong_arrays([nn.Linear(3), half, nn.Linear(2)])
     assert wrong == {(1, "delta"), (1, "dL/dweight"), (1, "dL/dbias"), (0, "dL/dx")}
 
 
 def test_a_wrong_parameter_gradient_is_found_alone():
-    assert wrong_arrays([nn.Linear(3), WrongWeight(), nn.Linear(2)]) == {(2, "dL/dscale")}
+    last_row_counts = changed(Scale, "backward", "grad_scale[j] +=", "grad_scale[j] =")()
+    assert wrong_arrays([nn.Linear(3), last_row_counts, nn.Linear(2)]) == {(2, "dL/dscale")}
 
 
 def test_a_kink_is_no_fault():
