@@ -188,7 +188,7 @@ class Kernel:
             [
                 f'"""{described(self.function)} in {self.real}; written by nnkit."""',
                 *imports,
-                "from nnkit.kernels.jit import helper",
+                f"from nnkit.kernels.jit import {'weak_helper as ' if self.real == 'float32' else ''}helper",
                 *bundle.lines,
                 "def {entry}(_frame):",
                 *(f"    {line}" for line in body),
@@ -263,7 +263,7 @@ class Kernel:
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # tracebacks and profilers show it
         exec(compile(text, file, "exec"), vars(module))
         try:
-            return Native.compile(getattr(module, name))
+            return Native.compile(getattr(module, name), self.real)
         except NumbaError as error:
             said = str(error).replace(file, described(self.function))
             message = (

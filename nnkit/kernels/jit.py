@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+import operator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
-from numba.core import config
+from numba.core import config, types
 from numba.core.ccallback import CFunc
 from numba.core.compiler import CompilerBase, CompileResult, DefaultPassBuilder
 from numba.core.compiler_lock import global_compiler_lock
@@ -20,6 +22,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps, loads
 from numba.core.sigutils import normalize_signature
 from numba.core.typed_passes import NativeLowering
+from numba.core.typing import Context
 
 from nnkit.kernels.control import RAISED, Word
 
@@ -104,6 +107,47 @@ class _LowerEntry(NativeLowering):  # type: ignore[misc]
             state.targetctx = whole
 
 
+_ARITHMETIC = {
+    operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow,
+    operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv, operator.imod, operator.ipow,
+    operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge, min, max, divmod,
+    math.atan2, math.copysign, math.fmod, math.hypot, math.pow,
+}  # fmt: skip
+_REAL = {operator.truediv, operator.itruediv, float}  # of whole numbers, too
+
+
+def _is_weak(kind: Any) -> bool:
+    """Whether values of a type are Python's whole numbers or truth values: those of arrays are of other types."""
+    return isinstance(kind, types.IntegerLiteral | types.BooleanLiteral) or kind in (types.int64, types.boolean)
+
+
+class _WeakTyping(Context):  # type: ignore[misc]
+    """Numba's typing of one float32 kernel, in which Python's whole numbers take part as NumPy 2 has it (NEP 50).
+
+    Elsewhere in Numba, an int64 beside a float32 makes a float64.
+    """
+
+    @classmethod
+    def of(cls, context: Context) -> Context:
+        """The same types, functions and conversions."""
+        weak = object.__new__(cls)
+        vars(weak).update(vars(context))
+        return weak
+
+    def resolve_function_type(self, func: Any, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
+        key = getattr(func, "typing_key", func)
+        whole = [_is_weak(kind) for kind in args]
+        real = types.float32 in args
+        if isinstance(key, Hashable) and any(whole) and (key in _ARITHMETIC and real or key in _REAL and (real or all(whole))):
+            args = tuple(types.float32 if weak else kind for weak, kind in zip(whole, args, strict=True))
+        return super().resolve_function_type(func, args, kws)
+
+    def unify_pairs(self, first: Any, second: Any) -> Any:
+        if types.float32 in (first, second) and (_is_weak(first) or _is_weak(second)):
+            return types.float32
+        return super().unify_pairs(first, second)
+
+
 def _pipeline(state: Any, lowering: type[NativeLowering]) -> list[Any]:
     """Numba's passes, with another one for the lowering."""
     manager = DefaultPassBuilder.define_nopython_pipeline(state)
@@ -122,6 +166,18 @@ class _HelperCompiler(CompilerBase):  # type: ignore[misc]
         return _pipeline(self.state, _LowerOnly)
 
 
+class _WeakEntryCompiler(_EntryCompiler):
+    def define_pipelines(self) -> list[Any]:
+        self.state.typingctx = _WeakTyping.of(self.state.typingctx)
+        return super().define_pipelines()
+
+
+class _WeakHelperCompiler(_HelperCompiler):
+    def define_pipelines(self) -> list[Any]:
+        self.state.typingctx = _WeakTyping.of(self.state.typingctx)
+        return super().define_pipelines()
+
+
 @contextmanager
 def _jit_enabled() -> Iterator[None]:
     """NUMBA_DISABLE_JIT lets the user's functions run as Python; kernels have no other form that the loop could call."""
@@ -133,13 +189,18 @@ def _jit_enabled() -> Iterator[None]:
             config.DISABLE_JIT = before
 
 
-def helper(function: Callable[..., Any]) -> Any:
+def helper(function: Callable[..., Any], compiler: type[CompilerBase] = _HelperCompiler) -> Any:
     """Compile a function that other kernels call; always inlined, never seen from Python."""
     with _jit_enabled():
-        compiler = numba.njit(
-            **FLAGS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_HelperCompiler
+        compiled = numba.njit(
+            **FLAGS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=compiler
         )
-        return compiler(function)
+        return compiled(function)
+
+
+def weak_helper(function: Callable[..., Any]) -> Any:
+    """`helper` for a float32 kernel."""
+    return helper(function, _WeakHelperCompiler)
 
 
 def settings() -> str:
@@ -179,10 +240,11 @@ class Native:
         self.address = int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
 
     @classmethod
-    def compile(cls, function: Callable[[int], None]) -> Native:
+    def compile(cls, function: Callable[[int], None], real: str) -> Native:
         """Compile a kernel's entry."""
         with _jit_enabled():
-            kernel: Any = CFunc(function, normalize_signature("void(int64)"), {}, FLAGS, _EntryCompiler)
+            compiler = _WeakEntryCompiler if real == "float32" else _EntryCompiler
+            kernel: Any = CFunc(function, normalize_signature("void(int64)"), {}, FLAGS, compiler)
             return cls(kernel._compile_uncached())
 
     @classmethod
