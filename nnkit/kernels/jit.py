@@ -107,13 +107,13 @@ class _LowerEntry(NativeLowering):  # type: ignore[misc]
             state.targetctx = whole
 
 
-_ARITHMETIC = {
-    operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow,
-    operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv, operator.imod, operator.ipow,
+_REAL = {operator.truediv, operator.itruediv, float}  # what gives real numbers for whole ones, too
+_ARITHMETIC = _REAL | {
+    operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod, operator.pow,
+    operator.iadd, operator.isub, operator.imul, operator.ifloordiv, operator.imod, operator.ipow,
     operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge, min, max, divmod,
     math.atan2, math.copysign, math.fmod, math.hypot, math.pow,
 }  # fmt: skip
-_REAL = {operator.truediv, operator.itruediv, float}  # of whole numbers, too
 
 
 def _is_weak(kind: Any) -> bool:
@@ -131,15 +131,15 @@ class _WeakTyping(Context):  # type: ignore[misc]
     def of(cls, context: Context) -> Context:
         """The same types, functions and conversions."""
         weak = object.__new__(cls)
-        vars(weak).update(vars(context))
+        weak.__dict__.update(vars(context))
         return weak
 
     def resolve_function_type(self, func: Any, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
         key = getattr(func, "typing_key", func)
-        whole = [_is_weak(kind) for kind in args]
-        real = types.float32 in args
-        if isinstance(key, Hashable) and any(whole) and (key in _ARITHMETIC and real or key in _REAL and (real or all(whole))):
-            args = tuple(types.float32 if weak else kind for weak, kind in zip(whole, args, strict=True))
+        if isinstance(key, Hashable) and key in _ARITHMETIC:
+            whole = [_is_weak(kind) for kind in args]
+            if any(whole) and (types.float32 in args or (key in _REAL and all(whole))):
+                args = tuple(types.float32 if weak else kind for weak, kind in zip(whole, args, strict=True))
         return super().resolve_function_type(func, args, kws)
 
     def unify_pairs(self, first: Any, second: Any) -> Any:
