@@ -1,4 +1,4 @@
-"""Which whole numbers of a kernel are strong: those of int64 arrays, and what is computed of them.
+"""Which whole numbers of a kernel are strong: those of int64 arrays, those of NumPy's functions, and what is computed of them.
 
 Python's own (literals, counters, sizes, hyper-parameters) are weak, so in float32 kernels they all are typed as such. Where one
 of an array stands beside another number, `nnkit.kernels.promotion.strong` is told of both, and gives what NumPy computes with.
@@ -13,12 +13,13 @@ from collections.abc import Collection
 __all__ = ["told"]
 
 NAME = "_strong"  # under which a kernel's text calls it
+COUNTING = {"int64", "argmax", "argmin", "count_nonzero", "searchsorted"}  # NumPy's that give an int64
 
 
 def told(body: list[ast.stmt], arrays: Collection[str]) -> bool:
     """Have the statements tell of each strong number; whether there is one. ``arrays`` are the names of int64 arrays."""
     teller = _Teller(arrays)
-    for statement in body if arrays else []:
+    for statement in body:
         teller.visit(statement)
     return teller.any
 
@@ -32,6 +33,8 @@ class _Teller(ast.NodeTransformer):
     def _is_strong(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Subscript):
             return isinstance(node.value, ast.Name) and node.value.id in self.arrays
+        if isinstance(node, ast.Call):
+            return isinstance(node.func, ast.Attribute) and node.func.attr in COUNTING
         if isinstance(node, ast.BinOp):
             return self._is_strong(node.left) or self._is_strong(node.right)
         if isinstance(node, ast.UnaryOp):

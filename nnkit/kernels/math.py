@@ -45,7 +45,7 @@ def variant(**dtypes: Any) -> Callable[[F], F]:
 
 @variant(float32=np.float32, float64=np.float64)
 def real(x: Any) -> Any:
-    """An integer as a number of the kernel's dtype: with a plain integer, float32 arithmetic would turn into float64."""
+    """A whole number as a number of the kernel's dtype."""
     return float(x)
 
 

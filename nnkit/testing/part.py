@@ -144,8 +144,7 @@ def machine_code_stays_in_float32(part: Any, program: Program, stages: Sequence[
         code, name = program.kernel(index).machine_code, instruction.function.__name__
         require(not code.allocates, part, f"{name} allocates memory; write into out and declared scratch arrays instead")
         require(not code.widens, part,
-                f"{name} for float32 computes in float64; an integer (write 2.0, not 2), a constant or a NumPy call "
-                "widens it")  # fmt: skip
+                f"{name} for float32 computes in float64; a constant, a NumPy call or a whole number of NumPy's widens it")
 
 
 def own_kernels(program: Program, stages: Sequence[str]) -> Iterator[tuple[int, Instruction]]:

@@ -47,7 +47,7 @@ DRAWS = "the kernel draws numbers of its own, or remembers; draw them from seed 
 SHARED = "something is kept on the class, in a global, or in a container that copies of the layer share"
 CHECK_BOTH = "backward is not the derivative of the value that forward gives: check both"
 ZERO_STEP = "it moves numbers whose gradient is 0; their step must be 0"
-WIDE = r"for float32 computes in float64; an integer \(write 2.0, not 2\), a constant or a NumPy call widens it$"
+WIDE = "for float32 computes in float64; a constant, a NumPy call or a whole number of NumPy's widens it$"
 
 
 def row_beyond(array):
@@ -163,7 +163,7 @@ FAULTS = {
         fault(nn.Tanhshrink, "forward", "x - tanh(x)", "np.float64(x) - tanh(x)", message=f"forward {WIDE}"),
         fault(Scale, "forward", "x[n, j]", "x[n].copy()[j]",
               message="forward allocates memory; write into out and declared scratch arrays"),
-        fault(Scale, "forward", "* scale[j]", "* scale[j] / x.shape[1]", message=f"forward {WIDE}"),
+        fault(Scale, "forward", "* scale[j]", "* scale[j] / np.int64(x.shape[1])", message=f"forward {WIDE}"),
     ],
     layers.only_these_rows_are_written: [
         fault(Scale, "forward", "for n", f"{row_beyond('out')}[0] = 1.0\nfor n",
