@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nnkit.core.layer import Layer, kernel_names
-from nnkit.core.part import Example
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.errors import KernelError
 

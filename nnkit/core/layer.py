@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.initializer import Given, Initializer
-from nnkit.core.part import Part, Shape
+from nnkit.core.interpreted import call_copy, read_only
+from nnkit.core.part import Part, Shape, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.core.span import Span
 from nnkit.engine.program import Numbers
@@ -23,7 +24,7 @@ from nnkit.errors import CallError, KernelError, OnnxError, ShapeError
 if TYPE_CHECKING:
     from nnkit.core.exchange import Cursor, Found, Graph, Value
 
-__all__ = ["Built", "CSRLayer", "Declared", "Layer", "Places", "PythonLayer", "copy_of_shard", "kernel_names", "returned"]
+__all__ = ["Built", "CSRLayer", "Declared", "Layer", "Places", "PythonLayer", "kernel_names"]
 
 # What every kernel of a layer may name, beside what the layer declares and its own attributes.
 FORWARD_NAMES = ("x", "out", "training", "seed", "first_row", "rows", "shards", "mask")
@@ -401,13 +402,6 @@ class CSRLayer(Layer):
         return Built(cls(layer), (), built.out_shape, parameters=built.parameters)
 
 
-def kernel_names(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Names of a kernel's arguments, without the ``self`` of a `PythonLayer`."""
-    code = function.__code__
-    names = code.co_varnames[: code.co_argcount]
-    return names[1:] if names[:1] == ("self",) else names
-
-
 def check_kernel_names(built: Built) -> None:
     """Refuse a kernel that names what nobody provides."""
     layer = built.layer
@@ -504,29 +498,6 @@ class PythonLayer(Layer):
             *given, target = arguments
             if "x" in names:
                 given[names.index("x")] = read_only(given[names.index("x")])
-            result = getattr(copy_of_shard(self, shards, shard), method)(*given)
-            target[...] = returned(self, result, target.shape, method, what)
+            target[...] = call_copy(self, shards, shard, method, given, target.shape, what)
 
         return work
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """The same numbers, not to be written."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def copy_of_shard(part: Any, copies: dict[int, Any], shard: int) -> Any:
-    """The copy of a Python part that works for a shard; it may keep things on itself."""
-    if shard not in copies:
-        copies[shard] = copy.copy(part)
-    return copies[shard]
-
-
-def returned(part: Any, result: Any, shape: Shape, method: str, what: str) -> NDArray[Any]:
-    """What a method of a Python part has returned, if it has the shape that it should have."""
-    if result is None or np.shape(result) != shape:
-        came = "None" if result is None else f"shape {np.shape(result)}"
-        raise ShapeError(f"{part!r}: expected {method} to return the {what}, shape {shape}, got {came}")
-    return np.asarray(result)

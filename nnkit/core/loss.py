@@ -6,7 +6,6 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import prod
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnkit.core.arrays import numeric
 from nnkit.core.calls import no_attribute
-from nnkit.core.layer import copy_of_shard, kernel_names, returned
-from nnkit.core.part import Example, Part, Shape
+from nnkit.core.interpreted import call_copy
+from nnkit.core.loss_loop import GIVEN, loss_loop
+from nnkit.core.part import Example, Part, Shape, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.core.span import Span
 from nnkit.engine.operands import Array, Constant, Control, constant
@@ -26,8 +26,6 @@ from nnkit.kernels.control import Word
 from nnkit.kernels.data import accumulate_loss, fill, spell
 
 __all__ = ["BoundLoss", "Graded", "Loss", "LossArrays", "PythonLoss"]
-
-_GIVEN = ("prediction", "target", "label", "grad_prediction")  # what forward and backward can name beside numbers of the loss
 
 
 @dataclass(frozen=True)
@@ -250,7 +248,7 @@ class Loss(Part):
         if gradient and self.fused is not None:
             return self.fused
         part: Any = type(self)
-        return _loop(part, gradient)
+        return loss_loop(part, gradient)
 
     def __call__(
         self, prediction: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None
@@ -379,7 +377,7 @@ class Loss(Part):
         for example in cls.examples():
             for function in (cls.forward, cls.backward):
                 for name in kernel_names(function):
-                    if name not in _GIVEN and not hasattr(example.part, name):
+                    if name not in GIVEN and not hasattr(example.part, name):
                         raise KernelError(f"{cls.__name__}: {function.__name__} names {name!r}, which nobody provides")
 
     @classmethod
@@ -394,57 +392,6 @@ class Loss(Part):
         if len(read) > 1:
             raise KernelError(f"{cls.__name__}: expected all kernels to name 'label' and 'target', or all one of them, got "
                               + ", ".join(sorted(" and ".join(sorted(names)) or "none" for names in read)))  # fmt: skip
-
-
-@cache
-def _loop(cls: Any, gradient: bool) -> Callable[..., Any]:
-    value, derivative = cls.forward, cls.backward
-    used = [*kernel_names(value), *(kernel_names(derivative) if gradient else ())]
-    numbers = [name for name in dict.fromkeys(used) if name not in _GIVEN]
-    targets = ["target", "label"] if {"target", "label"} <= set(used) else ["label"] if "label" in used else ["target"]
-    names = ["prediction", *targets, *numbers, *(["weight", "grad"] if gradient else []), "row_loss"]
-    rows = {"prediction": "p_", "target": "t_", "label": "c_", "grad_prediction": "g_"}
-    each = rows if cls.rowwise else {name: f"{row}[j_]" for name, row in rows.items()}
-
-    def call(function: Callable[..., Any], name: str) -> str:
-        return f"{name}({', '.join(each.get(item, item) for item in kernel_names(function))})"
-
-    rowwise = [
-        "    for n_ in range(prediction.shape[0]):",
-        "        p_ = prediction[n_]",
-        *(f"        {rows[name]} = {name}[n_]" for name in targets),
-        *(["        g_, w_ = grad[n_], weight[n_]"] if gradient else []),
-    ]
-    if cls.rowwise:
-        rowwise.append(f"        row_loss[n_] = {call(value, 'value')}")
-        if gradient:
-            rowwise.append(f"        {call(derivative, 'derivative')}")
-            rowwise += ["        for j_ in range(g_.shape[0]):", "            g_[j_] *= w_"]
-        lines = rowwise
-    else:
-        rowwise += ["        total_ = 0.0", "        for j_ in range(p_.shape[0]):"]
-        rowwise.append(f"            total_ += {call(value, 'value')}")
-        if gradient:
-            rowwise.append(f"            g_[j_] = w_ * {call(derivative, 'derivative')}")
-        rowwise.append("        row_loss[n_] = total_")
-        lines = [
-            "    if prediction.shape[1] == 1:  # one loop over the rows, or each would be a loop of one",
-            "        p_, t_ = prediction.reshape(-1), target.reshape(-1)",
-            *(["        g_ = grad.reshape(-1)"] if gradient else []),
-            "        for j_ in range(p_.shape[0]):",
-            f"            row_loss[j_] = {call(value, 'value')}",
-            *([f"            g_[j_] = weight[j_] * {call(derivative, 'derivative')}"] if gradient else []),
-            "        return",
-            *rowwise,
-        ]
-    lines.insert(0, f"def loss({', '.join(names)}):")
-    source = "\n".join(lines) + "\n"
-    namespace: dict[str, Any] = {"value": value, "derivative": derivative}
-    exec(source, namespace)
-    loop = namespace["loss"]
-    loop.source = source
-    loop.described = f"{cls.__module__}.{cls.__qualname__}"
-    return loop  # type: ignore[no-any-return]
 
 
 class PythonLoss(Loss):
@@ -486,23 +433,21 @@ class PythonLoss(Loss):
     def kernel(self, gradient: bool) -> Callable[..., Any]:
         copies: dict[int, PythonLoss] = {}
 
-        def call(method: Callable[..., Any], **given: Any) -> Any:
-            return method(*(given[name] for name in kernel_names(method)))
+        def call(shard: int, method: str, prediction: Any, target: Any, label: Any, shape: Shape, what: str) -> Any:
+            named = {"prediction": prediction, "target": target, "label": label}
+            given = [named[name] for name in kernel_names(getattr(type(self), method))]
+            return call_copy(self, copies, shard, method, given, shape, what)
 
-        def value(shard: int, prediction: Any, target: Any, label: Any, row_loss: Any) -> PythonLoss:
-            loss: PythonLoss = copy_of_shard(self, copies, shard)
+        def value(shard: int, prediction: Any, target: Any, label: Any, row_loss: Any) -> None:
             shape = row_loss.shape if self.rowwise else prediction.shape
-            given = call(loss.forward, prediction=prediction, target=target, label=label)
-            losses = returned(self, given, shape, "forward", "losses")
+            losses = call(shard, "forward", prediction, target, label, shape, "losses")
             row_loss[...] = losses if self.rowwise else losses.sum(axis=1)
-            return loss
 
         def value_and_gradient(
             shard: int, prediction: Any, target: Any, label: Any, weight: Any, grad: Any, row_loss: Any
         ) -> None:
-            loss = value(shard, prediction, target, label, row_loss)
-            given = call(loss.backward, prediction=prediction, target=target, label=label)
-            derivative = returned(self, given, grad.shape, "backward", "gradient of the prediction")
+            value(shard, prediction, target, label, row_loss)
+            derivative = call(shard, "backward", prediction, target, label, grad.shape, "gradient of the prediction")
             np.multiply(derivative, weight[:, None], out=grad, casting="same_kind")
 
         return value_and_gradient if gradient else value

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.container import Model, model_of
-from nnkit.core.layer import kernel_names
-from nnkit.core.part import Part
+from nnkit.core.part import Part, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.core.schedule import Schedule
 from nnkit.core.words import NEEDLESS

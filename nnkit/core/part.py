@@ -6,7 +6,7 @@ import copy
 import dis
 import inspect
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from nnkit.engine.operands import Constant, constant
 from nnkit.engine.source import require_source
 from nnkit.errors import KernelError, ParameterError, ShapeError
 
-__all__ = ["Example", "Part", "Shape", "first_line", "from_strangers", "listed", "row_shape"]
+__all__ = ["Example", "Part", "Shape", "first_line", "from_strangers", "kernel_names", "listed", "row_shape"]
 
 Shape = tuple[int, ...]
 
@@ -269,6 +269,13 @@ def _real_parameters(cls: Any) -> frozenset[str]:
 def listed(parts: Any) -> list[Any]:
     """Several parts, or one alone."""
     return list(parts) if isinstance(parts, list | tuple | np.ndarray) else [parts]
+
+
+def kernel_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of a kernel's arguments, without the ``self`` of a part in plain NumPy."""
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount]
+    return names[1:] if names[:1] == ("self",) else names
 
 
 def first_line(item: Any) -> str:

@@ -33,7 +33,7 @@ def read_stack(kind, at):
     return None if whole.bidirectional else _of_last_states(at.after(nodes[-1], 1), nodes, whole, records)
 
 
-def _require_plain(node) -> None:
+def _require_plain(node):
     """Refuse what our layers do not have: states that are given, and peepholes."""
     for place in range(5, len(node.inputs)):
         if node.input(place) is not None and np.any(node.constant(place)):

@@ -1,0 +1,41 @@
+"""Parts in plain NumPy: every shard has a copy of its own, and what a method returns has to have the right shape."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.part import Part, Shape
+from nnkit.errors import ShapeError
+
+__all__ = ["call_copy", "read_only"]
+
+
+def call_copy(
+    part: Part, copies: dict[int, Any], shard: int, method: str, given: Iterable[Any], shape: Shape, what: str
+) -> NDArray[Any]:
+    """What a method returns, called on the shard's own copy of the part, which may keep things on itself.
+
+    Raises
+    ------
+    ShapeError
+        It has another shape than ``shape``; ``what`` says to the user what is wanted.
+    """
+    if shard not in copies:
+        copies[shard] = copy.copy(part)
+    result = getattr(copies[shard], method)(*given)
+    if result is None or np.shape(result) != shape:
+        came = "None" if result is None else f"shape {np.shape(result)}"
+        raise ShapeError(f"{part!r}: expected {method} to return the {what}, shape {shape}, got {came}")
+    return np.asarray(result)
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers, not to be written."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,72 @@
+"""The loop around the two functions of a loss: over the rows of a shard, or over all their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from nnkit.core.part import kernel_names
+
+__all__ = ["GIVEN", "loss_loop"]
+
+GIVEN = ("prediction", "target", "label", "grad_prediction")  # what forward and backward can name beside numbers of the loss
+_ROWS = {"prediction": "p_", "target": "t_", "label": "c_", "grad_prediction": "g_"}  # one row of each, in the loop
+
+
+@cache
+def loss_loop(cls: Any, gradient: bool) -> Callable[..., Any]:
+    """The kernel of a class of losses: writes ``row_loss`` and, with ``gradient``, ``grad`` times the weights."""
+    value, derivative = cls.forward, cls.backward
+    used = [*kernel_names(value), *(kernel_names(derivative) if gradient else ())]
+    numbers = [name for name in dict.fromkeys(used) if name not in GIVEN]
+    targets = ["target", "label"] if {"target", "label"} <= set(used) else ["label"] if "label" in used else ["target"]
+    names = ["prediction", *targets, *numbers, *(["weight", "grad"] if gradient else []), "row_loss"]
+    each = _ROWS if cls.rowwise else {name: f"{row}[j_]" for name, row in _ROWS.items()}
+
+    def call(function: Callable[..., Any], name: str) -> str:
+        return f"{name}({', '.join(each.get(item, item) for item in kernel_names(function))})"
+
+    rows = [
+        "    for n_ in range(prediction.shape[0]):",
+        "        p_ = prediction[n_]",
+        *(f"        {_ROWS[name]} = {name}[n_]" for name in targets),
+        *(["        g_, w_ = grad[n_], weight[n_]"] if gradient else []),
+    ]
+    body = _by_row if cls.rowwise else _by_number
+    lines = body(rows, call(value, "value"), call(derivative, "derivative") if gradient else None)
+    source = "\n".join([f"def loss({', '.join(names)}):", *lines]) + "\n"
+    namespace: dict[str, Any] = {"value": value, "derivative": derivative}
+    exec(source, namespace)
+    loop = namespace["loss"]
+    loop.source = source
+    loop.described = f"{cls.__module__}.{cls.__qualname__}"
+    return loop  # type: ignore[no-any-return]
+
+
+def _by_row(rows: list[str], value: str, derivative: str | None) -> list[str]:
+    """Of every row at once; the derivative is written there, and then multiplied by the weight."""
+    lines = [*rows, f"        row_loss[n_] = {value}"]
+    if derivative is not None:
+        lines += [f"        {derivative}", "        for j_ in range(g_.shape[0]):", "            g_[j_] *= w_"]
+    return lines
+
+
+def _by_number(rows: list[str], value: str, derivative: str | None) -> list[str]:
+    """Of every number of a row, and these added up."""
+    gradient = derivative is not None
+    return [
+        "    if prediction.shape[1] == 1:  # one loop over the rows, or each would be a loop of one",
+        "        p_, t_ = prediction.reshape(-1), target.reshape(-1)",
+        *(["        g_ = grad.reshape(-1)"] if gradient else []),
+        "        for j_ in range(p_.shape[0]):",
+        f"            row_loss[j_] = {value}",
+        *([f"            g_[j_] = weight[j_] * {derivative}"] if gradient else []),
+        "        return",
+        *rows,
+        "        total_ = 0.0",
+        "        for j_ in range(p_.shape[0]):",
+        f"            total_ += {value}",
+        *([f"            g_[j_] = w_ * {derivative}"] if gradient else []),
+        "        row_loss[n_] = total_",
+    ]
