@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
@@ -19,7 +19,8 @@ class _Gated(Layer):
     """Halves an axis. ``half``: so many neighbouring numbers are of the first half, as many of the second, and so on."""
 
     flat = True
-    onnx_gate: Callable[..., Any]  # what becomes of the halves
+    c_gate: ClassVar[str]  # what becomes of the halves, of x[a] and x[b]
+    onnx_gate: Callable[..., Any]  # the same, of two values
 
     def __init__(self, dim: int = -1) -> None:
         self.dim = dim
@@ -32,6 +33,16 @@ class _Gated(Layer):
         self.half = prod(in_shape[axis:]) // 2
         self.passes_mask = axis > 0
         return (*in_shape[:axis], in_shape[axis] // 2, *in_shape[axis + 1 :])
+
+    def c(self) -> str:
+        return f"""
+            void forward(const real x[N], real out[M])
+            {{
+                for (int i = 0; i < M; i++) {{
+                    const int a = i / half * half + i, b = a + half;
+                    out[i] = {self.c_gate};
+                }}
+            }}"""
 
     def onnx(self, graph, x):
         shape = self._built.in_shape
@@ -85,15 +96,7 @@ class GLU(_Gated):
     Dauphin, Fan, Auli and Grangier 2017, "Language modeling with gated convolutional networks", eq. 1.
     """
 
-    def c(self) -> str:
-        return """
-            void forward(const real x[N], real out[M])
-            {
-                for (int i = 0; i < M; i++) {
-                    const int a = i / half * half + i, b = a + half;
-                    out[i] = x[a] * sigmoid(x[b]);
-                }
-            }"""
+    c_gate = "x[a] * sigmoid(x[b])"
 
     @staticmethod
     def forward(x, half, out):
@@ -151,15 +154,7 @@ class SwiGLU(_Gated):
     Shazeer 2020, "GLU variants improve Transformer", eq. 5.
     """
 
-    def c(self) -> str:
-        return """
-            void forward(const real x[N], real out[M])
-            {
-                for (int i = 0; i < M; i++) {
-                    const int a = i / half * half + i, b = a + half;
-                    out[i] = x[a] * sigmoid(x[a]) * x[b];
-                }
-            }"""
+    c_gate = "x[a] * sigmoid(x[a]) * x[b]"
 
     @staticmethod
     def forward(x, half, out):
