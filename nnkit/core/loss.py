@@ -19,6 +19,7 @@ from nnkit.core.loss_loop import GIVEN, loss_loop
 from nnkit.core.part import Example, Part, Shape, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.core.span import Span
+from nnkit.core.targets import require_distribution, require_labels, require_range, wrong_shape
 from nnkit.engine.operands import Array, Constant, Control, constant
 from nnkit.engine.program import Instruction, Program
 from nnkit.errors import DataError, KernelError, ShapeError
@@ -174,20 +175,16 @@ class Loss(Part):
         if y.ndim == 0 or len(y) != rows:
             raise ShapeError(f"{who}: expected {name} with {rows} rows, as X has, got shape {y.shape}")
         expected = self.target_shape(out_shape)
-        if self.takes_probabilities and y.shape[1:] == out_shape and y.shape[1:] != expected:
-            self._check_values(y, name)
-            self._check_distribution(y, name)
-            return
-        if y.shape[1:] != expected:
-            raise ShapeError(self._shape_message(y, out_shape, rows, name))
-        if not self.classes:
-            self._check_values(y, name)
-            return
-        if not np.issubdtype(y.dtype, np.integer) and y.dtype != bool:
-            whole = bool((y == np.floor(y)).all())
-            hint = f"pass {name}.astype(int)" if whole else "numbers that are no labels take another loss, such as 'mse'"
-            raise DataError(f"{who}: expected {name} to hold integer class labels, got dtype {y.dtype}; {hint}")
-        self.check_labels(y, out_shape[-1], name)
+        are_probabilities = self.takes_probabilities and y.shape[1:] == out_shape != expected
+        if not are_probabilities and y.shape[1:] != expected:
+            raise wrong_shape(who, y, name, (rows, *expected), (rows, *out_shape), self.takes_probabilities)
+        if are_probabilities or not self.classes:
+            require_range(who, y, name, self.target_low, self.target_high, self.target_values)
+        if are_probabilities:
+            require_distribution(who, y, name)
+        elif self.classes:
+            require_labels(who, y, name)
+            self.check_labels(y, out_shape[-1], name)
 
     def check_labels(self, y: NDArray[Any], count: int, name: str = "y") -> None:
         """Refuse whole numbers that are no label of ``count`` classes."""
@@ -197,44 +194,6 @@ class Loss(Part):
             raise DataError(
                 f"{type(self).__name__}: expected labels in {name} from 0 to {count - 1} (the model has {count} outputs), "
                 f"got {wrong} in row {int(np.argwhere(y == wrong)[0][0])}"
-            )
-
-    def _shape_message(self, y: NDArray[Any], out_shape: Shape, rows: int, name: str) -> str:
-        who, expected = type(self).__name__, (rows, *self.target_shape(out_shape))
-        message = f"{who}: expected {name} of shape {expected}"
-        if self.takes_probabilities:
-            message += f" (integer labels) or {(rows, *out_shape)} (probabilities)"
-        message += f" for model outputs of shape {(rows, *out_shape)}, got {y.shape}"
-        if y.shape + (1,) == expected:
-            message += f"; nothing is broadcast silently: pass {name}.reshape(-1, 1)"
-        elif y.shape == expected + (1,):
-            message += f"; pass {name}.ravel()"
-        elif y.dtype.kind in "iu" and y.shape == expected[:-1]:
-            message += "; labels of classes take loss='cross_entropy'"
-        return message
-
-    def _check_values(self, y: NDArray[Any], name: str) -> None:
-        who = type(self).__name__
-        if self.target_values is not None:
-            wrong = ~np.isin(y, self.target_values)
-            expected = " or ".join(f"{value:g}" for value in self.target_values)
-        elif np.isfinite(self.target_low) or np.isfinite(self.target_high):
-            wrong = ~((y >= self.target_low) & (y <= self.target_high))  # NaN is wrong, too
-            expected = f"in [{self.target_low:g}, {self.target_high:g}]"
-        else:
-            return
-        if wrong.any():
-            place = tuple(int(i) for i in np.argwhere(wrong)[0])
-            raise DataError(f"{who}: expected {name} to be {expected}, got {y[place]!s} at {list(place)}")
-
-    def _check_distribution(self, y: NDArray[Any], name: str) -> None:
-        total = y.sum(axis=-1)
-        wrong = (y < 0).any(axis=-1) | (np.abs(total - 1) > 1e-3)
-        if wrong.any():
-            place = tuple(int(i) for i in np.argwhere(wrong)[0])
-            raise DataError(
-                f"{type(self).__name__}: expected rows of {name} to be probabilities that add up to 1, "
-                f"got {y[place]} (sum {total[place]:g}) at {list(place)}"
             )
 
     def are_labels(self, y: NDArray[Any], out_shape: Shape) -> bool:
