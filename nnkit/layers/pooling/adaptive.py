@@ -49,9 +49,9 @@ class _Adaptive(Layer):
         for b in range(out.shape[0]):
             for c in range(out.shape[1]):
                 for oh in range(out_h):
-                    top, bottom = oh * height // out_h, -(-(oh + 1) * height // out_h)
+                    top, bottom = part(oh, height, out_h)
                     for ow in range(out_w):
-                        left, right = ow * width // out_w, -(-(ow + 1) * width // out_w)
+                        left, right = part(ow, width, out_w)
                         count = real((bottom - top) * (right - left))
                         average(x[b, c, top:bottom, left:right], count, out[b, c, oh, ow])
 
@@ -62,17 +62,21 @@ class _Adaptive(Layer):
         for b in range(grad_x.shape[0]):
             for c in range(grad_x.shape[1]):
                 for oh in range(out_h):
-                    top, bottom = oh * height // out_h, -(-(oh + 1) * height // out_h)
+                    top, bottom = part(oh, height, out_h)
                     for ow in range(out_w):
-                        left, right = ow * width // out_w, -(-(ow + 1) * width // out_w)
+                        left, right = part(ow, width, out_w)
                         count = real((bottom - top) * (right - left))
                         share_out(grad_out[b, c, oh, ow], count, grad_x[b, c, top:bottom, left:right])
 
 
+def part(number, size, parts):
+    """Where a part of an axis begins, and the place behind its end."""
+    return number * size // parts, -(-(number + 1) * size // parts)
+
+
 def shares(size, parts):
     """Matrix (parts, size): how much of each place there is in the mean of each part."""
-    first = np.arange(parts) * size // parts
-    behind = -(-(np.arange(parts) + 1) * size // parts)
+    first, behind = part(np.arange(parts), size, parts)
     within = (np.arange(size) >= first[:, None]) & (np.arange(size) < behind[:, None])
     return within / within.sum(axis=1, keepdims=True)
 
