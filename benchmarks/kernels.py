@@ -220,7 +220,7 @@ class KernelBench:
 
     def _numpy(self, part: Any, function: Any, given: dict[str, Any], expected: Any) -> Call | None:
         """A scalar kernel on whole arrays, if that gives what the kernel gave."""
-        from nnkit.core.layer import kernel_names
+        from nnkit.core.part import kernel_names
 
         try:
             whole = vectorised(function)

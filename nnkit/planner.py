@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from nnkit.core.container import Container, Placed
-from nnkit.core.layer import Built, PythonLayer, kernel_names
+from nnkit.core.layer import Built, PythonLayer
+from nnkit.core.part import kernel_names
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Constant, Control, ControlWord, Operand, Seed, Storage, constant, lanes_of
 from nnkit.engine.program import Instruction, Numbers

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnkit.core.layer import kernel_names
-from nnkit.core.part import Shape, first_line
+from nnkit.core.part import Shape, first_line, kernel_names
 from nnkit.engine.source import definition, described
 from nnkit.errors import KernelError
 from nnkit.persistence.c_names import KEYWORDS, LIBRARY, MACROS, taken

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.activation import Activation
-from nnkit.core.layer import kernel_names
-from nnkit.core.part import Example
+from nnkit.core.part import Example, kernel_names
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Storage
 from nnkit.engine.program import Program

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.layer import CSRLayer, kernel_names
+from nnkit.core.layer import CSRLayer
+from nnkit.core.part import kernel_names
 from nnkit.engine.clock import Clocks
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction

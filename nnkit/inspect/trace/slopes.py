@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.activation import Activation
-from nnkit.core.layer import kernel_names
+from nnkit.core.part import kernel_names
 from nnkit.engine.lazy import lazy
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction, Program
