@@ -233,6 +233,16 @@ def test_padding_counts_for_nothing(layers, tmp_path):
     assert repr(again.layers[0]) == "Masking()"
 
 
+def test_steps_in_another_order_without_their_lengths_are_refused_in_words(tmp_path):
+    nn.onnx.export(shaken(nn.Sequential([nn.Masking(), nn.GRU(4)]), (7, 3)), tmp_path / "net.onnx")
+    proto = onnx.load(tmp_path / "net.onnx")
+    (gru,) = (node for node in proto.graph.node if node.op_type == "GRU")
+    del gru.input[4:]
+    onnx.save(proto, tmp_path / "net.onnx")
+    with pytest.raises(nn.OnnxError, match=r"got node '1/GatherElements' \(GatherElements\) with axis=1; give the class"):
+        nn.onnx.load(tmp_path / "net.onnx")
+
+
 def test_the_padding_of_an_embedding_counts_for_nothing(tmp_path):
     model = shaken(nn.Sequential([nn.Embedding(6, 4, padding_idx=2), nn.GRU(3, bidirectional=True), nn.Linear(2)]), (5,))
     X = np.random.default_rng(0).integers(0, 6, (8, 5))

@@ -11,7 +11,7 @@ __all__ = ["read_stack"]
 
 def read_stack(kind, at):
     """Layers of one kind, from a Transpose to another, or to the last state; None where there is something else."""
-    if at.take("Transpose").attributes["perm"] != [1, 0, 2]:
+    if not _turns(at):
         return None
     layers, records, nodes, states = [], [], [], at
     while states is not None and (node := states.ahead(kind.operator)) is not None:
@@ -31,6 +31,12 @@ def read_stack(kind, at):
     if states is not None:
         return _of_all_states(states, whole, records)
     return None if whole.bidirectional else _of_last_states(at.after(nodes[-1], 1), nodes, whole, records)
+
+
+def _turns(at):
+    """Come by a Transpose between (N, steps, features) and (steps, N, features); whether there is one."""
+    node = at.take("Transpose")
+    return node is not None and node.attributes["perm"] == [1, 0, 2]
 
 
 def _require_plain(node):
@@ -54,8 +60,7 @@ def _as_sequence(states, layer):
 
 def _of_all_states(at, whole, records):
     """The stack that gives all its states, or of these the last one."""
-    turned = at.take("Transpose")
-    if turned is None or turned.attributes["perm"] != [1, 0, 2]:
+    if not _turns(at):
         return None
     step = at.copy()
     chosen = step.take("Gather")
