@@ -24,7 +24,7 @@ from nnkit.errors import CallError, KernelError, OnnxError, ShapeError
 if TYPE_CHECKING:
     from nnkit.core.exchange import Cursor, Found, Graph, Value
 
-__all__ = ["Built", "CSRLayer", "Declared", "Layer", "Places", "PythonLayer", "kernel_names"]
+__all__ = ["Built", "CSRLayer", "Declared", "Layer", "Places", "PythonLayer"]
 
 # What every kernel of a layer may name, beside what the layer declares and its own attributes.
 FORWARD_NAMES = ("x", "out", "training", "seed", "first_row", "rows", "shards", "mask")

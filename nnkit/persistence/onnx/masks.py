@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from nnkit.core.exchange import Cursor, Value
-from nnkit.core.layer import Built, Layer, kernel_names
-from nnkit.core.part import Shape
+from nnkit.core.layer import Built, Layer
+from nnkit.core.part import Shape, kernel_names
 from nnkit.persistence.onnx.dataflow import Dataflow
 from nnkit.persistence.onnx.graph import Graph
 
