@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnkit.core.arrays import numeric
+from nnkit.core.calls import brief
 from nnkit.core.loss import Loss
 from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, Updater
@@ -66,6 +67,7 @@ class Executor:
 
     # ---------------------------------------------------------------------------------------------- in evaluation mode
 
+    @brief
     def predict(self, X: Any, n_threads: int | None = None, predictor: Predictor | None = None) -> NDArray[Any]:
         """The outputs; ``predictor`` is one that is idle, but may not fit. What has run is then idle."""
         network, rows = self.network, self._check_rows(X, "predict")
