@@ -651,7 +651,6 @@ class Hardtanh(Activation):
     """
 
     elsewhere = ("min_val", "max_val")
-    kinks = (-1.0, 1.0)
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
         self.min_val = min_val
@@ -662,6 +661,18 @@ class Hardtanh(Activation):
     @property
     def gives(self) -> Span:  # type: ignore[override]
         return Span(self.min_val, self.max_val)
+
+    @property
+    def kinks(self) -> tuple[float, ...]:  # type: ignore[override]
+        return (self.min_val, self.max_val)
+
+    @property
+    def low(self) -> float:  # type: ignore[override]
+        return self.min_val - 2.0
+
+    @property
+    def high(self) -> float:  # type: ignore[override]
+        return self.max_val + 2.0
 
     @staticmethod
     def forward(x, min_val, max_val):

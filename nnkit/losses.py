@@ -136,12 +136,22 @@ class HuberLoss(Loss):
     Huber 1964, "Robust estimation of a location parameter".
     """
 
-    kinks = (-1.0, 1.0)  # of the second derivative
-
     def __init__(self, *, delta: float = 1.0, reduction: str = "mean") -> None:
         self.delta = delta
         self.require_number("delta", 0.0, above=True)
         super().__init__(reduction=reduction)
+
+    @property
+    def kinks(self) -> tuple[float, ...]:  # type: ignore[override]
+        return (-self.delta, self.delta)  # of the second derivative
+
+    @property
+    def prediction_low(self) -> float:  # type: ignore[override]
+        return -self.prediction_high
+
+    @property
+    def prediction_high(self) -> float:  # type: ignore[override]
+        return 2.0 * max(self.delta, 1.0)
 
     @staticmethod
     def forward(prediction, target, delta):
@@ -178,12 +188,22 @@ class SmoothL1Loss(Loss):
     Girshick 2015, "Fast R-CNN", eq. 3.
     """
 
-    kinks = (-1.0, 1.0)
-
     def __init__(self, *, beta: float = 1.0, reduction: str = "mean") -> None:
         self.beta = beta
         self.require_number("beta", 0.0, above=True)
         super().__init__(reduction=reduction)
+
+    @property
+    def kinks(self) -> tuple[float, ...]:  # type: ignore[override]
+        return (-self.beta, self.beta)  # of the second derivative
+
+    @property
+    def prediction_low(self) -> float:  # type: ignore[override]
+        return -self.prediction_high
+
+    @property
+    def prediction_high(self) -> float:  # type: ignore[override]
+        return 2.0 * max(self.beta, 1.0)
 
     @staticmethod
     def forward(prediction, target, beta):
@@ -603,6 +623,14 @@ class PoissonNLLLoss(Loss):
             return "leave the activation out: the loss takes logarithms of rates, or rates with log_input=False"
         return "end with Softplus(), or without an activation and log_input=True"
 
+    @property
+    def prediction_low(self) -> float:  # type: ignore[override]
+        return -2.0 if self.log_input else 0.2
+
+    @property
+    def prediction_high(self) -> float:  # type: ignore[override]
+        return 2.0 if self.log_input else 3.0
+
     @staticmethod
     def forward(prediction, target, log_input, eps):
         if log_input:
@@ -620,7 +648,7 @@ class PoissonNLLLoss(Loss):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (4,), -2.0, 2.0), Example(cls(log_input=False), (4,), 0.2, 3.0)]
+        return [Example(part, (4,), part.prediction_low, part.prediction_high) for part in (cls(), cls(log_input=False))]
 
 
 @register("gaussian_nll")

@@ -32,6 +32,7 @@ def check(target: str) -> int:
     from nnkit.testing import CheckError
     from nnkit.testing.checks import examples_of, findings, report
     from nnkit.testing.plugin import docstring_examples_run, find
+    from nnkit.testing.progress import Watching
 
     console = Console(highlight=False, soft_wrap=True)
     wrong = 0
@@ -50,12 +51,13 @@ def check(target: str) -> int:
             for example, name in zip(examples, names, strict=True):
                 rows = f", rows of shape {example.in_shape}" if names.count(name) > 1 else ""
                 console.print(f"[bold]{escape(name)}[/]{rows}")
-                before, passed = wrong, []
-                for item, error in findings(example):
-                    show(item.__name__, error)
-                    passed += [item] if error is None else []
+                before, found = wrong, []
+                with Watching(name, console):
+                    for item in findings(example):
+                        show(item.check.__name__, item.error)
+                        found.append(item)
                 if wrong == before:
-                    for line in repr(report(example, passed)).splitlines()[1:]:
+                    for line in repr(report(example, found)).splitlines()[1:]:
                         console.print(f"[dim]{escape(line)}[/]")
             docstring_examples_run(part)
     except CheckError as error:

@@ -47,6 +47,7 @@ class Activation(Layer):
 
     hooks = (*Layer.hooks, "elementwise", "kinks", "domain")
     elementwise: ClassVar[bool] = True
+    # What follows is a property where it depends on hyper-parameters.
     low: ClassVar[float] = -3.0  # range of inputs that the contract tests draw from
     high: ClassVar[float] = 3.0
     kinks: ClassVar[tuple[float, ...]] = ()  # inputs without a derivative
@@ -93,7 +94,8 @@ class Activation(Layer):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(example.part, (3, 4), cls.low, cls.high, cls.kinks) for example in super().examples()]
+        parts = [example.part for example in super().examples()]
+        return [Example(part, (3, 4), part.low, part.high, part.kinks) for part in parts]
 
     @classmethod
     def require_whole(cls) -> None:

@@ -105,6 +105,7 @@ class Loss(Part):
     target_low: ClassVar[float] = -np.inf  # legal targets
     target_high: ClassVar[float] = np.inf
     target_values: ClassVar[tuple[float, ...] | None] = None  # the only legal targets, where there are few
+    # What follows is a property where it depends on hyper-parameters.
     prediction_low: ClassVar[float] = -2.0  # legal predictions, for the contract tests to draw from
     prediction_high: ClassVar[float] = 2.0
     kinks: ClassVar[tuple[float, ...]] = ()  # values of prediction - target without a derivative
@@ -311,7 +312,8 @@ class Loss(Part):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         """Ready-made losses: what the contract tests run on."""
-        return [Example(cls(), (4,), cls.prediction_low, cls.prediction_high, cls.kinks)]
+        part = cls()
+        return [Example(part, (4,), part.prediction_low, part.prediction_high, part.kinks)]
 
     def example_target(self, random: np.random.Generator, rows: int, out_shape: Shape) -> NDArray[Any]:
         """Legal targets for the contract tests."""

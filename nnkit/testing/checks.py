@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from nnkit.core.activation import Activation
 from nnkit.core.layer import Layer
@@ -13,13 +13,21 @@ from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import Example, Part, Shape
 from nnkit.engine.program import Program
 from nnkit.testing.compare import CheckError
-from nnkit.testing.layers import ACTIVATION_CHECKS, LAYER_CHECKS, layer_program
-from nnkit.testing.losses import LOSS_CHECKS, loss_program
-from nnkit.testing.optimizers import OPTIMIZER_CHECKS, optimizer_program
+from nnkit.testing.layers import (
+    ACTIVATION_CHECKS,
+    COMPILED_ACTIVATION_CHECKS,
+    COMPILED_LAYER_CHECKS,
+    LAYER_CHECKS,
+    layer_program,
+)
+from nnkit.testing.losses import COMPILED_LOSS_CHECKS, LOSS_CHECKS, loss_program
+from nnkit.testing.optimizers import COMPILED_OPTIMIZER_CHECKS, OPTIMIZER_CHECKS, optimizer_program
 from nnkit.testing.others import INITIALIZER_CHECKS, SCHEDULE_CHECKS
 from nnkit.testing.part import PART_CHECKS, Check, how_compiled
+from nnkit.testing.progress import Watching
 
 __all__ = [
+    "Finding",
     "Report",
     "check_activation",
     "check_examples",
@@ -30,6 +38,7 @@ __all__ = [
     "examples_of",
     "findings",
     "report",
+    "uncompiled_checks_of",
 ]
 
 
@@ -42,40 +51,65 @@ class Report:
     part : the part
     checks : names of the checks that it has passed
     kernels : for each compiled kernel, whether its loops were vectorised; slow is not wrong
+    notes : what of a check could not be done, by the check's name, and why
     """
 
     part: Any
     checks: tuple[str, ...]
     kernels: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         lines = [f"{self.part!r}: all {len(self.checks)} checks passed"]
         width = max(map(len, self.kernels), default=0)
+        lines += [f"  {name}, in part: {words}" for name, words in self.notes.items()]
         return "\n".join([*lines, *(f"  {name:{width}}  {words}" for name, words in self.kernels.items())])
+
+
+class Finding(NamedTuple):
+    """What a check has found.
+
+    Attributes
+    ----------
+    check : the check
+    error : what is wrong; None where nothing is
+    note : what of it could not be checked, and why; mostly nothing
+    """
+
+    check: Check
+    error: CheckError | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What the parts of a kind are checked for; the program of their kernels, and which of its stages are theirs."""
+    """The checks for parts of a kind, uncompiled and compiled; the program of their kernels, which of its stages are theirs."""
 
     checks: tuple[Check, ...] = PART_CHECKS
+    compiled: tuple[Check, ...] = ()
     program: Callable[[Example], Program] | None = None
     stages: tuple[str, ...] = ()
 
 
 _PLAIN = _Kind()
 _KINDS = {
-    "layer": _Kind(LAYER_CHECKS, layer_program, ("forward", "backward")),
-    "activation": _Kind(ACTIVATION_CHECKS, layer_program, ("forward", "backward")),
-    "loss": _Kind(LOSS_CHECKS, loss_program, ("loss",)),
-    "optimizer": _Kind(OPTIMIZER_CHECKS, optimizer_program, ("update",)),
+    "layer": _Kind(LAYER_CHECKS, COMPILED_LAYER_CHECKS, layer_program, ("forward", "backward")),
+    "activation": _Kind(ACTIVATION_CHECKS, COMPILED_ACTIVATION_CHECKS, layer_program, ("forward", "backward")),
+    "loss": _Kind(LOSS_CHECKS, COMPILED_LOSS_CHECKS, loss_program, ("loss",)),
+    "optimizer": _Kind(OPTIMIZER_CHECKS, COMPILED_OPTIMIZER_CHECKS, optimizer_program, ("update",)),
     "initializer": _Kind(INITIALIZER_CHECKS),
     "schedule": _Kind(SCHEDULE_CHECKS),
 }
 
 
 def checks_of(part: Any) -> tuple[Check, ...]:
-    """Every check that a part, or the parts of a class, must pass."""
+    """Every check that a part, or the parts of a class, must pass, in order: first those that compile nothing."""
+    kind = _KINDS.get(part.registry.kind, _PLAIN)
+    return (*kind.checks, *kind.compiled)
+
+
+def uncompiled_checks_of(part: Any) -> tuple[Check, ...]:
+    """Those of `checks_of` that compile nothing: they take some hundredths of a second."""
     return _KINDS.get(part.registry.kind, _PLAIN).checks
 
 
@@ -106,37 +140,39 @@ def compile_kernels(part: type[Part]) -> None:
             kind.program(example)
 
 
-def report(example: Example, passed: Sequence[Check]) -> Report:
-    """The report on a part that has passed these checks."""
+def report(example: Example, passed: Sequence[Finding]) -> Report:
+    """The report on a part of which nothing wrong was found."""
     kind = _KINDS.get(example.part.registry.kind, _PLAIN)
     kernels = how_compiled(kind.program(example), kind.stages) if kind.program is not None else {}
-    return Report(example.part, tuple(check.__name__ for check in passed), kernels)
+    notes = {item.check.__name__: item.note for item in passed if item.note}
+    return Report(example.part, tuple(item.check.__name__ for item in passed), kernels, notes)
 
 
-def findings(example: Example) -> Iterator[tuple[Check, CheckError | None]]:
+def findings(example: Example) -> Iterator[Finding]:
     """Run the checks of a part in turn, and say what each has found wrong.
 
-    The first one runs the kernels as Python; where it fails they are not run compiled, where nothing stops a wrong index.
+    The first one looks at every index; where it fails nothing is run compiled, where nothing stops a wrong one.
     """
     checks = checks_of(example.part)
     for check in checks:
         try:
-            check(example)
+            note = check(example)
         except CheckError as error:
-            yield check, error
+            yield Finding(check, error)
             if check is checks[0]:
                 return
         else:
-            yield check, None
+            yield Finding(check, note=note or "")
 
 
 def _check(example: Example) -> Report:
-    passed = []
-    for check, error in findings(example):
-        if error is not None:
-            raise error.with_traceback(None)  # its message says all: the way through the checks says nothing
-        passed.append(check)
-    return report(example, passed)
+    passed: list[Finding] = []
+    with Watching(repr(example.part)):
+        for found in findings(example):
+            if found.error is not None:
+                raise found.error.with_traceback(None)  # its message says all: the way through the checks says nothing
+            passed.append(found)
+        return report(example, passed)
 
 
 def check_examples(cls: type[Part]) -> list[Report]:

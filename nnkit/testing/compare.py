@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = [
     "require_equal",
     "require_finite",
     "usual_suspects",
+    "wrong_slope",
 ]
 
 # What may have gone wrong: whether it would explain the numbers, and how to say it; the first that does is told. Suspects are
@@ -62,6 +63,28 @@ def usual_suspects(got: NDArray[Any], expected: NDArray[Any]) -> Iterator[tuple[
     )
     factor = float((got * expected).sum() / max(float((expected * expected).sum()), 1e-300))
     yield bool(factor) and agree(got / (factor or 1.0), expected), f"it is {factor:.4g} times what it should be"
+
+
+def wrong_slope(at: Mapping[str, NDArray[Any]], got: NDArray[Any], expected: NDArray[Any]) -> str:
+    """Where the derivative of a function of single numbers is wrong, and how.
+
+    Parameters
+    ----------
+    at : the numbers that it is computed at, by name
+    got, expected : the derivatives
+    """
+    right = np.isclose(got, expected, 1e-5, 1e-8)
+    error = np.where(right, -1.0, np.nan_to_num(np.abs(got - expected), nan=np.inf))
+    worst = np.unravel_index(int(error.argmax()), error.shape)
+    numbers = " and ".join(f"{name} = {values[worst]:.4g}" for name, values in at.items())
+    words = f"the derivative at {numbers} is {expected[worst]:.4g}, got {got[worst]:.4g}"
+    along, (first, *others) = " - ".join(at), at.values()
+    place = first - sum(others)  # of a loss, where the prediction lies beside its target
+    if right.any() and place[~right].min() > place[right].max():
+        words += f"; it is right up to {along} = {place[right].max():.3g}, and wrong above"
+    elif right.any() and place[~right].max() < place[right].min():
+        words += f"; it is right down to {along} = {place[right].min():.3g}, and wrong below"
+    return words
 
 
 def _likely(suspects: Suspects) -> str:

@@ -15,18 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.activation import Activation
-from nnkit.core.part import Example, kernel_names
-from nnkit.engine.memory import aligned_zeros
-from nnkit.engine.operands import Array, Storage
+from nnkit.core.part import Example
+from nnkit.engine.operands import Array
 from nnkit.engine.program import Program
-from nnkit.engine.runner import Runner
 from nnkit.engine.workers import Team
-from nnkit.inspect.trace.differences import central_differences
-from nnkit.model import Sequential
-from nnkit.network import network_of
-from nnkit.passes import Pass
-from nnkit.planner import Plan
+from nnkit.testing.bench import Batch, Bench, Training, kernel_of
 from nnkit.testing.compare import (
     Suspects,
     agree,
@@ -35,12 +28,11 @@ from nnkit.testing.compare import (
     require_close,
     require_equal,
     require_finite,
-    usual_suspects,
 )
-from nnkit.testing.inputs import draw
+from nnkit.testing.derivatives import READS_A_STATE, Derivatives
+from nnkit.testing.indices import looked_at
 from nnkit.testing.part import (
     AGREEMENT,
-    DIFFERENCES,
     PART_CHECKS,
     ROUNDING,
     ROWS,
@@ -51,7 +43,7 @@ from nnkit.testing.part import (
     machine_code_stays_in_float32,
 )
 
-__all__ = ["ACTIVATION_CHECKS", "LAYER_CHECKS", "layer_program"]
+__all__ = ["ACTIVATION_CHECKS", "COMPILED_ACTIVATION_CHECKS", "COMPILED_LAYER_CHECKS", "LAYER_CHECKS", "layer_program"]
 
 
 DIGITS = 1e-3  # of float32 beside float64
@@ -60,126 +52,14 @@ MANY = 23  # rows: more than any block that a kernel might work in, and an odd n
 LARGE = np.array([sign * size for size in (10.0, 50.0, 90.0, 300.0, 800.0, 1e4) for sign in (-1.0, 1.0)])
 
 
-class _Neighbour(Activation):
-    """Gives x on, in place; its backward reads out, which must still be there by then."""
-
-    @staticmethod
-    def forward(x):
-        return x
-
-    @staticmethod
-    def backward(grad_out, out):
-        return grad_out * out
-
-
-class _Bench:
-    """A layer in a model, alone or between neighbours, with a batch of inputs and a gradient of the output."""
-
-    def __init__(self, example: Example, dtype: str = "float64", rows: int = ROWS, neighbours: bool = False) -> None:
-        self.part = example.part
-        random = np.random.default_rng(SEED)
-        before = [_Neighbour()] if neighbours and self.part.input_dtype == "real" else []
-        after = [_Neighbour()] if neighbours else []
-        self.model = Sequential([*before, self.part, *after]).build(example.in_shape, SEED, dtype)
-        self.network = network_of(self.model, "check_layer")
-        for array in self.model.parameters().values():  # also those that begin as zeros
-            array[...] += random.uniform(-0.5, 0.5, array.shape)
-        shape = (rows, *example.in_shape)
-        if self.network.input_dtype == "int64":
-            self.x: NDArray[Any] = random.integers(int(example.low), int(example.high), shape)
-        else:
-            self.x = draw(random, shape, example.low, example.high, example.kinks).astype(dtype)
-        self.grad_out = random.uniform(-1.0, 1.0, (rows, *self.model.out_shape)).astype(dtype)
-
-    def names(self, name: str) -> bool:
-        """Whether a kernel of the layer names this."""
-        return any(name in kernel_names(kernel) for kernel in self.part.kernels().values())
-
-    def run(self, rows: slice = slice(None), seed: int = SEED, **options: Any) -> Arrays:
-        """Everything that a forward and a backward pass of these rows give."""
-        batch = _Batch(self, rows=len(self.x[rows]), **options)
-        return {"out": batch.forward(self.x[rows], seed), **batch.backward(self.grad_out[rows])}
-
-
-class _Batch:
-    """A pass on memory of its own, which writes its parameter gradients over NaN."""
-
-    def __init__(self, bench: _Bench, rows: int = ROWS, training: bool = True, **options: Any) -> None:
-        network = bench.network
-        self.vector = aligned_zeros(network.gradient.size, network.dtype)
-        self.vector[:] = np.nan
-        self.work = Pass(network, rows, training=training, gradient=self.vector, **options)
-        self.parameters = _parameter_gradients(self.work.plan)
-
-    def forward(self, x: NDArray[Any], seed: int = SEED) -> NDArray[Any]:
-        return self.work.forward(x, seed=seed)
-
-    def backward(self, grad_out: NDArray[Any]) -> Arrays:
-        grad_x = self.work.backward(grad_out)
-        given = {name: self.work.array(operand).copy() for name, operand in self.parameters.items()}
-        return given if grad_x is None else {"grad_x": grad_x, **given}
-
-
-class _Training:
-    """Forward and backward in one go as in `fit`: memory is used again as soon as it is free, the batch is cut in shards."""
-
-    def __init__(self, bench: _Bench, shards: int = 1, workers: int = 1) -> None:
-        network, rows = bench.network, len(bench.x) // shards
-        real = network.dtype
-        self.slabs = aligned_zeros(shards * network.vector.size, real).reshape(shards, -1)
-        self.slabs[:] = np.nan
-        self.result = {"out": np.empty_like(bench.grad_out)}
-
-        def cut(array: NDArray[Any]) -> Array:
-            return Array(Storage(shared=array), array.shape[1:], array.dtype.name, batched=True, stride=rows * array[0].nbytes)
-
-        self.plan = Plan(real, training=True, differentiate=True, shards=shards)
-        x, grad_out = Array.rows(network.in_shape, network.input_dtype), Array.rows(network.out_shape, real)
-        self.plan.copy(cut(bench.x), x)
-        self.plan.copy(self.plan.run(network.placed(self.slabs), x), cut(self.result["out"]))
-        self.plan.copy(cut(bench.grad_out), grad_out)
-        grad_x = self.plan.backward(grad_out, to_input=network.input_dtype == real)
-        if grad_x is not None:
-            self.result["grad_x"] = np.empty_like(bench.x)
-            self.plan.copy(grad_x, cut(self.result["grad_x"]))
-        self.program = Program(self.plan.instructions, real, shards=shards, rows=rows, poison=255)
-        self.runner = Runner(self.program, rows, seed=SEED, workers=workers)
-        self.runner.order(0, len(bench.x), 0, 0, 0)
-
-    def run(self, team: Team | None = None) -> Arrays:
-        """One step: output and gradients, those of the parameters summed over the shards."""
-        self.runner.run(0, 1, team)
-        gradients = {
-            name: np.sum([self.program.array(operand, shard) for shard in range(self.program.shards)], axis=0)
-            for name, operand in _parameter_gradients(self.plan).items()
-        }
-        return {**{name: array.copy() for name, array in self.result.items()}, **gradients}
-
-
-def _parameter_gradients(plan: Plan) -> dict[str, Array]:
-    """Where backward writes the gradient of each parameter."""
-    operands = {_gradient_of(f"{node.home}.{name}"): node.named[f"grad_{name}"]
-                for node in plan.nodes for name in node.built.parameters}  # fmt: skip
-    return {name: operand for name, operand in operands.items() if isinstance(operand, Array) and 0 not in operand.shape}
-
-
-def _gradient_of(parameter: str) -> str:
-    """What the checks call the gradient of a parameter: without the place of the checked layer."""
-    return f"grad_{parameter.partition('.')[2]}"
-
-
-def _kernel_of(array: str) -> str:
-    return "forward" if array == "out" else "backward"
-
-
 def _require_same(part: Any, got: Arrays, expected: Arrays, rtol: float, suspects: Suspects = ()) -> None:
     for name, array in expected.items():
-        require_close(part, _kernel_of(name), name, got[name], array, rtol, 0.0 if rtol == 0.0 else None, suspects)
+        require_close(part, kernel_of(name), name, got[name], array, rtol, 0.0 if rtol == 0.0 else None, suspects)
 
 
 def layer_program(example: Example) -> Program:
     """The float32 kernels of a layer, forward and backward."""
-    return _Batch(_Bench(example, "float32")).work.program
+    return Batch(Bench(example, "float32"), python=False).work.program
 
 
 # ------------------------------------------------------------------------------------------------------------ layers
@@ -188,58 +68,122 @@ def layer_program(example: Example) -> Program:
 def indices_are_in_range(example: Example) -> None:
     """Run as Python, with 4, 3 and 1 rows, in training and out of it: every index fits, every shape is what build says."""
     for rows in (ROWS, 3, 1):
-        bench = _Bench(example, rows=rows)
+        bench = Bench(example, rows=rows)
         for training in (True, False):
             with explained(bench.part):
-                bench.run(training=training, python=True)
+                batch = Batch(bench, rows, training)
+                looked_at(batch.work.program)
+                batch.forward(bench.x)
+                batch.backward(bench.grad_out)
 
 
-def gradients_are_the_derivatives(example: Example) -> None:
+def gradients_are_the_derivatives(example: Example) -> str:
     """Of the input and of every parameter, in float64, against central differences of sum(out * grad_out)."""
-    bench = _Bench(example)
-    for training in _modes(bench):
-        batch = _Batch(bench, training=training)
-
-        def value(batch: _Batch = batch) -> float:
-            return float((batch.forward(bench.x) * bench.grad_out).sum())
-
-        value()
-        given = batch.backward(bench.grad_out)
-        inputs = {"grad_x": bench.x} if "grad_x" in given else {}
-        parameters = {_gradient_of(name): array for name, array in bench.model.parameters().items()}
-        kernel = "backward" if training else "backward, out of training,"
-        for name, array in {**inputs, **parameters}.items():
-            expected = central_differences(value, array)
-            suspects = _suspects(bench, training, name, given[name], expected)
-            require_close(bench.part, kernel, name, given[name], expected, DIFFERENCES, suspects=suspects)
+    bench = Bench(example)
+    modes = (True, False) if bench.names("training") or bench.states else (True,)
+    partly = [name for training in modes for name in Derivatives(bench, training).check()]
+    return f"{', '.join(partly)}: {READS_A_STATE}" if partly else ""
 
 
-def _modes(bench: _Bench) -> tuple[bool, ...]:
-    """Values of ``training`` that make a difference."""
-    return (True, False) if bench.names("training") or bench.model.states() else (True,)
+def inputs_stay_as_they_are(example: Example) -> None:
+    """Neither pass writes to x, to the parameters, or backward to out and grad_out."""
+    bench = Bench(example)
+    batch = Batch(bench, keep=True)
+    constants = {name: array.copy() for name, array in bench.constants().items()}
+    reason = because("it works in place; a kernel may write to what it gives (out, grad_x, grad_...), scratch and states only")
+    out = batch.forward(bench.x)
+    node = batch.work.nodes()[0]
+    require_equal(bench.part, "forward", "x", batch.work.array(node.x).reshape(bench.x.shape), bench.x, reason)
+    batch.backward(bench.grad_out)
+    if bench.part.kernels():
+        assert node.grad_out is not None
+        kept = (("x", node.x, bench.x), ("out", node.out, out), ("grad_out", node.grad_out, bench.grad_out))
+        for name, array, before in kept:
+            require_equal(bench.part, "backward", name, batch.work.array(array), before, reason)
+    for name, now in bench.constants().items():
+        require_equal(bench.part, "a kernel", name, now, constants[name], reason)
+    bench.run(training=False)
+    reason = because("it changes a state out of training; name training and ask it")
+    for name, now in bench.states.items():
+        require_equal(bench.part, "forward, out of training,", name, now, bench.before[name], reason)
 
 
-def _suspects(
-    bench: _Bench, training: bool, name: str, got: NDArray[Any], expected: NDArray[Any]
-) -> Iterator[tuple[bool, str]]:
-    """Why a gradient may be wrong: hypotheses, each tried out."""
-    written = bool(np.isfinite(got).all() and got.any())
-    doubled = _Batch(bench, training=training)
-    doubled.forward(bench.x)
-    yield written and agree(doubled.backward(2 * bench.grad_out)[name], got), "it does not depend on grad_out; multiply by it"
-    if name != "grad_x":
-        yield agree(ROWS * got, expected), "it is averaged over the rows; add them up, the loss does the averaging"
-        for row, words in ((ROWS - 1, "last"), (0, "first")):
-            alone = bench.run(slice(row, row + 1), training=training)[name]
-            yield written and agree(alone, got), f"only the {words} row of the batch counts; add up over the rows (+=)"
-    yield from usual_suspects(got, expected)
-    apart = bench.run(training=training, keep=True)[name]
-    yield bench.part.inplace and agree(apart, expected), "inplace = True, but it reads numbers that it has written over by then"
-    if bench.grad_out.shape == bench.x.shape and bench.network.input_dtype == bench.model.dtype:
-        swapped = _Batch(bench, training=training, keep=True)
-        out = swapped.forward(bench.x)
-        swapped.work.array(swapped.work.nodes()[0].x)[...] = out
-        yield agree(swapped.backward(bench.grad_out)[name], expected), "it would be right with out in place of x"
+def nothing_unwritten_is_read(example: Example) -> None:
+    """Memory that holds NaN before gives the same finite numbers as memory of zeros, working in place or not."""
+    bench = Bench(example)
+    clean = bench.run(keep=True)
+    reason = because("a number is left unwritten, or memory is read (or added to) before it is written")
+    for name, array in clean.items():
+        require_finite(bench.part, kernel_of(name), name, array, reason)
+    in_place = because("inplace = True, but it reads numbers that it has written over by then")
+    _require_same(bench.part, bench.run(), clean, 0.0, in_place)
+    for keep in (False, True):
+        _require_same(bench.part, bench.run(keep=keep, poison=255), clean, 0.0, reason)
+
+
+def only_these_rows_are_written(example: Example) -> None:
+    """A ragged batch gives what a full batch of its size gives, and leaves the rows beyond and other gradients alone."""
+    bench = Bench(example, rows=3)
+    batch = Batch(bench, rows=8, keep=True, poison=255)
+    got = batch.given(batch.forward(bench.x), batch.backward(bench.grad_out))
+    _require_same(bench.part, got, bench.run(keep=True), ROUNDING)
+    arrays = [(name, array) for node in batch.work.nodes()
+              for name, array in {"out": node.out, "grad_x": node.grad_x, **node.named}.items()]  # fmt: skip
+    for name, array in arrays:
+        if not isinstance(array, Array) or not array.batched or array.storage.shared is not None or array.storage.last < 0:
+            continue
+        start, row = array.storage.offset, array.storage.row_bytes
+        filled = -(-3 * array.multiple // array.lanes) * array.lanes * row // array.multiple  # the last block is filled up
+        beyond = batch.work.program.memory[0, start + filled : start + array.storage.size(8)]
+        require(bool((beyond == 255).all()), bench.part, f"{kernel_of(name)} writes to {name} beyond the rows of the batch")
+    for operand in batch.parameters.values():
+        batch.work.array(operand)[...] = np.nan
+    require(bool(np.isnan(batch.vector).all()), bench.part, "backward writes beyond its parameters' gradients")
+
+
+def batch_equals_rows(example: Example) -> None:
+    """Out of training a row's results do not depend on the others; parameter gradients are their sum."""
+    bench = Bench(example, rows=MANY)
+    whole = bench.run(training=False)
+    rows = [bench.run(slice(*ends), training=False) for ends in pairwise((0, 1, 3, *range(7, MANY + 1, 4)))]
+    mixed = because("a row depends on others of the batch, or on their number; mixes_rows = True allows that, in training only")
+    for name, got in whole.items():
+        parts = [row[name] for row in rows]
+        if name in ("out", "grad_x"):
+            require_close(bench.part, kernel_of(name), name, got, np.concatenate(parts), ROUNDING, suspects=mixed)
+        else:
+            reason = because("the rows' gradients are to be added up (+=), neither averaged nor replaced")
+            require_close(bench.part, "backward", name, got, np.sum(parts, axis=0), ROUNDING, suspects=reason)
+
+
+def randomness_follows_the_seed(example: Example) -> None:
+    """The same seed gives the same bits again, another one others; out of training, nothing is random."""
+    for dtype in AGREEMENT:
+        bench = Bench(example, dtype)
+        reason = because("the kernel draws numbers of its own, or remembers; draw them from seed (nnkit.kernels.random)")
+        given = bench.run()
+        _require_same(bench.part, bench.run(), given, 0.0, reason)
+        random = bench.names("seed") and not agree(given["out"], bench.run(training=False)["out"])
+        others = [bench.run(seed=SEED + other)["out"] for other in range(1, 6)] if random else []
+        follows = not others or any(not agree(other, given["out"]) for other in others)
+        require(follows, bench.part, "forward draws the same numbers whatever the seed; draw them from seed")
+        reason = because("it is random out of training, too; name training and ask it")
+        _require_same(bench.part, bench.run(training=False, seed=SEED + 1), bench.run(training=False), 0.0, reason)
+
+
+def passes_do_not_disturb_each_other(example: Example) -> None:
+    """Two forward passes, then their two backward passes, one of them again: nothing is kept outside of a pass."""
+    bench = Bench(example)
+    forwards, backwards = slice(None), slice(None, None, -1)
+    first, second = Batch(bench), Batch(bench)
+    outs = [first.forward(bench.x[forwards]), second.forward(bench.x[backwards])]
+    grads = [first.backward(bench.grad_out[forwards]), second.backward(bench.grad_out[backwards])]
+    again = because("backward overwrites what it reads; a second backward must find what forward has left")
+    _require_same(bench.part, first.backward(bench.grad_out[forwards]), grads[0], 0.0, again)
+    given = first.given(outs[0], grads[0]), second.given(outs[1], grads[1])
+    reason = because("something is kept on the class, in a global, or in a container that copies of the layer share")
+    for got, rows in zip(given, (forwards, backwards), strict=True):
+        _require_same(bench.part, got, bench.run(rows), 0.0, reason)
 
 
 def compiled_equals_uncompiled(example: Example) -> None:
@@ -247,13 +191,13 @@ def compiled_equals_uncompiled(example: Example) -> None:
     for training in (True, False):
         results = {}
         for dtype, rtol in AGREEMENT.items():
-            bench = _Bench(example, dtype)
-            results[dtype] = bench.run(training=training)
+            bench = Bench(example, dtype)
+            results[dtype] = bench.run(training=training, python=False)
             reason = because("compiled code rounds differently or does something else: integer arithmetic, a NumPy function")
-            _require_same(bench.part, results[dtype], bench.run(training=training, python=True), rtol, reason)
+            _require_same(bench.part, results[dtype], bench.run(training=training), rtol, reason)
         reason = because("in float32 it loses its digits: large numbers that cancel out")
         for name, exact in results["float64"].items():
-            kernel = f"{_kernel_of(name)} in float32"
+            kernel = f"{kernel_of(name)} in float32"
             require_close(example.part, kernel, name, results["float32"][name], exact, DIGITS, suspects=reason)
 
 
@@ -262,13 +206,13 @@ def wide_rows_are_computed_alike(example: Example) -> None:
     reason = because("compiled code does something else with wide rows: an index, or a function that does not take such arrays")
     for wide in _widened(example):
         for dtype, rtol in AGREEMENT.items():
-            bench = _Bench(wide, dtype, rows=2 * (MANY // 2))
+            bench = Bench(wide, dtype, rows=2 * (MANY // 2))
             with explained(bench.part):
-                expected = bench.run(python=True)
-            got = bench.run()
+                expected = bench.run()
+            got = bench.run(python=False)
             _require_same(bench.part, got, expected, rtol, reason)
             if not any(built.in_one_shard for built in bench.network.leaves):
-                _require_same(bench.part, _Training(bench, shards=2).run(), expected, rtol, reason)
+                _require_same(bench.part, Training(bench, shards=2).run(), expected, rtol, reason)
 
 
 def _widened(example: Example) -> Iterator[Example]:
@@ -294,132 +238,33 @@ def _takes(part: Any, shape: tuple[int, ...]) -> bool:
 
 def float32_stays_float32(example: Example) -> None:
     """No float64 arithmetic and no allocation in the machine code of float32 kernels."""
-    for name, array in _Bench(example, "float32").run().items():
+    for name, array in Bench(example, "float32").run(python=False).items():
         require(array.dtype == np.float32, example.part, f"{name} is {array.dtype}, expected float32")
     machine_code_stays_in_float32(example.part, layer_program(example), ("forward", "backward"))
 
 
-def inputs_stay_as_they_are(example: Example) -> None:
-    """Neither pass writes to x, to the parameters, or backward to out and grad_out."""
-    bench = _Bench(example)
-    batch = _Batch(bench, keep=True)
-    parameters = {name: array.copy() for name, array in bench.model.parameters().items()}
-    reason = because("it works in place; a kernel may write to what it gives (out, grad_x, grad_...), scratch and states only")
-    out = batch.forward(bench.x)
-    node = batch.work.nodes()[0]
-    require_equal(bench.part, "forward", "x", batch.work.array(node.x).reshape(bench.x.shape), bench.x, reason)
-    batch.backward(bench.grad_out)
-    if bench.part.kernels():
-        assert node.grad_out is not None
-        kept = (("x", node.x, bench.x), ("out", node.out, out), ("grad_out", node.grad_out, bench.grad_out))
-        for name, array, before in kept:
-            require_equal(bench.part, "backward", name, batch.work.array(array), before, reason)
-    for name, now in bench.model.parameters().items():
-        require_equal(bench.part, "a kernel", name.partition(".")[2], now, parameters[name], reason)
-    states = {name: state.copy() for name, state in bench.model.states().items()}
-    bench.run(training=False)
-    reason = because("it changes a state out of training; name training and ask it")
-    for name, now in bench.model.states().items():
-        require_equal(bench.part, "forward, out of training,", name.partition(".")[2], now, states[name], reason)
-
-
-def nothing_unwritten_is_read(example: Example) -> None:
-    """Memory that holds NaN before gives the same finite numbers as memory of zeros, working in place or not."""
-    bench = _Bench(example)
-    clean = bench.run(keep=True)
-    reason = because("a number is left unwritten, or memory is read (or added to) before it is written")
-    for name, array in clean.items():
-        require_finite(bench.part, _kernel_of(name), name, array, reason)
-    in_place = because("inplace = True, but it reads numbers that it has written over by then")
-    _require_same(bench.part, bench.run(), clean, 0.0, in_place)
-    for keep in (False, True):
-        _require_same(bench.part, bench.run(keep=keep, poison=255), clean, 0.0, reason)
-
-
-def only_these_rows_are_written(example: Example) -> None:
-    """A ragged batch gives what a full batch of its size gives, and leaves the rows beyond and other gradients alone."""
-    bench = _Bench(example, rows=3)
-    batch = _Batch(bench, rows=8, keep=True, poison=255)
-    got = {"out": batch.forward(bench.x), **batch.backward(bench.grad_out)}
-    _require_same(bench.part, got, bench.run(keep=True), ROUNDING)
-    arrays = [(name, array) for node in batch.work.nodes()
-              for name, array in {"out": node.out, "grad_x": node.grad_x, **node.named}.items()]  # fmt: skip
-    for name, array in arrays:
-        if not isinstance(array, Array) or not array.batched or array.storage.shared is not None or array.storage.last < 0:
-            continue
-        start, row = array.storage.offset, array.storage.row_bytes
-        filled = -(-3 * array.multiple // array.lanes) * array.lanes * row // array.multiple  # the last block is filled up
-        beyond = batch.work.program.memory[0, start + filled : start + array.storage.size(8)]
-        require(bool((beyond == 255).all()), bench.part, f"{_kernel_of(name)} writes to {name} beyond the rows of the batch")
-    for operand in batch.parameters.values():
-        batch.work.array(operand)[...] = np.nan
-    require(bool(np.isnan(batch.vector).all()), bench.part, "backward writes beyond its parameters' gradients")
-
-
-def batch_equals_rows(example: Example) -> None:
-    """Out of training a row's results do not depend on the others; parameter gradients are their sum."""
-    bench = _Bench(example, rows=MANY)
-    whole = bench.run(training=False)
-    rows = [bench.run(slice(*ends), training=False) for ends in pairwise((0, 1, 3, *range(7, MANY + 1, 4)))]
-    mixed = because("a row depends on others of the batch, or on their number; mixes_rows = True allows that, in training only")
-    for name, got in whole.items():
-        parts = [row[name] for row in rows]
-        if name in ("out", "grad_x"):
-            require_close(bench.part, _kernel_of(name), name, got, np.concatenate(parts), ROUNDING, suspects=mixed)
-        else:
-            reason = because("the rows' gradients are to be added up (+=), neither averaged nor replaced")
-            require_close(bench.part, "backward", name, got, np.sum(parts, axis=0), ROUNDING, suspects=reason)
-
-
-def randomness_follows_the_seed(example: Example) -> None:
-    """The same seed gives the same bits again, another one others; out of training, nothing is random."""
-    for dtype in AGREEMENT:
-        bench = _Bench(example, dtype)
-        reason = because("the kernel draws numbers of its own, or remembers; draw them from seed (nnkit.kernels.random)")
-        given = bench.run()
-        _require_same(bench.part, bench.run(), given, 0.0, reason)
-        random = bench.names("seed") and not agree(given["out"], bench.run(training=False)["out"])
-        others = [bench.run(seed=SEED + other)["out"] for other in range(1, 6)] if random else []
-        follows = not others or any(not agree(other, given["out"]) for other in others)
-        require(follows, bench.part, "forward draws the same numbers whatever the seed; draw them from seed")
-        reason = because("it is random out of training, too; name training and ask it")
-        _require_same(bench.part, bench.run(training=False, seed=SEED + 1), bench.run(training=False), 0.0, reason)
-
-
-def passes_do_not_disturb_each_other(example: Example) -> None:
-    """Two forward passes, then their two backward passes, one of them again: nothing is kept outside of a pass."""
-    bench = _Bench(example)
-    forwards, backwards = slice(None), slice(None, None, -1)
-    first, second = _Batch(bench), _Batch(bench)
-    outs = [first.forward(bench.x[forwards]), second.forward(bench.x[backwards])]
-    grads = [first.backward(bench.grad_out[forwards]), second.backward(bench.grad_out[backwards])]
-    again = because("backward overwrites what it reads; a second backward must find what forward has left")
-    _require_same(bench.part, first.backward(bench.grad_out[forwards]), grads[0], 0.0, again)
-    reason = because("something is kept on the class, in a global, or in a container that copies of the layer share")
-    for out, grad, rows in zip(outs, grads, (forwards, backwards), strict=True):
-        _require_same(bench.part, {"out": out, **grad}, bench.run(rows), 0.0, reason)
-
-
 def neighbours_do_not_matter(example: Example) -> None:
     """Between other layers, memory reused as in `fit`, it gives what it gives with all memory to itself."""
-    bench = _Bench(example, neighbours=True)
+    bench = Bench(example, neighbours=True)
     reason = because("it reads memory that it has not named, or writes to memory that is not its to change")
-    _require_same(bench.part, _Training(bench).run(), bench.run(keep=True), 0.0, reason)
+    _require_same(bench.part, Training(bench).run(), bench.run(keep=True, python=False), 0.0, reason)
 
 
 def shards_and_threads_do_not_matter(example: Example) -> None:
     """A batch cut in two gives the same, by one thread or by two; so do passes in several threads at once."""
-    bench = _Bench(example, neighbours=True)
-    whole = bench.run(keep=True)
+    bench = Bench(example, neighbours=True)
+    whole = bench.run(keep=True, python=False)
     if not any(built.in_one_shard for built in bench.network.leaves):
-        alone = _Training(bench, shards=2).run()
+        alone = Training(bench, shards=2).run()
         random = bench.names("seed")
         reason = "random numbers depend on the shard; count rows from first_row" if random else "it counts on the whole batch"
         _require_same(bench.part, alone, whole, ROUNDING, because(reason))
         with Team(2) as team:
-            _require_same(bench.part, _Training(bench, shards=2, workers=2).run(team), alone, 0.0, _threads)
+            _require_same(bench.part, Training(bench, shards=2, workers=2).run(team), alone, 0.0, _threads)
+    # A state that passes change is not for several at once: then each has a model of its own, around the same layer.
+    benches = [Bench(example, neighbours=True) if bench.states else bench for _ in range(4)]
     with ThreadPoolExecutor(2) as pool:
-        for got in pool.map(lambda _: bench.run(keep=True), range(4)):
+        for got in pool.map(lambda each: each.run(keep=True, python=False), benches):
             _require_same(bench.part, got, whole, 0.0, _threads)
 
 
@@ -431,15 +276,19 @@ LAYER_CHECKS: tuple[Check, ...] = (
     inputs_stay_as_they_are,
     nothing_unwritten_is_read,
     gradients_are_the_derivatives,
-    compiled_equals_uncompiled,
-    wide_rows_are_computed_alike,
-    float32_stays_float32,
     only_these_rows_are_written,
     batch_equals_rows,
     passes_do_not_disturb_each_other,
+    *PART_CHECKS,
+)
+
+# What compiled code gives beside Python's, which the others have found right.
+COMPILED_LAYER_CHECKS: tuple[Check, ...] = (
+    compiled_equals_uncompiled,
+    wide_rows_are_computed_alike,
+    float32_stays_float32,
     neighbours_do_not_matter,
     shards_and_threads_do_not_matter,
-    *PART_CHECKS,
 )
 
 
@@ -449,9 +298,10 @@ LAYER_CHECKS: tuple[Check, ...] = (
 def nan_stays_nan(example: Example) -> None:
     """Otherwise a broken net would look well."""
     for dtype in AGREEMENT:
-        bench = _Bench(example, dtype)
+        bench = Bench(example, dtype)
         bench.x[...] = np.nan
-        out = _Batch(bench).forward(bench.x)
+        with explained(bench.part):
+            out = Batch(bench).forward(bench.x)
         require(
             bool(np.isnan(out).all()), bench.part,
             f"forward makes numbers of NaN in {dtype}; a comparison with NaN is false: let that branch give x on",
@@ -461,24 +311,31 @@ def nan_stays_nan(example: Example) -> None:
 def large_inputs_stay_finite(example: Example) -> None:
     """From -10000 to 10000, or wherever ``domain`` ends, neither the output nor the gradient of the input overflows."""
     for dtype in AGREEMENT:
-        bench = _Bench(example, dtype)
-        sizes = np.clip(LARGE, *bench.part.domain)
+        bench = Bench(example, dtype)
         reason = because("an exponential or a power overflows (take exp of -abs(x), or tanh, sigmoid of nnkit.kernels.math), "
                          "or x is out of the domain that it should declare")  # fmt: skip
-        for first in range(0, len(sizes), bench.x.size):
-            bench.x[...] = np.resize(sizes[first:], bench.x.shape)
-            for name, array in bench.run().items():
-                require_finite(bench.part, _kernel_of(name), name, array, reason)
+        for inputs in _large(bench):
+            bench.x[...] = inputs
+            with explained(bench.part):
+                given = bench.run()
+            for name, array in given.items():
+                require_finite(bench.part, kernel_of(name), name, array, reason)
+
+
+def _large(bench: Bench) -> list[NDArray[Any]]:
+    """Batches of inputs of all sizes that are legal."""
+    sizes = np.clip(LARGE, *bench.part.domain)
+    return [np.resize(sizes[first:], bench.x.shape) for first in range(0, len(sizes), bench.x.size)]
 
 
 def outputs_are_what_it_says(example: Example) -> None:
     """Within ``gives``, where it is declared, and near both its ends for some inputs from -10000 to 10000."""
-    bench = _Bench(example, "float64")
+    bench = Bench(example, "float64")
     given = bench.network.leaves[0].layer.gives  # as it is built
     if given is None:
         return
     inputs = np.clip(np.concatenate([LARGE, np.linspace(-10.0, 10.0, 4001)]), *bench.part.domain)
-    batch, outputs = _Batch(bench), []
+    batch, outputs = Batch(bench), []
     for first in range(0, len(inputs), bench.x.size):
         bench.x[...] = np.resize(inputs[first:], bench.x.shape)
         outputs.append(batch.forward(bench.x).copy())
@@ -496,4 +353,15 @@ def outputs_are_what_it_says(example: Example) -> None:
         require(bool(np.allclose(shares.sum(axis=-1), 1.0)), bench.part, f"gives is {given}, but they do not add up to 1")
 
 
+def unusual_inputs_are_computed_alike(example: Example) -> None:
+    """NaN and inputs of any size, in both dtypes: compiled as uncompiled."""
+    reason = because("compiled code does something else with NaN, or with large numbers")
+    for dtype, rtol in AGREEMENT.items():
+        bench = Bench(example, dtype)
+        for inputs in [np.full_like(bench.x, np.nan), *_large(bench)]:
+            bench.x[...] = inputs
+            _require_same(bench.part, bench.run(python=False), bench.run(), rtol, reason)
+
+
 ACTIVATION_CHECKS: tuple[Check, ...] = (*LAYER_CHECKS, nan_stays_nan, large_inputs_stay_finite, outputs_are_what_it_says)
+COMPILED_ACTIVATION_CHECKS: tuple[Check, ...] = (*COMPILED_LAYER_CHECKS, unusual_inputs_are_computed_alike)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.loss import BoundLoss, Loss
+from nnkit.core.loss import BoundLoss, Loss, RowWeights
 from nnkit.core.part import Example
 from nnkit.engine.program import Program
 from nnkit.inspect.trace.differences import central_differences
-from nnkit.testing.compare import Suspects, agree, because, require_close, require_equal, usual_suspects
+from nnkit.testing.compare import Suspects, agree, because, require_close, require_equal, usual_suspects, wrong_slope
+from nnkit.testing.indices import looked_at
 from nnkit.testing.inputs import keep_away
 from nnkit.testing.part import (
     AGREEMENT,
@@ -29,7 +30,7 @@ from nnkit.testing.part import (
     machine_code_stays_in_float32,
 )
 
-__all__ = ["LOSS_CHECKS", "loss_program"]
+__all__ = ["COMPILED_LOSS_CHECKS", "LOSS_CHECKS", "loss_program"]
 
 
 class _Case:
@@ -47,15 +48,27 @@ class _Case:
         self.prediction = self.prediction.astype(dtype)
         self.weight = random.integers(1, 4, rows).astype(np.float64)
 
-    def run(self, python: bool = False) -> Arrays:
+    def run(self, python: bool = True) -> Arrays:
         """The weighted loss and its gradient."""
         grad = np.full_like(self.prediction, np.nan)
         bound = BoundLoss(self.loss, self.prediction, self.target, self.weight, grad, python)
         return {"loss": np.array(bound.value()), "grad_prediction": grad}
 
-    def without_gradient(self, python: bool = False) -> Arrays:
+    def alone(self, python: bool = True, target: NDArray[Any] | None = None) -> BoundLoss:
+        """The weighted loss by the kernel that computes nothing else, maybe with other targets."""
+        target = self.target if target is None else target
+        return BoundLoss(self.loss, self.prediction, target, self.weight, None, python)
+
+    def without_gradient(self, python: bool = True) -> Arrays:
         """The weighted loss by the kernel that computes nothing else."""
-        return {"loss": np.array(BoundLoss(self.loss, self.prediction, self.target, self.weight, None, python).value())}
+        return {"loss": np.array(self.alone(python).value())}
+
+    def of_probabilities(self) -> _Case:
+        """The same with a probability for each class, as drawn, in the place of labels; the first row is of one class."""
+        classes, case = self.prediction.shape[-1], copy.copy(self)
+        case.target = np.random.default_rng(SEED).dirichlet(np.ones(classes), self.target.shape)
+        case.target[0] = np.eye(classes)[0]
+        return case
 
 
 def _cases(example: Example, dtype: str = "float64", rows: int = ROWS) -> list[_Case]:
@@ -79,15 +92,17 @@ def loss_indices_are_in_range(example: Example) -> None:
     for rows in (ROWS, 3, 1):
         for case in _cases(example, rows=rows):
             with explained(case.loss):
-                case.run(python=True)
+                for grad in (np.empty_like(case.prediction), None):
+                    bound = BoundLoss(case.loss, case.prediction, case.target, case.weight, grad, python=True)
+                    looked_at(bound.program)
+                    bound.value()
 
 
 def loss_gradient_is_the_derivative(example: Example) -> None:
     """Of the loss that is reported, weights and reduction included, in float64 against central differences."""
     for case in _cases(example):
         given = case.run()["grad_prediction"]
-        value = BoundLoss(case.loss, case.prediction, case.target, case.weight).value
-        expected = central_differences(value, case.prediction)
+        expected = central_differences(case.alone().value, case.prediction)
         suspects = _suspects(case, given, expected)
         require_close(case.loss, "backward", "grad_prediction", given, expected, DIFFERENCES, suspects=suspects)
 
@@ -97,15 +112,17 @@ def _suspects(case: _Case, got: NDArray[Any], expected: NDArray[Any]) -> Iterato
     if np.isfinite(got).all():
         if case.target.shape == case.prediction.shape and case.loss.target_values is None:
             target = case.target.astype(np.float64)
-            by_target = central_differences(
-                lambda: BoundLoss(case.loss, case.prediction, target, case.weight).value(), target
-            )
+            by_target = central_differences(lambda: case.alone(target=target).value(), target)
             yield agree(got, by_target), "it is the derivative by the target, not by the prediction (or the sign is wrong)"
         for count, words in ((got.shape[-1], "the numbers of a row"), (ROWS, "the rows")):
             reason = f"it is averaged over {words}; reduction is the framework's, forward and backward are of one term each"
             yield count > 1 and agree(count * got, expected), reason
             yield count > 1 and agree(got, count * expected), f"forward averages over {words}, backward does not"
     yield from usual_suspects(got, expected)
+    if not case.loss.rowwise and not case.loss.interpreted and case.target.shape == case.prediction.shape:
+        share = RowWeights(case.loss, len(got), got.shape[1:], case.weight).share.reshape(-1, *[1] * (got.ndim - 1))
+        numbers = {"prediction": case.prediction, "target": case.target}
+        yield True, wrong_slope(numbers, got / share, expected / share)
     yield True, "backward is not the derivative of the value that forward gives: check both"
 
 
@@ -151,26 +168,29 @@ def labels_equal_probabilities(example: Example) -> None:
 
 
 def probabilities_have_their_gradient(example: Example) -> None:
-    """Where a row of targets has a probability for each class: the gradient is the derivative, compiled and uncompiled."""
+    """Where a row of targets has a probability for each class: the gradient is the derivative."""
+    for labelled in _cases(example):
+        if labelled.loss.takes_probabilities:
+            case = labelled.of_probabilities()
+            expected = {"grad_prediction": central_differences(case.alone().value, case.prediction)}
+            _require_same_loss(case, case.run(), expected, DIFFERENCES)
+
+
+def loss_needs_no_gradient(example: Example) -> None:
+    """The kernel that computes the loss alone gives what the one for the loss and its gradient gives."""
     for case in _cases(example):
-        if not case.loss.takes_probabilities:
-            continue
-        case.target = np.random.default_rng(SEED).dirichlet(np.ones(example.in_shape[-1]), case.target.shape)
-        case.target[0] = np.eye(example.in_shape[-1])[0]
-        given = case.run()
-        value = BoundLoss(case.loss, case.prediction, case.target, case.weight).value
-        expected = {"grad_prediction": central_differences(value, case.prediction)}
-        _require_same_loss(case, given, expected, DIFFERENCES)
-        _require_same_loss(case, given, case.run(python=True), ROUNDING)
+        reason = because("fused computes another loss than forward")
+        _require_same_loss(case, {"loss": case.run()["loss"]}, case.without_gradient(), ROUNDING, reason)
 
 
 def loss_compiled_equals_uncompiled(example: Example) -> None:
-    """In both dtypes, with the gradient and without."""
+    """In both dtypes, with the gradient and without, of labels and of probabilities where it takes both."""
     for dtype, rtol in AGREEMENT.items():
-        for case in _cases(example, dtype):
-            uncompiled = case.run(python=True)
-            _require_same_loss(case, case.run(), uncompiled, rtol)
-            _require_same_loss(case, case.without_gradient(), {"loss": uncompiled["loss"]}, rtol)
+        cases = _cases(example, dtype)
+        for case in [*cases, *(case.of_probabilities() for case in cases if case.loss.takes_probabilities)]:
+            uncompiled = case.run()
+            _require_same_loss(case, case.run(python=False), uncompiled, rtol)
+            _require_same_loss(case, case.without_gradient(python=False), {"loss": uncompiled["loss"]}, rtol)
 
 
 def loss_float32_stays_float32(example: Example) -> None:
@@ -194,21 +214,28 @@ def batch_of_one_is_a_row(example: Example) -> None:
 
 
 def losses_do_not_disturb_each_other(example: Example) -> None:
-    """Computed again, and by several threads at once on other data, it is the same to the bit; inputs stay as they are."""
+    """Computed again, it is the same to the bit; inputs stay as they are."""
     for case in _cases(example):
-        turned = copy.copy(case)
-        turned.prediction, turned.target = case.prediction[::-1].copy(), case.target[::-1].copy()
         before = case.prediction.copy(), case.target.copy()
-        expected = {False: case.run(), True: turned.run()}
+        expected = case.run()
         reason = because("it works in place; backward may write to grad_prediction only")
         for name, array, kept in zip(("prediction", "target"), (case.prediction, case.target), before, strict=True):
             require_equal(case.loss, "a kernel", name, array, kept, reason)
-        _require_same_loss(case, case.run(), expected[False], 0.0, because("it draws numbers of its own, or remembers"))
+        _require_same_loss(case, case.run(), expected, 0.0, because("it draws numbers of its own, or remembers"))
+
+
+def losses_of_several_threads_are_apart(example: Example) -> None:
+    """Computed by two threads at once, on different data, it is to the bit what it is alone."""
+    for case in _cases(example):
+        turned = copy.copy(case)
+        turned.prediction, turned.target = case.prediction[::-1].copy(), case.target[::-1].copy()
+        cases = {False: case, True: turned}
+        expected = {which: each.run(python=False) for which, each in cases.items()}
         reason = because("threads share something that one of them changes: a global, the class, or a container on the loss")
         with ThreadPoolExecutor(2) as pool:
             order = [False, True] * 20
-            cases = {False: case, True: turned}
-            for which, got in zip(order, pool.map(lambda which, cases=cases: cases[which].run(), order), strict=True):
+            runs = pool.map(lambda which, cases=cases: cases[which].run(python=False), order)
+            for which, got in zip(order, runs, strict=True):
                 _require_same_loss(case, got, expected[which], 0.0, reason)
 
 
@@ -219,9 +246,14 @@ LOSS_CHECKS: tuple[Check, ...] = (
     weightless_rows_do_not_matter,
     labels_equal_probabilities,
     probabilities_have_their_gradient,
-    loss_compiled_equals_uncompiled,
-    loss_float32_stays_float32,
+    loss_needs_no_gradient,
     batch_of_one_is_a_row,
     losses_do_not_disturb_each_other,
     *PART_CHECKS,
+)
+
+COMPILED_LOSS_CHECKS: tuple[Check, ...] = (
+    loss_compiled_equals_uncompiled,
+    loss_float32_stays_float32,
+    losses_of_several_threads_are_apart,
 )

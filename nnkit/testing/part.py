@@ -24,6 +24,7 @@ from nnkit.engine.source import described
 from nnkit.errors import KernelError
 from nnkit.model import Sequential
 from nnkit.testing.compare import CheckError, require
+from nnkit.testing.indices import NegativeIndex
 
 __all__ = [
     "AGREEMENT",
@@ -41,7 +42,7 @@ __all__ = [
     "repr_can_be_typed_back_in",
 ]
 
-Check = Callable[[Example], None]
+Check = Callable[[Example], str | None]  # what it returns, if anything, is what of it could not be checked, and why
 Arrays = dict[str, NDArray[Any]]
 
 ROWS = 4
@@ -97,6 +98,8 @@ def explained(part: Any) -> Iterator[None]:
         yield
     except (CheckError, KernelError):
         raise
+    except NegativeIndex as error:
+        raise CheckError(f"{part!r}: {_place(error)}{error}") from error
     except Exception as error:
         raise CheckError(f"{part!r}: {_place(error)}{type(error).__name__}: {error}") from error
 
@@ -115,7 +118,7 @@ def _place(error: Exception) -> str:
         except (OSError, TypeError):
             continue
         text = lines[line - first].strip()
-        blame = _index_out_of_range("".join(lines), line - first + 1, frame) if isinstance(error, IndexError) else ""
+        blame = _index_out_of_range("".join(lines), line - first + 1, frame) if type(error) is IndexError else ""
         return f"{frame.f_code.co_name} fails at `{text}`: {blame}"
     return ""
 

@@ -3,19 +3,19 @@
 import pytest
 
 import nnkit as nn
-from nnkit.testing.layers import ACTIVATION_CHECKS, LAYER_CHECKS
+from nnkit.testing.checks import checks_of
 
 LAYERS = [example for part in nn.registry.layers.values() for example in part.examples()]
 ACTIVATIONS = [example for part in nn.registry.activations.values() for example in part.examples()]
 
 
-@pytest.mark.parametrize("check", LAYER_CHECKS)
+@pytest.mark.parametrize("check", checks_of(nn.Layer))
 @pytest.mark.parametrize("example", LAYERS)
 def test_layer_keeps_its_contract(example, check):
     check(example)
 
 
-@pytest.mark.parametrize("check", ACTIVATION_CHECKS)
+@pytest.mark.parametrize("check", checks_of(nn.Activation))
 @pytest.mark.parametrize("example", ACTIVATIONS)
 def test_activation_keeps_its_contract(example, check):
     check(example)

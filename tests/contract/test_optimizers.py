@@ -6,7 +6,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.core.part import Example
-from nnkit.testing.optimizers import OPTIMIZER_CHECKS
+from nnkit.testing.checks import checks_of
 
 PLAIN = [example for part in nn.registry.optimizers.values() for example in part.examples()]
 
@@ -17,7 +17,7 @@ def with_everything(example):
     return Example(part)
 
 
-@pytest.mark.parametrize("check", OPTIMIZER_CHECKS)
+@pytest.mark.parametrize("check", checks_of(nn.Optimizer))
 @pytest.mark.parametrize("example", [*PLAIN, *map(with_everything, PLAIN)])
 def test_optimizer_keeps_its_contract(example, check):
     check(example)

@@ -1,0 +1,167 @@
+"""Indices that wrap around: what a kernel computes as an index, and is negative, counts from the end, which nobody meant.
+
+``x[n, -1]`` is the last number of a row, on purpose. ``x[n, j - 1]`` at j = 0 is it, too, in Python and in compiled code.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnkit.engine.program import Program
+
+__all__ = ["NegativeIndex", "looked_at"]
+
+
+class NegativeIndex(IndexError):
+    """An array was read or written at a computed index below 0.
+
+    Attributes
+    ----------
+    subscript : as it is written
+    index : what came
+    shape : of the array
+    """
+
+    def __init__(self, subscript: str, index: list[Any], shape: tuple[int, ...]) -> None:
+        super().__init__("it counts from the end, compiled, too; let the loop begin later, or write -1 for the last one")
+        self.subscript, self.index, self.shape = subscript, index, shape
+
+    def __str__(self) -> str:
+        return f"{self.subscript} has a negative index, at {self.index} of shape {self.shape}; {super().__str__()}"
+
+
+def looked_at(program: Program) -> None:
+    """From now on an uncompiled program raises `NegativeIndex`; what stays Python in any case may count from the end."""
+    program.instructions[:] = [
+        item if item.interpreted else replace(item, function=_on_looked_at(item.function)) for item in program.instructions
+    ]
+
+
+def _on_looked_at(function: Callable[..., Any]) -> Callable[..., Any]:
+    def kernel(*arguments: Any) -> None:
+        function(*(item.view(_LookedAt) if isinstance(item, np.ndarray) else item for item in arguments))
+
+    return kernel
+
+
+class _LookedAt(np.ndarray[Any, Any]):
+    """An array whose elements are read and written with a look at the index."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if _some_negative(index):
+            _refuse_computed(self, index, sys._getframe(1))
+        return super().__getitem__(index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if _some_negative(index):
+            _refuse_computed(self, index, sys._getframe(1))
+        super().__setitem__(index, value)
+
+
+def _some_negative(index: Any) -> bool:
+    for item in index if type(index) is tuple else (index,):
+        ends = (item.start, item.stop) if type(item) is slice else (item,)
+        for end in ends:
+            if isinstance(end, int | np.integer) and end < 0:
+                return True
+    return False
+
+
+def _refuse_computed(array: Any, index: Any, frame: FrameType) -> None:
+    inside_numpy = frame.f_globals.get("__name__", "").startswith("numpy.")
+    found = None if inside_numpy else _subscript(frame.f_code, frame.f_lasti)
+    if found is None:
+        return
+    items = index if type(index) is tuple else (index,)
+    written = found.slice.elts if isinstance(found.slice, ast.Tuple) else [found.slice]
+    if len(written) != len(items):  # a tuple in a variable
+        written = [found.slice] * len(items)
+    constants = _constants(frame)
+    for item, expression in zip(items, written, strict=True):
+        for end, ends_at in _ends(item, expression):
+            if isinstance(end, int | np.integer) and end < 0 and not _from_the_end(ends_at, constants):
+                places = [int(each) if isinstance(each, np.integer) else each for each in items]
+                raise NegativeIndex(ast.unparse(found), places, array.shape)
+
+
+def _ends(item: Any, expression: ast.expr) -> Iterator[tuple[Any, ast.expr]]:
+    """What an index is made of, a number or the two ends of a slice, each beside how it is written."""
+    if not isinstance(item, slice):
+        yield item, expression
+    elif isinstance(expression, ast.Slice):
+        yield item.start, expression.lower or expression
+        yield item.stop, expression.upper or expression
+
+
+def _from_the_end(expression: ast.expr, constants: set[str]) -> bool:
+    """Whether somebody has written that it counts from the end: it begins with a minus, or is the name of a constant."""
+    while isinstance(expression, ast.BinOp):
+        expression = expression.left
+    if isinstance(expression, ast.UnaryOp):
+        return isinstance(expression.op, ast.USub)
+    if isinstance(expression, ast.Name):
+        return expression.id in constants
+    return isinstance(expression, ast.Constant | ast.Attribute)
+
+
+def _constants(frame: FrameType) -> set[str]:
+    """Names that a function does not set: globals, those from around it, and the hyper-parameters that a kernel names."""
+    code = frame.f_code
+    is_kernel = frame.f_back is not None and frame.f_back.f_globals is globals()
+    given = code.co_argcount if is_kernel else 0
+    return {*code.co_names, *code.co_freevars, *code.co_varnames[:given]} - _set_in(code)
+
+
+class _Source(NamedTuple):
+    """A function's definition, parsed without the lines above it and the columns before it."""
+
+    tree: ast.Module
+    above: int
+    indent: int
+
+    def place(self, node: ast.Subscript) -> tuple[int, int, int, int]:
+        """Lines and columns in the file, as code objects note them."""
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        lines = node.lineno + self.above, node.end_lineno + self.above
+        return (*lines, node.col_offset + self.indent, node.end_col_offset + self.indent)
+
+
+@cache
+def _source(code: CodeType) -> _Source | None:
+    try:
+        lines, first = inspect.getsourcelines(code)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError):
+        return None
+    return _Source(tree, first - 1, len(lines[0]) - len(lines[0].lstrip()))
+
+
+@cache
+def _set_in(code: CodeType) -> set[str]:
+    found = _source(code)
+    nodes = ast.walk(found.tree) if found is not None else ()
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+
+@cache
+def _subscript(code: CodeType, instruction: int) -> ast.Subscript | None:
+    """The subscript that an instruction of a function is."""
+    found = _source(code)
+    if found is None:
+        return None
+    place = list(code.co_positions())[instruction // 2]
+    for node in ast.walk(found.tree):
+        if isinstance(node, ast.Subscript) and found.place(node) == place:
+            return node
+    return None
