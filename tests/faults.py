@@ -110,3 +110,8 @@ def fault(right, *changes, array="", index=ANYWHERE, cause="", count=r"\d+", wro
 def out_of_range(kernel, line, subscript, at, shape):
     """The message about an index that does not fit its array: the line, the subscript in it, the index, the shape."""
     return re.escape(f"{kernel} fails at `{line}`: {subscript} is out of range, at {at} of shape {shape}; IndexError: ")
+
+
+def negative(kernel, line, subscript, at, shape):
+    """The message about an index that is computed and below 0: the line, the subscript in it, the index, the shape."""
+    return re.escape(f"{kernel} fails at `{line}`: {subscript} has a negative index, at {at} of shape {shape}; ")

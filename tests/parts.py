@@ -201,6 +201,166 @@ class BatchCentring(nn.Layer):
                 grad_x[n, j] = grad_out[n, j] - mean
 
 
+class MovingCentring(nn.Layer):
+    """Takes off a mean of all batches so far, this one included; the derivative goes through that mean."""
+
+    mixes_rows = True
+
+    def __init__(self, momentum=0.1):
+        self.momentum = momentum
+
+    def build(self, in_shape):
+        self.state("running", in_shape)
+        return in_shape
+
+    @staticmethod
+    def forward(x, training, running, momentum, out):
+        for j in range(x.shape[1]):
+            if training:
+                mean = real(0)
+                for n in range(x.shape[0]):
+                    mean += x[n, j] / real(x.shape[0])
+                running[j] += momentum * (mean - running[j])
+            for n in range(x.shape[0]):
+                out[n, j] = x[n, j] - running[j]
+
+    @staticmethod
+    def backward(grad_out, training, momentum, grad_x):
+        for j in range(grad_x.shape[1]):
+            mean = real(0)
+            if training:
+                for n in range(grad_x.shape[0]):
+                    mean += grad_out[n, j] / real(grad_x.shape[0])
+            for n in range(grad_x.shape[0]):
+                grad_x[n, j] = grad_out[n, j] - momentum * mean
+
+
+class BatchRenorm(nn.Layer):
+    """Ioffe 2017, "Batch renormalization": what ties the batch to the running numbers counts as constant.
+
+    In training out = (x - mean) / deviation * r + d, with r = deviation / running deviation and d = (mean - running mean) /
+    running deviation within bounds: computed from a state, which is changed then, and passed by in backward. With bounds of
+    1 and 0 no state is read.
+    """
+
+    mixes_rows = True
+
+    def __init__(self, most_ratio=100.0, most_shift=100.0, momentum=0.1):
+        self.most_ratio = most_ratio
+        self.most_shift = most_shift
+        self.momentum = momentum
+
+    def build(self, in_shape):
+        self.state("centre", in_shape)
+        self.state("width", in_shape, init="ones")
+        self.workspace("deviation", in_shape)
+        self.workspace("ratio", in_shape)
+        self.scratch("normal", in_shape)
+        return in_shape
+
+    @staticmethod
+    def forward(x, training, centre, width, deviation, ratio, normal, most_ratio, most_shift, momentum, out):
+        for j in range(x.shape[1]):
+            mean, square = centre[j], width[j] * width[j]
+            if training:
+                mean = square = real(0)
+                for n in range(x.shape[0]):
+                    mean += x[n, j] / real(x.shape[0])
+                for n in range(x.shape[0]):
+                    square += (x[n, j] - mean) * (x[n, j] - mean) / real(x.shape[0])
+                square += 1e-3
+            deviation[j] = np.sqrt(square)
+            ratio[j] = deviation[j] / width[j]
+            shift = (mean - centre[j]) / width[j]
+            if training:
+                ratio[j] = min(max(ratio[j], 1.0 / most_ratio), most_ratio)
+                shift = min(max(shift, -most_shift), most_shift)
+            for n in range(x.shape[0]):
+                normal[n, j] = (x[n, j] - mean) / deviation[j]
+                out[n, j] = normal[n, j] * ratio[j] + shift
+            if training:
+                centre[j] += momentum * (mean - centre[j])
+                width[j] += momentum * (deviation[j] - width[j])
+
+    @staticmethod
+    def backward(training, deviation, ratio, normal, grad_out, grad_x):
+        for j in range(grad_x.shape[1]):
+            mean = real(0)
+            along = real(0)
+            if training:
+                for n in range(grad_x.shape[0]):
+                    mean += grad_out[n, j] / real(grad_x.shape[0])
+                    along += grad_out[n, j] * normal[n, j] / real(grad_x.shape[0])
+            for n in range(grad_x.shape[0]):
+                grad_x[n, j] = (grad_out[n, j] - mean - normal[n, j] * along) * ratio[j] / deviation[j]
+
+
+def normalise(vector):
+    total = real(0)
+    for i in range(vector.shape[0]):
+        total += vector[i] * vector[i]
+    length = np.sqrt(total)
+    for i in range(vector.shape[0]):
+        vector[i] /= length
+
+
+class SpectralDense(nn.Layer):
+    """Miyato et al. 2018, "Spectral normalization": out = x weight / sigma, the largest singular value of weight.
+
+    One step of the power iteration in each forward pass of training; its vectors count as constant.
+    """
+
+    def build(self, in_shape):
+        self.parameter("weight", (*in_shape, 3), init="normal")
+        self.state("left", in_shape, init="ones")
+        self.state("right", (3,), init="ones")
+        return (3,)
+
+    @staticmethod
+    def forward(x, training, weight, left, right, out):
+        if training:
+            for i in range(left.shape[0]):
+                left[i] = 0.0
+                for j in range(right.shape[0]):
+                    left[i] += weight[i, j] * right[j]
+            normalise(left)
+            for j in range(right.shape[0]):
+                right[j] = 0.0
+                for i in range(left.shape[0]):
+                    right[j] += weight[i, j] * left[i]
+            normalise(right)
+        sigma = real(0)
+        for i in range(left.shape[0]):
+            for j in range(right.shape[0]):
+                sigma += left[i] * weight[i, j] * right[j]
+        for n in range(x.shape[0]):
+            for j in range(right.shape[0]):
+                total = real(0)
+                for i in range(left.shape[0]):
+                    total += x[n, i] * weight[i, j]
+                out[n, j] = total / sigma
+
+    @staticmethod
+    def backward(x, weight, left, right, out, grad_out, grad_x, grad_weight):
+        sigma = real(0)
+        for i in range(left.shape[0]):
+            for j in range(right.shape[0]):
+                sigma += left[i] * weight[i, j] * right[j]
+        along = real(0)
+        grad_weight[:] = 0.0
+        for n in range(x.shape[0]):
+            for i in range(left.shape[0]):
+                grad_x[n, i] = 0.0
+            for j in range(right.shape[0]):
+                along += grad_out[n, j] * out[n, j]
+                for i in range(left.shape[0]):
+                    grad_x[n, i] += grad_out[n, j] * weight[i, j] / sigma
+                    grad_weight[i, j] += x[n, i] * grad_out[n, j] / sigma
+        for i in range(left.shape[0]):
+            for j in range(right.shape[0]):
+                grad_weight[i, j] -= along * left[i] * right[j] / sigma
+
+
 class ScaledSquare(nn.Layer):
     """Scratch that forward hands to backward, and backward to backward_x."""
 
@@ -415,7 +575,8 @@ class WarmMomentum(nn.Optimizer):
 RIGHT = [
     *((part, {}) for part in (
         nn.LeakyReLU(0.3), SteppedRamp(-1.3, 1.7), Logarithm(), Exponential(), Scale(), Dense(), Drop(), GaussianNoise(),
-        BatchCentring(), ScaledSquare(), ReversedSums(), Length(), KeepsOnItself(), PythonAffine(), PythonDrop(), Quartic(),
+        BatchCentring(), MovingCentring(), BatchRenorm(), BatchRenorm(1.0, 0.0), SpectralDense(),
+        ScaledSquare(), ReversedSums(), Length(), KeepsOnItself(), PythonAffine(), PythonDrop(), Quartic(),
         Distance(), Product(), OneHotCrossEntropy(), nn.HingeLoss(), WarmMomentum(),
     )),
     (LargestOfPairs(), {"in_shape": (6,)}),

@@ -77,7 +77,7 @@ def wrong_slope(at: Mapping[str, NDArray[Any]], got: NDArray[Any], expected: NDA
     error = np.where(right, -1.0, np.nan_to_num(np.abs(got - expected), nan=np.inf))
     worst = np.unravel_index(int(error.argmax()), error.shape)
     numbers = " and ".join(f"{name} = {values[worst]:.4g}" for name, values in at.items())
-    words = f"the derivative at {numbers} is {expected[worst]:.4g}, got {got[worst]:.4g}"
+    words = f"the derivative at {numbers} is {expected[worst] + 0.0:.4g}, got {got[worst] + 0.0:.4g}"  # no -0
     along, (first, *others) = " - ".join(at), at.values()
     place = first - sum(others)  # of a loss, where the prediction lies beside its target
     if right.any() and place[~right].min() > place[right].max():

@@ -17,8 +17,8 @@ from nnkit.testing.part import DIFFERENCES, ROWS, Arrays
 
 __all__ = ["READS_A_STATE", "Derivatives"]
 
-READS_A_STATE = ("forward reads a state that it changes, and backward takes it for a constant; checked only where the output "
-                 "does not depend on the state")  # fmt: skip
+READS_A_STATE = ("forward reads a state that it changes, and backward takes it for a constant; checked only as far as the "
+                 "output does not depend on the state: add an example in which it does not")  # fmt: skip
 REACHED = 1e-6  # slopes, and pieces of a gradient, that count as 0 here
 
 

@@ -32,7 +32,7 @@ class NegativeIndex(IndexError):
     shape : of the array
     """
 
-    def __init__(self, subscript: str, index: list[Any], shape: tuple[int, ...]) -> None:
+    def __init__(self, subscript: str, index: str, shape: tuple[int, ...]) -> None:
         super().__init__("it counts from the end, compiled, too; let the loop begin later, or write -1 for the last one")
         self.subscript, self.index, self.shape = subscript, index, shape
 
@@ -90,8 +90,7 @@ def _refuse_computed(array: Any, index: Any, frame: FrameType) -> None:
     for item, expression in zip(items, written, strict=True):
         for end, ends_at in _ends(item, expression):
             if isinstance(end, int | np.integer) and end < 0 and not _from_the_end(ends_at, constants):
-                places = [int(each) if isinstance(each, np.integer) else each for each in items]
-                raise NegativeIndex(ast.unparse(found), places, array.shape)
+                raise NegativeIndex(ast.unparse(found), f"[{', '.join(map(_written, items))}]", array.shape)
 
 
 def _ends(item: Any, expression: ast.expr) -> Iterator[tuple[Any, ast.expr]]:
@@ -103,23 +102,30 @@ def _ends(item: Any, expression: ast.expr) -> Iterator[tuple[Any, ast.expr]]:
         yield item.stop, expression.upper or expression
 
 
+def _written(item: Any) -> str:
+    if isinstance(item, slice):
+        return ":".join("" if end is None else str(end) for end in (item.start, item.stop))
+    return str(item)
+
+
 def _from_the_end(expression: ast.expr, constants: set[str]) -> bool:
     """Whether somebody has written that it counts from the end: it begins with a minus, or is the name of a constant."""
-    while isinstance(expression, ast.BinOp):
-        expression = expression.left
-    if isinstance(expression, ast.UnaryOp):
-        return isinstance(expression.op, ast.USub)
     if isinstance(expression, ast.Name):
         return expression.id in constants
-    return isinstance(expression, ast.Constant | ast.Attribute)
+    while isinstance(expression, ast.BinOp):
+        expression = expression.left
+    return isinstance(expression, ast.Attribute) or (
+        isinstance(expression, ast.UnaryOp) and isinstance(expression.op, ast.USub)
+    )
 
 
 def _constants(frame: FrameType) -> set[str]:
-    """Names that a function does not set: globals, those from around it, and the hyper-parameters that a kernel names."""
+    """Names whose numbers nobody computes here: globals, those from around, a kernel's hyper-parameters, ``last = -1``."""
     code = frame.f_code
     is_kernel = frame.f_back is not None and frame.f_back.f_globals is globals()
     given = code.co_argcount if is_kernel else 0
-    return {*code.co_names, *code.co_freevars, *code.co_varnames[:given]} - _set_in(code)
+    passed = set(code.co_varnames[given : code.co_argcount])
+    return {*code.co_names, *code.co_freevars, *code.co_varnames} - passed - _set_in(code)
 
 
 class _Source(NamedTuple):
@@ -149,9 +155,13 @@ def _source(code: CodeType) -> _Source | None:
 
 @cache
 def _set_in(code: CodeType) -> set[str]:
+    """Names that a function sets, but for those that it sets to what counts from the end, such as ``last = -1``."""
     found = _source(code)
-    nodes = ast.walk(found.tree) if found is not None else ()
-    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    nodes = list(ast.walk(found.tree)) if found is not None else []
+    meant = {id(target) for node in nodes if isinstance(node, ast.Assign) and _from_the_end(node.value, set())
+             for target in node.targets}  # fmt: skip
+    stored = (node for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    return {node.id for node in stored if id(node) not in meant}
 
 
 @cache

@@ -16,20 +16,23 @@ from nnkit.testing import (
 )
 from nnkit.testing.checks import checks_of
 from nnkit.testing.part import pickle_round_trip, repr_can_be_typed_back_in
-from tests.faults import fault, out_of_range
+from tests.faults import fault, negative, out_of_range
 from tests.parts import (
     RIGHT,
     BatchCentring,
+    BatchRenorm,
     Dense,
     Drop,
     Exponential,
     KeepsOnItself,
+    MovingCentring,
     Product,
     PythonAffine,
     Quartic,
     ReversedSums,
     Scale,
     ScaledSquare,
+    SpectralDense,
     WarmMomentum,
 )
 
@@ -67,6 +70,15 @@ FAULTS = {
               message=out_of_range("forward", "out[n, j] = x[n, j + 1] * scale[j]", "x[n, j + 1]", [0, 5], (4, 5))),
         fault(Scale, "backward", "range(x.shape[0])", "range(x.shape[1])",
               message=out_of_range("backward", "grad_scale[j] += grad_out[n, j] * x[n, j]", "x[n, j]", [4, 0], (4, 5))),
+        fault(Scale, "forward", "x[n, j]", "x[n, j - 1]",
+              message=negative("forward", "out[n, j] = x[n, j - 1] * scale[j]", "x[n, j - 1]", [0, -1], (4, 5))),
+        fault(Scale, "forward", "out[n, j] =", "i = j - 2\nout[n, i] =",
+              message=negative("forward", "out[n, i] = x[n, j] * scale[j]", "out[n, i]", [0, -2], (4, 5))),
+        fault(Scale, "backward", "grad_scale[j] +=", "grad_scale[j - n] +=",
+              message=negative("backward", "grad_scale[j - n] += grad_out[n, j] * x[n, j]", "grad_scale[j - n]", [-1], (5,))),
+        fault(SpectralDense, "forward", "normalise(left)", "normalise(left[left.shape[0] - 6 :])",
+              message=negative("forward", "normalise(left[left.shape[0] - 6 :])", "left[left.shape[0] - 6:]",
+                               "[-1:]", (5,))),
         fault(KeepsOnItself, "forward", "return np.exp(-self.squares)", "return np.exp(-self.squares).sum(axis=1)",
               message=r"expected forward to return the output, shape \(4, 5\), got shape \(4,\)$"),
         fault(KeepsOnItself, "backward", "return -2", "-2",
@@ -95,6 +107,9 @@ FAULTS = {
         fault(BatchCentring, "forward", "if training:", "running[0] += 1.0\nif training:",
               kernel="forward, out of training,", array="running", index="0", count=1,
               cause="it changes a state out of training; name training and ask it"),
+        fault(MovingCentring, "forward", "if training:", "if True:",
+              kernel="forward, out of training,", array="running", index=r"\d", count=5,
+              cause="it changes a state out of training; name training and ask it"),
     ],
     layers.nothing_unwritten_is_read: [
         fault(Dense, "backward", "grad_bias[:] = 0.0", "grad_bias[:-1] = 0.0",
@@ -117,7 +132,7 @@ FAULTS = {
         fault(Exponential, "backward", "out):", "x):", "backward", "* out", "* x",
               array="grad_x", cause="it would be right with out in place of x"),
         fault(nn.Hardtanh, "backward", " & (out < max_val)", "", array="grad_x",
-              cause="the derivative at x = 2.041 is 0, got 1; it is right up to x = 0.901, and wrong above"),
+              cause="the derivative at x = 2.888 is 0, got 1; it is right up to x = 0.953, and wrong above"),
         fault(nn.Linear(5), "backward", "dot(x.T, grad_out, grad_weight)", "dot(grad_out.T, x, grad_weight)",
               array="grad_weight", count=20, cause="it is transposed"),
         fault(nn.Linear(5), "backward", "dot(x.T, grad_out, grad_weight)",
@@ -147,6 +162,13 @@ FAULTS = {
         fault(Scale, "backward", "grad_scale[:] = 0.0", "", array="grad_scale", index="0", count=5, cause=NOT_WRITTEN),
         fault(Drop, "backward", "training and ", "", kernel="backward, out of training,", array="grad_x"),
         fault(Drop, "backward", "bits(seed", "bits(seed + 1", array="grad_x"),
+        fault(MovingCentring, "backward", "momentum * mean", "0.5 * momentum * mean", array="grad_x", count=20),
+        fault(MovingCentring, "backward", "= grad_out[n, j] -", "= -grad_out[n, j] -", array="grad_x", count=20),
+        fault(BatchRenorm(1.0, 0.0), "backward", "- mean", "+ mean", array="grad_x"),
+        fault(BatchRenorm, "backward", "* ratio[j]", "", array="grad_x"),
+        fault(SpectralDense, "backward", "along * left[i]", "left[i]", array="grad_weight"),
+        fault(SpectralDense, "backward", "weight[i, j] / sigma", "weight[i, j]", array="grad_x", count=20,
+              cause="it is 0.9225 times what it should be"),
     ],
     layers.compiled_equals_uncompiled: [
         fault(Scale, "forward", "* scale[j]", f"* scale[j] if {ONLY_IN_NUMPY.format('j', 2**30)} else 0.0",
@@ -234,7 +256,15 @@ FAULTS = {
         fault(Quartic, "forward", "return self.difference**4", "return (self.difference**4).sum()",
               message=r"expected forward to return the losses, shape \(4, 4\), got shape \(\)$"),
     ],
+    layers.unusual_inputs_are_computed_alike: [
+        fault(nn.Softplus, "forward", "softplus(beta * x)",
+              f"(softplus(beta * x) if x < 100.0 or {ONLY_IN_NUMPY.format('x', 2**28)} else 0.0)",
+              index=r"\d, \d, \d", cause="compiled code does something else with NaN, or with large numbers"),
+    ],
     losses.loss_gradient_is_the_derivative: [
+        fault(nn.HuberLoss(delta=0.5), "backward", "-delta if cut < -delta else cut", "cut", array="grad_prediction",
+              cause="the derivative at prediction = -1.864 and target = 1.227 is -0.5, got -3.091; it is right down to "
+                    "prediction - target = -0.0877, and wrong below"),
         fault(nn.MSELoss, "backward", "2.0 * ", "",
               array="grad_prediction", count=16, cause="it is 0.5 times what it should be"),
         fault(Product, "backward", "2.0 * prediction[k] * target[k]", "prediction[k] * prediction[k]",
@@ -294,6 +324,11 @@ FAULTS = {
         fault(Quartic, "backward", "return", "target[1, 2] = 9.0\nreturn",
               kernel="a kernel", array="target", index="1, 2", count=1,
               cause="it works in place; backward may write to grad_prediction only"),
+    ],
+    losses.losses_of_several_threads_are_apart: [
+        fault(Quartic, "forward", "**4", '**4 + (__import__("threading").current_thread().name != "MainThread")',
+              array="loss", index="", count=1,
+              cause="threads share something that one of them changes: a global, the class, or a container on the loss"),
     ],
     optimizers.update_indices_are_in_range: [
         fault(nn.SGD, "update", "lr * grad[i]", "lr * grad[i + 1]",
