@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -57,6 +57,12 @@ class Activation(Layer):
         super().__init_subclass__(**options)
         if cls.elementwise:
             cls.inplace = cls.flat = cls.pointwise = cls.passes_mask = True
+
+    def parameter(self, name: str, shape: Iterable[int], init: Any = "zeros") -> None:
+        if self.elementwise:
+            raise KernelError(f"{self!r}: expected no parameter such as {name!r} of functions of single numbers; set "
+                              "elementwise = False, and write forward and backward as loops over arrays, as nn.Layer has them")
+        super().parameter(name, shape, init)
 
     def c(self) -> str:
         if not self.elementwise:

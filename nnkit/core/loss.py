@@ -110,6 +110,8 @@ class Loss(Part):
     prediction_high: ClassVar[float] = 2.0
     kinks: ClassVar[tuple[float, ...]] = ()  # values of prediction - target without a derivative
 
+    reduction: str = "mean"  # also of a loss whose constructor leaves it out
+
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     # Optional: both at once for a whole shard, where sharing work pays: fused(prediction, target, ..., weight, grad, row_loss)

@@ -98,17 +98,16 @@ def explained(part: Any) -> Iterator[None]:
         yield
     except (CheckError, KernelError):
         raise
-    except NegativeIndex as error:
-        raise CheckError(f"{part!r}: {_place(error)}{error}") from error
     except Exception as error:
-        raise CheckError(f"{part!r}: {_place(error)}{type(error).__name__}: {error}") from error
+        raise CheckError(f"{part!r}: {_told(error)}") from error
 
 
 _FRAMEWORK = re.compile(r"nnkit\.(core|engine|passes|testing)|numpy\b")
 
 
-def _place(error: Exception) -> str:
-    """Which kernel's line has raised an error, and the index that does not fit its array, if that is why."""
+def _told(error: Exception) -> str:
+    """An error, the kernel's line that has raised it, and the index that does not fit, or the shapes that may be why."""
+    said = str(error) if isinstance(error, NegativeIndex) else f"{type(error).__name__}: {error}"
     stack = list(traceback.walk_tb(error.__traceback__))
     for frame, line in reversed(stack):
         if _FRAMEWORK.match(frame.f_globals.get("__name__", "")):
@@ -118,9 +117,20 @@ def _place(error: Exception) -> str:
         except (OSError, TypeError):
             continue
         text = lines[line - first].strip()
-        blame = _index_out_of_range("".join(lines), line - first + 1, frame) if type(error) is IndexError else ""
-        return f"{frame.f_code.co_name} fails at `{text}`: {blame}"
-    return ""
+        told = f"{frame.f_code.co_name} fails at `{text}`: "
+        if isinstance(error, NegativeIndex):
+            return told + said
+        if isinstance(error, IndexError):
+            return told + _index_out_of_range("".join(lines), line - first + 1, frame) + said
+        return told + said + _shapes(text, frame)
+    return said
+
+
+def _shapes(text: str, frame: FrameType) -> str:
+    """The shapes of the arrays that a line names."""
+    arrays = {name: value for name, value in frame.f_locals.items() if isinstance(value, np.ndarray)}
+    shapes = [f"{name} of shape {arrays[name].shape}" for name in dict.fromkeys(re.findall(r"\w+", text)) if name in arrays]
+    return f"; with {', '.join(shapes)}" if shapes else ""
 
 
 def _index_out_of_range(source: str, line: int, frame: FrameType) -> str:
@@ -153,7 +163,7 @@ def machine_code_stays_in_float32(part: Any, program: Program, stages: Sequence[
 def own_kernels(program: Program, stages: Sequence[str]) -> Iterator[tuple[int, Instruction]]:
     """The compiled kernels that are a part's own; the framework's add losses up in float64, on purpose."""
     for index, instruction in enumerate(program.instructions):
-        framework = described(instruction.function).startswith("nnkit.kernels.")
+        framework = described(instruction.function).startswith(("nnkit.kernels.", "nnkit.engine."))
         if instruction.stage in stages and not instruction.interpreted and not framework:
             yield index, instruction
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 import nnkit as nn
 from nnkit.engine.stub import statistics
+from nnkit.kernels.math import sigmoid
 from nnkit.testing import check_activation, check_layer, check_loss
 from nnkit.testing.checks import checks_of, examples_of, findings, uncompiled_checks_of
 from nnkit.testing.layers import indices_are_in_range
@@ -205,3 +206,74 @@ def test_an_overflow_is_told_uncompiled():
 
     with pytest.raises(nn.testing.CheckError, match=r"expected a finite number, got inf .*; likely cause: an exponential"):
         check_activation(Power())
+
+
+# --------------------------------------------------------------------------------------------- parts of somebody new
+
+
+class Swish(nn.Activation):
+    """With a learnt slope, for rows of one axis."""
+
+    elementwise = False
+
+    def build(self, in_shape):
+        self.parameter("slope", (1,), init="ones")
+        return in_shape
+
+    @staticmethod
+    def forward(x, slope, out):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[n, j] = x[n, j] * sigmoid(slope[0] * x[n, j])
+
+    @staticmethod
+    def backward(grad_out, x, slope, grad_x, grad_slope):
+        grad_slope[0] = 0.0
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                s = sigmoid(slope[0] * x[n, j])
+                grad_x[n, j] = grad_out[n, j] * (s + slope[0] * x[n, j] * s * (1.0 - s))
+                grad_slope[0] += grad_out[n, j] * x[n, j] * x[n, j] * s * (1.0 - s)
+
+
+def test_an_activation_that_learns():
+    check_activation(Swish(), in_shape=(4,))
+    expected = r"`grad_slope\[0\] \+= .*: ValueError: .*; with grad_slope of shape \(1,\), grad_out of shape \(4, 3, 4\), x of"
+    with pytest.raises(nn.testing.CheckError, match=expected):
+        check_activation(Swish())
+
+
+def test_an_activation_of_single_numbers_learns_nothing():
+    class Learnt(nn.Tanh):
+        def build(self, in_shape):
+            self.parameter("slope", (1,))
+            return in_shape
+
+    with pytest.raises(nn.KernelError, match=r"Learnt\(\): expected no parameter such as 'slope' .* elementwise = False"):
+        check_activation(Learnt())
+
+
+class Pinball(nn.Loss):
+    """Its constructor does not know of reductions."""
+
+    kinks = (0.0,)
+
+    def __init__(self, quantile=0.9):
+        self.quantile = quantile
+
+    @staticmethod
+    def forward(prediction, target, quantile):
+        error = target - prediction
+        return max(quantile * error, (quantile - 1.0) * error)
+
+    @staticmethod
+    def backward(prediction, target, quantile):
+        return -quantile if target > prediction else 1.0 - quantile
+
+
+def test_a_loss_without_a_word_of_reductions_is_a_mean():
+    report = check_loss(Pinball())
+    assert set(report.kernels) == {"loss"}
+    assert float(Pinball()([[0.0, 0.0]], [[1.0, 3.0]])[0]) == pytest.approx(1.8)
+    X = np.random.default_rng(0).normal(size=(32, 3))
+    nn.Sequential([nn.Linear(1)]).fit(X, X[:, :1], loss=Pinball(0.3), epochs=1)
