@@ -323,7 +323,8 @@ class Layer(Part):
         layer._built = built = Built(layer, tuple(in_shape))
         out_shape = layer.build(built.in_shape)
         if not isinstance(out_shape, tuple) or not all(isinstance(n, int | np.integer) and n > 0 for n in out_shape):
-            raise ShapeError(f"{self!r}: expected build to return a shape of positive integers, got {out_shape!r}")
+            hint = "; end it with return in_shape, or the shape of an output row" if out_shape is None else ""
+            raise ShapeError(f"{self!r}: expected build to return a shape of positive integers, got {out_shape!r}{hint}")
         built.out_shape = tuple(int(size) for size in out_shape)
         del layer._known
         check_kernel_names(built)

@@ -333,6 +333,8 @@ class Loss(Part):
         for name in ("forward", "backward"):
             if not isinstance(inspect.getattr_static(cls, name), staticmethod) and not cls.interpreted:
                 raise KernelError(f"{cls.__name__}: expected {name} to be a @staticmethod")
+        if cls.rowwise and not cls.interpreted and "grad_prediction" not in kernel_names(cls.backward):
+            raise KernelError(f"{cls.__name__}: expected backward to name (and write) grad_prediction, as rowwise = True")
         cls._check_labels_are_read()
 
     @classmethod

@@ -39,7 +39,7 @@ def store(vector: Any, row: Any) -> None:
 @_compiled("everywhere")
 def everywhere(number: Any, row: Any) -> Any:
     """A number in as many lanes as ``row`` has."""
-    return np.full_like(row, number)
+    return np.full_like(row, number, subok=False)
 
 
 @_compiled("lane_numbers")

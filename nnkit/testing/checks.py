@@ -190,6 +190,10 @@ def check_layer(
     does the same compiled and as Python, with one row and many, between other layers, in shards and threads; that its
     randomness follows the seed and ends with training; its repr and pickle.
 
+    All that can be found uncompiled is looked for first, within some tenths of a second; a line on a terminal tells what is
+    compiled then. A state that training changes is put back before each pass. Where backward takes such a state for a constant,
+    differences show only a part of the gradient: the report's ``notes`` say so.
+
     Parameters
     ----------
     layer : the layer, its class or its name
@@ -200,7 +204,7 @@ def check_layer(
     Returns
     -------
     Report
-        Also says whether the loops of each kernel were vectorised.
+        Also says whether the loops of each kernel were vectorised, and what of a check could not be done.
 
     Raises
     ------

@@ -103,7 +103,8 @@ class Derivatives:
                     moved[name][place] += step
                     ends.append(self._batch.forward(x, states=moved).ravel())
                 columns.append((ends[0] - ends[1]) / (2 * STEP))
-        return np.stack(columns, axis=1)
+        slopes = np.stack(columns, axis=1)
+        return np.where(np.abs(slopes) < REACHED, 0.0, slopes)
 
     # -------------------------------------------------------------------------------------------------- likely causes
 

@@ -19,6 +19,7 @@ from nnkit.core.part import Example
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Program
 from nnkit.engine.workers import Team
+from nnkit.testing.arrays import looked_at
 from nnkit.testing.bench import Batch, Bench, Training, kernel_of
 from nnkit.testing.compare import (
     Suspects,
@@ -30,7 +31,6 @@ from nnkit.testing.compare import (
     require_finite,
 )
 from nnkit.testing.derivatives import READS_A_STATE, Derivatives
-from nnkit.testing.indices import looked_at
 from nnkit.testing.part import (
     AGREEMENT,
     PART_CHECKS,

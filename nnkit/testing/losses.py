@@ -14,8 +14,8 @@ from nnkit.core.loss import BoundLoss, Loss, RowWeights
 from nnkit.core.part import Example
 from nnkit.engine.program import Program
 from nnkit.inspect.trace.differences import central_differences
+from nnkit.testing.arrays import looked_at
 from nnkit.testing.compare import Suspects, agree, because, require_close, require_equal, usual_suspects, wrong_slope
-from nnkit.testing.indices import looked_at
 from nnkit.testing.inputs import keep_away
 from nnkit.testing.part import (
     AGREEMENT,

@@ -12,8 +12,8 @@ from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.core.part import Example
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.program import Program
+from nnkit.testing.arrays import looked_at
 from nnkit.testing.compare import because, require, require_close, require_equal
-from nnkit.testing.indices import looked_at
 from nnkit.testing.part import (
     AGREEMENT,
     PART_CHECKS,

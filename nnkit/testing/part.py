@@ -23,8 +23,8 @@ from nnkit.engine.program import Instruction, Program
 from nnkit.engine.source import described
 from nnkit.errors import KernelError
 from nnkit.model import Sequential
+from nnkit.testing.arrays import NegativeIndex, NewArray
 from nnkit.testing.compare import CheckError, require
-from nnkit.testing.indices import NegativeIndex
 
 __all__ = [
     "AGREEMENT",
@@ -107,7 +107,7 @@ _FRAMEWORK = re.compile(r"nnkit\.(core|engine|passes|testing)|numpy\b")
 
 def _told(error: Exception) -> str:
     """An error, the kernel's line that has raised it, and the index that does not fit, or the shapes that may be why."""
-    said = str(error) if isinstance(error, NegativeIndex) else f"{type(error).__name__}: {error}"
+    said = str(error) if isinstance(error, NegativeIndex | NewArray) else f"{type(error).__name__}: {error}"
     stack = list(traceback.walk_tb(error.__traceback__))
     for frame, line in reversed(stack):
         if _FRAMEWORK.match(frame.f_globals.get("__name__", "")):

@@ -15,7 +15,7 @@ from nnkit.testing.checks import checks_of, examples_of, findings, uncompiled_ch
 from nnkit.testing.layers import indices_are_in_range
 from nnkit.testing.progress import Watching
 from tests.faults import changed
-from tests.parts import BatchRenorm, MovingCentring, SpectralDense, WarmMomentum
+from tests.parts import BatchRenorm, MovingCentring, Scale, SpectralDense, WarmMomentum
 
 LAST = -1
 
@@ -238,7 +238,7 @@ class Swish(nn.Activation):
 
 def test_an_activation_that_learns():
     check_activation(Swish(), in_shape=(4,))
-    expected = r"`grad_slope\[0\] \+= .*: ValueError: .*; with grad_slope of shape \(1,\), grad_out of shape \(4, 3, 4\), x of"
+    expected = r"`out\[n, j\] = .*: it makes an array, .*; with out of shape \(4, 3, 4\), x of shape \(4, 3, 4\), slope of"
     with pytest.raises(nn.testing.CheckError, match=expected):
         check_activation(Swish())
 
@@ -277,3 +277,40 @@ def test_a_loss_without_a_word_of_reductions_is_a_mean():
     assert float(Pinball()([[0.0, 0.0]], [[1.0, 3.0]])[0]) == pytest.approx(1.8)
     X = np.random.default_rng(0).normal(size=(32, 3))
     nn.Sequential([nn.Linear(1)]).fit(X, X[:, :1], loss=Pinball(0.3), epochs=1)
+
+
+@pytest.mark.parametrize("line", ["out[:] = x * scale", "out[:] = np.sqrt(x * x)", "out[:] = x.sum(axis=0)", "out[0] = -x[0]"])
+def test_arithmetic_of_whole_arrays_is_told_uncompiled(line):
+    wrong = changed(Scale, "forward", "for n", f"{line}\nfor n")()
+    (found,) = findings(nn.Example(wrong))
+    assert f"forward fails at `{line}`: it makes an array, in every call; loop over numbers" in str(found.error)
+
+
+@pytest.mark.parametrize("line", ["out[:] = x", "out[:] = 0.0", "out += x", "np.multiply(x, scale, out)", "total = x.sum()"])
+def test_what_makes_no_array_may_be_of_whole_arrays(line):
+    indices_are_in_range(nn.Example(changed(Scale, "forward", "for n", f"{line}\nfor n")()))
+
+
+def test_a_rowwise_loss_writes_its_gradient():
+    with pytest.raises(nn.KernelError, match=r"Returned: expected backward to name \(and write\) grad_prediction"):
+        class Returned(nn.Loss):
+            rowwise = True
+
+            @staticmethod
+            def forward(prediction, target):
+                return prediction[0] - target[0]
+
+            @staticmethod
+            def backward(prediction, target):
+                return 1.0
+
+        check_loss(Returned())
+
+
+def test_a_build_that_returns_nothing():
+    class Forgets(Scale):
+        def build(self, in_shape):
+            super().build(in_shape)
+
+    with pytest.raises(nn.ShapeError, match="got None; end it with return in_shape"):
+        check_layer(Forgets())

@@ -1,15 +1,17 @@
-"""Indices that wrap around: what a kernel computes as an index, and is negative, counts from the end, which nobody meant.
+"""What Python does without a word, and compiled kernels should not: count from the end, and make arrays.
 
-``x[n, -1]`` is the last number of a row, on purpose. ``x[n, j - 1]`` at j = 0 is it, too, in Python and in compiled code.
+``x[n, -1]`` is the last number of a row, on purpose. ``x[n, j - 1]`` at j = 0 is it, too, in Python and in compiled code. And
+``out[:] = x * scale`` asks for memory in every call, and takes seconds to compile, where a loop takes some tenths.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from types import CodeType, FrameType
@@ -19,7 +21,9 @@ import numpy as np
 
 from nnkit.engine.program import Program
 
-__all__ = ["NegativeIndex", "looked_at"]
+__all__ = ["NegativeIndex", "NewArray", "looked_at"]
+
+_FRAMEWORK = re.compile(r"nnkit\.(kernels|engine|core)\.")  # whose own arrays are not a kernel's
 
 
 class NegativeIndex(IndexError):
@@ -40,8 +44,12 @@ class NegativeIndex(IndexError):
         return f"{self.subscript} has a negative index, at {self.index} of shape {self.shape}; {super().__str__()}"
 
 
+class NewArray(Exception):
+    """Arithmetic of whole arrays has made another array."""
+
+
 def looked_at(program: Program) -> None:
-    """From now on an uncompiled program raises `NegativeIndex`; what stays Python in any case may count from the end."""
+    """From now on an uncompiled program raises `NegativeIndex` and `NewArray`; what stays Python in any case may do both."""
     program.instructions[:] = [
         item if item.interpreted else replace(item, function=_on_looked_at(item.function)) for item in program.instructions
     ]
@@ -55,7 +63,7 @@ def _on_looked_at(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _LookedAt(np.ndarray[Any, Any]):
-    """An array whose elements are read and written with a look at the index."""
+    """A kernel's array; what `nnkit.kernels` makes of it, such as a vector of lanes, is none."""
 
     def __getitem__(self, index: Any) -> Any:
         if _some_negative(index):
@@ -66,6 +74,30 @@ class _LookedAt(np.ndarray[Any, Any]):
         if _some_negative(index):
             _refuse_computed(self, index, sys._getframe(1))
         super().__setitem__(index, value)
+
+    def __array_ufunc__(self, ufunc: Any, method: Any, *inputs: Any, **kwargs: Any) -> Any:
+        """Arithmetic, on plain arrays; it may write into one that there is, or give one number."""
+        given = kwargs.get("out")
+        if given is not None:
+            kwargs["out"] = _plain(given)
+        result = getattr(ufunc, method)(*_plain(inputs), **kwargs)
+        if given is not None:
+            return given[0] if len(given) == 1 else given
+        if np.ndim(result) > 0 and not _FRAMEWORK.match(_module(sys._getframe(1))):
+            raise NewArray("it makes an array, in every call; loop over numbers, and write into out or declared scratch arrays")
+        return result
+
+
+def _module(frame: FrameType | None) -> str:
+    """The module that calls NumPy."""
+    name = "numpy"
+    while frame is not None and name.partition(".")[0] == "numpy":
+        name, frame = frame.f_globals.get("__name__", ""), frame.f_back
+    return name
+
+
+def _plain(items: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(item.view(np.ndarray) if isinstance(item, _LookedAt) else item for item in items)
 
 
 def _some_negative(index: Any) -> bool:
@@ -78,7 +110,7 @@ def _some_negative(index: Any) -> bool:
 
 
 def _refuse_computed(array: Any, index: Any, frame: FrameType) -> None:
-    inside_numpy = frame.f_globals.get("__name__", "").startswith("numpy.")
+    inside_numpy = frame.f_globals.get("__name__", "").partition(".")[0] == "numpy"
     found = None if inside_numpy else _subscript(frame.f_code, frame.f_lasti)
     if found is None:
         return
