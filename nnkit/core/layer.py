@@ -216,11 +216,11 @@ class Layer(Part):
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
-    backward_x: ClassVar[Callable[..., Any] | None] = None
-    forward_partial: ClassVar[Callable[..., Any] | None] = None
-    backward_partial: ClassVar[Callable[..., Any] | None] = None
-    forward_csr: ClassVar[Callable[..., Any] | None] = None
-    backward_csr: ClassVar[Callable[..., Any] | None] = None
+    backward_x: Callable[..., Any] | None = None
+    forward_partial: Callable[..., Any] | None = None
+    backward_partial: Callable[..., Any] | None = None
+    forward_csr: Callable[..., Any] | None = None
+    backward_csr: Callable[..., Any] | None = None
 
     _built: Built
     _known: Places  # while it is built

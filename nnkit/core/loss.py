@@ -147,7 +147,7 @@ class Loss(Part):
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
-    fused: ClassVar[Callable[..., Any] | None] = None
+    fused: Callable[..., Any] | None = None
 
     def __init__(self, *, reduction: str = "mean") -> None:
         self.reduction = reduction

@@ -16,13 +16,13 @@ import nnkit as nn
 
 ROOT = Path(nn.__file__).parents[1]
 TUTORIAL, COOKBOOK = ROOT / "plugins" / "README.md", ROOT / "plugins" / "COOKBOOK.md"
-LONGEST = 36  # lines of an example that are not empty
+LONGEST = 30  # lines of an example that are not empty
 
 
 class Shown(NamedTuple):
     """A block of a page: the text of a file, or a command and what it prints."""
 
-    file: str  # "" where it is a command, or a script without a name
+    file: str  # "" where it is a command
     text: str
 
 
