@@ -33,7 +33,7 @@ class Activation(Layer):
     -----
     Beside those of every `nnkit.Layer`, ``forward`` and ``backward`` being needed here, too. Where ``elementwise`` is true,
     ``inplace``, ``flat``, ``pointwise`` and ``passes_mask`` are true by themselves, and ``onnx`` and ``c`` are made of
-    ``forward``.
+    ``forward``. What depends on hyper-parameters is a property.
 
     ===========  ===========  =============================================================================================
     hook         default      what it is

@@ -128,7 +128,8 @@ class Layer(Part):
     Hooks
     -----
     What a layer may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one, which may
-    be overridden, and is described below. Kernels are static methods. Attributes stand on the class, or are set by ``build``.
+    be overridden, and is described below. Kernels are static methods. Attributes stand on the class, are set by ``build``, or
+    are properties, where they depend on hyper-parameters.
 
     ================  =======  =================================================================================================
     hook              default  what it is

@@ -78,7 +78,7 @@ class Loss(Part):
     Hooks
     -----
     What a loss may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one, which may
-    be overridden, and is described below. The first three are static methods.
+    be overridden, and is described below. The first three are static methods. What depends on hyper-parameters is a property.
 
     ===============  =======  ==================================================================================================
     hook             default  what it is
