@@ -29,6 +29,22 @@ class Activation(Layer):
     An activation that is not elementwise, such as softmax, sets ``elementwise = False`` and writes its kernels on arrays as
     any `Layer`.
 
+    Hooks
+    -----
+    Beside those of every `nnkit.Layer`, ``forward`` and ``backward`` being needed here, too. Where ``elementwise`` is true,
+    ``inplace``, ``flat``, ``pointwise`` and ``passes_mask`` are true by themselves, and ``onnx`` and ``c`` are made of
+    ``forward``. What depends on hyper-parameters is a property.
+
+    ===========  ===========  =============================================================================================
+    hook         default      what it is
+    ===========  ===========  =============================================================================================
+    elementwise  True         forward and backward are functions of a number; else they are kernels on arrays, as a layer's
+    low          -3.0         the checks draw inputs from here
+    high         3.0          to here
+    kinks        ()           inputs where there is no derivative; the checks keep away from them
+    domain       (-inf, inf)  legal inputs; of those from -10000 to 10000 none may overflow
+    ===========  ===========  =============================================================================================
+
     Examples
     --------
     >>> import nnkit as nn
@@ -45,13 +61,13 @@ class Activation(Layer):
 
     registry: ClassVar[Registry[Any]] = Registry("activation", within=Layer.registry)
 
-    hooks = (*Layer.hooks, "elementwise", "kinks", "domain")
+    hooks = (*Layer.hooks, "elementwise", "low", "high", "kinks", "domain")
     elementwise: ClassVar[bool] = True
     # What follows is a property where it depends on hyper-parameters.
-    low: ClassVar[float] = -3.0  # range of inputs that the contract tests draw from
+    low: ClassVar[float] = -3.0
     high: ClassVar[float] = 3.0
-    kinks: ClassVar[tuple[float, ...]] = ()  # inputs without a derivative
-    domain: ClassVar[tuple[float, float]] = (-np.inf, np.inf)  # legal inputs; of any size up to 10000 none may overflow
+    kinks: ClassVar[tuple[float, ...]] = ()
+    domain: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

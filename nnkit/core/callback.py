@@ -27,6 +27,30 @@ class Callback(Part):
     A callback may do anything, so it is suspected of it: `nnkit.load` leaves out those that a file brings, unless the file is
     trusted. One that neither writes files nor runs commands, sends messages or the like says so: ``acts_outside = False``.
 
+    Hooks
+    -----
+    What a callback may have, one of the first four at least, and what stands where it has none. ``method``: there is one, which
+    may be overridden, and is described below.
+
+    =============  =======  ====================================================================================================
+    hook           default  what it is
+    =============  =======  ====================================================================================================
+    on_fit_begin   method   before the first step; does nothing
+    on_batch_end   method   after every step, or as many as `interval` says; does nothing
+    on_epoch_end   method   after every epoch; does nothing
+    on_fit_end     method   after the last step, however training has ended; does nothing
+    interval       method   how many steps lie between two calls of `on_batch_end`: 1
+    noted          method   what it has noted, for a checkpoint: numbers among the attributes that are no hyper-parameters
+    resume         method   goes on with what another one has `noted`
+    checkpoint     method   the file that it has written for ``fit(..., resume=True)``: None
+    late           False    it is called after all callbacks that are not, and is no part of checkpoints
+    interruptible  True     signals come in while it works; else Ctrl-C waits until it is done
+    acts_outside   True     it writes files, runs commands, sends messages or the like, as above
+    examples       method   class method: ready-made ones, with legal inputs, that the checks take; one with its defaults, where
+                            the constructor needs no arguments
+    elsewhere      ()       what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
+    =============  =======  ====================================================================================================
+
     Examples
     --------
     >>> import nnkit as nn
@@ -42,11 +66,11 @@ class Callback(Part):
     """
 
     registry: ClassVar[Registry[Any]] = Registry("callback")
-    hooks = (*EVENTS, "interval", "noted", "resume", "checkpoint", "acts_outside", "late", "interruptible")
+    hooks = (*Part.hooks, *EVENTS, "interval", "noted", "resume", "checkpoint", "late", "interruptible")
 
     acts_outside: ClassVar[bool] = True
-    late: ClassVar[bool] = False  # is called after all callbacks that are not
-    interruptible: ClassVar[bool] = True  # signals come in while it works; else Ctrl-C waits until it is done
+    late: ClassVar[bool] = False
+    interruptible: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -82,12 +83,37 @@ class Container(Layer):
     ``build`` places the inner layers by `within`; ``connect`` says to a plan how they go together: ``plan.forward(child, x)``
     gives a layer's output, and plans know how to add and to concatenate (see `nnkit.core.container.Wiring`).
 
-    How it is drawn, a container says by attributes: ``joins``, how values come together at its end ("+" or a word; "" where
-    none do); ``side_by_side``, whether its layers all see the input, instead of one after the other; ``goes_around``, whether
-    the input also goes past its layers to its end; ``framed``, whether it is more than its layers.
+    Hooks
+    -----
+    Beside those of every `nnkit.Layer`, of which it has no kernels. The last four say how it is drawn.
+
+    ============  =======  ================================================================
+    hook          default  what it is
+    ============  =======  ================================================================
+    connect       needed   says how the layers go together, and returns the output
+    entries       method   how many rows of the layers within a row is: 1
+    joins         ''       how values come together at its end: "+", or a word; "": none do
+    side_by_side  False    its layers all see the input, instead of one after the other
+    goes_around   False    the input also goes past its layers to its end
+    framed        True     it is more than its layers
+    ============  =======  ================================================================
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> from nnkit.core.container import Container
+    >>> class Twice(Container):
+    ...     def __init__(self, layer):
+    ...         self.layer = layer
+    ...     def build(self, in_shape):
+    ...         return self.within(self.layer, self.within(self.layer, in_shape).out_shape).out_shape
+    ...     def connect(self, plan, children, x):
+    ...         return plan.forward(children[1], plan.forward(children[0], x))
+    >>> nn.Sequential([Twice(nn.LeakyReLU(0.5))]).build((2,)).predict([[-4.0, 4.0]])
+    array([[-1.,  4.]], dtype=float32)
     """
 
-    needed = ()
+    needed = ("connect",)
     hooks = (*Layer.hooks, "connect", "entries", "joins", "side_by_side", "goes_around", "framed")
     joins: str = ""
     side_by_side: ClassVar[bool] = False
@@ -118,9 +144,9 @@ class Container(Layer):
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return self.entries(in_shape) * sum(child.work() for child in self._built.children)
 
+    @abstractmethod
     def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
         """Run the inner layers on ``x``; return the output."""
-        raise NotImplementedError
 
     def kernels(self) -> dict[str, Callable[..., Any]]:
         return {}

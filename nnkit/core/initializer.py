@@ -18,6 +18,21 @@ __all__ = ["Given", "Initializer", "fans"]
 class Initializer(Part):
     """Fills a parameter before training: one method, `__call__`.
 
+    Hooks
+    -----
+    What an initializer may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one,
+    which may be overridden.
+
+    ============  =======  ====================================================================================================
+    hook          default  what it is
+    ============  =======  ====================================================================================================
+    __call__      needed   numbers of a shape, drawn from the generator that it is given
+    examples      method   class method: ready-made ones, with legal inputs, that the checks take; one with its defaults, where
+                           the constructor needs no arguments
+    acts_outside  False    it writes files, runs commands or the like: a file from somebody else does not bring it along
+    elsewhere     ()       what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
+    ============  =======  ====================================================================================================
+
     Examples
     --------
     >>> import numpy as np, nnkit as nn
@@ -31,6 +46,7 @@ class Initializer(Part):
 
     registry: ClassVar[Registry[Any]] = Registry("initializer")
     needed = ("__call__",)
+    hooks = (*Part.hooks, "__call__")
 
     @abstractmethod
     def __call__(self, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float64]:

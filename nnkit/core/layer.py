@@ -125,6 +125,52 @@ class Layer(Part):
     What backward does not name need not be kept: with ``inplace``, a layer whose backward does not name ``x`` works in
     place.
 
+    Hooks
+    -----
+    What a layer may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one, which may
+    be overridden, and is described below. Kernels are static methods. Attributes stand on the class, are set by ``build``, or
+    are properties, where they depend on hyper-parameters.
+
+    ================  =======  =================================================================================================
+    hook              default  what it is
+    ================  =======  =================================================================================================
+    forward           needed   kernel: writes ``out``
+    backward          needed   kernel: writes the gradient of every parameter, and ``grad_x``, unless `backward_x` does
+    backward_x        None     kernel: writes ``grad_x``; not run where nobody needs it
+    forward_partial   None     kernel, in training: before `forward`, writes what the shard lets the others know
+    backward_partial  None     kernel, in training: the same before `backward`
+    forward_csr       None     kernel for input that stays sparse: there ``x`` (N,) holds the numbers of the rows, and
+                               ``indptr``, ``indices`` and ``data`` are the matrix (SciPy's CSR)
+    backward_csr      None     kernel: its backward; without ``grad_x``
+    build             method   declares the arrays for rows of a shape, and returns the shape of a row of the output
+    check_input       method   refuses rows that the kernels could not take
+    work              method   multiplications of a forward pass of one row, roughly; decides how a batch is cut into shards
+    c                 method   the forward kernel as a text in C; without it `Sequential.to_c` refuses the layer
+    onnx              method   writes the layer in operators of ONNX; without it `nnkit.onnx.export` refuses it
+    from_onnx         method   class method: reads the layer from operators of ONNX
+    from_torch        method   its arrays, from those of its twin in PyTorch
+    examples          method   class method: ready-made ones, with legal inputs, that the checks take; one with its defaults,
+                               where the constructor needs no arguments
+    mixes_rows        False    in training, a row of the output depends on other rows: a batch is not cut into shards, unless
+                               they meet (see `partial`). Out of training it must not: rows are then computed some at a time
+    inplace           False    ``x`` and ``out`` may be one array, ``grad_out`` and ``grad_x`` another: kernels read a number
+                               before they write over it
+    folds_rows        False    kernels see (rows, last axis), whatever lies between
+    flat              False    kernels see one long row of numbers
+    blocked           False    kernels see rows in blocks, as above
+    pointwise         False    each number is computed by itself, wherever it lies: kernels take rows as well as blocks
+    interpreted       False    kernels stay Python; so it is for every `PythonLayer`
+    input_dtype       'real'   "real": the model's dtype; "int64" for a layer that looks things up, which is a model's first
+    input_limit       0        whole numbers of the input are from 0 to below this; who takes some says it, in `build` at last
+    passes_mask       False    a row of the output has the steps of its row of the input, so that the same ones are padding
+    gives             None     what numbers its outputs can be, a `nnkit.Span`, which `fit` compares with what the loss expects;
+                               None: nobody knows
+    dense             None     the names of (weight, bias), where out_j = sum_i x_i weight_ij + bias_j: then `nnkit.trace`
+                               spells the units out
+    acts_outside      False    it writes files, runs commands or the like: a file from somebody else does not bring it along
+    elsewhere         ()       what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
+    ================  =======  =================================================================================================
+
     Examples
     --------
     >>> import nnkit as nn
@@ -151,35 +197,31 @@ class Layer(Part):
     registry: ClassVar[Registry[Any]] = Registry("layer")
     needed: ClassVar[tuple[str, ...]] = ("forward", "backward")
     hooks: ClassVar[tuple[str, ...]] = (
-        "forward", "backward", "backward_x", "forward_partial", "backward_partial", "forward_csr", "backward_csr", "build",
-        "check_input", "work", "c", "onnx", "from_onnx", "from_torch", "examples", "mixes_rows", "inplace", "folds_rows",
-        "blocked", "pointwise", "interpreted", "input_dtype", "input_limit", "passes_mask", "gives",
+        *Part.hooks, "forward", "backward", "backward_x", "forward_partial", "backward_partial", "forward_csr", "backward_csr",
+        "build", "check_input", "work", "c", "onnx", "from_onnx", "from_torch", "mixes_rows", "inplace", "folds_rows", "flat",
+        "blocked", "pointwise", "interpreted", "input_dtype", "input_limit", "passes_mask", "gives", "dense",
     )  # fmt: skip
 
-    # In training, an output row depends on other rows: `fit` does not cut the batch into shards, unless they meet. In
-    # evaluation it must not: rows are then computed some at a time.
     mixes_rows: ClassVar[bool] = False
-    inplace: ClassVar[bool] = False  # forward may write over x, backward over grad_out
-    folds_rows: bool = False  # kernels see (rows, last axis), whatever lies between
-    flat: bool = False  # kernels see one long row of numbers
-    blocked: bool = False  # kernels see rows in blocks
-    pointwise: ClassVar[bool] = False  # each number by itself, wherever it lies: rows or blocks
-    interpreted: ClassVar[bool] = False  # kernels stay Python
-    input_dtype: ClassVar[str] = "real"  # "int64" for a layer that looks things up
-    input_limit: int = 0  # whole numbers of the input are from 0 to below this; who takes some says it, in ``build`` at last
-    dense: ClassVar[tuple[str, str] | None] = None  # (weight, bias) by name, where out_j = sum_i x_i weight_ij + bias_j
-    gives: ClassVar[Span | None] = None  # what numbers its outputs can be; None: nobody knows
-    passes_mask: bool = False  # an output row has the steps of its input row, so that the same ones are padding
+    inplace: ClassVar[bool] = False
+    folds_rows: bool = False
+    flat: bool = False
+    blocked: bool = False
+    pointwise: ClassVar[bool] = False
+    interpreted: ClassVar[bool] = False
+    input_dtype: ClassVar[str] = "real"
+    input_limit: int = 0
+    passes_mask: bool = False
+    gives: ClassVar[Span | None] = None
+    dense: ClassVar[tuple[str, str] | None] = None
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
-    backward_x: ClassVar[Callable[..., Any] | None] = None
-    forward_partial: ClassVar[Callable[..., Any] | None] = None
-    backward_partial: ClassVar[Callable[..., Any] | None] = None
-    # Optional: for input that stays sparse. There ``x`` (N,) holds the numbers of the rows, and ``indptr``, ``indices`` and
-    # ``data`` are the matrix (SciPy's CSR): row n has data[indptr[n]:indptr[n + 1]] in the columns indices[...].
-    forward_csr: ClassVar[Callable[..., Any] | None] = None
-    backward_csr: ClassVar[Callable[..., Any] | None] = None
+    backward_x: Callable[..., Any] | None = None
+    forward_partial: Callable[..., Any] | None = None
+    backward_partial: Callable[..., Any] | None = None
+    forward_csr: Callable[..., Any] | None = None
+    backward_csr: Callable[..., Any] | None = None
 
     _built: Built
     _known: Places  # while it is built

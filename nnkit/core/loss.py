@@ -75,6 +75,41 @@ class Loss(Part):
     ----------
     reduction : {"mean", "sum"}
 
+    Hooks
+    -----
+    What a loss may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one, which may
+    be overridden, and is described below. The first three are static methods. What depends on hyper-parameters is a property.
+
+    ===============  =======  ==================================================================================================
+    hook             default  what it is
+    ===============  =======  ==================================================================================================
+    forward          needed   the loss of a number, or with `rowwise` of a row
+    backward         needed   its derivative by the prediction
+    fused            None     kernel, both at once for a shard, where sharing work pays: ``fused(prediction, target, ...,
+                              weight, grad, row_loss)`` writes every row's loss, without its weight, and its gradient, times its
+                              weight
+    rowwise          False    forward and backward get a row, instead of a number
+    classes          False    targets are class labels, or rows of a probability for each class
+    interpreted      False    kernels stay Python; so it is for every `PythonLoss`
+    expects          ()       what predictions should be: one of these `nnkit.Span`, which `fit` compares with what the last
+                              layer gives; (): anything
+    advice           ''       what to do where the last layer gives something else, for the warning
+    target_low       -inf     the least legal target; of probabilities, where targets are classes
+    target_high      inf      the greatest legal target
+    target_values    None     the only legal targets, where there are few, such as (0.0, 1.0)
+    prediction_low   -2.0     the checks draw predictions from here
+    prediction_high  2.0      to here
+    kinks            ()       values of prediction - target where there is no derivative; the checks keep away from them
+    target_shape     method   the shape of a row of targets, for rows of predictions of a shape
+    check_target     method   refuses targets that do not fit, or are out of range
+    example_target   method   legal targets that the checks take
+    probabilities    method   probabilities of the classes, from raw predictions; None: they are not about classes
+    decide           method   the labels or values that are predicted, from raw predictions; these themselves
+    examples         method   class method: ready-made ones, with legal inputs, that the checks take; one with its defaults
+    acts_outside     False    it writes files, runs commands or the like: a file from somebody else does not bring it along
+    elsewhere        ()       what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
+    ===============  =======  ==================================================================================================
+
     Examples
     --------
     >>> import nnkit as nn
@@ -93,30 +128,29 @@ class Loss(Part):
     registry: ClassVar[Registry[Any]] = Registry("loss")
     needed = ("forward", "backward")
     hooks = (
-        "forward", "backward", "fused", "rowwise", "classes", "expects", "advice", "target_low", "target_high", "target_values",
-        "prediction_low", "prediction_high", "kinks", "target_shape", "probabilities", "decide", "check_target",
+        *Part.hooks, "forward", "backward", "fused", "rowwise", "classes", "interpreted", "expects", "advice", "target_low",
+        "target_high", "target_values", "prediction_low", "prediction_high", "kinks", "target_shape", "check_target",
+        "example_target", "probabilities", "decide",
     )  # fmt: skip
 
     rowwise: ClassVar[bool] = False
-    interpreted: ClassVar[bool] = False  # kernels stay Python
-    classes: ClassVar[bool] = False  # targets are class labels, or a probability for each class
-    expects: ClassVar[tuple[Span, ...]] = ()  # what predictions should be, one of these; none: anything
-    advice: ClassVar[str] = "take another last layer, or another loss"  # where the last layer gives something else
-    target_low: ClassVar[float] = -np.inf  # legal targets
+    interpreted: ClassVar[bool] = False
+    classes: ClassVar[bool] = False
+    expects: ClassVar[tuple[Span, ...]] = ()
+    advice: ClassVar[str] = ""
+    target_low: ClassVar[float] = -np.inf
     target_high: ClassVar[float] = np.inf
-    target_values: ClassVar[tuple[float, ...] | None] = None  # the only legal targets, where there are few
+    target_values: ClassVar[tuple[float, ...] | None] = None
     # What follows is a property where it depends on hyper-parameters.
-    prediction_low: ClassVar[float] = -2.0  # legal predictions, for the contract tests to draw from
+    prediction_low: ClassVar[float] = -2.0
     prediction_high: ClassVar[float] = 2.0
-    kinks: ClassVar[tuple[float, ...]] = ()  # values of prediction - target without a derivative
+    kinks: ClassVar[tuple[float, ...]] = ()
 
     reduction: str = "mean"  # also of a loss whose constructor leaves it out
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
-    # Optional: both at once for a whole shard, where sharing work pays: fused(prediction, target, ..., weight, grad, row_loss)
-    # writes each row's loss, without its weight, and its gradient, times its weight.
-    fused: ClassVar[Callable[..., Any] | None] = None
+    fused: Callable[..., Any] | None = None
 
     def __init__(self, *, reduction: str = "mean") -> None:
         self.reduction = reduction

@@ -17,10 +17,22 @@ __all__ = ["Metric"]
 class Metric(Part):
     """A figure for people: computed once an epoch from all predictions, not differentiated. One method, `__call__`.
 
-    Attributes
-    ----------
-    greater_is_better : bool or None. Who compares epochs by this figure (`EarlyStopping`) goes by it; where it is None, as at
-        first, they have to be told.
+    Hooks
+    -----
+    What a metric may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one, which
+    may be overridden.
+
+    =================  =======  ===============================================================================================
+    hook               default  what it is
+    =================  =======  ===============================================================================================
+    __call__           needed   the figure, a float
+    greater_is_better  None     who compares epochs by this figure (`EarlyStopping`) goes by it; where it is None, they have to
+                                be told
+    examples           method   class method: ready-made ones, with legal inputs, that the checks take; one with its defaults,
+                                where the constructor needs no arguments
+    acts_outside       False    it writes files, runs commands or the like: a file from somebody else does not bring it along
+    elsewhere          ()       what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
+    =================  =======  ===============================================================================================
 
     Examples
     --------
@@ -39,7 +51,7 @@ class Metric(Part):
 
     registry: ClassVar[Registry[Any]] = Registry("metric")
     needed = ("__call__",)
-    hooks = ("__call__", "greater_is_better")
+    hooks = (*Part.hooks, "__call__", "greater_is_better")
 
     greater_is_better: ClassVar[bool | None] = None
 

@@ -56,6 +56,25 @@ class Optimizer(Part):
     clip_value : float > 0, optional: the largest absolute value of each number of the gradient
     schedule : Schedule or its name, optional: makes the learning rate a function of the epoch
 
+    Hooks
+    -----
+    What an optimizer may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one,
+    which may be overridden, and is described below.
+
+    ============  =======  ====================================================================================================
+    hook          default  what it is
+    ============  =======  ====================================================================================================
+    update        needed   kernel, a static method: changes ``value``
+    states        ()       names of arrays as long as the vector, zero at first and kept from step to step
+    coefficients  method   numbers that depend on the step alone, by name; ``update`` may name them
+    decoupled     False    weight decay shrinks the parameters, instead of being added to the gradient
+    check         method   refuses hyper-parameters out of range; who overrides it calls ``super().check()``
+    examples      method   class method: ready-made ones, with legal inputs, that the checks take; one with its defaults, where
+                           the constructor needs no arguments
+    acts_outside  False    it writes files, runs commands or the like: a file from somebody else does not bring it along
+    elsewhere     ()       what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
+    ============  =======  ====================================================================================================
+
     Examples
     --------
     >>> from dataclasses import dataclass
@@ -73,7 +92,7 @@ class Optimizer(Part):
 
     registry: ClassVar[Registry[Any]] = Registry("optimizer")
     needed = ("update",)
-    hooks = ("update", "states", "decoupled", "coefficients", "check")
+    hooks = (*Part.hooks, "update", "states", "coefficients", "decoupled", "check")
 
     states: ClassVar[tuple[str, ...]] = ()
     decoupled: ClassVar[bool] = False

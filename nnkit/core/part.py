@@ -72,8 +72,9 @@ class Part(Familiar):
     # It writes files, runs commands or reaches beyond the model in some other way: files from others do not bring it along.
     acts_outside: ClassVar[bool] = False
     # What a class of the kind has to have, and what it may have: the framework calls these methods, and reads these attributes.
+    # What each is, with its default, is a table in the docstring of the kind.
     needed: ClassVar[tuple[str, ...]] = ()
-    hooks: ClassVar[tuple[str, ...]] = ()
+    hooks: ClassVar[tuple[str, ...]] = ("examples", "acts_outside", "elsewhere")
     # What PyTorch's or Keras' constructor of this name takes by position, in its words, where that is not as here.
     elsewhere: ClassVar[tuple[str, ...]] = ()
 

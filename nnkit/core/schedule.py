@@ -21,6 +21,25 @@ class Schedule(Part):
 
     Time is counted in epochs and is fractional: 2.5 is the middle of the third one.
 
+    Hooks
+    -----
+    What a schedule may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one, which
+    may be overridden, and is described below.
+
+    ============  =======  ====================================================================================================
+    hook          default  what it is
+    ============  =======  ====================================================================================================
+    factor        needed   what the learning rate is multiplied by at some times, float64 in [0, 1]
+    adaptive      False    it goes by the losses of past epochs, which `observe` is told: `fit` looks at every epoch
+    observe       method   is told the loss of an epoch; does nothing
+    observed      method   what it has noted, for a file: all attributes that are no hyper-parameters
+    resume        method   goes on with what another one has `observed`
+    examples      method   class method: ready-made ones, with legal inputs, that the checks take; one with its defaults, where
+                           the constructor needs no arguments
+    acts_outside  False    it writes files, runs commands or the like: a file from somebody else does not bring it along
+    elsewhere     ()       what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
+    ============  =======  ====================================================================================================
+
     Examples
     --------
     >>> import numpy as np, nnkit as nn
@@ -36,9 +55,9 @@ class Schedule(Part):
 
     registry: ClassVar[Registry[Any]] = Registry("schedule")
     needed = ("factor",)
-    hooks = ("factor", "adaptive", "observe", "observed", "resume")
+    hooks = (*Part.hooks, "factor", "adaptive", "observe", "observed", "resume")
 
-    adaptive: ClassVar[bool] = False  # reads the losses of past epochs through `observe`
+    adaptive: ClassVar[bool] = False
 
     @abstractmethod
     def factor(self, epoch: NDArray[np.float64], epochs: float) -> NDArray[np.float64]:

@@ -23,8 +23,8 @@ def misfit(loss: Loss, built: Built) -> str:
         return f"{layer!r}, the last layer, has one number a row to add up to 1: its output is always the same; leave it out"
     if loss.suits(given):
         return ""
-    expected = " or ".join(map(str, loss.expects))
-    return f"{loss!r} expects {expected}, and {layer!r}, the last layer, gives {given}; {loss.advice}"
+    expected, advice = " or ".join(map(str, loss.expects)), loss.advice or "take another last layer, or another loss"
+    return f"{loss!r} expects {expected}, and {layer!r}, the last layer, gives {given}; {advice}"
 
 
 def _last(built: Built) -> Layer:

@@ -1,17 +1,21 @@
 """What a class of one's own lacks or misspells is said at once; what metrics measure knows which way it is to go."""
 
 import inspect
+import re
 import types
 
 import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.core.container import Container
+from nnkit.core.part import Part
 
 X = np.random.default_rng(0).normal(size=(60, 3))
 Y = X[:, :1] + 0.1 * X[:, 1:2]
 BASES = [nn.Layer, nn.PythonLayer, nn.Activation, nn.Loss, nn.PythonLoss, nn.Optimizer, nn.Initializer, nn.Schedule, nn.Metric,
-         nn.Callback]  # fmt: skip
+         nn.Callback, Container]  # fmt: skip
+KINDS = [base for base in BASES if base not in (nn.PythonLayer, nn.PythonLoss)]  # whose hooks are those of their kinds
 
 
 def derived(base, **names):
@@ -68,7 +72,7 @@ def test_methods_of_ones_own_stay():
 def test_hooks_exist(base):
     """What the kinds say that they call is there, or at least announced."""
     announced = {name for one in base.__mro__ for name in vars(one).get("__annotations__", {})}
-    assert base.hooks or base is nn.Initializer
+    assert set(Part.hooks) < set(base.hooks)
     assert [name for name in (*base.hooks, *base.needed) if not hasattr(base, name) and name not in announced] == []
 
 
@@ -78,12 +82,84 @@ def test_hooks_are_all_that_parts_override():
         for part in getattr(nn.registry, kind).values():
             base = next(one for one in part.__mro__ if "registry" in vars(one))
             names = {name for one in part.__mro__[: part.__mro__.index(base)] for name in vars(one) if hasattr(base, name)}
-            ignored = {"elsewhere", "low", "high", "dense", "flat", "positions", "key", "require_whole", "validate", "kernels",
-                       "c", "examples", "hyperparameters", "from_hyperparameters", "terms", "hooks", "needed", "number",
-                       "place"}  # fmt: skip
+            ignored = {"key", "require_whole", "validate", "kernels", "hyperparameters", "from_hyperparameters", "terms",
+                       "hooks", "needed", "number", "place"}  # fmt: skip - the framework's own
             fields = getattr(part, "__dataclass_fields__", {})
             left = {name for name in names if not name.startswith("_")} - ignored - set(base.hooks) - set(fields)
             assert left == set(), part
+
+
+def table(doc):
+    """The hooks that a docstring describes: the default and the meaning of each, as they are written."""
+    rule, body = (part.splitlines() for part in re.split(r"^(?==+ )", inspect.cleandoc(doc), flags=re.MULTILINE)[1:3])
+    ends = [found.end() for found in re.finditer("=+", rule[0])]
+    described = {}
+    for line in body[1:]:
+        hook, default, meaning = line[: ends[0]].strip(), line[ends[0] : ends[1]].strip(), line[ends[1] :].strip()
+        if hook:
+            assert hook not in described
+            described[hook] = [default, meaning]
+        else:
+            described[[*described][-1]][1] += f" {meaning}"
+    return described
+
+
+def defaults(base, hooks):
+    """What the table has to say in the column of defaults: of methods, whether there is one."""
+    found = {}
+    for name in hooks:
+        item = inspect.getattr_static(base, name, None)
+        method = inspect.isroutine(item) or isinstance(item, classmethod | staticmethod)
+        found[name] = "needed" if name in base.needed else "method" if method else repr(item)
+    return found
+
+
+def above(base):
+    """The kind whose table has the hooks that a kind does not name again."""
+    return next((one for one in base.__mro__[1:] if one in KINDS), None)
+
+
+def told(base, doc):
+    """What is wrong with the table of hooks in a docstring."""
+    general = above(base)
+    own = set(base.hooks) - (set(general.hooks) if general else set())
+    described = table(doc)
+    given = {name: default for name, (default, _) in described.items()}
+    wrong = [f"{name} is missing" for name in sorted(own - set(described))]
+    wrong += [f"{name} is no hook" for name in sorted(set(described) - own)]
+    wrong += [f"{name} is {now}" for name, now in defaults(base, own & set(described)).items() if given[name] != now]
+    wrong += [f"{name} says nothing" for name, (_, meaning) in described.items() if len(meaning) < 5]
+    return wrong + ([f"{general.__name__} is not named"] if general and f"nnkit.{general.__name__}" not in doc else [])
+
+
+@pytest.mark.parametrize("base", KINDS)
+def test_the_docstring_of_a_kind_has_a_table_of_its_hooks(base):
+    assert told(base, base.__doc__) == []
+
+
+@pytest.mark.parametrize("base", [nn.PythonLayer, nn.PythonLoss])
+def test_parts_in_plain_numpy_say_where_their_hooks_are_described(base):
+    kind = above(base)
+    assert base.hooks == kind.hooks
+    assert base.needed == kind.needed
+    assert f"`{kind.__name__}`" in base.__doc__
+
+
+@pytest.mark.parametrize(
+    ("base", "before", "after", "fault"),
+    [
+        (nn.Layer, "inplace           False ", "inplace           True  ", "inplace is False"),
+        (nn.Layer, "gives             None ", "yields            None ", "gives is missing"),
+        (nn.Layer, "gives             None ", "yields            None ", "yields is no hook"),
+        (nn.Layer, "build             method", "build             needed", "build is method"),
+        (nn.Loss, "prediction_high  2.0 ", "prediction_high  3.0 ", "prediction_high is 2.0"),
+        (nn.Callback, "acts_outside   True ", "acts_outside   False", "acts_outside is True"),
+        (nn.Activation, "`nnkit.Layer`", "layer", "Layer is not named"),
+    ],
+)  # fmt: skip
+def test_a_table_of_hooks_that_has_gone_stale_is_seen(base, before, after, fault):
+    assert before in base.__doc__
+    assert fault in told(base, base.__doc__.replace(before, after))
 
 
 LACKING = [
@@ -94,6 +170,7 @@ LACKING = [
     (nn.Initializer, r"a method __call__\(self, shape, random\), __call__ missing"),
     (nn.Schedule, r"a method factor\(self, epoch, epochs\), factor missing"),
     (nn.Metric, r"a method __call__\(self, y, prediction, loss, sample_weight=None\), __call__ missing"),
+    (Container, r"a method connect\(self, plan, children, x\), connect missing"),
 ]
 
 
@@ -129,7 +206,7 @@ def test_a_function_is_no_part(argument):
 
 @pytest.mark.parametrize("base", BASES)
 def test_kinds_show_how_to_derive(base):
-    assert "(nn." in inspect.getdoc(base).partition("Examples")[2]
+    assert f"({base.__name__})" in inspect.getdoc(base).partition("Examples")[2].replace("nn.", "")
 
 
 # ------------------------------------------------------------------------------------------------------ which way

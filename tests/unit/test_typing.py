@@ -1,4 +1,4 @@
-"""What type checkers see: every public name with its type, lazy ones included; README's code passes both."""
+"""What type checkers see: every public name with its type, lazy ones included; README's code, and the cookbook's, pass both."""
 
 import ast
 import doctest
@@ -15,7 +15,7 @@ import nnkit as nn
 
 ROOT = Path(nn.__file__).parent.parent
 README = ROOT / "README.md"
-FILES = ["readme.py", "seen.py", "fulfilled.py", "wrong.py"]
+COOKBOOK = ROOT / "plugins" / "COOKBOOK.md"
 
 SEEN = """
 import nnkit as nn
@@ -102,17 +102,29 @@ def test_listed_is_what_is_public(script):
     assert output == "[]\n"
 
 
+def blocks(page):
+    """The Python on a page."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
 def code():
     """README's examples as one module; what is raised on purpose is only defined."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    examples = [example for block in blocks for example in doctest.DocTestParser().get_examples(block)]
+    examples = [example for block in blocks(README) for example in doctest.DocTestParser().get_examples(block)]
     return "".join(example.source for example in examples)
+
+
+def recipes():
+    """The cookbook's files, by the names of the parts in them; those that use them by other names."""
+    named = ((re.search(r'@nn.register\("(\w+)"\)', block), block) for block in blocks(COOKBOOK))
+    return {found[1] if found else f"use{place}": block for place, (found, block) in enumerate(named)}
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("typed")
     (folder / "readme.py").write_text(code())
+    for name, text in recipes().items():
+        (folder / f"{name}.py").write_text(text)
     (folder / "seen.py").write_text(SEEN)
     (folder / "fulfilled.py").write_text(FULFILLED)
     lines = [f"{line}  # {reason}" for line, reason in WRONG.items()]
@@ -125,7 +137,7 @@ def mypy(files):
     """What mypy says of each file: lines and their messages."""
     pytest.importorskip("mypy")
     options = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports", "--check-untyped-defs"]
-    command = [sys.executable, "-m", "mypy", *options, *FILES]
+    command = [sys.executable, "-m", "mypy", *options, *sorted(path.name for path in files.glob("*.py"))]
     environment = {**os.environ, "MYPYPATH": str(ROOT)}
     done = subprocess.run(command, cwd=files, env=environment, capture_output=True, text=True, timeout=240)
     found = re.findall(r"^(\w+)\.py:(\d+): (error|note): (.*)$", done.stdout, re.MULTILINE)
@@ -141,7 +153,7 @@ def pyright(files):
                 "useLibraryCodeForTypes": False}  # fmt: skip - or scikit-learn's types would be guessed
     (files / "pyrightconfig.json").write_text(json.dumps(settings))
     options = ["--outputjson", "--pythonpath", sys.executable]
-    command = [sys.executable, "-m", "basedpyright", *options, *FILES]
+    command = [sys.executable, "-m", "basedpyright", *options, *sorted(path.name for path in files.glob("*.py"))]
     done = subprocess.run(command, cwd=files, capture_output=True, text=True, timeout=240)
     assert done.returncode in (0, 1), done.stderr or done.stdout
     found = json.loads(done.stdout)["generalDiagnostics"]
@@ -149,9 +161,9 @@ def pyright(files):
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
-def test_readme_passes(checker, request):
+def test_what_pages_show_passes(checker, request):
     found = request.getfixturevalue(checker)
-    assert [item for item in found if item[0] == "readme"] == []
+    assert [item for item in found if item[0] in ("readme", *recipes())] == []
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
