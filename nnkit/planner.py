@@ -416,7 +416,7 @@ class Plan:
         names = kernel_names(function)
         totals = self._totals(node, names, named)
         named |= {name: Array.fixed(total.shape, self.real) for name, total in totals.items()}
-        operands = [named[name] if name in named else layer.number(name, self.real) for name in names]
+        operands = [named[name] if name in named else layer.operand(name, self.real) for name in names]
         kept: tuple[Operand, ...] = ()
         if isinstance(layer, PythonLayer) and target is not None:
             kept = tuple(named[name] for name in self._kept(node.built))

@@ -413,7 +413,10 @@ def check_kernel_names(built: Built) -> None:
         if not is_forward:
             names += [f"grad_{name}" for name in (*built.parameters, *built.scratch)]
         for name in kernel_names(function):
-            if name in names or _is_hyperparameter(getattr(layer, name, None)):
+            if name in names:
+                continue
+            if layer.provides(name):
+                layer.operand(name, "float64")  # or it says why it cannot be
                 continue
             near = difflib.get_close_matches(name, [*names, *vars(layer)], 1)
             hint = f"did you mean {near[0]!r}?" if near else f"it may name {', '.join(names)}, or a number of the layer's"
@@ -447,10 +450,6 @@ def _check_written(layer: Layer, function: Callable[..., Any], stage: str) -> No
         raise KernelError(f"{layer!r}: {stage} must be a @staticmethod (or derive from PythonLayer)")
     if stage == "forward" and "out" not in kernel_names(function):
         raise KernelError(f"{layer!r}: expected forward to name (and write) out")
-
-
-def _is_hyperparameter(value: Any) -> bool:
-    return isinstance(value, bool | int | float | np.number)
 
 
 class Work(Protocol):

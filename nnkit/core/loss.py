@@ -283,7 +283,7 @@ class Loss(Part):
         names = kernel_names(function)[self.interpreted :]  # a Python kernel gets its shard first
         spelling, targets = self._targets(arrays, real, names)
         given = {"prediction": arrays.prediction, "weight": arrays.weight, "row_loss": arrays.row_loss, "grad": arrays.grad}
-        operands = tuple(targets.get(name) or given.get(name) or self.number(name, real) for name in names)
+        operands = tuple(targets.get(name) or given.get(name) or self.operand(name, real) for name in names)
         return [*spelling, Instruction(function, operands, type(self).__name__, "loss", self.interpreted)]
 
     def _targets(
@@ -336,8 +336,8 @@ class Loss(Part):
         for example in cls.examples():
             for function in (cls.forward, cls.backward):
                 for name in kernel_names(function):
-                    if name not in GIVEN and not hasattr(example.part, name):
-                        raise KernelError(f"{cls.__name__}: {function.__name__} names {name!r}, which nobody provides")
+                    if name not in GIVEN:
+                        example.part.operand(name, "float64")
 
     @classmethod
     def _check_labels_are_read(cls) -> None:

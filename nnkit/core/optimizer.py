@@ -149,10 +149,13 @@ class Optimizer(Part):
         for name in kernel_names(type(self).update):
             if name in ("weight_decay", "clip_norm", "clip_value"):
                 raise KernelError(f"{self!r}: update names {name!r}, which the framework applies already, before update")
-            if name not in names and not isinstance(getattr(self, name, None), bool | int | float | np.number):
+            if name in names:
+                continue
+            if not self.provides(name):
                 near = difflib.get_close_matches(name, [*names, *vars(self)], 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it may name {', '.join(names)}, or a number of its own"
                 raise KernelError(f"{self!r}: update names {name!r}, which nobody provides; {hint}")
+            self.operand(name, "float64")  # or it says why it cannot be
 
 
 @dataclass(frozen=True)
@@ -244,7 +247,7 @@ class Updater:
         named: dict[str, Operand] = {name: Coefficient(i, self.real) for i, name in enumerate(self._names)}
         function = type(optimizer).update
         program.append(
-            (function, tuple({**named, **given}.get(name) or optimizer.number(name, self.real)
+            (function, tuple({**named, **given}.get(name) or optimizer.operand(name, self.real)
                              for name in kernel_names(function)))
         )  # fmt: skip
         return [Instruction(function, operands, type(optimizer).__name__, "update") for function, operands in program]

@@ -6,6 +6,7 @@ import copy
 import dis
 import inspect
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,7 +20,8 @@ import numpy as np
 from nnkit.core.calls import Called, Familiar, require_known, shown
 from nnkit.core.registry import Registry
 from nnkit.core.travel import keep_sources
-from nnkit.engine.operands import Constant, constant
+from nnkit.engine.hyperparameters import hyperparameter
+from nnkit.engine.operands import Constant, Operand, constant
 from nnkit.engine.source import require_source
 from nnkit.errors import KernelError, ParameterError, ShapeError
 
@@ -200,6 +202,29 @@ class Part(Familiar):
         value, cls = getattr(self, name), cast(Any, type(self))
         return constant(float(value) if name in _real_parameters(cls) else value, real)
 
+    def operand(self, name: str, real: str) -> Operand:
+        """An attribute as a kernel gets it: a `number`, several of them, or None.
+
+        Raises
+        ------
+        KernelError
+            There is none of this name, or it is something that compiled code does not have.
+        """
+        who, cls = type(self).__name__, cast(Any, type(self))
+        if not self.provides(name):
+            raise KernelError(f"{who}: a kernel names {name!r}, which nobody provides")
+        value = getattr(self, name)
+        if isinstance(value, bool | int | float | np.number):
+            return self.number(name, real)
+        try:
+            return hyperparameter(value, real, name in _real_parameters(cls))
+        except KernelError as error:
+            raise KernelError(f"{who}: a kernel names {name!r}: {error}") from None
+
+    def provides(self, name: str) -> bool:
+        """Whether there is an attribute of this name that is data, and so may be meant for a kernel."""
+        return hasattr(self, name) and not inspect.isroutine(getattr(self, name))
+
     @recursive_repr("...")
     def __repr__(self) -> str:
         shown: list[str] = []
@@ -260,10 +285,14 @@ def _is_required(parameter: inspect.Parameter) -> bool:
 
 @cache
 def _real_parameters(cls: Any) -> frozenset[str]:
-    """Which of the constructor's parameters are real numbers, by their annotation or their default."""
-    return frozenset(
-        item.name for item in _parameters(cls) if item.annotation in (float, "float") or type(item.default) is float
-    )
+    """Which of the constructor's parameters are real numbers, or hold such, by their annotation or their default."""
+    names = set()
+    for item in _parameters(cls):
+        said = set(re.findall(r"\w+", item.annotation if isinstance(item.annotation, str) else repr(item.annotation)))
+        default = item.default if isinstance(item.default, tuple) else (item.default,)
+        if ("float" in said and "int" not in said) or any(type(number) is float for number in default):
+            names.add(item.name)
+    return frozenset(names)
 
 
 def listed(parts: Any) -> list[Any]:
