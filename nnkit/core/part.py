@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from nnkit.core.calls import Called, Familiar, require_known, shown
+from nnkit.core.calls import Called, Familiar, require_known, same, shown
 from nnkit.core.registry import Registry
 from nnkit.core.travel import keep_sources
 from nnkit.engine.hyperparameters import hyperparameter
@@ -234,9 +234,9 @@ class Part(Familiar):
             if parameter.kind is parameter.VAR_POSITIONAL:
                 shown += map(repr, value)
             elif _is_required(parameter):
-                shown.append(repr(value))
-            elif not _same(value, parameter.default):
-                shown.append(f"{parameter.name}={value!r}")
+                shown.append(_typed(value))
+            elif not same(value, parameter.default):
+                shown.append(f"{parameter.name}={_typed(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def require(self, name: str, condition: bool, expected: str) -> None:
@@ -295,6 +295,15 @@ def _real_parameters(cls: Any) -> frozenset[str]:
     return frozenset(names)
 
 
+def _typed(value: Any) -> str:
+    """A hyper-parameter as it is typed, in one line."""
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    numbers = " ".join(np.array2string(value, separator=", ").split())
+    usual = value.dtype in (np.float64, np.int64, np.bool_)
+    return f"np.array({numbers}{'' if usual else f', dtype={value.dtype.name!r}'})"
+
+
 def listed(parts: Any) -> list[Any]:
     """Several parts, or one alone."""
     return list(parts) if isinstance(parts, list | tuple | np.ndarray) else [parts]
@@ -321,7 +330,3 @@ def row_shape(in_shape: Sequence[int] | int, who: str) -> Shape:
     if any(size < 1 for size in shape):
         raise ShapeError(f"{who}: expected in_shape of positive integers, got {in_shape!r}")
     return shape
-
-
-def _same(value: Any, default: Any) -> bool:
-    return type(value) is type(default) and bool(np.all(value == default))
