@@ -105,7 +105,9 @@ class Layer(Part):
     - ``x`` (N, *in_shape) and ``out`` (N, *out_shape); in backward also ``grad_out`` and ``grad_x``, alike;
     - every declared parameter, state, scratch and workspace array by its name, and ``grad_<parameter>`` in backward, which is
       to be *written*, not added to;
-    - every attribute of the layer that is a number or a truth value;
+    - every attribute of the layer that is a number or a truth value, a tuple, list or array of such, or None. A list is a tuple
+      there, and an array is only read. One kernel serves all arrays; a tuple of up to eight numbers is one in compiled code,
+      too, and compiled once for each length. What ``if weights is None`` rules out is not compiled at all;
     - ``training``; ``seed``, the layer's random stream in this step (see ``nnkit.kernels.random``); ``first_row``, where
       these N rows begin in the batch; ``rows``, which is N;
     - ``mask`` (N, steps) uint8: 0 where a step of a sequence is padding. It comes from a layer before that has declared

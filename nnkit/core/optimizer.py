@@ -42,7 +42,7 @@ class Optimizer(Part):
 
     ``update`` is a kernel (a static method) over a chunk of the vector. It may name ``value`` (to be changed), ``grad``, every
     array in ``states`` (same length, zero at first, kept from step to step), ``lr``, ``step`` (a real number, 1 in the first
-    step), every attribute that is a number, and whatever `coefficients` returns.
+    step), every attribute that is a number (or several, as in a `Layer`), and whatever `coefficients` returns.
 
     Clipping, weight decay and the schedule are the framework's, in this order: the gradient is clipped by value, then by
     norm; then the decay is added to it (or, with ``decoupled = True``, the parameters are shrunk by lr * weight_decay); then

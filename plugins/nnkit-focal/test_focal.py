@@ -14,6 +14,7 @@ def test_plugin():
 
 
 def test_weights_of_classes_are_those_of_their_rows():
+    """Given in whatever form, they give what weights of samples do."""
     prediction, labels = np.random.default_rng(0).normal(size=(6, 3)), np.arange(6) % 3
     weights = np.array([0.5, 1.0, 2.0])
     by_row = FocalLoss(reduction="sum")(prediction, labels, weights[labels])
@@ -24,6 +25,7 @@ def test_weights_of_classes_are_those_of_their_rows():
 
 
 def test_there_is_a_weight_for_each_class():
+    """Compiled code would read beyond the last one."""
     with pytest.raises(nn.ShapeError, match="a weight for each of 3 classes, got 2"):
         FocalLoss(class_weight=(1.0, 2.0))(np.zeros((4, 3)), np.zeros(4, int))
     with pytest.raises(nn.ParameterError, match="class_weight"):
