@@ -39,8 +39,10 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
     KernelError : it is no plain function, has no source, or the file is not what it was when the function was made
     """
     text = getattr(function, "source", None)
-    if text is None and (function.__code__.co_name == "<lambda>" or function.__code__.co_flags & _ASYNCHRONOUS):
-        raise KernelError(f"{described(function)}: expected a plain function (def), got a lambda or an async def")
+    if text is None and function.__code__.co_name == "<lambda>":
+        raise KernelError(f"{described(function)}: expected a plain function (def), got a lambda; write def, with a return")
+    if text is None and function.__code__.co_flags & _ASYNCHRONOUS:
+        raise KernelError(f"{described(function)}: expected a plain function (def), got an async def")
     own = text or _text(function)
     node = _parsed(own)
     assert node is not None  # what is generated is a function, and so is what has been found right
