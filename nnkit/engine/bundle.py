@@ -103,8 +103,8 @@ class _Rename(ast.NodeTransformer):
         what, instead = {
             ast.FunctionDef: ("function", outside), ast.Lambda: ("lambda", outside)
         }.get(type(node), ("comprehension", "write a loop"))  # fmt: skip
-        raise KernelError(placed(self.function, node, f"{described(self.function)}: expected no {what} within a kernel or what it "
-                                 f"calls; {instead}"))  # fmt: skip
+        message = f"{described(self.function)}: expected no {what} within a kernel or what it calls; {instead}"
+        raise KernelError(placed(self.function, node, message))
 
     visit_Lambda = visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _refuse_within
 

@@ -6,6 +6,7 @@ import __future__
 import ast
 import inspect
 import linecache
+import sys
 import types
 from collections.abc import Callable, Hashable, Iterator
 from functools import reduce
@@ -129,15 +130,16 @@ def _text(function: Callable[..., Any]) -> str:
         _texts[code] = function.kept_source  # type: ignore[attr-defined]
     if code not in _texts:
         linecache.checkcache(code.co_filename)
-        lines = linecache.getlines(code.co_filename, function.__globals__)
+        lines = linecache.getlines(code.co_filename, function.__globals__) or _typed(code)
         if not lines:
             typed = code.co_filename in ("<stdin>", "<string>")
             what = "one that was typed at Python's prompt, which keeps no source" if typed else "one without a file"
             where = "" if typed else f" ({code.co_filename})"
+            newer = "take Python 3.13, whose prompt keeps it, " if typed and sys.version_info < (3, 13) else ""
             packages = "" if typed else "install its package with the .py files, "
             raise KernelError(
                 f"{described(function)}: expected a function whose source can be read, got {what}{where}; put the class into a "
-                f"file or a notebook cell, {packages}or derive from PythonLayer"
+                f"file or a notebook cell, {packages}{newer}or derive from PythonLayer"
             )
         try:
             text = "".join(inspect.getblock(lines[code.co_firstlineno - 1 :]))
@@ -151,6 +153,12 @@ def _text(function: Callable[..., Any]) -> str:
             )
         _texts[code] = text
     return _texts[code]
+
+
+def _typed(code: types.CodeType) -> list[str]:
+    """The lines of what was typed at Python's prompt, which keeps them since 3.13; `inspect` has them from there, too."""
+    lines: list[str] = getattr(linecache, "_getlines_from_code", lambda code: [])(code)
+    return lines
 
 
 def require_source(function: Callable[..., Any]) -> None:
