@@ -299,7 +299,7 @@ def _typed(value: Any) -> str:
     """A hyper-parameter as it is typed, in one line."""
     if not isinstance(value, np.ndarray):
         return repr(value)
-    numbers = " ".join(np.array2string(value, separator=", ").split())
+    numbers = " ".join(np.array2string(value, separator=", ", formatter={"float_kind": str}).split())
     usual = value.dtype in (np.float64, np.int64, np.bool_)
     return f"np.array({numbers}{'' if usual else f', dtype={value.dtype.name!r}'})"
 
