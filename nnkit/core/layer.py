@@ -17,6 +17,7 @@ from nnkit.core.initializer import Given, Initializer
 from nnkit.core.interpreted import call_copy, read_only
 from nnkit.core.part import Part, Shape, kernel_names
 from nnkit.core.registry import Registry
+from nnkit.core.shapes import require_one_loop, require_views
 from nnkit.core.span import Span
 from nnkit.engine.program import Numbers
 from nnkit.errors import CallError, KernelError, OnnxError, ShapeError
@@ -328,6 +329,10 @@ class Layer(Part):
             raise ShapeError(f"{self!r}: expected build to return a shape of positive integers, got {out_shape!r}")
         built.out_shape = tuple(int(size) for size in out_shape)
         del layer._known
+        row = {"x": built.in_shape, "out": built.out_shape}
+        require_views(self, {**row, **{name: item.shape for name, item in built.declared().items()}}, built.views)
+        if row.keys().isdisjoint(built.views):
+            require_one_loop(self, built.in_shape, built.out_shape, pointwise=self.pointwise, folded=self.folds_rows)
         check_kernel_names(built)
         built.home = known.setdefault(id(self), built)
         if built.home is not built:
