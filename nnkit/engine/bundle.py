@@ -75,7 +75,7 @@ def _holds_names(value: Any) -> bool:
 
 def _is_still(now: Any, value: Any) -> bool:
     """Whether what stands under a name is what it was; a property may compute the same number again."""
-    return now is value or (isinstance(value, int | float) and type(now) is type(value) and now == value)
+    return now is value or (isinstance(value, int | float) and type(now) is type(value) and repr(now) == repr(value))
 
 
 class _Rename(ast.NodeTransformer):
