@@ -146,6 +146,9 @@ class Optimizer(Part):
         """Refuse an update that names what nobody provides."""
         one = np.ones(1)
         names = ["value", "grad", "lr", "step", *self.states, *self.coefficients(one, one)]
+        twice = [name for place, name in enumerate(names) if name in names[:place]]
+        if twice:
+            raise KernelError(f"{self!r}: expected states and coefficients under names of their own, got {twice[0]!r} again")
         for name in kernel_names(type(self).update):
             if name in ("weight_decay", "clip_norm", "clip_value"):
                 raise KernelError(f"{self!r}: update names {name!r}, which the framework applies already, before update")

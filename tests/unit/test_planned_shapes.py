@@ -172,6 +172,33 @@ def test_a_container_gives_each_layer_what_it_was_built_for(how, words):
     refused(words, [Crossed([nn.Linear(5), second], how)], (4,), plan=True)
 
 
+class Repeating(nn.Initializer):
+    """Gives what NumPy would repeat for each row of a weight."""
+
+    def __call__(self, shape, random):
+        return np.zeros(shape[-1:])
+
+
+def test_an_initializer_gives_the_whole_array():
+    words = r"expected an array for 'weight' of Linear.*, of shape \(4, 3\), got \(3,\)"
+    refused(words, [nn.Linear(3, weight_init=Repeating())], (4,))
+
+
+class Twice(nn.Optimizer):
+    """Would lose the gradient behind a state of its name."""
+
+    states = ("grad",)
+
+    @staticmethod
+    def update(value, grad, lr):
+        value[0] -= lr * grad[0]
+
+
+def test_states_of_an_optimizer_stand_for_nothing_else():
+    with pytest.raises(nn.KernelError, match="names of their own, got 'grad' again"):
+        nn.register("twice")(Twice)
+
+
 def test_a_mask_has_the_steps_of_what_it_masks():
     layers = [nn.Embedding(5, 2, padding_idx=0), Shortening(), nn.GRU(3)]
     model = nn.Sequential(layers).build((6,))
