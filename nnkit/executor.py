@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnkit.core.arrays import numeric
-from nnkit.core.calls import brief
+from nnkit.core.calls import brief, same
 from nnkit.core.loss import Loss
 from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, Updater
@@ -141,8 +141,9 @@ class Executor:
         network = self.network
         with self._by_hand.by("Sequential.update"):
             known = self._steppers.get(id(optimizer))
-            settings = {name: value for name, value in vars(optimizer).items() if name != "lr"}
-            if known is None or known.settings != settings:
+            settings = {name: copy.copy(value) if isinstance(value, list | np.ndarray) else value
+                        for name, value in vars(optimizer).items() if name != "lr"}  # fmt: skip
+            if known is None or not all(same(known.settings.get(name), value) for name, value in settings.items()):
                 updater = Updater(copy.copy(optimizer), network.vector, network.gradient[None], chunk=network.chunk)
                 if known is not None:
                     updater.take_over(known.updater.progress)

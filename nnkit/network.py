@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nnkit.core.arrays import refuse_masked
 from nnkit.core.container import Chain, Model, Placed, chain_of, model_of, readers, require_unchanged
-from nnkit.core.layer import Built, CSRLayer, Layer
+from nnkit.core.layer import Built, CSRLayer, Declared, Layer
 from nnkit.core.part import row_shape
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, own
 from nnkit.engine.operands import Array, Operand, Storage
@@ -190,7 +190,7 @@ class Network:
         for path, built in self.homes():
             for declared in (*built.parameters.values(), *built.states.values()):
                 if prod(declared.shape):
-                    arrays[f"{path}.{declared.name}"][...] = declared.init(declared.shape, random)
+                    arrays[f"{path}.{declared.name}"][...] = _drawn(built, declared, random)
         self._take_from_models(self.root)
         self.seed = int(random.integers(2**62))
 
@@ -372,3 +372,12 @@ def root_of(model: Model, in_shape: Sequence[int] | int | None, who: str) -> Bui
         raise NotBuiltError(f"Sequential.{who}: expected a built model or in_shape, got neither; write "
                             f"{who}(in_shape=(...)), the shape of one row of the input")  # fmt: skip
     return network_of(model, who).root
+
+
+def _drawn(built: Built, declared: Declared, random: np.random.Generator) -> NDArray[Any]:
+    """What an initializer gives for an array of a layer."""
+    values = np.asarray(declared.init(declared.shape, random))
+    if values.shape not in ((), declared.shape):  # or NumPy might repeat them
+        raise ShapeError(f"{declared.init!r}: expected an array for {declared.name!r} of {built.layer!r}, of shape "
+                         f"{declared.shape}, got {values.shape}")  # fmt: skip
+    return values

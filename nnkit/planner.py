@@ -106,9 +106,15 @@ class Plan:
 
     def forward(self, placed: Placed, x: Array) -> Array:
         """Run a layer, or the layers of a container; return the output."""
-        layer = placed.built.layer
+        layer, built = placed.built.layer, placed.built
+        if x.shape != built.in_shape:
+            raise ShapeError(f"{placed.name}: expected rows of shape {built.in_shape}, for which it was built, got {x.shape}")
         if isinstance(layer, Container):
-            return layer.connect(self, placed.children, x)
+            out = layer.connect(self, placed.children, x)
+            if out.shape != built.out_shape:
+                raise ShapeError(f"{placed.name}: expected connect to return what build says, shape {built.out_shape}, got "
+                                 f"{out.shape}")  # fmt: skip
+            return out
         wanted = self.real if layer.input_dtype == "real" else layer.input_dtype
         if x.dtype != wanted:
             raise ShapeError(f"{placed.name}: expected an input of {wanted}, got one of {x.dtype}; layers that look whole "
@@ -185,6 +191,10 @@ class Plan:
             named[f"all_{declared.name}"] = Array(storage, every.shape, self.real)
         mask = named.setdefault("mask", self._mask)
         assert isinstance(mask, Array)
+        read = "mask" not in built.scratch and any("mask" in kernel_names(item) for item in built.layer.kernels().values())
+        if read and not mask.is_absent and (mask.shape, mask.multiple) != (x.shape[:1], x.multiple):
+            raise ShapeError(f"{placed.name}: expected a mask of {x.shape[:1]} steps, got one of {mask.shape}; a layer before, "
+                             "which says passes_mask = True, changes their number")  # fmt: skip
         self._mask = mask if built.keeps_mask else self._no_mask
         return named
 
@@ -254,6 +264,8 @@ class Plan:
         if len(values) == 1:
             return values[0]
         self._require_real(values)
+        if len({(value.shape, value.multiple) for value in values}) > 1:
+            raise ShapeError(f"expected values of one shape to add, got {', '.join(str(value.shape) for value in values)}")
         blocked = any(value.is_blocked for value in values)
         values = [self._as(value, blocked) for value in values]
         free = [value for value in values[1:] if self._is_free(value)]
@@ -292,6 +304,9 @@ class Plan:
     def concatenate(self, values: Sequence[Array], axis: int) -> Array:
         """Values one after the other along an axis of their rows."""
         self._require_real(values)
+        if len({(value.shape[:axis], value.shape[axis + 1 :], value.multiple) for value in values}) > 1:
+            raise ShapeError(f"expected values that differ along axis {axis} of their rows alone to concatenate, got "
+                             f"{', '.join(str(value.shape) for value in values)}")  # fmt: skip
         blocked = any(value.is_blocked for value in values)
         values = [self._as(value, blocked and not axis) for value in values]
         first = values[0].shape
@@ -331,6 +346,8 @@ class Plan:
 
     def copy(self, source: Array, target: Array) -> None:
         """Target = source."""
+        if prod(source.shape) * source.multiple != prod(target.shape) * target.multiple:
+            raise ShapeError(f"expected a copy of as many numbers, got one of {source.shape} to {target.shape}")
         self.instructions.append(Instruction(copy, (source.flat(), target.flat()), "copy", "data"))
 
     # ---------------------------------------------------------------------------------------------------- backward
@@ -416,7 +433,7 @@ class Plan:
         names = kernel_names(function)
         totals = self._totals(node, names, named)
         named |= {name: Array.fixed(total.shape, self.real) for name, total in totals.items()}
-        operands = [named[name] if name in named else layer.number(name, self.real) for name in names]
+        operands = [named[name] if name in named else layer.operand(name, self.real) for name in names]
         kept: tuple[Operand, ...] = ()
         if isinstance(layer, PythonLayer) and target is not None:
             kept = tuple(named[name] for name in self._kept(node.built))

@@ -33,7 +33,7 @@ def list_parts() -> int:
     for kind in registry.__all__:
         names: dict[str, list[str]] = {}
         for key, part in sorted(getattr(registry, kind).items()):
-            names.setdefault(" ".join(plugins.provider(part)), []).append(key)
+            names.setdefault(" ".join(plugins.provider(part)).strip(), []).append(key)
         for origin, keys in sorted(names.items(), key=lambda item: (not item[0].startswith(f"{DISTRIBUTION} "), item[0])):
             console.print("\n".join(_lines(kind, origin, keys, width)), markup=False)
             kind = ""

@@ -16,7 +16,10 @@ import numpy as np
 from nnkit.core.words import ATTRIBUTES, HOOKS, NEEDLESS, RENAMED
 from nnkit.errors import CallError, KernelError
 
-__all__ = ["Absent", "Called", "Familiar", "brief", "explained", "nearest", "no_attribute", "present", "require_known", "shown"]
+__all__ = [
+    "Absent", "Called", "Familiar", "brief", "explained", "nearest", "no_attribute", "present", "require_known", "same",
+    "shown",
+]  # fmt: skip
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -261,7 +264,7 @@ class _Misfit:
             if name not in placed or name in named:
                 break
             args.append(placed.pop(name))
-        moved = {name: value for name, value in placed.items() if not _is(value, self.parameters[name].default)}
+        moved = {name: value for name, value in placed.items() if not same(value, self.parameters[name].default)}
         lacking = [name for name in missing if name not in {**moved, **named} and name not in self.positional[: len(args)]]
         return self._call(args, {**moved, **named, **dict.fromkeys(lacking, ...)}, self.positional)
 
@@ -303,6 +306,8 @@ def _shown(value: Any) -> str | None:
     return text if len(text) <= LONGEST and "\n" not in text else None
 
 
-def _is(value: Any, default: Any) -> bool:
-    """Whether this is the default, which need not be written."""
-    return type(value) is type(default) and bool(np.all(value == default))
+def same(value: Any, other: Any) -> bool:
+    """Whether two hyper-parameters say the same."""
+    if type(value) is not type(other) or not isinstance(value, np.ndarray):
+        return type(value) is type(other) and bool(np.all(value == other))
+    return value.dtype == other.dtype and np.array_equal(value, other)

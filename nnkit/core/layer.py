@@ -17,6 +17,7 @@ from nnkit.core.initializer import Given, Initializer
 from nnkit.core.interpreted import call_copy, read_only
 from nnkit.core.part import Part, Shape, kernel_names
 from nnkit.core.registry import Registry
+from nnkit.core.shapes import require_one_loop, require_views
 from nnkit.core.span import Span
 from nnkit.engine.program import Numbers
 from nnkit.errors import CallError, KernelError, OnnxError, ShapeError
@@ -105,7 +106,9 @@ class Layer(Part):
     - ``x`` (N, *in_shape) and ``out`` (N, *out_shape); in backward also ``grad_out`` and ``grad_x``, alike;
     - every declared parameter, state, scratch and workspace array by its name, and ``grad_<parameter>`` in backward, which is
       to be *written*, not added to;
-    - every attribute of the layer that is a number or a truth value;
+    - every attribute of the layer that is a number or a truth value, a tuple, list or array of such, or None. A list is a tuple
+      there, and an array is only read. One kernel serves all arrays; a tuple of up to eight numbers is one in compiled code,
+      too, and compiled once for each length. What ``if weights is None`` rules out is not compiled at all;
     - ``training``; ``seed``, the layer's random stream in this step (see ``nnkit.kernels.random``); ``first_row``, where
       these N rows begin in the batch; ``rows``, which is N;
     - ``mask`` (N, steps) uint8: 0 where a step of a sequence is padding. It comes from a layer before that has declared
@@ -369,6 +372,10 @@ class Layer(Part):
             raise ShapeError(f"{self!r}: expected build to return a shape of positive integers, got {out_shape!r}{hint}")
         built.out_shape = tuple(int(size) for size in out_shape)
         del layer._known
+        row = {"x": built.in_shape, "out": built.out_shape}
+        require_views(self, {**row, **{name: item.shape for name, item in built.declared().items()}}, built.views)
+        if row.keys().isdisjoint(built.views):
+            require_one_loop(self, built.in_shape, built.out_shape, pointwise=self.pointwise, folded=self.folds_rows)
         check_kernel_names(built)
         built.home = known.setdefault(id(self), built)
         if built.home is not built:
@@ -456,7 +463,10 @@ def check_kernel_names(built: Built) -> None:
         if not is_forward:
             names += [f"grad_{name}" for name in (*built.parameters, *built.scratch)]
         for name in kernel_names(function):
-            if name in names or _is_hyperparameter(getattr(layer, name, None)):
+            if name in names:
+                continue
+            if layer.provides(name):
+                layer.operand(name, "float64")  # or it says why it cannot be
                 continue
             near = difflib.get_close_matches(name, [*names, *vars(layer)], 1)
             hint = f"did you mean {near[0]!r}?" if near else f"it may name {', '.join(names)}, or a number of the layer's"
@@ -490,10 +500,6 @@ def _check_written(layer: Layer, function: Callable[..., Any], stage: str) -> No
         raise KernelError(f"{layer!r}: {stage} must be a @staticmethod (or derive from PythonLayer)")
     if stage == "forward" and "out" not in kernel_names(function):
         raise KernelError(f"{layer!r}: expected forward to name (and write) out")
-
-
-def _is_hyperparameter(value: Any) -> bool:
-    return isinstance(value, bool | int | float | np.number)
 
 
 class Work(Protocol):

@@ -319,9 +319,22 @@ class Loss(Part):
         function = self.kernel(gradient=arrays.grad is not None)
         names = kernel_names(function)[self.interpreted :]  # a Python kernel gets its shard first
         spelling, targets = self._targets(arrays, real, names)
+        self._require_one_loop(arrays.prediction, targets)
         given = {"prediction": arrays.prediction, "weight": arrays.weight, "row_loss": arrays.row_loss, "grad": arrays.grad}
-        operands = tuple(targets.get(name) or given.get(name) or self.number(name, real) for name in names)
+        operands = tuple(targets.get(name) or given.get(name) or self.operand(name, real) for name in names)
         return [*spelling, Instruction(function, operands, type(self).__name__, "loss", self.interpreted)]
+
+    def _require_one_loop(self, prediction: Array, targets: dict[str, Array | None]) -> None:
+        """Refuse targets that have not a row for each of the prediction, or where kernels are of numbers, a number for each."""
+        for name, given in targets.items():
+            if given is not None and given.spread != prediction.spread:
+                raise ShapeError(f"{self!r}: expected target_shape to have the axes of the outputs before their last one, so "
+                                 f"that {name} has {prediction.spread} rows for each, got {given.spread}")  # fmt: skip
+        target = targets["target"]
+        each = not (self.rowwise or self.interpreted)
+        if each and target is not None and target.shape != prediction.shape:
+            raise ShapeError(f"{self!r}: expected target_shape to be that of the outputs, as forward is of single numbers, got "
+                             f"{target.shape} beside {prediction.shape}; or set rowwise = True")  # fmt: skip
 
     def _targets(
         self, arrays: LossArrays, real: str, names: Sequence[str]
@@ -376,8 +389,8 @@ class Loss(Part):
         for example in cls.examples():
             for function in (cls.forward, cls.backward):
                 for name in kernel_names(function):
-                    if name not in GIVEN and not hasattr(example.part, name):
-                        raise KernelError(f"{cls.__name__}: {function.__name__} names {name!r}, which nobody provides")
+                    if name not in GIVEN:
+                        example.part.operand(name, "float64")
 
     @classmethod
     def _check_labels_are_read(cls) -> None:

@@ -42,7 +42,7 @@ class Optimizer(Part):
 
     ``update`` is a kernel (a static method) over a chunk of the vector. It may name ``value`` (to be changed), ``grad``, every
     array in ``states`` (same length, zero at first, kept from step to step), ``lr``, ``step`` (a real number, 1 in the first
-    step), every attribute that is a number, and whatever `coefficients` returns.
+    step), every attribute that is a number (or several, as in a `Layer`), and whatever `coefficients` returns.
 
     Clipping, weight decay and the schedule are the framework's, in this order: the gradient is clipped by value, then by
     norm; then the decay is added to it (or, with ``decoupled = True``, the parameters are shrunk by lr * weight_decay); then
@@ -165,13 +165,19 @@ class Optimizer(Part):
         """Refuse an update that names what nobody provides."""
         one = np.ones(1)
         names = ["value", "grad", "lr", "step", *self.states, *self.coefficients(one, one)]
+        twice = [name for place, name in enumerate(names) if name in names[:place]]
+        if twice:
+            raise KernelError(f"{self!r}: expected states and coefficients under names of their own, got {twice[0]!r} again")
         for name in kernel_names(type(self).update):
             if name in ("weight_decay", "clip_norm", "clip_value"):
                 raise KernelError(f"{self!r}: update names {name!r}, which the framework applies already, before update")
-            if name not in names and not isinstance(getattr(self, name, None), bool | int | float | np.number):
+            if name in names:
+                continue
+            if not self.provides(name):
                 near = difflib.get_close_matches(name, [*names, *vars(self)], 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it may name {', '.join(names)}, or a number of its own"
                 raise KernelError(f"{self!r}: update names {name!r}, which nobody provides; {hint}")
+            self.operand(name, "float64")  # or it says why it cannot be
 
 
 @dataclass(frozen=True)
@@ -263,7 +269,7 @@ class Updater:
         named: dict[str, Operand] = {name: Coefficient(i, self.real) for i, name in enumerate(self._names)}
         function = type(optimizer).update
         program.append(
-            (function, tuple({**named, **given}.get(name) or optimizer.number(name, self.real)
+            (function, tuple({**named, **given}.get(name) or optimizer.operand(name, self.real)
                              for name in kernel_names(function)))
         )  # fmt: skip
         return [Instruction(function, operands, type(optimizer).__name__, "update") for function, operands in program]

@@ -6,6 +6,7 @@ import copy
 import dis
 import inspect
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,10 +17,11 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from nnkit.core.calls import Called, Familiar, require_known, shown
+from nnkit.core.calls import Called, Familiar, require_known, same, shown
 from nnkit.core.registry import Registry
 from nnkit.core.travel import keep_sources
-from nnkit.engine.operands import Constant, constant
+from nnkit.engine.hyperparameters import hyperparameter
+from nnkit.engine.operands import Constant, Operand, constant
 from nnkit.engine.source import require_source
 from nnkit.errors import KernelError, ParameterError, ShapeError
 
@@ -201,6 +203,29 @@ class Part(Familiar):
         value, cls = getattr(self, name), cast(Any, type(self))
         return constant(float(value) if name in _real_parameters(cls) else value, real)
 
+    def operand(self, name: str, real: str) -> Operand:
+        """An attribute as a kernel gets it: a `number`, several of them, or None.
+
+        Raises
+        ------
+        KernelError
+            There is none of this name, or it is something that compiled code does not have.
+        """
+        who, cls = type(self).__name__, cast(Any, type(self))
+        if not self.provides(name):
+            raise KernelError(f"{who}: a kernel names {name!r}, which nobody provides")
+        value = getattr(self, name)
+        if isinstance(value, bool | int | float | np.number):
+            return self.number(name, real)
+        try:
+            return hyperparameter(value, real, name in _real_parameters(cls))
+        except KernelError as error:
+            raise KernelError(f"{who}: a kernel names {name!r}: {error}") from None
+
+    def provides(self, name: str) -> bool:
+        """Whether there is an attribute of this name that is data, and so may be meant for a kernel."""
+        return hasattr(self, name) and not inspect.isroutine(getattr(self, name))
+
     @recursive_repr("...")
     def __repr__(self) -> str:
         shown: list[str] = []
@@ -210,9 +235,9 @@ class Part(Familiar):
             if parameter.kind is parameter.VAR_POSITIONAL:
                 shown += map(repr, value)
             elif _is_required(parameter):
-                shown.append(repr(value))
-            elif not _same(value, parameter.default):
-                shown.append(f"{parameter.name}={value!r}")
+                shown.append(_typed(value))
+            elif not same(value, parameter.default):
+                shown.append(f"{parameter.name}={_typed(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def require(self, name: str, condition: bool, expected: str) -> None:
@@ -261,10 +286,23 @@ def _is_required(parameter: inspect.Parameter) -> bool:
 
 @cache
 def _real_parameters(cls: Any) -> frozenset[str]:
-    """Which of the constructor's parameters are real numbers, by their annotation or their default."""
-    return frozenset(
-        item.name for item in _parameters(cls) if item.annotation in (float, "float") or type(item.default) is float
-    )
+    """Which of the constructor's parameters are real numbers, or hold such, by their annotation or their default."""
+    names = set()
+    for item in _parameters(cls):
+        said = set(re.findall(r"\w+", item.annotation if isinstance(item.annotation, str) else repr(item.annotation)))
+        default = item.default if isinstance(item.default, tuple) else (item.default,)
+        if ("float" in said and "int" not in said) or any(type(number) is float for number in default):
+            names.add(item.name)
+    return frozenset(names)
+
+
+def _typed(value: Any) -> str:
+    """A hyper-parameter as it is typed, in one line."""
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    numbers = " ".join(np.array2string(value, separator=", ", formatter={"float_kind": str}).split())
+    usual = value.dtype in (np.float64, np.int64, np.bool_)
+    return f"np.array({numbers}{'' if usual else f', dtype={value.dtype.name!r}'})"
 
 
 def listed(parts: Any) -> list[Any]:
@@ -293,7 +331,3 @@ def row_shape(in_shape: Sequence[int] | int, who: str) -> Shape:
     if any(size < 1 for size in shape):
         raise ShapeError(f"{who}: expected in_shape of positive integers, got {in_shape!r}")
     return shape
-
-
-def _same(value: Any, default: Any) -> bool:
-    return type(value) is type(default) and bool(np.all(value == default))

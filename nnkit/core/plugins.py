@@ -113,9 +113,10 @@ def brings(module: str) -> bool:
 
 
 def provider(part: type) -> tuple[str, str]:
-    """The distribution that a class comes from and its version; two empty strings for a script or a notebook."""
+    """The distribution that a class comes from and its version; for a script or a notebook no distribution, and its module."""
     package = part.__module__.partition(".")[0]
-    return (DISTRIBUTION, __version__) if package == __name__.partition(".")[0] else _provider(package)
+    found = (DISTRIBUTION, __version__) if package == __name__.partition(".")[0] else _provider(package)
+    return found if found[0] else ("", part.__module__)
 
 
 @cache

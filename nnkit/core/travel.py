@@ -47,12 +47,14 @@ def _functions(item: Any, seen: set[int]) -> Iterator[types.FunctionType]:
         return
     seen.add(id(item))
     yield item
-    named = [item.__globals__.get(name) for name in item.__code__.co_names]
+    names = item.__code__.co_names
+    named = [item.__globals__.get(name) for name in names]
     for cell in item.__closure__ or ():
         try:
             named.append(cell.cell_contents)
         except ValueError:  # not bound yet
             continue
+    named += [vars(other)[name] for other in named if isinstance(other, type) for name in names if name in vars(other)]
     for other in named:
         yield from _functions(other, seen)
 

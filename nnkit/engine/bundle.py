@@ -6,8 +6,10 @@ import ast
 import builtins
 import difflib
 import math
+import operator
 import types
 from collections.abc import Callable, Hashable
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -20,7 +22,11 @@ from nnkit.kernels.math import Compiled
 
 __all__ = ["Bundle"]
 
-_BUILTINS = {"range", "len", "min", "max", "abs", "int", "float", "bool", "round", "enumerate", "zip", "isinstance"}
+_BUILTINS = {"range", "len", "min", "max", "abs", "int", "float", "bool", "round", "enumerate", "zip", "isinstance", "divmod"}
+_INSTEAD = {  # of builtins
+    "sum": "add up in a loop", "pow": "write x ** y", "any": "write a loop", "all": "write a loop",
+    "print": "engine='python' of fit runs it uncompiled, where it prints",
+}  # fmt: skip
 
 
 def _is_error(value: Any) -> bool:
@@ -38,9 +44,9 @@ def _uncompiled(value: Any) -> Any:
 
 
 def _of_library(value: Any) -> str | None:
-    """The full name of a function of NumPy's or of the standard library's math, by whatever name it was imported."""
+    """The full name of a function of NumPy's or of the standard library's, by whatever name it was imported."""
     name = getattr(value, "__name__", "")
-    for module in (math, np, np.linalg):
+    for module in (math, np, np.linalg, operator):
         if getattr(module, name, None) is value:
             return f"{module.__name__}.{name}"
     return None
@@ -50,21 +56,57 @@ def _instead(value: Any, name: str) -> str:
     """What to write in place of a global that compiled code cannot have."""
     if isinstance(value, np.ndarray | list):
         return f"declare it in build, self.constant({name!r}, ...), and name it among the kernel's arguments"
+    if isinstance(value, Enum):
+        return f"write {value!s}.value, or derive {type(value).__name__} from enum.IntEnum"
     if callable(value):
         return "take a plain function (def), one of math, numpy or nnkit.kernels.math, or derive from PythonLayer"
-    return "pass it as a hyper-parameter, parameter or state"
+    if isinstance(value, str):
+        return "give each of its values a number, such as a member of an enum.IntEnum"
+    if isinstance(value, dict | set | frozenset):
+        return "write its numbers as a tuple, or each under a name of its own"
+    return "name its attributes one by one, or pass it as a hyper-parameter, parameter or state"
+
+
+def _holds_names(value: Any) -> bool:
+    """Whether what stands behind its dots is known before a kernel runs: a module, a class, an object of somebody's class."""
+    home = type(value).__module__.partition(".")[0]
+    return isinstance(value, types.ModuleType | type) or not (callable(value) or home in ("builtins", "numpy", "numba"))
+
+
+def _is_still(now: Any, value: Any) -> bool:
+    """Whether what stands under a name is what it was; a property may compute the same number again."""
+    return now is value or (isinstance(value, int | float) and type(now) is type(value) and repr(now) == repr(value))
 
 
 class _Rename(ast.NodeTransformer):
     """Give every global that a function names its place in the bundle, and every float literal the kernel's dtype."""
 
-    def __init__(self, bundle: Bundle, function: Callable[..., Any]) -> None:
+    def __init__(self, bundle: Bundle, function: Callable[..., Any], whole: ast.FunctionDef) -> None:
         self.bundle = bundle
         self.function = function
+        self.whole = whole
         code = function.__code__
         self.local = {*code.co_varnames, *code.co_cellvars}
         self.cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
-        self._namespace = {**function.__globals__, **{name: cell.cell_contents for name, cell in self.cells.items()}}
+        try:
+            self._namespace = {**function.__globals__, **{name: cell.cell_contents for name, cell in self.cells.items()}}
+        except ValueError:
+            raise KernelError(f"{described(function)}: expected all of {', '.join(self.cells)} to be there before the function "
+                              "is compiled, got one that is assigned later") from None  # fmt: skip
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """The function itself; Numba would copy one within it into it, and then drop what that writes into arrays."""
+        return self.generic_visit(node) if node is self.whole else self._refuse_within(node)
+
+    def _refuse_within(self, node: ast.AST) -> ast.AST:
+        outside = "write it outside, and give it what it needs"
+        what, instead = {
+            ast.FunctionDef: ("function", outside), ast.Lambda: ("lambda", outside)
+        }.get(type(node), ("comprehension", "write a loop"))  # fmt: skip
+        message = f"{described(self.function)}: expected no {what} within a kernel or what it calls; {instead}"
+        raise KernelError(placed(self.function, node, message))
+
+    visit_Lambda = visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _refuse_within
 
     def visit_arguments(self, node: ast.arguments) -> ast.AST:
         """Defaults are the values that the function has, not what their text gives now; `None` stands for no default."""
@@ -87,18 +129,21 @@ class _Rename(ast.NodeTransformer):
             inner = inner.value
         root = inner.id if isinstance(inner, ast.Name) else ""
         owner = self._namespace.get(root)
-        if not isinstance(owner, types.ModuleType) or root in self.local:
+        if root in self.local or root not in self._namespace or not _holds_names(owner):
             self.generic_visit(node)
             return node
         value: Any = owner
         for name in path:
             if not hasattr(value, name):
-                raise KernelError(f"{described(self.function)}: {root}.{'.'.join(path)} does not exist")
+                near = difflib.get_close_matches(name, dir(value), 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                message = f"{described(self.function)}: {root}.{'.'.join(path)} does not exist{hint}"
+                raise KernelError(placed(self.function, node, message))
             home, value = value, getattr(value, name)
         if owner in (np, math):
             self.bundle.imports.add(f"import {owner.__name__} as {root}")
             return self.bundle.real(node) if isinstance(value, float) else node
-        self.bundle.named.append((partial(vars(home).get, node.attr), value))
+        self.bundle.named.append((partial(getattr, home, node.attr, None), value))
         return self._named(node, node.attr, value)
 
     def visit_Import(self, node: ast.Import) -> ast.AST:
@@ -117,9 +162,10 @@ class _Rename(ast.NodeTransformer):
                 return node
             known = [*self._namespace, *self.local, *_BUILTINS]
             near = difflib.get_close_matches(node.id, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            what = "a builtin that compiled code does not have" if hasattr(builtins, node.id) else "unknown"
-            raise KernelError(placed(self.function, node, f"{described(self.function)}: the name {node.id!r} is {what}{hint}"))
+            is_builtin = hasattr(builtins, node.id)
+            hint = _INSTEAD.get(node.id, "") if is_builtin else f"did you mean {near[0]!r}?" if near else ""
+            what = ("a builtin that compiled code does not have" if is_builtin else "unknown") + (hint and f"; {hint}")
+            raise KernelError(placed(self.function, node, f"{described(self.function)}: the name {node.id!r} is {what}"))
         value = self._namespace[node.id]
         if isinstance(value, types.ModuleType):
             self.bundle.imports.add(f"import {value.__name__} as {node.id}")
@@ -160,11 +206,12 @@ class Bundle:
         self.apart: set[tuple[str, str]] = set()
         self.is_whole = True
         self.defined: dict[str, tuple[Callable[..., Any], ast.FunctionDef]] = {}  # functions of the text, by their names there
+        self._begun: list[Callable[..., Any]] = []  # functions whose definitions are not complete
         self._names: dict[Hashable, str] = {}
 
     def is_current(self) -> bool:
         """Whether everything that was taken in is still what it was."""
-        return all(now() is value for now, value in self.named)
+        return all(_is_still(now(), value) for now, value in self.named)
 
     def real(self, node: ast.expr) -> ast.expr:
         """``node`` in the kernel's dtype: Python's own floats are float64 and would widen float32 arithmetic."""
@@ -185,6 +232,9 @@ class Bundle:
             if value.apart:
                 self.apart.add((value.module, value.apart))
             return self.compiled(value.module, value.name)
+        if any(value is function for function in self._begun):
+            raise KernelError(f"{described(user)}: expected functions that do not call themselves, be it through others, got "
+                              f"{wish}; write a loop")  # fmt: skip
         key: Hashable = id(value) if callable(value) else (wish, repr(value))
         if key in self._names:
             return self._names[key]
@@ -198,7 +248,7 @@ class Bundle:
         elif isinstance(value, types.FunctionType):
             name = self.name(wish, key)
             self.function(value, name)
-        elif isinstance(value, bool | int | float | np.number | tuple):
+        elif value is None or isinstance(value, bool | int | float | np.number | tuple):
             name = self.name(wish, key)
             self.lines.append(f"{name} = {self.literal(value, wish, user)}")
         elif isinstance(value, type) and issubclass(value, np.generic):
@@ -207,8 +257,9 @@ class Bundle:
         elif getattr(builtins, wish, None) is value and wish in _BUILTINS:
             return wish
         else:
+            what = ", a method" if isinstance(value, types.MethodType) else f" of type {type(value).__name__}"
             raise KernelError(f"{described(user)}: expected its globals to be numbers, tuples of numbers and functions, got "
-                              f"{wish} of type {type(value).__name__}; {_instead(value, wish)}")  # fmt: skip
+                              f"{wish}{what}; {_instead(value, wish)}")  # fmt: skip
         return name
 
     def compiled(self, module: str, wish: str) -> str:
@@ -237,18 +288,24 @@ class Bundle:
             return f"np.{self.dtype}({float(value)!r})".replace("(inf)", "(np.inf)").replace("(nan)", "(np.nan)")
         if isinstance(value, np.number):
             return f"np.{value.dtype.name}({value.item()!r})"
-        if isinstance(value, bool | int | None):
+        if isinstance(value, bool | None):
             return repr(value)
+        if isinstance(value, int):
+            return repr(int(value))  # of an enumeration, too
         raise KernelError(f"{described(user)}: the constant {wish} holds {type(value).__name__}, expected numbers")
 
     def definition(self, function: Callable[..., Any]) -> ast.FunctionDef:
         """A function's definition in this module; whatever it calls stands before it."""
         for name in ("__code__", "__defaults__", "__kwdefaults__"):  # notebooks that reload modules set these anew
             self.named.append((partial(getattr, function, name), getattr(function, name)))
+        self._begun.append(function)
         try:
-            node: ast.FunctionDef = _Rename(self, function).visit(definition(function))
+            node = definition(function)
+            _Rename(self, function, node).visit(node)
         except KernelError as error:
             raise error.with_traceback(None) from None  # the way through the tree says nothing
+        finally:
+            self._begun.pop()
         return ast.fix_missing_locations(node)
 
     def function(self, function: Callable[..., Any], name: str) -> None:

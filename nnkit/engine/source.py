@@ -6,6 +6,7 @@ import __future__
 import ast
 import inspect
 import linecache
+import sys
 import types
 from collections.abc import Callable, Hashable, Iterator
 from functools import reduce
@@ -39,8 +40,10 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
     KernelError : it is no plain function, has no source, or the file is not what it was when the function was made
     """
     text = getattr(function, "source", None)
-    if text is None and (function.__code__.co_name == "<lambda>" or function.__code__.co_flags & _ASYNCHRONOUS):
-        raise KernelError(f"{described(function)}: expected a plain function (def), got a lambda or an async def")
+    if text is None and function.__code__.co_name == "<lambda>":
+        raise KernelError(f"{described(function)}: expected a plain function (def), got a lambda; write def, with a return")
+    if text is None and function.__code__.co_flags & _ASYNCHRONOUS:
+        raise KernelError(f"{described(function)}: expected a plain function (def), got an async def")
     own = text or _text(function)
     node = _parsed(own)
     assert node is not None  # what is generated is a function, and so is what has been found right
@@ -127,15 +130,16 @@ def _text(function: Callable[..., Any]) -> str:
         _texts[code] = function.kept_source  # type: ignore[attr-defined]
     if code not in _texts:
         linecache.checkcache(code.co_filename)
-        lines = linecache.getlines(code.co_filename, function.__globals__)
+        lines = linecache.getlines(code.co_filename, function.__globals__) or _typed(code)
         if not lines:
             typed = code.co_filename in ("<stdin>", "<string>")
             what = "one that was typed at Python's prompt, which keeps no source" if typed else "one without a file"
             where = "" if typed else f" ({code.co_filename})"
+            newer = "take Python 3.13, whose prompt keeps it, " if typed and sys.version_info < (3, 13) else ""
             packages = "" if typed else "install its package with the .py files, "
             raise KernelError(
                 f"{described(function)}: expected a function whose source can be read, got {what}{where}; put the class into a "
-                f"file or a notebook cell, {packages}or derive from PythonLayer"
+                f"file or a notebook cell, {packages}{newer}or derive from PythonLayer"
             )
         try:
             text = "".join(inspect.getblock(lines[code.co_firstlineno - 1 :]))
@@ -149,6 +153,12 @@ def _text(function: Callable[..., Any]) -> str:
             )
         _texts[code] = text
     return _texts[code]
+
+
+def _typed(code: types.CodeType) -> list[str]:
+    """The lines of what was typed at Python's prompt, which keeps them since 3.13; `inspect` has them from there, too."""
+    lines: list[str] = getattr(linecache, "_getlines_from_code", lambda code: [])(code)
+    return lines
 
 
 def require_source(function: Callable[..., Any]) -> None:

@@ -453,12 +453,14 @@ def _several(value: Any, count: int, what: str) -> Any:
 
 
 def _origin(described: Any) -> tuple[str, str]:
-    """Distribution and version of a part, where they look like such."""
-    if isinstance(described, list) and len(described) == 2 and all(
-        isinstance(item, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,80}", item) for item in described
-    ):
-        return described[0], described[1]
-    return "", ""
+    """Distribution and version of a part, or nothing and its module, where they look like such."""
+    if not (isinstance(described, list) and len(described) == 2 and all(isinstance(item, str) for item in described)):
+        return "", ""
+    distribution, version = described
+    if not distribution:
+        return "", version if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", version, re.ASCII) and len(version) <= 80 else ""
+    is_one = all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,80}", item) for item in described)
+    return (distribution, version) if is_one else ("", "")
 
 
 def _find(kind: str, key: str, origin: tuple[str, str]) -> Any:
@@ -474,6 +476,8 @@ def _find(kind: str, key: str, origin: tuple[str, str]) -> Any:
             advice = f"it came from nnkit {version}: {install(upgrade=True)}"
         elif distribution:
             advice = f"it came from {distribution} {version}: pip install {distribution}"
-        else:
+        elif version in ("", "__main__"):
             advice = "it came from a script or a notebook: import what registers it before nnkit.load"
+        else:
+            advice = f"it came from a script or a notebook, where it was in {version}: import {version} before nnkit.load"
         raise PersistenceError(f"the {kind} {key[:80]!r} is missing; {advice} ({str(error)[:400]})") from error

@@ -59,7 +59,7 @@ def repr_can_be_typed_back_in(example: Example) -> None:
     part = example.part
     known: list[type[Any]] = [Sequential, *(kind for _, _, kind in registered() if kind.__module__.startswith("nnkit."))]
     known += map(type, [part, *part.hyperparameters().values()])
-    names = {**vars(np), **{kind.__name__: kind for kind in known}}
+    names = {"np": np, **vars(np), **{kind.__name__: kind for kind in known}}
     try:
         again = eval(repr(part), names)
         rebuilt = part.replace()

@@ -46,6 +46,11 @@ def next_share(target, i):
     return i
 
 
+def weight_of(class_weight, k):
+    """The weight of class k; without weights it is compiled as the number 1."""
+    return 1.0 if class_weight is None else class_weight[k]
+
+
 def slope(log_p, gamma):
     """The derivative of -(1 - p)**gamma log(p) by log p."""
     q = -expm1(log_p)
@@ -55,24 +60,23 @@ def slope(log_p, gamma):
 
 @nn.register("focal")
 class FocalLoss(nn.Loss):
-    """Focal loss of logits z over K classes: l = -sum_k t_k (1 - p_k)**gamma log(p_k), where p = softmax(z).
+    """Focal loss of logits z over K classes: l = -sum_k a_k t_k (1 - p_k)**gamma log(p_k), where p = softmax(z).
 
     For integer labels t is 1 at the label and 0 elsewhere. Cross-entropy is gamma = 0; the larger gamma is, the less a row
-    counts whose class has a high probability already, so that many easy rows do not outweigh a few hard ones. With
-    q_k = 1 - p_k,
+    counts whose class has a high probability already, so that many easy rows do not outweigh a few hard ones. The weights
+    a_k, all 1 unless they are given, are the paper's alpha. With q_k = 1 - p_k,
 
-    - dl/dlog p_k = t_k f_k, where f_k = -q_k**gamma (1 + gamma p_k r_k) and r_k = -log(p_k) / q_k, which is 1 at p_k = 1,
+    - dl/dlog p_k = t_k f_k, where f_k = -a_k q_k**gamma (1 + gamma p_k r_k) and r_k = -log(p_k) / q_k, which is 1 at p_k = 1,
     - dl/dz_k = t_k f_k q_k - p_k sum_{i != k} t_i f_i, from dlog p_i / dz_k = 1[i = k] - p_k.
 
     Written in r_k there is no q_k**(gamma - 1), which grows without bounds for gamma < 1 as p_k comes near 1. All of it is
     computed from log p_k, q_k as -expm1(log p_k): nothing overflows, and q_k keeps its digits where p_k rounds to 1.
 
-    The class weights alpha of the paper are ``sample_weight``: one for each row, by its class.
-
     Parameters
     ----------
     gamma : float >= 0, the focusing parameter
-    reduction : {"mean", "sum"}; the mean is over rows
+    class_weight : K numbers >= 0, optional: a tuple, a list or an array
+    reduction : {"mean", "sum"}; the mean is over rows, whatever their classes weigh
 
     Shape
     -----
@@ -84,6 +88,8 @@ class FocalLoss(nn.Loss):
     >>> loss, grad = FocalLoss(gamma=1.0)([[0.0, 0.0]], [0])  # log(2) / 2
     >>> round(float(loss), 4), grad.round(4).tolist()
     (0.3466, [[-0.4233, 0.4233]])
+    >>> round(float(FocalLoss(gamma=1.0, class_weight=(0.5, 2.0))([[0.0, 0.0]], [1]).loss), 4)  # twice that
+    0.6931
 
     References
     ----------
@@ -96,36 +102,50 @@ class FocalLoss(nn.Loss):
     expects = (nn.Span(), nn.Span(-np.inf, 0.0, "exponentials"))  # logarithms of probabilities are logits of the same
     advice = "leave the activation out: the loss takes the softmax itself"
 
-    def __init__(self, *, gamma: float = 2.0, reduction: str = "mean") -> None:
+    def __init__(
+        self, *, gamma: float = 2.0, class_weight: Sequence[float] | NDArray[Any] | None = None, reduction: str = "mean"
+    ) -> None:
         self.gamma = gamma
+        self.class_weight = class_weight
         self.require_number("gamma", 0.0)
+        if class_weight is not None:
+            given = np.asarray(class_weight)
+            usable = given.dtype.kind in "biuf" and given.ndim == 1 and bool((np.isfinite(given) & (given >= 0)).all())
+            self.require("class_weight", usable, "a number of at least 0 for each class, or None")
         super().__init__(reduction=reduction)
 
+    def check_target(self, y: NDArray[Any], out_shape: tuple[int, ...], rows: int, name: str = "y") -> None:
+        super().check_target(y, out_shape, rows, name)
+        weights, classes = self.class_weight, out_shape[-1]
+        if weights is not None and len(weights) != classes:
+            raise nn.ShapeError(f"{self!r}: expected a weight for each of {classes} classes, got {len(weights)}")
+
     @staticmethod
-    def forward(prediction, target, label, gamma):
+    def forward(prediction, target, label, gamma, class_weight):
         best, log_total = largest(prediction)
         loss = 0.0
         i = next_share(target, 0)
         while i < target.shape[0]:
             log_p = log_probability(prediction, label + i, best, log_total)
-            loss -= target[i] * (-expm1(log_p)) ** gamma * log_p
+            loss -= weight_of(class_weight, label + i) * target[i] * (-expm1(log_p)) ** gamma * log_p
             i = next_share(target, i + 1)
         return loss
 
     @staticmethod
-    def backward(prediction, target, label, gamma, grad_prediction):
+    def backward(prediction, target, label, gamma, class_weight, grad_prediction):
         best, log_total = largest(prediction)
         total = 0.0
         i = next_share(target, 0)
         while i < target.shape[0]:
-            total += target[i] * slope(log_probability(prediction, label + i, best, log_total), gamma)
+            share = weight_of(class_weight, label + i) * target[i]
+            total += share * slope(log_probability(prediction, label + i, best, log_total), gamma)
             i = next_share(target, i + 1)
         for k in range(prediction.shape[0]):
             grad_prediction[k] = -exp(log_probability(prediction, k, best, log_total)) * total
         i = next_share(target, 0)
         while i < target.shape[0]:
             log_p = log_probability(prediction, label + i, best, log_total)
-            own = target[i] * slope(log_p, gamma)
+            own = weight_of(class_weight, label + i) * target[i] * slope(log_p, gamma)
             grad_prediction[label + i] = -own * expm1(log_p) - exp(log_p) * (total - own)
             i = next_share(target, i + 1)
 
@@ -139,4 +159,5 @@ class FocalLoss(nn.Loss):
     @classmethod
     def examples(cls) -> Sequence[nn.Example]:
         return [nn.Example(cls(), (4,)), nn.Example(cls(gamma=0.0), (4,)), nn.Example(cls(gamma=0.5), (4,)),
-                nn.Example(cls(gamma=5), (2, 3))]
+                nn.Example(cls(gamma=5), (2, 3)), nn.Example(cls(class_weight=(0.5, 1, 2)), (3,)),
+                nn.Example(cls(gamma=1.0, class_weight=np.array([0.5, 1.0, 2.0])), (2, 3))]

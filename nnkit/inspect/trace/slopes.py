@@ -57,7 +57,7 @@ class Slopes:
     def _run(self, stage: str, **arrays: NDArray[Any]) -> None:
         kernel = self._layer.kernels()[stage]
         given = {name: replace(Array.view(array), shape=(), batched=True) for name, array in arrays.items()}
-        operands = tuple(given[name] if name in given else self._layer.number(name, self._dtype)
+        operands = tuple(given[name] if name in given else self._layer.operand(name, self._dtype)
                          for name in kernel_names(kernel))  # fmt: skip
         instruction = Instruction(kernel, operands, repr(self._layer), stage, self._layer.interpreted)
         program = Program([instruction], self._dtype, python=self._python)
