@@ -23,9 +23,18 @@ def pytest_make_parametrize_id(val):
     return getattr(val, "__name__", None)
 
 
+_begun = {}  # generators of test modules, by their ids, as they were before any test had drawn
+
+
 @pytest.fixture(autouse=True)
 def same_numbers(request, monkeypatch):
-    """What is drawn without a seed differs from call to call, and is the same in every run: what has failed fails again."""
+    """What a test draws is the same in every run, whatever tests are run before it: what has failed fails again.
+
+    A generator of its module begins anew; what is drawn without a seed differs from call to call, but not from run to run.
+    """
+    for random in vars(request.module).values():
+        if isinstance(random, np.random.Generator):
+            random.bit_generator.state = _begun.setdefault(id(random), random.bit_generator.state)
     seeded, place, calls = np.random.default_rng, zlib.crc32(request.node.nodeid.encode()), itertools.count()
     monkeypatch.setattr(np.random, "default_rng", lambda seed=None: seeded([place, next(calls)] if seed is None else seed))
 
