@@ -392,6 +392,15 @@ class CrossEntropyLoss(_ClassLoss):
     >>> loss, grad = nn.CrossEntropyLoss()([[0.0, 0.0], [0.0, 0.0]], [0, 1])
     >>> round(float(loss), 4), grad.tolist()
     (0.6931, [[-0.25, 0.25], [0.25, -0.25]])
+    >>> loss, grad = nn.CrossEntropyLoss(label_smoothing=0.25)([[1.0, 3.0, 0.0]], [[0.5, 0.25, 0.25]])
+    >>> round(float(loss), 4), grad.round(4).tolist()
+    (1.899, [[-0.3441, 0.573, -0.2288]])
+    >>> loss, grad = nn.CrossEntropyLoss()([[1.0, 3.0, 0.0], [0.0, 2.0, 5.0]], [2, 1], sample_weight=[1.0, 3.0])
+    >>> round(float(loss), 4), grad.round(4).tolist()
+    (3.0837, [[0.0285, 0.2109, -0.2395], [0.0048, -0.7147, 0.7099]])
+    >>> loss, grad = nn.CrossEntropyLoss()([[0.0, 1000.0]], [0])  # numbers that exp cannot take
+    >>> float(loss), grad.tolist()
+    (1000.0, [[-1.0, 1.0]])
 
     References
     ----------
@@ -598,6 +607,9 @@ class PoissonNLLLoss(Loss):
     >>> loss, grad = nn.PoissonNLLLoss()([[0.0]], [[3.0]])
     >>> float(loss), grad.tolist()
     (1.0, [[-2.0]])
+    >>> loss, grad = nn.PoissonNLLLoss(log_input=False, eps=0.5)([[2.0]], [[3.0]])
+    >>> round(float(loss), 4), grad.round(4).tolist()
+    (-0.7489, [[-0.2]])
 
     References
     ----------

@@ -37,8 +37,11 @@ class SGD(Optimizer):
     Examples
     --------
     >>> import nnkit as nn
-    >>> nn.SGD(lr=0.1, momentum=0.9)
-    SGD(lr=0.1, momentum=0.9)
+    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
+    >>> walk(nn.SGD(lr=0.1, momentum=0.9), [1.0, -0.5, 2.0]).round(4)
+    array([-0.1  , -0.14 , -0.376])
+    >>> walk(nn.SGD(lr=0.1, momentum=0.9, nesterov=True), [1.0, -0.5, 2.0]).round(4)
+    array([-0.19  , -0.176 , -0.5884])
 
     References
     ----------
@@ -91,8 +94,9 @@ class Adagrad(Optimizer):
     Examples
     --------
     >>> import nnkit as nn
-    >>> nn.Adagrad()
-    Adagrad()
+    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
+    >>> walk(nn.Adagrad(lr=0.1, eps=0.5), [1.0, -0.5, 2.0]).round(4)
+    array([-0.0667, -0.0358, -0.1074])
 
     References
     ----------
@@ -132,8 +136,9 @@ class RMSprop(Optimizer):
     Examples
     --------
     >>> import nnkit as nn
-    >>> nn.RMSprop(momentum=0.9)
-    RMSprop(momentum=0.9)
+    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
+    >>> walk(nn.RMSprop(lr=0.1, alpha=0.9, eps=0.5, momentum=0.5), [1.0, -0.5, 2.0]).round(4)
+    array([-0.1225, -0.1242, -0.2904])
 
     References
     ----------
@@ -205,8 +210,9 @@ class Adam(_Moments):
     Examples
     --------
     >>> import nnkit as nn
-    >>> nn.Adam(lr=0.01, schedule="cosine")
-    Adam(lr=0.01, schedule='cosine')
+    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
+    >>> walk(nn.Adam(lr=0.1, eps=0.5), [1.0, -0.5, 2.0]).round(4)
+    array([-0.0667, -0.083 , -0.1307])
 
     References
     ----------
@@ -238,8 +244,9 @@ class AdamW(Adam):
     Examples
     --------
     >>> import nnkit as nn
-    >>> nn.AdamW(weight_decay=0.1)
-    AdamW(weight_decay=0.1)
+    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
+    >>> walk(nn.AdamW(lr=0.1, eps=0.5, weight_decay=0.1), [1.0, -0.5, 2.0]).round(4)
+    array([-0.0667, -0.0823, -0.1293])
 
     References
     ----------
@@ -282,8 +289,9 @@ class NAdam(_Moments):
     Examples
     --------
     >>> import nnkit as nn
-    >>> nn.NAdam()
-    NAdam()
+    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
+    >>> walk(nn.NAdam(lr=0.1, eps=0.5), [1.0, -0.5, 2.0]).round(4)
+    array([-0.0704, -0.0452, -0.1177])
 
     References
     ----------
@@ -334,8 +342,9 @@ class RAdam(_Moments):
     Examples
     --------
     >>> import nnkit as nn
-    >>> nn.RAdam()
-    RAdam()
+    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
+    >>> walk(nn.RAdam(lr=0.1, betas=(0.5, 0.9), eps=0.5), [1.0, -0.5, 2.0, 1.0, 1.0, 1.0, 1.0]).round(4)
+    array([-0.1   , -0.1   , -0.2143, -0.321 , -0.4242, -0.4378, -0.456 ])
 
     References
     ----------
@@ -382,8 +391,9 @@ class Lion(Optimizer):
     Examples
     --------
     >>> import nnkit as nn
-    >>> nn.Lion()
-    Lion()
+    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
+    >>> walk(nn.Lion(lr=0.1, betas=(0.5, 0.8)), [1.0, -0.1, -0.2, -0.08]).round(4)
+    array([-0.1, -0.2, -0.1,  0. ])
 
     References
     ----------

@@ -1,66 +1,13 @@
 """Faults planted in right parts: a small change of a method's source, and what has to be said about the part that it gives."""
 
-import __future__
-
-import inspect
-import itertools
-import linecache
 import re
-import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from nnkit.testing.changes import changed
+
 ANYWHERE = r"\d+(, \d+)*"
-_numbers = itertools.count(1)
-
-
-def changed(cls, method, piece, replacement):
-    """A class derived from ``cls``, and of its name, in which a piece of a method's source is replaced.
-
-    The method sees what it saw before: the globals of its module, and ``super()``. Its source can be read, so that it is
-    compiled as any kernel is. Further lines of the replacement are indented as the line that the piece begins in.
-
-    Raises
-    ------
-    ValueError : the piece does not occur exactly once in the method's source
-
-    Examples
-    --------
-    >>> import nnkit as nn
-    >>> Wrong = changed(nn.ReLU, "forward", "0.0 if", "0.5 if")
-    >>> nn.Sequential([Wrong()]).build((2,)).predict([[3.0, -3.0]])
-    array([[3. , 0.5]], dtype=float32)
-    >>> changed(nn.ReLU, "forward", "x", "2.0 * x")
-    Traceback (most recent call last):
-    ...
-    ValueError: ReLU.forward: expected 'x' exactly once in its source, found it 3 times
-    """
-    owner = next(base for base in cls.__mro__ if method in vars(base))
-    function = inspect.unwrap(vars(owner)[method])
-    source = textwrap.dedent(inspect.getsource(function))
-    if (found := source.count(piece)) != 1:
-        raise ValueError(f"{cls.__name__}.{method}: expected {piece!r} exactly once in its source, found it {found} times")
-    line = source.partition(piece)[0].rpartition("\n")[2]
-    indent = line[: len(line) - len(line.lstrip())]
-    source = source.replace(piece, replacement.replace("\n", f"\n{indent}"))
-    made = _defined(function, source, owner)
-    return type(cls)(cls.__name__, (cls,), {
-        "__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__, method: made,
-    })  # fmt: skip
-
-
-def _defined(function, source, owner):
-    """What the source gives in the place of a function of the class ``owner``."""
-    text = f"def around(__class__):\n{textwrap.indent(source, '    ')}    return {function.__name__}\n"
-    file = f"<{function.__qualname__}, changed, {next(_numbers)}>"
-    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # where the source is looked for
-    namespace = {}
-    flags = function.__code__.co_flags & __future__.annotations.compiler_flag
-    exec(compile(text, file, "exec", flags, dont_inherit=True), function.__globals__, namespace)
-    made = namespace["around"](owner)
-    inspect.unwrap(made).__qualname__ = function.__qualname__
-    return made
 
 
 @dataclass(frozen=True)
@@ -89,7 +36,7 @@ def fault(right, *changes, array="", index=ANYWHERE, cause="", count=r"\d+", wro
 
     Parameters
     ----------
-    changes : three for each change: a method, a piece of its source, and what replaces it (see `changed`)
+    changes : three for each change: a method, a piece of its source, and what replaces it (see `nnkit.testing.changes`)
     array : what is wrong; unless it is given, what ``forward`` or ``update`` writes
     index : where it is worst
     cause : what is named as the likely cause; unless it is given, nothing may be

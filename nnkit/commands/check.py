@@ -4,34 +4,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nnkit.commands.mutants import mutation_score
+from nnkit.errors import ParameterError
+
 if TYPE_CHECKING:
     from nnkit.testing import CheckError
 
 __all__ = ["check"]
 
 
-def check(target: str) -> int:
+def check(target: str | None = None, *, mutants: bool = False) -> int:
     """Check parts: gradients, shapes, threads, docstrings.
 
-    All that nnkit's own parts have to pass, and what the compiler could vectorise. The exit status is 1 where something is
-    wrong.
+    All that nnkit's own parts have to pass, and what the compiler could vectorise. The exit status is 1 if anything is wrong.
 
     Parameters
     ----------
     target : the name of a part, module:Class, module, file.py, file.py:Class, or the name of an installed distribution
+    mutants : check the checks of a part, or of all: make small mistakes in its kernels, one at a time, and see which are caught
 
     Examples
     --------
     nnkit check relu
     nnkit check my_layers.py:Scale
-    nnkit check nnkit-maxout
+    nnkit check --mutants my_layers.py:Scale
     """
+    if mutants:
+        return mutation_score(target)
+    if target is None:
+        raise ParameterError("check: expected the name of a part, a module, a file or a distribution, got none")
     from rich.console import Console
     from rich.markup import escape
 
     from nnkit.testing import CheckError
     from nnkit.testing.checks import examples_of, findings, report
-    from nnkit.testing.plugin import docstring_examples_run, find
+    from nnkit.testing.docstrings import docstring_examples_run
+    from nnkit.testing.plugin import find
     from nnkit.testing.progress import Watching
 
     console = Console(highlight=False, soft_wrap=True)

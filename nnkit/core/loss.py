@@ -21,7 +21,7 @@ from nnkit.core.registry import Registry
 from nnkit.core.span import Span
 from nnkit.core.targets import require_distribution, require_labels, require_range, wrong_shape
 from nnkit.engine.operands import Array, Constant, Control, constant
-from nnkit.engine.program import Instruction, Program
+from nnkit.engine.program import Instruction, Program, as_python
 from nnkit.errors import DataError, KernelError, ShapeError
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import accumulate_loss, fill, spell
@@ -507,7 +507,7 @@ class BoundLoss:
             **targets,
         )
         instructions = loss.row_instructions(arrays, real)
-        if not python:
+        if not as_python(python):
             from nnkit.engine.arithmetic import after_loop, as_loop  # Numba, which `import nnkit` does without
 
             # Denormal numbers count as 0 here as they do in the loop, or a loss would depend on who asks.

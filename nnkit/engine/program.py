@@ -7,7 +7,8 @@ are those of shard 0 with the addresses moved on by s times the size of a shard'
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -23,8 +24,25 @@ from nnkit.engine.stub import Kernel, described, kernel
 from nnkit.errors import DataError, KernelError
 from nnkit.kernels.control import CONTROL_WORDS, FAILED, RAISED, REFUSED, Word
 
-__all__ = ["Instruction", "Numbers", "Program"]
+__all__ = ["Instruction", "Numbers", "Program", "as_python", "uncompiled"]
 
+_all_python = False
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Let every program that is made meanwhile, by any thread, run its kernels as Python."""
+    global _all_python
+    before, _all_python = _all_python, True
+    try:
+        yield
+    finally:
+        _all_python = before
+
+
+def as_python(wanted: bool = False) -> bool:
+    """Whether a program runs its kernels as Python: because that is wanted, or while all do (see `uncompiled`)."""
+    return wanted or _all_python
 
 
 @dataclass(frozen=True)
@@ -97,7 +115,7 @@ class Program:
         self.real = real
         self.shards = shards
         self.rows = rows
-        self.python = python
+        self.python = as_python(python)
         self.failure: BaseException | None = None
         self._callbacks: list[Any] = []  # ctypes callbacks live only as long as somebody holds them
         rooms = self._lay_out(keep, outside)

@@ -101,6 +101,8 @@ class Runner:
         self._arguments = operands
         if program.python:
             self._uncompiled = self._make_uncompiled()
+            self._native: Callable[[Any], None] = self._run_uncompiled
+            self._alone = ctypes.c_int64()
         else:
             self._compile()
 
@@ -110,7 +112,7 @@ class Runner:
         self._loops: dict[int, Program] = {}  # by the size of the team; they hold the frames
         self._address, (alone,) = self._team_of(1)
         self._alone = ctypes.c_int64(alone)  # as an object it is passed 0.1 us faster
-        self._native: Callable[[Any], None] = NATIVE(self._address)
+        self._native = NATIVE(self._address)
         if any(program.calls_python for program in self.programs):
             self._native = _Sheltered(self._native, self.programs)
 
@@ -138,6 +140,12 @@ class Runner:
         replaced = {"call": call, "meet": nothing, "flush_to_zero": nothing, "restore_arithmetic": nothing}
         return types.FunctionType(loop.run.__code__, {**vars(loop), **replaced})
 
+    def _run_uncompiled(self, frame: object) -> None:
+        """What calling the loop means when it is Python."""
+        arguments = [item.value(self.program.controls[0], self.program.memory[0]) for item in self._arguments]
+        self.program.controls[:, Word.STATUS] = 0
+        self._uncompiled(*arguments, 0, 1)
+
     def order(self, step: int, rows: int, address: int, offset: int, number: int) -> None:
         """Say what one of the steps works on."""
         self.steps[step] = address, rows, offset, number
@@ -156,11 +164,7 @@ class Runner:
         """
         span = self._span
         span[0], span[1], span[2], span[3] = first, last, 0, first
-        if self.program.python:
-            arguments = [item.value(self.program.controls[0], self.program.memory[0]) for item in self._arguments]
-            self.program.controls[:, Word.STATUS] = 0
-            self._uncompiled(*arguments, 0, 1)
-        elif team is None or min(team.size, self.workers) == 1:
+        if self.program.python or team is None or min(team.size, self.workers) == 1:
             self._native(self._alone)
         else:
             self._counter[0] = 0

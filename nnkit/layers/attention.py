@@ -129,6 +129,10 @@ class MultiHeadAttention(Layer):
     >>> X[0, 2] = 5.0  # the last step: those before it do not see it
     >>> (model.predict(X) == a).all(axis=2)
     array([[ True,  True, False]])
+    >>> model.predict([[[1.0, 0.0, 2.0, -1.0], [0.0, 1.0, -1.0, 3.0], [2.0, 1.0, 0.0, 1.0]]]).round(3)
+    array([[[ 0.597,  0.102, -0.011, -0.474],
+            [ 0.522, -0.523, -0.243,  0.013],
+            [ 0.551, -0.638, -0.284, -0.03 ]]], dtype=float32)
 
     References
     ----------

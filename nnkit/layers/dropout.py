@@ -37,6 +37,10 @@ class Dropout(Layer):
     >>> import nnkit as nn
     >>> nn.Sequential([nn.Dropout(0.5)]).build((4,)).predict([[1.0, 2.0, 3.0, 4.0]])
     array([[1., 2., 3., 4.]], dtype=float32)
+    >>> model = nn.Sequential([nn.Dropout(0.75)]).build((4,), random_state=0)
+    >>> model.forward([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]], training=True)
+    array([[ 4.,  0.,  0., 16.],
+           [ 0.,  0.,  0.,  0.]], dtype=float32)
 
     References
     ----------
@@ -123,6 +127,10 @@ class Dropout2d(Layer):
     >>> nn.Sequential([nn.Dropout2d(0.5)]).build((2, 2)).predict([[[1.0, 2.0], [3.0, 4.0]]])
     array([[[1., 2.],
             [3., 4.]]], dtype=float32)
+    >>> model = nn.Sequential([nn.Dropout2d(0.75)]).build((3, 2), random_state=0)
+    >>> model.forward([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [[7.0, 8.0], [9.0, 1.0], [2.0, 3.0]]], training=True)[:, :, 0]
+    array([[ 4.,  0.,  0.],
+           [28.,  0.,  0.]], dtype=float32)
 
     References
     ----------

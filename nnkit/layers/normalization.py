@@ -78,6 +78,8 @@ class LayerNorm(Layer):
     >>> import nnkit as nn
     >>> nn.Sequential([nn.LayerNorm()]).build((2,)).predict([[1.0, 5.0]]).round(4)
     array([[-1.,  1.]], dtype=float32)
+    >>> nn.Sequential([nn.LayerNorm(eps=0.5)]).build((3,)).predict([[1.0, 5.0, 0.0]]).round(4)
+    array([[-0.4399,  1.3198, -0.8799]], dtype=float32)
 
     References
     ----------
@@ -226,6 +228,8 @@ class RMSNorm(Layer):
     >>> import nnkit as nn
     >>> nn.Sequential([nn.RMSNorm()]).build((2,)).predict([[3.0, 3.0]]).round(4)
     array([[1., 1.]], dtype=float32)
+    >>> nn.Sequential([nn.RMSNorm(eps=0.5)]).build((3,)).predict([[3.0, 1.0, -2.0]]).round(4)
+    array([[ 1.3198,  0.4399, -0.8799]], dtype=float32)
 
     References
     ----------

@@ -44,6 +44,9 @@ class LocalResponseNorm(Layer):
     >>> nn.Sequential([nn.LocalResponseNorm(1, alpha=3.0, beta=0.5)]).build((2, 1)).predict([[[1.0], [0.0]]])
     array([[[0.5],
             [0. ]]], dtype=float32)
+    >>> model = nn.Sequential([nn.LocalResponseNorm(3, alpha=0.5, beta=0.5, k=2.0)]).build((4, 1))
+    >>> model.predict([[[1.0], [2.0], [-1.0], [3.0]]]).round(3).ravel()
+    array([ 0.594,  1.155, -0.48 ,  1.567], dtype=float32)
 
     References
     ----------

@@ -19,6 +19,7 @@ differ); likely cause: the sign is wrong
 from nnkit.inspect.trace.differences import central_differences
 from nnkit.testing.checks import Report, check_activation, check_layer, check_loss, check_optimizer
 from nnkit.testing.compare import CheckError
+from nnkit.testing.optimizers import walk
 from nnkit.testing.plugin import check_plugin
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "check_loss",
     "check_optimizer",
     "check_plugin",
+    "walk",
 ]

@@ -19,11 +19,12 @@ from nnkit.testing.layers import (
     COMPILED_LAYER_CHECKS,
     LAYER_CHECKS,
     layer_program,
+    layer_results,
 )
-from nnkit.testing.losses import COMPILED_LOSS_CHECKS, LOSS_CHECKS, loss_program
-from nnkit.testing.optimizers import COMPILED_OPTIMIZER_CHECKS, OPTIMIZER_CHECKS, optimizer_program
+from nnkit.testing.losses import COMPILED_LOSS_CHECKS, LOSS_CHECKS, loss_program, loss_results
+from nnkit.testing.optimizers import COMPILED_OPTIMIZER_CHECKS, OPTIMIZER_CHECKS, optimizer_program, optimizer_results
 from nnkit.testing.others import INITIALIZER_CHECKS, SCHEDULE_CHECKS
-from nnkit.testing.part import PART_CHECKS, Check, how_compiled
+from nnkit.testing.part import PART_CHECKS, Arrays, Check, explained, how_compiled
 from nnkit.testing.progress import Watching
 
 __all__ = [
@@ -34,10 +35,12 @@ __all__ = [
     "check_layer",
     "check_loss",
     "check_optimizer",
+    "checked",
     "checks_of",
     "examples_of",
     "findings",
     "report",
+    "results_of",
     "uncompiled_checks_of",
 ]
 
@@ -89,14 +92,15 @@ class _Kind:
     compiled: tuple[Check, ...] = ()
     program: Callable[[Example], Program] | None = None
     stages: tuple[str, ...] = ()
+    results: Callable[[Example], Iterator[Arrays]] | None = None
 
 
 _PLAIN = _Kind()
 _KINDS = {
-    "layer": _Kind(LAYER_CHECKS, COMPILED_LAYER_CHECKS, layer_program, ("forward", "backward")),
-    "activation": _Kind(ACTIVATION_CHECKS, COMPILED_ACTIVATION_CHECKS, layer_program, ("forward", "backward")),
-    "loss": _Kind(LOSS_CHECKS, COMPILED_LOSS_CHECKS, loss_program, ("loss",)),
-    "optimizer": _Kind(OPTIMIZER_CHECKS, COMPILED_OPTIMIZER_CHECKS, optimizer_program, ("update",)),
+    "layer": _Kind(LAYER_CHECKS, COMPILED_LAYER_CHECKS, layer_program, ("forward", "backward"), layer_results),
+    "activation": _Kind(ACTIVATION_CHECKS, COMPILED_ACTIVATION_CHECKS, layer_program, ("forward", "backward"), layer_results),
+    "loss": _Kind(LOSS_CHECKS, COMPILED_LOSS_CHECKS, loss_program, ("loss",), loss_results),
+    "optimizer": _Kind(OPTIMIZER_CHECKS, COMPILED_OPTIMIZER_CHECKS, optimizer_program, ("update",), optimizer_results),
     "initializer": _Kind(INITIALIZER_CHECKS),
     "schedule": _Kind(SCHEDULE_CHECKS),
 }
@@ -148,6 +152,18 @@ def report(example: Example, passed: Sequence[Finding]) -> Report:
     return Report(example.part, tuple(item.check.__name__ for item in passed), kernels, notes)
 
 
+def results_of(example: Example) -> Iterator[Arrays]:
+    """What the kernels of a part give for inputs of many kinds, uncompiled."""
+    kind = _KINDS.get(example.part.registry.kind, _PLAIN)
+    return iter(()) if kind.results is None else kind.results(example)
+
+
+def checked(check: Check, example: Example) -> str | None:
+    """Run a check; whatever a kernel raises is a `CheckError` that says where."""
+    with explained(example.part):
+        return check(example)
+
+
 def findings(example: Example) -> Iterator[Finding]:
     """Run the checks of a part in turn, and say what each has found wrong.
 
@@ -156,7 +172,7 @@ def findings(example: Example) -> Iterator[Finding]:
     checks = checks_of(example.part)
     for check in checks:
         try:
-            note = check(example)
+            note = checked(check, example)
         except CheckError as error:
             yield Finding(check, error)
             if check is checks[0]:

@@ -13,6 +13,7 @@ from nnkit.core.activation import Activation
 from nnkit.inspect.trace.differences import STEP, central_differences
 from nnkit.testing.bench import Batch, Bench, gradient_of
 from nnkit.testing.compare import CheckError, agree, require_close, usual_suspects, wrong_slope
+from nnkit.testing.docstrings import wrong_examples
 from nnkit.testing.part import DIFFERENCES, ROWS, Arrays
 
 __all__ = ["READS_A_STATE", "Derivatives"]
@@ -111,6 +112,8 @@ class Derivatives:
     def _suspects(self, name: str, got: NDArray[Any], expected: NDArray[Any]) -> Iterator[tuple[bool, str]]:
         """Why a gradient may be wrong: hypotheses, each tried out."""
         bench, training = self._bench, self._training
+        shown = "forward gives a wrong out, as an example in its docstring shows; backward may be right"
+        yield bool(wrong_examples(type(bench.part))), shown
         written = bool(np.isfinite(got).all() and got.any())
         doubled = Batch(bench, training=training)
         doubled.forward(bench.x)
@@ -123,6 +126,8 @@ class Derivatives:
             for row, words in ((ROWS - 1, "last"), (0, "first")):
                 alone = bench.run(slice(row, row + 1), training=training)[name]
                 yield written and agree(alone, got), f"only the {words} row of the batch counts; add up over the rows (+=)"
+        unread = name.removeprefix("grad_")
+        yield written and not expected.any(), f"forward gives a wrong out: it does not depend on {unread}"
         yield from usual_suspects(got, expected)
         apart = bench.run(training=training, keep=True)[name]
         in_place = "inplace = True, but it reads numbers that it has written over by then"
@@ -132,5 +137,9 @@ class Derivatives:
             out = swapped.forward(bench.x)
             swapped.work.array(swapped.work.nodes()[0].x)[...] = out
             yield agree(swapped.backward(bench.grad_out)[name], expected), "it would be right with out in place of x"
+        others = [other for other in self.given if other != name]
+        shown = "forward gives a wrong out: every gradient differs from its derivative"
+        right = (agree(self.given[other], self._expected(other, self._batch), DIFFERENCES) for other in others)
+        yield bool(others) and not any(right), shown
         if isinstance(bench.part, Activation) and bench.part.elementwise:
             yield True, wrong_slope({"x": bench.x}, got / bench.grad_out, expected / bench.grad_out)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.part import Example
+from nnkit.core.part import Example, kernel_names
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Program
 from nnkit.engine.workers import Team
@@ -31,6 +31,7 @@ from nnkit.testing.compare import (
     require_finite,
 )
 from nnkit.testing.derivatives import READS_A_STATE, Derivatives
+from nnkit.testing.directions import has_slopes, require_slopes
 from nnkit.testing.part import (
     AGREEMENT,
     PART_CHECKS,
@@ -43,12 +44,17 @@ from nnkit.testing.part import (
     machine_code_stays_in_float32,
 )
 
-__all__ = ["ACTIVATION_CHECKS", "COMPILED_ACTIVATION_CHECKS", "COMPILED_LAYER_CHECKS", "LAYER_CHECKS", "layer_program"]
+__all__ = [
+    "ACTIVATION_CHECKS", "COMPILED_ACTIVATION_CHECKS", "COMPILED_LAYER_CHECKS", "LAYER_CHECKS", "layer_program",
+    "layer_results",
+]  # fmt: skip
 
 
 DIGITS = 1e-3  # of float32 beside float64
 WIDE = (37, 38, 36)  # numbers in a line: two vectors of any processor and some more; the first that a layer takes
 MANY = 23  # rows: more than any block that a kernel might work in, and an odd number
+GRID = 4000  # inputs that an activation is followed along
+JUMP = 1e-5  # of the output, from one of them to the next; the trapezoidal rule errs by some 1e-10
 LARGE = np.array([sign * size for size in (10.0, 50.0, 90.0, 300.0, 800.0, 1e4) for sign in (-1.0, 1.0)])
 
 
@@ -60,6 +66,16 @@ def _require_same(part: Any, got: Arrays, expected: Arrays, rtol: float, suspect
 def layer_program(example: Example) -> Program:
     """The float32 kernels of a layer, forward and backward."""
     return Batch(Bench(example, "float32"), python=False).work.program
+
+
+def layer_results(example: Example) -> Iterator[Arrays]:
+    """What a layer gives for inputs of several kinds: rows few and many, narrow and wide, in training and out of it."""
+    benches = [Bench(example, rows=rows) for rows in (ROWS, ROWS, 3, 1, MANY)]
+    benches += [Bench(wide, rows=MANY) for wide in _widened(example)]
+    for seed, bench in enumerate(benches, SEED):
+        bench.x[...] = np.random.default_rng(seed).permuted(bench.x.ravel()).reshape(bench.x.shape)
+        for training in (True, False):
+            yield bench.run(seed=seed, training=training)
 
 
 # ------------------------------------------------------------------------------------------------------------ layers
@@ -118,7 +134,22 @@ def nothing_unwritten_is_read(example: Example) -> None:
     in_place = because("inplace = True, but it reads numbers that it has written over by then")
     _require_same(bench.part, bench.run(), clean, 0.0, in_place)
     for keep in (False, True):
-        _require_same(bench.part, bench.run(keep=keep, poison=255), clean, 0.0, reason)
+        given = bench.run(keep=keep, poison=255)
+        blamed = _left_unwritten(bench) if agree(given["out"], clean["out"]) else ()
+        _require_same(bench.part, given, clean, 0.0, [*blamed, *reason])
+
+
+def _left_unwritten(bench: Bench) -> Iterator[tuple[bool, str]]:
+    """The working memory that backward reads, and forward has left as it was, or a part of it."""
+    batch = Batch(bench, keep=True, poison=255)
+    batch.forward(bench.x)
+    kernels = {name: kernel_names(kernel) for name, kernel in bench.part.kernels().items()}
+    for node in batch.work.nodes():
+        for name in {**node.built.scratch, **node.built.workspace}:
+            shared = all(name in kernels.get(kernel, ()) for kernel in ("forward", "backward"))
+            operand = node.named.get(name)
+            unwritten = shared and isinstance(operand, Array) and bool(np.isnan(batch.work.array(operand)).any())
+            yield unwritten, f"forward leaves numbers of {name} unwritten, which backward reads"
 
 
 def only_these_rows_are_written(example: Example) -> None:
@@ -215,6 +246,14 @@ def wide_rows_are_computed_alike(example: Example) -> None:
                 _require_same(bench.part, Training(bench, shards=2).run(), expected, rtol, reason)
 
 
+def wide_rows_have_their_derivative(example: Example) -> None:
+    """Rows so wide, and so many: in float64, along directions drawn at random."""
+    modes = [training for training in (True, False) if not Bench(example).states or has_slopes(Bench(example), training)]
+    for wide in (example, *_widened(example)):
+        for training in modes:  # what goes through a state need not be in the gradient
+            require_slopes(Bench(wide, rows=MANY), training)
+
+
 def _widened(example: Example) -> Iterator[Example]:
     """The example with more numbers along its last axis, and along its first."""
     if not example.in_shape:  # a row is one number, and has no axis
@@ -286,6 +325,7 @@ LAYER_CHECKS: tuple[Check, ...] = (
 COMPILED_LAYER_CHECKS: tuple[Check, ...] = (
     compiled_equals_uncompiled,
     wide_rows_are_computed_alike,
+    wide_rows_have_their_derivative,
     float32_stays_float32,
     neighbours_do_not_matter,
     shards_and_threads_do_not_matter,
@@ -306,6 +346,32 @@ def nan_stays_nan(example: Example) -> None:
             bool(np.isnan(out).all()), bench.part,
             f"forward makes numbers of NaN in {dtype}; a comparison with NaN is false: let that branch give x on",
         )  # fmt: skip
+
+
+def outputs_do_not_jump(example: Example) -> None:
+    """From one input to the next, from ``low`` to ``high``, the output changes as the derivative says, but at kinks."""
+    part: Any = example.part
+    if not part.elementwise:
+        return
+    bench = Bench(example)
+    inputs = np.linspace(example.low, example.high, -(-GRID // bench.x.size) * bench.x.size)
+    outs, slopes = [], []
+    bench.grad_out[...] = 1.0
+    batch = Batch(bench)
+    for piece in np.split(inputs, len(inputs) // bench.x.size):
+        x = piece.reshape(bench.x.shape)
+        outs.append(batch.forward(x).ravel().copy())
+        slopes.append(batch.backward(bench.grad_out)["grad_x"].ravel().copy())
+    out, slope, step = np.concatenate(outs), np.concatenate(slopes), inputs[1] - inputs[0]
+    jump = np.diff(out) - step * (slope[1:] + slope[:-1]) / 2
+    for kink in example.kinks:
+        jump[(inputs[:-1] <= kink + step) & (inputs[1:] >= kink - step)] = 0.0
+    worst = int(np.abs(jump).argmax())
+    require(
+        abs(jump[worst]) <= JUMP, part,
+        f"forward gives a wrong out: from x = {inputs[worst]:.4g} to {inputs[worst + 1]:.4g} it goes from {out[worst]:.4g} to "
+        f"{out[worst + 1]:.4g}, where backward says {slope[worst]:.4g}; kinks = (...) says where there is no derivative",
+    )  # fmt: skip
 
 
 def large_inputs_stay_finite(example: Example) -> None:
@@ -363,5 +429,7 @@ def unusual_inputs_are_computed_alike(example: Example) -> None:
             _require_same(bench.part, bench.run(python=False), bench.run(), rtol, reason)
 
 
-ACTIVATION_CHECKS: tuple[Check, ...] = (*LAYER_CHECKS, nan_stays_nan, large_inputs_stay_finite, outputs_are_what_it_says)
+ACTIVATION_CHECKS: tuple[Check, ...] = (
+    *LAYER_CHECKS, nan_stays_nan, outputs_do_not_jump, large_inputs_stay_finite, outputs_are_what_it_says,
+)  # fmt: skip
 COMPILED_ACTIVATION_CHECKS: tuple[Check, ...] = (*COMPILED_LAYER_CHECKS, unusual_inputs_are_computed_alike)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,7 +17,8 @@ from nnkit.engine.program import Program
 from nnkit.inspect.trace.differences import central_differences
 from nnkit.testing.arrays import looked_at
 from nnkit.testing.compare import Suspects, agree, because, require_close, require_equal, usual_suspects, wrong_slope
-from nnkit.testing.inputs import keep_away
+from nnkit.testing.docstrings import wrong_examples
+from nnkit.testing.inputs import go_near, keep_away
 from nnkit.testing.part import (
     AGREEMENT,
     DIFFERENCES,
@@ -30,7 +32,7 @@ from nnkit.testing.part import (
     machine_code_stays_in_float32,
 )
 
-__all__ = ["COMPILED_LOSS_CHECKS", "LOSS_CHECKS", "loss_program"]
+__all__ = ["COMPILED_LOSS_CHECKS", "LOSS_CHECKS", "loss_program", "loss_results"]
 
 
 class _Case:
@@ -44,7 +46,8 @@ class _Case:
         self.target = self.loss.example_target(random, rows, example.in_shape)
         self.prediction = random.uniform(example.low, example.high, shape)
         if self.target.shape == shape:  # the kinks are of their difference
-            self.prediction = keep_away(self.prediction - self.target, example.kinks) + self.target
+            beside = go_near(random, self.prediction - self.target, example.kinks)
+            self.prediction = keep_away(beside, example.kinks) + self.target
         self.prediction = self.prediction.astype(dtype)
         self.weight = random.integers(1, 4, rows).astype(np.float64)
 
@@ -63,6 +66,24 @@ class _Case:
         """The weighted loss by the kernel that computes nothing else."""
         return {"loss": np.array(self.alone(python).value())}
 
+    def unfused(self) -> _Case:
+        """The same by forward and backward, where the loss has a kernel for both, too."""
+        case = copy.copy(self)
+        case.loss = copy.copy(self.loss)
+        case.loss.fused = None
+        return case
+
+    def fused(self) -> _Case:
+        """The same by the kernel for both."""
+        case = copy.copy(self)
+        case.loss = copy.copy(self.loss)
+        case.loss.fused = type(self.loss).fused
+        return case
+
+    def kernel_of(self, name: str) -> str:
+        """Which kernel gives the loss, or its gradient, where both are asked for."""
+        return "fused" if self.loss.fused is not None else "forward" if name == "loss" else "backward"
+
     def of_probabilities(self) -> _Case:
         """The same with a probability for each class, as drawn, in the place of labels; the first row is of one class."""
         classes, case = self.prediction.shape[-1], copy.copy(self)
@@ -77,14 +98,25 @@ def _cases(example: Example, dtype: str = "float64", rows: int = ROWS) -> list[_
 
 def _require_same_loss(case: _Case, got: Arrays, expected: Arrays, rtol: float, suspects: Suspects = ()) -> None:
     for name, array in expected.items():
-        kernel = "forward" if name == "loss" else "backward"
-        require_close(case.loss, kernel, name, got[name], array, rtol, 0.0 if rtol == 0.0 else None, suspects)
+        require_close(case.loss, case.kernel_of(name), name, got[name], array, rtol, 0.0 if rtol == 0.0 else None, suspects)
 
 
 def loss_program(example: Example) -> Program:
     """The float32 kernels of a loss."""
     case = _Case(example, "float32")
     return BoundLoss(case.loss, case.prediction, case.target, case.weight, np.empty_like(case.prediction)).program
+
+
+def loss_results(example: Example) -> Iterator[Arrays]:
+    """What a loss gives for several batches, with and without a gradient, for labels and for probabilities."""
+    for rows in (ROWS, 3, 1):
+        for case in _cases(example, rows=rows):
+            for way in (case, case.unfused()):
+                yield {"loss": way.without_gradient()["loss"]}
+                yield way.run()
+                if case.loss.takes_probabilities:
+                    yield {"loss": way.of_probabilities().without_gradient()["loss"]}
+                    yield way.of_probabilities().run()
 
 
 def loss_indices_are_in_range(example: Example) -> None:
@@ -101,14 +133,21 @@ def loss_indices_are_in_range(example: Example) -> None:
 def loss_gradient_is_the_derivative(example: Example) -> None:
     """Of the loss that is reported, weights and reduction included, in float64 against central differences."""
     for case in _cases(example):
-        given = case.run()["grad_prediction"]
         expected = central_differences(case.alone().value, case.prediction)
-        suspects = _suspects(case, given, expected)
-        require_close(case.loss, "backward", "grad_prediction", given, expected, DIFFERENCES, suspects=suspects)
+        for way in (case.unfused(), case):
+            given = way.run()["grad_prediction"]
+            suspects = _suspects(way, given, expected)
+            kernel = way.kernel_of("grad_prediction")
+            require_close(case.loss, kernel, "grad_prediction", given, expected, DIFFERENCES, suspects=suspects)
 
 
 def _suspects(case: _Case, got: NDArray[Any], expected: NDArray[Any]) -> Iterator[tuple[bool, str]]:
     """Why a gradient may be wrong: hypotheses, each tried out."""
+    if type(case.loss).fused is not None:
+        fused, apart = (way.run()["grad_prediction"] for way in (case.fused(), case.unfused()))
+        yield agree(fused, apart), "forward gives a wrong loss; backward and fused say the same"
+    shown = any(_first(want) != _first(got) for want, got in wrong_examples(type(case.loss)))
+    yield shown, "forward gives a wrong loss, as an example in its docstring shows; backward may be right"
     if np.isfinite(got).all():
         if case.target.shape == case.prediction.shape and case.loss.target_values is None:
             target = case.target.astype(np.float64)
@@ -123,7 +162,14 @@ def _suspects(case: _Case, got: NDArray[Any], expected: NDArray[Any]) -> Iterato
         share = RowWeights(case.loss, len(got), got.shape[1:], case.weight).share.reshape(-1, *[1] * (got.ndim - 1))
         numbers = {"prediction": case.prediction, "target": case.target}
         yield True, wrong_slope(numbers, got / share, expected / share)
-    yield True, "backward is not the derivative of the value that forward gives: check both"
+    both = f"{case.kernel_of('grad_prediction')} is not the derivative of the value that forward gives: check both"
+    yield True, both
+
+
+def _first(text: str) -> str:
+    """The first number of what an example gives: the loss."""
+    found = re.search(r"-?\d[\d.e+-]*", text)
+    return found[0] if found is not None else text
 
 
 def weights_equal_repetition(example: Example) -> None:
@@ -173,14 +219,17 @@ def probabilities_have_their_gradient(example: Example) -> None:
         if labelled.loss.takes_probabilities:
             case = labelled.of_probabilities()
             expected = {"grad_prediction": central_differences(case.alone().value, case.prediction)}
-            _require_same_loss(case, case.run(), expected, DIFFERENCES)
+            for way in (case.unfused(), case):
+                _require_same_loss(way, way.run(), expected, DIFFERENCES)
 
 
 def loss_needs_no_gradient(example: Example) -> None:
     """The kernel that computes the loss alone gives what the one for the loss and its gradient gives."""
     for case in _cases(example):
         reason = because("fused computes another loss than forward")
-        _require_same_loss(case, {"loss": case.run()["loss"]}, case.without_gradient(), ROUNDING, reason)
+        for labels_or_not in [case, case.of_probabilities()] if case.loss.takes_probabilities else [case]:
+            given = {"loss": labels_or_not.run()["loss"]}
+            _require_same_loss(labels_or_not, given, labels_or_not.without_gradient(), ROUNDING, reason)
 
 
 def loss_compiled_equals_uncompiled(example: Example) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from nnkit.testing.part import (
     PART_CHECKS,
     ROUNDING,
     SEED,
+    Arrays,
     Check,
     explained,
     machine_code_stays_in_float32,
 )
 
-__all__ = ["COMPILED_OPTIMIZER_CHECKS", "OPTIMIZER_CHECKS", "optimizer_program"]
+__all__ = ["COMPILED_OPTIMIZER_CHECKS", "OPTIMIZER_CHECKS", "optimizer_program", "optimizer_results", "walk"]
 
 
 class _Descent:
@@ -49,9 +51,34 @@ class _Descent:
         return self.value.copy()
 
 
+def walk(optimizer: Optimizer, grads: Sequence[float]) -> NDArray[np.float64]:
+    """Where an optimizer leads from 0, a step for each of these gradients, in float64.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> from nnkit.testing import walk
+    >>> walk(nn.SGD(lr=0.1), [1.0, 1.0, -3.0])
+    array([-0.1, -0.2,  0.1])
+    """
+    value, grad, reached = aligned_zeros(1, "float64"), aligned_zeros(1, "float64"), []
+    updater = Updater(optimizer, value, grad[None], chunk=1)
+    for grad[0] in grads:
+        updater.step()
+        reached.append(float(value[0]))
+    return np.array(reached)
+
+
 def optimizer_program(example: Example) -> Program:
     """The float32 kernels of an optimizer."""
     return _Descent(example.part, "float32", python=False).updater.update
+
+
+def optimizer_results(example: Example) -> Iterator[Arrays]:
+    """Where an optimizer has come to after 1, 5 and 30 steps, and its states."""
+    for steps in (1, 5, 30):
+        descent = _Descent(example.part, "float64")
+        yield {"value": descent.walk(steps), **descent.updater.states}
 
 
 def update_indices_are_in_range(example: Example) -> None:
@@ -89,7 +116,8 @@ def update_descends(example: Example) -> None:
             return
     best = min(reached, key=lambda lr: reached[lr] if np.isfinite(reached[lr]) else np.inf)
     reason = "; likely cause: it goes up the gradient, the sign of the step is wrong" if not reached[best] <= begin else ""
-    message = f"300 steps bring a quadratic from {begin:.3g} to {reached[best]:.3g} only, at the best of four rates, {best:g}"
+    message = (f"update does not descend: 300 steps bring a quadratic from {begin:.3g} to {reached[best]:.3g} only, at the "
+               f"best of four rates, {best:g}")  # fmt: skip
     require(False, example.part, message + reason)
 
 

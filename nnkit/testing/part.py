@@ -21,7 +21,7 @@ from nnkit.core.part import Example
 from nnkit.core.registry import registered
 from nnkit.engine.program import Instruction, Program
 from nnkit.engine.source import described
-from nnkit.errors import KernelError
+from nnkit.errors import NnkitError
 from nnkit.model import Sequential
 from nnkit.testing.arrays import NegativeIndex, NewArray
 from nnkit.testing.compare import CheckError, require
@@ -96,7 +96,7 @@ def explained(part: Any) -> Iterator[None]:
     """Report what a kernel raises when it runs as Python: where it does, and which index is out of range."""
     try:
         yield
-    except (CheckError, KernelError):
+    except NnkitError:  # which says all itself
         raise
     except Exception as error:
         raise CheckError(f"{part!r}: {_told(error)}") from error
@@ -108,16 +108,18 @@ _FRAMEWORK = re.compile(r"nnkit\.(core|engine|passes|testing)|numpy\b")
 def _told(error: Exception) -> str:
     """An error, the kernel's line that has raised it, and the index that does not fit, or the shapes that may be why."""
     said = str(error) if isinstance(error, NegativeIndex | NewArray) else f"{type(error).__name__}: {error}"
-    stack = list(traceback.walk_tb(error.__traceback__))
+    stack = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)
+             if not _FRAMEWORK.match(frame.f_globals.get("__name__", ""))]  # fmt: skip
+    kernel = stack[0][0].f_code.co_name if stack else ""
     for frame, line in reversed(stack):
-        if _FRAMEWORK.match(frame.f_globals.get("__name__", "")):
-            continue
         try:
             lines, first = inspect.getsourcelines(frame.f_code)
         except (OSError, TypeError):
             continue
         text = lines[line - first].strip()
-        told = f"{frame.f_code.co_name} fails at `{text}`: "
+        function = frame.f_code.co_name
+        within = "" if function == kernel else f"{kernel}: "
+        told = f"{within}{function} fails at `{text}`: "
         if isinstance(error, NegativeIndex):
             return told + said
         if isinstance(error, IndexError):
@@ -139,7 +141,9 @@ def _index_out_of_range(source: str, line: int, frame: FrameType) -> str:
     subscripts = [node for node in ast.walk(ast.parse(textwrap.dedent(source)))
                   if isinstance(node, ast.Subscript) and node.lineno == line]  # fmt: skip
     for node in reversed(subscripts):
-        array, place = (eval(ast.unparse(item), known) for item in (node.value, node.slice))
+        array = eval(ast.unparse(node.value), known)
+        wanted = ast.Subscript(ast.Name("_place", ast.Load()), node.slice, ast.Load())  # there may be slices in it
+        place = eval(ast.unparse(wanted), {**known, "_place": np.s_})
         try:
             array[place]
         except IndexError:
@@ -152,7 +156,9 @@ def _index_out_of_range(source: str, line: int, frame: FrameType) -> str:
 
 
 def machine_code_stays_in_float32(part: Any, program: Program, stages: Sequence[str]) -> None:
-    """Refuse kernels whose float32 code computes in float64, or asks for memory."""
+    """Refuse kernels whose float32 code computes in float64, or asks for memory; what runs as Python has no such code."""
+    if program.python:
+        return
     for index, instruction in own_kernels(program, stages):
         code, name = program.kernel(index).machine_code, instruction.function.__name__
         require(not code.allocates, part, f"{name} allocates memory; write into out and declared scratch arrays instead")

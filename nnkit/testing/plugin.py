@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import importlib
 import inspect
 import sys
@@ -17,6 +16,7 @@ from nnkit.core.part import Example, Part
 from nnkit.core.registry import named
 from nnkit.testing.checks import Report, check_examples
 from nnkit.testing.compare import CheckError
+from nnkit.testing.docstrings import docstring_examples_run
 
 __all__ = ["check_plugin", "find", "parts_of"]
 
@@ -75,19 +75,6 @@ def check_plugin(distribution: str) -> list[Report]:
         reports += check_examples(part)
         docstring_examples_run(part)
     return reports
-
-
-def docstring_examples_run(part: Any) -> None:
-    """What the examples in a class's docstring show is what they give."""
-    if not isinstance(part, type):
-        return
-    module = sys.modules[part.__module__]
-    said: list[str] = []
-    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
-    for test in doctest.DocTestFinder(recurse=False).find(part, part.__name__, module=module, globs=dict(vars(module))):
-        runner.run(test, out=said.append)
-    if runner.failures:
-        raise CheckError(f"{part.__name__}: an example in its docstring gives something else:\n{''.join(said).strip()}")
 
 
 def find(target: str) -> list[Any]:

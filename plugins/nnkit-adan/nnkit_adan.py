@@ -42,8 +42,9 @@ class Adan(nn.Optimizer):
     Examples
     --------
     >>> from nnkit_adan import Adan
-    >>> Adan(lr=0.01, schedule="cosine")
-    Adan(lr=0.01, schedule='cosine')
+    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
+    >>> walk(Adan(lr=0.1, eps=0.5), [1.0, -0.5, 2.0]).round(4)
+    array([-0.0667, -0.0429, -0.0799])
 
     References
     ----------

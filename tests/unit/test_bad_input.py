@@ -9,7 +9,7 @@ import pytest
 import nnkit as nn
 from nnkit.core.container import as_layer
 from nnkit.network import network_of
-from tests.faults import changed
+from nnkit.testing.changes import changed
 from tests.parts import Scale
 
 X = np.random.default_rng(0).normal(size=(12, 3))

@@ -12,7 +12,7 @@ import nnkit as nn
 from nnkit.inspect.trace.formula import LATEX, MATHML, TEXT, Derivative, Equation, Symbol, _number, _rewritten, formula
 from nnkit.inspect.trace.replay import Replay
 from nnkit.network import network_of
-from tests.faults import changed
+from nnkit.testing.changes import changed
 from tests.parts import Scale
 
 LAYERS = [example for part in nn.registry.layers.values() for example in part.examples()]

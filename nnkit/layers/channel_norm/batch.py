@@ -359,6 +359,15 @@ class BatchNorm1d(_BatchNorm):
     >>> model.forward([[1.0], [3.0]], training=True).round(3)
     array([[-1.],
            [ 1.]], dtype=float32)
+    >>> model = nn.Sequential([nn.BatchNorm1d(eps=0.5, momentum=0.25)]).build((2,))
+    >>> X = [[1.0, -2.0], [3.0, 5.0], [2.0, 0.0]]
+    >>> model.forward(X, training=True).round(3).ravel()
+    array([-0.926, -0.991,  0.926,  1.321,  0.   , -0.33 ], dtype=float32)
+    >>> again = model.forward(X, training=True)
+    >>> print(*(state.round(3) for state in model.states().values()))
+    [0.875 0.438] [1.   6.25]
+    >>> model.predict([[1.0, -2.0]]).round(3)  # by the running mean and variance
+    array([[ 0.102, -0.938]], dtype=float32)
 
     References
     ----------
@@ -422,6 +431,16 @@ class BatchNorm2d(_BatchNorm):
     >>> model = nn.Sequential([nn.Conv2d(8, 3), nn.BatchNorm2d(), nn.ReLU()]).build((1, 8, 8))
     >>> sorted(model.states())
     ['1.running_mean', '1.running_var']
+    >>> model = nn.Sequential([nn.BatchNorm2d(eps=0.5, momentum=0.25)]).build((2, 1, 2))
+    >>> X = [[[[1.0, 3.0]], [[-2.0, 4.0]]], [[[5.0, 0.0]], [[2.0, 1.0]]]]
+    >>> model.forward(X, training=True).round(3).ravel()
+    array([-0.611,  0.367, -1.427,  1.207,  1.344, -1.1  ,  0.329, -0.11 ],
+          dtype=float32)
+    >>> again = model.forward(X, training=True)
+    >>> print(*(state.round(3) for state in model.states().values()))
+    [0.984 0.547] [2.714 3.297]
+    >>> model.predict([[[[1.0, 3.0]], [[-2.0, 4.0]]]]).round(3).ravel()  # by the running mean and variance
+    array([ 0.009,  1.124, -1.307,  1.772], dtype=float32)
 
     References
     ----------

@@ -126,6 +126,8 @@ class AvgPool1d(_AvgPool):
     >>> import nnkit as nn
     >>> nn.Sequential([nn.AvgPool1d(2)]).build((1, 4)).predict([[[1.0, 3.0, 2.0, 0.0]]])
     array([[[2., 1.]]], dtype=float32)
+    >>> nn.Sequential([nn.AvgPool1d(3, stride=2, padding=1)]).build((1, 6)).predict([[[1.0, 3.0, 2.0, 0.0, 4.0, 9.0]]]).round(3)
+    array([[[1.333, 1.667, 4.333]]], dtype=float32)
     """
 
     dims = 1
@@ -165,6 +167,12 @@ class AvgPool2d(_AvgPool):
     >>> import nnkit as nn
     >>> nn.Sequential([nn.AvgPool2d(2)]).build((6, 24, 24)).out_shape
     (6, 12, 12)
+    >>> X = [[[[1.0, 3.0, 2.0, 0.0], [5.0, 2.0, 7.0, 8.0], [0.0, 9.0, 4.0, 6.0]]]]
+    >>> nn.Sequential([nn.AvgPool2d((2, 3), stride=(1, 2), padding=1)]).build((1, 3, 4)).predict(X)[0, 0].round(3)
+    array([[0.667, 0.833],
+           [1.833, 3.667],
+           [2.667, 6.   ],
+           [1.5  , 3.167]], dtype=float32)
 
     References
     ----------

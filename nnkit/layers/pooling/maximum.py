@@ -125,8 +125,11 @@ class MaxPool1d(_MaxPool):
     Examples
     --------
     >>> import nnkit as nn
-    >>> nn.Sequential([nn.MaxPool1d(2)]).build((1, 5)).predict([[[1.0, 3.0, 2.0, 0.0, 9.0]]])
-    array([[[3., 2.]]], dtype=float32)
+    >>> nn.Sequential([nn.MaxPool1d(2)]).build((1, 5)).predict([[[5.0, 3.0, 2.0, 0.0, 9.0]]])
+    array([[[5., 2.]]], dtype=float32)
+    >>> X = [[[1.0, 3.0, 2.0, 0.0, 9.0, 4.0, 5.0]]]
+    >>> nn.Sequential([nn.MaxPool1d(2, stride=3, padding=1, dilation=2)]).build((1, 7)).predict(X)
+    array([[[3., 9., 4.]]], dtype=float32)
 
     References
     ----------
@@ -170,6 +173,12 @@ class MaxPool2d(_MaxPool):
     >>> import nnkit as nn
     >>> nn.Sequential([nn.MaxPool2d(2)]).build((6, 24, 24)).out_shape
     (6, 12, 12)
+    >>> X = [[[[6.0, 3.0, 2.0, 0.0], [5.0, 2.0, 7.0, 8.0], [0.0, 9.0, 4.0, 6.0]]]]
+    >>> nn.Sequential([nn.MaxPool2d((2, 3), stride=(1, 2), padding=1)]).build((1, 3, 4)).predict(X)[0, 0]
+    array([[6., 3.],
+           [6., 8.],
+           [9., 9.],
+           [9., 9.]], dtype=float32)
 
     References
     ----------

@@ -52,6 +52,12 @@ class Upsample(Layer):
     >>> nn.Sequential([nn.Upsample(scale_factor=2)]).build((1, 1, 2)).predict([[[[1.0, 2.0]]]])
     array([[[[1., 1., 2., 2.],
              [1., 1., 2., 2.]]]], dtype=float32)
+    >>> X = [[[[1.0, 2.0, 4.0], [3.0, 0.0, 8.0]]]]
+    >>> nn.Sequential([nn.Upsample(scale_factor=2, mode="bilinear")]).build((1, 2, 3)).predict(X).round(3)[0, 0]
+    array([[1.   , 1.25 , 1.75 , 2.5  , 3.5  , 4.   ],
+           [1.5  , 1.5  , 1.5  , 2.375, 4.125, 5.   ],
+           [2.5  , 2.   , 1.   , 2.125, 5.375, 7.   ],
+           [3.   , 2.25 , 0.75 , 2.   , 6.   , 8.   ]], dtype=float32)
     """
 
     elsewhere = ("size", "scale_factor", "mode")

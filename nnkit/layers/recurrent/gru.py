@@ -102,6 +102,9 @@ class GRU(Recurrent):
     (8,)
     >>> nn.Sequential([nn.GRU(8, bidirectional=True, return_sequences=True)]).build((28, 4)).out_shape
     (28, 16)
+    >>> model = nn.Sequential([nn.GRU(2, bidirectional=True)]).build((3, 2), random_state=0)
+    >>> model.predict([[[1.0, 0.5], [-2.0, 3.0], [0.0, 1.0]]]).round(3)
+    array([[ 0.588, -0.035, -0.658,  0.431]], dtype=float32)
 
     References
     ----------

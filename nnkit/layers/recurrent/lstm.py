@@ -103,6 +103,9 @@ class LSTM(Recurrent):
     (8,)
     >>> nn.Sequential([nn.LSTM(8, bidirectional=True, return_sequences=True)]).build((28, 4)).out_shape
     (28, 16)
+    >>> model = nn.Sequential([nn.LSTM(2, bidirectional=True)]).build((3, 2), random_state=0)
+    >>> model.predict([[[1.0, 0.5], [-2.0, 3.0], [0.0, 1.0]]]).round(3)
+    array([[ 0.179,  0.008, -0.368,  0.405]], dtype=float32)
 
     References
     ----------

@@ -1,0 +1,33 @@
+"""The checks of parts, checked: a sample of the mistakes that a machine can make in all kernels, each planted in turn."""
+
+import pytest
+
+from nnkit.testing.mutants import KINDS
+from nnkit.testing.mutation import judges, sample, verdicts
+
+SIZE, SEED = 300, 17
+SCORE, NAMED = 0.99, 0.9  # of those that change a number; of the caught
+
+
+@pytest.fixture(scope="module")
+def tried():
+    known = [judge for judge in judges() if not judge.cls.__module__.startswith("tests")]  # of which other processes know
+    return list(verdicts(None, known, sample(known, SIZE, SEED)))
+
+
+def test_the_sample_has_mistakes_of_every_kind(tried):
+    assert len(tried) == SIZE
+    assert {verdict.mutant.kind for verdict in tried} == set(KINDS)
+
+
+def test_what_changes_a_number_is_caught(tried):
+    caught = [verdict for verdict in tried if verdict.outcome == "caught"]
+    survivors = [verdict for verdict in tried if verdict.outcome == "survived"]
+    assert len(caught) > SIZE / 2
+    assert len(caught) >= SCORE * (len(caught) + len(survivors)), "\n".join(map(str, survivors))
+
+
+def test_what_is_caught_is_said_of_the_right_kernel_and_array(tried):
+    caught = [verdict for verdict in tried if verdict.outcome == "caught"]
+    others = [f"{verdict.mutant}\n  {verdict.message}" for verdict in caught if not verdict.named]
+    assert len(others) <= (1 - NAMED) * len(caught), "\n".join(others)
