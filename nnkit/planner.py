@@ -107,7 +107,8 @@ class Plan:
     def forward(self, placed: Placed, x: Array) -> Array:
         """Run a layer, or the layers of a container; return the output."""
         layer, built = placed.built.layer, placed.built
-        if x.shape != built.in_shape:
+        by_number = not x.shape and isinstance(layer, Container)  # rows of a CSR matrix, which the first layers in it read
+        if x.shape != built.in_shape and not by_number:
             raise ShapeError(f"{placed.name}: expected rows of shape {built.in_shape}, for which it was built, got {x.shape}")
         if isinstance(layer, Container):
             out = layer.connect(self, placed.children, x)

@@ -304,7 +304,7 @@ def test_warnings_point_at_the_line_of_the_user(monkeypatch):
 
 
 def test_what_a_repr_shows_can_be_typed():
-    names = {**vars(nn), **{part.__name__: part for part in PARTS}}
+    names = {**vars(nn), **{part.__name__: part for part in PARTS}, "np": np}
     for part in PARTS:
         for example in part.examples():
             again = eval(repr(example.part), {"__builtins__": {}, **names})
