@@ -21,7 +21,7 @@ from nnkit.core.part import Example
 from nnkit.core.registry import registered
 from nnkit.engine.program import Instruction, Program
 from nnkit.engine.source import described
-from nnkit.errors import NnkitError
+from nnkit.errors import KernelError, NnkitError
 from nnkit.model import Sequential
 from nnkit.testing.arrays import NegativeIndex, NewArray
 from nnkit.testing.compare import CheckError, require
@@ -96,8 +96,10 @@ def explained(part: Any) -> Iterator[None]:
     """Report what a kernel raises when it runs as Python: where it does, and which index is out of range."""
     try:
         yield
-    except NnkitError:  # which says all itself
+    except (CheckError, KernelError):
         raise
+    except NnkitError as error:  # which says all itself
+        raise CheckError(str(error)) from error
     except Exception as error:
         raise CheckError(f"{part!r}: {_told(error)}") from error
 

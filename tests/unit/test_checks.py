@@ -312,5 +312,5 @@ def test_a_build_that_returns_nothing():
         def build(self, in_shape):
             super().build(in_shape)
 
-    with pytest.raises(nn.ShapeError, match="got None; end it with return in_shape"):
+    with pytest.raises(nn.testing.CheckError, match="got None; end it with return in_shape"):
         check_layer(Forgets())
