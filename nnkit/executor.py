@@ -37,6 +37,11 @@ class _Stepper(NamedTuple):
     settings: dict[str, Any]
     updater: Updater  # of a copy
 
+    def is_set_as(self, optimizer: Optimizer) -> bool:
+        """Whether the optimizer has the settings of then; the rate may be another in each step."""
+        then, now = self.settings, vars(optimizer)
+        return all(now[name] is then.get(name) or name == "lr" or same(then.get(name), now[name]) for name in now)
+
 
 class Executor:
     """Runs a network, and keeps the programs that it has made for it: who builds a model again gets another one.
@@ -141,9 +146,9 @@ class Executor:
         network = self.network
         with self._by_hand.by("Sequential.update"):
             known = self._steppers.get(id(optimizer))
-            settings = {name: copy.copy(value) if isinstance(value, list | np.ndarray) else value
-                        for name, value in vars(optimizer).items() if name != "lr"}  # fmt: skip
-            if known is None or not all(same(known.settings.get(name), value) for name, value in settings.items()):
+            if known is None or not known.is_set_as(optimizer):
+                settings = {name: copy.copy(value) if isinstance(value, list | np.ndarray) else value
+                            for name, value in vars(optimizer).items()}  # fmt: skip
                 updater = Updater(copy.copy(optimizer), network.vector, network.gradient[None], chunk=network.chunk)
                 if known is not None:
                     updater.take_over(known.updater.progress)
