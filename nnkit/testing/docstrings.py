@@ -29,8 +29,13 @@ class _Runner(doctest.DocTestRunner):
 def _run(part: Any) -> tuple[_Runner, str]:
     """Run the examples of a class; what is said about those that fail."""
     module, runner = sys.modules[part.__module__], _Runner()
+    names = dict(vars(module))
     said: list[str] = []
-    for test in doctest.DocTestFinder(recurse=False).find(part, part.__name__, module=module, globs=dict(vars(module))):
+    try:
+        tests = doctest.DocTestFinder(recurse=False).find(part, part.__name__, module=module, globs=names)
+    except OSError:  # its module has no file that would say on which line they stand
+        tests = [doctest.DocTestParser().get_doctest(part.__doc__ or "", names, part.__name__, None, None)]
+    for test in tests:
         runner.run(test, out=said.append)
     return runner, "".join(said).strip()
 
