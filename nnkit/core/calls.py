@@ -308,8 +308,8 @@ def _shown(value: Any) -> str | None:
 
 def same(value: Any, other: Any) -> bool:
     """Whether two hyper-parameters say the same."""
-    if value is other:
-        return True
-    if type(value) is not type(other) or not isinstance(value, np.ndarray):
-        return type(value) is type(other) and bool(np.all(value == other))
-    return value.dtype == other.dtype and np.array_equal(value, other)
+    if value is other or type(value) is not type(other):
+        return value is other
+    if isinstance(value, np.ndarray):
+        return value.dtype == other.dtype and np.array_equal(value, other)
+    return bool(np.all(value == other))

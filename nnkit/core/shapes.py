@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
+from nnkit.core.part import Shape
 from nnkit.errors import KernelError, ShapeError
 
 __all__ = ["require_one_loop", "require_views"]
-
-Shape = tuple[int, ...]
 
 
 def require_views(layer: object, arrays: Mapping[str, Shape], views: Mapping[str, Shape]) -> None:

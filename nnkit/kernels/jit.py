@@ -166,16 +166,21 @@ class _HelperCompiler(CompilerBase):  # type: ignore[misc]
         return _pipeline(self.state, _LowerOnly)
 
 
-class _WeakEntryCompiler(_EntryCompiler):
+class _Weak(CompilerBase):  # type: ignore[misc]
+    """What a compiler of float32 kernels has beside."""
+
     def define_pipelines(self) -> list[Any]:
         self.state.typingctx = _WeakTyping.of(self.state.typingctx)
-        return super().define_pipelines()
+        pipelines: list[Any] = super().define_pipelines()
+        return pipelines
 
 
-class _WeakHelperCompiler(_HelperCompiler):
-    def define_pipelines(self) -> list[Any]:
-        self.state.typingctx = _WeakTyping.of(self.state.typingctx)
-        return super().define_pipelines()
+class _WeakEntryCompiler(_Weak, _EntryCompiler):
+    pass
+
+
+class _WeakHelperCompiler(_Weak, _HelperCompiler):
+    pass
 
 
 @contextmanager
