@@ -22,7 +22,7 @@ from nnkit.network import network_of
 from nnkit.passes import Pass
 from nnkit.planner import Plan
 from nnkit.testing.inputs import draw
-from nnkit.testing.part import ROWS, SEED, Arrays, explained
+from nnkit.testing.part import ROWS, SEED, Arrays
 
 __all__ = ["Batch", "Bench", "Training", "gradient_of", "kernel_of"]
 
@@ -78,9 +78,8 @@ class Bench:
         """Leave the states as some batches make them."""
         if self.states:
             work = Pass(self.network, rows, training=True, gradient=self.network.gradient, python=True)
-            with explained(self.part):
-                for _ in range(SETTLING):
-                    work.forward(self._draw(random, rows), seed=SEED)
+            for _ in range(SETTLING):
+                work.forward(self._draw(random, rows), seed=SEED)
 
     def held(self) -> Arrays:
         """What the states hold now."""

@@ -40,7 +40,6 @@ from nnkit.testing.part import (
     SEED,
     Arrays,
     Check,
-    explained,
     machine_code_stays_in_float32,
 )
 
@@ -86,11 +85,10 @@ def indices_are_in_range(example: Example) -> None:
     for rows in (ROWS, 3, 1):
         bench = Bench(example, rows=rows)
         for training in (True, False):
-            with explained(bench.part):
-                batch = Batch(bench, rows, training)
-                looked_at(batch.work.program)
-                batch.forward(bench.x)
-                batch.backward(bench.grad_out)
+            batch = Batch(bench, rows, training)
+            looked_at(batch.work.program)
+            batch.forward(bench.x)
+            batch.backward(bench.grad_out)
 
 
 def gradients_are_the_derivatives(example: Example) -> str:
@@ -238,8 +236,7 @@ def wide_rows_are_computed_alike(example: Example) -> None:
     for wide in _widened(example):
         for dtype, rtol in AGREEMENT.items():
             bench = Bench(wide, dtype, rows=2 * (MANY // 2))
-            with explained(bench.part):
-                expected = bench.run()
+            expected = bench.run()
             got = bench.run(python=False)
             _require_same(bench.part, got, expected, rtol, reason)
             if not any(built.in_one_shard for built in bench.network.leaves):
@@ -340,8 +337,7 @@ def nan_stays_nan(example: Example) -> None:
     for dtype in AGREEMENT:
         bench = Bench(example, dtype)
         bench.x[...] = np.nan
-        with explained(bench.part):
-            out = Batch(bench).forward(bench.x)
+        out = Batch(bench).forward(bench.x)
         require(
             bool(np.isnan(out).all()), bench.part,
             f"forward makes numbers of NaN in {dtype}; a comparison with NaN is false: let that branch give x on",
@@ -384,8 +380,7 @@ def large_inputs_stay_finite(example: Example) -> None:
                          "or x is out of the domain that it should declare")  # fmt: skip
         for inputs in _large(bench):
             bench.x[...] = inputs
-            with explained(bench.part):
-                given = bench.run()
+            given = bench.run()
             for name, array in given.items():
                 require_finite(bench.part, kernel_of(name), name, array, reason)
 

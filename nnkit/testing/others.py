@@ -6,7 +6,7 @@ import numpy as np
 
 from nnkit.core.part import Example
 from nnkit.testing.compare import because, require, require_equal, require_finite
-from nnkit.testing.part import PART_CHECKS, SEED, Check, explained
+from nnkit.testing.part import PART_CHECKS, SEED, Check
 
 __all__ = ["INITIALIZER_CHECKS", "SCHEDULE_CHECKS"]
 
@@ -18,8 +18,7 @@ TIMES = np.linspace(0.0, EPOCHS, 201)[:-1]
 def shapes_are_filled_from_the_seed_alone(example: Example) -> None:
     """Any shape is filled with finite numbers, the same again for the same seed."""
     for shape in SHAPES:
-        with explained(example.part):
-            first, again = (np.asarray(example.part(shape, np.random.default_rng(SEED))) for _ in range(2))
+        first, again = (np.asarray(example.part(shape, np.random.default_rng(SEED))) for _ in range(2))
         require(first.shape == shape, example.part, f"gives shape {first.shape}, expected {shape}")
         require_finite(example.part, "__call__", f"array of shape {shape}", first)
         reason = because("it draws from another source than the generator that it is given")
@@ -29,8 +28,7 @@ def shapes_are_filled_from_the_seed_alone(example: Example) -> None:
 def factor_is_between_0_and_1(example: Example) -> None:
     """For many times at once the factor is float64 in [0, 1], and not always 0."""
     times = TIMES.copy()
-    with explained(example.part):
-        factor = np.asarray(example.part.factor(times, EPOCHS))
+    factor = np.asarray(example.part.factor(times, EPOCHS))
     require_equal(example.part, "factor", "epoch", times, TIMES, because("it works in place on the times that it is given"))
     require(factor.shape == TIMES.shape, example.part, f"factor gives shape {factor.shape}, expected {TIMES.shape}")
     require(factor.dtype == np.float64, example.part, f"factor gives {factor.dtype}, expected float64")

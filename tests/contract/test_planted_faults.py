@@ -14,7 +14,7 @@ from nnkit.testing import (
     optimizers,
     others,
 )
-from nnkit.testing.checks import checks_of
+from nnkit.testing.checks import checked, checks_of
 from nnkit.testing.part import pickle_round_trip, repr_can_be_typed_back_in
 from tests.faults import fault, negative, out_of_range
 from tests.parts import (
@@ -436,7 +436,7 @@ def example_of(part):
 def test_planted_fault_is_caught_and_named(check, planted):
     part = planted.wrong
     with pytest.raises(CheckError, match=planted.message) as caught:
-        check(example_of(part))
+        checked(check, example_of(part))
     assert repr(part) in str(caught.value)
 
 
