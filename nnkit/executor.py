@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnkit.core.arrays import numeric
 from nnkit.core.calls import brief, same
+from nnkit.core.fields import by_name, each, fields
 from nnkit.core.loss import Loss
 from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer, Updater
@@ -21,8 +22,8 @@ from nnkit.engine.workers import Team
 from nnkit.errors import DataError, NotBuiltError, ShapeError
 from nnkit.metrics import named
 from nnkit.network import Network
-from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards
-from nnkit.training.data import check_row_shape, check_weights, is_sparse, to_array, to_rows
+from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards, predictor_of
+from nnkit.training.data import check_row_shape, check_weights, count_of, is_sparse, to_array, to_inputs
 
 if TYPE_CHECKING:
     from nnkit.native import RowFunction
@@ -65,7 +66,8 @@ class Executor:
 
     def _check_rows(self, X: Any, what: str) -> Any:
         """``X`` as rows that fit the network: an array, or a CSR matrix."""
-        rows = to_rows(X, "X")
+        in_shape = self.network.in_shape
+        rows = to_inputs(X, tuple(in_shape) if isinstance(in_shape, dict) else (), f"Sequential.{what}")
         check_row_shape(rows, self.network.in_shape, f"Sequential.{what}")
         self.network.check_input(rows, "X")
         return rows
@@ -73,19 +75,19 @@ class Executor:
     # ---------------------------------------------------------------------------------------------- in evaluation mode
 
     @brief
-    def predict(self, X: Any, n_threads: int | None = None, predictor: Predictor | None = None) -> NDArray[Any]:
+    def predict(self, X: Any, n_threads: int | None = None, predictor: Predictor | None = None) -> Any:
         """The outputs; ``predictor`` is one that is idle, but may not fit. What has run is then idle."""
         network, rows = self.network, self._check_rows(X, "predict")
-        count = rows.shape[0]
-        if count > BLOCK or is_sparse(rows):
-            out = np.empty((count, *network.out_shape), network.dtype)
+        count = count_of(rows)
+        if count > BLOCK or any(map(is_sparse, fields(rows).values())):
+            out = each(lambda shape: np.empty((count, *shape), network.dtype), network.out_shape)
             shards = prediction_shards(network, count, n_threads)
             every = BulkPredictor(network, rows, out, shards)
             with Team(shards) as team:
                 every.run(team)
         else:
             if predictor is None or predictor.rows < count:
-                predictor = Predictor(network, min(BLOCK, 1 << (count - 1).bit_length()))
+                predictor = predictor_of(network, min(BLOCK, 1 << (count - 1).bit_length()))
             out = predictor(rows)
         if predictor is not None:
             self.idle.append(predictor)
@@ -98,7 +100,7 @@ class Executor:
         """The loss on data, and metrics where they are asked for."""
         network, rows = self.network, self._check_rows(X, "evaluate")
         asked = None if metrics is None else named(metrics)
-        target, count = to_array(y, "y"), rows.shape[0]
+        target, count = to_array(y, "y"), count_of(rows)
         loss.check_target(target, network.out_shape, count)
         weights = check_weights(sample_weight, count)
         shards = prediction_shards(network, count, n_threads)
@@ -115,30 +117,34 @@ class Executor:
 
     # --------------------------------------------------------------------------------------------------------- by hand
 
-    def forward(self, x: ArrayLike, training: bool) -> NDArray[Any]:
+    def forward(self, x: Any, training: bool) -> Any:
         """Output of one batch, remembered for `backward`."""
         network, batch = self.network, self._check_rows(x, "forward")
-        if is_sparse(batch):
+        if any(map(is_sparse, fields(batch).values())):
             raise DataError("Sequential.forward: expected dense rows, got a sparse matrix; pass x.toarray()")
+        rows = count_of(batch)
         with self._by_hand.by("Sequential.forward"):
             last = self._passes.get(training)
-            if last is None or last.rows < len(batch):
-                last = self._passes[training] = Pass(network, len(batch), training=training, gradient=network.gradient)
+            if last is None or last.rows < rows:
+                last = self._passes[training] = Pass(network, rows, training=training, gradient=network.gradient)
             self._last = None  # nothing to go back through, should this fail
             network.step += training
             out = last.forward(batch, step=network.step, seed=network.seed)
             self._last = last
             return out
 
-    def backward(self, grad_out: ArrayLike) -> NDArray[Any] | None:
+    def backward(self, grad_out: Any) -> Any:
         """Gradients of the last batch: the parameters' are written, the input's is returned."""
         with self._by_hand.by("Sequential.backward"):
             if self._last is None:
                 raise NotBuiltError("Sequential.backward: expected a forward pass before it, got none")
-            grad = numeric(grad_out, "grad_out")
-            expected = (self._last.current_rows, *self.network.out_shape)
-            if grad.shape != expected:
-                raise ShapeError(f"Sequential.backward: expected grad_out of shape {expected}, as the output, got {grad.shape}")
+            out_shape, rows = self.network.out_shape, self._last.current_rows
+            names = tuple(out_shape) if isinstance(out_shape, dict) else ()
+            grad = each(lambda array: numeric(array, "grad_out"), by_name(grad_out, names, "Sequential.backward", "grad_out"))
+            for name, shape in fields(out_shape).items():
+                if fields(grad)[name].shape != (rows, *shape):
+                    raise ShapeError(f"Sequential.backward: expected grad_out of shape {(rows, *shape)}, as the output {name}"
+                                     f"{' ' * bool(name)}is, got {fields(grad)[name].shape}")  # fmt: skip
             return self._last.backward(grad)
 
     def update(self, optimizer: Optimizer, epoch: float, epochs: float) -> None:

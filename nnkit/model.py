@@ -15,11 +15,11 @@ from nnkit.core.container import Model, changing, require_built, require_unchang
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer
-from nnkit.core.part import listed, row_shape
+from nnkit.core.part import listed
 from nnkit.core.random_state import generator
 from nnkit.errors import ParameterError, TrainingWarning, warn
 from nnkit.executor import Executor
-from nnkit.network import LiveArrays, Network, root_of
+from nnkit.network import LiveArrays, Network, given_shape, root_of
 from nnkit.training.fit import Fit
 from nnkit.training.last_layer import misfit
 
@@ -92,12 +92,12 @@ class Sequential(Model):
         return part
 
     @explained
-    def build(self, in_shape: Sequence[int], random_state: Any = None, dtype: DTypeLike = "float32") -> Sequential:
+    def build(self, in_shape: Any, random_state: Any = None, dtype: DTypeLike = "float32") -> Sequential:
         """Infer all shapes and draw all parameters; `fit` does it when needed. Building again starts afresh.
 
         Parameters
         ----------
-        in_shape : shape of one input row, without the batch axis
+        in_shape : shape of one input row, without the batch axis; of several inputs a dict of their shapes
         random_state : None, int, RandomState or Generator
         dtype : "float32" or "float64"
 
@@ -110,7 +110,7 @@ class Sequential(Model):
         name = np.dtype(dtype).name
         if name not in ("float32", "float64"):
             raise ParameterError(f"Sequential.build: expected dtype float32 or float64, got {name}")
-        shape = row_shape(in_shape, "Sequential.build")
+        shape = given_shape(in_shape, self._chain.inputs, "Sequential.build")
         with changing(self, "build"):
             self._network = Network.drawn(self._chain, shape, name, random)
         return self
@@ -386,7 +386,7 @@ class Sequential(Model):
 
     # -------------------------------------------------------------------------------------------------- looking at it
 
-    def summary(self, in_shape: Sequence[int] | int | None = None, batch_size: int = 64) -> Summary:
+    def summary(self, in_shape: Any = None, batch_size: int = 64) -> Summary:
         """What the model is made of: a table of its layers with shapes, parameters, memory and arithmetic.
 
         Parameters
@@ -409,7 +409,7 @@ class Sequential(Model):
 
         return summary(root_of(self, in_shape, "summary"), self.dtype if self.is_built else "float32", batch_size)
 
-    def plot(self, ax: Axes | None = None, in_shape: Sequence[int] | int | None = None) -> Axes:
+    def plot(self, ax: Axes | None = None, in_shape: Any = None) -> Axes:
         """Draw the model: a box for each layer, frames for containers, the shapes of rows on the arrows between.
 
         It is drawn on ``ax``, matplotlib's axes, by default those of a new figure of the size that is needed; ``in_shape`` is

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.container import readers
+from nnkit.core.fields import spelt
 from nnkit.engine.operands import Argument, Array, Control
 from nnkit.engine.outside import Brought, NativeFunction
 from nnkit.engine.program import Instruction, Program
@@ -99,7 +100,10 @@ class RowFunction(NativeFunction):
     def __init__(self, network: Network, gradient: bool = False) -> None:
         self._described = f"{network!r}.as_function({'gradient=True' * gradient})"
         self._network = network
-        first = next(readers(network.root)).layer
+        first = next(readers(network.root)).built.layer
+        if isinstance(network.in_shape, dict) or isinstance(network.out_shape, dict):
+            raise NativeError(f"{self!r}: expected a model of one input and one output, got rows of {spelt(network.in_shape)} to "
+                              f"{spelt(network.out_shape)}; call predict")  # fmt: skip
         real, whole = network.dtype, network.input_dtype != network.dtype
         if gradient and whole:
             raise NativeError(f"{self!r}: expected an input of real numbers, got {first!r}, which takes whole numbers: they "

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from nnkit.core.arrays import refuse_masked
 from nnkit.core.container import Chain, Model, Placed, chain_of, model_of, readers, require_unchanged
+from nnkit.core.fields import by_name, each, fields
 from nnkit.core.layer import Built, CSRLayer, Declared, Layer
 from nnkit.core.part import row_shape
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, own
 from nnkit.engine.operands import Array, Operand, Storage
 from nnkit.errors import NotBuiltError, ParameterError, ShapeError
 
-__all__ = ["LiveArrays", "Network", "adopt", "network_of", "root_of"]
+__all__ = ["LiveArrays", "Network", "adopt", "given_shape", "inputs_of", "network_of", "root_of"]
 
 # Numbers of a chunk of parameters. With gradient and two moments 2048 fill a first-level cache; in large nets all of them come
 # from beyond it, and longer runs stream better (784-512-512-10: 2.94 -> 2.84 ms a step).
@@ -84,20 +85,20 @@ class Network:
     ----------
     root : the chain of all layers, built
     dtype : "float32" or "float64"
-    input_dtype : "int64" where the first layers look numbers up, else ``dtype``
+    input_dtype : "int64" where the first layers look numbers up, else ``dtype``; of rows with fields a dict of these
     whole : the network that this one is a part of, on its memory; by default it has its own, filled with zeros
     chosen : which of the whole network's layers it has
 
     Attributes
     ----------
-    in_shape, out_shape : shapes of one row
+    in_shape, out_shape : shapes of one row; of rows with fields dicts of shapes
     vector, gradient : all parameters, and the loss's gradient by them
     chunk : how many numbers of the vector an optimizer updates in one go
     seed, step : of the random numbers of training passes by hand: the seed, and the number of the last step
     """
 
     def __init__(
-        self, root: Built, dtype: str, input_dtype: str, whole: Network | None = None, chosen: range = range(0)
+        self, root: Built, dtype: str, input_dtype: Any, whole: Network | None = None, chosen: range = range(0)
     ) -> None:
         self.root = root
         self.in_shape, self.out_shape = root.in_shape, root.out_shape
@@ -118,10 +119,19 @@ class Network:
     @classmethod
     def of(cls, chain: Chain, root: Built, dtype: str) -> Network:
         """A chain that was built as ``root``, on memory of its own."""
-        return cls(root, dtype, dtype if chain.input_dtype == "real" else chain.input_dtype)
+        read: dict[str, str] = {}
+        for reader in readers(root):
+            layer, given = reader.built.layer, read.get(reader.name)
+            wanted = dtype if reader.columns is not None or layer.input_dtype == "real" else layer.input_dtype
+            if given not in (None, wanted):
+                raise ShapeError(f"{layer!r}: expected layers that all read {reader.name or 'the input'} as {given}, got one that "
+                                 f"takes {wanted}; give it an input of its own, with nn.Inputs")  # fmt: skip
+            read[reader.name] = wanted
+        every = {name: read.get(name, dtype) for name in fields(root.in_shape)}
+        return cls(root, dtype, every.get("", every))
 
     @classmethod
-    def drawn(cls, chain: Chain, in_shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Network:
+    def drawn(cls, chain: Chain, in_shape: Any, dtype: str, random: np.random.Generator) -> Network:
         """A chain for input rows of ``in_shape``, with all its numbers drawn.
 
         Raises
@@ -279,13 +289,13 @@ class Network:
     @property
     def looks_at_input(self) -> bool:
         """Whether a layer looks at the input in Python, beyond what compiled code checks itself."""
-        return any(type(built.layer).check_input is not Layer.check_input for built in readers(self.root))
+        return any(type(reader.built.layer).check_input is not Layer.check_input for reader in readers(self.root))
 
     def check_input(self, rows: Any, name: str) -> None:
         """Refuse rows that the layers which read them could not take; what is sparse is checked where it is copied."""
-        if isinstance(rows, np.ndarray):
-            for built in readers(self.root):
-                built.layer.check_input(rows, name)
+        for reader in readers(self.root):
+            if isinstance(fields(rows)[reader.name], np.ndarray):
+                reader.built.layer.check_input(reader.of(rows), f"{name}[{reader.name!r}]" if reader.name else name)
 
     # ------------------------------------------------------------------------------------------------- its arrays
 
@@ -316,20 +326,22 @@ class Network:
                     views[f"{path}.{name}"] = vector[offset : offset + size].reshape(declared.shape)
         return views
 
-    def placed(self, gradient: NDArray[Any] | None = None, sparse: dict[str, Array] | None = None) -> Placed:
+    def placed(self, gradient: NDArray[Any] | None = None, sources: Any = None) -> Placed:
         """The layers with their arrays as operands.
 
         Parameters
         ----------
         gradient : (shards, size) or flat, of which their gradients are parts
-        sparse : the arrays of a CSR matrix, where the first layers are to read their input there
+        sources : what the input is gathered from (see `nnkit.training.data`), where that is a CSR matrix, in which the first
+            layers look it up; for rows with fields a dict of these
         """
         item = self.vector.itemsize
         parameters = Storage(shared=self.vector)
         slabs = Storage(shared=gradient)
         stride = gradient.strides[0] if gradient is not None and gradient.ndim == 2 else 0
         homes = {path: home for path, home, _ in self._leaves}
-        reading = {id(built) for built in readers(self.root)}
+        matrices = {name: source.arrays for name, source in fields(sources).items() if source is not None}
+        reading = {id(reader.built): matrices.get(reader.name) for reader in readers(self.root)}
 
         def place(path: str, built: Built) -> Placed:
             if built.children:
@@ -344,9 +356,9 @@ class Network:
                     arrays[f"grad_{name}"] = Array(slabs, declared.shape, self.dtype, offset=offset, stride=stride)
             for name in built.states:
                 arrays[name] = Array.view(self._states[f"{home}.{name}"])
-            if sparse and id(built) in reading:
+            if matrix := reading.get(id(built)):
                 built = CSRLayer.of(built)
-                arrays |= sparse
+                arrays |= matrix
             return Placed(self._names[path], built, home, arrays)
 
         return place("", self.root)
@@ -364,10 +376,26 @@ def adopt(model: Model, network: Network) -> None:
     model._network = network
 
 
-def root_of(model: Model, in_shape: Sequence[int] | int | None, who: str) -> Built:
+def inputs_of(model: Model, X: Any) -> tuple[str, ...]:
+    """The names of a model's inputs; () where it has one, or where nothing says yet that it has several."""
+    if model.is_built:
+        in_shape = network_of(model).in_shape
+        return tuple(in_shape) if isinstance(in_shape, dict) else ()
+    return chain_of(model).inputs if isinstance(X, dict | tuple) else ()
+
+
+def given_shape(in_shape: Any, inputs: Sequence[str], who: str) -> Any:
+    """The shape of one input row as a user gives it; for rows with fields a dict of shapes, or a tuple of them."""
+    several = isinstance(in_shape, dict) or (bool(inputs) and isinstance(in_shape, tuple) and any(map(np.ndim, in_shape)))
+    if not several:
+        return row_shape(in_shape, who)
+    return each(lambda shape: row_shape(shape, who), by_name(in_shape, inputs, who, "in_shape"))
+
+
+def root_of(model: Model, in_shape: Any, who: str) -> Built:
     """The layers of a model in their places: as it is built, or as it would be for rows of ``in_shape``."""
     if in_shape is not None:
-        return chain_of(model).place(row_shape(in_shape, f"Sequential.{who}"))
+        return chain_of(model).place(given_shape(in_shape, chain_of(model).inputs, f"Sequential.{who}"))
     if not model.is_built:
         raise NotBuiltError(f"Sequential.{who}: expected a built model or in_shape, got neither; write "
                             f"{who}(in_shape=(...)), the shape of one row of the input")  # fmt: skip

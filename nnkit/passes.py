@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.fields import each, fields
 from nnkit.core.loss import Loss, LossArrays, RowWeights
 from nnkit.core.metric import Metric
 from nnkit.engine.critical import check
@@ -21,9 +22,9 @@ from nnkit.kernels.control import Word
 from nnkit.kernels.data import scatter
 from nnkit.network import Network
 from nnkit.planner import Node, Plan
-from nnkit.training.data import gather_targets, source_of
+from nnkit.training.data import count_of, gather_targets, gathered, sources_of
 
-__all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor", "prediction_shards"]
+__all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor", "prediction_shards", "predictor_of"]
 
 BLOCK = 256  # rows that one shard predicts at a time: small enough for the second-level cache
 SLICE = 256  # blocks between two looks at Ctrl-C
@@ -34,18 +35,18 @@ class Predictor:
 
     def __init__(self, network: Network, rows: int) -> None:
         self.rows = rows
-        self.stage = _buffer(rows, network.in_shape, network.input_dtype)
-        self.result = _buffer(rows, network.out_shape, network.dtype)
+        self.stage = each(lambda shape, dtype: _buffer(rows, shape, dtype), network.in_shape, network.input_dtype)
+        self.result = each(lambda shape: _buffer(rows, shape, network.dtype), network.out_shape)
         plan = Plan(network.dtype, training=False, differentiate=False)
-        stage, result = Array.batch(self.stage), Array.batch(self.result)
-        plan.copy(plan.run(network.placed(), stage), result)
+        each(plan.copy, plan.run(network.placed(), each(Array.batch, self.stage)), each(Array.batch, self.result))
         self._runner = Runner(Program(plan.instructions, network.dtype, rows=rows), rows)
         self._runner.run(0, 1)  # on no rows: leaves the runner ready for `again`
         self._again = self._runner.again
         self._count = self._runner.steps[0, 1:2]
-        # Rows that have to be looked at first never fit.
-        self._dtype, self._row_shape = None if network.looks_at_input else self.stage.dtype, network.in_shape
-        self._set_for, self._in, self._out = 0, self.stage[:0], self.result[:0]
+        # Rows that have to be looked at first never fit, nor do those with fields.
+        unseen = not network.looks_at_input and isinstance(self.stage, np.ndarray)
+        self._dtype, self._row_shape = self.stage.dtype if unseen else None, network.in_shape
+        self._set_for, self._in, self._out = 0, self.stage, self.result
 
     def fits(self, X: NDArray[Any]) -> bool:
         """Whether these are rows of the model's own dtype, not too many and not none."""
@@ -62,6 +63,22 @@ class Predictor:
         return self._out.copy()
 
 
+class FieldsPredictor(Predictor):
+    """The same where there are several inputs or outputs: dicts of arrays."""
+
+    def __call__(self, X: Any) -> Any:
+        rows = self._count[0] = count_of(X)
+        each(lambda stage, array: np.copyto(stage[:rows], array, casting="unsafe"), self.stage, X)
+        self._again()
+        return each(lambda result: result[:rows].copy(), self.result)
+
+
+def predictor_of(network: Network, rows: int) -> Predictor:
+    """What predicts up to so many rows at a time."""
+    several = isinstance(network.in_shape, dict) or isinstance(network.out_shape, dict)
+    return FieldsPredictor(network, rows) if several else Predictor(network, rows)
+
+
 class _Sweep:
     """A forward pass over all rows of an array (or the ``chosen`` ones), read in place.
 
@@ -74,10 +91,10 @@ class _Sweep:
     ) -> None:
         self._rows, self._shards, self._chosen, self._python = rows, shards, chosen, python
         self._plan = plan = Plan(network.dtype, training=False, differentiate=False)
-        self._source = source_of(X, network.dtype)
-        x = self._source.input(network.in_shape, network.input_dtype)
-        plan.instructions.append(self._source.gather(x))
-        self._result = plan.run(network.placed(sparse=self._source.arrays), x)
+        self._sources = sources_of(X, network.dtype)
+        x, gathering = gathered(self._sources, network.in_shape, network.input_dtype)
+        plan.instructions += gathering
+        self._result = plan.run(network.placed(sources=self._sources), x)
 
     def _keep(self, array: Array, out: NDArray[Any]) -> None:
         """Write what a block's array holds to where its rows belong."""
@@ -106,11 +123,11 @@ class _Sweep:
 
 
 class BulkPredictor(_Sweep):
-    """The outputs of a network for all rows of an array, written to ``out``."""
+    """The outputs of a network for all rows of an array, written to ``out``; rows with fields are dicts of arrays."""
 
-    def __init__(self, network: Network, X: Any, out: NDArray[Any], shards: int = 1) -> None:
-        super().__init__(network, X, len(out), shards, None, python=False)
-        self._keep(self._result, out)
+    def __init__(self, network: Network, X: Any, out: Any, shards: int = 1) -> None:
+        super().__init__(network, X, count_of(out), shards, None, python=False)
+        each(self._keep, self._result, out)
         self._prepare()
 
     def run(self, team: Team | None = None) -> None:
@@ -206,18 +223,15 @@ class Pass:
         self.rows = rows
         self.current_rows = 0
         self.plan = plan = Plan(real, training=training, differentiate=True, keep=keep)
-        x = Array.rows(network.in_shape, network.input_dtype)
-        self._grad_out = Array.rows(network.out_shape, real)
-        self._x = x
+        self._x = x = each(Array.rows, network.in_shape, network.input_dtype)
+        self._grad_out = each(lambda shape: Array.rows(shape, real), network.out_shape)
         self._out = plan.run(network.placed(gradient), x)
         forward = len(plan.instructions)
-        self._grad_x = plan.backward(self._grad_out, to_input=True) if network.input_dtype == real else None
-        if self._grad_x is None:
-            plan.backward(self._grad_out)
+        self._grad_x = plan.backward(self._grad_out, to_input=real in fields(network.input_dtype).values())
         # Backward may be called again and again after one forward: all that it reads stays where it is.
-        inner = [item for node in plan.nodes for item in (node.x, node.out, *node.named.values())]
-        outside = [array for array in (x, self._out, self._grad_out, self._grad_x, *inner)
-                   if isinstance(array, Array) and array.storage.shared is None]  # fmt: skip
+        inner = [item for node in plan.nodes for item in (*node.inputs.values(), node.out, *node.named.values())]
+        ends = [item for value in (x, self._out, self._grad_out, self._grad_x) for item in fields(value).values()]
+        outside = [array for array in (*ends, *inner) if isinstance(array, Array) and array.storage.shared is None]
         self.program = Program(plan.instructions, real, rows=rows, python=python, poison=poison, keep=keep, outside=outside)
         self._end = forward
         self._after: dict[int, Runner] = {}  # what is left to do from an instruction on
@@ -236,17 +250,24 @@ class Pass:
         rows = np.moveaxis(held, -1, 1).reshape(-1, *array.shape)
         return rows[: self.current_rows * array.multiple]
 
-    def forward(self, x: NDArray[Any], step: int = 0, seed: int = 0) -> NDArray[Any]:
-        """Output of a batch."""
-        control = self.program.controls[0]
-        control[Word.ROWS], control[Word.SEED] = len(x), seed
-        self.current_rows = len(x)
-        self.program.array(self._x)[...] = x
-        self._forward.order(0, len(x), 0, 0, step)
+    def forward(self, x: Any, step: int = 0, seed: int = 0) -> Any:
+        """Output of a batch; rows with fields are dicts of arrays."""
+        control, rows = self.program.controls[0], count_of(x)
+        control[Word.ROWS], control[Word.SEED] = rows, seed
+        self.current_rows = rows
+        self._set(self._x, x)
+        self._forward.order(0, rows, 0, 0, step)
         self._forward.run(0, 1)
-        return self.program.array(self._out).copy()
+        return self._held(self._out)
 
-    def forward_after(self, node: Node) -> NDArray[Any]:
+    def _set(self, arrays: Any, values: Any) -> None:
+        each(lambda array, value: np.copyto(self.program.array(array), value, casting="unsafe"), arrays, values)
+
+    def _held(self, arrays: Any) -> Any:
+        """What arrays hold now; None where there is none."""
+        return each(lambda array: None if array is None else self.program.array(array).copy(), arrays)
+
+    def forward_after(self, node: Node) -> Any:
         """Output of the batch, computed on from what the output of a node holds now (needs ``keep``)."""
         seed, step = (int(self.program.controls[0, word]) for word in (Word.SEED, Word.STEP))
         runner = self._after.get(node.end)
@@ -255,11 +276,11 @@ class Pass:
             runner = self._after[node.end] = Runner(self.program, self.rows, seed=seed, part=part)
         runner.order(0, self.current_rows, 0, 0, step)
         runner.run(0, 1)
-        return self.program.array(self._out).copy()
+        return self._held(self._out)
 
-    def backward(self, grad_out: NDArray[Any]) -> NDArray[Any] | None:
+    def backward(self, grad_out: Any) -> Any:
         """Gradient of the input (None where it holds integers); the parameters' gradients are written."""
-        self.program.array(self._grad_out)[...] = grad_out
-        self._backward.order(0, len(grad_out), 0, 0, int(self.program.controls[0, Word.STEP]))
+        self._set(self._grad_out, grad_out)
+        self._backward.order(0, self.current_rows, 0, 0, int(self.program.controls[0, Word.STEP]))
         self._backward.run(0, 1)
-        return None if self._grad_x is None else self.program.array(self._grad_x).copy()
+        return self._held(self._grad_x)

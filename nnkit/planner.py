@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nnkit.core.container import Container, Placed
+from nnkit.core.fields import SELF, each, fields, spelt
 from nnkit.core.layer import Built, PythonLayer
 from nnkit.core.part import kernel_names
 from nnkit.engine.memory import aligned_zeros
@@ -20,11 +21,12 @@ from nnkit.engine.program import Instruction, Numbers
 from nnkit.errors import ShapeError
 from nnkit.kernels.blocks import to_blocks, to_rows
 from nnkit.kernels.control import Word
-from nnkit.kernels.data import add, copy, copy_columns, require_finite, require_range, scale
+from nnkit.kernels.data import add, copy, copy_columns, require_finite, require_range, scale, to_whole
 
 __all__ = ["Node", "Plan"]
 
 Gradients = Sequence[Array | None]
+NONE: Mapping[str, Array] = {}
 
 
 @dataclass
@@ -35,13 +37,23 @@ class Node:
     home: str  # path of its parameters
     built: Built
     index: int
-    x: Array
+    inputs: dict[str, Array]  # by the names by which the kernels call them
     out: Array
     named: dict[str, Operand]  # parameters, states, scratch, and parameter gradients in training
     copies: dict[int, PythonLayer] = field(default_factory=dict)  # of a Python layer, one for each shard
     grad_out: Array | None = None
-    grad_x: Array | None = None
+    grads: dict[str, Array] = field(default_factory=dict)  # of the inputs
     end: int = 0  # of the instructions that lead to ``out``
+
+    @property
+    def x(self) -> Array:
+        """What it reads; of several values the first."""
+        return next(iter(self.inputs.values()))
+
+    @property
+    def grad_x(self) -> Array | None:
+        """The gradient of `x`, once there is one."""
+        return next(iter(self.grads.values()), None)
 
 
 @dataclass
@@ -95,64 +107,94 @@ class Plan:
         self._shared: set[int] = set()  # storages of gradients that several steps get
         self._laid_out: dict[tuple[int, bool], Array] = {}  # values by their id, as rows or in blocks
         self._written: dict[Operand, Node] = {}  # gradients of parameters, and by whom
+        self._selected: set[int] = set()  # values (by id) that are some of the input as it is
+        self._inputs: Any = None
+        self._outputs: Any = None
         self._no_mask = Array.rows((0,), "uint8")
-        self._mask = self._no_mask  # which steps of a sequence are not padding
+        self._masks: dict[int, Array] = {}  # of values by their id: which steps of a sequence are not padding
 
     # ----------------------------------------------------------------------------------------------------- forward
 
-    def run(self, placed: Placed, x: Array) -> Array:
-        """Run a whole model; return its output as rows."""
-        return self._as(self.forward(placed, x), blocked=False)
+    def run(self, placed: Placed, x: Any) -> Any:
+        """Run a whole model; return its output as rows. Rows with fields are dicts of values."""
+        self._inputs = x
+        self._outputs = each(lambda value: self._as(value, blocked=False), self.forward(placed, x))
+        return self._outputs
 
-    def forward(self, placed: Placed, x: Array) -> Array:
-        """Run a layer, or the layers of a container; return the output."""
+    def forward(self, placed: Placed, x: Any) -> Any:
+        """Run a layer, or the layers of a container; return the output. Rows with fields are dicts of values."""
         layer, built = placed.built.layer, placed.built
-        by_number = not x.shape and isinstance(layer, Container)  # rows of a CSR matrix, which the first layers in it read
-        if x.shape != built.in_shape and not by_number:
-            raise ShapeError(f"{placed.name}: expected rows of shape {built.in_shape}, for which it was built, got {x.shape}")
+        self._require_built_for(placed, x)
         if isinstance(layer, Container):
             out = layer.connect(self, placed.children, x)
-            if out.shape != built.out_shape:
-                raise ShapeError(f"{placed.name}: expected connect to return what build says, shape {built.out_shape}, got "
-                                 f"{out.shape}")  # fmt: skip
+            if (shape := each(lambda value: value.shape, out)) != built.out_shape:
+                raise ShapeError(f"{placed.name}: expected connect to return what build says, shape {spelt(built.out_shape)}, "
+                                 f"got {spelt(shape)}")  # fmt: skip
             return out
         wanted = self.real if layer.input_dtype == "real" else layer.input_dtype
-        if x.dtype != wanted:
-            raise ShapeError(f"{placed.name}: expected an input of {wanted}, got one of {x.dtype}; layers that look whole "
-                             "numbers up come first, and see the input alone")  # fmt: skip
+        inputs = {name or SELF: self._in(value, wanted, placed) for name, value in fields(x).items()}
         if not layer.pointwise:
-            x = self._as(x, layer.blocked)
-        return self._forward(placed, x) if layer.kernels() else self._view(placed, x)
+            inputs = {name: self._as(value, layer.blocked) for name, value in inputs.items()}
+        return self._forward(placed, inputs) if layer.kernels() else self._view(placed, *inputs.values())
+
+    def _in(self, value: Array, dtype: str, placed: Placed) -> Array:
+        """A value in the dtype that a layer takes; what was selected from the input becomes whole numbers where they are looked up."""
+        if value.dtype == dtype:
+            return value
+        if id(value) not in self._selected:
+            raise ShapeError(f"{placed.name}: expected an input of {dtype}, got one of {value.dtype}; layers that look whole numbers "
+                             "up come first, and see the input alone, or columns of it")  # fmt: skip
+        whole = Array.rows(value.shape, dtype, value.multiple)
+        self.instructions.append(Instruction(to_whole, (value.flat(), whole.flat()), placed.name, "data"))
+        return self._stepped((value,), whole, lambda grad, wanted: [None])
+
+    @staticmethod
+    def _require_built_for(placed: Placed, x: Any) -> None:
+        """Refuse values of other shapes than those that a layer was built for."""
+        built = placed.built
+        given, expected = fields(x), fields(built.in_shape)
+        # Rows of a CSR matrix, which the first layers in a container read, have no shape.
+        fits = given.keys() == expected.keys() and all(
+            given[name].shape == shape or (not given[name].shape and isinstance(built.layer, Container))
+            for name, shape in expected.items()
+        )
+        if not fits:
+            raise ShapeError(f"{placed.name}: expected rows of shape {spelt(built.in_shape)}, for which it was built, got "
+                             f"{spelt(each(lambda value: value.shape, x))}")  # fmt: skip
 
     def _view(self, placed: Placed, x: Array) -> Array:
         """The same numbers in another shape."""
         built = placed.built
-        self._mask = self._no_mask
         out = x.reshaped(built.out_shape)
-        node = Node(placed.name, placed.home, built, len(self.nodes), x, out, {}, end=len(self.instructions))
+        node = Node(placed.name, placed.home, built, len(self.nodes), {SELF: x}, out, {}, end=len(self.instructions))
         self.nodes.append(node)
-        node.out = self._stepped((x,), out, partial(self._view_back, node))
+        node.out = self._stepped((x,), out, partial(self._view_back, node), mask=self._no_mask)
         return node.out
 
     @staticmethod
     def _view_back(node: Node, grad: Array, wanted: Sequence[bool]) -> Gradients:
-        node.grad_out, node.grad_x = grad, grad.reshaped(node.built.in_shape)
+        node.grad_out, node.grads = grad, {SELF: grad.reshaped(node.built.in_shape)}
         return [node.grad_x]
 
-    def _forward(self, placed: Placed, x: Array) -> Array:
+    def _forward(self, placed: Placed, inputs: dict[str, Array]) -> Array:
         built, layer = placed.built, placed.built.layer
+        x = next(iter(inputs.values()))
+        if len({value.multiple for value in inputs.values()}) > 1:
+            raise ShapeError(f"{placed.name}: expected inputs with as many entries a row, got "
+                             f"{', '.join(f'{name} with {value.multiple}' for name, value in inputs.items())}")  # fmt: skip
         kernels = layer.kernels()
         backward_names = {item for stage, function in kernels.items() if stage.startswith("backward")
                           for item in kernel_names(function)}  # fmt: skip
         if layer.interpreted:  # it may keep what forward was given, for backward
             backward_names |= self._kept(built)
-        overwrites = layer.inplace and x.dtype == self.real and prod(built.in_shape) == prod(built.out_shape)
-        in_place = overwrites and "x" not in backward_names and self._is_free(x)
+        overwrites = layer.inplace and x.dtype == self.real and prod(x.shape) == prod(built.out_shape)
+        in_place = overwrites and next(iter(inputs)) not in backward_names and self._is_free(x)
         out = x.reshaped(built.out_shape) if in_place else self._like(x, built.out_shape)
-        node = Node(placed.name, placed.home, built, len(self.nodes), x, out, self._memory(placed, x, backward_names))
+        named = self._memory(placed, inputs, backward_names)
+        node = Node(placed.name, placed.home, built, len(self.nodes), inputs, out, named)
         self.nodes.append(node)
-        self._read_again |= {id(array.storage) for word, array in (("x", x), ("out", out)) if word in backward_names}
-        arrays = {"x": x, "out": out}
+        arrays = {**inputs, "out": out}
+        self._read_again |= {id(array.storage) for word, array in arrays.items() if word in backward_names}
         if layer.input_limit:
             numbers = Numbers("the input", layer.input_limit, (x.multiple, *x.shape) if x.multiple > 1 else x.shape, node.index)
             operands = (x.flat(), Constant(numbers.limit, "int64"), Constant(numbers.check, "int64"), Control())
@@ -160,14 +202,17 @@ class Plan:
         partial_kernel = kernels.get("forward_partial") if self.training else None
         if partial_kernel is not None:
             self._emit(node, partial_kernel, "forward", arrays)
-        self._emit(node, kernels["forward"], "forward", arrays, target=out, meets=partial_kernel is not None)
+        self._emit(node, kernels["forward"], "forward", arrays, {"out": out}, meets=partial_kernel is not None)
         node.end = len(self.instructions)
-        node.out = self._stepped((x,), out, partial(self._backward, node), node)
+        mask = named["mask"] if built.keeps_mask else self._no_mask
+        node.out = self._stepped(tuple(inputs.values()), out, partial(self._backward, node), node, mask=mask)
+        if layer.selects:
+            self._selected.add(id(node.out))
         return node.out
 
-    def _memory(self, placed: Placed, x: Array, backward_names: set[str]) -> dict[str, Operand]:
+    def _memory(self, placed: Placed, inputs: dict[str, Array], backward_names: set[str]) -> dict[str, Operand]:
         """All arrays of a layer by name."""
-        built = placed.built
+        built, x = placed.built, next(iter(inputs.values()))
         named = dict(placed.arrays)
 
         def dtype(declared: Any) -> str:
@@ -190,14 +235,20 @@ class Plan:
             storage = Storage(shared=every)
             named[declared.name] = Array(storage, declared.shape, self.real, stride=every.strides[0])
             named[f"all_{declared.name}"] = Array(storage, every.shape, self.real)
-        mask = named.setdefault("mask", self._mask)
-        assert isinstance(mask, Array)
-        read = "mask" not in built.scratch and any("mask" in kernel_names(item) for item in built.layer.kernels().values())
+        for place, (name, value) in enumerate(inputs.items()):
+            named.update(self._mask(placed, f"mask_{name}", value))
+            if not place and "mask" not in built.scratch:
+                named.update(self._mask(placed, "mask", value))
+        return named
+
+    def _mask(self, placed: Placed, name: str, x: Array) -> dict[str, Array]:
+        """The mask of a value as kernels may name it, which has to be one of its steps."""
+        mask = self._masks.get(id(x), self._no_mask)
+        read = any(name in kernel_names(item) for item in placed.built.layer.kernels().values())
         if read and not mask.is_absent and (mask.shape, mask.multiple) != (x.shape[:1], x.multiple):
             raise ShapeError(f"{placed.name}: expected a mask of {x.shape[:1]} steps, got one of {mask.shape}; a layer before, "
                              "which says passes_mask = True, changes their number")  # fmt: skip
-        self._mask = mask if built.keeps_mask else self._no_mask
-        return named
+        return {name: mask}
 
     def _like(self, x: Array, shape: tuple[int, ...], dtype: str = "") -> Array:
         """New memory for as many entries as ``x`` has, in rows or in blocks as ``x``."""
@@ -211,32 +262,27 @@ class Plan:
 
     def _stepped(
         self, inputs: tuple[Array, ...], out: Array, backward: Callable[[Array, Sequence[bool]], Gradients],
-        node: Node | None = None,
+        node: Node | None = None, mask: Operand | None = None,
     ) -> Array:  # fmt: skip
-        """Note what was done; return its output as a value of its own, though it may share memory with the input."""
+        """Note what was done; return its output as a value of its own, though it may share memory with the input.
+
+        Without a ``mask`` of its own, the output has that of all inputs, where it is one.
+        """
         out = replace(out)
         self.steps.append(Step(inputs, out, backward, node))
+        known = {id(item): item for item in (self._masks.get(id(value), self._no_mask) for value in inputs)}
+        mask = next(iter(known.values())) if mask is None and len(known) == 1 else mask or self._no_mask
+        assert isinstance(mask, Array)
+        self._masks[id(out)] = mask
         return out
 
     @contextmanager
-    def holding(self, value: Array) -> Iterator[None]:
-        """Keep a value as it is: it will be read again."""
-        self._held.append(value)
+    def holding(self, *values: Array) -> Iterator[None]:
+        """Keep values as they are: they will be read again."""
+        held = len(self._held)
+        self._held += values
         yield
-        self._held.pop()
-
-    def branches(self, children: Sequence[Placed], x: Array) -> list[Array]:
-        """The outputs of layers that all run on ``x``. Padding stays known where all of them pass it on."""
-        before, after, outs = self._mask, [], []
-        with self.holding(x):
-            for child in children:
-                self._mask = before
-                outs.append(self.forward(child, x))
-                self._held.append(outs[-1])
-                after.append(self._mask)
-            del self._held[len(self._held) - len(outs) :]
-        self._mask = before if all(mask is before for mask in after) else self._no_mask
-        return outs
+        del self._held[held:]
 
     def _as(self, x: Array, blocked: bool) -> Array:
         """A value as rows, or in blocks."""
@@ -336,14 +382,12 @@ class Plan:
         """Every step of a sequence as an entry of its own."""
         x = self._as(x, blocked=False)
         steps = x.shape[0]
-        self._mask = self._no_mask
-        return self._stepped((x,), x.split(), lambda grad, wanted: [grad.joined(steps)])
+        return self._stepped((x,), x.split(), lambda grad, wanted: [grad.joined(steps)], mask=self._no_mask)
 
     def join(self, x: Array, steps: int) -> Array:
         """The entries as sequences again."""
         x = self._as(x, blocked=False)
-        self._mask = self._no_mask
-        return self._stepped((x,), x.joined(steps), lambda grad, wanted: [grad.split()])
+        return self._stepped((x,), x.joined(steps), lambda grad, wanted: [grad.split()], mask=self._no_mask)
 
     def copy(self, source: Array, target: Array) -> None:
         """Target = source."""
@@ -353,21 +397,23 @@ class Plan:
 
     # ---------------------------------------------------------------------------------------------------- backward
 
-    def backward(self, grad: Array, *, to_input: bool = False, guard: bool = False) -> Array | None:
+    def backward(self, grad: Any, *, to_input: bool = False, guard: bool = False) -> Any:
         """Run the steps' derivatives in reverse, from the gradient of the output.
 
         Parameters
         ----------
-        grad : gradient of the output, written by then; it may be overwritten
-        to_input : also compute the gradient of the input, and return it
+        grad : gradient of the output, written by then; it may be overwritten. Where rows have fields, a dict of them.
+        to_input : also compute the gradient of the input, and return it; None for whole numbers
         guard : stop the shard where the gradient that reaches the first parameters is not finite
         """
-        wanted: set[int] = {id(self.steps[0].inputs[0])} if to_input else set()
+        wanted = {id(value) for value in fields(self._inputs).values() if to_input and value.dtype == self.real}
         for step in self.steps:
             if (self.learn and step.trains) or any(id(value) in wanted for value in step.inputs):
                 wanted.add(id(step.out))
         first = next((step for step in self.steps if step.trains), None)
-        grads = {id(self.steps[-1].out): grad}
+        grads: dict[int, Array] = {}
+        for out, given in zip(fields(self._outputs).values(), fields(grad).values(), strict=True):
+            grads[id(out)] = self._total(grads[id(out)], given) if id(out) in grads else given
         for step in reversed(self.steps):
             if id(step.out) not in grads or id(step.out) not in wanted:
                 continue
@@ -379,7 +425,7 @@ class Plan:
             for value, given, want in zip(step.inputs, step.backward(grad, wants), wants, strict=True):
                 if want and given is not None:
                     grads[id(value)] = self._total(grads[id(value)], given) if id(value) in grads else given
-        return grads[id(self.steps[0].inputs[0])] if to_input else None
+        return each(lambda value: grads.get(id(value)), self._inputs) if to_input else None
 
     def _total(self, a: Array, b: Array) -> Array:
         """The sum of two gradients of one value."""
@@ -392,15 +438,17 @@ class Plan:
         layer = node.built.layer
         kernels = {name: kernel for name, kernel in layer.kernels().items() if name.startswith("backward")}
         node.grad_out = grad
-        overwrites = layer.inplace and not self.keep and prod(node.built.in_shape) == prod(node.built.out_shape)
-        overwrites = overwrites and id(grad.storage) not in self._shared
-        node.grad_x = grad.reshaped(node.built.in_shape) if overwrites else self._like(node.x, node.built.in_shape)
-        arrays = {"x": node.x, "out": node.out, "grad_out": grad, "grad_x": node.grad_x}
+        overwrites = layer.inplace and not self.keep and prod(node.x.shape) == prod(node.out.shape)
+        overwrites = overwrites and id(grad.storage) not in self._shared and len(node.inputs) == 1
+        node.grads = {name: grad.reshaped(value.shape) if overwrites else self._like(value, value.shape)
+                      for name, value in node.inputs.items()}  # fmt: skip
+        targets = {f"grad_{name}": item for name, item in node.grads.items()}
+        arrays = {**node.inputs, "out": node.out, "grad_out": grad, **targets}
         for name, function in kernels.items():
-            if wanted[0] if name == "backward_x" else self.learn or self._leads_to_x(node, name):
+            if any(wanted) if name == "backward_x" else self.learn or self._leads_to_x(node, name):
                 meets = name == "backward" and "backward_partial" in kernels
-                self._emit(node, function, "backward", arrays, target=node.grad_x, meets=meets)
-        return [node.grad_x]
+                self._emit(node, function, "backward", arrays, targets, meets=meets)
+        return list(node.grads.values())
 
     @staticmethod
     def _leads_to_x(node: Node, name: str) -> bool:
@@ -412,12 +460,13 @@ class Plan:
         memory = {*built.scratch, *built.workspace, *built.partials}
         written = {item.removeprefix("grad_") for item in kernel_names(kernels[name])} & memory
         read = {item.removeprefix("grad_").removeprefix("all_") for stage in later for item in kernel_names(kernels[stage])}
-        return built.layer.interpreted or "grad_x" in kernel_names(kernels[name]) or bool(written & read)
+        of_inputs = {f"grad_{name}" for name in node.inputs} & set(kernel_names(kernels[name]))
+        return built.layer.interpreted or bool(of_inputs) or bool(written & read)
 
     # ------------------------------------------------------------------------------------------------ instructions
 
     def _emit(
-        self, node: Node, function: Callable[..., None], stage: str, arrays: dict[str, Array], target: Array | None = None,
+        self, node: Node, function: Callable[..., None], stage: str, arrays: dict[str, Array], targets: Mapping[str, Array] = NONE,
         meets: bool = False,
     ) -> None:  # fmt: skip
         layer, entries = node.built.layer, node.x.multiple
@@ -436,10 +485,10 @@ class Plan:
         named |= {name: Array.fixed(total.shape, self.real) for name, total in totals.items()}
         operands = [named[name] if name in named else layer.operand(name, self.real) for name in names]
         kept: tuple[Operand, ...] = ()
-        if isinstance(layer, PythonLayer) and target is not None:
+        if isinstance(layer, PythonLayer) and targets:
             kept = tuple(named[name] for name in self._kept(node.built))
             function = (layer.forward_kernel if stage == "forward" else layer.backward_kernel)(node.copies)
-            operands.append(self._seen(node, target, "out" if stage == "forward" else "grad_x"))
+            operands += [self._seen(node, target, name) for name, target in targets.items()]
         self.instructions.append(Instruction(function, tuple(operands), node.name, stage, layer.interpreted, kept, meets))
         for name, total in totals.items():  # a layer that is used again
             another = named[name]
@@ -458,7 +507,8 @@ class Plan:
     @staticmethod
     def _kept(built: Built) -> set[str]:
         """Memory that a Python layer's forward is given, and may have kept on itself."""
-        return {"x", "out", *built.scratch, *built.workspace} & set(kernel_names(built.layer.kernels()["forward"]))
+        kept = {*built.inputs, "out", *built.scratch, *built.workspace}
+        return kept & set(kernel_names(built.layer.kernels()["forward"]))
 
     @staticmethod
     def _seen(node: Node, array: Array, name: str) -> Array:
@@ -467,6 +517,6 @@ class Plan:
         view = built.views.get(name.removeprefix("grad_"))
         if view is not None:
             return array.reshaped(view)
-        if not array.batched or (name == "mask" and "mask" not in built.scratch):
+        if not array.batched or (name in {"mask", *(f"mask_{item}" for item in node.inputs)} and name not in built.scratch):
             return array
         return array.flat() if layer.flat else array.folded() if layer.folds_rows else array

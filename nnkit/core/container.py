@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, Self, TypeVar
 
+import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nnkit.core.calls import Familiar, shown
@@ -22,7 +23,7 @@ from nnkit.errors import CallError, NotBuiltError, ParameterError, ShapeError
 if TYPE_CHECKING:
     from nnkit.core.exchange import Graph, Value
 
-__all__ = ["Chain", "Container", "Model", "Placed", "V", "Wiring", "as_layer", "chain_of", "changing", "model_of", "net_of",
+__all__ = ["Chain", "Container", "Model", "Placed", "V", "Reader", "Wiring", "as_layer", "chain_of", "changing", "model_of", "net_of",
            "readers", "require_built", "require_unchanged"]  # fmt: skip
 
 DEEPEST = 64  # levels; Python gives up at some 150
@@ -55,14 +56,11 @@ class Wiring(Protocol[V]):
     The planner makes instructions of it, and what writes C makes calls of functions.
     """
 
-    def forward(self, placed: Placed, x: V) -> V:
-        """Run a layer, or the layers of a container; return the output."""
+    def forward(self, placed: Placed, x: Any) -> Any:
+        """Run a layer, or the layers of a container; return the output. Rows with fields are dicts of values."""
 
-    def holding(self, value: V) -> AbstractContextManager[None]:
-        """Within the ``with`` block, keep a value as it is: it will be read again."""
-
-    def branches(self, children: Sequence[Placed], x: V) -> list[V]:
-        """The outputs of layers that all run on ``x``."""
+    def holding(self, *values: V) -> AbstractContextManager[None]:
+        """Within the ``with`` block, keep values as they are: they will be read again."""
 
     def add(self, values: Sequence[V], factor: float = 1.0) -> V:
         """The sum of values, times a factor."""
@@ -120,8 +118,8 @@ class Container(Layer):
     goes_around: ClassVar[bool] = False
     framed: bool = True
 
-    def within(self, layer: Layer, in_shape: Shape, position: int = 0) -> Built:
-        """Place an inner layer for input rows of ``in_shape``."""
+    def within(self, layer: Layer, in_shape: Any, position: int = 0) -> Built:
+        """Place an inner layer for input rows of ``in_shape``; ``position`` is 0 where it may read the input itself."""
         if not isinstance(layer, Layer):
             raise ParameterError(f"layer {position}: expected a layer, got {layer!r}; models and names are for the constructor")
         if position and layer.input_dtype != "real":
@@ -137,16 +135,24 @@ class Container(Layer):
         self._built.children.append(built)
         return built
 
-    def entries(self, in_shape: Shape) -> int:
+    def readers(self, children: Sequence[Built]) -> Iterator[Reader]:
+        """The layers within that read the input as it is given."""
+        for child in children if self.side_by_side else children[:1]:
+            yield from readers(child)
+
+    def entries(self, in_shape: Any) -> int:
         """How many rows of the inner layers a row is: the steps of a sequence, where they see each by itself."""
         return 1
 
-    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+    def require_fields(self, in_shape: Any) -> None:
+        """What they are is seen as its layers are placed."""
+
+    def work(self, in_shape: Any, out_shape: Any, parameters: int) -> int:
         return self.entries(in_shape) * sum(child.work() for child in self._built.children)
 
     @abstractmethod
-    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
-        """Run the inner layers on ``x``; return the output."""
+    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: Any) -> Any:
+        """Run the inner layers on ``x``; return the output. Rows with fields are dicts of values."""
 
     def kernels(self) -> dict[str, Callable[..., Any]]:
         return {}
@@ -181,16 +187,29 @@ class Chain(Container):
         return self.layers[0].input_dtype if self.layers else "real"  # all were taken out of the list
 
     @property
+    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.layers[0].inputs if self.layers else ()
+
+    @property
     def framed(self) -> bool:  # type: ignore[override]
         """A list of layers is not."""
         return self.model is not None
 
-    def build(self, in_shape: Shape) -> Shape:
+    def build(self, in_shape: Any) -> Any:
         if not self.layers:
             raise ParameterError("Sequential: expected at least one layer, got an empty list")
-        for position, layer in enumerate(self.layers):
-            in_shape = self.within(layer, in_shape, position).out_shape
+        behind = 0  # how many layers compute before
+        for layer in self.layers:
+            in_shape = self.within(layer, in_shape, behind).out_shape
+            behind += not layer.selects or behind > 0
         return in_shape
+
+    def readers(self, children: Sequence[Built]) -> Iterator[Reader]:
+        first, *behind = children
+        yield from readers(first)
+        if first.layer.selects and behind:
+            for reader in readers(behind[0]):
+                yield reader.behind(first.layer)
 
     def around(self, children: list[Built]) -> Built:
         """The chain of layers that are built already."""
@@ -198,7 +217,7 @@ class Chain(Container):
         chain._built = Built(chain, children[0].in_shape, children[-1].out_shape, children=children)
         return chain._built
 
-    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
+    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: Any) -> Any:
         for child in children:
             x = plan.forward(child, x)
         return x
@@ -266,14 +285,14 @@ class Model(Familiar):
         return self._network is not None
 
     @property
-    def in_shape(self) -> Shape:
-        """The shape of one input row."""
-        return require_built(self, "Sequential.in_shape").in_shape  # type: ignore[no-any-return]
+    def in_shape(self) -> Any:
+        """The shape of one input row; of several inputs a dict of their shapes."""
+        return require_built(self, "Sequential.in_shape").in_shape
 
     @property
-    def out_shape(self) -> Shape:
-        """The shape of one output row."""
-        return require_built(self, "Sequential.out_shape").out_shape  # type: ignore[no-any-return]
+    def out_shape(self) -> Any:
+        """The shape of one output row; of several outputs a dict of their shapes."""
+        return require_built(self, "Sequential.out_shape").out_shape
 
     @property
     def dtype(self) -> str:
@@ -344,14 +363,37 @@ def _chains(built: Built) -> Iterator[tuple[Chain, Built]]:
             yield from _chains(child)
 
 
-def readers(built: Built) -> Iterator[Built]:
+@dataclass(frozen=True)
+class Reader:
+    """A layer that reads the input as it is given, or some of it.
+
+    Attributes
+    ----------
+    built : the layer
+    name : of the field that it reads, "" for plain rows
+    columns : which of its columns, where a layer before it selects some
+    """
+
+    built: Built
+    name: str = ""
+    columns: NDArray[np.int64] | None = None
+
+    def behind(self, layer: Any) -> Reader:
+        """The same layer, behind one that selects columns."""
+        return replace(self, columns=layer.chosen if self.columns is None else layer.chosen[self.columns])
+
+    def of(self, rows: Any) -> Any:
+        """What it reads of rows."""
+        mine = rows[self.name] if self.name else rows
+        return mine if self.columns is None else mine[:, self.columns]
+
+
+def readers(built: Built) -> Iterator[Reader]:
     """The layers within that read the input as it is given."""
-    if not built.children:
-        yield built
-        return
-    beside = isinstance(built.layer, Container) and built.layer.side_by_side
-    for child in built.children if beside else built.children[:1]:
-        yield from readers(child)
+    if isinstance(built.layer, Container):
+        yield from built.layer.readers(built.children)
+    else:
+        yield Reader(built)
 
 
 def _require_depth(layers: Sequence[Layer]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.fields import SELF, each, fields, numbers, spelt
 from nnkit.core.initializer import Given, Initializer
-from nnkit.core.interpreted import call_copy, read_only
+from nnkit.core.interpreted import fill_by_copy, read_only
 from nnkit.core.part import Part, Shape, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.core.shapes import require_one_loop, require_views
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Built", "CSRLayer", "Declared", "Layer", "Places", "PythonLayer"]
 
 # What every kernel of a layer may name, beside what the layer declares and its own attributes.
-FORWARD_NAMES = ("x", "out", "training", "seed", "first_row", "rows", "shards", "mask")
-BACKWARD_NAMES = (*FORWARD_NAMES, "grad_out", "grad_x")
+FORWARD_NAMES = ("out", "training", "seed", "first_row", "rows", "shards", "mask")
+BACKWARD_NAMES = (SELF, *FORWARD_NAMES, "grad_out", "grad_x")
 CHUNK = 1 << 20  # rows looked at in one go
 STAGES = ("forward_partial", "forward", "backward_partial", "backward", "backward_x")
 
@@ -50,8 +51,8 @@ class Built:
     """A layer in its place in a model: shapes known, arrays declared."""
 
     layer: Layer
-    in_shape: Shape
-    out_shape: Shape = ()
+    in_shape: Any  # a shape, or shapes by the names of the fields of a row
+    out_shape: Any = ()
     views: dict[str, Shape] = field(default_factory=dict)  # shapes in which the kernels see some arrays and their gradients
     children: list[Built] = field(default_factory=list)
     source: Layer | None = None  # what the container was given, of which the layer is a copy
@@ -66,6 +67,11 @@ class Built:
         """Multiplications of a forward pass of one row, roughly."""
         parameters = sum(prod(item.shape) for item in self.parameters.values())
         return self.layer.work(self.in_shape, self.out_shape, parameters)
+
+    @property
+    def inputs(self) -> dict[str, Shape]:
+        """The shapes of what its kernels read, by the names in which they do."""
+        return {name or SELF: shape for name, shape in fields(self.in_shape).items()}
 
     @property
     def in_one_shard(self) -> bool:
@@ -128,6 +134,10 @@ class Layer(Part):
     What backward does not name need not be kept: with ``inplace``, a layer whose backward does not name ``x`` works in
     place.
 
+    A layer that reads several values of a row says how it calls them: with ``inputs = ("x1", "x2")`` its kernels name ``x1`` and
+    ``x2`` in the place of ``x``, and ``grad_x1`` and ``grad_x2`` in that of ``grad_x``; ``build`` gets a dict of shapes by these
+    names. ``mask`` is that of the first one; ``mask_x2`` is that of ``x2``.
+
     Hooks
     -----
     What a layer may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one, which may
@@ -163,6 +173,8 @@ class Layer(Part):
     blocked           False    kernels see rows in blocks, as above
     pointwise         False    each number is computed by itself, wherever it lies: kernels take rows as well as blocks
     interpreted       False    kernels stay Python; so it is for every `PythonLayer`
+    inputs            ()       the names of the values of a row that it reads, where these are several; (): one, ``x``
+    selects           False    its outputs are some of its inputs, as they are: a layer behind it may look them up
     input_dtype       'real'   "real": the model's dtype; "int64" for a layer that looks things up, which is a model's first
     input_limit       0        whole numbers of the input are from 0 to below this; who takes some says it, in `build` at last
     passes_mask       False    a row of the output has the steps of its row of the input, so that the same ones are padding
@@ -202,7 +214,8 @@ class Layer(Part):
     hooks: ClassVar[tuple[str, ...]] = (
         *Part.hooks, "forward", "backward", "backward_x", "forward_partial", "backward_partial", "forward_csr", "backward_csr",
         "build", "check_input", "work", "c", "onnx", "from_onnx", "from_torch", "mixes_rows", "inplace", "folds_rows", "flat",
-        "blocked", "pointwise", "interpreted", "input_dtype", "input_limit", "passes_mask", "gives", "dense",
+        "blocked", "pointwise", "interpreted", "inputs", "selects", "input_dtype", "input_limit", "passes_mask", "gives",
+        "dense",
     )  # fmt: skip
 
     mixes_rows: ClassVar[bool] = False
@@ -212,6 +225,8 @@ class Layer(Part):
     blocked: bool = False
     pointwise: ClassVar[bool] = False
     interpreted: ClassVar[bool] = False
+    inputs: tuple[str, ...] = ()
+    selects: ClassVar[bool] = False
     input_dtype: ClassVar[str] = "real"
     input_limit: int = 0
     passes_mask: bool = False
@@ -234,7 +249,7 @@ class Layer(Part):
         raise CallError(f"{type(self).__name__}: expected a model around the layer, such as nn.Sequential([{self!r}])"
                         ".build(in_shape).forward(x), got layer(...)")  # fmt: skip
 
-    def build(self, in_shape: Shape) -> Shape:
+    def build(self, in_shape: Any) -> Any:
         """Declare what the layer needs for input rows of ``in_shape``; return the shape of an output row."""
         return in_shape
 
@@ -261,10 +276,10 @@ class Layer(Part):
                 row, *place = (int(i) for i in np.argwhere(wrong)[0])
                 raise Numbers(name, self.input_limit).error(repr(self), piece[(row, *place)], start + row, place)
 
-    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+    def work(self, in_shape: Any, out_shape: Any, parameters: int) -> int:
         """Multiplications of a forward pass of one row, roughly; decides how a batch is cut into shards."""
-        folded = prod(in_shape[:-1]) if self.folds_rows else 1
-        return parameters * folded + prod(out_shape)
+        folded = prod(out_shape[:-1]) if self.folds_rows else 1
+        return parameters * folded + numbers(out_shape)
 
     def c(self) -> str:
         """The forward kernel for one row, in evaluation mode, as a function in C99; what `Sequential.to_c` asks for.
@@ -349,7 +364,7 @@ class Layer(Part):
     def _declare(
         self, group: dict[str, Declared], name: str, shape: Iterable[int], init: Any, dtype: str = "real", fixed: bool = False
     ) -> None:
-        given = set(BACKWARD_NAMES) - ({"mask"} if group is self._built.scratch else set())  # which a layer may draw itself
+        given = {*BACKWARD_NAMES, *self.inputs} - ({"mask"} if group is self._built.scratch else set())  # which a layer may draw
         if not name.isidentifier() or name in {*given, *self._built.declared()} or name.startswith(("grad_", "all_")):
             raise KernelError(f"{self!r}: the name {name!r} cannot be declared; it is taken or no identifier")
         sizes = tuple(shape)
@@ -365,22 +380,44 @@ class Layer(Part):
         known = Places() if known is None else known
         layer = copy.copy(self)
         layer._known = known
-        layer._built = built = Built(layer, tuple(in_shape))
+        layer._built = built = Built(layer, each(tuple, in_shape))
+        layer.require_fields(in_shape)
         out_shape = layer.build(built.in_shape)
-        if not isinstance(out_shape, tuple) or not all(isinstance(n, int | np.integer) and n > 0 for n in out_shape):
+        several = isinstance(out_shape, dict) and bool(out_shape) and not layer.kernels()
+        if not all(map(_is_shape, out_shape.values() if several else [out_shape])):
             hint = "; end it with return in_shape, or the shape of an output row" if out_shape is None else ""
             raise ShapeError(f"{self!r}: expected build to return a shape of positive integers, got {out_shape!r}{hint}")
-        built.out_shape = tuple(int(size) for size in out_shape)
+        built.out_shape = each(lambda shape: tuple(int(size) for size in shape), out_shape)
         del layer._known
-        row = {"x": built.in_shape, "out": built.out_shape}
-        require_views(self, {**row, **{name: item.shape for name, item in built.declared().items()}}, built.views)
-        if row.keys().isdisjoint(built.views):
-            require_one_loop(self, built.in_shape, built.out_shape, pointwise=self.pointwise, folded=self.folds_rows)
+        if layer.kernels():
+            self._check_loops(built)
         check_kernel_names(built)
         built.home = known.setdefault(id(self), built)
         if built.home is not built:
             self._check_shared(built)
         return built
+
+    def require_fields(self, in_shape: Any) -> None:
+        """Refuse rows of other fields than those that it reads.
+
+        Raises
+        ------
+        ShapeError
+        """
+        if self.inputs and (not isinstance(in_shape, dict) or set(in_shape) != set(self.inputs)):
+            raise ShapeError(f"{self!r}: expected rows with the fields {', '.join(self.inputs)}, got {spelt(in_shape)}; nn.Graph "
+                             "and nn.Heads make such rows, and so does a dict of arrays")  # fmt: skip
+        if isinstance(in_shape, dict) and not self.inputs:
+            raise ShapeError(f"{self!r}: expected rows of one array, got the fields {spelt(in_shape)}; nn.Inputs brings several "
+                             "together, and nn.Graph takes one of them")  # fmt: skip
+
+    def _check_loops(self, built: Built) -> None:
+        """Refuse arrays of sizes that lead a loop of the kernels out of one of them."""
+        row = {**built.inputs, "out": built.out_shape}
+        require_views(self, {**row, **{name: item.shape for name, item in built.declared().items()}}, built.views)
+        if row.keys().isdisjoint(built.views):
+            for shape in built.inputs.values():
+                require_one_loop(self, shape, built.out_shape, pointwise=self.pointwise, folded=self.folds_rows)
 
     def _check_shared(self, built: Built) -> None:
         home = built.home
@@ -459,9 +496,9 @@ def check_kernel_names(built: Built) -> None:
     declared = [*built.declared(), *(f"all_{name}" for name in built.partials)]
     for stage, function in kernels.items():
         is_forward = stage.startswith("forward")
-        names = [*(FORWARD_NAMES if is_forward else BACKWARD_NAMES), *declared]
+        names = [*built.inputs, *FORWARD_NAMES, *(f"mask_{name}" for name in layer.inputs), *declared]
         if not is_forward:
-            names += [f"grad_{name}" for name in (*built.parameters, *built.scratch)]
+            names += ["grad_out", *(f"grad_{name}" for name in (*built.inputs, *built.parameters, *built.scratch))]
         for name in kernel_names(function):
             if name in names:
                 continue
@@ -484,10 +521,14 @@ def check_kernel_names(built: Built) -> None:
                      if prod(item.shape) and f"grad_{name}" not in always]  # fmt: skip - backward_x is not always run
         if "backward_x" in kernels:
             always |= {*kernel_names(kernels["backward_x"])}
-        if "grad_x" not in always and layer.input_dtype == "real":
-            forgotten.insert(0, "grad_x")
+        if layer.input_dtype == "real":
+            forgotten = [*(f"grad_{name}" for name in built.inputs if f"grad_{name}" not in always), *forgotten]
         if forgotten:
             raise KernelError(f"{layer!r}: expected backward to name (and write) {', '.join(forgotten)}")
+
+
+def _is_shape(shape: Any) -> bool:
+    return isinstance(shape, tuple) and all(isinstance(size, int | np.integer) and size > 0 for size in shape)
 
 
 def _is_limit(limit: Any) -> bool:
@@ -511,7 +552,8 @@ class Work(Protocol):
 class PythonLayer(Layer):
     """A layer in plain NumPy: for a first draft, or for code that Numba cannot compile.
 
-    ``forward(self, x, ...)`` returns the output, ``backward(self, grad_out, ...)`` the gradient of the input. Both may name,
+    ``forward(self, x, ...)`` returns the output, ``backward(self, grad_out, ...)`` the gradient of the input; a layer with
+    several ``inputs`` returns a tuple of gradients, in their order. Both may name,
     after these, what the kernels of any `Layer` may name; ``grad_<parameter>`` arrays are written. Every shard works on its
     own copy of the layer, so ``forward`` may keep things on ``self`` for ``backward``.
 
@@ -533,20 +575,20 @@ class PythonLayer(Layer):
 
     def forward_kernel(self, shards: dict[int, PythonLayer]) -> Work:
         """A kernel that calls ``forward`` on the shard's own copy and stores what it returns in the last operand."""
-        return self._kernel(shards, "forward", "output")
+        return self._kernel(shards, "forward", ["output"])
 
     def backward_kernel(self, shards: dict[int, PythonLayer]) -> Work:
         """The same for ``backward``."""
-        return self._kernel(shards, "backward", "gradient of the input")
+        return self._kernel(shards, "backward", [f"gradient of {name}" for name in self.inputs] or ["gradient of the input"])
 
-    def _kernel(self, shards: dict[int, PythonLayer], method: str, what: str) -> Work:
+    def _kernel(self, shards: dict[int, PythonLayer], method: str, what: Sequence[str]) -> Work:
         # Whole numbers may be indices of other layers beside this one, which have been looked at: they stay as they are.
         names = kernel_names(getattr(type(self), method)) if self.input_dtype != "real" else ()
 
         def work(shard: int, *arguments: Any) -> None:
-            *given, target = arguments
+            given, targets = list(arguments[: -len(what)]), arguments[-len(what) :]
             if "x" in names:
                 given[names.index("x")] = read_only(given[names.index("x")])
-            target[...] = call_copy(self, shards, shard, method, given, target.shape, what)
+            fill_by_copy(self, shards, shard, method, given, targets, what)
 
         return work

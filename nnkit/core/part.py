@@ -168,9 +168,11 @@ class Part(Familiar):
     def from_hyperparameters(cls, hyperparameters: Mapping[str, Any]) -> Self:
         """The part with these `hyperparameters`; those that are left out are the constructor's own."""
         named = dict(hyperparameters)
-        several = [item for parameter in _parameters(cast(Any, cls)) if parameter.kind is parameter.VAR_POSITIONAL
+        parameters = _parameters(cast(Any, cls))
+        several = [item for parameter in parameters if parameter.kind is parameter.VAR_POSITIONAL
                    for item in named.pop(parameter.name, ())]  # fmt: skip
-        return cls(*several, **named)
+        by_name = [named.pop(parameter.name, {}) for parameter in parameters if parameter.kind is parameter.VAR_KEYWORD]
+        return cls(*several, **named, **dict(*by_name))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The hyper-parameters under the name that scikit-learn asks for; with ``deep``, those of parts within, too."""
@@ -234,6 +236,8 @@ class Part(Familiar):
             value = kept[parameter.name]
             if parameter.kind is parameter.VAR_POSITIONAL:
                 shown += map(repr, value)
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                shown += [f"{name}={item!r}" for name, item in value.items()]
             elif _is_required(parameter):
                 shown.append(_typed(value))
             elif not same(value, parameter.default):

@@ -28,6 +28,7 @@ __all__ = [
     "scatter",
     "shrink_value",
     "spell",
+    "to_whole",
     "uniform_weights",
 ]
 
@@ -84,6 +85,13 @@ def require_range(numbers, limit, check, control):
             if numbers[i] < 0 or numbers[i] >= limit:
                 refuse(control, check, i, numbers[i])
                 numbers[i] = 0
+
+
+def to_whole(source, out):
+    """Whole numbers as such; anything else as -1, which is out of every range."""
+    for i in range(out.shape[0]):
+        number = source[i]
+        out[i] = np.int64(number) if 0 <= number < 2**31 and number == np.floor(number) else -1
 
 
 def copy(source, out):

@@ -2,7 +2,8 @@
 
 from nnkit.layers.attention import MultiHeadAttention, PositionalEmbedding
 from nnkit.layers.channel_norm import BatchNorm1d, BatchNorm2d, GroupNorm
-from nnkit.layers.containers import Branches, Residual, TimeDistributed
+from nnkit.layers.columns import Columns
+from nnkit.layers.containers import Add, Branches, Concat, Graph, Heads, Inputs, Residual, TimeDistributed
 from nnkit.layers.conv import Conv1d, Conv2d, ConvTranspose2d
 from nnkit.layers.dropout import Dropout, Dropout2d
 from nnkit.layers.embedding import Embedding
@@ -20,11 +21,14 @@ __all__ = [
     "LSTM",
     "RNN",
     "AdaptiveAvgPool2d",
+    "Add",
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
     "Branches",
+    "Columns",
+    "Concat",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
@@ -33,7 +37,10 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GlobalAvgPool",
+    "Graph",
     "GroupNorm",
+    "Heads",
+    "Inputs",
     "LayerNorm",
     "Linear",
     "LocalResponseNorm",

@@ -157,8 +157,8 @@ class Calls:
 
     # -------------------------------------------------------------------------------------------- what containers ask for
 
-    def forward(self, placed: Placed, x: Value) -> Value:
-        """Run a layer, or the layers of a container; return the output."""
+    def forward(self, placed: Placed, x: Any) -> Any:
+        """Run a layer, or the layers of a container; return the output. Rows with fields are dicts of values."""
         built = placed.built
         if isinstance(built.layer, Container):
             return built.layer.connect(self, placed.children, x)
@@ -169,13 +169,9 @@ class Calls:
             raise KernelError(f"Sequential.to_c: {placed.name}: {error}") from error
 
     @contextmanager
-    def holding(self, value: Value) -> Iterator[None]:
-        """Keep a value as it is: nothing to do, as places are found when all that is read is known."""
+    def holding(self, *values: Value) -> Iterator[None]:
+        """Keep values as they are: nothing to do, as places are found when all that is read is known."""
         yield
-
-    def branches(self, children: Sequence[Placed], x: Value) -> list[Value]:
-        """The outputs of layers that all run on ``x``."""
-        return [self.forward(child, x) for child in children]
 
     def add(self, values: Sequence[Value], factor: float = 1.0) -> Value:
         """The sum of values, times a factor."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from math import prod
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.arrays import readable, to_array
+from nnkit.core.fields import by_name, each, fields
 from nnkit.core.loss import Loss
 from nnkit.engine.operands import Array, Constant, Control, ControlWord, Order
 from nnkit.engine.program import Instruction, Numbers
@@ -23,18 +25,56 @@ __all__ = [
     "check_finite",
     "check_row_shape",
     "check_weights",
+    "count_of",
     "gather_targets",
+    "gathered",
     "is_sparse",
-    "source_of",
+    "sources_of",
+    "taken",
     "to_array",
+    "to_inputs",
     "to_rows",
 ]
 
 _CHUNK = 1 << 22  # numbers looked at in one go
 
 
-def check_row_shape(array: Any, in_shape: tuple[int, ...], who: str, name: str = "X") -> None:
+def to_inputs(X: Any, names: Sequence[str], who: str, name: str = "X") -> Any:
+    """What a model is given as arrays or CSR matrices (see `to_rows`); where it has several inputs, a dict of them by these names.
+
+    Raises
+    ------
+    ShapeError, DataError
+        They are not as many rows everywhere, or cannot be used.
+    """
+    rows = by_name(X, names, who, name)
+    if not isinstance(rows, dict):
+        return to_rows(rows, name)
+    rows = {field: to_rows(array, f"{name}[{field!r}]") for field, array in rows.items()}
+    counts = {field: array.shape[0] for field, array in rows.items()}
+    if len(set(counts.values())) > 1:
+        raise ShapeError(f"{who}: expected as many rows in every array of {name}, got "
+                         f"{', '.join(f'{count} of {field}' for field, count in counts.items())}")  # fmt: skip
+    return rows
+
+
+def count_of(rows: Any) -> int:
+    """How many rows there are."""
+    return int(next(iter(fields(rows).values())).shape[0])
+
+
+def taken(rows: Any, chosen: Any) -> Any:
+    """Some of the rows, dense."""
+    return each(lambda array: array[chosen].toarray() if is_sparse(array) else array[chosen], rows)
+
+
+def check_row_shape(rows: Any, in_shape: Any, who: str, name: str = "X") -> None:
     """Refuse rows that a model of ``in_shape`` does not take."""
+    if isinstance(in_shape, dict):
+        for field, shape in in_shape.items():
+            check_row_shape(rows[field], shape, who, f"{name}[{field!r}]")
+        return
+    array = rows
     if array.shape[1:] != in_shape:
         one = array.shape == in_shape
         hint = f"; one row alone is {name}.reshape(1, {', '.join(map(str, array.shape))})" if one else ""
@@ -43,6 +83,10 @@ def check_row_shape(array: Any, in_shape: tuple[int, ...], who: str, name: str =
 
 def check_finite(array: Any, name: str, columns: Any = None) -> None:
     """Refuse NaN and infinity, naming where they are. Reads the array in pieces and copies nothing."""
+    if isinstance(array, dict):
+        for field, item in array.items():
+            check_finite(item, f"{name}[{field!r}]", columns and columns[field])
+        return
     if is_sparse(array):
         array = array.data  # the other numbers are 0
     if array.dtype.kind != "f" or array.size == 0:
@@ -165,9 +209,15 @@ class SparseSource:
         return self._numbers.gather(out)
 
 
-def source_of(rows: Any, real: str) -> Source | SparseSource:
-    """What a batch of rows is gathered from."""
-    return SparseSource(rows, real) if is_sparse(rows) else Source(rows)
+def sources_of(rows: Any, real: str) -> Any:
+    """What a batch of rows is gathered from; for rows with fields a dict of these."""
+    return each(lambda array: SparseSource(array, real) if is_sparse(array) else Source(array), rows)
+
+
+def gathered(sources: Any, in_shape: Any, input_dtype: Any) -> tuple[Any, list[Instruction]]:
+    """Memory for the rows of a batch, of these shapes and dtypes, and what copies them there."""
+    x = each(lambda source, shape, dtype: source.input(shape, dtype), sources, in_shape, input_dtype)
+    return x, list(fields(each(lambda source, out: source.gather(out), sources, x)).values())
 
 
 class Source:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nnkit.core.callback import Callback
 from nnkit.core.container import Model, chain_of
+from nnkit.core.fields import by_name, each, fields
 from nnkit.core.frames import column_names
 from nnkit.core.loss import Loss, LossArrays
 from nnkit.core.metric import Metric
@@ -32,7 +33,7 @@ from nnkit.kernels.control import NOT_FINITE, Word
 from nnkit.kernels.data import gather_weights, uniform_weights
 from nnkit.kernels.random import permute
 from nnkit.metrics import named
-from nnkit.network import Network, adopt, network_of
+from nnkit.network import Network, adopt, inputs_of, network_of
 from nnkit.passes import Evaluator
 from nnkit.planner import Plan
 from nnkit.training.data import (
@@ -40,10 +41,12 @@ from nnkit.training.data import (
     check_row_shape,
     check_weights,
     gather_targets,
-    is_sparse,
-    source_of,
+    count_of,
+    gathered,
+    taken,
+    to_inputs,
+    sources_of,
     to_array,
-    to_rows,
 )
 from nnkit.training.diagnosis import check_parameters, diagnosis
 from nnkit.training.history import History
@@ -184,25 +187,28 @@ class Fit:
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any) -> None:
         model, loss = self.model, self._loss
-        columns = column_names(X)
-        self._X, self._y = to_rows(X, "X"), to_array(y, "y")
-        if self._X.ndim == 1:
-            raise ShapeError(f"fit: expected X of shape (N, ...), got {self._X.shape}; one feature is X.reshape(-1, 1)")
+        columns = each(column_names, by_name(X, inputs_of(model, X), "fit", "X"))
+        self._X, self._y = to_inputs(X, inputs_of(model, X), "fit"), to_array(y, "y")
+        for name, array in fields(self._X).items():
+            if array.ndim == 1:
+                raise ShapeError(f"fit: expected X of shape (N, ...), got {array.shape}{f' for {name}' * bool(name)}; one feature is "
+                                 "X.reshape(-1, 1)")  # fmt: skip
         if not model.is_built:
-            adopt(model, Network.drawn(chain_of(model), self._X.shape[1:], "float32", self._random))
+            in_shape = each(lambda array: tuple(array.shape[1:]), self._X)
+            adopt(model, Network.drawn(chain_of(model), in_shape, "float32", self._random))
         self.network = network = network_of(model, "fit")
         check_row_shape(self._X, network.in_shape, "fit")
         check_finite(self._X, "X", columns)
         network.check_input(self._X, "X")
         check_finite(self._y, "y")
-        rows = self._X.shape[0]
+        rows = count_of(self._X)
         loss.check_target(self._y, network.out_shape, rows)
         weights = check_weights(sample_weight, rows)
         self._weights = None if weights is None else loss.usable_weights(weights)
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
         """Say which rows are trained on, and what is validated on."""
-        rows = self._X.shape[0]
+        rows = count_of(self._X)
         self._evaluator: Evaluator | None = None
         self._rows = np.arange(rows)
         if validation_data is not None:
@@ -238,13 +244,13 @@ class Fit:
             self._relative[self._rows] = relative
 
     def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
-        X, y = to_rows(X, "validation X"), to_array(y, "validation y")
+        X, y = to_inputs(X, inputs_of(self.model, X), "fit", "validation X"), to_array(y, "validation y")
         check_row_shape(X, self.network.in_shape, "fit", "validation X")
         check_finite(X, "validation X")
         self.network.check_input(X, "validation X")
         check_finite(y, "validation y")
-        self._loss.check_target(y, self.network.out_shape, X.shape[0], "validation y")
-        weights = check_weights(sample_weight, X.shape[0], "validation sample_weight")
+        self._loss.check_target(y, self.network.out_shape, count_of(X), "validation y")
+        weights = check_weights(sample_weight, count_of(X), "validation sample_weight")
         self._evaluate_on(X, y, weights)
 
     def _evaluate_on(
@@ -266,14 +272,14 @@ class Fit:
             slabs = aligned_zeros(shards * network.vector.size, real).reshape(shards, -1)
         self._slabs = slabs
         plan = Plan(real, training=True, differentiate=True, shards=shards)
-        self._source = source = source_of(self._X, real)
-        x = source.input(network.in_shape, network.input_dtype)
+        self._sources = sources_of(self._X, real)
+        x, gathering = gathered(self._sources, network.in_shape, network.input_dtype)
         gather, targets = gather_targets(loss, self._y, network.out_shape, real)
         weight = Array.rows(network.out_shape[:-1], real).flat()
         row_loss = Array.rows(network.out_shape[:-1], real).flat()
         grad = Array.rows(network.out_shape, real)
-        plan.instructions += [source.gather(x), gather, self._weighing(weight)]
-        out = plan.run(network.placed(slabs, source.arrays), x)
+        plan.instructions += [*gathering, gather, self._weighing(weight)]
+        out = plan.run(network.placed(slabs, self._sources), x)
         arrays = LossArrays(out.folded(), weight, row_loss, grad.folded(), **targets)
         plan.instructions += loss.instructions(arrays, real)
         plan.backward(grad, guard=True)
@@ -507,8 +513,7 @@ class Fit:
 
     def _take(self, chosen: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:
         """These rows of the data, as `Pass` and `Loss` take them."""
-        rows = self._X[chosen].toarray() if is_sparse(self._X) else self._X[chosen]
-        return rows, self._y[chosen], None if self._weights is None else self._weights[chosen]
+        return taken(self._X, chosen), self._y[chosen], None if self._weights is None else self._weights[chosen]
 
     def _diagnosed(self, order: NDArray[np.int64], step: NDArray[np.int64]) -> NonFiniteError:
         """What has not been finite in a step that was given up."""

@@ -133,6 +133,8 @@ def digest(array: Any) -> str:
     """Shape, dtype and a hash of some of the rows; "" for no array."""
     if array is None:
         return ""
+    if isinstance(array, dict):
+        return "; ".join(f"{name}: {digest(item)}" for name, item in array.items())
     chosen = np.unique(np.linspace(0, max(array.shape[0] - 1, 0), ROWS).astype(int))
     rows = array[chosen].toarray() if is_sparse(array) else np.asarray(array[chosen])
     rest = "" if rows.dtype.hasobject else hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()[:16]

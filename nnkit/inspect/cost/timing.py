@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.fields import fields
 from nnkit.core.layer import CSRLayer
 from nnkit.core.part import kernel_names
 from nnkit.engine.clock import Clocks
@@ -23,6 +24,7 @@ from nnkit.errors import ParameterError
 from nnkit.inspect.cost.machine import peak
 from nnkit.inspect.cost.profile import REST, STAGES, KernelTime, Portion, Profile
 from nnkit.inspect.pictures.table import several
+from nnkit.training.data import count_of
 from nnkit.training.fit import Fit
 
 if TYPE_CHECKING:
@@ -149,8 +151,8 @@ class _Run(Fit):
 
     def _bytes(self, instruction: Instruction, stage: str) -> int:
         """Sizes of the arrays that a kernel works on in a step, of memory that they share once; of the data only the batch."""
-        program, rows = self._runner.program, self._X.shape[0]
-        sparse = {id(array.storage) for array in self._source.arrays.values()}
+        program, rows = self._runner.program, count_of(self._X)
+        sparse = {id(array.storage) for source in fields(self._sources).values() for array in source.arrays.values()}
         sizes: dict[tuple[int, int], float] = {}  # by where they begin
         for array in (operand for operand in instruction.operands if isinstance(operand, Array)):
             size = float(sum(program.array(array, shard).nbytes for shard in range(self.shards)))

@@ -1,0 +1,74 @@
+"""Rows of several arrays: what is one thing for a plain row is a dict of such things, by name, for a row with fields.
+
+So it is with shapes, dtypes, users' arrays, and the values of a plan. A row with fields is what several inputs are read as, and
+what several outputs are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+from nnkit.core.calls import shown
+from nnkit.errors import DataError, ShapeError
+
+__all__ = ["SELF", "by_name", "each", "fields", "numbers", "picked", "spelt"]
+
+SELF = "x"  # what a plain row is called among named values
+
+
+def fields(value: Any) -> dict[str, Any]:
+    """The fields by name; a plain value is the only one, under the name of no field."""
+    return value if isinstance(value, dict) else {"": value}
+
+
+def each(function: Callable[..., Any], value: Any, *others: Any) -> Any:
+    """What a function gives for a plain value, or for every field; ``others`` have the same fields."""
+    if isinstance(value, dict):
+        return {name: function(item, *(other[name] for other in others)) for name, item in value.items()}
+    return function(value, *others)
+
+
+def numbers(shape: Any) -> int:
+    """How many numbers a row of this shape has."""
+    return sum(prod(item) for item in fields(shape).values())
+
+
+def spelt(shape: Any) -> str:
+    """A shape in words: "(3, 4)", or "left (3,), right (4,)"."""
+    return ", ".join(f"{name} {item}" for name, item in shape.items()) if isinstance(shape, dict) else str(shape)
+
+
+def picked(values: Mapping[str, Any], reads: str | Sequence[str], inputs: Sequence[str] = ()) -> Any:
+    """One of some named values, or several of them as fields: by the names of ``inputs``, or else by their own."""
+    if isinstance(reads, str):
+        return values[reads]
+    return {known: values[name] for known, name in zip(inputs or reads, reads, strict=True)}
+
+
+def by_name(given: Any, names: Iterable[str], who: str, what: str) -> Any:
+    """What a user gives for fields of these names: a dict of arrays, or a tuple of them in this order.
+
+    Without names it is what it is: one array.
+
+    Raises
+    ------
+    ShapeError, DataError
+        It is something else, or has other fields.
+    """
+    wanted = list(names)
+    if not wanted:
+        if isinstance(given, dict):
+            raise DataError(f"{who}: expected {what} to be one array, got a dict of {', '.join(map(repr, given)) or 'nothing'}; "
+                            "several arrays are for a model that begins with nn.Inputs, or ends with nn.Heads")  # fmt: skip
+        return given
+    listed = ", ".join(wanted)
+    if isinstance(given, tuple) and len(given) == len(wanted):
+        return dict(zip(wanted, given, strict=True))
+    if not isinstance(given, Mapping):
+        came = f"a tuple of {len(given)}" if isinstance(given, tuple) else shown(given)
+        raise ShapeError(f"{who}: expected {what} to be a dict of arrays for {listed}, or a tuple of them in this order, got {came}")
+    if set(given) != set(wanted):
+        raise ShapeError(f"{who}: expected {what} to have arrays for {listed}, got {', '.join(map(str, given)) or 'none'}")
+    return {name: given[name] for name in wanted}
