@@ -8,7 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from nnkit.core.calls import brief, explained
 from nnkit.core.container import Model, changing, require_built, require_unchanged
@@ -217,7 +217,7 @@ class Sequential(Model):
             return fit.run()
 
     @brief
-    def forward(self, x: ArrayLike, training: bool = False) -> NDArray[Any]:
+    def forward(self, x: Any, training: bool = False) -> Any:
         """Output of one batch, remembered for `backward`.
 
         ``x`` is (N, *in_shape); ``training`` switches dropout and the like on, and each call draws anew.
@@ -225,7 +225,7 @@ class Sequential(Model):
         return self._built("forward").forward(x, training)
 
     @brief
-    def backward(self, grad_out: ArrayLike) -> NDArray[Any] | None:
+    def backward(self, grad_out: Any) -> Any:
         """Backpropagate the gradient of the loss by the output of the last `forward`.
 
         Writes `gradients` and returns the gradient by the input (None where the input holds integers).
@@ -238,7 +238,7 @@ class Sequential(Model):
 
     # --------------------------------------------------------------------------------------------------- using it
 
-    def predict(self, X: ArrayLike, n_threads: int | None = None) -> NDArray[Any]:
+    def predict(self, X: Any, n_threads: int | None = None) -> Any:
         """Raw outputs of the last layer, in evaluation mode (dropout off).
 
         Parameters

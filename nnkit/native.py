@@ -102,8 +102,8 @@ class RowFunction(NativeFunction):
         self._network = network
         first = next(readers(network.root)).built.layer
         if isinstance(network.in_shape, dict) or isinstance(network.out_shape, dict):
-            raise NativeError(f"{self!r}: expected a model of one input and one output, got rows of {spelt(network.in_shape)} to "
-                              f"{spelt(network.out_shape)}; call predict")  # fmt: skip
+            raise NativeError(f"{self!r}: expected a model of one input and one output, got rows of {spelt(network.in_shape)} "
+                              f"to {spelt(network.out_shape)}; call predict")  # fmt: skip
         real, whole = network.dtype, network.input_dtype != network.dtype
         if gradient and whole:
             raise NativeError(f"{self!r}: expected an input of real numbers, got {first!r}, which takes whole numbers: they "

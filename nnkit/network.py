@@ -119,16 +119,27 @@ class Network:
     @classmethod
     def of(cls, chain: Chain, root: Built, dtype: str) -> Network:
         """A chain that was built as ``root``, on memory of its own."""
+        return cls(root, dtype, cls.inputs(root, dtype))
+
+    @staticmethod
+    def inputs(root: Built, dtype: str) -> Any:
+        """The dtype of the input of a chain of layers; of rows with fields those of each.
+
+        Raises
+        ------
+        ShapeError
+            Layers read the same numbers in several dtypes.
+        """
         read: dict[str, str] = {}
         for reader in readers(root):
             layer, given = reader.built.layer, read.get(reader.name)
             wanted = dtype if reader.columns is not None or layer.input_dtype == "real" else layer.input_dtype
             if given not in (None, wanted):
-                raise ShapeError(f"{layer!r}: expected layers that all read {reader.name or 'the input'} as {given}, got one that "
-                                 f"takes {wanted}; give it an input of its own, with nn.Inputs")  # fmt: skip
+                raise ShapeError(f"{layer!r}: expected layers that all read {reader.name or 'the input'} as {given}, got one "
+                                 f"that takes {wanted}; give it an input of its own, with nn.Inputs")  # fmt: skip
             read[reader.name] = wanted
         every = {name: read.get(name, dtype) for name in fields(root.in_shape)}
-        return cls(root, dtype, every.get("", every))
+        return every.get("", every)
 
     @classmethod
     def drawn(cls, chain: Chain, in_shape: Any, dtype: str, random: np.random.Generator) -> Network:

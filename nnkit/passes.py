@@ -60,7 +60,7 @@ class Predictor:
             self._in, self._out = self.stage[:rows], self.result[:rows]
         self._in[...] = X
         self._again()
-        return self._out.copy()
+        return self._out.copy()  # type: ignore[no-any-return]
 
 
 class FieldsPredictor(Predictor):

@@ -138,12 +138,12 @@ class Plan:
         return self._forward(placed, inputs) if layer.kernels() else self._view(placed, *inputs.values())
 
     def _in(self, value: Array, dtype: str, placed: Placed) -> Array:
-        """A value in the dtype that a layer takes; what was selected from the input becomes whole numbers where they are looked up."""
+        """A value in the dtype that a layer takes: what was selected from the input becomes whole where it is looked up."""
         if value.dtype == dtype:
             return value
         if id(value) not in self._selected:
-            raise ShapeError(f"{placed.name}: expected an input of {dtype}, got one of {value.dtype}; layers that look whole numbers "
-                             "up come first, and see the input alone, or columns of it")  # fmt: skip
+            raise ShapeError(f"{placed.name}: expected an input of {dtype}, got one of {value.dtype}; layers that look whole "
+                             "numbers up come first, and see the input alone, or columns of it")  # fmt: skip
         whole = Array.rows(value.shape, dtype, value.multiple)
         self.instructions.append(Instruction(to_whole, (value.flat(), whole.flat()), placed.name, "data"))
         return self._stepped((value,), whole, lambda grad, wanted: [None])
@@ -169,6 +169,8 @@ class Plan:
         node = Node(placed.name, placed.home, built, len(self.nodes), {SELF: x}, out, {}, end=len(self.instructions))
         self.nodes.append(node)
         node.out = self._stepped((x,), out, partial(self._view_back, node), mask=self._no_mask)
+        if id(x) in self._selected:
+            self._selected.add(id(node.out))
         return node.out
 
     @staticmethod
@@ -466,8 +468,8 @@ class Plan:
     # ------------------------------------------------------------------------------------------------ instructions
 
     def _emit(
-        self, node: Node, function: Callable[..., None], stage: str, arrays: dict[str, Array], targets: Mapping[str, Array] = NONE,
-        meets: bool = False,
+        self, node: Node, function: Callable[..., None], stage: str, arrays: dict[str, Array],
+        targets: Mapping[str, Array] = NONE, meets: bool = False,
     ) -> None:  # fmt: skip
         layer, entries = node.built.layer, node.x.multiple
         named: dict[str, Operand] = {

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nnkit.core.calls import Familiar, shown
+from nnkit.core.fields import fields
 from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Example, Shape, listed
 from nnkit.engine.exclusive import Exclusive
@@ -23,8 +24,23 @@ from nnkit.errors import CallError, NotBuiltError, ParameterError, ShapeError
 if TYPE_CHECKING:
     from nnkit.core.exchange import Graph, Value
 
-__all__ = ["Chain", "Container", "Model", "Placed", "V", "Reader", "Wiring", "as_layer", "chain_of", "changing", "model_of", "net_of",
-           "readers", "require_built", "require_unchanged"]  # fmt: skip
+__all__ = [
+    "Chain",
+    "Container",
+    "Model",
+    "Placed",
+    "Reader",
+    "V",
+    "Wiring",
+    "as_layer",
+    "chain_of",
+    "changing",
+    "model_of",
+    "net_of",
+    "readers",
+    "require_built",
+    "require_unchanged",
+]  # fmt: skip
 
 DEEPEST = 64  # levels; Python gives up at some 150
 
@@ -144,7 +160,7 @@ class Container(Layer):
         """How many rows of the inner layers a row is: the steps of a sequence, where they see each by itself."""
         return 1
 
-    def require_fields(self, in_shape: Any) -> None:
+    def _require_fields(self, in_shape: Any) -> None:
         """What they are is seen as its layers are placed."""
 
     def work(self, in_shape: Any, out_shape: Any, parameters: int) -> int:
@@ -198,17 +214,20 @@ class Chain(Container):
     def build(self, in_shape: Any) -> Any:
         if not self.layers:
             raise ParameterError("Sequential: expected at least one layer, got an empty list")
-        behind = 0  # how many layers compute before
+        behind, selected = 0, False  # how many layers compute before
         for layer in self.layers:
             in_shape = self.within(layer, in_shape, behind).out_shape
-            behind += not layer.selects or behind > 0
+            selected = selected or layer.selects
+            is_view = not (layer.kernels() or isinstance(layer, Container))
+            behind += not (layer.selects or (selected and is_view))
         return in_shape
 
     def readers(self, children: Sequence[Built]) -> Iterator[Reader]:
         first, *behind = children
         yield from readers(first)
-        if first.layer.selects and behind:
-            for reader in readers(behind[0]):
+        if first.layer.selects:
+            computing = (child for child in behind if child.children or child.layer.kernels())
+            for reader in readers(next(computing, first)):
                 yield reader.behind(first.layer)
 
     def around(self, children: list[Built]) -> Built:
@@ -393,7 +412,7 @@ def readers(built: Built) -> Iterator[Reader]:
     if isinstance(built.layer, Container):
         yield from built.layer.readers(built.children)
     else:
-        yield Reader(built)
+        yield from (Reader(built, name) for name in fields(built.in_shape))
 
 
 def _require_depth(layers: Sequence[Layer]) -> None:

@@ -205,11 +205,13 @@ class Graph(Protocol):
     ----------
     real : "float32" or "float64"
     mask : (N, steps), false where a step of a sequence is padding; None where none is. A layer that finds padding sets it.
+    masks : for a layer that reads several values, the mask of each, by its name there
     kept : values that are written although nobody may read them
     """
 
     real: str
     mask: Value | None
+    masks: dict[str, Value | None]
     kept: list[Value]
 
     def node(self, op: str, *inputs: Any, **attributes: Any) -> Value:
@@ -235,11 +237,8 @@ class Graph(Protocol):
     def scalars(self, function: Callable[..., Any], **arguments: Any) -> Value:
         """``function`` of every number: of all the paths through it, by the conditions on them."""
 
-    def layer(self, built: Built, x: Value) -> Value:
-        """The output of a layer within this one."""
-
-    def branches(self, children: Sequence[Built], x: Value) -> list[Value]:
-        """The outputs of layers that all work on ``x``. Padding stays known where all of them pass it on."""
+    def layer(self, built: Built, x: Any) -> Any:
+        """The output of a layer within this one. Rows with fields are dicts of values."""
 
     def decide(self, condition: Value) -> bool:
         """Whether a condition is taken as true on the path that a function is on; a `Value` asks for it."""

@@ -60,15 +60,18 @@ def by_name(given: Any, names: Iterable[str], who: str, what: str) -> Any:
     wanted = list(names)
     if not wanted:
         if isinstance(given, dict):
-            raise DataError(f"{who}: expected {what} to be one array, got a dict of {', '.join(map(repr, given)) or 'nothing'}; "
-                            "several arrays are for a model that begins with nn.Inputs, or ends with nn.Heads")  # fmt: skip
+            came = ", ".join(map(repr, given)) or "nothing"
+            raise DataError(f"{who}: expected {what} to be one array, got a dict of {came}; several arrays are for a model that "
+                            "begins with nn.Inputs, or ends with nn.Heads")  # fmt: skip
         return given
     listed = ", ".join(wanted)
     if isinstance(given, tuple) and len(given) == len(wanted):
         return dict(zip(wanted, given, strict=True))
     if not isinstance(given, Mapping):
-        came = f"a tuple of {len(given)}" if isinstance(given, tuple) else shown(given)
-        raise ShapeError(f"{who}: expected {what} to be a dict of arrays for {listed}, or a tuple of them in this order, got {came}")
+        plain = "one array" if hasattr(given, "shape") else shown(given)
+        came = f"a tuple of {len(given)}" if isinstance(given, tuple) else plain
+        raise ShapeError(f"{who}: expected {what} to be a dict of arrays for {listed}, or a tuple of them in this order, got "
+                         f"{came}")  # fmt: skip
     if set(given) != set(wanted):
         raise ShapeError(f"{who}: expected {what} to have arrays for {listed}, got {', '.join(map(str, given)) or 'none'}")
     return {name: given[name] for name in wanted}

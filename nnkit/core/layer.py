@@ -134,9 +134,9 @@ class Layer(Part):
     What backward does not name need not be kept: with ``inplace``, a layer whose backward does not name ``x`` works in
     place.
 
-    A layer that reads several values of a row says how it calls them: with ``inputs = ("x1", "x2")`` its kernels name ``x1`` and
-    ``x2`` in the place of ``x``, and ``grad_x1`` and ``grad_x2`` in that of ``grad_x``; ``build`` gets a dict of shapes by these
-    names. ``mask`` is that of the first one; ``mask_x2`` is that of ``x2``.
+    A layer that reads several values of a row says how it calls them: with ``inputs = ("x1", "x2")`` its kernels name ``x1``
+    and ``x2`` in the place of ``x``, and ``grad_x1`` and ``grad_x2`` in that of ``grad_x``; ``build`` gets a dict of shapes by
+    these names. ``mask`` is that of the first one; ``mask_x2`` is that of ``x2``.
 
     Hooks
     -----
@@ -364,7 +364,8 @@ class Layer(Part):
     def _declare(
         self, group: dict[str, Declared], name: str, shape: Iterable[int], init: Any, dtype: str = "real", fixed: bool = False
     ) -> None:
-        given = {*BACKWARD_NAMES, *self.inputs} - ({"mask"} if group is self._built.scratch else set())  # which a layer may draw
+        own = {"mask"} if group is self._built.scratch else set()  # which a layer may draw itself
+        given = {*BACKWARD_NAMES, *self.inputs} - own
         if not name.isidentifier() or name in {*given, *self._built.declared()} or name.startswith(("grad_", "all_")):
             raise KernelError(f"{self!r}: the name {name!r} cannot be declared; it is taken or no identifier")
         sizes = tuple(shape)
@@ -380,8 +381,10 @@ class Layer(Part):
         known = Places() if known is None else known
         layer = copy.copy(self)
         layer._known = known
+        layer._require_fields(in_shape)
+        if isinstance(in_shape, dict) and set(in_shape) == set(layer.inputs):
+            in_shape = {name: in_shape[name] for name in layer.inputs}  # in the order in which it reads them
         layer._built = built = Built(layer, each(tuple, in_shape))
-        layer.require_fields(in_shape)
         out_shape = layer.build(built.in_shape)
         several = isinstance(out_shape, dict) and bool(out_shape) and not layer.kernels()
         if not all(map(_is_shape, out_shape.values() if several else [out_shape])):
@@ -397,7 +400,7 @@ class Layer(Part):
             self._check_shared(built)
         return built
 
-    def require_fields(self, in_shape: Any) -> None:
+    def _require_fields(self, in_shape: Any) -> None:
         """Refuse rows of other fields than those that it reads.
 
         Raises
@@ -405,11 +408,11 @@ class Layer(Part):
         ShapeError
         """
         if self.inputs and (not isinstance(in_shape, dict) or set(in_shape) != set(self.inputs)):
-            raise ShapeError(f"{self!r}: expected rows with the fields {', '.join(self.inputs)}, got {spelt(in_shape)}; nn.Graph "
-                             "and nn.Heads make such rows, and so does a dict of arrays")  # fmt: skip
+            raise ShapeError(f"{self!r}: expected rows with the fields {', '.join(self.inputs)}, got {spelt(in_shape)}; "
+                             "nn.Graph and nn.Heads make such rows, and so does a dict of arrays")  # fmt: skip
         if isinstance(in_shape, dict) and not self.inputs:
-            raise ShapeError(f"{self!r}: expected rows of one array, got the fields {spelt(in_shape)}; nn.Inputs brings several "
-                             "together, and nn.Graph takes one of them")  # fmt: skip
+            raise ShapeError(f"{self!r}: expected rows of one array, got the fields {spelt(in_shape)}; nn.Inputs brings "
+                             "several together, and nn.Graph takes one of them")  # fmt: skip
 
     def _check_loops(self, built: Built) -> None:
         """Refuse arrays of sizes that lead a loop of the kernels out of one of them."""

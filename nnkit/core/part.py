@@ -50,13 +50,13 @@ class Example:
     Attributes
     ----------
     part : the part, ready to use.
-    in_shape : shape of one input row (of a prediction row, for a loss).
+    in_shape : shape of one input row (of a prediction row, for a loss); of a layer that reads several values a dict of shapes.
     low, high : range that inputs are drawn from.
     kinks : inputs where there is no derivative; finite differences keep away from them.
     """
 
     part: Any
-    in_shape: Shape = (5,)
+    in_shape: Any = (5,)
     low: float = -3.0
     high: float = 3.0
     kinks: tuple[float, ...] = ()

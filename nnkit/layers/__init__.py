@@ -3,12 +3,14 @@
 from nnkit.layers.attention import MultiHeadAttention, PositionalEmbedding
 from nnkit.layers.channel_norm import BatchNorm1d, BatchNorm2d, GroupNorm
 from nnkit.layers.columns import Columns
-from nnkit.layers.containers import Add, Branches, Concat, Graph, Heads, Inputs, Residual, TimeDistributed
+from nnkit.layers.containers import Residual, TimeDistributed
 from nnkit.layers.conv import Conv1d, Conv2d, ConvTranspose2d
 from nnkit.layers.dropout import Dropout, Dropout2d
 from nnkit.layers.embedding import Embedding
 from nnkit.layers.gated import GLU, SwiGLU
+from nnkit.layers.graph import Branches, Graph, Heads, Inputs
 from nnkit.layers.linear import Linear
+from nnkit.layers.merge import Add, Concat
 from nnkit.layers.normalization import LayerNorm, RMSNorm, Standardize
 from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
 from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking

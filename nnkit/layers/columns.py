@@ -50,11 +50,13 @@ class Columns(Layer):
     def __init__(self, columns: Sequence[int] | range | slice) -> None:
         self.columns = columns
         try:
-            chosen = range(columns.start or 0, columns.stop, columns.step or 1) if isinstance(columns, slice) else columns
-            self.chosen = np.array([operator.index(column) for column in chosen], np.int64)
+            listed = range(columns.start or 0, columns.stop, columns.step or 1) if isinstance(columns, slice) else columns
+            self.chosen = np.array([operator.index(column) for column in listed], np.int64)
         except TypeError:
-            raise ParameterError(f"Columns: expected columns to be whole numbers, or a range of them with an end, got {columns!r}") from None
-        self.require("columns", self.chosen.size > 0 and self.chosen.min() >= 0, "at least one number of a column, counted from 0")
+            raise ParameterError("Columns: expected columns to be whole numbers, or a range of them with an end, got "
+                                 f"{columns!r}") from None  # fmt: skip
+        some = self.chosen.size > 0 and bool(self.chosen.min() >= 0)
+        self.require("columns", some, "at least one number of a column, counted from 0")
 
     def build(self, in_shape: Shape) -> Shape:
         if len(in_shape) != 1 or self.chosen.max() >= in_shape[0]:

@@ -7,13 +7,15 @@ shapes inferred, which takes no memory; when every parameter and state has the s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.container import Chain, Model, chain_of
+from nnkit.core.container import Chain, Container, Model, chain_of
+from nnkit.core.fields import each, fields, numbers
 from nnkit.core.layer import Built, Layer, Places
 from nnkit.core.plugins import provider
 from nnkit.errors import NnkitError, PersistenceError
@@ -57,7 +59,7 @@ def describe(network: Network, last_fit: Mapping[str, Any], describer: Describer
     seed, step = network.random_position
     described = {
         "layers": {"model": describer.describe(network.root.layer, "the model")["part"]},
-        "in_shape": list(network.in_shape), "out_shape": list(network.out_shape), "dtype": network.dtype,
+        "in_shape": each(list, network.in_shape), "out_shape": each(list, network.out_shape), "dtype": network.dtype,
         "random_position": [seed, step], "last_fit": _describe_fit(last_fit, describer),
     }  # fmt: skip
     arrays = network.arrays()
@@ -114,12 +116,13 @@ def restored_from(
     dtype = described.get("dtype")
     if not isinstance(dtype, str) or dtype not in TOLERANCE:
         raise PersistenceError(f"expected dtype float32 or float64, got {str(dtype)[:40]!r}")
-    tried = X in file.layouts or OUT in file.layouts
+    tried = any(name.startswith((X, OUT)) for name in file.layouts)
     _check(root, dtype, file.layouts)
     if tried:
         _check_cost(root, GENEROUS)
-        inputs = root.layer.input_dtype.replace("real", dtype)
-        for name, layout in ((X, Layout(inputs, root.in_shape)), (OUT, Layout(dtype, root.out_shape))):
+        expected = {**_named(X, each(Layout, Network.inputs(root, dtype), root.in_shape)),
+                    **_named(OUT, each(lambda shape: Layout(dtype, shape), root.out_shape))}  # fmt: skip
+        for name, layout in expected.items():
             _compare(name, file.layouts.get(name), layout)
     position = described.get("random_position")
     if not isinstance(position, list) or not _is_sizes(position, low=0) or len(position) != 2 or max(position) >= 2**62:
@@ -132,7 +135,8 @@ def restored_from(
     if isinstance(fit, dict):
         model.last_fit = {name: restorer.accepted(restorer.restore(value), "the last fit") for name, value in fit.items()}
     if tried and self_test:
-        _try(network, arrays[X], arrays[OUT])
+        row, out = each(arrays.__getitem__, _names(X, root.in_shape)), each(arrays.__getitem__, _names(OUT, root.out_shape))
+        _try(network, row, out)
     return Restored(model, network, restorer)
 
 
@@ -155,14 +159,15 @@ def _is_sizes(value: list[Any], low: int = 1) -> bool:
 def _placed(described: Mapping[str, Any], restorer: Restorer) -> tuple[Model, Built]:
     """The layers of a model, and their shapes."""
     model, in_shape = restorer.restore(described.get("layers")), described.get("in_shape")
-    if not isinstance(model, Model) or not isinstance(in_shape, list) or not _is_sizes(in_shape):
+    shapes = fields(in_shape).values()
+    if not isinstance(model, Model) or not shapes or not all(isinstance(shape, list) and _is_sizes(shape) for shape in shapes):
         raise PersistenceError("expected layers and the shape of a row")
-    root = restorer.make("the model's shapes", chain_of(model).place, tuple(in_shape), _Places())
-    if list(root.out_shape) != described.get("out_shape"):
+    root = restorer.make("the model's shapes", chain_of(model).place, each(tuple, in_shape), _Places())
+    if each(list, root.out_shape) != described.get("out_shape"):
         raise PersistenceError(f"expected output rows of shape {described.get('out_shape')}, the layers give {root.out_shape}; "
                                "was the model written with other versions of its parts?")  # fmt: skip
     for _, built in root.walk():
-        if max(len(shape) for shape in (built.in_shape, built.out_shape)) > AXES_LIMIT:
+        if max(len(shape) for value in (built.in_shape, built.out_shape) for shape in fields(value).values()) > AXES_LIMIT:
             raise PersistenceError(f"expected rows of at most {AXES_LIMIT} axes, got {built.out_shape}")
     return model, root
 
@@ -206,7 +211,7 @@ def _check_cost(root: Built, factor: int = 1) -> None:
     lanes = 16
     memory = 0
     for times, built in _repeated(root):
-        rows = sum(prod(item.shape) for item in built.scratch.values()) + prod(built.in_shape) + prod(built.out_shape)
+        rows = sum(prod(item.shape) for item in built.scratch.values()) + numbers(built.in_shape) + numbers(built.out_shape)
         shared = sum(prod(item.shape) for item in (*built.workspace.values(), *built.partials.values()))
         memory += 8 * (times * lanes * rows + shared)
     if memory > factor * BYTES_LIMIT or root.work() > factor * WORK_LIMIT:
@@ -216,22 +221,29 @@ def _check_cost(root: Built, factor: int = 1) -> None:
 
 def _repeated(built: Built, times: int = 1) -> Iterator[tuple[int, Built]]:
     """The layers, and how often each runs for one row: within a layer for sequences, once for each step."""
-    if not built.children:
+    if not isinstance(built.layer, Container):
         yield times, built
+        return
     for child in built.children:
-        whole, part = prod(built.in_shape), prod(child.in_shape)
-        repeats = whole // part if child.in_shape == built.in_shape[1:] and part else 1
-        yield from _repeated(child, times * repeats)
+        yield from _repeated(child, times * built.layer.entries(built.in_shape))
 
 
-def _rows(network: Network) -> Iterator[NDArray[Any]]:
+def _rows(network: Network) -> Iterator[Any]:
     """Rows to try a net with, the most telling first: layers may refuse some."""
     random = np.random.default_rng(0)
-    if network.input_dtype == network.dtype:
-        yield random.normal(size=network.in_shape).astype(network.dtype)
-        yield random.uniform(size=network.in_shape).astype(network.dtype)
+
+    def drawn(high: int, real: Callable[[Any], Any]) -> Any:
+        return each(
+            lambda shape, dtype: (random.integers(0, high, shape) if dtype != network.dtype else real(shape)).astype(dtype),
+            network.in_shape, network.input_dtype,
+        )  # fmt: skip
+
+    several = network.dtype in fields(network.input_dtype).values()
     for high in (1000, 100, 10, 2, 1):
-        yield random.integers(0, high, network.in_shape).astype(network.input_dtype)
+        if several:
+            yield drawn(high, lambda shape: random.normal(size=shape))
+            yield drawn(high, lambda shape: random.uniform(size=shape))
+        yield drawn(high, partial(random.integers, 0, high))
 
 
 def _self_test(network: Network) -> dict[str, NDArray[Any]]:
@@ -242,22 +254,41 @@ def _self_test(network: Network) -> dict[str, NDArray[Any]]:
         return {}
     for row in _rows(network):
         try:
-            return {X: row, OUT: Executor(network).predict(row[None])[0]}
+            return {**_named(X, row), **_named(OUT, _alone(network, row))}
         except NnkitError:  # of the layer that looks at its input
             continue
     return {}
 
 
-def _try(network: Network, row: NDArray[Any], expected: NDArray[Any]) -> None:
+def _alone(network: Network, row: Any) -> Any:
+    """The output for one row."""
+    return each(lambda out: out[0], Executor(network).predict(each(lambda array: array[None], row)))
+
+
+def _names(name: str, value: Any) -> Any:
+    """What the arrays are called in the file that belong to a value: its fields, each by its own."""
+    return {item: f"{name}.{item}" for item in value} if isinstance(value, dict) else name
+
+
+def _named(name: str, value: Any) -> dict[str, Any]:
+    """A value by its name; its fields, each by its own."""
+    return {f"{name}.{item}" if item else name: array for item, array in fields(value).items()}
+
+
+def _try(network: Network, row: Any, expected: Any) -> None:
     """Refuse a net that does not give the output that it gave where it was saved."""
     try:
-        out = Executor(network).predict(row[None])[0]
+        out = _alone(network, row)
     except Exception as error:
         raise PersistenceError(f"the self-test cannot be run: {type(error).__name__}: {error}") from error
+    each(lambda given, wanted: _require_close(given, wanted, TOLERANCE[network.dtype]), out, expected)
+
+
+def _require_close(out: NDArray[Any], expected: NDArray[Any], tolerance: float) -> None:
     with np.errstate(all="ignore"):
         off = np.abs(out - expected)
         scale = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
-        fits = (out == expected) | (np.isnan(out) & np.isnan(expected)) | (off <= TOLERANCE[network.dtype] * scale)
+        fits = (out == expected) | (np.isnan(out) & np.isnan(expected)) | (off <= tolerance * scale)
     if not fits.all():
         worst = off[~fits].max()
         raise PersistenceError(

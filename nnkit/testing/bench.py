@@ -121,7 +121,7 @@ class Batch:
     def forward(self, x: NDArray[Any], seed: int = SEED, states: Arrays | None = None) -> NDArray[Any]:
         """The output; the states hold what they do before each pass, or these ``states``."""
         self._bench.put_back(self._bench.before if states is None else states)
-        out = self.work.forward(x, seed=seed)
+        out: NDArray[Any] = self.work.forward(x, seed=seed)
         self._after = self._bench.held()
         return out
 

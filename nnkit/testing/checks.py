@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from nnkit.core.activation import Activation
+from nnkit.core.fields import each
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import Example, Part, Shape
 from nnkit.engine.program import Program
+from nnkit.layers.steps import packed
 from nnkit.testing.compare import CheckError
 from nnkit.testing.layers import (
     ACTIVATION_CHECKS,
@@ -126,14 +128,22 @@ def examples_of(part: type[Part] | Part | Example) -> Sequence[Example]:
         It has no examples: its constructor needs arguments that only its author knows.
     """
     if not isinstance(part, type):
-        return [part if isinstance(part, Example) else Example(part)]
+        return [on_one_array(part if isinstance(part, Example) else Example(part))]
     examples = part.examples()
     if not examples:
         raise CheckError(
             f"{part.__name__}: expected examples to check it on, got none, because its constructor needs arguments; "
             "define the classmethod examples() that returns [nnkit.Example(part, in_shape), ...]"
         )
-    return examples
+    return list(map(on_one_array, examples))
+
+
+def on_one_array(example: Example) -> Example:
+    """The example; of a layer that reads several values, one on an array of which each value is some columns."""
+    if not isinstance(example.in_shape, dict):
+        return example
+    whole = packed(example.part, **example.in_shape)
+    return replace(example, part=whole.part, in_shape=whole.in_shape)
 
 
 def compile_kernels(part: type[Part]) -> None:
@@ -197,7 +207,7 @@ def check_examples(cls: type[Part]) -> list[Report]:
 
 
 def check_layer(
-    layer: Layer | type[Layer] | str, in_shape: Shape = (5,), low: float = -3.0, high: float = 3.0, kinks: Sequence[float] = ()
+    layer: Layer | type[Layer] | str, in_shape: Any = (5,), low: float = -3.0, high: float = 3.0, kinks: Sequence[float] = ()
 ) -> Report:
     """Check everything that a layer promises, compiled or a `PythonLayer`.
 
@@ -213,7 +223,7 @@ def check_layer(
     Parameters
     ----------
     layer : the layer, its class or its name
-    in_shape : shape of one input row
+    in_shape : shape of one input row; of a layer that reads several values a dict of their shapes
     low, high : range that inputs are drawn from
     kinks : inputs where there is no derivative
 
@@ -235,7 +245,7 @@ def check_layer(
     >>> report.part, "gradients_are_the_derivatives" in report.checks
     (Linear(out_features=3), True)
     """
-    return _check(Example(Layer.make(layer), tuple(in_shape), low, high, tuple(kinks)))
+    return _check(on_one_array(Example(Layer.make(layer), each(tuple, in_shape), low, high, tuple(kinks))))
 
 
 def check_activation(activation: Activation | type[Activation] | str, in_shape: Shape = (3, 4)) -> Report:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.layer import Layer
 from nnkit.core.part import Example
 from nnkit.core.registry import registered
 from nnkit.engine.program import Instruction, Program
@@ -58,7 +59,7 @@ def repr_can_be_typed_back_in(example: Example) -> None:
     """``eval(repr(part))`` and a part made from its hyper-parameters are the part again."""
     part = example.part
     known: list[type[Any]] = [Sequential, *(kind for _, _, kind in registered() if kind.__module__.startswith("nnkit."))]
-    known += map(type, [part, *part.hyperparameters().values()])
+    known += map(type, [part, *part.hyperparameters().values(), *_within(part)])
     names = {"np": np, **vars(np), **{kind.__name__: kind for kind in known}}
     try:
         again = eval(repr(part), names)
@@ -68,6 +69,13 @@ def repr_can_be_typed_back_in(example: Example) -> None:
         raise CheckError(f"{part!r}: {message}; the constructor must accept what it stores") from error
     for source, made in (("repr makes", again), ("hyper-parameters make", rebuilt)):
         require(repr(made) == repr(part), part, f"the {source} another part, {made!r}; store arguments as they come")
+
+
+def _within(part: Any) -> Iterator[Layer]:
+    """The layers that a container has, and those that they have."""
+    for layer in getattr(part, "layers", ()):
+        yield layer
+        yield from _within(layer)
 
 
 def pickle_round_trip(example: Example) -> None:

@@ -40,7 +40,7 @@ _CHUNK = 1 << 22  # numbers looked at in one go
 
 
 def to_inputs(X: Any, names: Sequence[str], who: str, name: str = "X") -> Any:
-    """What a model is given as arrays or CSR matrices (see `to_rows`); where it has several inputs, a dict of them by these names.
+    """What a model is given as arrays or CSR matrices (see `to_rows`); for several inputs a dict of them by these names.
 
     Raises
     ------

@@ -40,13 +40,13 @@ from nnkit.training.data import (
     check_finite,
     check_row_shape,
     check_weights,
-    gather_targets,
     count_of,
+    gather_targets,
     gathered,
-    taken,
-    to_inputs,
     sources_of,
+    taken,
     to_array,
+    to_inputs,
 )
 from nnkit.training.diagnosis import check_parameters, diagnosis
 from nnkit.training.history import History
@@ -191,8 +191,9 @@ class Fit:
         self._X, self._y = to_inputs(X, inputs_of(model, X), "fit"), to_array(y, "y")
         for name, array in fields(self._X).items():
             if array.ndim == 1:
-                raise ShapeError(f"fit: expected X of shape (N, ...), got {array.shape}{f' for {name}' * bool(name)}; one feature is "
-                                 "X.reshape(-1, 1)")  # fmt: skip
+                which = f"X[{name!r}]" if name else "X"
+                raise ShapeError(f"fit: expected {which} of shape (N, ...), got {array.shape}; one feature is "
+                                 f"{which}.reshape(-1, 1)")  # fmt: skip
         if not model.is_built:
             in_shape = each(lambda array: tuple(array.shape[1:]), self._X)
             adopt(model, Network.drawn(chain_of(model), in_shape, "float32", self._random))

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from nnkit.core.container import Container
+from nnkit.core.fields import fields
 from nnkit.core.layer import Built, Declared
 from nnkit.errors import ParameterError
 from nnkit.inspect.pictures.table import Table, count, number, shortened, spelt
@@ -114,7 +115,8 @@ class Summary:
     def _table(self) -> Table:
         headers = ["layer", "output", "parameters", "memory", "per row", "FLOP"]
         rows = [self._cells(item) for item in self.layers]
-        shape = ", ".join(map(str, ("N", *self.in_shape)))
+        shapes = {name: f"({', '.join(map(str, ('N', *item)))})" for name, item in fields(self.in_shape).items()}
+        shape = ", ".join(f"{name} {item}".strip() for name, item in shapes.items())
         states = f", and {count(self.states)} numbers that are kept but not trained" if self.states else ""
         notes = [
             f"{count(self.parameters)} parameters{states}: {_size(self.parameter_bytes) if self.parameter_bytes else '0 B'}.",
@@ -127,7 +129,7 @@ class Summary:
         ]
         shared = [f"layer {item.path} is layer {item.shares}" for item in self.layers if item.shares]
         notes += [f"Used again, its parameters counted once: {each}." for each in shared]
-        return Table(f"Sequential: ({shape}) {self.dtype}", headers, rows, words=2, notes=notes)
+        return Table(f"Sequential: {shape} {self.dtype}", headers, rows, words=2, notes=notes)
 
     @staticmethod
     def _cells(item: LayerSummary) -> list[str]:

@@ -104,7 +104,8 @@ class Look:
         """The look whose `record` this is; TypeError, KeyError or AttributeError where it is that of none."""
         layers = {name: _made(LayerLook, item) for name, item in record["layers"].items()}
         parameters = {name: _made(ParameterLook, item) for name, item in record["parameters"].items()}
-        inputs = None if record["inputs"] is None else _made(InputLook, record["inputs"])
+        given = record["inputs"]
+        inputs = None if given is None else _made(InputLook, given)
         return _made(cls, {**record, "layers": layers, "parameters": parameters, "inputs": inputs})
 
     def what(self) -> tuple[list[str], list[str], bool]:

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from nnkit.core.terminal import is_terminal
 from nnkit.errors import printable
@@ -148,6 +149,8 @@ def shortened(text: str, width: int) -> str:
     return head[: end + 1] + (" " if head[end] == "," else "") + "...)"
 
 
-def spelt(shape: Sequence[int]) -> str:
-    """A shape for people: "6 x 28 x 28"."""
+def spelt(shape: Any) -> str:
+    """The shape of a row, "3 x 4"; of one with fields those of each, "image 3 x 4, table 2"."""
+    if isinstance(shape, dict):
+        return ", ".join(f"{name} {spelt(item)}" for name, item in shape.items())
     return " x ".join(map(str, shape)) or "1"

@@ -66,7 +66,8 @@ class Replay:
     def backward(self) -> NDArray[Any] | None:
         """The gradient of the input, where that is of real numbers; those within lie in the nodes' arrays."""
         self._both.value()
-        return self._pass.backward(self._grad)
+        grad_x: NDArray[Any] | None = self._pass.backward(self._grad)
+        return grad_x
 
     def gradients(self) -> dict[str, NDArray[Any]]:
         """By the parameters, by their names: live views."""

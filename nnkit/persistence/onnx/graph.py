@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class Graph:
     def __init__(self, real: str) -> None:
         self.real = real
         self.mask: Value | None = None
+        self.masks: dict[str, Value | None] = {}
         self.kept: list[Value] = []
         self.written: list[Node] = []
         self.where = ""
@@ -89,25 +90,14 @@ class Graph:
         x = next(value for value in arguments.values() if isinstance(value, Value))
         return self.node("Add", x * 0.0, result)
 
-    def layer(self, built: Built, x: Value) -> Value:
+    def layer(self, built: Built, x: Any) -> Any:
         outer, self.built = getattr(self, "built", built), built
         self._nodes = {}
-        out: Value = built.layer.onnx(self, x)
+        out = built.layer.onnx(self, x)
         if not (built.children or built.keeps_mask):
             self.mask = None
         self.built, self._nodes = outer, {}
         return out
-
-    def branches(self, children: Sequence[Built], x: Value) -> list[Value]:
-        before, after, outs = self.mask, [], []
-        for child in children:
-            self.mask = before
-            outs.append(self.layer(child, x))
-            after.append(self.mask)
-        if before is not None:  # which ends where a branch has a mask of its own
-            self.kept += [mask for mask in after if mask is not None and mask is not before]
-        self.mask = before if all(mask is before for mask in after) else None
-        return outs
 
     # --------------------------------------------------------------------------------------- the paths of functions
 

@@ -140,8 +140,9 @@ class Reader:
         for array in (array for record in found.arrays for array in record.values()):
             if array.dtype.kind != "f":
                 raise OnnxError(f"expected real numbers as weights, got {array.dtype}")
-        require_sane(built.out_shape, "an output row")
-        return built.out_shape
+        out_shape: Shape = built.out_shape
+        require_sane(out_shape, "an output row")
+        return out_shape
 
     def _refuse(self, at: Cursor, reasons: list[tuple[bool, str]]) -> NoReturn:
         nodes = list({id(node): node for node in at.region.consumers(at.value)}.values())

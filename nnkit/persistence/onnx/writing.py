@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from nnkit.core.exchange import Node, Value
+from nnkit.core.fields import each, fields
 from nnkit.errors import OnnxError
 from nnkit.persistence.onnx.graph import Graph
 from nnkit.persistence.onnx.nodes import OPSET
@@ -34,12 +36,19 @@ class _Written(Graph):
         self._part = ""  # that is being written
         root = network.placed()
         self._find(root)
-        self.x = Value(self, name="x")
+        x = {name: Value(self, name=name or "x") for name in fields(network.in_shape)}
+        self.inputs = [value.name for value in x.values()]
         try:
-            out = self.layer(root.built, self.x)
+            out = self.layer(root.built, x.get("", x))
         except OnnxError as error:
             raise OnnxError(f"onnx.export: {self._part}: {error}") from None
-        self.out = out if out.node else self.node("Identity", out)
+        self.outputs: dict[int, str] = {}  # the names of the output values, by their ids
+        self.kept += fields(out).values()
+        for name, value in fields(out).items():
+            while value.node is None or id(value) in self.outputs:  # each output is a node's own
+                value = self.node("Identity", value)
+                self.kept.append(value)
+            self.outputs[id(value)] = f"{name or 'out'}{'_out' * (name in self.inputs)}"
 
     def _find(self, placed: Placed) -> None:
         self._placed[id(placed.built)] = placed
@@ -55,7 +64,7 @@ class _Written(Graph):
             return None
         return self.constant(array if shape is None else array.reshape(shape), name)
 
-    def layer(self, built: Built, x: Value) -> Value:
+    def layer(self, built: Built, x: Any) -> Any:
         placed = self._placed[id(built)]
         self.where, self._part = placed.home, placed.name
         return super().layer(built, x)
@@ -67,9 +76,14 @@ def to_proto(network: Network) -> Any:
 
     graph = _Written(network)
     real = onnx.TensorProto.DOUBLE if network.dtype == "float64" else onnx.TensorProto.FLOAT
-    integers = network.input_dtype != network.dtype
-    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.INT64 if integers else real, ["N", *network.in_shape])
-    out = onnx.helper.make_tensor_value_info("out", real, ["N", *network.out_shape])
+
+    def info(names: Iterable[str], shapes: Any, dtypes: Any) -> list[Any]:
+        kinds = (real if dtype == network.dtype else onnx.TensorProto.INT64 for dtype in fields(dtypes).values())
+        return [onnx.helper.make_tensor_value_info(name, kind, ["N", *shape])
+                for name, kind, shape in zip(names, kinds, fields(shapes).values(), strict=True)]  # fmt: skip
+
+    x = info(graph.inputs, network.in_shape, network.input_dtype)
+    out = info(graph.outputs.values(), network.out_shape, each(lambda shape: network.dtype, network.out_shape))
     nodes, constants = _used(graph)
     names = _names(graph, nodes)
     written = [
@@ -84,7 +98,7 @@ def to_proto(network: Network) -> Any:
     ]  # fmt: skip
     initializers = [onnx.numpy_helper.from_array(array, names[key]) for key, array in constants.items()]
     proto = onnx.helper.make_model(
-        onnx.helper.make_graph(written, "nnkit", [x], [out], initializers),
+        onnx.helper.make_graph(written, "nnkit", x, out, initializers),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name=PRODUCER,
     )  # fmt: skip
     for node in nodes:
@@ -102,7 +116,7 @@ def to_proto(network: Network) -> Any:
 
 def _used(graph: _Written) -> tuple[list[Node], dict[int, NDArray[Any]]]:
     """The nodes that the output and what is kept need, and the constants that they do, by their values' ids."""
-    wanted, nodes = {id(graph.out), *map(id, graph.kept)}, []
+    wanted, nodes = {*graph.outputs, *map(id, graph.kept)}, []
     for node in reversed(graph.written):
         if not wanted.isdisjoint(map(id, node.outputs)):
             nodes.append(node)
@@ -115,7 +129,7 @@ def _used(graph: _Written) -> tuple[list[Node], dict[int, NDArray[Any]]]:
 
 def _names(graph: _Written, nodes: list[Node]) -> dict[int, str]:
     """Names of nodes and values, by id: "2.0/Relu" and so on; every one is unique."""
-    names = {id(graph.x): "x"}
+    names: dict[int, str] = {}
     seen: Counter[str] = Counter()
 
     def unique(name: str) -> str:
@@ -125,9 +139,9 @@ def _names(graph: _Written, nodes: list[Node]) -> dict[int, str]:
     for node in nodes:
         name = names[id(node)] = unique(f"{node.name}/{node.op}")
         for value in node.inputs:
-            if value is not None and value.array is not None and id(value) not in names:
-                names[id(value)] = unique(value.name or "constant")
+            if value is not None and value.node is None and id(value) not in names:
+                names[id(value)] = unique(value.name or "constant") if value.array is not None else value.name
         for index, value in enumerate(node.outputs):
-            names[id(value)] = "out" if value is graph.out else f"{name}:{index}" if index else name
+            names[id(value)] = graph.outputs.get(id(value)) or (f"{name}:{index}" if index else name)
     return names
 

@@ -1,0 +1,137 @@
+"""Named values of a row, each computed by a layer from others: what `nnkit.Graph` and its usual forms are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any, NamedTuple
+
+from nnkit.core.container import Chain, Container, Placed, Reader, V, Wiring, readers
+from nnkit.core.fields import SELF, fields, picked, spelt
+from nnkit.core.layer import Built, Layer
+from nnkit.core.part import Example, Shape
+from nnkit.errors import ShapeError
+from nnkit.layers.columns import Columns
+from nnkit.layers.shape import Reshape
+
+__all__ = ["Step", "Steps", "names_of", "packed"]
+
+
+class Step(NamedTuple):
+    """How a named value is computed: by a layer, from one or several others."""
+
+    name: str
+    reads: str | tuple[str, ...]
+    layer: Layer
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The names of what it reads."""
+        return (self.reads,) if isinstance(self.reads, str) else self.reads
+
+
+class Steps(Container):
+    """Named values of a row, each computed from others by a layer; what a row is given and what it gives are some of them."""
+
+    _steps: Sequence[Step]
+    _outs: str | Sequence[str]  # the value that it gives, or several by name
+
+    @property
+    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        written: set[str] = set()
+        given: dict[str, None] = {}
+        for step in self._steps:
+            given.update({name: None for name in step.read if name not in written})
+            written.add(step.name)
+        given.update({name: None for name in names_of(self._outs) if name not in written})
+        return () if list(given) == [SELF] else tuple(given)
+
+    @property
+    def input_dtype(self) -> str:  # type: ignore[override]
+        """Of plain rows; each field has that of the layers that read it (see `reading`)."""
+        return next((step.layer.input_dtype for step in self._steps if SELF in step.read), "real")
+
+    def _require_fields(self, in_shape: Any) -> None:
+        if isinstance(in_shape, dict) and set(in_shape) != set(self.inputs or (SELF,)):
+            raise ShapeError(f"{self!r}: expected rows with the fields {', '.join(self.inputs) or SELF}, got {spelt(in_shape)}")
+        if not isinstance(in_shape, dict) and self.inputs:
+            raise ShapeError(f"{self!r}: expected rows with the fields {', '.join(self.inputs)}, got one array of {in_shape}; "
+                             "give a dict of arrays, or a tuple of them in this order")  # fmt: skip
+
+    def build(self, in_shape: Any) -> Any:
+        shapes = named(in_shape)
+        whole = dict.fromkeys(shapes, True)  # whether a value is the input as it is given
+        for step in self._steps:
+            given = picked(shapes, step.reads, step.layer.inputs)
+            behind = not all(whole.get(name) for name in step.read)
+            shapes[step.name] = self.within(step.layer, given, int(behind)).out_shape
+            whole[step.name] = False
+        return picked(shapes, self._outs)
+
+    def readers(self, children: Sequence[Built]) -> Iterator[Reader]:
+        written: set[str] = set()
+        for step, child in zip(self._steps, children, strict=True):
+            mine = fields(picked({name: name for name in step.read}, step.reads, step.layer.inputs))
+            for reader in readers(child):
+                if (name := mine[reader.name]) not in written:
+                    yield replace(reader, name=name if self.inputs else "")
+            written.add(step.name)
+
+    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: Any) -> Any:
+        values = named(x)
+        for step, child, later in zip(self._steps, children, self._read_later(), strict=True):
+            with plan.holding(*(item for name in later if name in values for item in fields(values[name]).values())):
+                values[step.name] = plan.forward(child, picked(values, step.reads, step.layer.inputs))
+        return picked(values, self._outs)
+
+    def _read_later(self) -> list[set[str]]:
+        """Of every step, the values that are there already and are read behind it."""
+        needed, later = set(names_of(self._outs)), []
+        for step in reversed(self._steps):
+            later.append(needed - {step.name})
+            needed = later[-1] | set(step.read)
+        return later[::-1]
+
+    def onnx(self, graph, x):
+        values, before = named(x), graph.mask
+        masks = dict.fromkeys(values, before)
+        for step, child in zip(self._steps, self._built.children, strict=True):
+            given = picked(masks, step.reads, step.layer.inputs)
+            graph.masks = fields(given)
+            graph.mask = next(iter(graph.masks.values()))
+            values[step.name] = graph.layer(child, picked(values, step.reads, step.layer.inputs))
+            masks[step.name] = graph.mask
+        if before is not None:  # which ends where a step has a mask of its own
+            graph.kept += [mask for mask in masks.values() if mask is not None and mask is not before]
+        known = {id(masks[name]): masks[name] for name in names_of(self._outs)}
+        graph.mask = next(iter(known.values())) if len(known) == 1 else None
+        return picked(values, self._outs)
+
+
+def names_of(outs: str | Sequence[str]) -> Sequence[str]:
+    """One name or several, as several."""
+    return (outs,) if isinstance(outs, str) else outs
+
+
+def named(value: Any) -> dict[str, Any]:
+    """The fields of a value by name; a plain one is called x."""
+    return {name or SELF: item for name, item in fields(value).items()}
+
+
+class _Fields(Steps):
+    """One array as several values, each some of its columns in a shape of its own."""
+
+    def __init__(self, **shapes: Shape) -> None:
+        self.shapes = shapes
+        self._outs = tuple(shapes)
+        self._steps, begin = [], 0
+        for name, shape in shapes.items():
+            end = begin + prod(shape)
+            self._steps.append(Step(name, SELF, Chain([Columns(range(begin, end)), Reshape(shape)])))
+            begin = end
+
+
+def packed(layer: Layer, **shapes: Shape) -> Example:
+    """An example of a layer that reads several values, on one array: each value is some of its columns."""
+    return Example(Chain([_Fields(**shapes), layer]), (sum(map(prod, shapes.values())),))
