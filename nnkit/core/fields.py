@@ -61,8 +61,8 @@ def by_name(given: Any, names: Iterable[str], who: str, what: str) -> Any:
     if not wanted:
         if isinstance(given, dict):
             came = ", ".join(map(repr, given)) or "nothing"
-            raise DataError(f"{who}: expected {what} to be one array, got a dict of {came}; several arrays are for a model that "
-                            "begins with nn.Inputs, or ends with nn.Heads")  # fmt: skip
+            raise DataError(f"{who}: expected {what} to be one array, got a dict of {came}; several arrays are for a model "
+                            "that begins with nn.Inputs, or ends with nn.Heads")  # fmt: skip
         return given
     listed = ", ".join(wanted)
     if isinstance(given, tuple) and len(given) == len(wanted):

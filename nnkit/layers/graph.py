@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nnkit.core.container import Chain, Placed, V, Wiring, as_layer
@@ -31,7 +31,7 @@ class Graph(Steps):
 
     A step says, under the name of the value that it gives, what it reads and the layer (or the list of layers) that computes
     it: ``h=("x", nn.Linear(8))`` is h = Linear(x), and ``out=(("h", "x"), nn.Concat())`` reads two values, in this order. A
-    name that no step before has given is an input. ``x`` alone is a plain array; other names, or several, are those of the arrays
+    name that no step before has given is an input. ``x`` alone is a plain array; other names, or several, are those of arrays
     that ``fit`` and ``predict`` are given in a dict or a tuple. `nnkit.Sequential` is the simplest case: there each step reads
     the one before.
 
@@ -96,6 +96,13 @@ def _read(name: str, step: Any) -> tuple[str | tuple[str, ...], Layer]:
     return reads if isinstance(reads, str) else tuple(names), as_layer(step[1])
 
 
+MERGES: dict[str, Callable[[int], Merge]] = {  # how outputs come together, by the word for it
+    "concat": lambda dim: Concat(dim=dim),
+    "add": lambda dim: Add(),
+    "mean": lambda dim: Add(mean=True),
+}
+
+
 class _Merged(Steps):
     """Parts side by side whose outputs are merged."""
 
@@ -106,9 +113,9 @@ class _Merged(Steps):
 
     def _merging(self) -> Merge:
         """How the outputs come together."""
-        self.require("merge", self.merge in ("concat", "add", "mean"), "'concat', 'add' or 'mean'")
+        self.require("merge", isinstance(self.merge, str) and self.merge in MERGES, "'concat', 'add' or 'mean'")
         self.require("dim", type(self.dim) is int and self.dim != 0, "an axis other than the batch's, 0")
-        return Concat(dim=self.dim) if self.merge == "concat" else Add(mean=self.merge == "mean")
+        return MERGES[self.merge](self.dim)
 
     @property
     def joins(self) -> str:  # type: ignore[override]
@@ -297,7 +304,7 @@ class Branches(_Merged):
             if (join := at.join(op)) is not None:
                 inner = {id(value): at.chain(value) for value in join.distinct()}
                 listed = [alone(inner[id(value)].layers) for value in join.inputs]
-                dim = {"dim": join.attributes["axis"]} if merge == "concat" else {}
+                dim = {"dim": join.attributes["axis"]} if "axis" in join.attributes else {}
                 return at.after(join).around(cls(*listed, merge=merge, **dim), *inner.values())
         return None
 

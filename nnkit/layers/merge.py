@@ -26,7 +26,7 @@ class Merge(Container):
 
     def build(self, in_shape: Any) -> Any:
         self._require_fields(in_shape)
-        return self.merged(list(in_shape.values()), f"{self!r}: expected values of")
+        return self.merged(list(in_shape.values()), f"{self!r}: expected values that give")
 
     @abstractmethod
     def merged(self, shapes: Sequence[Shape], expected: str) -> Shape:
@@ -122,7 +122,7 @@ class Concat(Merge):
         rank = len(shapes[0])
         self.axis = self.dim - 1 if self.dim > 0 else rank + self.dim
         if not 0 <= self.axis < rank:
-            raise ShapeError(f"{expected} shapes with axis dim={self.dim}, got {shapes[0]} (beside the batch axis)")
+            raise ShapeError(f"{expected} outputs with axis dim={self.dim}, got {shapes[0]} (beside the batch axis)")
         others = [(*shape[: self.axis], *shape[self.axis + 1 :]) for shape in shapes]
         self._require_equal(others, shapes, f"{expected} equal shapes but along dim={self.dim}")
         return (*shapes[0][: self.axis], sum(shape[self.axis] for shape in shapes), *shapes[0][self.axis + 1 :])

@@ -97,13 +97,12 @@ class Steps(Container):
         values, before = named(x), graph.mask
         masks = dict.fromkeys(values, before)
         for step, child in zip(self._steps, self._built.children, strict=True):
-            given = picked(masks, step.reads, step.layer.inputs)
-            graph.masks = fields(given)
-            graph.mask = next(iter(graph.masks.values()))
+            given = fields(picked(masks, step.reads, step.layer.inputs))
+            graph.mask, graph.masks = next(iter(given.values())), given
             values[step.name] = graph.layer(child, picked(values, step.reads, step.layer.inputs))
             masks[step.name] = graph.mask
         if before is not None:  # which ends where a step has a mask of its own
-            graph.kept += [mask for mask in masks.values() if mask is not None and mask is not before]
+            graph.kept += [masks[name] for name in masks if masks[name] is not None and masks[name] is not before]
         known = {id(masks[name]): masks[name] for name in names_of(self._outs)}
         graph.mask = next(iter(known.values())) if len(known) == 1 else None
         return picked(values, self._outs)

@@ -195,7 +195,7 @@ class Diagram:
 
     def _block(self, built: Built, path: str, depth: int = 0) -> _Block:
         layer, row = built.layer, self._rows[path]
-        if not isinstance(layer, Container):
+        if not isinstance(layer, Container) or not built.children:
             return _Box(row)
         inner_depth = depth + layer.framed
         blocks = [self._block(child, f"{path}.{index}", inner_depth) for index, child in enumerate(built.children)]
