@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.container import readers
-from nnkit.core.fields import spelt
+from nnkit.core.fields import require_plain
 from nnkit.engine.operands import Argument, Array, Control
 from nnkit.engine.outside import Brought, NativeFunction
 from nnkit.engine.program import Instruction, Program
@@ -101,9 +101,7 @@ class RowFunction(NativeFunction):
         self._described = f"{network!r}.as_function({'gradient=True' * gradient})"
         self._network = network
         first = next(readers(network.root)).built.layer
-        if isinstance(network.in_shape, dict) or isinstance(network.out_shape, dict):
-            raise NativeError(f"{self!r}: expected a model of one input and one output, got rows of {spelt(network.in_shape)} "
-                              f"to {spelt(network.out_shape)}; call predict")  # fmt: skip
+        require_plain(network.in_shape, network.out_shape, repr(self))
         real, whole = network.dtype, network.input_dtype != network.dtype
         if gradient and whole:
             raise NativeError(f"{self!r}: expected an input of real numbers, got {first!r}, which takes whole numbers: they "

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.container import Container, Placed
+from nnkit.core.fields import require_plain
 from nnkit.core.layer import Layer
 from nnkit.core.part import Shape
 from nnkit.errors import DataError, KernelError, ParameterError
@@ -48,8 +49,9 @@ def write_c(network: Network, path: Any, name: str = "predict") -> None:
 
     Raises
     ------
-    KernelError
-        A layer cannot be written in C: recurrent layers, attention, and those of plugins without a method ``c``.
+    KernelError, ShapeError
+        A layer cannot be written in C: recurrent layers, attention, and those of plugins without a method ``c``; there are
+        several inputs or outputs.
     PersistenceError, ParameterError
         The file cannot be written; the name is not one for C.
 
@@ -67,6 +69,7 @@ def write_c(network: Network, path: Any, name: str = "predict") -> None:
     if why:
         raise ParameterError("Sequential.to_c: expected name to be a name that C leaves free, such as 'predict', got "
                              f"{name!r}: {why}")  # fmt: skip
+    require_plain(network.in_shape, network.out_shape, "Sequential.to_c")
     target = to_path(path)
     write_atomically(target, "".join(_File(network, name, target).pieces()).encode("ascii"))
 
@@ -152,6 +155,7 @@ class Calls:
 
     def run(self, placed: Placed, x: Value) -> Value:
         """Plan a whole model; return its output."""
+        self.given = x.memory
         out = self.forward(placed, x)
         return self._elementwise("copy", "x[i]", {"x": out}) if out.memory is x.memory else out
 
@@ -163,6 +167,8 @@ class Calls:
         if isinstance(built.layer, Container):
             return built.layer.connect(self, placed.children, x)
         try:
+            if built.layer.input_dtype != "real" and x.memory is not self.given:
+                raise KernelError("cannot be written in C behind nn.Columns, as it takes whole numbers")
             text = built.layer.c()
             return self._layer(placed, text, x) if text else Value(x.memory, built.out_shape, x.entries)
         except KernelError as error:

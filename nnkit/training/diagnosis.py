@@ -12,17 +12,18 @@ from nnkit.engine.operands import Array
 from nnkit.errors import NonFiniteError
 from nnkit.network import Network
 from nnkit.passes import Pass
+from nnkit.training.data import count_of
 
 __all__ = ["check_parameters", "diagnosis"]
 
 
 def diagnosis(
-    network: Network, loss: Loss, x: NDArray[Any], y: NDArray[Any], weights: NDArray[np.float64] | None, *,
+    network: Network, loss: Loss, x: Any, y: NDArray[Any], weights: NDArray[np.float64] | None, *,
     epoch: int, step: int, seed: int, python: bool,
 ) -> NonFiniteError:  # fmt: skip
     """The error that names the first part that is not finite: the step is done again part by part, as nothing was updated."""
     gradient = np.zeros_like(network.gradient)
-    check = Pass(network, len(x), training=True, gradient=gradient, keep=True, python=python)
+    check = Pass(network, count_of(x), training=True, gradient=gradient, keep=True, python=python)
     with np.errstate(all="ignore"):
         out = check.forward(x, step=step, seed=seed)
         part, what = _first_not_finite(check, out, loss, y, weights)

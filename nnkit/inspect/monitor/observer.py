@@ -17,6 +17,7 @@ from nnkit.inspect.trace.slopes import Slopes
 from nnkit.network import network_of
 from nnkit.passes import Pass
 from nnkit.planner import Node
+from nnkit.training.data import count_of
 
 if TYPE_CHECKING:
     from nnkit.core.training import RunningFit
@@ -38,7 +39,7 @@ class Observer:
         bytes_of_row = 3 * sum(prod(built.out_shape) for built in network.leaves) * network.vector.itemsize
         self._x, self._y, self._weights = fit.sample(max(1, min(rows, MEMORY // bytes_of_row)))
         self._loss, optimizer = (fit.model.last_fit[name] for name in ("loss", "optimizer"))
-        self._pass = Pass(network, len(self._x), training=True, gradient=network.gradient, keep=True, python=python)
+        self._pass = Pass(network, count_of(self._x), training=True, gradient=network.gradient, keep=True, python=python)
         self._updater = Updater(optimizer, network.vector, network.gradient[None], chunk=network.chunk, python=python)
         self._activations = {node.name: Slopes(node.built.layer, network.dtype, python) for node in self._pass.nodes()
                              if is_scalar(node.built.layer)}  # fmt: skip
@@ -52,7 +53,7 @@ class Observer:
             loss, grad = self._loss(out, self._y, self._weights)
             self._pass.backward(grad)
             layers = {node.name: self._layer(node) for node in self._pass.nodes() if node.built.layer.kernels()}
-            return Look(epoch, fit.step, len(self._x), float(loss), layers, self._parameters(fit), self._inputs())
+            return Look(epoch, fit.step, count_of(self._x), float(loss), layers, self._parameters(fit), self._inputs())
 
     def _layer(self, node: Node) -> LayerLook:
         out = self._pass.array(node.out)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nnkit.core.container import Model, model_of
+from nnkit.core.fields import require_plain
 from nnkit.core.loss import Loss
 from nnkit.errors import DataError
 from nnkit.inspect.trace.derivation import derivation
@@ -69,6 +70,7 @@ def trace(
     Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors".
     """
     model, network = model_of(model, "trace"), network_of(model, "trace")
+    require_plain(network.in_shape, network.out_shape, "trace")
     given = Loss.make(model.last_fit.get("loss", "mse") if loss is None else loss, "loss")
     rows, targets = to_rows(x, "x"), to_array([y] if np.isscalar(y) else y, "y")
     if not isinstance(rows, np.ndarray):

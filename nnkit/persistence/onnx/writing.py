@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["to_proto"]
 
+INT64 = 7  # ONNX's number of the dtype
 IR_VERSION = 8  # of the file; it goes with the opset
 
 
@@ -38,6 +39,7 @@ class _Written(Graph):
         self._find(root)
         x = {name: Value(self, name=name or "x") for name in fields(network.in_shape)}
         self.inputs = [value.name for value in x.values()]
+        self._whole = {id(x[name]) for name, dtype in fields(network.input_dtype).items() if dtype != network.dtype}
         try:
             out = self.layer(root.built, x.get("", x))
         except OnnxError as error:
@@ -67,6 +69,8 @@ class _Written(Graph):
     def layer(self, built: Built, x: Any) -> Any:
         placed = self._placed[id(built)]
         self.where, self._part = placed.home, placed.name
+        if built.layer.kernels() and built.layer.input_dtype != "real" and id(x) not in self._whole:
+            x = self.node("Cast", x, to=INT64)  # columns of real numbers, some of which are looked up
         return super().layer(built, x)
 
 
