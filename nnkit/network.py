@@ -392,7 +392,7 @@ def inputs_of(model: Model, X: Any) -> tuple[str, ...]:
     if model.is_built:
         in_shape = network_of(model).in_shape
         return tuple(in_shape) if isinstance(in_shape, dict) else ()
-    return chain_of(model).inputs if isinstance(X, dict | tuple) else ()
+    return chain_of(model).inputs if isinstance(X, dict | tuple) and not hasattr(X, "tocsr") else ()
 
 
 def given_shape(in_shape: Any, inputs: Sequence[str], who: str) -> Any:

@@ -70,8 +70,9 @@ def by_name(given: Any, names: Iterable[str], who: str, what: str) -> Any:
         It is something else, or has other fields.
     """
     wanted = list(names)
+    is_dict = isinstance(given, Mapping) and not hasattr(given, "tocsr")  # as a sparse matrix of SciPy is one
     if not wanted:
-        if isinstance(given, dict):
+        if is_dict:
             came = ", ".join(map(repr, given)) or "nothing"
             raise DataError(f"{who}: expected {what} to be one array, got a dict of {came}; several arrays are for a model "
                             "that begins with nn.Inputs, or ends with nn.Heads")  # fmt: skip
@@ -79,7 +80,7 @@ def by_name(given: Any, names: Iterable[str], who: str, what: str) -> Any:
     listed = ", ".join(wanted)
     if isinstance(given, tuple) and len(given) == len(wanted):
         return dict(zip(wanted, given, strict=True))
-    if not isinstance(given, Mapping):
+    if not is_dict:
         plain = "one array" if hasattr(given, "shape") else shown(given)
         came = f"a tuple of {len(given)}" if isinstance(given, tuple) else plain
         raise ShapeError(f"{who}: expected {what} to be a dict of arrays for {listed}, or a tuple of them in this order, got "

@@ -16,6 +16,7 @@ from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, Global
 from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
 from nnkit.layers.response_norm import LocalResponseNorm
 from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze
+from nnkit.layers.steps import Fields
 
 __all__ = [
     "GLU",
@@ -37,6 +38,7 @@ __all__ = [
     "Dropout",
     "Dropout2d",
     "Embedding",
+    "Fields",
     "Flatten",
     "GlobalAvgPool",
     "Graph",

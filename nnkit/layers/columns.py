@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -48,15 +47,14 @@ class Columns(Layer):
     selects = True
 
     def __init__(self, columns: Sequence[int] | range | slice) -> None:
-        self.columns = columns
         try:
             listed = range(columns.start or 0, columns.stop, columns.step or 1) if isinstance(columns, slice) else columns
-            self.chosen = np.array([operator.index(column) for column in listed], np.int64)
+            self.columns = [operator.index(column) for column in listed]
         except TypeError:
             raise ParameterError("Columns: expected columns to be whole numbers, or a range of them with an end, got "
                                  f"{columns!r}") from None  # fmt: skip
-        some = self.chosen.size > 0 and bool(self.chosen.min() >= 0)
-        self.require("columns", some, "at least one number of a column, counted from 0")
+        self.require("columns", min(self.columns, default=-1) >= 0, "at least one number of a column, counted from 0")
+        self.chosen = np.array(self.columns, np.int64)
 
     def build(self, in_shape: Shape) -> Shape:
         if len(in_shape) != 1 or self.chosen.max() >= in_shape[0]:
@@ -86,18 +84,15 @@ class Columns(Layer):
                     out[k] = x[chosen[k]];
             }}"""
 
-    def work(self, in_shape: Any, out_shape: Any, parameters: int) -> int:
-        return 0
-
     def onnx(self, graph, x):
         return graph.node("Gather", x, self.chosen, axis=1)
 
     @classmethod
     def from_onnx(cls, at):
-        node = at.take("Gather")
-        if node is None or at.rank != 1 or node.attributes["axis"] != 1 or node.inputs[0] is not at.value:
+        node = at.ahead("Gather")
+        if node is None or at.rank != 1 or node.attributes["axis"] != 1 or not node.is_constant(1):
             return None
-        return at.found(cls(node.integers(1)))
+        return at.after(node).found(cls(node.integers(1)))
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
