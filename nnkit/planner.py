@@ -308,10 +308,11 @@ class Plan:
         self.instructions.append(Instruction(to_blocks if blocked else to_rows, operands, "layout", "data"))
         return out
 
-    def add(self, values: Sequence[Array], factor: float = 1.0) -> Array:
-        """The sum of values, times a factor."""
+    def add(self, values: Sequence[Array], factor: float = 1.0, masked_as: Array | None = None) -> Array:
+        """The sum of values, times a factor. Its padding is that of ``masked_as``, or what all have in common."""
         if len(values) == 1:
             return values[0]
+        mask = None if masked_as is None else self._masks.get(id(masked_as), self._no_mask)
         self._require_real(values)
         if len({(value.shape, value.multiple) for value in values}) > 1:
             raise ShapeError(f"expected values of one shape to add, got {', '.join(str(value.shape) for value in values)}")
@@ -336,7 +337,7 @@ class Plan:
                 self._shared.add(id(grad.storage))
             return [grad] * len(values)
 
-        return self._stepped(tuple(values), out, backward)
+        return self._stepped(tuple(values), out, backward, mask=mask)
 
     def _require_real(self, values: Sequence[Array]) -> None:
         """Refuse to compute with whole numbers, such as those that stand for the rows of a sparse matrix."""

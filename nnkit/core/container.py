@@ -78,8 +78,8 @@ class Wiring(Protocol[V]):
     def holding(self, *values: V) -> AbstractContextManager[None]:
         """Within the ``with`` block, keep values as they are: they will be read again."""
 
-    def add(self, values: Sequence[V], factor: float = 1.0) -> V:
-        """The sum of values, times a factor."""
+    def add(self, values: Sequence[V], factor: float = 1.0, masked_as: V | None = None) -> V:
+        """The sum of values, times a factor. Its padding is that of ``masked_as``, or what all have in common."""
 
     def concatenate(self, values: Sequence[V], axis: int) -> V:
         """Values one after the other along an axis of their rows."""

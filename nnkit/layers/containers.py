@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from nnkit.core.container import Chain, Container, Placed, V, Wiring, as_layer
@@ -11,11 +12,15 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
 from nnkit.layers.dropout import Dropout
-from nnkit.layers.graph import Branches, alone
 from nnkit.layers.linear import Linear
 from nnkit.layers.shape import Flatten
 
-__all__ = ["Branches", "Residual", "TimeDistributed"]
+__all__ = ["Residual", "TimeDistributed", "alone"]
+
+
+def alone(layers: list[Layer]) -> Any:
+    """Layers one after the other, as one writes them in a container."""
+    return layers[0] if len(layers) == 1 else layers or "identity"
 
 
 @register("residual")
@@ -73,7 +78,8 @@ class Residual(Container):
 
     def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
         with plan.holding(x):
-            return plan.add([x, self._inner.connect(plan, children, x)])
+            out = self._inner.connect(plan, children, x)
+            return plan.add([x, out], masked_as=out)
 
     def onnx(self, graph, x):
         out = x
@@ -164,3 +170,10 @@ class TimeDistributed(Container):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls([Flatten(), Linear(2), Dropout(0.3)]), (3, 2, 2))]
+
+
+def __getattr__(name: str) -> Any:
+    """What stood here before: files know it by this path."""
+    if name == "Branches":
+        return getattr(import_module("nnkit.layers.graph"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

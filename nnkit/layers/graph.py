@@ -12,17 +12,13 @@ from nnkit.core.part import Example
 from nnkit.core.registry import register
 from nnkit.errors import ParameterError, ShapeError
 from nnkit.layers.columns import Columns
+from nnkit.layers.containers import alone
 from nnkit.layers.dropout import Dropout
 from nnkit.layers.linear import Linear
 from nnkit.layers.merge import Add, Concat, Merge
 from nnkit.layers.steps import Step, Steps, names_of, packed
 
-__all__ = ["Branches", "Graph", "Heads", "Inputs", "alone"]
-
-
-def alone(layers: list[Layer]) -> Any:
-    """Layers one after the other, as one writes them in a container."""
-    return layers[0] if len(layers) == 1 else layers or "identity"
+__all__ = ["Branches", "Graph", "Heads", "Inputs"]
 
 
 @register("graph")

@@ -19,6 +19,11 @@ __all__ = ["Add", "Concat", "Merge"]
 class Merge(Container):
     """Several values of a row -> one."""
 
+    @classmethod
+    def from_onnx(cls, at):
+        """Nothing: `nnkit.Branches` and `nnkit.Residual` are what such operators are read as."""
+        return
+
     def _require_fields(self, in_shape: Any) -> None:
         if not isinstance(in_shape, dict):
             raise ShapeError(f"{self!r}: expected rows with several fields, got {in_shape}; within nnkit.Graph, name the "

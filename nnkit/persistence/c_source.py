@@ -179,7 +179,7 @@ class Calls:
         """Keep values as they are: nothing to do, as places are found when all that is read is known."""
         yield
 
-    def add(self, values: Sequence[Value], factor: float = 1.0) -> Value:
+    def add(self, values: Sequence[Value], factor: float = 1.0, masked_as: Value | None = None) -> Value:
         """The sum of values, times a factor."""
         total, *more = values
         for position, value in enumerate(more, 1):
