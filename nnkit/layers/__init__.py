@@ -3,7 +3,6 @@
 from nnkit.layers.attention import MultiHeadAttention, PositionalEmbedding
 from nnkit.layers.channel_norm import BatchNorm1d, BatchNorm2d, GroupNorm
 from nnkit.layers.columns import Columns
-from nnkit.layers.containers import Residual, TimeDistributed
 from nnkit.layers.conv import Conv1d, Conv2d, ConvTranspose2d
 from nnkit.layers.dropout import Dropout, Dropout2d
 from nnkit.layers.embedding import Embedding
@@ -14,9 +13,11 @@ from nnkit.layers.merge import Add, Concat
 from nnkit.layers.normalization import LayerNorm, RMSNorm, Standardize
 from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
 from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
+from nnkit.layers.residual import Residual
 from nnkit.layers.response_norm import LocalResponseNorm
 from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze
 from nnkit.layers.steps import Fields
+from nnkit.layers.time_distributed import TimeDistributed
 
 __all__ = [
     "GLU",

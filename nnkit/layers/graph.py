@@ -12,10 +12,10 @@ from nnkit.core.part import Example
 from nnkit.core.registry import register
 from nnkit.errors import ParameterError, ShapeError
 from nnkit.layers.columns import Columns
-from nnkit.layers.containers import alone
 from nnkit.layers.dropout import Dropout
 from nnkit.layers.linear import Linear
 from nnkit.layers.merge import Add, Concat, Merge
+from nnkit.layers.residual import alone
 from nnkit.layers.steps import Step, Steps, names_of, packed
 
 __all__ = ["Branches", "Graph", "Heads", "Inputs"]

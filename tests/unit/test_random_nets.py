@@ -140,7 +140,7 @@ CONTAINERS = {
 
 
 # Of several values, which come back as other containers do, or not at all: tests/unit/test_fields.py has nets of them.
-SEVERAL = {nn.Graph, nn.Inputs, nn.Heads, nn.Add, nn.Concat}
+SEVERAL = {nn.Graph, nn.Fields, nn.Inputs, nn.Heads, nn.Add, nn.Concat}
 
 
 def test_every_container_is_among_them():

@@ -105,7 +105,7 @@ class Reader:
             raise Unreadable("onnx.load: expected masks that tell which layers go by them, got too many that may be meant")
         best: tuple[int, Found, Shape] | None = None
         reasons: list[tuple[bool, str]] = []
-        for part in self._parts:
+        for part in self._parts:  # containers as they are registered: what goes around layers, what is side by side, and others
             if issubclass(part, Container) and best is not None:
                 break
             ledger = Ledger()
