@@ -229,10 +229,10 @@ def states_follow_training(example: Example) -> None:
     """Training changes each of them, and leaves numbers there, after batches of one row, too."""
     bench = Bench(example)
     for name in bench.still:
-        reason = "training leaves it as it is at first; declare what stays as it is as a constant"
-        require(False, bench.part, f"forward gives a wrong {name}: {reason}")
+        message = f"forward gives a wrong {name}: training leaves it as it is at first; declare what stays as a constant"
+        require(False, bench.part, message)
+    reason = because("it divides by the number of rows less one, or by what does not vary among them")
     for name, state in Bench(example, rows=1).before.items():
-        reason = because("it divides by the number of rows less one, or by what does not vary among them")
         require_finite(bench.part, "forward", name, state, reason)
 
 

@@ -34,9 +34,10 @@ def sparse_benches(example: Example, dtype: str = "float64") -> Iterator[tuple[B
     from scipy.sparse import csr_array
 
     (columns,), random = example.in_shape, np.random.default_rng(SEED)
-    several = random.permutation(columns)
-    rows = [[], several[::-1], [0, columns - 1, 0], [columns - 1], several[: columns // 2 + 1], [0], []]
-    for found in (rows, [[]] * len(rows)):
+    several = random.permutation(columns).tolist()
+    rows: list[list[int]] = [[], several[::-1], [0, columns - 1, 0], [columns - 1], several[: columns // 2 + 1], [0], []]
+    empty: list[list[int]] = [[] for _ in rows]
+    for found in (rows, empty):
         ends = np.cumsum([0, *map(len, found)])
         numbers = random.uniform(example.low, example.high, ends[-1])
         matrix = csr_array((numbers, np.concatenate(found).astype(np.int64), ends), shape=(len(rows), columns))
