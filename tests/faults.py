@@ -32,7 +32,9 @@ class Fault:
         return " ".join(f"{type(self.right).__name__}.{'; '.join(changes)}".split())
 
 
-def fault(right, *changes, array="", index=ANYWHERE, cause="", count=r"\d+", wrong="differ", kernel="", message="", in_shape=None):
+def fault(
+    right, *changes, array="", index=ANYWHERE, cause="", count=r"\d+", wrong="differ", kernel="", message="", in_shape=None
+):
     """A fault in a part (a class stands for the part that it makes without arguments), and what has to be said about it.
 
     Parameters

@@ -72,16 +72,22 @@ def layer_program(example: Example) -> Program:
 
 def layer_results(example: Example) -> Iterator[Arrays]:
     """What a layer gives for inputs of many kinds: rows few and many, narrow and wide, large, padded and sparse."""
-    benches = [Bench(example, rows=rows) for rows in (ROWS, ROWS, 3, 1, MANY)]
-    benches += _enlarged(example)
-    benches += [Bench(example, padded=True)] * benches[0].asks_for_padding
-    benches += [Bench(wide, rows=MANY) for wide in _widened(example)]
-    for seed, bench in enumerate(benches, SEED):
+    for seed, bench in enumerate(_benches(example), SEED):
         bench.x[...] = np.random.default_rng(seed).permuted(bench.x.ravel()).reshape(bench.x.shape)
         for training in (True, False):
             yield bench.run(seed=seed, training=training)
     for bench, matrix in sparse_benches(example):
         yield SparseBatch(bench, matrix).run()
+
+
+def _benches(example: Example) -> Iterator[Bench]:
+    for rows in (ROWS, ROWS, 3, 1, MANY):
+        yield Bench(example, rows=rows)
+    yield from _enlarged(example)
+    if Bench(example).asks_for_padding:
+        yield Bench(example, padded=True)
+    for wide in _widened(example):
+        yield Bench(wide, rows=MANY)
 
 
 def _enlarged(example: Example) -> Iterator[Bench]:
