@@ -56,7 +56,7 @@ class SparseBatch:
         self._vector[:] = np.nan
         self._plan = plan = Plan(network.dtype, training=True, differentiate=True)
         self._x, grad_out = source.input(network.in_shape, network.input_dtype), Array.rows(network.out_shape, network.dtype)
-        self._out = plan.run(network.placed(self._vector, sparse=source.arrays), self._x)
+        self._out = plan.run(network.placed(self._vector, source), self._x)
         plan.backward(grad_out)
         outside = [self._x, self._out, grad_out]
         self.program = Program(plan.instructions, network.dtype, rows=len(ORDER), python=python, poison=255, outside=outside)
