@@ -113,6 +113,8 @@ FAULTS = {
               count=r"\d+", cause="it depends on steps that are padding; leave out those where mask is 0", in_shape=(5, 2)),
         fault(nn.GRU(3), "backward", "is_padding(mask, n, ", "(n < 0 and ", array="grad_x", in_shape=(5, 2),
               cause="forward gives a wrong out: every gradient differs from its derivative"),
+        fault(nn.GRU(3), "forward", "assign(h[s, n], h[s + 1, n])", "pass", in_shape=(5, 2), wrong="are not finite",
+              cause="a number is left unwritten where a step is padding, or memory is read before it is written"),
         fault(nn.GRU(3), "forward", "is_padding(mask, n, ", "is_padding(mask, n + 1, ", in_shape=(5, 2),
               message="forward: is_padding fails at `return mask.shape.*`: mask.*out of range"),
     ],

@@ -92,6 +92,9 @@ class RNN(Recurrent):
     array([[[ 0.361, -0.638,  0.164, -0.833],
             [-0.943, -0.902, -0.317, -0.304],
             [-0.601, -0.924, -0.101, -0.654]]], dtype=float32)
+    >>> model = nn.Sequential([nn.Masking(), nn.RNN(2, return_sequences=True)]).build((2, 1))
+    >>> model.predict([[[0.0], [3.0]]])[0, 0]  # of a padded step
+    array([0., 0.], dtype=float32)
 
     References
     ----------
