@@ -98,8 +98,6 @@ FAULTS = {
               message="forward draws the same numbers for every row; count rows from first_row$"),
     ],
     layers.states_follow_training: [
-        fault(MovingCentring, "forward", "running[j] += momentum * (mean - running[j])", "",
-              message="forward gives a wrong running: training leaves it as it is at first; declare what stays as a constant$"),
         fault(BatchCentring, "forward", "mean - running[j]", "mean - running[j] + (0.0 if x.shape[0] > 1 else np.nan)",
               array="running", index="0", count=5, wrong="are not finite",
               cause="it divides by the number of rows less one, or by what does not vary among them"),
