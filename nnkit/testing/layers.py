@@ -75,10 +75,15 @@ def layer_results(example: Example) -> Iterator[Arrays]:
     """What a layer gives for inputs of many kinds: rows few and many, narrow and wide, large, padded and sparse."""
     for seed, bench in enumerate(_benches(example), SEED):
         bench.x[...] = np.random.default_rng(seed).permuted(bench.x.ravel()).reshape(bench.x.shape)
-        for training in (True, False):
+        for training in _modes(bench):
             yield bench.run(seed=seed, training=training, poison=255)  # or what is not written would be as before
     for bench, matrix in sparse_benches(example):
         yield SparseBatch(bench, matrix).run()
+
+
+def _modes(bench: Bench) -> tuple[bool, ...]:
+    """In training, and out of it where that may differ."""
+    return (True, False) if bench.names("training") or bench.states else (True,)
 
 
 def _benches(example: Example) -> Iterator[Bench]:
@@ -116,8 +121,7 @@ def indices_are_in_range(example: Example) -> None:
 def gradients_are_the_derivatives(example: Example) -> str:
     """Of the input and of every parameter, in float64, against central differences of sum(out * grad_out)."""
     bench = Bench(example)
-    modes = (True, False) if bench.names("training") or bench.states else (True,)
-    partly = [name for training in modes for name in Derivatives(bench, training).check()]
+    partly = [name for training in _modes(bench) for name in Derivatives(bench, training).check()]
     return f"{', '.join(partly)}: {READS_A_STATE}" if partly else ""
 
 

@@ -94,12 +94,14 @@ class Judge:
     def verdict(self, mutant: Mutant) -> Verdict:
         """Plant it, see whether any number changes, and whether any check notices; every kernel runs as Python meanwhile."""
         with uncompiled():
-            wrong = self._wrong(mutant)
-            if wrong is None:
+            found = self._wrong(mutant)
+            if found is None:
                 return Verdict(mutant, self.cls, "equivalent")
+            wrong, first = found
             quick = uncompiled_checks_of(self.cls)  # first, as the others take longer
             docstring = [docstring_examples] * self.has_docstring  # which is found before anything is wrong
-            return self._judged(mutant, wrong, (quick, docstring, [check for check in self.checks if check not in quick]))
+            late = [check for check in self.checks if check not in quick]
+            return self._judged(mutant, wrong, (quick, docstring, late), first)
 
     def second_verdict(self, first: Verdict) -> Verdict:
         """The same of a survivor, by what can be checked compiled alone."""
@@ -107,9 +109,11 @@ class Judge:
         docstring = [docstring_examples] * (not self.has_docstring)
         return self._judged(first.mutant, set(), ([check for check in self.checks if check not in quick], docstring))
 
-    def _judged(self, mutant: Mutant, wrong: set[str], checks: Iterable[Iterable[Check]]) -> Verdict:
+    def _judged(self, mutant: Mutant, wrong: set[str], checks: Iterable[Iterable[Check]], first: int = 0) -> Verdict:
+        """What the checks say; examples that give the same as without the mistake come last."""
+        examples = self.examples[first:] + self.examples[:first]
         with planted(mutant):
-            for check, example in ((check, example) for some in checks for example in self.examples for check in some):
+            for check, example in ((check, example) for some in checks for example in examples for check in some):
                 try:
                     checked(check, example)
                 except NnkitError as error:
@@ -117,8 +121,8 @@ class Judge:
                     return Verdict(mutant, self.cls, "caught", check.__name__, str(error), named)
         return Verdict(mutant, self.cls, "survived")
 
-    def _wrong(self, mutant: Mutant) -> set[str] | None:
-        """The first arrays that differ, or none where it raises an error; None where nothing differs."""
+    def _wrong(self, mutant: Mutant) -> tuple[set[str], int] | None:
+        """The first arrays that differ, or none where it raises an error, and the example's number; None where nothing does."""
         for number, example in enumerate(self.examples):
             given = results_of(example)
             for right in self._right(number):
@@ -126,11 +130,12 @@ class Judge:
                     with planted(mutant):
                         now = next(given)
                 except Exception:
-                    return set()
+                    return set(), number
                 differ = [name for name, array in right.items() if not _same(array, now[name])]
                 if differ:
-                    first = {name for name in differ if not name.startswith("grad_")}  # gradients follow from a wrong output
-                    return first if first and "fused" not in self.kernels[mutant.function] else set(differ)
+                    outputs = {name for name in differ if not name.startswith("grad_")}  # gradients follow from a wrong output
+                    wrong = outputs if outputs and "fused" not in self.kernels[mutant.function] else set(differ)
+                    return wrong, number
         return None
 
     def _right(self, number: int) -> Iterator[Arrays]:
