@@ -211,8 +211,8 @@ class Adam(_Moments):
     --------
     >>> import nnkit as nn
     >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
-    >>> walk(nn.Adam(lr=0.1, eps=0.5), [1.0, -0.5, 2.0]).round(4)
-    array([-0.0667, -0.083 , -0.1307])
+    >>> walk(nn.Adam(lr=0.1, betas=(0.9, 0.95), eps=0.5), [1.0, -0.5, 2.0]).round(4)
+    array([-0.0667, -0.0831, -0.1303])
 
     References
     ----------
@@ -392,8 +392,8 @@ class Lion(Optimizer):
     --------
     >>> import nnkit as nn
     >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
-    >>> walk(nn.Lion(lr=0.1, betas=(0.5, 0.8)), [1.0, -0.1, -0.2, -0.08]).round(4)
-    array([-0.1, -0.2, -0.1,  0. ])
+    >>> walk(nn.Lion(lr=0.1, betas=(0.5, 0.8)), [1.0, -0.1, -0.2, -0.08, -0.03]).round(4)
+    array([-0.1, -0.2, -0.1,  0. , -0.1])
 
     References
     ----------

@@ -17,6 +17,7 @@ class Fault:
     right: Any
     changes: tuple[tuple[str, str, str], ...]
     message: str
+    in_shape: tuple[int, ...] | None = None  # of the rows that it shows on, if not those of any example
 
     @cached_property
     def wrong(self):
@@ -31,7 +32,9 @@ class Fault:
         return " ".join(f"{type(self.right).__name__}.{'; '.join(changes)}".split())
 
 
-def fault(right, *changes, array="", index=ANYWHERE, cause="", count=r"\d+", wrong="differ", kernel="", message=""):
+def fault(
+    right, *changes, array="", index=ANYWHERE, cause="", count=r"\d+", wrong="differ", kernel="", message="", in_shape=None
+):
     """A fault in a part (a class stands for the part that it makes without arguments), and what has to be said about it.
 
     Parameters
@@ -44,6 +47,7 @@ def fault(right, *changes, array="", index=ANYWHERE, cause="", count=r"\d+", wro
     wrong : in which way
     kernel : who is said to give the array; unless it is given, the method that is changed last
     message : what is said in place of all that, where it is not about wrong numbers
+    in_shape : of the rows that it shows on
     """
     triples = tuple(zip(changes[::3], changes[1::3], changes[2::3], strict=True))
     if not message:
@@ -51,7 +55,7 @@ def fault(right, *changes, array="", index=ANYWHERE, cause="", count=r"\d+", wro
         array = array or {"forward": "out", "update": "value"}[kernel]
         because = f"; likely cause: {re.escape(cause)}" if cause else ""
         message = rf"{kernel} gives a wrong {array}: at \[{index}\] expected .* \({count} of \d+ numbers {wrong}\){because}$"
-    return Fault(right() if isinstance(right, type) else right, triples, message)
+    return Fault(right() if isinstance(right, type) else right, triples, message, in_shape)
 
 
 def out_of_range(kernel, line, subscript, at, shape):

@@ -289,8 +289,9 @@ class Layer(Part):
         blocks; leading axes that are not named are one with the first (``x[N]`` is all of a row). A parameter of size zero
         is NULL. ``real`` is the model's dtype; literals and functions of math.h are written as for double.
 
-        The text may further name every number that is an attribute of this (built) layer, and call static methods of its
-        class, and functions of its module, that are Python functions of single numbers: they are translated.
+        The text may further name every number, or tuple of numbers, that is an attribute of this (built) layer, and call
+        static methods of its class, and functions of its module, that are Python functions of single numbers, perhaps with
+        tuples of constants: they are translated.
 
         With ``folds_rows`` it is called for every row along the last axis, and with ``inplace`` ``x`` and ``out`` may be the
         same. An empty text says that nothing is computed: the output is the input, maybe in another shape.

@@ -8,13 +8,14 @@ import difflib
 import math
 import operator
 import types
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from enum import Enum
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from nnkit.engine import promotion
 from nnkit.engine.fingerprint import is_overloaded, of_module, of_value
 from nnkit.engine.source import definition, described, placed
 from nnkit.errors import KernelError
@@ -208,6 +209,7 @@ class Bundle:
         self.defined: dict[str, tuple[Callable[..., Any], ast.FunctionDef]] = {}  # functions of the text, by their names there
         self._begun: list[Callable[..., Any]] = []  # functions whose definitions are not complete
         self._names: dict[Hashable, str] = {}
+        self._gives_strong: dict[str, bool] = {}  # by functions' names in the text: whether they return strong numbers
 
     def is_current(self) -> bool:
         """Whether everything that was taken in is still what it was."""
@@ -308,9 +310,37 @@ class Bundle:
             self._begun.pop()
         return ast.fix_missing_locations(node)
 
-    def function(self, function: Callable[..., Any], name: str) -> None:
-        """Append a function under ``name``, to be called by others."""
+    def function(self, function: Callable[..., Any], name: str, strong: Collection[str] = ()) -> None:
+        """Append a function under ``name``, to be called by others; these of its arguments are strong whole numbers."""
         node = self.definition(function)
         node.name = name
+        self._gives_strong[name] = self.tell(function, node, strong)
         self.defined[name] = function, node
         self.lines.append("@helper\n" + ast.unparse(node))
+
+    def tell(self, function: Callable[..., Any], node: ast.FunctionDef, strong: Collection[str]) -> bool:
+        """Have a definition for float32 tell of its strong whole numbers (see `promotion`); whether it returns one."""
+        has_some = strong or promotion.COUNTING.intersection(function.__code__.co_names) or any(self._gives_strong.values())
+        if self.dtype != "float32" or not has_some:
+            return False
+        told = promotion.told(node.body, strong, self._called)
+        if told.any and promotion.NAME not in self._names:
+            self.lines.append(f"{promotion.NAME} = {self.compiled('nnkit.kernels.promotion', 'strong')}")
+            self._names[promotion.NAME] = promotion.NAME
+        ast.fix_missing_locations(node)
+        return told.gives
+
+    def _called(self, call: ast.Call, strong: Collection[int | str]) -> tuple[str, bool] | None:
+        """What to call where arguments, by their places or names, are strong, and whether it gives such a number."""
+        if not isinstance(call.func, ast.Name) or call.func.id not in self.defined:
+            return None
+        function, node = self.defined[call.func.id]
+        names = [argument.arg for argument in node.args.args]  # Numba says so where there are too few
+        names += [""] * (len(call.args) - len(names))
+        given = {names[item] if isinstance(item, int) else item for item in strong}
+        if not given:
+            return node.name, self._gives_strong[node.name]
+        key = ("strong", node.name, *sorted(given))
+        if key not in self._names:
+            self.function(function, self.name(function.__name__, key), given)
+        return self._names[key], self._gives_strong[self._names[key]]

@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnkit.engine import promotion
 from nnkit.engine.bundle import Bundle
 from nnkit.engine.cache import SUFFIX, kernel_cache
 from nnkit.engine.critical import Lock
@@ -176,12 +175,9 @@ class Kernel:
             word += len(operand.words())
         unpacking = ("from numba import carray as _carray", "from nnkit.engine.abi import pointer as _pointer",
                      "from nnkit.engine.abi import pointer_at as _pointer_at")  # fmt: skip
-        if self.real == "float32":
-            whole = [name for name, operand in zip(names, self._operands, strict=True)
-                     if isinstance(operand, Array) and operand.dtype == "int64"]  # fmt: skip
-            if promotion.told(node.body, whole):
-                lines.append(f"{promotion.NAME} = {bundle.compiled('nnkit.kernels.promotion', 'strong')}")
-                ast.fix_missing_locations(node)
+        whole = [name for name, operand in zip(names, self._operands, strict=True)
+                 if isinstance(operand, Array) and operand.dtype == "int64"]  # fmt: skip
+        bundle.tell(self.function, node, whole)
         imports = sorted({*bundle.imports, *unpacking})
         # The body stands in the entry itself. As a function of its own it would be optimised before it is known which of its
         # arrays are one and the same, with checks for overlap that send every loop in place down the scalar path.

@@ -78,7 +78,7 @@ class LayerNorm(Layer):
     >>> import nnkit as nn
     >>> nn.Sequential([nn.LayerNorm()]).build((2,)).predict([[1.0, 5.0]]).round(4)
     array([[-1.,  1.]], dtype=float32)
-    >>> nn.Sequential([nn.LayerNorm(eps=0.5)]).build((3,)).predict([[1.0, 5.0, 0.0]]).round(4)
+    >>> nn.Sequential([nn.LayerNorm(eps=0.5, bias=False)]).build((3,)).predict([[1.0, 5.0, 0.0]]).round(4)
     array([[-0.4399,  1.3198, -0.8799]], dtype=float32)
 
     References

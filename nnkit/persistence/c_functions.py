@@ -19,9 +19,10 @@ from nnkit.engine.source import definition, described
 from nnkit.errors import KernelError
 from nnkit.persistence.c_names import KEYWORDS, LIBRARY, MACROS, taken
 
-__all__ = ["ArrayFunction", "Functions", "Number", "comment", "literal", "typed"]
+__all__ = ["ArrayFunction", "Functions", "Given", "Number", "comment", "constant_text", "literal", "typed"]
 
 Number = bool | int | float
+Given = Number | tuple[Number, ...]  # what a name stands for that is no argument and no variable
 
 # Names in Python that differ from C's.
 RENAMED = {
@@ -64,6 +65,20 @@ def literal(value: Number, dtype: str) -> str:
     if math.isfinite(value):
         return str(np.dtype(dtype).type(value))
     return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
+
+
+def is_whole(value: Given) -> bool:
+    """Whether a number is C's int, or all of several are."""
+    return all(isinstance(item, bool | int) for item in (value if isinstance(value, tuple) else (value,)))
+
+
+def constant_text(name: str, value: Given, dtype: str) -> str:
+    """The declaration of a number, or of an array of them."""
+    kind = "int" if is_whole(value) else "real"
+    if isinstance(value, tuple):
+        numbers = ", ".join(literal(item, dtype) for item in value)
+        return f"    static const {kind} {name}[] = {{{numbers}}};\n"
+    return f"    const {kind} {name} = {literal(value, dtype)};\n"
 
 
 class Argument(NamedTuple):
@@ -127,13 +142,13 @@ class Functions:
             self.texts.append(f"{said}static {text.replace('$', name)}\n")
         return self._names[text]
 
-    def scalar(self, function: Callable[..., Any], numbers: Mapping[str, Number] | None = None, stem: str = "") -> str:
+    def scalar(self, function: Callable[..., Any], numbers: Mapping[str, Given] | None = None, stem: str = "") -> str:
         """The C function, or the one of C's library, that does what a Python function of single numbers does.
 
         Parameters
         ----------
         function : of numbers, giving a number; it may assign names, decide, and call others of its kind
-        numbers : arguments that are constants
+        numbers : arguments that are constants: numbers, and tuples of them
         stem : what it shall be called; the function's own name by default
 
         Raises
@@ -156,7 +171,7 @@ class Functions:
         stem: str,
         text: str,
         shapes: Mapping[str, Shape],
-        number: Callable[[str], Number | None],
+        number: Callable[[str], Given | None],
         function: Callable[[str], str | None] = lambda name: None,
         *,
         restrict: bool = False,
@@ -169,7 +184,8 @@ class Functions:
         stem : what it shall be called
         text : see `Layer.c`
         shapes : of what it may name as arguments; an array of size zero is absent
-        number : what a name stands for that is no argument, no size and no variable; None where it stands for nothing
+        number : what a name stands for that is no argument, no size and no variable, perhaps an array of numbers; None where it
+            stands for nothing
         function : the C function of a name that is called; None where it stays as it is
         restrict : say that ``out`` shares no memory with the others
         said : a comment
@@ -209,14 +225,14 @@ def _arguments(text: str, shapes: Mapping[str, Shape]) -> tuple[dict[str, Argume
     return arguments, sizes
 
 
-def _constants(words: set[str], sizes: Mapping[str, int], number: Callable[[str], Number | None], dtype: str) -> str:
+def _constants(words: set[str], sizes: Mapping[str, int], number: Callable[[str], Given | None], dtype: str) -> str:
     """Declarations of the sizes and numbers among some words."""
     found = {word: sizes[word] if word in sizes else number(word) for word in sorted(words)}
     whole = [f"{word} = {int(value)}" for word, value in found.items() if isinstance(value, bool | int)]
     lines = textwrap.wrap(", ".join(whole), LINE - len("    enum { "))
     listed = "    enum { " + "\n           ".join(lines) + " };\n" if whole else ""
-    return listed + "".join(f"    const real {word} = {literal(value, dtype)};\n"
-                            for word, value in found.items() if isinstance(value, float))  # fmt: skip
+    return listed + "".join(constant_text(word, value, dtype)
+                            for word, value in found.items() if isinstance(value, float | tuple))  # fmt: skip
 
 
 def _folded(shape: Shape, axes: int) -> Shape:
@@ -296,10 +312,10 @@ def _assigned_names(node: ast.AST) -> list[str]:
 class _Translator:
     """One Python function of numbers, on its way to C."""
 
-    def __init__(self, functions: Functions, function: Callable[..., Any], numbers: Mapping[str, Number]) -> None:
+    def __init__(self, functions: Functions, function: Callable[..., Any], numbers: Mapping[str, Given]) -> None:
         self.functions = functions
         self.function = function
-        self.numbers = numbers
+        self.numbers = dict(numbers)  # and tuples that it names
         self.tree = definition(function)
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         self.globals = {**vars(builtins), **function.__globals__, **{name: cell.cell_contents for name, cell in cells}}
@@ -331,8 +347,7 @@ class _Translator:
             before = dict(self.kinds)
             body = "".join(f"    {line}\n" for line in self._block(self.tree.body))
         variables = {name: kind for name, kind in self.kinds.items() if name not in self.constant.union(self.free)}
-        head = "".join(f"    const {'int' if isinstance(value, bool | int) else 'real'} {name} = "
-                       f"{literal(value, self.functions.dtype)};\n"
+        head = "".join(constant_text(name, value, self.functions.dtype)
                        for name, value in self.numbers.items() if re.search(rf"\b{name}\b", body))  # fmt: skip
         head += "".join(f"    {TYPES[kind]} {name};\n" for name, kind in variables.items())
         arguments = ", ".join(f"real {name}" for name in self.free) or "void"
@@ -365,6 +380,11 @@ class _Translator:
                         raise self.refuse(statement)
                     pairs = zip(targets, values, strict=True)
                     lines += [self._assigned(target.id, value) for target, value in pairs if isinstance(target, ast.Name)]
+                case ast.Assign([ast.Tuple(targets)], ast.Name() as several) if len(self._several(several)) == len(targets):
+                    for place, target in enumerate(targets):
+                        if not isinstance(target, ast.Name):
+                            raise self.refuse(statement)
+                        lines.append(self._assigned(target.id, ast.Subscript(several, ast.Constant(place), ast.Load())))
                 case ast.AugAssign(ast.Name(name) as target, operator, value):
                     lines.append(self._assigned(name, ast.BinOp(ast.Name(target.id, ast.Load()), operator, value)))
                 case ast.If(test, then, other):
@@ -411,8 +431,12 @@ class _Translator:
                 return self._number(value)
             case ast.Name(name) if name in self.kinds:
                 return _C(name, ATOM, self.kinds[name])
-            case ast.Name(name) if name in self.numbers:
-                return _C(name, ATOM, "int" if isinstance(self.numbers[name], bool | int) else "real")
+            case ast.Name(name) if isinstance(self.numbers.get(name), bool | int | float):
+                return _C(name, ATOM, "int" if is_whole(self.numbers[name]) else "real")
+            case ast.Subscript(ast.Name(name) as several, index) if self._several(several):
+                return self._item(node, name, index)
+            case ast.Call(ast.Name("len"), [ast.Name() as several], []) if self._several(several):
+                return self._number(len(self._several(several)))
             case ast.Name() | ast.Attribute():
                 value = self._value(node)
                 if isinstance(value, np.generic):
@@ -441,6 +465,29 @@ class _Translator:
             case ast.Call(func, arguments, []):
                 return self._call(node, func, arguments)
         raise self.refuse(node)
+
+    def _several(self, node: ast.Name) -> tuple[Number, ...]:
+        """The numbers of a tuple, a constant array from now on; none where a name stands for something else."""
+        value = self.numbers.get(node.id, self._value(node))
+        if not (isinstance(value, tuple) and all(isinstance(item, bool | int | float) for item in value)):
+            return ()
+        if node.id in KEYWORDS | MACROS:
+            raise self.refuse(node, f" (the name {node.id!r} means something else there)")
+        self.numbers[node.id] = value
+        return value
+
+    def _item(self, node: ast.expr, name: str, index: ast.expr) -> _C:
+        """One of a tuple's numbers. Python counts from the end, too, C does not."""
+        value = self.numbers[name]
+        assert isinstance(value, tuple)
+        place, kind = self._expression(index), "int" if is_whole(value) else "real"
+        if place.kind == "real":
+            raise self.refuse(node)
+        if re.fullmatch(r"-?\d+", place.text):
+            if not -len(value) <= int(place.text) < len(value):
+                raise self.refuse(node, f" ({name} has {len(value)} numbers)")
+            return _C(f"{name}[{int(place.text) % len(value)}]", ATOM, kind)
+        return _C(f"{name}[{place.text}]", ATOM, kind)
 
     def _number(self, value: Number) -> _C:
         kind = "bool" if isinstance(value, bool) else "int" if isinstance(value, int) else "real"

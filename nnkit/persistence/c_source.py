@@ -20,7 +20,7 @@ from nnkit.core.part import Shape
 from nnkit.errors import DataError, KernelError, ParameterError
 from nnkit.executor import Executor
 from nnkit.network import Network
-from nnkit.persistence.c_functions import Argument, Functions, Number, comment, literal, typed
+from nnkit.persistence.c_functions import Argument, Functions, Given, Number, comment, literal, typed
 from nnkit.persistence.c_names import taken
 from nnkit.persistence.disk import to_path, write_atomically
 
@@ -316,11 +316,15 @@ class _Named:
         self.functions = functions
         self.key = layer.key or type(layer).__name__.lower()
 
-    def number(self, name: str) -> Number | None:
-        """A number of the layer's own; None where it has none of this name."""
+    def number(self, name: str) -> Given | None:
+        """A number of the layer's own, or several of them; None where it has none of this name."""
         value = getattr(self.layer, name, None)
-        is_number = isinstance(value, bool | int | float | np.number)
-        return self.layer.number(name, self.functions.dtype).number if is_number else None
+        if isinstance(value, bool | int | float | np.number):
+            return self.layer.number(name, self.functions.dtype).number
+        several = value.tolist() if isinstance(value, np.ndarray) else value
+        if isinstance(several, tuple | list) and all(isinstance(item, bool | int | float | np.number) for item in several):
+            return tuple(np.asarray(several).tolist()) or None
+        return None
 
     def function(self, name: str) -> str | None:
         """The C function for a static method of the layer, or a function in the module where its C stands."""

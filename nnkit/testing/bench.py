@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.activation import Activation
-from nnkit.core.part import Example, kernel_names
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, Shape, kernel_names
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Storage
 from nnkit.engine.program import Program
@@ -24,7 +25,7 @@ from nnkit.planner import Plan
 from nnkit.testing.inputs import draw
 from nnkit.testing.part import ROWS, SEED, Arrays
 
-__all__ = ["Batch", "Bench", "Training", "gradient_of", "kernel_of"]
+__all__ = ["Batch", "Bench", "Training", "gradient_of", "is_padded", "kernel_of", "parameter_gradients"]
 
 SETTLING = 3  # passes in training before the checks: states as they begin, often zeros, hide what is wrong
 
@@ -41,20 +42,49 @@ class _Neighbour(Activation):
         return grad_out * out
 
 
+def is_padded(row, step):
+    """Which steps are padding behind `_Padding`: others in each row, and all of the third one."""
+    return (row == 2) | ((row + step) % 3 == 1)
+
+
+class _Padding(Layer):
+    """Gives x on, and says which of its steps are padding."""
+
+    inplace = passes_mask = True
+
+    def build(self, in_shape: Shape) -> Shape:
+        self.scratch("mask", in_shape[:1], dtype="uint8")
+        return in_shape
+
+    @staticmethod
+    def forward(x, mask, out):
+        for n in range(x.shape[0]):
+            for t in range(x.shape[1]):
+                mask[n, t] = 0 if is_padded(n, t) else 1
+        out[:] = x
+
+    @staticmethod
+    def backward(grad_out, grad_x):
+        grad_x[:] = grad_out
+
+
 class Bench:
-    """A layer in a model, alone or between neighbours, with a batch of inputs and a gradient of the output.
+    """A layer in a model, alone, behind padding or between neighbours, with a batch of inputs and a gradient of the output.
 
     Attributes
     ----------
     states : the arrays that training may change, by name: live
     before : what they hold before each pass
+    still : names of those that training has left as they were
     """
 
-    def __init__(self, example: Example, dtype: str = "float64", rows: int = ROWS, neighbours: bool = False) -> None:
+    def __init__(
+        self, example: Example, dtype: str = "float64", rows: int = ROWS, *, neighbours: bool = False, padded: bool = False
+    ) -> None:
         self.part = example.part
         self._example = example
         random = np.random.default_rng(SEED)
-        before = [_Neighbour()] if neighbours and self.part.input_dtype == "real" else []
+        before = [_Padding()] if padded else [_Neighbour()] if neighbours and self.part.input_dtype == "real" else []
         after = [_Neighbour()] if neighbours else []
         self.model = Sequential([*before, self.part, *after]).build(example.in_shape, SEED, dtype)
         self.network = network_of(self.model, "check_layer")
@@ -65,8 +95,10 @@ class Bench:
         live = self.network.states()
         self.states = {own_name(f"{path}.{name}"): live[f"{path}.{name}"] for path, home in self.network.homes()
                        for name, state in home.states.items() if not state.fixed}  # fmt: skip
+        begin = self.held()
         self._settle(random, rows)
         self.before = self.held()
+        self.still = [name for name, state in self.before.items() if np.array_equal(state, begin[name])]
 
     def _draw(self, random: np.random.Generator, rows: int) -> NDArray[Any]:
         example, shape = self._example, (rows, *self._example.in_shape)
@@ -99,6 +131,14 @@ class Bench:
         """Whether a kernel of the layer names this."""
         return any(name in kernel_names(kernel) for kernel in self.part.kernels().values())
 
+    @property
+    def asks_for_padding(self) -> bool:
+        """Whether a kernel reads which steps are padding, and does not say so itself."""
+        return self.network.input_dtype == self.network.dtype and any(
+            "mask" in kernel_names(kernel) and "mask" not in built.scratch
+            for built in self.network.leaves for kernel in built.layer.kernels().values()
+        )  # fmt: skip
+
     def run(self, rows: slice = slice(None), seed: int = SEED, **options: Any) -> Arrays:
         """Everything that a forward and a backward pass of these rows give."""
         batch = Batch(self, rows=len(self.x[rows]), **options)
@@ -116,7 +156,7 @@ class Batch:
         self.vector = aligned_zeros(network.gradient.size, network.dtype)
         self.vector[:] = np.nan
         self.work = Pass(network, rows, training=training, gradient=self.vector, python=python, **options)
-        self.parameters = _parameter_gradients(self.work.plan)
+        self.parameters = parameter_gradients(self.work.plan)
 
     def forward(self, x: NDArray[Any], seed: int = SEED, states: Arrays | None = None) -> NDArray[Any]:
         """The output; the states hold what they do before each pass, or these ``states``."""
@@ -170,12 +210,12 @@ class Training:
         self.runner.run(0, 1, team)
         gradients = {
             name: np.sum([self.program.array(operand, shard) for shard in range(self.program.shards)], axis=0)
-            for name, operand in _parameter_gradients(self.plan).items()
+            for name, operand in parameter_gradients(self.plan).items()
         }
         return {**{name: array.copy() for name, array in self.result.items()}, **gradients, **self._bench.held()}
 
 
-def _parameter_gradients(plan: Plan) -> dict[str, Array]:
+def parameter_gradients(plan: Plan) -> dict[str, Array]:
     """Where backward writes the gradient of each parameter."""
     operands = {gradient_of(f"{node.home}.{name}"): node.named[f"grad_{name}"]
                 for node in plan.nodes for name in node.built.parameters}  # fmt: skip

@@ -214,7 +214,9 @@ def check_layer(
     Its gradients (of the input and every parameter, in float64 against central differences, in training and out of it); that it
     stays within its arrays and within float32, writes all of its results and nothing else, reads nothing unwritten; that it
     does the same compiled and as Python, with one row and many, between other layers, in shards and threads; that its
-    randomness follows the seed and ends with training; its repr and pickle.
+    randomness follows the seed, is another one in each row, and ends with training; that training changes its states; that
+    large inputs give numbers; that padded steps are left out, and sparse matrices read as full ones are, where it has kernels
+    for them; its repr and pickle.
 
     All that can be found uncompiled is looked for first, within some tenths of a second; a line on a terminal tells what is
     compiled then. A state that training changes is put back before each pass. Where backward takes such a state for a constant,

@@ -5,6 +5,7 @@ A property takes an `Example`: a part, and inputs that are legal for it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,7 +21,7 @@ from nnkit.engine.operands import Array
 from nnkit.engine.program import Program
 from nnkit.engine.workers import Team
 from nnkit.testing.arrays import looked_at
-from nnkit.testing.bench import Batch, Bench, Training, kernel_of
+from nnkit.testing.bench import Batch, Bench, Training, is_padded, kernel_of
 from nnkit.testing.compare import (
     Suspects,
     agree,
@@ -42,6 +43,7 @@ from nnkit.testing.part import (
     Check,
     machine_code_stays_in_float32,
 )
+from nnkit.testing.sparse import SparseBatch, sparse_benches
 
 __all__ = [
     "ACTIVATION_CHECKS", "COMPILED_ACTIVATION_CHECKS", "COMPILED_LAYER_CHECKS", "LAYER_CHECKS", "layer_program",
@@ -54,6 +56,8 @@ WIDE = (37, 38, 36)  # numbers in a line: two vectors of any processor and some 
 MANY = 23  # rows: more than any block that a kernel might work in, and an odd number
 GRID = 4000  # inputs that an activation is followed along
 JUMP = 1e-5  # of the output, from one of them to the next; the trapezoidal rule errs by some 1e-10
+STAYS = "training leaves it as it is at first, which no check can tell from what should be; is it a constant?"
+FAR = 100.0  # times what inputs are drawn from: exponentials of them are still numbers, those of their products are not
 LARGE = np.array([sign * size for size in (10.0, 50.0, 90.0, 300.0, 800.0, 1e4) for sign in (-1.0, 1.0)])
 
 
@@ -68,13 +72,36 @@ def layer_program(example: Example) -> Program:
 
 
 def layer_results(example: Example) -> Iterator[Arrays]:
-    """What a layer gives for inputs of several kinds: rows few and many, narrow and wide, in training and out of it."""
-    benches = [Bench(example, rows=rows) for rows in (ROWS, ROWS, 3, 1, MANY)]
-    benches += [Bench(wide, rows=MANY) for wide in _widened(example)]
-    for seed, bench in enumerate(benches, SEED):
+    """What a layer gives for inputs of many kinds: rows few and many, narrow and wide, large, padded and sparse."""
+    for seed, bench in enumerate(_benches(example), SEED):
         bench.x[...] = np.random.default_rng(seed).permuted(bench.x.ravel()).reshape(bench.x.shape)
-        for training in (True, False):
-            yield bench.run(seed=seed, training=training)
+        for training in _modes(bench):
+            yield bench.run(seed=seed, training=training, poison=255)  # or what is not written would be as before
+    for bench, matrix in sparse_benches(example):
+        yield SparseBatch(bench, matrix).run()
+
+
+def _modes(bench: Bench) -> tuple[bool, ...]:
+    """In training, and out of it where that may differ."""
+    return (True, False) if bench.names("training") or bench.states else (True,)
+
+
+def _benches(example: Example) -> Iterator[Bench]:
+    for rows in (ROWS, ROWS, 3, 1, MANY):
+        yield Bench(example, rows=rows)
+    yield from _enlarged(example)
+    if Bench(example).asks_for_padding:
+        yield Bench(example, padded=True)
+    for wide in _widened(example):
+        yield Bench(wide, rows=MANY)
+
+
+def _enlarged(example: Example) -> Iterator[Bench]:
+    """A batch of large inputs, if they are real numbers."""
+    bench = Bench(example)
+    if bench.network.input_dtype == bench.network.dtype:
+        bench.x *= FAR
+        yield bench
 
 
 # ------------------------------------------------------------------------------------------------------------ layers
@@ -94,8 +121,7 @@ def indices_are_in_range(example: Example) -> None:
 def gradients_are_the_derivatives(example: Example) -> str:
     """Of the input and of every parameter, in float64, against central differences of sum(out * grad_out)."""
     bench = Bench(example)
-    modes = (True, False) if bench.names("training") or bench.states else (True,)
-    partly = [name for training in modes for name in Derivatives(bench, training).check()]
+    partly = [name for training in _modes(bench) for name in Derivatives(bench, training).check()]
     return f"{', '.join(partly)}: {READS_A_STATE}" if partly else ""
 
 
@@ -196,8 +222,71 @@ def randomness_follows_the_seed(example: Example) -> None:
         others = [bench.run(seed=SEED + other)["out"] for other in range(1, 6)] if random else []
         follows = not others or any(not agree(other, given["out"]) for other in others)
         require(follows, bench.part, "forward draws the same numbers whatever the seed; draw them from seed")
+        require(not random or not bench.names("first_row") or _rows_differ(bench), bench.part,
+                "forward draws the same numbers for every row; count rows from first_row")
         reason = because("it is random out of training, too; name training and ask it")
         _require_same(bench.part, bench.run(training=False, seed=SEED + 1), bench.run(training=False), 0.0, reason)
+
+
+def _rows_differ(bench: Bench) -> bool:
+    """Whether random numbers make different rows of the same ones, for one of several seeds."""
+    alike = copy.copy(bench)
+    alike.x = bench.x[[0] * len(bench.x)]
+    outs = [alike.run(seed=SEED + other)["out"] for other in range(6)]
+    return any(not agree(out[1:], out[[0] * len(out[1:])]) for out in outs)
+
+
+def states_follow_training(example: Example) -> str:
+    """Training leaves numbers in them, after batches of one row, too; it is noted where one stays as it is at first."""
+    reason = because("it divides by the number of rows less one, or by what does not vary among them")
+    for name, state in Bench(example, rows=1).before.items():
+        require_finite(example.part, "forward", name, state, reason)
+    still = Bench(example).still
+    return f"{', '.join(still)}: {STAYS}" if still else ""
+
+
+def large_inputs_give_numbers(example: Example) -> None:
+    """A hundred times as large as the example's: nothing overflows in float64, unless by an exponential of their products."""
+    reason = because("an exponential or a power overflows; take off the largest number first, as softmax does")
+    for bench in _enlarged(example):
+        for training in (True, False):
+            for name, array in bench.run(training=training).items():
+                require_finite(bench.part, kernel_of(name), name, array, reason)
+
+
+def padding_is_left_out(example: Example) -> None:
+    """If it asks which steps are padding: every index fits, gradients are derivatives, other steps do not depend on it."""
+    if not Bench(example).asks_for_padding:
+        return
+    bench = Bench(example, padded=True)
+    batch = Batch(bench, poison=255)
+    looked_at(batch.work.program)
+    out = batch.forward(bench.x)
+    for name, array in batch.given(out, batch.backward(bench.grad_out)).items():
+        reason = because("a number is left unwritten where a step is padding, or memory is read before it is written")
+        require_finite(bench.part, kernel_of(name), name, array, reason)
+    Derivatives(bench, training=True).check()
+    padded = np.fromfunction(is_padded, bench.x.shape[:2])
+    bench.x[padded] = -bench.x[padded] + 1.0
+    other = Batch(bench).forward(bench.x)
+    steps_stay = out.shape[:2] == padded.shape and all(built.keeps_mask for built in bench.network.leaves[1:])
+    kept = ~padded if steps_stay else slice(None)
+    reason = because("it depends on steps that are padding; leave out those where mask is 0")
+    require_close(bench.part, "forward", "out", other[kept], out[kept], ROUNDING, suspects=reason)
+
+
+def sparse_rows_equal_dense(example: Example) -> None:
+    """If it has kernels for sparse matrices: every index fits, and they give what the same numbers give in full."""
+    for bench, matrix in sparse_benches(example):
+        batch = SparseBatch(bench, matrix)
+        looked_at(batch.program)
+        _require_same_sparse(bench, batch.run(), bench.run(), ROUNDING)
+
+
+def _require_same_sparse(bench: Bench, got: Arrays, expected: Arrays, rtol: float) -> None:
+    reason = because("indices need not be in order, and a column that comes twice counts twice; a row may be empty")
+    for name, array in got.items():
+        require_close(bench.part, f"{kernel_of(name)}_csr", name, array, expected[name], rtol, suspects=reason)
 
 
 def passes_do_not_disturb_each_other(example: Example) -> None:
@@ -228,6 +317,16 @@ def compiled_equals_uncompiled(example: Example) -> None:
         for name, exact in results["float64"].items():
             kernel = f"{kernel_of(name)} in float32"
             require_close(example.part, kernel, name, results["float32"][name], exact, DIGITS, suspects=reason)
+
+
+def sparse_rows_are_computed_alike(example: Example) -> None:
+    """Of sparse matrices, in both dtypes: compiled as the same numbers in full, without any float64 in the code for float32."""
+    for dtype, rtol in AGREEMENT.items():
+        for bench, matrix in sparse_benches(example, dtype):
+            batch = SparseBatch(bench, matrix, python=False)
+            _require_same_sparse(bench, batch.run(), bench.run(), rtol)
+            if dtype == "float32":
+                machine_code_stays_in_float32(bench.part, batch.program, ("forward", "backward"))
 
 
 def wide_rows_are_computed_alike(example: Example) -> None:
@@ -306,7 +405,7 @@ def shards_and_threads_do_not_matter(example: Example) -> None:
 
 _threads = because("threads share something that one of them changes: a global, the class, or a container on the layer")
 
-LAYER_CHECKS: tuple[Check, ...] = (
+_CHECKS: tuple[Check, ...] = (
     indices_are_in_range,  # first: compiled code does not look
     randomness_follows_the_seed,  # early: what breaks these makes others fail that tell less
     inputs_stay_as_they_are,
@@ -315,11 +414,18 @@ LAYER_CHECKS: tuple[Check, ...] = (
     only_these_rows_are_written,
     batch_equals_rows,
     passes_do_not_disturb_each_other,
+)
+LAYER_CHECKS: tuple[Check, ...] = (
+    *_CHECKS,
+    states_follow_training,
+    large_inputs_give_numbers,
+    padding_is_left_out,
+    sparse_rows_equal_dense,
     *PART_CHECKS,
 )
 
 # What compiled code gives beside Python's, which the others have found right.
-COMPILED_LAYER_CHECKS: tuple[Check, ...] = (
+_COMPILED_CHECKS: tuple[Check, ...] = (
     compiled_equals_uncompiled,
     wide_rows_are_computed_alike,
     wide_rows_have_their_derivative,
@@ -327,6 +433,7 @@ COMPILED_LAYER_CHECKS: tuple[Check, ...] = (
     neighbours_do_not_matter,
     shards_and_threads_do_not_matter,
 )
+COMPILED_LAYER_CHECKS: tuple[Check, ...] = (*_COMPILED_CHECKS, sparse_rows_are_computed_alike)
 
 
 # ------------------------------------------------------------------------------------------------------- activations
@@ -427,6 +534,6 @@ def unusual_inputs_are_computed_alike(example: Example) -> None:
 
 
 ACTIVATION_CHECKS: tuple[Check, ...] = (
-    *LAYER_CHECKS, nan_stays_nan, outputs_do_not_jump, large_inputs_stay_finite, outputs_are_what_it_says,
+    *_CHECKS, nan_stays_nan, outputs_do_not_jump, large_inputs_stay_finite, outputs_are_what_it_says, *PART_CHECKS,
 )  # fmt: skip
-COMPILED_ACTIVATION_CHECKS: tuple[Check, ...] = (*COMPILED_LAYER_CHECKS, unusual_inputs_are_computed_alike)
+COMPILED_ACTIVATION_CHECKS: tuple[Check, ...] = (*_COMPILED_CHECKS, unusual_inputs_are_computed_alike)

@@ -1,4 +1,7 @@
-"""How many of the mistakes that a machine can make in a part's kernels are caught by the checks."""
+"""How many of the mistakes that a machine can make in a part's kernels are caught by the checks.
+
+A mutant runs as Python first, compiled checks included. What passes then is compiled, and checked once more.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import itertools
 import multiprocessing
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -25,12 +28,13 @@ from nnkit.testing.checks import checked, checks_of, examples_of, results_of, un
 from nnkit.testing.compare import CheckError
 from nnkit.testing.docstrings import docstring_examples_run
 from nnkit.testing.mutants import KERNELS, KINDS, Mutant, mutants_of, planted, reached
-from nnkit.testing.part import PART_CHECKS, ROUNDING, Arrays
+from nnkit.testing.part import PART_CHECKS, ROUNDING, Arrays, Check
 from nnkit.testing.plugin import find
 
 __all__ = ["Judge", "Verdict", "everything", "judges", "sample", "verdicts"]
 
 LIMIT = 30.0  # seconds that a mutant may take; one that never ends is found by that
+COMPILED_LIMIT = 600.0  # where it is compiled, with all that it needs
 START = 60.0  # seconds that the process which tries them may take to begin
 PATIENCE = 3.0  # seconds that the examples in a docstring may take uncompiled; longer ones are left out
 
@@ -58,7 +62,7 @@ class Verdict:
 
 
 class Judge:
-    """A class of parts whose mutants are tried; every kernel runs as Python meanwhile."""
+    """A class of parts whose mutants are tried."""
 
     def __init__(self, cls: type[Part]) -> None:
         self.cls = cls
@@ -88,21 +92,37 @@ class Judge:
         return False
 
     def verdict(self, mutant: Mutant) -> Verdict:
-        """Plant it, see whether any number changes, and whether any check notices."""
+        """Plant it, see whether any number changes, and whether any check notices; every kernel runs as Python meanwhile."""
         with uncompiled():
-            wrong = self._wrong(mutant)
-            if wrong is None:
+            found = self._wrong(mutant)
+            if found is None:
                 return Verdict(mutant, self.cls, "equivalent")
-            docstring = self.has_docstring  # which is found before anything is wrong
-            with planted(mutant):
-                caught = next(self._caught(docstring), None)
-        if caught is None:
-            return Verdict(mutant, self.cls, "survived")
-        check, message = caught
-        return Verdict(mutant, self.cls, "caught", check, message, self._names(message, mutant, wrong))
+            wrong, first = found
+            quick = uncompiled_checks_of(self.cls)  # first, as the others take longer
+            docstring = [docstring_examples] * self.has_docstring  # which is found before anything is wrong
+            late = [check for check in self.checks if check not in quick]
+            return self._judged(mutant, wrong, (quick, docstring, late), first)
 
-    def _wrong(self, mutant: Mutant) -> set[str] | None:
-        """The first arrays that differ, or none where it raises an error; None where nothing differs."""
+    def second_verdict(self, first: Verdict) -> Verdict:
+        """The same of a survivor, by what can be checked compiled alone."""
+        quick = uncompiled_checks_of(self.cls)
+        docstring = [docstring_examples] * (not self.has_docstring)
+        return self._judged(first.mutant, set(), ([check for check in self.checks if check not in quick], docstring))
+
+    def _judged(self, mutant: Mutant, wrong: set[str], checks: Iterable[Iterable[Check]], first: int = 0) -> Verdict:
+        """What the checks say; examples that give the same as without the mistake come last."""
+        examples = self.examples[first:] + self.examples[:first]
+        with planted(mutant):
+            for check, example in ((check, example) for some in checks for example in examples for check in some):
+                try:
+                    checked(check, example)
+                except NnkitError as error:
+                    named = self._names(str(error), mutant, wrong)
+                    return Verdict(mutant, self.cls, "caught", check.__name__, str(error), named)
+        return Verdict(mutant, self.cls, "survived")
+
+    def _wrong(self, mutant: Mutant) -> tuple[set[str], int] | None:
+        """The first arrays that differ, or none where it raises an error, and the example's number; None where nothing does."""
         for number, example in enumerate(self.examples):
             given = results_of(example)
             for right in self._right(number):
@@ -110,11 +130,12 @@ class Judge:
                     with planted(mutant):
                         now = next(given)
                 except Exception:
-                    return set()
+                    return set(), number
                 differ = [name for name, array in right.items() if not _same(array, now[name])]
                 if differ:
-                    first = {name for name in differ if not name.startswith("grad_")}  # gradients follow from a wrong output
-                    return first if first and "fused" not in self.kernels[mutant.function] else set(differ)
+                    outputs = {name for name in differ if not name.startswith("grad_")}  # gradients follow from a wrong output
+                    wrong = outputs if outputs and "fused" not in self.kernels[mutant.function] else set(differ)
+                    return wrong, number
         return None
 
     def _right(self, number: int) -> Iterator[Arrays]:
@@ -127,17 +148,6 @@ class Judge:
                     return
                 known.append(found)
             yield known[place]
-
-    def _caught(self, docstring: bool) -> Iterator[tuple[str, str]]:
-        """What the checks find: their names and messages; those that compile otherwise come last, as they take longer."""
-        quick = uncompiled_checks_of(self.cls)
-        for checks in (quick, [docstring_examples] * docstring, [check for check in self.checks if check not in quick]):
-            for example in self.examples:
-                for check in checks:
-                    try:
-                        checked(check, example)
-                    except NnkitError as error:
-                        yield check.__name__, str(error)
 
     def _names(self, message: str, mutant: Mutant, wrong: set[str]) -> bool:
         """Whether a message is about the right kernel and array: it begins with them, or its likely cause does."""
@@ -152,9 +162,12 @@ class Judge:
 
 
 def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Whether two arrays differ by rounding at most."""
+    """Whether two arrays differ by rounding at most: of their largest number, which others come of by differences."""
+    if np.array_equal(one, other, equal_nan=True):
+        return True
+    size = float(np.abs(one[np.isfinite(one)]).max(initial=0.0))
     with np.errstate(invalid="ignore"):
-        return np.array_equal(one, other, equal_nan=True) or np.allclose(one, other, ROUNDING, ROUNDING * 1e-3, equal_nan=True)
+        return np.allclose(one, other, ROUNDING, ROUNDING * size, equal_nan=True)
 
 
 def docstring_examples(example: Example) -> None:
@@ -202,18 +215,21 @@ def sample(known: Sequence[Judge], count: int, seed: int) -> list[Choice]:
 # ------------------------------------------------------------------------------------------------ a process for it
 
 
-def verdicts(target: str | None, known: Sequence[Judge], chosen: Sequence[Choice], limit: float = LIMIT) -> Iterator[Verdict]:
+def verdicts(
+    target: str | None, known: Sequence[Judge], chosen: Sequence[Choice], limit: float = LIMIT, *, compiled: bool = True
+) -> Iterator[Verdict]:
     """What becomes of mutants, one after the other, in a process of their own: one that never ends, or crashes, harms nobody.
 
     Parameters
     ----------
     target, known : see `judges`
     chosen : which are tried
-    limit : seconds that each may take
+    limit : seconds that each may take as Python
+    compiled : whether those that survive as Python are compiled
     """
     todo, named = list(chosen), {judge.name: judge for judge in known}
     while todo:
-        with _Helper(target, todo) as helper:
+        with _Helper(target, todo, compiled) as helper:
             while todo:
                 name, place = todo.pop(0)
                 judge = named[name]
@@ -227,10 +243,10 @@ def verdicts(target: str | None, known: Sequence[Judge], chosen: Sequence[Choice
 class _Helper:
     """A process that judges mutants in turn."""
 
-    def __init__(self, target: str | None, todo: Sequence[Choice]) -> None:
+    def __init__(self, target: str | None, todo: Sequence[Choice], compiled: bool) -> None:
         context = multiprocessing.get_context("spawn")
         self._answers, answers = context.Pipe(duplex=False)
-        self._process = context.Process(target=_judge, args=(target, todo, answers), daemon=True)
+        self._process = context.Process(target=_judge, args=(target, todo, compiled, answers), daemon=True)
         self._process.start()
         answers.close()
         self._spare = START
@@ -245,17 +261,22 @@ class _Helper:
 
     def answer(self, limit: float) -> tuple[str, str, str, bool] | None:
         """All of the next `Verdict` but whose it is; None where there comes none in time."""
+        answer: tuple[str, str, str, bool] | None = None
         with suppress(EOFError):
             if self._answers.poll(limit + self._spare):
                 self._spare = 0.0
-                answer: tuple[str, str, str, bool] = self._answers.recv()
-                return answer
-        return None
+                answer = self._answers.recv()
+                if answer is None and self._answers.poll(COMPILED_LIMIT):  # it is compiled now
+                    answer = self._answers.recv()
+        return answer
 
 
-def _judge(target: str | None, todo: Sequence[Choice], answers: Connection) -> None:
+def _judge(target: str | None, todo: Sequence[Choice], compiled: bool, answers: Connection) -> None:
     """What the process does."""
     there = {judge.name: judge for judge in judges(target)}
     for name, mutant in todo:
         given = there[name].verdict(there[name].mutants[mutant])
+        if compiled and given.outcome == "survived":
+            answers.send(None)
+            given = there[name].second_verdict(given)
         answers.send((given.outcome, given.check, given.message, given.named))

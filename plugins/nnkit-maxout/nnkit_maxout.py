@@ -45,11 +45,11 @@ class Maxout(nn.Layer):
     --------
     >>> import nnkit as nn
     >>> from nnkit_maxout import Maxout
-    >>> model = nn.Sequential([Maxout(1, pieces=2, bias=False)]).build((1,))
-    >>> model.parameters()["0.weight"][:] = [[-1.0, 1.0]]  # max(-x, x)
+    >>> model = nn.Sequential([Maxout(1, pieces=3, bias=False)]).build((1,))
+    >>> model.parameters()["0.weight"][:] = [[-1.0, 1.0, 2.0]]  # max(-x, x, 2 x)
     >>> model.predict([[-3.0], [2.0]])
     array([[3.],
-           [2.]], dtype=float32)
+           [4.]], dtype=float32)
 
     References
     ----------

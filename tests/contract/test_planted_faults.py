@@ -46,6 +46,7 @@ ADDED_UP = "the rows' gradients are to be added up (+=), neither averaged nor re
 MIXED = "a row depends on others of the batch, or on their number; mixes_rows = True allows that, in training only"
 OVERFLOW = ("an exponential or a power overflows (take exp of -abs(x), or tanh, sigmoid of nnkit.kernels.math), "
             "or x is out of the domain that it should declare")  # fmt: skip
+CSR = "indices need not be in order, and a column that comes twice counts twice; a row may be empty"
 DRAWS = "the kernel draws numbers of its own, or remembers; draw them from seed (nnkit.kernels.random)"
 SHARED = "something is kept on the class, in a global, or in a container that copies of the layer share"
 CHECK_BOTH = "backward is not the derivative of the value that forward gives: check both"
@@ -93,6 +94,42 @@ FAULTS = {
         fault(PythonAffine, "forward", "x, offset", "x, offset, training",
               "forward", "x + offset", "x + offset + training * np.random.normal(size=x.shape)",
               count=20, cause=DRAWS),
+        fault(Drop, "backward", "first_row + n", "first_row", "forward", "first_row + n", "first_row",
+              message="forward draws the same numbers for every row; count rows from first_row$"),
+    ],
+    layers.states_follow_training: [
+        fault(BatchCentring, "forward", "mean - running[j]", "mean - running[j] + (0.0 if x.shape[0] > 1 else np.nan)",
+              array="running", index="0", count=5, wrong="are not finite",
+              cause="it divides by the number of rows less one, or by what does not vary among them"),
+    ],
+    layers.large_inputs_give_numbers: [
+        fault(Scale, "forward", "x[n, j]", "np.log(np.exp(x[n, j] * x[n, j])) / x[n, j]", count=r"\d+", wrong="are not finite",
+              cause="an exponential or a power overflows; take off the largest number first, as softmax does"),
+    ],
+    layers.padding_is_left_out: [
+        fault(nn.GRU(3), "backward", "is_padding(mask, n, ", "(n < 0 and ", "forward", "is_padding(mask, n, ", "(n < 0 and ",
+              count=r"\d+", cause="it depends on steps that are padding; leave out those where mask is 0", in_shape=(5, 2)),
+        fault(nn.GRU(3), "backward", "is_padding(mask, n, ", "(n < 0 and ", array="grad_x", in_shape=(5, 2),
+              cause="forward gives a wrong out: every gradient differs from its derivative"),
+        fault(nn.GRU(3), "forward", "assign(h[s, n], h[s + 1, n])", "pass", in_shape=(5, 2), wrong="are not finite",
+              cause="a number is left unwritten where a step is padding, or memory is read before it is written"),
+        fault(nn.GRU(3), "forward", "is_padding(mask, n, ", "is_padding(mask, n + 1, ", in_shape=(5, 2),
+              message="forward: is_padding fails at `return mask.shape.*`: mask.*out of range"),
+    ],
+    layers.sparse_rows_equal_dense: [
+        fault(nn.Linear(3), "forward_csr", "row[j] += factor", "row[j] = factor", kernel="forward_csr", array="out", cause=CSR),
+        fault(nn.Linear(3), "forward_csr", "row[j] = bias[j] if bias.shape[0] > 0 else 0.0", "pass",
+              kernel="forward_csr", array="out", cause=CSR),
+        fault(nn.Linear(3), "forward_csr", "indptr[x[n] + 1]", "indptr[x[n] + 2]", in_shape=(4,),
+              message="forward_csr fails at .*: indptr.* is out of range"),
+        fault(nn.Linear(3), "backward_csr", "column[j] +=", "column[j] =", array="grad_weight", cause=CSR),
+        fault(nn.Linear(3), "backward_csr", "indptr[x[n]]", "indptr[n]", array="grad_weight", cause=CSR),
+        fault(nn.Linear(3), "backward_csr", "grad_bias[:] = 0.0", "", array="grad_bias", index="0", count=3, cause=CSR),
+    ],
+    layers.sparse_rows_are_computed_alike: [
+        fault(nn.Linear(3), "forward_csr", "+= factor", "+= np.float64(factor)", message=f"forward_csr {WIDE}"),
+        fault(nn.Linear(3), "backward_csr", "+= factor", f"+= ({ONLY_IN_NUMPY.format('x[n] + 4', 2**30)}) * factor",
+              array="grad_weight", cause=CSR),
     ],
     layers.inputs_stay_as_they_are: [
         fault(Scale, "forward", "for n", "x[0, 1] = 0.0\nfor n", array="x", index="0, 1", count=1, cause=IN_PLACE),
@@ -423,8 +460,10 @@ FOUND = [(check, planted) for check, found in FAULTS.items() for planted in foun
 PUBLIC = {str(planted): planted for _, planted in FOUND if planted.right.registry.kind in CHECKERS}.values()
 
 
-def example_of(part):
+def example_of(part, in_shape=None):
     """What the public checker of the part's kind checks it on."""
+    if in_shape is not None:
+        return nn.Example(part, in_shape)
     if isinstance(part, nn.Activation):
         return nn.Example(part, (3, 4), part.low, part.high, part.kinks)
     if isinstance(part, nn.Loss):
@@ -436,7 +475,7 @@ def example_of(part):
 def test_planted_fault_is_caught_and_named(check, planted):
     part = planted.wrong
     with pytest.raises(CheckError, match=planted.message) as caught:
-        checked(check, example_of(part))
+        checked(check, example_of(part, planted.in_shape))
     assert repr(part) in str(caught.value)
 
 
@@ -444,7 +483,7 @@ def test_planted_fault_is_caught_and_named(check, planted):
 def test_public_checker_refuses_a_wrong_part(planted):
     part = planted.wrong
     with pytest.raises(CheckError) as caught:
-        CHECKERS[part.registry.kind](part)
+        CHECKERS[part.registry.kind](part, **{} if planted.in_shape is None else {"in_shape": planted.in_shape})
     assert repr(part) in str(caught.value)
 
 

@@ -131,6 +131,98 @@ def test_whole_numbers_of_arrays_are_strong():
     assert kernel.machine_code.widens
 
 
+def pick(codes, n, j):
+    return codes[n, j]
+
+
+def raised(row, j=0):
+    return row[j] + 1
+
+
+def in_turn(codes, n, j):
+    return pick(codes, n, j) - raised(codes[n], j=j)
+
+
+def blend(code, real):
+    return code * real
+
+
+def counted(row):
+    return np.argmax(row) + LARGE
+
+
+def added_up(row):
+    total = 0
+    for code in row:
+        total += code
+    return total
+
+
+LARGE = 2**24 + 1  # float32 cannot hold it
+STRONG = ("x[n, j]", "pick(x, n, j)", "raised(x[n])", "raised(x[n], j)", "raised(j=j, row=x[n])", "counted(x[n])", "code",
+          "one", "row[j]", "added_up(row)", "in_turn(x, n, j) * pick(x, n, 1)")  # fmt: skip
+
+
+class StrongExpressions(Expressions):
+    """Random expressions whose values NumPy takes for an int64."""
+
+    def leaf(self):
+        return self.one_of(STRONG)
+
+    def make(self, depth=2):
+        if depth == 0:
+            return self.leaf()
+        strong, weak = self.make(depth - 1), self.one_of(("2", "-3", "n", "j", "k", "len(row)", "x.shape[0]"))
+        return self.one_of([
+            f"({strong} + {weak})", f"({weak} - {strong})", f"({strong} * {weak})", f"-{strong}", f"abs({strong})",
+            f"({strong} + {self.leaf()})", f"({strong} // (abs({weak}) + 1))",
+            f"raised(x[n], abs({weak}) % 2) * {weak} + {strong}",
+        ])  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(KERNELS // 5))
+def test_whole_numbers_of_arrays_are_strong_in_functions_that_get_them(seed):
+    """S * a[0] + a[2] - S * a[1] is a[2] in float64, and what rounding leaves in float32, for large S."""
+    random = StrongExpressions(seed)
+    chosen = [*STRONG, *(random.make() for _ in range(EACH))]
+    products = [f"({item}) * a[0] + a[2] - ({item}) * a[1]" for item in chosen]
+    products += [f"blend({item}, a[0]) + a[2] - blend(code=({item}), real=a[1])" for item in chosen]
+    lines = "".join(f"            out[n, {place}] = {item}\n" for place, item in enumerate(products))
+    text = ("def forward(x, a, k, out):\n    for n in range(x.shape[0]):\n        row, one = x[n], raised(x[n])\n"
+            f"        for j in range(2):\n            code = x[n, j] + 1\n{lines}")  # fmt: skip
+    space = {item.__name__: item for item in (pick, raised, in_turn, blend, counted, added_up)}
+    exec(text, space)
+    space["forward"].source = text
+
+    class Computes(nn.Layer):
+        input_dtype = "int64"
+        input_limit = 2**40
+
+        def __init__(self):
+            self.k = 3
+
+        def build(self, in_shape):
+            self.parameter("a", (3,))
+            return (len(products),)
+
+        forward = staticmethod(space["forward"])
+
+        @staticmethod
+        def backward(grad_out, grad_a):
+            grad_a[:] = 0.0
+
+    network = network_of(nn.Sequential([Computes()]).build((2,), 0))
+    a = network.parameters()["0.a"]
+    a[:] = 1.5, 1.5, 0.3
+    x = LARGE + 2 * np.random.default_rng(seed).integers(0, 1000, (2, 2))
+    expected = np.zeros((2, len(products)), np.float32)
+    space["forward"](x, a, 3, expected)
+    np.testing.assert_array_equal(expected, a[2])
+    out = Pass(network, 2, training=False, gradient=network.gradient).forward(x)
+    wrong = [products[place] for place in np.flatnonzero((out != a[2]).any(axis=0))]
+    assert not wrong
+
+
 def test_a_users_own_compiled_code_types_as_it_always_did():
     layer(["2 * x[n, j]"], "float32")
 

@@ -78,6 +78,58 @@ def shrinking_block(channels):
 
 linear = nn.Linear(4)
 conv = nn.Conv2d(2, 3, padding=1)
+
+
+BENDS, STEPS = (0.25, 1.5, -0.1), (1, 3)
+
+
+class Table(nn.Activation):
+    """Numbers of tuples: hyper-parameters and globals, reals and whole ones, by constant and computed indices."""
+
+    def __init__(self, slopes=(0.1, 0.5, 2.0), counts=(2, 5)):
+        self.slopes = slopes
+        self.counts = counts
+
+    @staticmethod
+    def forward(x, slopes, counts):
+        low, middle, high = slopes
+        piece = 0 if x < -1.0 else 1 if x < 1.0 else len(slopes) - 1
+        if slopes[0] < 1.0:
+            low = -high
+        return x * slopes[piece] + bent(x, piece) + counts[1] / counts[0] + low - middle * slopes[-1]
+
+    @staticmethod
+    def backward(grad_out):
+        return grad_out
+
+
+def bent(x, piece):
+    return BENDS[int(piece)] * x + STEPS[1] / len(STEPS)
+
+
+class OneOf(nn.Layer):
+    """Its C names an array of numbers that is a hyper-parameter."""
+
+    def __init__(self, factors=(2.0, 0.5)):
+        self.factors = factors
+
+    @staticmethod
+    def forward(x, factors, out):
+        out[:] = factors[1] * x
+
+    @staticmethod
+    def backward(grad_out, grad_x):
+        grad_x[:] = grad_out
+
+    def c(self):
+        return """
+            void forward(const real x[N], real out[N])
+            {
+                for (int i = 0; i < N; i++)
+                    out[i] = factors[1] * x[i];
+            }"""
+
+
 NETS = {
     "mlp": ((64,), [nn.Linear(128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64), nn.Tanh(), nn.Linear(10), nn.LogSoftmax()]),
     "lenet": ((1, 28, 28), [
@@ -106,6 +158,7 @@ NETS = {
     "doubled": ((3,), [nn.Residual("identity"), nn.Branches("identity", "identity"), nn.Reshape((2, 3)), nn.Dropout()]),
     "mean": ((3,), [nn.Branches("identity", "identity", "tanh", merge="mean"), nn.Branches(*[linear] * 3, merge="mean")]),
     "newton": ((40,), [Newton()]),
+    "table": ((40,), [Table(), Table([0.1, 0.5, 2.0], np.array([3, 4])), OneOf()]),
     "steep_newton": ((40,), [Newton(1.5, 2, False)]),
 }  # fmt: skip
 CASES = {f"net_{index}": example for index, example in enumerate(EXAMPLES)}
@@ -496,6 +549,16 @@ class Interpreted(nn.PythonLayer):
         return grad_out
 
 
+class Beyond(nn.Activation):
+    @staticmethod
+    def forward(x):
+        return x * BENDS[3]
+
+    @staticmethod
+    def backward(grad_out):
+        return grad_out
+
+
 class Odd(nn.Activation):
     @staticmethod
     def forward(x):
@@ -537,11 +600,12 @@ WHOLE = "void forward(const real x[N], real out[N])\n{\n    for (int i = 0; i < 
 @pytest.mark.parametrize("layer, words", [
     (Interpreted(), "Interpreted has no method c; give it one"),
     (Odd(), r"Odd\.forward: `for _ in range\(3\):.*cannot be written in C"),
+    (Beyond(), r"Beyond\.forward: `BENDS\[3\]` cannot be written in C \(BENDS has 3 numbers\)"),
     (nn.TimeDistributed([nn.Flatten(), Odd()]), r"layer 0\.0\.1, Odd\(\).*cannot be written in C"),
     (Tripled("out = 3 * x"), r"layer 0, Tripled.*expected one C function"),
     (Tripled(WHOLE.replace("const real x", "const real weight")), "named x, out; got 'const real weight"),
     (Tripled(WHOLE.replace("const real x[N]", "const real x[N][M]").replace("out[N]", "out[M]")), "equal sizes M"),
-], ids=["PythonLayer", "loop", "within", "no function", "unknown array", "unequal sizes"])  # fmt: skip
+], ids=["PythonLayer", "loop", "beyond a tuple", "within", "no function", "unknown array", "unequal sizes"])  # fmt: skip
 def test_what_cannot_be_written_is_refused_with_its_place(tmp_path, layer, words):
     shape = (2, 4) if isinstance(layer, nn.TimeDistributed) or "[M]" in getattr(layer, "text", "") else (4,)
     with pytest.raises(nn.KernelError, match=f"(?s)Sequential.to_c: .*{words}"):

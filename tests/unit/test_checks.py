@@ -12,7 +12,7 @@ from nnkit.engine.stub import statistics
 from nnkit.kernels.math import sigmoid
 from nnkit.testing import check_activation, check_layer, check_loss
 from nnkit.testing.checks import checks_of, examples_of, findings, uncompiled_checks_of
-from nnkit.testing.layers import indices_are_in_range
+from nnkit.testing.layers import indices_are_in_range, states_follow_training
 from nnkit.testing.progress import Watching
 from tests.faults import changed
 from tests.parts import BatchRenorm, MovingCentring, Scale, SpectralDense, WarmMomentum
@@ -125,6 +125,12 @@ def test_what_a_state_hides_is_said():
     assert list(report.notes) == ["gradients_are_the_derivatives"]
     assert report.notes["gradients_are_the_derivatives"].startswith("grad_x: forward reads a state that it changes")
     assert "gradients_are_the_derivatives, in part: grad_x: forward reads a state" in repr(report)
+
+
+def test_a_state_that_stays_as_it_is_is_noted():
+    part = changed(MovingCentring, "forward", "running[j] += momentum * (mean - running[j])", "")()
+    assert states_follow_training(nn.Example(part)).startswith("running: training leaves it as it is at first")
+    assert states_follow_training(nn.Example(MovingCentring())) == ""
 
 
 # ------------------------------------------------------------------------------------------------------------- kinks

@@ -168,7 +168,7 @@ print(nn.Sequential([Scale()]).build((2,)).predict([[1.0, 2.0]]))
 def test_at_the_prompt_a_part_works_or_is_refused_in_plain_words_at_once():
     done = subprocess.run([sys.executable, "-i"], input=TYPED, capture_output=True, text=True, timeout=240)
     said = "typed at Python's prompt, which keeps no source; put the class into a file or a notebook cell"
-    assert "[[1. 2.]]" in done.stdout or said in done.stderr
+    assert "[[1. 2.]]" in done.stdout or (said in done.stderr and sys.version_info < (3, 13))
     if said in done.stderr:  # as it is registered
         assert 'line 1, in <module>' in done.stderr
         assert "predict" not in done.stderr

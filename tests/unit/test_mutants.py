@@ -1,10 +1,12 @@
 """Mutants of kernels: which there are, how they are planted, and what is said of them."""
 
+import numpy as np
 import pytest
 
 import nnkit as nn
 from nnkit.__main__ import main
-from nnkit.testing import check_layer
+from nnkit.testing import CheckError, check_layer
+from nnkit.testing.bench import Batch, Bench
 from nnkit.testing.mutants import KINDS, mutants_of, planted, reached
 from nnkit.testing.mutation import Judge, everything, judges, verdicts
 from tests.parts import Scale
@@ -69,7 +71,7 @@ def test_helpers_belong_to_the_kernels_that_come_to_them():
 def test_every_mistake_in_a_small_layer_is_caught():
     judge = Judge(Scale)
     found = [judge.verdict(mutant) for mutant in judge.mutants]
-    assert {verdict.outcome for verdict in found} == {"caught", "equivalent"}
+    assert {verdict.outcome for verdict in found} <= {"caught", "equivalent"}
     assert sum(verdict.named for verdict in found) >= 0.9 * sum(verdict.outcome == "caught" for verdict in found)
 
 
@@ -119,6 +121,25 @@ class Raised(nn.Activation):
     def backward(grad_out, x):
         return grad_out
 '''
+
+
+def test_a_survivor_is_compiled_and_checked_once_more(tmp_path):
+    file = tmp_path / "part_that_is_compiled.py"
+    file.write_text(RAISED)
+    (judge,) = judges(f"{file}:Raised")
+    mutant = next(item for item in judge.mutants if str(item).endswith("return x + 0.505"))
+
+    def compiled_alone(example):
+        bench = Bench(example)
+        batch = Batch(bench, python=False)
+        if not batch.work.program.python and np.abs(batch.forward(bench.x) - bench.x - 0.5).max() > 1e-6:
+            raise CheckError("forward gives a wrong out")
+
+    judge.checks.append(compiled_alone)
+    first = judge.verdict(mutant)
+    assert first.outcome == "survived"
+    second = judge.second_verdict(first)
+    assert (second.outcome, second.check, second.named) == ("caught", "compiled_alone", True)
 
 
 def test_the_command_shows_survivors_and_the_score(tmp_path, monkeypatch, capsys):

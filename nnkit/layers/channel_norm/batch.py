@@ -359,7 +359,7 @@ class BatchNorm1d(_BatchNorm):
     >>> model.forward([[1.0], [3.0]], training=True).round(3)
     array([[-1.],
            [ 1.]], dtype=float32)
-    >>> model = nn.Sequential([nn.BatchNorm1d(eps=0.5, momentum=0.25)]).build((2,))
+    >>> model = nn.Sequential([nn.BatchNorm1d(eps=0.5, momentum=0.25, affine=False)]).build((2,))
     >>> X = [[1.0, -2.0], [3.0, 5.0], [2.0, 0.0]]
     >>> model.forward(X, training=True).round(3).ravel()
     array([-0.926, -0.991,  0.926,  1.321,  0.   , -0.33 ], dtype=float32)
@@ -368,6 +368,12 @@ class BatchNorm1d(_BatchNorm):
     [0.875 0.438] [1.   6.25]
     >>> model.predict([[1.0, -2.0]]).round(3)  # by the running mean and variance
     array([[ 0.102, -0.938]], dtype=float32)
+    >>> model = nn.Sequential([nn.BatchNorm1d(momentum=0.5)]).build((2, 3))  # of sequences, over their steps
+    >>> model.forward([[[1.0, 2.0, 6.0], [0.0, 4.0, 2.0]]], training=True).round(3)
+    array([[[-0.926, -0.463,  1.389],
+            [-1.225,  1.225,  0.   ]]], dtype=float32)
+    >>> print(*model.states().values())
+    [1.5 1. ] [4.  2.5]
 
     References
     ----------
@@ -431,7 +437,7 @@ class BatchNorm2d(_BatchNorm):
     >>> model = nn.Sequential([nn.Conv2d(8, 3), nn.BatchNorm2d(), nn.ReLU()]).build((1, 8, 8))
     >>> sorted(model.states())
     ['1.running_mean', '1.running_var']
-    >>> model = nn.Sequential([nn.BatchNorm2d(eps=0.5, momentum=0.25)]).build((2, 1, 2))
+    >>> model = nn.Sequential([nn.BatchNorm2d(eps=0.5, momentum=0.25, affine=False)]).build((2, 1, 2))
     >>> X = [[[[1.0, 3.0]], [[-2.0, 4.0]]], [[[5.0, 0.0]], [[2.0, 1.0]]]]
     >>> model.forward(X, training=True).round(3).ravel()
     array([-0.611,  0.367, -1.427,  1.207,  1.344, -1.1  ,  0.329, -0.11 ],

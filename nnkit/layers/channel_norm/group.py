@@ -52,7 +52,7 @@ class GroupNorm(Layer):
     array([[[-1.,  1.],
             [-1.,  1.]]], dtype=float32)
     >>> X = [[[1.0, 3.0], [2.0, 8.0], [0.0, 5.0], [-1.0, 4.0]]]
-    >>> nn.Sequential([nn.GroupNorm(2, eps=0.5)]).build((4, 2)).predict(X).round(3).ravel()
+    >>> nn.Sequential([nn.GroupNorm(2, eps=0.5, affine=False)]).build((4, 2)).predict(X).round(3).ravel()
     array([-0.898, -0.18 , -0.539,  1.616, -0.756,  1.134, -1.134,  0.756],
           dtype=float32)
 

@@ -106,8 +106,8 @@ class AdaptiveAvgPool2d(_Adaptive):
     >>> import nnkit as nn
     >>> nn.Sequential([nn.AdaptiveAvgPool2d((2, 3))]).build((4, 7, 5)).out_shape
     (4, 2, 3)
-    >>> nn.Sequential([nn.AdaptiveAvgPool2d((1, 2))]).build((1, 2, 3)).predict([[[[1.0, 3.0, 2.0], [5.0, 0.0, 7.0]]]])
-    array([[[[2.25, 3.  ]]]], dtype=float32)
+    >>> nn.Sequential([nn.AdaptiveAvgPool2d((1, 2))]).build((1, 2, 3)).predict([[[[1.0, 3.0, 2.0], [5.0, 0.0, 8.0]]]])
+    array([[[[2.25, 3.25]]]], dtype=float32)
 
     References
     ----------

@@ -173,6 +173,9 @@ class AvgPool2d(_AvgPool):
            [1.833, 3.667],
            [2.667, 6.   ],
            [1.5  , 3.167]], dtype=float32)
+    >>> nn.Sequential([nn.AvgPool2d(2, stride=1)]).build((1, 3, 4)).predict(X)[0, 0]
+    array([[2.75, 3.5 , 4.25],
+           [4.  , 5.5 , 6.25]], dtype=float32)
 
     References
     ----------

@@ -105,6 +105,9 @@ class GRU(Recurrent):
     >>> model = nn.Sequential([nn.GRU(2, bidirectional=True)]).build((3, 2), random_state=0)
     >>> model.predict([[[1.0, 0.5], [-2.0, 3.0], [0.0, 1.0]]]).round(3)
     array([[ 0.588, -0.035, -0.658,  0.431]], dtype=float32)
+    >>> model = nn.Sequential([nn.Masking(), nn.GRU(2, return_sequences=True)]).build((2, 1))
+    >>> model.predict([[[0.0], [3.0]]])[0, 0]  # of a padded step
+    array([0., 0.], dtype=float32)
 
     References
     ----------

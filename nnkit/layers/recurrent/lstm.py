@@ -106,6 +106,9 @@ class LSTM(Recurrent):
     >>> model = nn.Sequential([nn.LSTM(2, bidirectional=True)]).build((3, 2), random_state=0)
     >>> model.predict([[[1.0, 0.5], [-2.0, 3.0], [0.0, 1.0]]]).round(3)
     array([[ 0.179,  0.008, -0.368,  0.405]], dtype=float32)
+    >>> model = nn.Sequential([nn.Masking(), nn.LSTM(2, return_sequences=True)]).build((2, 1))
+    >>> model.predict([[[0.0], [3.0]]])[0, 0]  # of a padded step
+    array([0., 0.], dtype=float32)
 
     References
     ----------

@@ -87,9 +87,14 @@ class RNN(Recurrent):
     (8,)
     >>> nn.Sequential([nn.RNN(8, bidirectional=True, return_sequences=True)]).build((28, 4)).out_shape
     (28, 16)
-    >>> model = nn.Sequential([nn.RNN(2, bidirectional=True)]).build((3, 2), random_state=0)
+    >>> model = nn.Sequential([nn.RNN(2, bidirectional=True, return_sequences=True)]).build((3, 2), random_state=0)
     >>> model.predict([[[1.0, 0.5], [-2.0, 3.0], [0.0, 1.0]]]).round(3)
-    array([[-0.601, -0.924,  0.164, -0.833]], dtype=float32)
+    array([[[ 0.361, -0.638,  0.164, -0.833],
+            [-0.943, -0.902, -0.317, -0.304],
+            [-0.601, -0.924, -0.101, -0.654]]], dtype=float32)
+    >>> model = nn.Sequential([nn.Masking(), nn.RNN(2, return_sequences=True)]).build((2, 1))
+    >>> model.predict([[[0.0], [3.0]]])[0, 0]  # of a padded step
+    array([0., 0.], dtype=float32)
 
     References
     ----------
