@@ -101,7 +101,8 @@ class Executor:
         asked = None if metrics is None else named(metrics)
         target, count = to_array(y, "y"), count_of(rows)
         loss.check_target(target, network.out_shape, count)
-        weights = check_weights(sample_weight, count)
+        loss.require_one_number("evaluate")
+        weights = check_weights(sample_weight, count, positions=loss.positions(network.out_shape))
         shards = prediction_shards(network, count, n_threads)
         evaluator = Evaluator(network, loss, rows, target, weights, shards=shards, predictions=bool(asked))
         with Team(shards) as team:

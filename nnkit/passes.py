@@ -175,11 +175,12 @@ class Evaluator(_Sweep):
         if predictions:
             self.prediction = np.empty((rows, *out_shape), real)
             self._keep(self._result, self.prediction)
-        self._weights = RowWeights(loss, rows, out_shape, self.sample_weight)
-        self._row_losses = np.empty((rows, prod(out_shape[:-1])), real)
-        weight, row_loss = (Array.rows(out_shape[:-1], real) for _ in range(2))
+        self._weights = RowWeights(loss, self.y, out_shape, self.sample_weight)
+        positions = loss.positions(out_shape)
+        self._row_losses = np.empty((rows, prod(positions)), real)
+        weight, row_loss = (Array.rows(positions, real) for _ in range(2))
         gather, targets = gather_targets(loss, y, out_shape, real)
-        arrays = LossArrays(self._result.folded(), weight.flat(), row_loss.flat(), **targets)
+        arrays = LossArrays(self._result, weight.flat(), row_loss.flat(), **targets)
         self._plan.instructions += [gather, *loss.row_instructions(arrays, real)]
         self._keep(row_loss, self._row_losses)
         self._prepare()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,38 +13,26 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnkit.core.arrays import numeric
 from nnkit.core.calls import no_attribute
-from nnkit.core.interpreted import call_copy
+from nnkit.core.loss_arrays import LossArrays
 from nnkit.core.loss_loop import GIVEN, loss_loop
 from nnkit.core.part import Example, Part, Shape, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.core.span import Span
 from nnkit.core.targets import require_distribution, require_labels, require_range, wrong_shape
-from nnkit.engine.operands import Array, Constant, Control, constant
+from nnkit.engine.operands import Array, Constant, Control, Operand, constant
 from nnkit.engine.program import Instruction, Program, as_python
-from nnkit.errors import DataError, KernelError, ShapeError
+from nnkit.errors import DataError, KernelError, ParameterError, ShapeError
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import accumulate_loss, fill, spell
 
-__all__ = ["BoundLoss", "Graded", "Loss", "LossArrays", "PythonLoss"]
-
-
-@dataclass(frozen=True)
-class LossArrays:
-    """What a loss works on, seen as (rows, last axis) and (rows,); targets are rows of numbers, or class labels."""
-
-    prediction: Array
-    weight: Array
-    row_loss: Array
-    grad: Array | None = None  # None where only the loss is wanted
-    target: Array | None = None  # rows of numbers,
-    label: Array | None = None  # or class labels, int64
+__all__ = ["BoundLoss", "Graded", "Loss", "LossArrays", "RowWeights"]
 
 
 class Graded(NamedTuple):
     """What a loss gives for a batch: ``loss, grad = criterion(prediction, target)``."""
 
-    loss: np.floating[Any]
-    grad: NDArray[Any]  # d loss / d prediction
+    loss: Any  # a number of NumPy; with reduction="none", an array of them
+    grad: Any  # d loss / d prediction; of several predictions, one for each
 
     def __getattr__(self, name: str) -> Any:
         raise no_attribute(self, name)
@@ -69,11 +56,18 @@ class Loss(Part):
     numbers, or its last-axis rows), ``"mean"`` is sum_n w_n sum_k l_nk / (K sum_n w_n) over the data, ``"sum"`` is
     sum_n w_n sum_k l_nk. A row of weight 2 counts as two such rows, and one of weight 0 is absent. A step of a fit sees a
     batch of B rows of the data: a mean is sum_n v_n sum_k l_nk / (K B) there, where v_n is w_n divided by the mean weight of
-    all rows that are trained on. So rows weigh the same whatever batch they are in.
+    all rows that are trained on. So rows weigh the same whatever batch they are in. Weights w_nk may also be given for each
+    position of a row, such as the steps of a sequence: a padded or missing one has the weight 0.
+
+    Where terms count differently, by the weights of their classes or because their label is `ignore_index`, a mean is
+    sum_nk w_nk l_nk / sum_nk w_nk c_nk with c_nk what the term counts; by hand that is PyTorch's number. A step of a fit divides
+    by B times the mean of sum_k w_nk c_nk over all rows that are trained on: in a batch of all rows it is PyTorch's step, and in
+    a smaller one a label weighs the same whatever others it meets there. ``"none"``, by hand, gives every term's own loss, and
+    the gradient of their sum.
 
     Parameters
     ----------
-    reduction : {"mean", "sum"}
+    reduction : {"mean", "sum", "none"}; "none" by hand alone
 
     Hooks
     -----
@@ -89,7 +83,15 @@ class Loss(Part):
                               weight, grad, row_loss)`` writes every row's loss, without its weight, and its gradient, times its
                               weight
     rowwise          False    forward and backward get a row, instead of a number
+    row_axes         1        how many of the last axes make a row
+    dim              -1       the axis that rows run along, as PyTorch counts them; where it is not the last one, the kernels see
+                              the same numbers with it last
+    per_output       ()       names of hyper-parameters of which there is a number for each number of a row: where forward and
+                              backward are of numbers, they get that one; None where there are none
+    workspace        method   the shape of memory that the kernels name ``workspace``: what is in it, nobody keeps
     classes          False    targets are class labels, or rows of a probability for each class
+    ignore_index     None     a label of positions that do not count
+    counts           method   how much each position counts in a mean, from targets; None: all the same
     interpreted      False    kernels stay Python; so it is for every `PythonLoss`
     expects          ()       what predictions should be: one of these `nnkit.Span`, which `fit` compares with what the last
                               layer gives; (): anything
@@ -128,12 +130,16 @@ class Loss(Part):
     registry: ClassVar[Registry[Any]] = Registry("loss")
     needed = ("forward", "backward")
     hooks = (
-        *Part.hooks, "forward", "backward", "fused", "rowwise", "classes", "interpreted", "expects", "advice", "target_low",
-        "target_high", "target_values", "prediction_low", "prediction_high", "kinks", "target_shape", "check_target",
-        "example_target", "probabilities", "decide",
+        *Part.hooks, "forward", "backward", "fused", "rowwise", "row_axes", "dim", "per_output", "workspace", "classes",
+        "ignore_index", "counts", "interpreted", "expects", "advice", "target_low", "target_high", "target_values",
+        "prediction_low", "prediction_high", "kinks", "target_shape", "check_target", "example_target", "probabilities", "decide",
     )  # fmt: skip
 
     rowwise: ClassVar[bool] = False
+    row_axes: ClassVar[int] = 1
+    per_output: ClassVar[tuple[str, ...]] = ()
+    dim: int | None = -1
+    ignore_index: int | None = None
     interpreted: ClassVar[bool] = False
     classes: ClassVar[bool] = False
     expects: ClassVar[tuple[Span, ...]] = ()
@@ -166,7 +172,12 @@ class Loss(Part):
         return ("reduction",) if isinstance(args[0], str) else ("weight",)
 
     def check_reduction(self) -> None:
-        self.require("reduction", self.reduction in ("mean", "sum"), "'mean' or 'sum'")
+        self.require("reduction", self.reduction in ("mean", "sum", "none"), "'mean', 'sum' or 'none'")
+
+    def require_one_number(self, who: str) -> None:
+        """Refuse a loss that is many numbers where one is wanted."""
+        if self.reduction == "none":
+            raise ParameterError(f"{who}: expected a loss that is one number, reduction='mean' or 'sum', got {self!r}")
 
     @property
     def reads_labels(self) -> bool:
@@ -182,11 +193,30 @@ class Loss(Part):
 
     def target_shape(self, out_shape: Shape) -> Shape:
         """Shape of a row of targets (of class labels, where targets are classes) for prediction rows of ``out_shape``."""
-        return out_shape[:-1] if self.classes else out_shape
+        return self.positions(out_shape) if self.classes else out_shape
+
+    def axis(self, out_shape: Shape) -> int:
+        """The axis of prediction rows that `dim` says."""
+        dim = -1 if self.dim is None else self.dim
+        axis = dim - 1 if dim > 0 else len(out_shape) + dim
+        if out_shape and not 0 <= axis < len(out_shape):
+            raise ShapeError(f"{self!r}: expected predictions with an axis {dim}, got shape (N, {', '.join(map(str, out_shape))})")
+        return max(axis, 0)
+
+    def positions(self, out_shape: Shape) -> Shape:
+        """The axes of a row of predictions on each place of which there is a loss: all but those that a loss is of."""
+        if not self.rowwise:
+            return out_shape if self.reduction == "none" else out_shape[:-1]
+        axis = self.axis(out_shape)
+        return (out_shape[:axis] + out_shape[axis + 1 :])[: max(0, len(out_shape) - self.row_axes)]
 
     def terms(self, out_shape: Shape) -> int:
         """How many terms a row has in the mean."""
-        return prod(out_shape[:-1]) if self.rowwise else prod(out_shape)
+        return prod(self.positions(out_shape)) if self.rowwise else prod(out_shape)
+
+    def workspace(self, row: Shape, target: Shape) -> Shape:
+        """Shape of memory that the kernels name ``workspace``, for rows of predictions and of targets of these shapes."""
+        return ()
 
     def suits(self, given: Span) -> bool:
         """Whether a layer whose outputs are such numbers may come last."""
@@ -214,18 +244,24 @@ class Loss(Part):
         expected = self.target_shape(out_shape)
         are_probabilities = self.takes_probabilities and y.shape[1:] == out_shape != expected
         if not are_probabilities and y.shape[1:] != expected:
-            raise wrong_shape(who, y, name, (rows, *expected), (rows, *out_shape), self.takes_probabilities)
+            raise wrong_shape(who, y, name, (rows, *expected), (rows, *out_shape), self.classes, self.takes_probabilities)
         if are_probabilities or not self.classes:
             require_range(who, y, name, self.target_low, self.target_high, self.target_values)
         if are_probabilities:
-            require_distribution(who, y, name)
+            require_distribution(who, y, name, self.axis(out_shape) + 1)
         elif self.classes:
+            if self.dim is None and out_shape[1:] == out_shape[:-1] and len(out_shape) > 1:
+                raise ShapeError(f"{who}: expected to be told which axis of model outputs of shape {(rows, *out_shape)} holds the "
+                                 "classes, as each could; pass dim=1 (PyTorch's layout), or dim=-1")  # fmt: skip
             require_labels(who, y, name)
-            self.check_labels(y, out_shape[-1], name)
+            self.check_labels(y, out_shape[self.axis(out_shape)], name)
 
     def check_labels(self, y: NDArray[Any], count: int, name: str = "y") -> None:
-        """Refuse whole numbers that are no label of ``count`` classes."""
-        low, high = int(y.min()), int(y.max())
+        """Refuse whole numbers that are no label of ``count`` classes, and not `ignore_index`."""
+        if int(y.min()) >= 0 and int(y.max()) < count:
+            return
+        given = y if self.ignore_index is None else y[y != self.ignore_index]
+        low, high = (int(given.min()), int(given.max())) if given.size else (0, 0)
         if low < 0 or high >= count:
             wrong = low if low < 0 else high
             raise DataError(
@@ -237,6 +273,18 @@ class Loss(Part):
         """Whether these targets, which were checked, are class labels."""
         return self.classes and y.shape[1:] != out_shape
 
+    def there(self, y: NDArray[Any], out_shape: Shape) -> NDArray[np.bool_] | None:
+        """Where labels are not `ignore_index`, (N, positions); None: everywhere."""
+        if self.ignore_index is None or not self.are_labels(y, out_shape):
+            return None
+        there = np.asarray(y != self.ignore_index).reshape(len(y), -1)
+        return None if there.all() else there
+
+    def counts(self, y: NDArray[Any], out_shape: Shape) -> NDArray[np.float64] | None:
+        """How much each position counts in a mean, (N, positions); None: all the same."""
+        there = self.there(y, out_shape)
+        return None if there is None else there.astype(np.float64)
+
     # ------------------------------------------------------------------------------------------------ kernels
 
     def kernel(self, gradient: bool) -> Callable[..., Any]:
@@ -244,7 +292,7 @@ class Loss(Part):
         if gradient and self.fused is not None:
             return self.fused
         part: Any = type(self)
-        return loss_loop(part, gradient)
+        return loss_loop(part, gradient, tuple(name for name in self.per_output if getattr(self, name) is not None))
 
     def __call__(
         self, prediction: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None
@@ -256,11 +304,11 @@ class Loss(Part):
         prediction : (N, ...) array of float32 or float64 (anything else counts as float64)
         target : (N, ...) array, or (N,) integer labels where targets are classes
         sample_weight : (N,) array, optional: a row of weight 2 counts as two, one of weight 0 is absent. A mean is that of
-            these rows, so that only the ratios of their weights count.
+            these rows, so that only the ratios of their weights count. Or one weight for each position: (N, steps).
 
         Returns
         -------
-        loss : float
+        loss : float; with ``reduction="none"``, an array of one for each term
         grad : (N, ...) array, d loss / d prediction
 
         Raises
@@ -275,7 +323,10 @@ class Loss(Part):
         y = numeric(target, "target")
         self.check_target(y, p.shape[1:], len(p), "target")
         grad = np.empty_like(p)
-        return Graded(p.dtype.type(BoundLoss(self, p, y, sample_weight, grad).value()), grad)
+        bound = BoundLoss(self, p, y, sample_weight, grad)
+        if self.reduction == "none":
+            return Graded(bound.values().reshape(len(p), *self.positions(p.shape[1:])), grad)
+        return Graded(p.dtype.type(bound.value()), grad)
 
     def usable_weights(self, weights: NDArray[np.float64], name: str = "sample_weight") -> NDArray[np.float64]:
         """Weights of the rows, of a size that kernels can compute with.
@@ -298,31 +349,67 @@ class Loss(Part):
                             f"divide them by their mean")  # fmt: skip
         return weights
 
-    def relative_weights(self, weights: NDArray[np.float64], name: str = "sample_weight") -> NDArray[np.float64] | None:
-        """Weights of rows by which their losses are multiplied, before those of a batch are added up or averaged.
+    def relative_weights(
+        self, weights: NDArray[np.float64] | None, counts: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64] | None:
+        """Numbers by which the losses of rows are multiplied, before those of a batch are added up or averaged.
 
-        Where the loss is a mean, they are divided by their own mean. None: all rows count the same.
+        Parameters
+        ----------
+        weights : (N, 1) sample weights, or (N, positions); None: all are 1
+        counts : what `counts` says of the targets
+
+        Returns
+        -------
+        (N, 1) or (N, positions): where the loss is a mean, the weights divided by the mean of weights times counts. None: all
+        losses count the same.
 
         Raises
         ------
         DataError
-            As for `usable_weights`.
+            As for `usable_weights`; or nothing counts at all.
         """
-        weights = self.usable_weights(weights, name)
-        common = weights.max() if self.reduction == "mean" else 1.0
-        if (weights == common).all():
+        if weights is not None:
+            weights = self.usable_weights(weights)
+        if self.reduction != "mean":
+            return None if weights is None or (weights == 1.0).all() else weights
+        if counts is not None:
+            weights = np.ones((len(counts), 1)) if weights is None else weights
+            mean = float((weights * counts).mean())
+            if not mean > 0.0:
+                raise DataError(f"{type(self).__name__}: expected targets that count, got none: all are ignored, or weigh nothing")
+            return weights / mean
+        if weights is None or (weights == weights.max()).all():
             return None
-        return weights / weights.mean() if self.reduction == "mean" else weights
+        return weights / weights.mean()
 
     def row_instructions(self, arrays: LossArrays, real: str) -> list[Instruction]:
         """Compute the loss of every row, and the gradient, where there is an array for it."""
+        out_shape, who = arrays.prediction.shape, type(self).__name__
+        before, arrays, after = arrays.rows(self.positions(out_shape), self.axis(out_shape), who)
         function = self.kernel(gradient=arrays.grad is not None)
         names = kernel_names(function)[self.interpreted :]  # a Python kernel gets its shard first
         spelling, targets = self._targets(arrays, real, names)
         self._require_one_loop(arrays.prediction, targets)
-        given = {"prediction": arrays.prediction, "weight": arrays.weight, "row_loss": arrays.row_loss, "grad": arrays.grad}
-        operands = tuple(targets.get(name) or given.get(name) or self.operand(name, real) for name in names)
-        return [*spelling, Instruction(function, operands, type(self).__name__, "loss", self.interpreted)]
+        given: dict[str, Operand | None] = {
+            "prediction": arrays.prediction, "weight": arrays.weight, "row_loss": arrays.row_loss, "grad": arrays.grad,
+            **targets, **{name: self._per_output(name, arrays.prediction, out_shape) for name in self.per_output if name in names},
+        }  # fmt: skip
+        if "workspace" in names:
+            row = () if targets["target"] is None else targets["target"].shape
+            given["workspace"] = Array.fixed(self.workspace(arrays.prediction.shape, row), real)
+        operands = tuple(given.get(name) or self.operand(name, real) for name in names)
+        return [*before, *spelling, Instruction(function, operands, who, "loss", self.interpreted), *after]
+
+    def _per_output(self, name: str, prediction: Array, out_shape: Shape) -> Array:
+        """A hyper-parameter of which there is a number for each of a row of predictions."""
+        given = np.asarray(getattr(self, name), prediction.dtype)
+        try:
+            numbers = np.broadcast_to(given, out_shape or (1,))
+        except ValueError:
+            raise ShapeError(f"{type(self).__name__}: expected {name} with a number for each output of a row, shape {out_shape}, "
+                             f"or one that broadcasts to it, got shape {given.shape}") from None  # fmt: skip
+        return Array.view(np.ascontiguousarray(numbers).reshape(prediction.spread, -1), written=False)
 
     def _require_one_loop(self, prediction: Array, targets: dict[str, Array | None]) -> None:
         """Refuse targets that have not a row for each of the prediction, or where kernels are of numbers, a number for each."""
@@ -367,7 +454,7 @@ class Loss(Part):
     def example_target(self, random: np.random.Generator, rows: int, out_shape: Shape) -> NDArray[Any]:
         """Legal targets for the contract tests."""
         if self.classes:
-            return random.integers(0, out_shape[-1], (rows, *out_shape[:-1]))
+            return random.integers(0, out_shape[self.axis(out_shape)], (rows, *self.target_shape(out_shape)))
         shape = (rows, *self.target_shape(out_shape))
         if self.target_values is not None:
             return random.choice(np.array(self.target_values), shape)
@@ -406,73 +493,6 @@ class Loss(Part):
                               + ", ".join(sorted(" and ".join(sorted(names)) or "none" for names in read)))  # fmt: skip
 
 
-class PythonLoss(Loss):
-    """A loss in plain NumPy: for a first draft, or for code that Numba cannot compile.
-
-    ``forward(self, prediction, target)`` gets arrays of shape (rows, k), where rows counts whatever lies before the last axis,
-    and returns the loss of every number, (rows, k), or, with ``rowwise = True``, of every row, (rows,).
-    ``backward(self, prediction, target)`` returns its derivative by the prediction, (rows, k). Where targets are classes, they
-    come as one-hot rows; a loss whose two methods name ``label``, too, gets labels as for any `Loss`: (rows,) of them and a
-    ``target`` of (rows, 1). Reduction and weights are applied outside.
-
-    Every shard works on its own copy of the loss, so ``forward`` may keep things on ``self`` for ``backward``, which is called
-    right after it.
-
-    Parameters
-    ----------
-    reduction : {"mean", "sum"}
-
-    Raises
-    ------
-    ShapeError
-        When it runs: a method returns an array of another shape.
-
-    Examples
-    --------
-    >>> import numpy as np, nnkit as nn
-    >>> class Quartic(nn.PythonLoss):
-    ...     def forward(self, prediction, target):
-    ...         return (prediction - target) ** 4
-    ...     def backward(self, prediction, target):
-    ...         return 4 * (prediction - target) ** 3
-    >>> loss, grad = Quartic(reduction="sum")([[1.0, 2.0]], [[0.0, 0.0]])
-    >>> float(loss), grad.tolist()
-    (17.0, [[4.0, 32.0]])
-    """
-
-    interpreted: ClassVar[bool] = True
-
-    def kernel(self, gradient: bool) -> Callable[..., Any]:
-        copies: dict[int, PythonLoss] = {}
-
-        def call(shard: int, method: str, prediction: Any, target: Any, label: Any, shape: Shape, what: str) -> Any:
-            named = {"prediction": prediction, "target": target, "label": label}
-            given = [named[name] for name in kernel_names(getattr(type(self), method))]
-            return call_copy(self, copies, shard, method, given, shape, what)
-
-        def value(shard: int, prediction: Any, target: Any, label: Any, row_loss: Any) -> None:
-            shape = row_loss.shape if self.rowwise else prediction.shape
-            losses = call(shard, "forward", prediction, target, label, shape, "losses")
-            row_loss[...] = losses if self.rowwise else losses.sum(axis=1)
-
-        def value_and_gradient(
-            shard: int, prediction: Any, target: Any, label: Any, weight: Any, grad: Any, row_loss: Any
-        ) -> None:
-            value(shard, prediction, target, label, row_loss)
-            derivative = call(shard, "backward", prediction, target, label, grad.shape, "gradient of the prediction")
-            np.multiply(derivative, weight[:, None], out=grad, casting="same_kind")
-
-        return value_and_gradient if gradient else value
-
-    @classmethod
-    def validate(cls) -> None:
-        for name in ("forward", "backward"):
-            names = kernel_names(getattr(cls, name, None) or (lambda: None))
-            static = isinstance(inspect.getattr_static(cls, name, None), staticmethod)
-            if static or names not in (("prediction", "target"), ("prediction", "target", "label")):
-                raise KernelError(f"{cls.__name__}: expected a method {name}(self, prediction, target)")
-
-
 class BoundLoss:
     """A loss on arrays that stay where they are: `value` computes it (and the gradient) from what they hold then."""
 
@@ -486,24 +506,24 @@ class BoundLoss:
         python: bool = False,
     ) -> None:
         rows, out_shape, real = len(prediction), prediction.shape[1:], prediction.dtype.name
-        self._rows = RowWeights(loss, rows, out_shape, sample_weight)
-        spread = prod(out_shape[:-1])
-        count = rows * spread
+        self._rows = RowWeights(loss, target, out_shape, sample_weight)
+        spread = prod(loss.positions(out_shape))
         self._row_loss = np.empty((rows, spread), real)
-        self._grad = grad
         targets = {}
         if loss.are_labels(target, out_shape):
-            label = np.array(target, np.int64).reshape(count)  # ours: compiled code does not look at them again
-            loss.check_labels(label, out_shape[-1], "target")
-            targets["label"] = Array.batch(label)
+            label = np.array(target, np.int64).reshape(rows, spread)  # ours: compiled code does not look at them again
+            loss.check_labels(label, out_shape[loss.axis(out_shape)], "target")
+            if loss.ignore_index is not None:
+                label[label == loss.ignore_index] = 0  # which weighs nothing
+            targets["label"] = Array.batch(label).flat()
         else:
-            targets["target"] = Array.batch(np.ascontiguousarray(target, real).reshape(count, -1), written=False)
-        share = self._rows.share.astype(real)
+            targets["target"] = Array.batch(np.ascontiguousarray(target, real), written=False)
         arrays = LossArrays(
-            Array.batch(prediction.reshape(count, -1), written=False),
-            Array.batch(share if spread == 1 else np.repeat(share, spread)),
-            Array.batch(self._row_loss.reshape(count)),
-            None if grad is None else Array.batch(grad.reshape(count, -1)),
+            Array.batch(prediction, written=False),
+            Array.batch(np.array(np.broadcast_to(self._rows.share, (rows, spread)), real)).flat(),
+            Array.batch(self._row_loss).flat(),
+            None if grad is None else Array.batch(grad),
+            gaps=self._rows.absent is not None,
             **targets,
         )
         instructions = loss.row_instructions(arrays, real)
@@ -513,43 +533,61 @@ class BoundLoss:
             # Denormal numbers count as 0 here as they do in the loop, or a loss would depend on who asks.
             begin, end = (Instruction(function, (Control(),), "loss", "loss") for function in (as_loop, after_loop))
             instructions = [begin, *instructions, end]
-        self.program = Program(instructions, real, rows=count, python=python)
-        self.program.controls[0, Word.ROWS] = count
+        self.program = Program(instructions, real, rows=rows, python=python)
+        self.program.controls[0, Word.ROWS] = rows
 
     def value(self) -> float:
         """The loss now."""
         self.program.run()
-        if self._grad is not None and self._rows.absent is not None:
-            self._grad[self._rows.absent] = 0.0
         return self._rows.total(self._row_loss)
+
+    def values(self) -> NDArray[Any]:
+        """The losses now, (rows, positions), times their weights."""
+        self.program.run()
+        return self._rows.weighed(self._row_loss).astype(self._row_loss.dtype)
 
 
 class RowWeights:
-    """What the rows of some data weigh in a loss of all of them.
+    """What the rows of some data, and the positions in them, weigh in a loss of all of them.
 
     Attributes
     ----------
-    share : (rows,) float64, what each row's loss is multiplied by
-    absent : which rows have weight 0, whatever their loss is; None if there is none
+    share : (rows, 1) or (rows, positions) float64, what each loss is multiplied by
+    absent : of the same shape, which have weight 0, whatever their loss is; None if there is none
     """
 
-    def __init__(self, loss: Loss, rows: int, out_shape: Shape, sample_weight: ArrayLike | None) -> None:
+    def __init__(self, loss: Loss, target: NDArray[Any], out_shape: Shape, sample_weight: ArrayLike | None) -> None:
+        rows, positions = len(target), loss.positions(out_shape)
         self.absent: NDArray[np.bool_] | None = None
-        self.share = np.full(rows, 1.0 / (rows * loss.terms(out_shape)) if loss.reduction == "mean" else 1.0)
-        if sample_weight is None:
-            return
-        given = numeric(sample_weight, "sample_weight").astype(np.float64)
-        if given.shape != (rows,):
-            raise ShapeError(f"{type(loss).__name__}: expected sample_weight of shape {(rows,)}, got {given.shape}")
-        relative = loss.relative_weights(given) if given.any() else given
+        self.share = np.full((rows, 1), 1.0 / (rows * loss.terms(out_shape)) if loss.reduction == "mean" else 1.0)
+        given, counts, there = None, loss.counts(target, out_shape), loss.there(target, out_shape)
+        if sample_weight is not None:
+            given = numeric(sample_weight, "sample_weight").astype(np.float64)
+            if given.shape not in ((rows,), (rows, *positions)):
+                each = f" or {(rows, *positions)}" if positions else ""
+                raise ShapeError(f"{type(loss).__name__}: expected sample_weight of shape {(rows,)}{each}, got {given.shape}")
+            given = given.reshape(rows, -1)
+        counted = given if counts is None else counts if given is None else given * counts
+        relative = loss.relative_weights(given, counts) if counted is None or counted.any() else given
         if relative is not None:
-            self.share *= relative
-            self.absent = None if relative.all() else relative == 0
+            self.share = self.share * relative
+        if there is not None:
+            self.share = np.where(there, self.share, 0.0)
+        if not self.share.all():
+            self.absent = self.share == 0
 
-    def total(self, row_losses: NDArray[Any]) -> float:
-        """The loss, from the terms of each row."""
-        with np.errstate(over="ignore", invalid="ignore"):  # it may be infinite, or NaN
-            of_rows = row_losses.sum(axis=1, dtype=np.float64)
-            if self.absent is not None:
-                of_rows[self.absent] = 0.0
-            return float((of_rows * self.share).sum())
+    def weighed(self, losses: NDArray[Any]) -> NDArray[np.float64]:
+        """The terms of each row, (rows, positions), times what they weigh."""
+        with np.errstate(over="ignore", invalid="ignore"):  # they may be infinite, or NaN
+            weighed = losses * self.share
+        if self.absent is not None:
+            weighed[np.broadcast_to(self.absent, weighed.shape)] = 0.0
+        return weighed
+
+    def total(self, losses: NDArray[Any]) -> float:
+        """The loss, from the terms of each row, (rows, positions)."""
+        if self.share.shape[1] == 1 and losses.shape[1] > 1:
+            with np.errstate(over="ignore", invalid="ignore"):
+                losses = losses.sum(axis=1, dtype=np.float64, keepdims=True)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(self.weighed(losses).sum())

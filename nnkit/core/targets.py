@@ -29,8 +29,9 @@ def require_range(who: str, y: NDArray[Any], name: str, low: float, high: float,
         raise DataError(f"{who}: expected {name} to be {expected}, got {y[place]!s} at {list(place)}")
 
 
-def require_distribution(who: str, y: NDArray[Any], name: str) -> None:
-    """Refuse rows, along the last axis, that are no probabilities of all classes."""
+def require_distribution(who: str, y: NDArray[Any], name: str, axis: int = -1) -> None:
+    """Refuse rows, along the axis of the classes, that are no probabilities of all of them."""
+    y = np.moveaxis(y, axis, -1)
     total = y.sum(axis=-1)
     wrong = (y < 0).any(axis=-1) | (np.abs(total - 1) > 1e-3)
     if wrong.any():
@@ -49,7 +50,9 @@ def require_labels(who: str, y: NDArray[Any], name: str) -> None:
         raise DataError(f"{who}: expected {name} to hold integer class labels, got dtype {y.dtype}; {hint}")
 
 
-def wrong_shape(who: str, y: NDArray[Any], name: str, expected: Shape, outputs: Shape, takes_probabilities: bool) -> ShapeError:
+def wrong_shape(
+    who: str, y: NDArray[Any], name: str, expected: Shape, outputs: Shape, takes_classes: bool, takes_probabilities: bool
+) -> ShapeError:
     """The error for targets of another shape than the expected one, which says how to come to that, where it can be guessed."""
     message = f"{who}: expected {name} of shape {expected}"
     if takes_probabilities:
@@ -57,6 +60,8 @@ def wrong_shape(who: str, y: NDArray[Any], name: str, expected: Shape, outputs: 
     message += f" for model outputs of shape {outputs}, got {y.shape}"
     if y.shape + (1,) == expected:
         message += f"; nothing is broadcast silently: pass {name}.reshape(-1, 1)"
+    elif takes_classes and len(outputs) > 2 and y.shape == (outputs[0], *outputs[2:]):
+        message += "; where the classes are on axis 1, as PyTorch has them, pass dim=1 to the loss"
     elif y.shape == expected + (1,):
         message += f"; pass {name}.ravel()"
     elif y.dtype.kind in "iu" and y.shape == expected[:-1]:

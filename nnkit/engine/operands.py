@@ -163,6 +163,10 @@ class Array(Operand):
         *leading, last = self.shape or (1,)
         return self.matrix(prod(leading), last)
 
+    def folded_after(self, axes: int) -> Array:
+        """Seen as rows of the axes behind the first ``axes``, which are folded into the rows; a number is a row of one."""
+        return self._seen(self.shape[axes:] or (1,), prod(self.shape[:axes]))
+
     def flat(self) -> Array:
         """Seen as one long row of numbers."""
         if self.batched:

@@ -16,6 +16,7 @@ __all__ = [
     "copy_columns",
     "copy_unless_stopped",
     "decay_gradient",
+    "drop_ignored",
     "fill",
     "gather",
     "gather_labels",
@@ -27,7 +28,9 @@ __all__ = [
     "scale_gradient",
     "scatter",
     "shrink_value",
+    "silence",
     "spell",
+    "swap_axes",
     "to_whole",
     "uniform_weights",
 ]
@@ -49,13 +52,13 @@ def gather(source, row_stride, column_stride, order, offset, first_row, out):
                 out[n, j] = row[j * column_stride]
 
 
-def gather_labels(source, row_stride, column_stride, order, offset, first_row, per_row, classes, control, label):
-    """Copy the class labels of this shard's rows, ``per_row`` of them a row; those of no class are refused."""
+def gather_labels(source, row_stride, column_stride, order, offset, first_row, per_row, classes, ignored, control, label):
+    """Copy the class labels of this shard's rows, ``per_row`` of them a row; those of no class are refused, but ``ignored``."""
     for n in range(label.shape[0] // per_row):
         start = (order[first_row + n] + offset) * row_stride
         for r in range(per_row):
             number = np.int64(source[start + r * column_stride])
-            if not 0 <= number < classes:
+            if not (0 <= number < classes or number == ignored):
                 refuse(control, LABELS, n * per_row + r, number)
             label[n * per_row + r] = number
 
@@ -122,11 +125,43 @@ def uniform_weights(batch_rows, terms, mean, weight):
 
 
 def gather_weights(source, order, offset, first_row, batch_rows, per_row, terms, mean, weight):
-    """Sample weights of this shard's rows, which are 1 on average; with ``mean`` all terms of the batch share them."""
+    """Sample weights of this shard's rows, which are 1 on average; with ``mean`` all terms of the batch share them.
+
+    A row of the source has one weight, or ``per_row`` of them.
+    """
     share = 1.0 / (batch_rows * terms) if mean else 1.0
+    last = source.shape[1] - 1
     for n in range(weight.shape[0] // per_row):
+        row = source[order[first_row + n] + offset]
         for r in range(per_row):
-            weight[n * per_row + r] = source[order[first_row + n] + offset] * share
+            weight[n * per_row + r] = row[min(r, last)] * share
+
+
+def drop_ignored(ignored, label, weight):
+    """Labels that do not count weigh nothing, and become 0, so that whatever reads them stays in range."""
+    for i in range(label.shape[0]):
+        if label[i] == ignored:
+            label[i] = 0
+            weight[i] = 0.0
+
+
+def silence(weight, row_loss, grad):
+    """What weighs nothing has the loss 0 and no gradient, whatever has come out there."""
+    for n in range(row_loss.shape[0]):
+        if weight[n] == 0.0:
+            row_loss[n] = 0.0
+            row = grad[n]
+            for j in range(row.shape[0]):
+                row[j] = 0.0
+
+
+def swap_axes(x, out):
+    """Out[n, j, i] = x[n, i, j]."""
+    for n in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            row = x[n, i]
+            for j in range(row.shape[0]):
+                out[n, j, i] = row[j]
 
 
 def accumulate_loss(weight, row_loss, control):

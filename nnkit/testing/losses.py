@@ -85,10 +85,17 @@ class _Case:
 
     def of_probabilities(self) -> _Case:
         """The same with a probability for each class, as drawn, in the place of labels; the first row is of one class."""
-        classes, case = self.prediction.shape[-1], copy.copy(self)
-        case.target = np.random.default_rng(SEED).dirichlet(np.ones(classes), self.target.shape)
-        case.target[0] = np.eye(classes)[0]
+        case, axis = copy.copy(self), 1 + self.loss.axis(self.prediction.shape[1:])
+        classes = self.prediction.shape[axis]
+        target = np.random.default_rng(SEED).dirichlet(np.ones(classes), self.target.shape)
+        target[0] = np.eye(classes)[0]
+        case.target = np.moveaxis(target, -1, axis)
         return case
+
+    def counts(self) -> NDArray[np.float64]:
+        """How much each row counts in a mean, weights left out."""
+        counts = self.loss.counts(self.target, self.prediction.shape[1:])
+        return np.ones(len(self.target)) if counts is None else counts.mean(axis=1)
 
 
 def _cases(example: Example, dtype: str = "float64", rows: int = ROWS) -> list[_Case]:
@@ -157,7 +164,7 @@ def _suspects(case: _Case, got: NDArray[Any], expected: NDArray[Any]) -> Iterato
             yield count > 1 and agree(got, count * expected), f"forward averages over {words}, backward does not"
     yield from usual_suspects(got, expected)
     if not case.loss.rowwise and not case.loss.interpreted and case.target.shape == case.prediction.shape:
-        share = RowWeights(case.loss, len(got), got.shape[1:], case.weight).share.reshape(-1, *[1] * (got.ndim - 1))
+        share = RowWeights(case.loss, case.target, got.shape[1:], case.weight).share.reshape(-1, *[1] * (got.ndim - 1))
         numbers = {"prediction": case.prediction, "target": case.target}
         yield True, wrong_slope(numbers, got / share, expected / share)
     both = f"{case.kernel_of('grad_prediction')} is not the derivative of the value that forward gives: check both"
@@ -184,6 +191,28 @@ def weights_equal_repetition(example: Example) -> None:
         _require_same_loss(case, given, expected, ROUNDING, reason)
 
 
+def weightless_positions_do_not_matter(example: Example) -> None:
+    """The loss is the same whatever is predicted there, and the gradient there is 0; apart, the losses add up to the sum."""
+    for case in _cases(example):
+        positions = case.loss.positions(example.in_shape)
+        random = np.random.default_rng(SEED)
+        case.weight = random.integers(1, 4, (ROWS, *positions)).astype(np.float64)
+        if case.loss.reduction == "sum":
+            apart = copy.copy(case.loss)
+            apart.reduction = "none"
+            each, grad = apart(case.prediction, case.target, case.weight.reshape(ROWS, -1)[:, 0])
+            case.weight = case.weight.reshape(ROWS, -1)[:, 0]
+            _require_same_loss(case, {"loss": np.array(each.sum()), "grad_prediction": grad}, case.run(python=False), ROUNDING)
+        elif positions:
+            case.weight[0] = 0.0
+            given = case.run()
+            require_equal(case.loss, "backward", "grad_prediction", given["grad_prediction"][0], np.zeros(example.in_shape))
+            other = copy.copy(case)
+            other.prediction = case.prediction.copy()
+            other.prediction[0] = example.high
+            _require_same_loss(case, given, other.run(), 0.0)
+
+
 def weightless_rows_do_not_matter(example: Example) -> None:
     """The loss is that of the other rows, and their own gradient is 0."""
     for case in _cases(example):
@@ -201,13 +230,17 @@ def weightless_rows_do_not_matter(example: Example) -> None:
 
 
 def labels_equal_probabilities(example: Example) -> None:
-    """Where targets are classes: an integer label is the same as a probability of 1 for it."""
+    """Where targets are classes: an integer label is the same as a probability of 1 for it.
+
+    But where a mean is divided by the weights of the labels: of probabilities, it is divided by the rows.
+    """
     for case in _cases(example):
-        if not case.loss.takes_probabilities:
+        same = case.loss.reduction != "mean" or case.loss.counts(case.target, example.in_shape) is None
+        if not (case.loss.takes_probabilities and same):
             continue
         given = case.run()
-        spelt = copy.copy(case)
-        spelt.target = np.eye(example.in_shape[-1])[case.target]
+        spelt, axis = copy.copy(case), case.loss.axis(example.in_shape)
+        spelt.target = np.moveaxis(np.eye(example.in_shape[axis])[case.target], -1, axis + 1)
         _require_same_loss(case, given, spelt.run(), 0.0)
 
 
@@ -249,7 +282,8 @@ def batch_of_one_is_a_row(example: Example) -> None:
     """The loss of one row alone, with whatever weight, is that row's in a batch: nothing divides by rows - 1."""
     for case in _cases(example):
         total, gradients = 0.0, []
-        share = case.weight / case.weight.sum() if case.loss.reduction == "mean" else np.ones(ROWS)
+        counted = case.weight * case.counts()
+        share = counted / counted.sum() if case.loss.reduction == "mean" else np.ones(ROWS)
         for n in range(ROWS):
             row = copy.copy(case)
             row.prediction, row.target, row.weight = case.prediction[n : n + 1], case.target[n : n + 1], case.weight[n : n + 1]
@@ -291,6 +325,7 @@ LOSS_CHECKS: tuple[Check, ...] = (
     loss_gradient_is_the_derivative,
     weights_equal_repetition,
     weightless_rows_do_not_matter,
+    weightless_positions_do_not_matter,
     labels_equal_probabilities,
     probabilities_have_their_gradient,
     loss_needs_no_gradient,

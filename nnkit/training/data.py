@@ -105,16 +105,20 @@ def check_finite(array: Any, name: str, columns: Any = None) -> None:
         )
 
 
-def check_weights(sample_weight: Any, rows: int, name: str = "sample_weight") -> NDArray[np.float64] | None:
-    """Sample weights as float64; None stays None."""
+def check_weights(
+    sample_weight: Any, rows: int, name: str = "sample_weight", positions: tuple[int, ...] = ()
+) -> NDArray[np.float64] | None:
+    """Sample weights as float64, one for each row or for each of its ``positions``; None stays None."""
     if sample_weight is None:
         return None
     weights = np.array(to_array(sample_weight, name), np.float64, order="C")  # ours: they stay as they are checked
-    if weights.shape != (rows,):
-        raise ShapeError(f"{name}: expected shape {(rows,)}, one weight for each row of X, got {weights.shape}")
+    if weights.shape not in ((rows,), (rows, *positions)):
+        each = f", or {(rows, *positions)}, one for each place of a row" if positions else ""
+        raise ShapeError(f"{name}: expected shape {(rows,)}, one weight for each row of X{each}, got {weights.shape}")
     check_finite(weights, name)
     if (weights < 0).any():
-        raise DataError(f"{name}: expected weights of at least 0, got {weights.min():g} in row {int(weights.argmin())}")
+        row = int(np.argwhere(weights == weights.min())[0][0])
+        raise DataError(f"{name}: expected weights of at least 0, got {weights.min():g} in row {row}")
     if not weights.any():
         raise DataError(f"{name}: expected at least one positive weight, got zeros only")
     return weights
@@ -260,20 +264,23 @@ class Source:
         rows = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW)
         return Instruction(gather, (self._flat, *self._strides, *rows, target), "data", "data")
 
-    def gather_labels(self, out: Array, classes: int, part: str) -> Instruction:
-        """Copy the batch's class labels, which ``part`` takes."""
+    def gather_labels(self, out: Array, classes: int, part: str, ignored: int | None = None) -> Instruction:
+        """Copy the batch's class labels, which ``part`` takes; beside those of a class there may be an ``ignored`` one."""
         per_row = Constant(prod(self.row_shape), "int64")
         rows = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW)
-        operands = (self._flat, *self._strides, *rows, per_row, Constant(classes, "int64"), Control(), out)
+        limits = Constant(classes, "int64"), Constant(0 if ignored is None else ignored, "int64")
+        operands = (self._flat, *self._strides, *rows, per_row, *limits, Control(), out)
         numbers = Numbers("the labels", classes, self.row_shape, LABELS)
         return Instruction(gather_labels, operands, part, "data", numbers=numbers)
 
 
-def gather_targets(loss: Loss, y: NDArray[Any], out_shape: tuple[int, ...], real: str) -> tuple[Instruction, dict[str, Array]]:
+def gather_targets(loss: Loss, y: NDArray[Any], out_shape: tuple[int, ...], real: str) -> tuple[Instruction, dict[str, Any]]:
     """How a batch's targets are gathered, labels as labels; and what of `LossArrays` they are then."""
     source = Source(y)
     if loss.are_labels(y, out_shape):
-        label = Array.rows(out_shape[:-1], "int64").flat()
-        return source.gather_labels(label, out_shape[-1], type(loss).__name__), {"label": label}
+        label = Array.rows(loss.positions(out_shape), "int64").flat()
+        ignored = None if loss.there(y, out_shape) is None else loss.ignore_index
+        gather = source.gather_labels(label, out_shape[loss.axis(out_shape)], type(loss).__name__, ignored)
+        return gather, {"label": label, "ignored": ignored}
     target = Array.rows(y.shape[1:], real)
-    return source.gather(target), {"target": target.folded()}
+    return source.gather(target), {"target": target}

@@ -204,7 +204,8 @@ class Fit:
         check_finite(self._y, "y")
         rows = count_of(self._X)
         loss.check_target(self._y, network.out_shape, rows)
-        weights = check_weights(sample_weight, rows)
+        loss.require_one_number("fit")
+        weights = check_weights(sample_weight, rows, positions=loss.positions(network.out_shape))
         self._weights = None if weights is None else loss.usable_weights(weights)
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
@@ -235,13 +236,16 @@ class Fit:
 
     def _weigh(self) -> None:
         """Rows of weight 0 are absent; the weights of the others are 1 on average, where the loss is a mean."""
-        self._relative: NDArray[np.float64] | None = None
-        if self._weights is None:
-            return
-        self._rows = self._rows[self._weights[self._rows] > 0]
-        relative = self._loss.relative_weights(self._weights[self._rows])
+        self._relative: NDArray[np.float64] | None = None  # (N, 1), or one for each position of a row
+        weights, count = self._weights, len(self._y)
+        if weights is not None:
+            weights = weights.reshape(count, -1)
+            self._rows = self._rows[weights[self._rows].any(axis=1)]
+            weights = weights[self._rows]
+        counts = self._loss.counts(self._y, self.network.out_shape)
+        relative = self._loss.relative_weights(weights, None if counts is None else counts[self._rows])
         if relative is not None:
-            self._relative = np.zeros_like(self._weights)
+            self._relative = np.zeros((count, relative.shape[1]))
             self._relative[self._rows] = relative
 
     def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
@@ -251,7 +255,8 @@ class Fit:
         self.network.check_input(X, "validation X")
         check_finite(y, "validation y")
         self._loss.check_target(y, self.network.out_shape, count_of(X), "validation y")
-        weights = check_weights(sample_weight, count_of(X), "validation sample_weight")
+        places = self._loss.positions(self.network.out_shape)
+        weights = check_weights(sample_weight, count_of(X), "validation sample_weight", places)
         self._evaluate_on(X, y, weights)
 
     def _evaluate_on(
@@ -276,12 +281,12 @@ class Fit:
         self._sources = sources_of(self._X, real)
         x, gathering = gathered(self._sources, network.in_shape, network.input_dtype)
         gather, targets = gather_targets(loss, self._y, network.out_shape, real)
-        weight = Array.rows(network.out_shape[:-1], real).flat()
-        row_loss = Array.rows(network.out_shape[:-1], real).flat()
+        weight, row_loss = (Array.rows(loss.positions(network.out_shape), real).flat() for _ in range(2))
         grad = Array.rows(network.out_shape, real)
         plan.instructions += [*gathering, gather, self._weighing(weight)]
         out = plan.run(network.placed(slabs, self._sources), x)
-        arrays = LossArrays(out.folded(), weight, row_loss, grad.folded(), **targets)
+        gaps = self._relative is not None and not self._relative[self._rows].all()
+        arrays = LossArrays(out, weight, row_loss, grad, gaps=gaps, **targets)
         plan.instructions += loss.instructions(arrays, real)
         plan.backward(grad, guard=True)
         self._updater = Updater(
@@ -322,7 +327,7 @@ class Fit:
         if self._relative is None:
             return Instruction(uniform_weights, (rows, terms, mean, weight), "data", "data")
         place = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW), rows
-        per_row = Constant(prod(out_shape[:-1]), "int64")
+        per_row = Constant(prod(loss.positions(out_shape)), "int64")
         operands = (Array.view(self._relative, written=False), *place, per_row, terms, mean, weight)
         return Instruction(gather_weights, operands, "data", "data")
 
