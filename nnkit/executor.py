@@ -102,7 +102,7 @@ class Executor:
         target, count = to_array(y, "y"), count_of(rows)
         loss.check_target(target, network.out_shape, count)
         loss.require_one_number("evaluate")
-        weights = check_weights(sample_weight, count, positions=loss.positions(network.out_shape))
+        weights = check_weights(sample_weight, count, places=loss.places(network.out_shape))
         shards = prediction_shards(network, count, n_threads)
         evaluator = Evaluator(network, loss, rows, target, weights, shards=shards, predictions=bool(asked))
         with Team(shards) as team:

@@ -176,9 +176,9 @@ class Evaluator(_Sweep):
             self.prediction = np.empty((rows, *out_shape), real)
             self._keep(self._result, self.prediction)
         self._weights = RowWeights(loss, self.y, out_shape, self.sample_weight)
-        positions = loss.positions(out_shape)
-        self._row_losses = np.empty((rows, prod(positions)), real)
-        weight, row_loss = (Array.rows(positions, real) for _ in range(2))
+        places = loss.places(out_shape)
+        self._row_losses = np.empty((rows, prod(places)), real)
+        weight, row_loss = (Array.rows(places, real) for _ in range(2))
         gather, targets = gather_targets(loss, y, out_shape, real)
         arrays = LossArrays(self._result, weight.flat(), row_loss.flat(), **targets)
         self._plan.instructions += [gather, *loss.row_instructions(arrays, real)]

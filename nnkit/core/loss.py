@@ -90,8 +90,8 @@ class Loss(Part):
                               backward are of numbers, they get that one; None where there are none
     workspace        method   the shape of memory that the kernels name ``workspace``: what is in it, nobody keeps
     classes          False    targets are class labels, or rows of a probability for each class
-    ignore_index     None     a label of positions that do not count
-    counts           method   how much each position counts in a mean, from targets; None: all the same
+    ignore_index     None     a label of places that do not count
+    counts           method   how much each place counts in a mean, from targets; None: all the same
     interpreted      False    kernels stay Python; so it is for every `PythonLoss`
     expects          ()       what predictions should be: one of these `nnkit.Span`, which `fit` compares with what the last
                               layer gives; (): anything
@@ -193,7 +193,7 @@ class Loss(Part):
 
     def target_shape(self, out_shape: Shape) -> Shape:
         """Shape of a row of targets (of class labels, where targets are classes) for prediction rows of ``out_shape``."""
-        return self.positions(out_shape) if self.classes else out_shape
+        return self.places(out_shape) if self.classes else out_shape
 
     def axis(self, out_shape: Shape) -> int:
         """The axis of prediction rows that `dim` says."""
@@ -203,7 +203,7 @@ class Loss(Part):
             raise ShapeError(f"{self!r}: expected predictions with an axis {dim}, got shape (N, {', '.join(map(str, out_shape))})")
         return max(axis, 0)
 
-    def positions(self, out_shape: Shape) -> Shape:
+    def places(self, out_shape: Shape) -> Shape:
         """The axes of a row of predictions on each place of which there is a loss: all but those that a loss is of."""
         if not self.rowwise:
             return out_shape if self.reduction == "none" else out_shape[:-1]
@@ -212,7 +212,7 @@ class Loss(Part):
 
     def terms(self, out_shape: Shape) -> int:
         """How many terms a row has in the mean."""
-        return prod(self.positions(out_shape)) if self.rowwise else prod(out_shape)
+        return prod(self.places(out_shape)) if self.rowwise else prod(out_shape)
 
     def workspace(self, row: Shape, target: Shape) -> Shape:
         """Shape of memory that the kernels name ``workspace``, for rows of predictions and of targets of these shapes."""
@@ -274,14 +274,14 @@ class Loss(Part):
         return self.classes and y.shape[1:] != out_shape
 
     def there(self, y: NDArray[Any], out_shape: Shape) -> NDArray[np.bool_] | None:
-        """Where labels are not `ignore_index`, (N, positions); None: everywhere."""
+        """Where labels are not `ignore_index`, (N, places); None: everywhere."""
         if self.ignore_index is None or not self.are_labels(y, out_shape):
             return None
         there = np.asarray(y != self.ignore_index).reshape(len(y), -1)
         return None if there.all() else there
 
     def counts(self, y: NDArray[Any], out_shape: Shape) -> NDArray[np.float64] | None:
-        """How much each position counts in a mean, (N, positions); None: all the same."""
+        """How much each place counts in a mean, (N, places); None: all the same."""
         there = self.there(y, out_shape)
         return None if there is None else there.astype(np.float64)
 
@@ -304,7 +304,7 @@ class Loss(Part):
         prediction : (N, ...) array of float32 or float64 (anything else counts as float64)
         target : (N, ...) array, or (N,) integer labels where targets are classes
         sample_weight : (N,) array, optional: a row of weight 2 counts as two, one of weight 0 is absent. A mean is that of
-            these rows, so that only the ratios of their weights count. Or one weight for each position: (N, steps).
+            these rows, so that only the ratios of their weights count. Or one weight for each place: (N, steps).
 
         Returns
         -------
@@ -316,6 +316,10 @@ class Loss(Part):
         ShapeError, DataError
             The target does not fit the prediction, or is out of range.
         """
+        return self.grade(prediction, target, sample_weight)
+
+    def grade(self, prediction: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> Graded:
+        """What a call gives, of predictions as a model gives them."""
         p = numeric(prediction, "prediction")
         if p.ndim == 0 or p.size == 0:
             raise ShapeError(f"{type(self).__name__}: expected predictions of shape (N, ...), got {p.shape}")
@@ -325,7 +329,7 @@ class Loss(Part):
         grad = np.empty_like(p)
         bound = BoundLoss(self, p, y, sample_weight, grad)
         if self.reduction == "none":
-            return Graded(bound.values().reshape(len(p), *self.positions(p.shape[1:])), grad)
+            return Graded(bound.values().reshape(len(p), *self.places(p.shape[1:])), grad)
         return Graded(p.dtype.type(bound.value()), grad)
 
     def usable_weights(self, weights: NDArray[np.float64], name: str = "sample_weight") -> NDArray[np.float64]:
@@ -356,12 +360,12 @@ class Loss(Part):
 
         Parameters
         ----------
-        weights : (N, 1) sample weights, or (N, positions); None: all are 1
+        weights : (N, 1) sample weights, or (N, places); None: all are 1
         counts : what `counts` says of the targets
 
         Returns
         -------
-        (N, 1) or (N, positions): where the loss is a mean, the weights divided by the mean of weights times counts. None: all
+        (N, 1) or (N, places): where the loss is a mean, the weights divided by the mean of weights times counts. None: all
         losses count the same.
 
         Raises
@@ -386,7 +390,7 @@ class Loss(Part):
     def row_instructions(self, arrays: LossArrays, real: str) -> list[Instruction]:
         """Compute the loss of every row, and the gradient, where there is an array for it."""
         out_shape, who = arrays.prediction.shape, type(self).__name__
-        before, arrays, after = arrays.rows(self.positions(out_shape), self.axis(out_shape), who)
+        before, arrays, after = arrays.rows(self.places(out_shape), self.axis(out_shape), who)
         function = self.kernel(gradient=arrays.grad is not None)
         names = kernel_names(function)[self.interpreted :]  # a Python kernel gets its shard first
         spelling, targets = self._targets(arrays, real, names)
@@ -507,7 +511,7 @@ class BoundLoss:
     ) -> None:
         rows, out_shape, real = len(prediction), prediction.shape[1:], prediction.dtype.name
         self._rows = RowWeights(loss, target, out_shape, sample_weight)
-        spread = prod(loss.positions(out_shape))
+        spread = prod(loss.places(out_shape))
         self._row_loss = np.empty((rows, spread), real)
         targets = {}
         if loss.are_labels(target, out_shape):
@@ -542,29 +546,29 @@ class BoundLoss:
         return self._rows.total(self._row_loss)
 
     def values(self) -> NDArray[Any]:
-        """The losses now, (rows, positions), times their weights."""
+        """The losses now, (rows, places), times their weights."""
         self.program.run()
         return self._rows.weighed(self._row_loss).astype(self._row_loss.dtype)
 
 
 class RowWeights:
-    """What the rows of some data, and the positions in them, weigh in a loss of all of them.
+    """What the rows of some data, and the places in them, weigh in a loss of all of them.
 
     Attributes
     ----------
-    share : (rows, 1) or (rows, positions) float64, what each loss is multiplied by
+    share : (rows, 1) or (rows, places) float64, what each loss is multiplied by
     absent : of the same shape, which have weight 0, whatever their loss is; None if there is none
     """
 
     def __init__(self, loss: Loss, target: NDArray[Any], out_shape: Shape, sample_weight: ArrayLike | None) -> None:
-        rows, positions = len(target), loss.positions(out_shape)
+        rows, places = len(target), loss.places(out_shape)
         self.absent: NDArray[np.bool_] | None = None
         self.share = np.full((rows, 1), 1.0 / (rows * loss.terms(out_shape)) if loss.reduction == "mean" else 1.0)
         given, counts, there = None, loss.counts(target, out_shape), loss.there(target, out_shape)
         if sample_weight is not None:
             given = numeric(sample_weight, "sample_weight").astype(np.float64)
-            if given.shape not in ((rows,), (rows, *positions)):
-                each = f" or {(rows, *positions)}" if positions else ""
+            if given.shape not in ((rows,), (rows, *places)):
+                each = f" or {(rows, *places)}" if places else ""
                 raise ShapeError(f"{type(loss).__name__}: expected sample_weight of shape {(rows,)}{each}, got {given.shape}")
             given = given.reshape(rows, -1)
         counted = given if counts is None else counts if given is None else given * counts
@@ -577,7 +581,7 @@ class RowWeights:
             self.absent = self.share == 0
 
     def weighed(self, losses: NDArray[Any]) -> NDArray[np.float64]:
-        """The terms of each row, (rows, positions), times what they weigh."""
+        """The terms of each row, (rows, places), times what they weigh."""
         with np.errstate(over="ignore", invalid="ignore"):  # they may be infinite, or NaN
             weighed = losses * self.share
         if self.absent is not None:
@@ -585,7 +589,7 @@ class RowWeights:
         return weighed
 
     def total(self, losses: NDArray[Any]) -> float:
-        """The loss, from the terms of each row, (rows, positions)."""
+        """The loss, from the terms of each row, (rows, places)."""
         if self.share.shape[1] == 1 and losses.shape[1] > 1:
             with np.errstate(over="ignore", invalid="ignore"):
                 losses = losses.sum(axis=1, dtype=np.float64, keepdims=True)

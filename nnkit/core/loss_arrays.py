@@ -17,7 +17,7 @@ __all__ = ["LossArrays"]
 class LossArrays:
     """A batch as a model and a user have it; targets are numbers, or class labels.
 
-    Of weights, losses and labels there is one for each position of a row: what is left of its axes without those of what one
+    Of weights, losses and labels there is one for each place of a row: what is left of its axes without those of what one
     loss is of.
     """
 
@@ -28,10 +28,10 @@ class LossArrays:
     target: Array | None = None  # numbers,
     label: Array | None = None  # or class labels, flat int64
     ignored: int | None = None  # a label that does not count, where there is one among them
-    gaps: bool = False  # whether other positions weigh nothing, too
+    gaps: bool = False  # whether other places weigh nothing, too
 
-    def rows(self, positions: Shape, axis: int, part: str) -> tuple[list[Instruction], LossArrays, list[Instruction]]:
-        """Seen as one row for each position, in which the numbers along ``axis`` come one after the other.
+    def rows(self, places: Shape, axis: int, part: str) -> tuple[list[Instruction], LossArrays, list[Instruction]]:
+        """Seen as one row for each place, in which the numbers along ``axis`` come one after the other.
 
         Returns
         -------
@@ -47,13 +47,13 @@ class LossArrays:
                     seen[name], views = _turned(array, axis)
                     turns, views = (after, views[::-1]) if name == "grad" else (before, views)
                     turns.append(Instruction(swap_axes, views, part, "loss"))
-        rows = {name: None if array is None else array.folded_after(len(positions)) for name, array in seen.items()}
+        rows = {name: None if array is None else array.folded_after(len(places)) for name, array in seen.items()}
         if self.ignored is not None and self.label is not None:
             operands = Constant(self.ignored, "int64"), self.label, self.weight
             before.append(Instruction(drop_ignored, operands, part, "loss"))
         grad = seen["grad"]
         if grad is not None and (self.gaps or self.ignored is not None):
-            flat = grad.matrix(prod(positions), prod(grad.shape[len(positions) :]))
+            flat = grad.matrix(prod(places), prod(grad.shape[len(places) :]))
             after.insert(0, Instruction(silence, (self.weight, self.row_loss, flat), part, "loss"))
         return before, replace(self, **rows), after
 

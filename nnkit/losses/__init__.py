@@ -1,9 +1,11 @@
 """Losses; each module is one theme. Reduction and weights are `Loss`'s."""
 
+from nnkit.losses.alignment import CTCLoss
 from nnkit.losses.binary import BCELoss, BCEWithLogitsLoss, MultiLabelSoftMarginLoss
 from nnkit.losses.classes import CrossEntropyLoss, NLLLoss
 from nnkit.losses.distributions import GaussianNLLLoss, KLDivLoss, PoissonNLLLoss
 from nnkit.losses.margins import HingeEmbeddingLoss, HingeLoss, MultiLabelMarginLoss, MultiMarginLoss, SoftMarginLoss
+from nnkit.losses.pairs import CosineEmbeddingLoss, MarginRankingLoss, TripletMarginLoss
 from nnkit.losses.regression import (
     HalfSquaredErrorLoss,
     HuberLoss,
@@ -17,6 +19,8 @@ from nnkit.losses.regression import (
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CTCLoss",
+    "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "GaussianNLLLoss",
     "HalfSquaredErrorLoss",
@@ -27,6 +31,7 @@ __all__ = [
     "L1Loss",
     "LogCoshLoss",
     "MSELoss",
+    "MarginRankingLoss",
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
@@ -35,4 +40,5 @@ __all__ = [
     "QuantileLoss",
     "SmoothL1Loss",
     "SoftMarginLoss",
+    "TripletMarginLoss",
 ]

@@ -12,7 +12,7 @@ from nnkit.core.loss import Loss
 from nnkit.core.part import Example, Part
 from nnkit.core.registry import register
 from nnkit.core.span import Span
-from nnkit.kernels.math import log, sigmoid, softplus
+from nnkit.kernels.math import log, real, sigmoid, softplus
 
 Numbers = Sequence[float] | NDArray[Any] | None
 
@@ -209,20 +209,17 @@ class MultiLabelSoftMarginLoss(Loss):
 
     @staticmethod
     def forward(prediction, target, output_weight):
-        total, count = 0.0, 0.0
+        total = 0.0
         for k in range(prediction.shape[0]):
             loss = softplus(prediction[k]) - target[k] * prediction[k]
             total += loss if output_weight is None else output_weight[k] * loss
-            count += 1.0
-        return total / count
+        return total / real(prediction.shape[0])
 
     @staticmethod
     def backward(prediction, target, output_weight, grad_prediction):
-        count = 0.0
+        share = 1.0 / real(prediction.shape[0])
         for k in range(prediction.shape[0]):
-            count += 1.0
-        for k in range(prediction.shape[0]):
-            slope = (sigmoid(prediction[k]) - target[k]) / count
+            slope = (sigmoid(prediction[k]) - target[k]) * share
             grad_prediction[k] = slope if output_weight is None else output_weight[k] * slope
 
     def probabilities(self, prediction: NDArray[Any]) -> NDArray[Any] | None:

@@ -90,9 +90,9 @@ class CrossEntropyLoss(OfLabels):
     ----------
     weight : w, a number of at least 0 for each class. Of labels, a mean is divided by the weights of their classes: it is
         sum_n l_n / sum_n w_{t_n}. (Weights of rows are ``sample_weight``.)
-    ignore_index : int, the label of positions that do not count, such as padded steps or pixels of nothing
+    ignore_index : int, the label of places that do not count, such as padded steps or pixels of nothing
     label_smoothing : float in [0, 1)
-    reduction : {"mean", "sum", "none"}; the mean is over rows and positions, as far as they count
+    reduction : {"mean", "sum", "none"}; the mean is over rows and places, as far as they count
     dim : the axis of the classes, that of the rows counted. By default it is the last one; but where the shape of the targets
         fits PyTorch's layout as well, (N, K, K) with K classes, it has to be said: 1, as in PyTorch, or -1.
 
@@ -246,8 +246,8 @@ class NLLLoss(OfLabels):
     Parameters
     ----------
     weight : w, a number of at least 0 for each class. Of labels, a mean is divided by the weights of their classes.
-    ignore_index : int, the label of positions that do not count
-    reduction : {"mean", "sum", "none"}; the mean is over rows and positions, as far as they count
+    ignore_index : int, the label of places that do not count
+    reduction : {"mean", "sum", "none"}; the mean is over rows and places, as far as they count
     dim : the axis of the classes; see `CrossEntropyLoss`
 
     Shape

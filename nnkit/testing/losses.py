@@ -191,19 +191,19 @@ def weights_equal_repetition(example: Example) -> None:
         _require_same_loss(case, given, expected, ROUNDING, reason)
 
 
-def weightless_positions_do_not_matter(example: Example) -> None:
+def weightless_places_do_not_matter(example: Example) -> None:
     """The loss is the same whatever is predicted there, and the gradient there is 0; apart, the losses add up to the sum."""
     for case in _cases(example):
-        positions = case.loss.positions(example.in_shape)
+        places = case.loss.places(example.in_shape)
         random = np.random.default_rng(SEED)
-        case.weight = random.integers(1, 4, (ROWS, *positions)).astype(np.float64)
+        case.weight = random.integers(1, 4, (ROWS, *places)).astype(np.float64)
         if case.loss.reduction == "sum":
             apart = copy.copy(case.loss)
             apart.reduction = "none"
-            each, grad = apart(case.prediction, case.target, case.weight.reshape(ROWS, -1)[:, 0])
+            each, grad = apart.grade(case.prediction, case.target, case.weight.reshape(ROWS, -1)[:, 0])
             case.weight = case.weight.reshape(ROWS, -1)[:, 0]
             _require_same_loss(case, {"loss": np.array(each.sum()), "grad_prediction": grad}, case.run(python=False), ROUNDING)
-        elif positions:
+        elif places:
             case.weight[0] = 0.0
             given = case.run()
             require_equal(case.loss, "backward", "grad_prediction", given["grad_prediction"][0], np.zeros(example.in_shape))
@@ -325,7 +325,7 @@ LOSS_CHECKS: tuple[Check, ...] = (
     loss_gradient_is_the_derivative,
     weights_equal_repetition,
     weightless_rows_do_not_matter,
-    weightless_positions_do_not_matter,
+    weightless_places_do_not_matter,
     labels_equal_probabilities,
     probabilities_have_their_gradient,
     loss_needs_no_gradient,

@@ -106,14 +106,14 @@ def check_finite(array: Any, name: str, columns: Any = None) -> None:
 
 
 def check_weights(
-    sample_weight: Any, rows: int, name: str = "sample_weight", positions: tuple[int, ...] = ()
+    sample_weight: Any, rows: int, name: str = "sample_weight", places: tuple[int, ...] = ()
 ) -> NDArray[np.float64] | None:
-    """Sample weights as float64, one for each row or for each of its ``positions``; None stays None."""
+    """Sample weights as float64, one for each row or for each of its ``places``; None stays None."""
     if sample_weight is None:
         return None
     weights = np.array(to_array(sample_weight, name), np.float64, order="C")  # ours: they stay as they are checked
-    if weights.shape not in ((rows,), (rows, *positions)):
-        each = f", or {(rows, *positions)}, one for each place of a row" if positions else ""
+    if weights.shape not in ((rows,), (rows, *places)):
+        each = f", or {(rows, *places)}, one for each place of a row" if places else ""
         raise ShapeError(f"{name}: expected shape {(rows,)}, one weight for each row of X{each}, got {weights.shape}")
     check_finite(weights, name)
     if (weights < 0).any():
@@ -278,7 +278,7 @@ def gather_targets(loss: Loss, y: NDArray[Any], out_shape: tuple[int, ...], real
     """How a batch's targets are gathered, labels as labels; and what of `LossArrays` they are then."""
     source = Source(y)
     if loss.are_labels(y, out_shape):
-        label = Array.rows(loss.positions(out_shape), "int64").flat()
+        label = Array.rows(loss.places(out_shape), "int64").flat()
         ignored = None if loss.there(y, out_shape) is None else loss.ignore_index
         gather = source.gather_labels(label, out_shape[loss.axis(out_shape)], type(loss).__name__, ignored)
         return gather, {"label": label, "ignored": ignored}

@@ -45,7 +45,7 @@ def _first_not_finite(
             bad = [name for name in node.built.parameters if isinstance(array := node.named[name], Array)
                    and not np.isfinite(check.array(array)).all()]  # fmt: skip
             return node.name, "output" if not bad else f"output (and already the parameter {bad[0]!r})"
-    value, grad = loss(out, y, weights)
+    value, grad = loss.grade(out, y, weights)
     who = type(loss).__name__
     if not np.isfinite(value):
         return who, "value"

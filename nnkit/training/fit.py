@@ -205,7 +205,7 @@ class Fit:
         rows = count_of(self._X)
         loss.check_target(self._y, network.out_shape, rows)
         loss.require_one_number("fit")
-        weights = check_weights(sample_weight, rows, positions=loss.positions(network.out_shape))
+        weights = check_weights(sample_weight, rows, places=loss.places(network.out_shape))
         self._weights = None if weights is None else loss.usable_weights(weights)
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
@@ -236,7 +236,7 @@ class Fit:
 
     def _weigh(self) -> None:
         """Rows of weight 0 are absent; the weights of the others are 1 on average, where the loss is a mean."""
-        self._relative: NDArray[np.float64] | None = None  # (N, 1), or one for each position of a row
+        self._relative: NDArray[np.float64] | None = None  # (N, 1), or one for each place of a row
         weights, count = self._weights, len(self._y)
         if weights is not None:
             weights = weights.reshape(count, -1)
@@ -255,7 +255,7 @@ class Fit:
         self.network.check_input(X, "validation X")
         check_finite(y, "validation y")
         self._loss.check_target(y, self.network.out_shape, count_of(X), "validation y")
-        places = self._loss.positions(self.network.out_shape)
+        places = self._loss.places(self.network.out_shape)
         weights = check_weights(sample_weight, count_of(X), "validation sample_weight", places)
         self._evaluate_on(X, y, weights)
 
@@ -281,7 +281,7 @@ class Fit:
         self._sources = sources_of(self._X, real)
         x, gathering = gathered(self._sources, network.in_shape, network.input_dtype)
         gather, targets = gather_targets(loss, self._y, network.out_shape, real)
-        weight, row_loss = (Array.rows(loss.positions(network.out_shape), real).flat() for _ in range(2))
+        weight, row_loss = (Array.rows(loss.places(network.out_shape), real).flat() for _ in range(2))
         grad = Array.rows(network.out_shape, real)
         plan.instructions += [*gathering, gather, self._weighing(weight)]
         out = plan.run(network.placed(slabs, self._sources), x)
@@ -327,7 +327,7 @@ class Fit:
         if self._relative is None:
             return Instruction(uniform_weights, (rows, terms, mean, weight), "data", "data")
         place = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW), rows
-        per_row = Constant(prod(loss.positions(out_shape)), "int64")
+        per_row = Constant(prod(loss.places(out_shape)), "int64")
         operands = (Array.view(self._relative, written=False), *place, per_row, terms, mean, weight)
         return Instruction(gather_weights, operands, "data", "data")
 

@@ -50,7 +50,7 @@ class Observer:
         self._network.take_over(fit.network)
         with np.errstate(all="ignore"):  # also of nets that are past help
             out = self._pass.forward(self._x)
-            loss, grad = self._loss(out, self._y, self._weights)
+            loss, grad = self._loss.grade(out, self._y, self._weights)
             self._pass.backward(grad)
             layers = {node.name: self._layer(node) for node in self._pass.nodes() if node.built.layer.kernels()}
             return Look(epoch, fit.step, count_of(self._x), float(loss), layers, self._parameters(fit), self._inputs())
