@@ -60,10 +60,10 @@ class Loss(Part):
     position of a row, such as the steps of a sequence: a padded or missing one has the weight 0.
 
     Where terms count differently, by the weights of their classes or because their label is `ignore_index`, a mean is
-    sum_nk w_nk l_nk / sum_nk w_nk c_nk with c_nk what the term counts; by hand that is PyTorch's number. A step of a fit divides
-    by B times the mean of sum_k w_nk c_nk over all rows that are trained on: in a batch of all rows it is PyTorch's step, and in
-    a smaller one a label weighs the same whatever others it meets there. ``"none"``, by hand, gives every term's own loss, and
-    the gradient of their sum.
+    sum_nk w_nk l_nk / sum_nk w_nk c_nk with c_nk what the term counts; by hand that is PyTorch's number. A step of a fit
+    divides by B times the mean of sum_k w_nk c_nk over all rows that are trained on: in a batch of all rows it is PyTorch's
+    step, and in a smaller one a label weighs the same whatever others it meets there. ``"none"``, by hand, gives every term's
+    own loss, and the gradient of their sum.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ class Loss(Part):
                               weight
     rowwise          False    forward and backward get a row, instead of a number
     row_axes         1        how many of the last axes make a row
-    dim              -1       the axis that rows run along, as PyTorch counts them; where it is not the last one, the kernels see
-                              the same numbers with it last
+    dim              -1       the axis that rows run along, as PyTorch counts them; where it is not the last one, the kernels
+                              see the same numbers with it last
     per_output       ()       names of hyper-parameters of which there is a number for each number of a row: where forward and
                               backward are of numbers, they get that one; None where there are none
     workspace        method   the shape of memory that the kernels name ``workspace``: what is in it, nobody keeps
@@ -132,7 +132,8 @@ class Loss(Part):
     hooks = (
         *Part.hooks, "forward", "backward", "fused", "rowwise", "row_axes", "dim", "per_output", "workspace", "classes",
         "ignore_index", "counts", "interpreted", "expects", "advice", "target_low", "target_high", "target_values",
-        "prediction_low", "prediction_high", "kinks", "target_shape", "check_target", "example_target", "probabilities", "decide",
+        "prediction_low", "prediction_high", "kinks", "target_shape", "check_target", "example_target", "probabilities",
+        "decide",
     )  # fmt: skip
 
     rowwise: ClassVar[bool] = False
@@ -200,7 +201,7 @@ class Loss(Part):
         dim = -1 if self.dim is None else self.dim
         axis = dim - 1 if dim > 0 else len(out_shape) + dim
         if out_shape and not 0 <= axis < len(out_shape):
-            raise ShapeError(f"{self!r}: expected predictions with an axis {dim}, got shape (N, {', '.join(map(str, out_shape))})")
+            raise ShapeError(f"{self!r}: expected predictions with an axis {dim}, got shape {('N', *out_shape)}")
         return max(axis, 0)
 
     def places(self, out_shape: Shape) -> Shape:
@@ -251,8 +252,8 @@ class Loss(Part):
             require_distribution(who, y, name, self.axis(out_shape) + 1)
         elif self.classes:
             if self.dim is None and out_shape[1:] == out_shape[:-1] and len(out_shape) > 1:
-                raise ShapeError(f"{who}: expected to be told which axis of model outputs of shape {(rows, *out_shape)} holds the "
-                                 "classes, as each could; pass dim=1 (PyTorch's layout), or dim=-1")  # fmt: skip
+                raise ShapeError(f"{who}: expected to be told which axis of model outputs of shape {(rows, *out_shape)} holds "
+                                 "the classes, as each could; pass dim=1 (PyTorch's layout), or dim=-1")  # fmt: skip
             require_labels(who, y, name)
             self.check_labels(y, out_shape[self.axis(out_shape)], name)
 
@@ -294,9 +295,7 @@ class Loss(Part):
         part: Any = type(self)
         return loss_loop(part, gradient, tuple(name for name in self.per_output if getattr(self, name) is not None))
 
-    def __call__(
-        self, prediction: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> Graded:
+    def __call__(self, prediction: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> Graded:
         """The loss of a batch and its gradient by the prediction.
 
         Parameters
@@ -381,11 +380,13 @@ class Loss(Part):
             weights = np.ones((len(counts), 1)) if weights is None else weights
             mean = float((weights * counts).mean())
             if not mean > 0.0:
-                raise DataError(f"{type(self).__name__}: expected targets that count, got none: all are ignored, or weigh nothing")
-            return weights / mean
+                raise DataError(
+                    f"{type(self).__name__}: expected targets that count, got none: all are ignored, or weigh nothing"
+                )
+            return np.asarray(weights / mean)
         if weights is None or (weights == weights.max()).all():
             return None
-        return weights / weights.mean()
+        return np.asarray(weights / weights.mean())
 
     def row_instructions(self, arrays: LossArrays, real: str) -> list[Instruction]:
         """Compute the loss of every row, and the gradient, where there is an array for it."""
@@ -397,7 +398,8 @@ class Loss(Part):
         self._require_one_loop(arrays.prediction, targets)
         given: dict[str, Operand | None] = {
             "prediction": arrays.prediction, "weight": arrays.weight, "row_loss": arrays.row_loss, "grad": arrays.grad,
-            **targets, **{name: self._per_output(name, arrays.prediction, out_shape) for name in self.per_output if name in names},
+            **targets,
+            **{name: self._per_output(name, arrays.prediction, out_shape) for name in self.per_output if name in names},
         }  # fmt: skip
         if "workspace" in names:
             row = () if targets["target"] is None else targets["target"].shape
@@ -411,8 +413,8 @@ class Loss(Part):
         try:
             numbers = np.broadcast_to(given, out_shape or (1,))
         except ValueError:
-            raise ShapeError(f"{type(self).__name__}: expected {name} with a number for each output of a row, shape {out_shape}, "
-                             f"or one that broadcasts to it, got shape {given.shape}") from None  # fmt: skip
+            raise ShapeError(f"{type(self).__name__}: expected {name} with a number for each output of a row, shape "
+                             f"{out_shape}, or what broadcasts to it, got shape {given.shape}") from None  # fmt: skip
         return Array.view(np.ascontiguousarray(numbers).reshape(prediction.spread, -1), written=False)
 
     def _require_one_loop(self, prediction: Array, targets: dict[str, Array | None]) -> None:
@@ -513,7 +515,7 @@ class BoundLoss:
         self._rows = RowWeights(loss, target, out_shape, sample_weight)
         spread = prod(loss.places(out_shape))
         self._row_loss = np.empty((rows, spread), real)
-        targets = {}
+        targets: dict[str, Any] = {}
         if loss.are_labels(target, out_shape):
             label = np.array(target, np.int64).reshape(rows, spread)  # ours: compiled code does not look at them again
             loss.check_labels(label, out_shape[loss.axis(out_shape)], "target")
@@ -583,15 +585,14 @@ class RowWeights:
     def weighed(self, losses: NDArray[Any]) -> NDArray[np.float64]:
         """The terms of each row, (rows, places), times what they weigh."""
         with np.errstate(over="ignore", invalid="ignore"):  # they may be infinite, or NaN
-            weighed = losses * self.share
+            weighed: NDArray[np.float64] = np.multiply(losses, self.share, dtype=np.float64)
         if self.absent is not None:
             weighed[np.broadcast_to(self.absent, weighed.shape)] = 0.0
         return weighed
 
     def total(self, losses: NDArray[Any]) -> float:
         """The loss, from the terms of each row, (rows, places)."""
-        if self.share.shape[1] == 1 and losses.shape[1] > 1:
-            with np.errstate(over="ignore", invalid="ignore"):
-                losses = losses.sum(axis=1, dtype=np.float64, keepdims=True)
         with np.errstate(over="ignore", invalid="ignore"):
+            if self.share.shape[1] == 1:
+                losses = losses.sum(axis=1, dtype=np.float64, keepdims=True)
             return float(self.weighed(losses).sum())

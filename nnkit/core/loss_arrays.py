@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 from nnkit.core.part import Shape
 from nnkit.engine.operands import Array, Constant
@@ -39,7 +40,8 @@ class LossArrays:
         rows : what that works on
         after : what has to be done after it
         """
-        before, after = [], []
+        before: list[Instruction] = []
+        after: list[Instruction] = []
         seen = {"prediction": self.prediction, "target": self.target, "grad": self.grad}
         if axis < len(self.prediction.shape) - 1:
             for name, array in seen.items():
@@ -47,7 +49,7 @@ class LossArrays:
                     seen[name], views = _turned(array, axis)
                     turns, views = (after, views[::-1]) if name == "grad" else (before, views)
                     turns.append(Instruction(swap_axes, views, part, "loss"))
-        rows = {name: None if array is None else array.folded_after(len(places)) for name, array in seen.items()}
+        rows: dict[str, Any] = {name: array and array.folded_after(len(places)) for name, array in seen.items()}
         if self.ignored is not None and self.label is not None:
             operands = Constant(self.ignored, "int64"), self.label, self.weight
             before.append(Instruction(drop_ignored, operands, part, "loss"))
@@ -63,4 +65,7 @@ def _turned(array: Array, axis: int) -> tuple[Array, tuple[Array, Array]]:
     shape = array.shape
     outer, width, inner = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
     turned = Array.rows((*shape[:axis], *shape[axis + 1 :], width), array.dtype)
-    return turned, (array.reshaped((outer, width, inner)).folded_after(1), turned.reshaped((outer, inner, width)).folded_after(1))
+    return turned, (
+        array.reshaped((outer, width, inner)).folded_after(1),
+        turned.reshaped((outer, inner, width)).folded_after(1),
+    )

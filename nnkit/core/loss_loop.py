@@ -10,7 +10,8 @@ from nnkit.core.part import kernel_names
 
 __all__ = ["GIVEN", "loss_loop"]
 
-GIVEN = ("prediction", "target", "label", "workspace", "grad_prediction")  # what forward and backward can name beside numbers of the loss
+# What forward and backward can name beside numbers of the loss.
+GIVEN = ("prediction", "target", "label", "workspace", "grad_prediction")
 _ROWS = {"prediction": "p_", "target": "t_", "label": "c_", "grad_prediction": "g_"}  # one row of each, in the loop
 
 

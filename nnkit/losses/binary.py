@@ -28,7 +28,10 @@ def require_numbers(part: Part, name: str, low: float = -np.inf) -> None:
     if value is not None:
         numbers = np.asarray(value)
         usable = numbers.dtype.kind in "biuf" and bool((np.isfinite(numbers) & (numbers >= low)).all())
-        part.require(name, usable and numbers.size > 0, "finite numbers, or None" if low < 0 else "numbers of at least 0, or None")
+        part.require(
+            name, usable and numbers.size > 0, "finite numbers, or None" if low < 0 else "numbers of at least 0, or None"
+        )
+
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss", "MultiLabelSoftMarginLoss"]
 

@@ -30,6 +30,7 @@ def require_class_weights(part: OfClasses) -> None:
         usable = given.dtype.kind in "biuf" and given.ndim == 1 and bool((np.isfinite(given) & (given >= 0)).all())
         part.require("weight", usable, "a number of at least 0 for each class, or None")
 
+
 __all__ = ["CrossEntropyLoss", "NLLLoss"]
 
 

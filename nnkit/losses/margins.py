@@ -220,9 +220,10 @@ def listed(target, k):
 
 @register("multi_label_margin")
 class MultiLabelMarginLoss(Loss):
-    """Hinge loss of scores over K classes for rows of several labels: l = sum_{t in L} sum_{k not in L} max(0, 1 - p_t + p_k) / K.
+    """Hinge loss for rows of several labels out of K: l = sum_{t listed} sum_{k not listed} max(0, 1 - p_t + p_k) / K.
 
-    L are the labels of the row. With h_tk = 1 where 1 - p_t + p_k > 0, else 0: dl/dp_t = -sum_k h_tk / K and dl/dp_k = sum_t h_tk / K.
+    With h_tk = 1 where 1 - p_t + p_k > 0, else 0: dl/dp_t = -sum_k h_tk / K for labels t that are listed, and
+    dl/dp_k = sum_t h_tk / K for the others.
 
     Shape
     -----

@@ -100,9 +100,7 @@ def check_finite(array: Any, name: str, columns: Any = None) -> None:
         row, *place = (int(i) for i in np.argwhere(~np.isfinite(piece))[0])
         column = str(columns[place[0]]) if columns is not None and len(place) == 1 else ", ".join(map(str, place))
         where = f"row {start + row}" + (f", column {column}" if column else "")
-        raise DataError(
-            f"{name}: expected finite numbers, got {piece[(row, *place)]!s} in {where}; impute it or drop the row"
-        )
+        raise DataError(f"{name}: expected finite numbers, got {piece[(row, *place)]!s} in {where}; impute it or drop the row")
 
 
 def check_weights(

@@ -154,7 +154,7 @@ class _LossWriter:
 
     def __init__(self, record: Record, row: int) -> None:
         self.record, self.row, self.loss = record, row, record.loss
-        self.plain = dict.fromkeys(record.loss.per_output)  # those that are None
+        self.plain: dict[str, Any] = dict.fromkeys(record.loss.per_output)  # those that are None
         weighed = any(getattr(record.loss, name) is not None for name in self.plain)
         self.scalar = not record.loss.rowwise and not record.loss.interpreted and record.out.ndim == 2 and not weighed
         rows = len(record.out)
