@@ -20,11 +20,11 @@ from nnkit.core.initializer import Initializer as Initializer
 from nnkit.core.layer import Layer as Layer
 from nnkit.core.layer import PythonLayer as PythonLayer
 from nnkit.core.loss import Loss as Loss
+from nnkit.core.loss import PythonLoss as PythonLoss
 from nnkit.core.metric import Metric as Metric
 from nnkit.core.optimizer import Optimizer as Optimizer
 from nnkit.core.part import Example as Example
 from nnkit.core.part import Shape as Shape
-from nnkit.core.python_loss import PythonLoss as PythonLoss
 from nnkit.core.registry import register as register
 from nnkit.core.schedule import Schedule as Schedule
 from nnkit.core.span import Span as Span

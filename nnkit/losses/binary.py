@@ -17,11 +17,6 @@ from nnkit.kernels.math import log, real, sigmoid, softplus
 Numbers = Sequence[float] | NDArray[Any] | None
 
 
-def times(weight, number):
-    """``number`` times a weight; without one it is compiled as ``number``."""
-    return number if weight is None else weight * number
-
-
 def require_numbers(part: Part, name: str, low: float = -np.inf) -> None:
     """Refuse a hyper-parameter that is neither None nor finite numbers of at least ``low``."""
     value = getattr(part, name)
@@ -81,11 +76,16 @@ class BCELoss(Loss):
     @staticmethod
     def forward(prediction, target, output_weight):
         loss = -target * max(log(prediction), -100.0) - (1.0 - target) * max(log(1.0 - prediction), -100.0)
-        return times(output_weight, loss)
+        if output_weight is not None:
+            loss = output_weight * loss
+        return loss
 
     @staticmethod
     def backward(prediction, target, output_weight):
-        return times(output_weight, (prediction - target) / max(prediction * (1.0 - prediction), 1e-12))
+        slope = (prediction - target) / max(prediction * (1.0 - prediction), 1e-12)
+        if output_weight is not None:
+            slope = output_weight * slope
+        return slope
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -129,6 +129,7 @@ class BCEWithLogitsLoss(Loss):
 
     expects = (Span(),)
     advice = "leave the activation out: the loss takes the sigmoid itself"
+    elsewhere = ("weight", "size_average", "reduce", "reduction", "pos_weight")
     per_output = ("output_weight", "pos_weight")
 
     def __init__(self, *, weight: Numbers = None, pos_weight: Numbers = None, reduction: str = "mean") -> None:
@@ -145,17 +146,21 @@ class BCEWithLogitsLoss(Loss):
 
     @staticmethod
     def forward(prediction, target, output_weight, pos_weight):
-        if pos_weight is None:
-            return times(output_weight, softplus(prediction) - target * prediction)
-        either = 1.0 + (pos_weight - 1.0) * target
-        return times(output_weight, (1.0 - target) * prediction + either * softplus(-prediction))
+        loss = softplus(prediction) - target * prediction
+        if pos_weight is not None:
+            loss = (1.0 - target) * prediction + (1.0 + (pos_weight - 1.0) * target) * softplus(-prediction)
+        if output_weight is not None:
+            loss = output_weight * loss
+        return loss
 
     @staticmethod
     def backward(prediction, target, output_weight, pos_weight):
-        if pos_weight is None:
-            return times(output_weight, sigmoid(prediction) - target)
-        either = 1.0 + (pos_weight - 1.0) * target
-        return times(output_weight, 1.0 - target - either * sigmoid(-prediction))
+        slope = sigmoid(prediction) - target
+        if pos_weight is not None:
+            slope = 1.0 - target - (1.0 + (pos_weight - 1.0) * target) * sigmoid(-prediction)
+        if output_weight is not None:
+            slope = output_weight * slope
+        return slope
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

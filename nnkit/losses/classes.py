@@ -127,6 +127,7 @@ class CrossEntropyLoss(OfLabels):
     Vanhoucke, Ioffe, Shlens and Wojna 2016, "Rethinking the Inception architecture", section 7.
     """
 
+    elsewhere = ("weight", "size_average", "ignore_index", "reduce", "reduction", "label_smoothing")
     expects = (Span(), Span(-np.inf, 0.0, "exponentials"))
     advice = "leave the activation out: the loss takes the softmax itself"
 
@@ -264,6 +265,7 @@ class NLLLoss(OfLabels):
     (1.0, [[0.0, -1.0]])
     """
 
+    elsewhere = ("weight", "size_average", "ignore_index", "reduce", "reduction")
     expects = (Span(-np.inf, 0.0, "exponentials"),)
     advice = "end with LogSoftmax(), or without an activation and loss='cross_entropy'"
 

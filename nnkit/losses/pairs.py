@@ -230,7 +230,7 @@ class TripletMarginLoss(OfSeveral):
     ----------
     margin : float > 0, m
     p : float >= 1
-    eps : float
+    eps : float in (0, 1)
     swap : bool
     reduction : {"mean", "sum", "none"}
 
@@ -267,7 +267,7 @@ class TripletMarginLoss(OfSeveral):
         self.swap = swap
         self.require_number("margin", 0.0, above=True)
         self.require_number("p", 1.0)
-        self.require_number("eps")
+        self.require_eps()
         super().__init__(reduction=reduction)
 
     @staticmethod

@@ -310,10 +310,11 @@ def test_the_formula_read_from_a_function_computes_the_same(part):
 
     values = {"x": 0.3, "prediction": 0.3, "target": 1.0, "grad_out": 0.7, "out": 0.4}
     values |= {name: value for name, value in vars(part).items() if isinstance(value, bool | int | float)}
+    values |= {name: None if getattr(part, name) is None else 1.5 for name in getattr(part, "per_output", ())}
     names = {name: getattr(functions, name) for name in dir(functions)} | {"abs": abs, "max": max, "min": min}
     for function in (type(part).forward, type(part).backward):
         arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
-        known = {name: value if isinstance(value, bool) else Symbol(name, value=value)
+        known = {name: value if isinstance(value, bool) or value is None else Symbol(name, value=value)
                  for name, value in values.items() if name in arguments}  # fmt: skip
         expression = formula(function, **known)
         assert expression is not None

@@ -154,9 +154,7 @@ class _LossWriter:
 
     def __init__(self, record: Record, row: int) -> None:
         self.record, self.row, self.loss = record, row, record.loss
-        self.plain: dict[str, Any] = dict.fromkeys(record.loss.per_output)  # those that are None
-        weighed = any(getattr(record.loss, name) is not None for name in self.plain)
-        self.scalar = not record.loss.rowwise and not record.loss.interpreted and record.out.ndim == 2 and not weighed
+        self.scalar = not record.loss.rowwise and not record.loss.interpreted and record.out.ndim == 2
         rows = len(record.out)
         mean = record.loss.reduction == "mean"
         self.share = 1.0 / (rows * record.loss.terms(record.out.shape[1:])) if mean else 1.0
@@ -164,7 +162,10 @@ class _LossWriter:
     def _term(self, function: Any, row: int, unit: Any, index: Any) -> Any:
         a = Symbol("a", index, value=self.record.out[row, unit])
         y = Symbol("y", index, value=self.record.y[row, unit])
-        return formula(function, prediction=a, target=y, **self.plain, **_hyperparameters(self.loss))
+        given = {name: getattr(self.loss, name) for name in self.loss.per_output}
+        own = {name: None if numbers is None else float(np.broadcast_to(numbers, self.record.out.shape[1:])[unit])
+               for name, numbers in given.items()}  # fmt: skip
+        return formula(function, prediction=a, target=y, **_hyperparameters(self.loss), **own)
 
     def section(self) -> Section:
         """The value."""

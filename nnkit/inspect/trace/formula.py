@@ -58,7 +58,7 @@ class Sum(ast.expr):
 Quantity = Symbol | Derivative
 
 
-def _node(value: ast.expr | float) -> ast.expr:
+def _node(value: ast.expr | float | None) -> ast.expr:
     return value if isinstance(value, ast.expr) else ast.Constant(value)
 
 
@@ -106,11 +106,11 @@ def _rewritten(node: Any, change: Callable[[ast.AST], ast.AST | None]) -> Any:
     return type(node)(**fields)
 
 
-def formula(function: Callable[..., Any], **known: ast.expr | float) -> ast.expr | None:
+def formula(function: Callable[..., Any], **known: ast.expr | float | None) -> ast.expr | None:
     r"""What a scalar function returns, written out in its arguments; None where it is more than a formula.
 
-    Names of intermediate results are replaced by what they are; of an ``if`` on a known truth value, the branch that is taken
-    remains.
+    Names of intermediate results are replaced by what they are; of an ``if`` on a known truth value, or on what is None or not,
+    the branch that is taken remains.
 
     Examples
     --------
@@ -126,6 +126,10 @@ def formula(function: Callable[..., Any], **known: ast.expr | float) -> ast.expr
     def fill(node: ast.AST) -> ast.AST | None:
         if isinstance(node, ast.Call):
             return ast.Call(node.func, _rewritten(node.args, fill), [])
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is | ast.IsNot):
+            left = names.get(node.left.id) if isinstance(node.left, ast.Name) else None
+            is_none = isinstance(left, ast.Constant) and left.value is None
+            return None if left is None else ast.Constant(is_none == isinstance(node.ops[0], ast.Is))
         if not isinstance(node, ast.Name):
             return None
         constant = function.__globals__.get(node.id)

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnkit.core.arrays import numeric
 from nnkit.core.calls import no_attribute
-from nnkit.core.loss_arrays import LossArrays
-from nnkit.core.loss_loop import GIVEN, loss_loop
+from nnkit.core.loss.arrays import LossArrays
+from nnkit.core.loss.loop import GIVEN, loss_loop
 from nnkit.core.part import Example, Part, Shape, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.core.span import Span
@@ -25,7 +25,7 @@ from nnkit.errors import DataError, KernelError, ParameterError, ShapeError
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import accumulate_loss, fill, spell
 
-__all__ = ["BoundLoss", "Graded", "Loss", "LossArrays", "RowWeights"]
+__all__ = ["BoundLoss", "Graded", "Loss", "RowWeights"]
 
 
 class Graded(NamedTuple):
@@ -170,7 +170,7 @@ class Loss(Part):
             return ("size_average", "reduce", "reduction")
         if isinstance(args[0], int | float):
             return super().positions(args)
-        return ("reduction",) if isinstance(args[0], str) else ("weight",)
+        return ("reduction",) if isinstance(args[0], str) else cls.elsewhere or ("weight",)
 
     def check_reduction(self) -> None:
         self.require("reduction", self.reduction in ("mean", "sum", "none"), "'mean', 'sum' or 'none'")
@@ -380,9 +380,7 @@ class Loss(Part):
             weights = np.ones((len(counts), 1)) if weights is None else weights
             mean = float((weights * counts).mean())
             if not mean > 0.0:
-                raise DataError(
-                    f"{type(self).__name__}: expected targets that count, got none: all are ignored, or weigh nothing"
-                )
+                raise DataError(f"{type(self).__name__}: expected targets that count, got none: all are ignored, or weigh 0")
             return np.asarray(weights / mean)
         if weights is None or (weights == weights.max()).all():
             return None

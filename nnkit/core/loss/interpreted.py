@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nnkit.core.interpreted import call_copy
-from nnkit.core.loss import Loss
+from nnkit.core.loss.base import Loss
 from nnkit.core.part import Shape, kernel_names
 from nnkit.errors import KernelError
 
