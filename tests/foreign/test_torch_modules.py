@@ -43,7 +43,8 @@ ALWAYS = {name: {"return_sequences": True} for name in ("RNN", "GRU", "LSTM")}
 DEFAULTS = {"proj_size": 0}
 TRANSLATED = {("KLDivLoss", "reduction", "batchmean"): "mean"}
 # Axes of an input without a batch axis, where its description does not tell.
-ROW_AXES = {"MaxPool2d": 3, "RNN": 2, "GRU": 2, "LSTM": 2, "MultiheadAttention": 2, "TransformerEncoderLayer": 2}
+ROW_AXES = {"MaxPool2d": 3, "RNN": 2, "GRU": 2, "LSTM": 2, "MultiheadAttention": 2, "TransformerEncoderLayer": 2,
+            "MultiLabelMarginLoss": 1}  # fmt: skip
 
 # -------------------------------------------------------------------------------------------------------- exclusions
 
@@ -59,8 +60,7 @@ NOT_HERE = {
     "padding is the convolution's": """ReflectionPad1d ReflectionPad2d ReflectionPad3d ReplicationPad1d ReplicationPad2d
         ReplicationPad3d ZeroPad1d ZeroPad2d ZeroPad3d CircularPad1d CircularPad2d CircularPad3d ConstantPad1d ConstantPad2d
         ConstantPad3d""",
-    "a loss takes one prediction and one target": """CosineEmbeddingLoss MarginRankingLoss HingeEmbeddingLoss
-        MultiLabelMarginLoss MultiMarginLoss SoftMarginLoss MultiLabelSoftMarginLoss CTCLoss LinearCrossEntropyLoss""",
+    "a loss has no parameters": "LinearCrossEntropyLoss",
     "one step of a recurrence": "RNNCell GRUCell LSTMCell",
     "a stack of TransformerEncoderLayer, which is compared": "TransformerEncoder",
     "attention here is of a sequence to itself": "TransformerDecoderLayer Transformer",
@@ -69,9 +69,6 @@ NOT_HERE = {name: reason for reason, names in NOT_HERE.items() for name in names
 
 # What nnkit does not take: it says so. By what a case reads like.
 REFUSED = {
-    r"Loss\(.*reduction=none": "a loss is one number",
-    r"Loss\(.*weight=": "weights of classes and of rows are the fit's (class_weight, sample_weight)",
-    r"Loss\(.*ignore_index=": "rows that do not count have the sample_weight 0",
     r"KLDivLoss\(.*log_target=True": "targets are probabilities",
     r"PoissonNLLLoss\(.*full=True": "constants are left out",
     r"BatchNorm.*momentum=None": "a running mean forgets",
@@ -90,6 +87,7 @@ REFUSED = {
 # What is another thing here, on purpose.
 OTHERWISE = {
     r"KLDivLoss\(\) of \(10": "the mean is over rows: the divergence, PyTorch's batchmean",
+    r"(KLDiv|GaussianNLL)Loss\(reduction=none": "a term is a row",
     r"(Layer|RMS)Norm\(normalized_shape=\[2, 2, 5\]": "the last axis is normalised",
     r"(MultiheadAttention|TransformerEncoderLayer)\(.* of .*mask": "a mask comes from the layers before",
 }
@@ -174,6 +172,8 @@ def read_database():
             for number, case in enumerate(info.module_inputs_func(info, **makers)):
                 made = case.constructor_input
                 module = info.module_cls(*made.args, **made.kwargs).double().train(training)
+                if name.endswith("Loss") and getattr(module, "weight", None) is not None:
+                    module.weight.abs_()  # PyTorch's are of any sign, which no weight here is
                 given = spelled(module.forward, case.forward_input)
                 given = {name: value for name, value in given.items() if value is not None}
                 yield Case(name, training, spelled(info.module_cls, made), module, given, case.desc, number)
@@ -201,16 +201,31 @@ class GaussianOfLogarithms(torch.nn.Module):
         return self.inner(mean, target, logarithm.exp())
 
 
+class OfLogits(torch.nn.Module):
+    """PyTorch's loss of the logarithm of a softmax, whose gradient is the true one only through that."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, log_probs, **others):
+        return self.inner(log_probs.log_softmax(dim=-1), **others)
+
+
 def twin(case):
     """Their module and what it is given by name, in the form that both can take."""
     module, given = copy.deepcopy(case.module), {name: value for name, value in case.given.items() if name != "hx"}
-    given = {name: value.detach() for name, value in given.items()}  # a sequence begins with the state 0 here
+    given = {name: torch.as_tensor(value).detach() for name, value in given.items()}  # a sequence begins with the state 0 here
     if case.name == "GaussianNLLLoss":
         module, mean, target, variance = GaussianOfLogarithms(module), *given.values()
         given = {"prediction": torch.cat([mean, variance.log().expand_as(mean)], dim=-1), "target": target}
     if case.name == "KLDivLoss":  # of probabilities; PyTorch's are logarithms of any numbers, NaN among them
         given = {name: value.nan_to_num().sigmoid() for name, value in given.items()}
         given["input"] = given["input"].log()
+    if case.name == "CTCLoss":
+        module = OfLogits(module)
+    if case.name == "MarginRankingLoss":  # of yes and no; PyTorch's are signs of any numbers, 0 among them
+        given["target"] = given["target"].sign() + (given["target"] == 0)
     if case.name == "MultiheadAttention":  # of a sequence to itself
         given |= dict.fromkeys(("key", "value"), given["query"])
     if case.name == "TransformerEncoderLayer":
@@ -276,22 +291,38 @@ def largest(tensor):
 
 
 def loss_of(part, case, given, python):
-    """Our loss of their numbers: classes stand on the last axis."""
-    prediction, target = (tensor.numpy() for tensor in given.values())
+    """Our loss of their numbers: classes stand on axis 1."""
+    prediction, *others, target = (tensor.contiguous().numpy() for tensor in given.values())
+    shape = prediction.shape
+    if part.classes and prediction.ndim > 2:
+        part = part.replace(dim=1)
     if case.unbatched:
-        prediction, target = prediction.reshape(1, -1), target.reshape(1, -1)[:, : 1 if part.classes else None]
-        target = target[:, 0] if part.classes else target
-    if part.classes:
-        prediction = np.ascontiguousarray(np.moveaxis(prediction, 1, -1))
-        target = np.ascontiguousarray(np.moveaxis(target, 1, -1)) if target.ndim == prediction.ndim else target
+        alone = part.classes or (others and target.ndim == 0 and prediction.ndim == 1)
+        prediction, others = prediction.reshape(1, -1), [other.reshape(1, -1) for other in others]
+        target = target.reshape(1) if alone else target.reshape(1, -1)
+    if others and not python:
+        loss, (grad, *_) = part(prediction, *others, target)
+        return {"out": np.asarray(loss), "grad_x": grad.reshape(shape)}
+    if others:
+        prediction = np.stack([prediction, *others], part.joint)
     if python:
         grad = np.empty_like(prediction)
         part.check_target(target, prediction.shape[1:], len(prediction), "target")
-        loss = BoundLoss(part, prediction, target, None, grad, python=True).value()
+        bound = BoundLoss(part, prediction, target, None, grad, python=True)
+        loss = bound.values().reshape(len(prediction), -1) if part.reduction == "none" else bound.value()
     else:
         loss, grad = part(prediction, target)
-    grad = np.moveaxis(grad, -1, 1) if part.classes else grad
-    return {"out": np.float64(loss), "grad_x": grad.reshape(next(iter(given.values())).shape)}
+    grad = np.moveaxis(grad, part.joint, 0)[0] if others else grad
+    return {"out": np.asarray(loss), "grad_x": grad.reshape(shape)}
+
+
+def alignment_of(part, given):
+    """Our loss of the logarithm of a softmax of their numbers, whose rows come second."""
+    logits, *others = (tensor.numpy() for tensor in given.values())
+    prediction = torch.tensor(logits).log_softmax(dim=-1).numpy().swapaxes(0, 1)
+    loss, grad = part(np.ascontiguousarray(prediction), *others)
+    grad = grad - np.exp(prediction) * grad.sum(axis=-1, keepdims=True)
+    return {"out": np.asarray(loss), "grad_x": grad.swapaxes(0, 1)}
 
 
 def layer_of(part, case, module, given, grad_out, results, python):
@@ -331,8 +362,10 @@ def compare(case, python):
     results = evaluate(module, given, cotangent)
     allowed = tolerances(before, given, cotangent, results)
     if case.name.endswith("Loss"):
-        ours = loss_of(part, case, given, python)
-        expected = {name: result.numpy() for name, result in results.items()}
+        ours = alignment_of(part, given) if case.name == "CTCLoss" else loss_of(part, case, given, python)
+        expected = {name: results[name].numpy() for name in ("out", "grad_x")}
+        assert ours["out"].size == expected["out"].size
+        ours["out"] = ours["out"].reshape(expected["out"].shape)
     else:
         ours, expected = layer_of(part, case, before, given, drawn["it"], results, python)
     assert ours.keys() == expected.keys()
