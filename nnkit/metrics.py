@@ -21,7 +21,8 @@ class Accuracy(Metric):
     """Share of rows whose predicted label is right: in [0, 1].
 
     Where each row of targets has a single yes, it names one class, and the largest output is the prediction; otherwise each
-    output is a label of its own, and a row is right when all of them are.
+    output is a label of its own, and a row is right when all of them are: all that count, where the loss ignores some, or some
+    have the weight 0.
 
     Examples
     --------
@@ -39,8 +40,13 @@ class Accuracy(Metric):
         if not loss.classes and y.ndim > 1 and y.shape[-1] > 1 and ((y != y.min()).sum(axis=-1) == 1).all():
             decided = prediction.argmax(axis=-1)
         truth = y if y.shape == decided.shape else y.argmax(axis=-1)
-        right = (decided == truth).reshape(len(y), -1).all(axis=1)
-        return float(np.average(right, weights=sample_weight))
+        right = (decided == truth).reshape(len(y), -1)
+        there = loss.there(y, prediction.shape[1:])
+        counted = np.ones_like(right) if there is None else there
+        weights = np.ones((len(y), 1)) if sample_weight is None else sample_weight.reshape(len(y), -1)
+        counted = counted & np.repeat(weights > 0, right.shape[1] // weights.shape[1], axis=1)
+        weights = weights.mean(axis=1) * counted.any(axis=1)
+        return float(np.average((right | ~counted).all(axis=1), weights=weights))
 
 
 @register("r2")
@@ -60,12 +66,12 @@ class R2(Metric):
         self, y: NDArray[Any], prediction: NDArray[Any], loss: Loss, sample_weight: NDArray[Any] | None = None
     ) -> float:
         decided = loss.decide(prediction).astype(float)
-        weights = np.ones(len(y)) if sample_weight is None else sample_weight
-        weights = weights.reshape(-1, *[1] * (y.ndim - 1))
-        mean = np.average(y, axis=0, weights=weights.ravel())
-        left = (weights * (y - decided) ** 2).sum(axis=0)
-        total = (weights * (y - mean) ** 2).sum(axis=0)
+        weights = np.ones(len(y)) if sample_weight is None else sample_weight  # of rows, or of their places
+        weights = weights.reshape(*weights.shape, *[1] * (y.ndim - weights.ndim))
         with np.errstate(divide="ignore", invalid="ignore"):
+            mean = (weights * y).sum(axis=0) / weights.sum(axis=0)
+            left = (weights * (y - decided) ** 2).sum(axis=0)
+            total = (weights * (y - mean) ** 2).sum(axis=0)
             score = np.where(total > 0, 1 - left / total, np.where(left > 0, 0.0, 1.0))
         return float(np.mean(score))
 

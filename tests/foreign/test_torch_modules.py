@@ -87,7 +87,7 @@ REFUSED = {
 # What is another thing here, on purpose.
 OTHERWISE = {
     r"KLDivLoss\(\) of \(10": "the mean is over rows: the divergence, PyTorch's batchmean",
-    r"(KLDiv|GaussianNLL)Loss\(reduction=none": "a term is a row",
+    r"(KLDiv|GaussianNLL)Loss\(reduction=none.*\) of \w*\(\d": "a term is a row",
     r"(Layer|RMS)Norm\(normalized_shape=\[2, 2, 5\]": "the last axis is normalised",
     r"(MultiheadAttention|TransformerEncoderLayer)\(.* of .*mask": "a mask comes from the layers before",
 }
