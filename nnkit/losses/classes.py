@@ -266,8 +266,11 @@ class NLLLoss(OfLabels):
     """
 
     elsewhere = ("weight", "size_average", "ignore_index", "reduce", "reduction")
-    expects = (Span(-np.inf, 0.0, "exponentials"),)
     advice = "end with LogSoftmax(), or without an activation and loss='cross_entropy'"
+
+    @property
+    def expects(self) -> tuple[Span, ...]:  # type: ignore[override]
+        return (Span(-np.inf, 0.0, "exponentials" if self.dim in (None, -1) else ""),)
 
     @staticmethod
     def forward(prediction, target, label, class_weight):

@@ -64,7 +64,7 @@ def test_labels_weigh_the_same_whatever_batch_they_are_in():
 
 
 def test_padded_sequences_are_the_unpadded_ones():
-    X, y = sequences()
+    _, y = sequences()
     prediction = RANDOM.normal(size=(12, 4, 3))
     there = y != -1
     for options in (LOSSES["ignored"], LOSSES["all"], LOSSES["summed"]):
@@ -85,7 +85,8 @@ def test_images_have_their_classes_on_axis_1(loss):
         model = nn.Sequential([nn.Conv2d(3, 1), *layers]).build((2, 4, 5), random_state=0, dtype="float64")
         history = model.fit(X, y, loss=own, optimizer=nn.SGD(0.1), epochs=3, batch_size=4, random_state=0,
                             validation_data=(X, y), metrics=["accuracy"])  # fmt: skip
-        fits.append(np.array([*history["loss"], *history["val_loss"], *history["val_accuracy"], model.evaluate(X, y, loss=own)]))
+        figures = *history["loss"], *history["val_loss"], *history["val_accuracy"], model.evaluate(X, y, loss=own)
+        fits.append(np.array(figures))
     np.testing.assert_allclose(fits[0], fits[1], rtol=1e-12)
 
 
@@ -160,7 +161,7 @@ def test_metrics_leave_out_what_does_not_count():
     (nn.CrossEntropyLoss(reduction="none"), np.zeros((4, 5), int), "expected a loss that is one number"),
     (nn.CrossEntropyLoss(weight=[1.0, 2.0]), np.zeros((4, 5), int), "expected a weight for each of 3 classes, got 2"),
     (nn.CrossEntropyLoss(dim=3), np.zeros((4, 5), int), r"expected predictions with an axis 3, got shape \('N', 5, 3\)"),
-    (nn.CrossEntropyLoss(), np.zeros((4, 3), int), r"expected y of shape \(4, 5\) .*; where the classes are on axis 1, .* dim=1"),
+    (nn.CrossEntropyLoss(), np.zeros((4, 3), int), r"expected y of shape \(4, 5\) .*; .* on axis 1, .*dim=1"),
     (nn.CrossEntropyLoss(), np.full((4, 5), -1), "expected labels in y from 0 to 2"),
     (nn.BCEWithLogitsLoss(pos_weight=[1.0, 2.0]), np.zeros((4, 5, 3)), r"pos_weight with a number for each output .*\(5, 3\)"),
     (nn.MultiLabelMarginLoss(), np.full((4, 5, 3), 3), "expected labels in y from 0 to 2, and then -1, got 3 to 3"),
@@ -186,7 +187,7 @@ def test_arguments_that_mean_nothing_are_refused(options):
 
 def test_a_square_has_to_say_where_its_classes_are():
     prediction, y = RANDOM.normal(size=(2, 3, 3)), RANDOM.integers(0, 3, (2, 3))
-    with pytest.raises(nn.ShapeError, match="each could; pass dim=1 .PyTorch's layout., or dim=-1"):
+    with pytest.raises(nn.ShapeError, match=r"each could; pass dim=1 \(PyTorch's layout\), or dim=-1"):
         nn.CrossEntropyLoss()(prediction, y)
     here, there = (nn.CrossEntropyLoss(dim=dim)(prediction, y).loss for dim in (-1, 1))
     assert here != there
@@ -225,12 +226,12 @@ def test_a_net_learns_from_triplets():
 
 
 def test_a_net_learns_labels_without_being_told_where_they_are():
-    y = RANDOM.integers(1, 4, (64, 3))
+    y = RANDOM.permuted(np.tile([1, 2, 3], (64, 1)), axis=1)
     X = np.zeros((64, 9, 4), np.float32)
     for n in range(64):
         X[n, np.sort(RANDOM.choice(np.arange(0, 9, 2), 3, replace=False)), y[n]] = 1.0
     model = nn.Sequential([nn.Conv1d(16, 3, padding=1), nn.ReLU(), nn.Permute((2, 1)), nn.Linear(4), nn.LogSoftmax()])
-    history = model.fit(X.swapaxes(1, 2), y, loss="ctc", epochs=150, optimizer=nn.Adam(0.02), random_state=0, batch_size=16)
+    history = model.fit(X.swapaxes(1, 2), y, loss="ctc", epochs=100, optimizer=nn.Adam(0.02), random_state=0, batch_size=16)
     assert history["loss"][-1] < 0.1
     path = nn.CTCLoss().decide(model.predict(X.swapaxes(1, 2)))
     read = [[k for place, k in enumerate(row) if k and (not place or row[place - 1] != k)] for row in path.tolist()]
