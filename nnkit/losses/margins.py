@@ -131,9 +131,7 @@ class HingeEmbeddingLoss(Loss):
 
     @staticmethod
     def forward(prediction, target, margin):
-        apart = margin - prediction
-        apart = 0.0 if apart < 0.0 else apart
-        return prediction if target > 0.0 else apart
+        return prediction if target > 0.0 else max(margin - prediction, 0.0)
 
     @staticmethod
     def backward(prediction, target, margin):
@@ -232,9 +230,10 @@ class MultiLabelMarginLoss(Loss):
     Examples
     --------
     >>> import nnkit as nn
-    >>> loss, grad = nn.MultiLabelMarginLoss()([[0.1, 0.2, 0.4, 0.8]], [[3, 0, -1, 1]])
-    >>> round(float(loss), 4), grad.tolist()
-    (0.85, [[-0.5, 0.5, 0.5, -0.5]])
+    >>> scores, labels = [[0.1, 0.2, 0.4, 0.8], [3.0, 0.0, 1.0, 0.0]], [[0, 3, -1, 1], [0, -1, 3, 1]]
+    >>> loss, grad = nn.MultiLabelMarginLoss(reduction="none")(scores, labels)
+    >>> loss.round(4).tolist(), grad.tolist()
+    ([0.85, 0.0], [[-0.5, 0.5, 0.5, -0.5], [0.0, 0.0, 0.0, 0.0]])
     """
 
     rowwise = True

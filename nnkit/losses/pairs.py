@@ -94,10 +94,10 @@ class MarginRankingLoss(OfSeveral):
     --------
     >>> import nnkit as nn
     >>> loss, grad = nn.MarginRankingLoss(margin=0.5)([[1.0, 2.0], [3.0, 0.0]], [1, 1])
-    >>> float(loss), grad.tolist()
+    >>> float(loss), (grad + 0).tolist()
     (0.75, [[-0.5, 0.5], [0.0, 0.0]])
     >>> loss, (grad_p, grad_q) = nn.MarginRankingLoss(margin=0.5)([1.0, 3.0], [2.0, 0.0], [1, 1])
-    >>> float(loss), grad_p.tolist(), grad_q.tolist()
+    >>> float(loss), (grad_p + 0).tolist(), (grad_q + 0).tolist()
     (0.75, [-0.5, 0.0], [0.5, 0.0])
     """
 
@@ -144,11 +144,11 @@ class CosineEmbeddingLoss(OfSeveral):
     Examples
     --------
     >>> import nnkit as nn
-    >>> loss, grad = nn.CosineEmbeddingLoss()([[[1.0, 0.0], [0.0, 2.0]]], [1])
-    >>> float(loss), grad.round(6).tolist()
-    (1.0, [[[0.0, -1.0], [-0.5, 0.0]]])
+    >>> loss, grad = nn.CosineEmbeddingLoss(reduction="none")([[[1.0, 0.0], [0.0, 2.0]]] * 2, [1, -1])
+    >>> loss.tolist(), (grad.round(6) + 0).tolist()
+    ([1.0, 0.0], [[[0.0, -1.0], [-0.5, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
     >>> loss, (grad_a, grad_b) = nn.CosineEmbeddingLoss()([[1.0, 0.0]], [[0.0, 2.0]], [1])
-    >>> grad_a.round(6).tolist(), grad_b.round(6).tolist()
+    >>> (grad_a.round(6) + 0).tolist(), (grad_b.round(6) + 0).tolist()
     ([[0.0, -1.0]], [[-0.5, 0.0]])
     """
 
@@ -241,12 +241,13 @@ class TripletMarginLoss(OfSeveral):
     Examples
     --------
     >>> import nnkit as nn
-    >>> loss, grad = nn.TripletMarginLoss()([[[0.0, 0.0], [3.0, 4.0], [0.0, 4.5]]])
-    >>> round(float(loss), 4), grad.round(4).tolist()
-    (1.5, [[[-0.6, 0.2], [0.6, 0.8], [-0.0, -1.0]]])
     >>> loss, (grad_a, grad_b, grad_c) = nn.TripletMarginLoss()([[0.0, 0.0]], [[3.0, 4.0]], [[0.0, 4.5]])
-    >>> grad_a.round(4).tolist()
-    [[-0.6, 0.2]]
+    >>> round(float(loss), 4), *((grad.round(4) + 0).tolist() for grad in (grad_a, grad_b, grad_c))
+    (1.5, [[-0.6, 0.2]], [[0.6, 0.8]], [[0.0, -1.0]])
+    >>> triplets = [[[0.0], [1.0], [1.995]], [[0.0], [1.0], [5.0]]]  # all but far enough, and far enough
+    >>> loss, grad = nn.TripletMarginLoss(reduction="none")(triplets)
+    >>> loss.round(4).tolist(), (grad.round(4) + 0).tolist()
+    ([0.005, 0.0], [[[0.0], [1.0], [-1.0]], [[0.0], [0.0], [0.0]]])
 
     References
     ----------
@@ -295,4 +296,5 @@ class TripletMarginLoss(OfSeveral):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (3, 4)), Example(cls(margin=0.5, p=1.0, swap=True), (2, 3, 2)), Example(cls(p=3.0), (3, 2))]
+        swapped = cls(margin=0.5, p=1.0, eps=0.2, swap=True)
+        return [Example(cls(), (3, 4)), Example(swapped, (2, 3, 2)), Example(cls(p=3.0, eps=0.2, swap=True), (3, 2))]
