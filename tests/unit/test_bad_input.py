@@ -110,7 +110,7 @@ BAD_PARTS = {
     "lr of 400 digits": (lambda: nn.SGD(lr=10**400), r"SGD: expected lr to be from -2.*63 to .*, got 1"),
     "more than addresses": (lambda: nn.Sequential([nn.Linear(2**62)]).build((4,)),
                             r"Linear\(.*\): expected 'weight' to be of a size that can be addressed, got"),
-    "reduction": (lambda: nn.MSELoss(reduction="average"), "MSELoss: expected reduction to be 'mean' or 'sum', got 'average'"),
+    "reduction": (lambda: nn.MSELoss(reduction="average"), "MSELoss: expected reduction to be 'mean', 'sum' or 'none', got 'average'"),
     "delta": (lambda: nn.HuberLoss(delta=0), r"HuberLoss: expected delta to be a number in \(0, inf\), got 0"),
     "quantile": (lambda: nn.QuantileLoss(quantile=1), r"QuantileLoss: expected quantile to be a number in \(0, 1\), got 1"),
     "gelu": (lambda: nn.GELU("fast"), "GELU: expected approximate to be 'none' or 'tanh', got 'fast'"),
