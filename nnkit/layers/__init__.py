@@ -1,5 +1,6 @@
 """Layers; each module is one theme."""
 
+from nnkit.layers.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from nnkit.layers.attention import MultiHeadAttention, PositionalEmbedding
 from nnkit.layers.channel_norm import BatchNorm1d, BatchNorm2d, GroupNorm
 from nnkit.layers.columns import Columns
@@ -25,6 +26,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "AdaptiveAvgPool2d",
+    "AdaptiveLogSoftmaxWithLoss",
     "Add",
     "AvgPool1d",
     "AvgPool2d",

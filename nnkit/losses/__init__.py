@@ -5,6 +5,7 @@ from nnkit.losses.binary import BCELoss, BCEWithLogitsLoss, MultiLabelSoftMargin
 from nnkit.losses.classes import CrossEntropyLoss, NLLLoss
 from nnkit.losses.distributions import GaussianNLLLoss, KLDivLoss, PoissonNLLLoss
 from nnkit.losses.margins import HingeEmbeddingLoss, HingeLoss, MultiLabelMarginLoss, MultiMarginLoss, SoftMarginLoss
+from nnkit.losses.overlap import DiceLoss
 from nnkit.losses.pairs import CosineEmbeddingLoss, MarginRankingLoss, TripletMarginLoss
 from nnkit.losses.regression import (
     HalfSquaredErrorLoss,
@@ -22,6 +23,7 @@ __all__ = [
     "CTCLoss",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
+    "DiceLoss",
     "GaussianNLLLoss",
     "HalfSquaredErrorLoss",
     "HingeEmbeddingLoss",
