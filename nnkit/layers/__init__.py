@@ -1,6 +1,6 @@
 """Layers; each module is one theme."""
 
-from nnkit.layers.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
+from nnkit.layers.adaptive_softmax import AdaptiveLogSoftmaxWithLoss, ClusterLogSoftmax
 from nnkit.layers.attention import MultiHeadAttention, PositionalEmbedding
 from nnkit.layers.channel_norm import BatchNorm1d, BatchNorm2d, GroupNorm
 from nnkit.layers.columns import Columns
@@ -33,6 +33,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Branches",
+    "ClusterLogSoftmax",
     "Columns",
     "Concat",
     "Conv1d",

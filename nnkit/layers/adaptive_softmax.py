@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,45 @@ from nnkit.kernels.math import exp, log
 from nnkit.layers.graph import Branches
 from nnkit.layers.linear import Linear
 
-__all__ = ["AdaptiveLogSoftmaxWithLoss"]
+__all__ = ["AdaptiveLogSoftmaxWithLoss", "ClusterLogSoftmax"]
 
 
+def _increase(numbers: Any, low: int, high: float = np.inf) -> bool:
+    """Whether these are whole numbers, each greater than the one before, between two others."""
+    whole = isinstance(numbers, list | tuple | np.ndarray) and all(isinstance(item, int | np.integer) for item in numbers)
+    return whole and len(numbers) > 0 and all(one < next_ for one, next_ in pairwise((low, *numbers, high)))
+
+
+@register("cluster_log_softmax")
 class ClusterLogSoftmax(Layer):
-    """From scores of frequent classes, of C clusters, and of the classes in each cluster to log-probabilities of all classes.
+    """Log-probabilities of all classes, from scores of frequent classes, of C clusters, and of the classes in each cluster.
 
-    ``ends`` are where the frequent classes and the clusters end, so that classes k from ends[c] to ends[c + 1] are cluster c;
-    their scores are x[C + k].
+    What `AdaptiveLogSoftmaxWithLoss` ends with. Of a row x, the first scores are those of frequent classes and of clusters; the
+    logarithm of their softmax is h. Then come the scores of the classes of each cluster; the logarithm of their softmax is q.
+    out_k = h_k for a frequent class, and h_(c) + q_k for a class of cluster c.
+
+    With G_c the sum of grad_out over cluster c and G that of all: grad_x = grad_out - exp(h) G for a frequent class,
+    G_c - exp(h) G for a cluster, and grad_out - exp(q) G_c for a class of it.
+
+    Parameters
+    ----------
+    ends : increasing class numbers: where the frequent classes end, and then each of the clusters
+
+    Shape
+    -----
+    x: (N, ..., ends[-1] + C) -> out: (N, ..., ends[-1])
+
+    Raises
+    ------
+    ShapeError
+        Rows have another number of scores.
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> model = nn.Sequential([nn.ClusterLogSoftmax([1, 3])]).build((4,))
+    >>> np.exp(model.predict(np.log([[1.0, 3.0, 1.0, 1.0]]))).round(4).tolist()  # one of four; and three of four, in halves
+    [[0.25, 0.375, 0.375]]
     """
 
     folds_rows = True
@@ -34,9 +65,13 @@ class ClusterLogSoftmax(Layer):
 
     def __init__(self, ends: Sequence[int]) -> None:
         self.ends = ends
+        self.require("ends", _increase(ends, 0) and len(ends) > 1, "two or more increasing whole numbers from 1 on")
 
     def build(self, in_shape: Shape) -> Shape:
-        return (*in_shape[:-1], self.ends[-1])
+        scores = self.ends[-1] + len(self.ends) - 1
+        if in_shape[-1:] != (scores,):
+            raise ShapeError(f"{self!r}: expected input rows of {scores} scores, got {in_shape}")
+        return (*in_shape[:-1], int(self.ends[-1]))
 
     @property
     def limits(self) -> NDArray[np.int64]:
@@ -90,6 +125,57 @@ class ClusterLogSoftmax(Layer):
                 for k in range(logs.shape[0]):
                     grads[k] = slopes[k] - exp(logs[k] - high) / rest * inner
                 g[frequent + c] = inner - exp(high) * rest * total
+
+
+    def c(self) -> str:
+        return f"""
+            void forward(const real x[J], real out[K])
+            {{
+                static const int ends[] = {{{", ".join(map(str, self.ends))}}};
+                const int clusters = {len(self.ends) - 1};
+                real top = x[0], total = 0.0;
+                for (int k = 0; k < ends[0] + clusters; k++)
+                    if (x[k] > top)
+                        top = x[k];
+                for (int k = 0; k < ends[0] + clusters; k++)
+                    total += exp(x[k] - top);
+                for (int k = 0; k < ends[0]; k++)
+                    out[k] = x[k] - top - log(total);
+                for (int c = 0; c < clusters; c++) {{
+                    const real own = x[ends[0] + c] - top - log(total);
+                    real high = x[clusters + ends[c]], rest = 0.0;
+                    for (int k = ends[c]; k < ends[c + 1]; k++)
+                        if (x[clusters + k] > high)
+                            high = x[clusters + k];
+                    for (int k = ends[c]; k < ends[c + 1]; k++)
+                        rest += exp(x[clusters + k] - high);
+                    for (int k = ends[c]; k < ends[c + 1]; k++)
+                        out[k] = x[clusters + k] - high - log(rest) + own;
+                }}
+            }}"""
+
+    def onnx(self, graph, x):
+        first, *sizes = (high - low for low, high in pairwise((0, *map(int, self.ends))))
+        axis, count = len(self._built.in_shape), len(sizes)
+        head, *tails = graph.nodes(count + 1, "Split", x, [first + count, *sizes], axis=axis)
+        shared = graph.node("LogSoftmax", head, axis=axis)
+        frequent, *clusters = graph.nodes(count + 1, "Split", shared, [first, *[1] * count], axis=axis)
+        within = [graph.node("LogSoftmax", tail, axis=axis) + own for tail, own in zip(tails, clusters, strict=True)]
+        return graph.node("Concat", frequent, *within, axis=axis)
+
+    @classmethod
+    def from_onnx(cls, at):
+        """Split into the scores of each softmax, whose sizes say where the classes end."""
+        node = at.ahead("Split")
+        if node is None or not node.is_constant(1) or node.attributes["axis"] not in (-1, at.rank):
+            return None
+        first, *sizes = node.integers(1)
+        ends = list(accumulate([first - len(sizes), *sizes]))
+        return at.like([cls(ends)]) if sizes and _increase(ends, 0) else None
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls([2, 3, 6]), (8,)), Example(cls([1, 4]), (2, 5))]
 
 
 @register("adaptive_log_softmax_with_loss")
@@ -146,9 +232,7 @@ class AdaptiveLogSoftmaxWithLoss(Container):
         self.head_bias = head_bias
         self.require_size("n_classes", 2)
         self.require_number("div_value", 1.0)
-        whole = isinstance(cutoffs, list | tuple | np.ndarray) and all(isinstance(item, int | np.integer) for item in cutoffs)
-        increasing = whole and len(cutoffs) > 0 and all(low < high for low, high in pairwise((0, *cutoffs, n_classes)))
-        self.require("cutoffs", increasing, f"increasing whole numbers from 1 to {n_classes - 1}")
+        self.require("cutoffs", _increase(cutoffs, 0, n_classes), f"increasing whole numbers from 1 to {n_classes - 1}")
 
     def build(self, in_shape: Shape) -> Shape:
         if not in_shape:
@@ -167,6 +251,10 @@ class AdaptiveLogSoftmaxWithLoss(Container):
     def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
         scores, logarithms = children
         return plan.forward(logarithms, plan.forward(scores, x))
+
+    def onnx(self, graph, x):
+        scores, logarithms = self._built.children
+        return graph.layer(logarithms, graph.layer(scores, x))
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
