@@ -98,6 +98,13 @@ class CTCLoss(Loss):
     >>> loss, grad = nn.CTCLoss()(np.log(np.full((1, 2, 2), 0.5)), [[1]])  # paths 11, 01 and 10 of four
     >>> round(float(loss), 4), grad.round(4).tolist()
     (0.2877, [[[-0.3333, -0.6667], [-0.3333, -0.6667]]])
+    >>> uniform = np.log(np.full((3, 3, 4), 1 / 4))  # of 64 paths 001, 011, 201, 021 and 012; 020; and six for 1 alone
+    >>> loss = nn.CTCLoss(blank=2, reduction="none")(uniform, [[0, 1], [0, 0], [1, -1]]).loss
+    >>> (64 * np.exp(-loss)).round(4).tolist()
+    [5.0, 1.0, 6.0]
+    >>> loss = nn.CTCLoss(blank=2, reduction="sum", with_lengths=True)(uniform[:1], [[2, 0, 1]]).loss  # of 16 for two steps
+    >>> round(16 * float(np.exp(-loss)), 4)
+    1.0
 
     References
     ----------

@@ -244,6 +244,39 @@ def test_a_trace_writes_the_weights_of_outputs_out():
     assert "2 * (softplus(a_1) - y_1 * a_1) + 3 * (softplus(a_2) - y_2 * a_2)" in text
 
 
+@pytest.mark.parametrize("options", [{}, {"div_value": 2.0, "head_bias": True}], ids=str)
+def test_clusters_of_classes_equal_pytorchs(options):
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.AdaptiveLogSoftmaxWithLoss(16, 20, [5, 12], **options).double()
+    X, y = RANDOM.normal(size=(6, 16)), np.array([0, 4, 5, 11, 12, 19])
+    given = torch.tensor(X, requires_grad=True)
+    expected = theirs(given, torch.tensor(y))
+    expected.loss.backward()
+    model = nn.Sequential([nn.AdaptiveLogSoftmaxWithLoss(20, [5, 12], **options)]).build((16,), dtype="float64")
+    nn.torch_weights(model, theirs.state_dict())
+    out = model.forward(X)
+    np.testing.assert_allclose(out, theirs.log_prob(given).detach().numpy(), rtol=1e-12)
+    loss, grad = nn.NLLLoss()(out, y)
+    np.testing.assert_allclose(loss, expected.loss.item(), rtol=1e-12)
+    np.testing.assert_allclose(model.backward(grad), given.grad.numpy(), rtol=1e-10, atol=1e-15)
+    for own, other in zip(model.gradients().values(), theirs.parameters(), strict=True):
+        np.testing.assert_allclose(own, other.grad.numpy().T, rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ((20, [5, 5]), "cutoffs to be increasing whole numbers from 1 to 19"), ((20, [20]), "cutoffs"), ((20, []), "cutoffs"),
+    ((20, [0.5]), "cutoffs"), ((1, [1]), "n_classes"),
+])  # fmt: skip
+def test_clusters_that_are_none_are_refused(arguments, message):
+    with pytest.raises(nn.ParameterError, match=message):
+        nn.AdaptiveLogSoftmaxWithLoss(*arguments)
+
+
+def test_clusters_need_features():
+    with pytest.raises(nn.ShapeError, match="expected at least 16 features, so that cluster 2 has one, got 8"):
+        nn.Sequential([nn.AdaptiveLogSoftmaxWithLoss(20, [5, 12])]).build((8,))
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("zero_infinity", [False, True])
 @pytest.mark.parametrize("blank", [0, 3])
