@@ -156,12 +156,21 @@ def silence(weight, row_loss, grad):
 
 
 def swap_axes(x, out):
-    """Out[n, j, i] = x[n, i, j]."""
+    """Out[n, j, i] = x[n, i, j]: the longer axis in pieces, so that what is written or read with gaps stays in the cache."""
+    long = x.shape[2] > x.shape[1]
     for n in range(x.shape[0]):
-        for i in range(x.shape[1]):
-            row = x[n, i]
-            for j in range(row.shape[0]):
-                out[n, j, i] = row[j]
+        if long:
+            for begin in range(0, x.shape[2], 64):
+                for i in range(x.shape[1]):
+                    row = x[n, i]
+                    for j in range(begin, min(begin + 64, x.shape[2])):
+                        out[n, j, i] = row[j]
+        else:
+            for begin in range(0, x.shape[1], 64):
+                for j in range(x.shape[2]):
+                    row = out[n, j]
+                    for i in range(begin, min(begin + 64, x.shape[1])):
+                        row[i] = x[n, i, j]
 
 
 def accumulate_loss(weight, row_loss, control):

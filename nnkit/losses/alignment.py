@@ -15,15 +15,9 @@ from nnkit.core.registry import register
 from nnkit.core.span import Span
 from nnkit.core.targets import require_labels
 from nnkit.errors import DataError, ShapeError
-from nnkit.kernels.math import exp, log1p, real
+from nnkit.kernels.math import exp, log, real
 
 __all__ = ["CTCLoss"]
-
-
-def log_sum(a, b):
-    """log(exp(a) + exp(b))."""
-    high, low = max(a, b), min(a, b)
-    return high if low == -np.inf else high + log1p(exp(low - high))
 
 
 def count_labels(target, first, classes):
@@ -39,33 +33,71 @@ def symbol(target, first, s, blank):
     return int(target[first + s // 2]) if s % 2 == 1 else blank
 
 
-def skips(target, first, s):
-    """Whether place s may follow place s - 2: it is a label, and not the same one again."""
-    return s % 2 == 1 and s >= 3 and int(target[first + s // 2]) != int(target[first + s // 2 - 1])
-
-
 def steps_of(prediction, target, first):
     """How many steps of a row count: all, or what its targets begin with."""
     steps = prediction.shape[0]
     return min(max(int(target[0]), 0), steps) if first == 1 else steps
 
 
-def forward_paths(prediction, target, first, blank, steps, places, alpha):
-    """The logarithm of the probability of all paths to place s at step t, as alpha[t, s]; returns that of all whole paths."""
+def fill_skips(target, first, skip):
+    """Where place s may follow place s - 2, 0, else -inf: it is a label, and not the same one again."""
+    for s in range(skip.shape[0]):
+        skip[s] = -np.inf
+        if s % 2 == 1 and s >= 3 and int(target[first + s // 2]) != int(target[first + s // 2 - 1]):
+            skip[s] = 0.0
+
+
+def add_paths(a, b, c, skip, out):
+    """Out = log(exp(a) + exp(b) + exp(c + skip)), one loop without branches."""
+    for s in range(out.shape[0]):
+        third = c[s] + skip[s]
+        top = max(max(a[s], b[s]), third)
+        base = top if top > -np.inf else 0.0
+        total = exp(a[s] - base) + exp(b[s] - base) + exp(third - base)
+        out[s] = base + log(total) if top > -np.inf else -np.inf
+
+
+def forward_paths(prediction, target, first, blank, steps, places, work):
+    """Logarithm of the probability of all paths to place s at step t, as work[t, 2 + s]; returns that of all whole paths."""
+    skip, last = work[prediction.shape[0] + 2], 2 + places
+    fill_skips(target, first, skip[2:last])
     for t in range(steps):
+        row, before = work[t], work[max(t - 1, 0)]
+        row[0], row[1] = -np.inf, -np.inf  # there is no place before the first one
+        if t == 0:
+            for s in range(places):
+                row[2 + s] = 0.0 if s < 2 else -np.inf
+        else:
+            add_paths(before[2:last], before[1 : last - 1], before[: last - 2], skip[2:last], row[2:last])
         for s in range(places):
-            total = -np.inf
-            if t == 0:
-                total = 0.0 if s < 2 else total
-            else:
-                total = log_sum(alpha[t - 1, s], alpha[t - 1, s - 1]) if s > 0 else alpha[t - 1, s]
-                if skips(target, first, s):
-                    total = log_sum(total, alpha[t - 1, s - 2])
-            alpha[t, s] = total + prediction[t, symbol(target, first, s, blank)]
+            row[2 + s] += prediction[t, symbol(target, first, s, blank)]
     if steps == 0:
         return 0.0 if places == 1 else -np.inf
-    last = alpha[steps - 1, places - 1]
-    return log_sum(last, alpha[steps - 1, places - 2]) if places > 1 else last
+    one, other = work[steps - 1, last - 1], work[steps - 1, last - 2]
+    top = max(one, other)
+    return top + log(exp(one - top) + exp(other - top)) if top > -np.inf else top
+
+
+def backward_paths(prediction, target, first, blank, steps, places, whole, scale, work, grad):
+    """Subtract ``scale`` times the probability that a path is at a class in a step from the gradient of that."""
+    top, last = prediction.shape[0], 2 + places
+    skip = work[top + 2]
+    for s in range(places):  # from here, two places on; there is none after the last one
+        skip[s] = skip[2 + s]
+    skip[places], skip[places + 1] = -np.inf, -np.inf
+    for back in range(steps):
+        t = steps - 1 - back
+        here, later = work[top + back % 2], work[top + 1 - back % 2]
+        if back == 0:
+            for s in range(places):
+                here[s] = 0.0 if s >= places - 2 else -np.inf
+        else:
+            add_paths(later[:places], later[1 : places + 1], later[2:last], skip[2:last], here[:places])
+        for s in range(places):
+            k = symbol(target, first, s, blank)
+            grad[t, k] -= scale * exp(work[t, 2 + s] + here[s] - whole)
+            here[s] += prediction[t, k]
+        here[places], here[places + 1] = -np.inf, -np.inf
 
 
 @register("ctc")
@@ -137,8 +169,8 @@ class CTCLoss(Loss):
         return self.reduction == "mean"
 
     def workspace(self, row: Shape, target: Shape) -> Shape:
-        """Sums over paths to every place, for all steps; and two rows more for those from there on."""
-        return (row[0] + 2, 2 * target[0] + 1)
+        """Sums over paths to every place, for all steps; of those from there on, for two; and where a blank may be left out."""
+        return (row[0] + 3, 2 * target[0] + 3)
 
     @staticmethod
     def forward(prediction, target, blank, first, per_label, zero_infinity, workspace):
@@ -156,26 +188,25 @@ class CTCLoss(Loss):
             for k in range(prediction.shape[1]):
                 grad_prediction[t, k] = 0.0
         whole = forward_paths(prediction, target, first, blank, steps, places, workspace)
-        if zero_infinity and whole == -np.inf:
-            return
-        share = 1.0 / real(max(count, 1)) if per_label else 1.0
-        top = prediction.shape[0]
-        for back in range(steps):
-            t = steps - 1 - back
-            beta, later = workspace[top + back % 2], workspace[top + 1 - back % 2]
-            for s in range(places):
-                if back == 0:
-                    beta[s] = 0.0 if s >= places - 2 else -np.inf
-                else:
-                    beta[s] = later[s]
-                    if s + 1 < places:
-                        beta[s] = log_sum(beta[s], later[s + 1])
-                    if s + 2 < places and skips(target, first, s + 2):
-                        beta[s] = log_sum(beta[s], later[s + 2])
-                k = symbol(target, first, s, blank)
-                grad_prediction[t, k] -= share * exp(workspace[t, s] + beta[s] - whole)
-            for s in range(places):
-                beta[s] += prediction[t, symbol(target, first, s, blank)]
+        scale = 1.0 / real(max(count, 1)) if per_label else 1.0
+        if not (zero_infinity and whole == -np.inf):
+            backward_paths(prediction, target, first, blank, steps, places, whole, scale, workspace, grad_prediction)
+
+    @staticmethod
+    def fused(prediction, target, blank, first, per_label, zero_infinity, workspace, weight, grad, row_loss):
+        for n in range(prediction.shape[0]):
+            p, t, g = prediction[n], target[n], grad[n]
+            count = count_labels(t, first, p.shape[1])
+            steps, places = steps_of(p, t, first), 2 * count + 1
+            for step in range(g.shape[0]):
+                for k in range(g.shape[1]):
+                    g[step, k] = 0.0
+            whole = forward_paths(p, t, first, blank, steps, places, workspace)
+            scale = 1.0 / real(max(count, 1)) if per_label else 1.0
+            missing = zero_infinity and whole == -np.inf
+            row_loss[n] = 0.0 if missing else -whole * scale
+            if not missing:
+                backward_paths(p, t, first, blank, steps, places, whole, weight[n] * scale, workspace, g)
 
     def check_target(self, y: NDArray[Any], out_shape: Shape, rows: int, name: str = "y") -> None:
         who = type(self).__name__

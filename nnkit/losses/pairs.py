@@ -119,6 +119,14 @@ class MarginRankingLoss(OfSeveral):
         slope = target[0] if margin - target[0] * (prediction[0] - prediction[1]) > 0.0 else 0.0
         grad_prediction[0], grad_prediction[1] = -slope, slope
 
+    @staticmethod
+    def fused(prediction, target, margin, weight, grad, row_loss):
+        for n in range(prediction.shape[0]):
+            over = margin - target[n, 0] * (prediction[n, 0] - prediction[n, 1])
+            slope = weight[n] * target[n, 0] if over > 0.0 else 0.0
+            row_loss[n] = max(over, 0.0)
+            grad[n, 0], grad[n, 1] = -slope, slope
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(), (2,)), Example(cls(margin=0.5), (2, 3))]
