@@ -246,9 +246,10 @@ class AdaptiveLogSoftmaxWithLoss(Container):
         tails = [[Linear(width, bias=False), Linear(high - low, bias=False)]
                  for width, (low, high) in zip(widths, pairwise(ends), strict=True)]  # fmt: skip
         scores = self.within(Branches(head, *tails, dim=-1), in_shape).out_shape
-        return self.within(ClusterLogSoftmax(ends), scores, 1).out_shape
+        self.within(ClusterLogSoftmax(ends), scores, 1)
+        return (*in_shape[:-1], ends[-1])
 
-    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
+    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: Any) -> Any:
         scores, logarithms = children
         return plan.forward(logarithms, plan.forward(scores, x))
 
