@@ -335,7 +335,7 @@ FAULTS = {
               array="loss", index="", cause="weights are left out, or rows depend on each other or on how many there are"),
     ],
     losses.weightless_rows_do_not_matter: [
-        fault(nn.CrossEntropyLoss, "fused", "total, mass = 0.0, 0.0", "if w == 0.0:\n    break\ntotal, mass = 0.0, 0.0",
+        fault(nn.CrossEntropyLoss, "fused", "total, mass, weighty = ", "if w == 0.0:\n    break\ntotal, mass, weighty = ",
               kernel="fused", array="loss", index=""),
     ],
     losses.labels_equal_probabilities: [
@@ -344,19 +344,19 @@ FAULTS = {
         fault(nn.NLLLoss, "backward", "[label + i]", "[i]", "forward", "[label + i]", "[i]", array="loss", index=""),
     ],
     losses.probabilities_have_their_gradient: [
-        fault(nn.NLLLoss, "backward", "= -target[i]", "= -1.0 if target[i] > 0.0 else 0.0",
+        fault(nn.NLLLoss, "backward", "* target[i]", "* (1.0 if target[i] > 0.0 else 0.0)",
               array="grad_prediction", index=r"\d, \d"),
     ],
     losses.loss_needs_no_gradient: [
-        fault(nn.CrossEntropyLoss, "fused", "mass * log(total)", "mass * total",
+        fault(nn.CrossEntropyLoss, "fused", "weighty * log(total)", "weighty * total",
               kernel="fused", array="loss", index="", cause="fused computes another loss than forward"),
     ],
     losses.loss_compiled_equals_uncompiled: [
-        fault(nn.MSELoss, "forward", "return (", f"return {ONLY_IN_NUMPY.format('prediction + 4.0', 2**30)} * (",
+        fault(nn.SoftMarginLoss, "forward", "return ", f"return {ONLY_IN_NUMPY.format('prediction + 4.0', 2**30)} * ",
               array="loss", index=""),
     ],
     losses.loss_float32_stays_float32: [
-        fault(nn.MSELoss, "forward", "return (prediction", "return (np.float64(prediction)", message=f"loss {WIDE}"),
+        fault(nn.SoftMarginLoss, "forward", "(-target", "(-np.float64(target)", message=f"loss {WIDE}"),
     ],
     losses.batch_of_one_is_a_row: [
         fault(Quartic, "backward", "**3", "**3 * min(len(prediction) - 1, 1)",
