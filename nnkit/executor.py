@@ -35,12 +35,14 @@ class _Stepper(NamedTuple):
 
     optimizer: weakref.ref[Optimizer]  # as it goes, so does this
     settings: dict[str, Any]
+    frozen: frozenset[str]
     updater: Updater  # of a copy
 
-    def is_set_as(self, optimizer: Optimizer) -> bool:
+    def is_set_as(self, optimizer: Optimizer, frozen: frozenset[str]) -> bool:
         """Whether the optimizer has the settings of then; the rate may be another in each step."""
         then, now = self.settings, vars(optimizer)
-        return all(now[name] is then.get(name) or name == "lr" or same(then.get(name), now[name]) for name in now)
+        alike = all(now[name] is then.get(name) or name == "lr" or same(then.get(name), now[name]) for name in now)
+        return alike and self.frozen == frozen
 
 
 class Executor:
@@ -151,15 +153,25 @@ class Executor:
         network = self.network
         with self._by_hand.by("Sequential.update"):
             known = self._steppers.get(id(optimizer))
-            if known is None or not known.is_set_as(optimizer):
-                settings = {name: copy.copy(value) if isinstance(value, list | np.ndarray) else value
+            if known is None or not known.is_set_as(optimizer, network.frozen):
+                settings = {name: copy.deepcopy(value) if isinstance(value, list | dict | np.ndarray) else value
                             for name, value in vars(optimizer).items()}  # fmt: skip
-                updater = Updater(copy.copy(optimizer), network.vector, network.gradient[None], chunk=network.chunk)
+                updater = Updater(
+                    copy.copy(optimizer), network.vector, network.gradient[None], chunk=network.chunk,
+                    segments=network.segments(), live=network.live(),
+                )  # fmt: skip
                 if known is not None:
                     updater.take_over(known.updater.progress)
-                known = self._steppers[id(optimizer)] = _Stepper(self._forgetting(optimizer), settings, updater)
+                known = self._steppers[id(optimizer)] = _Stepper(self._forgetting(optimizer), settings, network.frozen, updater)
             known.updater.optimizer.lr = optimizer.lr
             known.updater.step(epoch, epochs)
+
+    def freeze(self, patterns: Sequence[str], frozen: bool, who: str) -> None:
+        """Have parameters be frozen, or trained again: what is computed from now on is something else."""
+        with self._by_hand.by(who):
+            self.network.freeze(patterns, frozen, who)
+            self._passes.clear()
+            self._last = None
 
     def _forgetting(self, optimizer: Optimizer) -> weakref.ref[Optimizer]:
         """A reference that ends an optimizer's stepper with it."""

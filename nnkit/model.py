@@ -130,6 +130,7 @@ class Sequential(Model):
             name = mine.dtype if dtype is None else np.dtype(dtype).name
             network = Network.of(again._chain, again._chain.place(mine.in_shape), name)
             network.fill(mine.arrays(), mine.random_position)
+            network.frozen = mine.frozen
             again._network = network
         return again
 
@@ -155,6 +156,53 @@ class Sequential(Model):
         """All arrays that are kept but not trained, by name: live."""
         return LiveArrays(self._built("states").network.states())
 
+    def freeze(self, *patterns: str) -> Sequential:
+        """Train all parameters but those whose names match one of the patterns; of them no gradient is computed.
+
+        ``*`` stands for anything, as in a shell: ``"0.*"`` is the first layer with all that it holds, and ``"*.bias"`` every
+        bias. What is frozen stays so in files, copies and further fits, until `unfreeze`; building anew trains everything.
+        Parameters before the first layer that is trained cost no backward pass at all. States, such as the running statistics
+        of batch norm, are no parameters: training goes on to move them, as in PyTorch.
+
+        Returns
+        -------
+        Sequential
+            The model itself.
+
+        Raises
+        ------
+        NotBuiltError, ParameterError, BusyError
+            Parameters have no names yet; a pattern matches none of them; the model is being trained.
+
+        Examples
+        --------
+        >>> import nnkit as nn, numpy as np
+        >>> model = nn.Sequential([nn.Linear(4), nn.Tanh(), nn.Linear(1)]).build((2,), random_state=0)
+        >>> before = model.copy().parameters()
+        >>> history = model.freeze("0.*").fit(np.eye(2), np.ones((2, 1)), epochs=3)
+        >>> [name for name, array in model.parameters().items() if (array != before[name]).any()]
+        ['2.weight', '2.bias']
+        """
+        return self._frozen(patterns, True, "freeze")
+
+    def unfreeze(self, *patterns: str) -> Sequential:
+        """Train again what `freeze` has frozen: the parameters whose names match one of the patterns, by default all.
+
+        Raises
+        ------
+        NotBuiltError, ParameterError, BusyError
+            As for `freeze`.
+        """
+        return self._frozen(patterns or ("*",), False, "unfreeze")
+
+    def _frozen(self, patterns: Sequence[str], frozen: bool, what: str) -> Sequential:
+        executor = self._built(what)
+        if not patterns:
+            raise ParameterError(f"Sequential.{what}: expected patterns of parameters' names, such as '0.*', got none")
+        with changing(self, what):
+            executor.freeze(patterns, frozen, f"Sequential.{what}")
+        return self
+
     # --------------------------------------------------------------------------------------------------- training
 
     @explained
@@ -163,7 +211,7 @@ class Sequential(Model):
         batch_size: int = 64, validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
         sample_weight: ArrayLike | None = None, metrics: Sequence[Metric | str] = (), callbacks: Sequence[Callback | str] = (),
         shuffle: bool = True, random_state: Any = None, n_threads: int | None = None, progress: bool | str = "auto",
-        engine: str = "compiled", resume: str | PathLike[str] | bool = False,
+        engine: str = "compiled", resume: str | PathLike[str] | bool = False, accumulate: int = 1,
     ) -> History:  # fmt: skip
         """Train on data; a second call goes on from the present parameters, with a fresh optimizer state.
 
@@ -175,6 +223,7 @@ class Sequential(Model):
         y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``)
         loss, optimizer : parts or their names
         epochs, batch_size : int >= 1; the last batch of an epoch may be smaller
+        accumulate : int >= 1: a step has so many batches, and memory for one; it is that of the large batch, to rounding
         validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
         validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
         sample_weight : (N,) weights of at least 0: a row of weight 2 counts as two, one of weight 0 is absent
@@ -210,7 +259,8 @@ class Sequential(Model):
                 self, X, y, loss=loss, optimizer=optimizer, epochs=epochs, batch_size=batch_size,
                 validation_data=validation_data, validation_split=validation_split, sample_weight=sample_weight,
                 metrics=metrics, callbacks=callbacks, shuffle=shuffle, random_state=random_state, n_threads=n_threads,
-                progress=progress, engine=engine, resumed=snapshot_in(resume, listed(callbacks)) if resume else None,
+                progress=progress, engine=engine, accumulate=accumulate,
+                resumed=snapshot_in(resume, listed(callbacks)) if resume else None,
             )  # fmt: skip
             if wrong := misfit(Loss.make(loss), fit.network.root):
                 warn(f"fit: {wrong}", TrainingWarning)

@@ -20,6 +20,7 @@ __all__ = [
     "MultiStepSchedule",
     "OneCycle",
     "ReduceOnPlateau",
+    "ScaledSchedule",
     "StepSchedule",
 ]
 
@@ -308,3 +309,54 @@ class ReduceOnPlateau(Schedule):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls()), Example(cls(gamma=0.5, patience=2))]
+
+
+@register("scaled")
+class ScaledSchedule(Schedule):
+    """factor(t) = scale f(t), where f is another schedule's factor: ``0.5 * CosineSchedule()``, for a number that follows it.
+
+    Parameters
+    ----------
+    scale : float, the number where f is 1
+    schedule : Schedule or its name
+
+    Raises
+    ------
+    ParameterError
+        The schedule goes by losses: such a one changes the learning rate alone.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> 0.5 * nn.CosineSchedule()
+    0.5 * CosineSchedule()
+    >>> model = nn.Sequential([nn.Linear(8), nn.Dropout(0.5 * nn.CosineSchedule()), nn.Linear(1)])
+    >>> history = model.fit([[1.0], [2.0]], [[2.0], [4.0]], epochs=4, batch_size=1, random_state=0)
+    >>> model.states()["1.rate"]  # at the end of the last step
+    array([0.], dtype=float32)
+    """
+
+    def __init__(self, scale: float = 1.0, schedule: Any = "constant") -> None:
+        self.scale = scale
+        self.schedule = schedule
+        self.require_number("scale")
+        self._schedule = Schedule.make(schedule)
+        self.require("schedule", not self._schedule.adaptive, "one that goes by time, not by losses")
+
+    def factor(self, epoch: Times, epochs: float) -> Times:
+        return np.asarray(self.scale * self._schedule.factor(epoch, epochs))
+
+    def __rmul__(self, scale: float) -> Schedule:
+        return ScaledSchedule(scale * self.scale, self.schedule)
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        low, high = sorted(self.scale * end for end in self._schedule.extremes)
+        return low, high
+
+    def __repr__(self) -> str:
+        return f"{self.scale!r} * {self._schedule!r}"
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls()), Example(cls(0.5, "cosine"))]

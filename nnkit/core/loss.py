@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,9 +19,10 @@ from nnkit.core.interpreted import call_copy
 from nnkit.core.loss_loop import GIVEN, loss_loop
 from nnkit.core.part import Example, Part, Shape, kernel_names
 from nnkit.core.registry import Registry
+from nnkit.core.schedule import Schedule
 from nnkit.core.span import Span
 from nnkit.core.targets import require_distribution, require_labels, require_range, wrong_shape
-from nnkit.engine.operands import Array, Constant, Control, constant
+from nnkit.engine.operands import Array, Constant, Control, Live, constant
 from nnkit.engine.program import Instruction, Program, as_python
 from nnkit.errors import DataError, KernelError, ShapeError
 from nnkit.kernels.control import Word
@@ -238,6 +240,21 @@ class Loss(Part):
         return self.classes and y.shape[1:] != out_shape
 
     # ------------------------------------------------------------------------------------------------ kernels
+
+    def live(self, real: str) -> tuple[Self, list[tuple[Schedule, NDArray[Any]]]]:
+        """The loss with numbers that lie in memory where they follow schedules; and these, with what they follow."""
+        timed = {name: value for name, value in self.hyperparameters().items() if isinstance(value, Schedule)}
+        if not timed:
+            return self, []
+        numbers = {name: np.full(1, schedule.at(0.0, 1.0), real) for name, schedule in timed.items()}
+        loss = copy.copy(self)
+        vars(loss).update({name: Live(number) for name, number in numbers.items()})
+        return loss, [(timed[name], number) for name, number in numbers.items()]
+
+    def now(self) -> Self:
+        """The loss with the numbers that are in memory now."""
+        numbers = {name: float(value.memory[0]) for name, value in self.hyperparameters().items() if isinstance(value, Live)}
+        return self.replace(**numbers) if numbers else self
 
     def kernel(self, gradient: bool) -> Callable[..., Any]:
         """The loop over a shard: writes ``row_loss`` and, with ``gradient``, ``grad`` times the weights."""

@@ -21,6 +21,10 @@ class Schedule(Part):
 
     Time is counted in epochs and is fractional: 2.5 is the middle of the third one.
 
+    Another number than the learning rate can follow one, too: ``nn.Dropout(0.5 * nn.CosineSchedule())`` begins with a rate of
+    0.5, and ``nn.AdamW(weight_decay=0.1 * nn.CosineSchedule())`` with a decay of 0.1. It is computed anew for every step.
+    It works for numbers that kernels read: hyper-parameters of optimizers, layers and losses.
+
     Hooks
     -----
     What a schedule may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one, which
@@ -62,6 +66,19 @@ class Schedule(Part):
     @abstractmethod
     def factor(self, epoch: NDArray[np.float64], epochs: float) -> NDArray[np.float64]:
         """What the learning rate is multiplied by, at each of the times ``epoch`` of ``epochs`` in all."""
+
+    def __rmul__(self, scale: float) -> Schedule:
+        """``scale * schedule``: what a number follows whose greatest value is another one than 1."""
+        made: Schedule = self.registry.find("scaled")(scale, self)
+        return made
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def at(self, epoch: float, epochs: float) -> float:
+        """The factor at one time."""
+        return float(self.factor(np.array([float(epoch)]), float(epochs))[0])
 
     @classmethod
     def positions(cls, args: Sequence[Any]) -> tuple[str, ...]:

@@ -43,8 +43,10 @@ class Runner:
     program : data, forward, loss and backward, for every shard.
     shard_rows : how many rows of a batch go to one shard.
     capacity : how many steps one call of `run` can do.
+    wave_rows : how many rows of a batch run at a time; by default all that there is memory for.
+    collect : run for every chunk of the parameters after every wave of a step.
     reduce, update : run for every chunk of the parameters after every step.
-    norms : (chunks + 1,) float64, shared with ``reduce``.
+    norms : (chunks + 1,) float64, shared with ``reduce``: what chunks there are.
     clip_norm : the largest norm of the whole gradient; 0 for no limit.
     coefficients : how many numbers ``update`` reads for each step.
     seed : of all random streams.
@@ -58,6 +60,8 @@ class Runner:
         shard_rows: int,
         *,
         capacity: int = 1,
+        wave_rows: int = 0,
+        collect: Program | None = None,
         reduce: Program | None = None,
         update: Program | None = None,
         norms: Any = None,
@@ -74,20 +78,28 @@ class Runner:
         self.steps = np.zeros((capacity, 4), np.int64)
         self.losses = np.zeros(capacity)
         self.coefficients = aligned_zeros(capacity * max(coefficients, 1), program.real).reshape(capacity, -1)
-        self.programs = [program, *(item for item in (reduce, update) if item is not None)]
+        self.programs = [program, *(item for item in (collect, reduce, update) if item is not None)]
         self._span = np.zeros(4, np.int64)
         self._counter = aligned_zeros(8, "int64")
         program.controls[:, Word.SEED] = seed
-        nothing = np.empty((0, 0, 2), np.int64)
+        chunks = 0 if norms is None else len(norms) - 1
+
+        def of_chunks(given: Program | None) -> Array:
+            """Its table, a row for each chunk, whose instructions it has one after the other or as those of a shard."""
+            if given is None or not chunks:
+                return Array.view(np.empty((chunks, 0, 2), np.int64))
+            return Array.view(given.table.reshape(chunks, given.table.size // (2 * chunks), 2))
+
         control = np.zeros((1, CONTROL_WORDS), np.int64) if update is None else update.controls
         operands: tuple[Operand, ...] = (
             Array.view(np.ascontiguousarray(program.table[:, part])),
             Array.view(program.segments(part)),
             Array.view(program.controls),
             Array.view(program.controls.view(np.float64)),
-            Array.view(nothing if reduce is None else reduce.table),
+            of_chunks(collect),
+            of_chunks(reduce),
             Array.view(np.zeros(1) if norms is None else norms),
-            Array.view(nothing if update is None else update.table),
+            of_chunks(update),
             Array.view(control),
             Array.view(self.steps),
             Constant(self.coefficients.ctypes.data, "int64"),
@@ -96,6 +108,7 @@ class Runner:
             Array.view(self._span),
             Constant(self._counter.ctypes.data, "int64"),
             Constant(shard_rows, "int64"),
+            Constant(wave_rows or max(1, shard_rows * program.shards), "int64"),
             Constant(clip_norm, "float64"),
         )
         self._arguments = operands

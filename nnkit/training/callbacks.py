@@ -13,7 +13,7 @@ from nnkit.core.registry import register
 from nnkit.core.training import RunningFit
 from nnkit.errors import ParameterError
 
-__all__ = ["EarlyStopping", "LambdaCallback"]
+__all__ = ["EMA", "SWA", "EarlyStopping", "LambdaCallback"]
 
 
 @register("early_stopping")
@@ -150,3 +150,78 @@ class LambdaCallback(Callback):
     def on_epoch_end(self, fit: RunningFit) -> None:
         if self.function is not None:
             self.function(fit)
+
+
+@register("ema")
+class EMA(Callback):
+    """Keep an exponential moving average of the parameters; it is what is validated, and what the net is after the fit.
+
+    a <- decay a + (1 - decay) w after every step, beginning with the parameters after the first. It is computed in the compiled
+    loop, and callbacks see it after an epoch; training goes on from w.
+
+    Parameters
+    ----------
+    decay : float in [0, 1)
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential(["linear"])
+    >>> history = model.fit([[1.0], [2.0]], [[2.0], [4.0]], epochs=3, callbacks=[nn.EMA(0.9)])
+
+    References
+    ----------
+    Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; as in torch.optim.swa_utils.
+    """
+
+    acts_outside = False
+
+    def __init__(self, decay: float = 0.999) -> None:
+        self.decay = decay
+        self.require_number("decay", 0.0, 1.0, below=True)
+
+    def shares(
+        self, begin: NDArray[np.float64], end: NDArray[np.float64], epochs: float
+    ) -> NDArray[np.float64]:
+        return np.where(begin == 0.0, 1.0, 1.0 - self.decay)
+
+
+@register("swa")
+class SWA(Callback):
+    """Keep the mean of the parameters at the ends of the last epochs; it is what is validated, and the net after the fit.
+
+    Running statistics of batch norm are computed anew for it, from the training data.
+
+    Parameters
+    ----------
+    start : float in [0, 1), the part of training that is over before the mean begins
+    every : int >= 1, epochs from one to the next that counts
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential(["linear"])
+    >>> history = model.fit([[1.0], [2.0]], [[2.0], [4.0]], epochs=8, callbacks=[nn.SWA(start=0.5)])
+
+    References
+    ----------
+    Izmailov, Podoprikhin, Garipov, Vetrov and Wilson 2018, "Averaging weights leads to wider optima and better
+    generalization", algorithm 1; as in torch.optim.swa_utils.
+    """
+
+    acts_outside = False
+    anew = True
+
+    def __init__(self, start: float = 0.75, *, every: int = 1) -> None:
+        self.start = start
+        self.every = every
+        self.require_number("start", 0.0, 1.0, below=True)
+        self.require_size("every")
+
+    def shares(
+        self, begin: NDArray[np.float64], end: NDArray[np.float64], epochs: float
+    ) -> NDArray[np.float64]:
+        ended, before = (np.floor(time * (1 + 4 * np.finfo(np.float64).eps)) for time in (end, begin))
+        later = ended - np.floor(self.start * epochs) - 1.0  # epochs since the first one that counts
+        counts = (ended > before) & (later >= 0.0) & (later % self.every == 0.0)
+        return np.where(counts, self.every / (np.maximum(later, 0.0) + self.every), 0.0)
