@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,9 @@ from nnkit.core.loss import Loss
 from nnkit.core.metric import Metric
 from nnkit.core.part import listed
 from nnkit.core.registry import register
-from nnkit.errors import RegistryError
+from nnkit.errors import ParameterError, RegistryError
 
-__all__ = ["R2", "Accuracy", "Scorer", "metric", "named"]
+__all__ = ["R2", "Accuracy", "FunctionMetric", "Scorer", "metric", "named"]
 
 
 @register("accuracy")
@@ -96,6 +98,56 @@ class Scorer(Metric):
         return float(get_scorer(self.name)(_Predicted(prediction, loss), None, y, **weights))
 
 
+class FunctionMetric(Metric):
+    """A plain function ``f(y, prediction)`` as a metric, such as those of sklearn.metrics; its name is that of the figure.
+
+    ``prediction`` is what the loss takes outputs for: labels, where it is about classes, else values. A function that has an
+    argument ``sample_weight`` is given the weights of the rows, where there are some.
+
+    Parameters
+    ----------
+    function : callable
+
+    Raises
+    ------
+    ParameterError
+        What it returns is no number.
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> def largest_error(y, prediction):
+    ...     return np.abs(y - prediction).max()
+    >>> history = nn.Sequential(["linear"]).fit([[1.0], [2.0]], [[2.0], [4.0]], metrics=[largest_error], epochs=2)
+    >>> list(history)
+    ['loss', 'lr', 'largest_error']
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        try:
+            self._weighted = "sample_weight" in inspect.signature(function).parameters
+        except ValueError:  # of some functions in C
+            self._weighted = False
+
+    @property
+    def name(self) -> str:
+        """What the figure is called."""
+        return str(getattr(self.function, "__name__", type(self.function).__name__))
+
+    def __call__(
+        self, y: NDArray[Any], prediction: NDArray[Any], loss: Loss, sample_weight: NDArray[Any] | None = None
+    ) -> float:
+        truth, decided = (array.ravel() if array.ndim == 2 and array.shape[1] == 1 else array
+                          for array in (y, loss.decide(prediction)))  # fmt: skip
+        weights = {"sample_weight": sample_weight} if self._weighted and sample_weight is not None else {}
+        value = self.function(truth, decided, **weights)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise ParameterError(f"metrics: expected {self.name} to return a number, got {type(value).__name__}") from None
+
+
 class _Predicted:
     """Looks like a fitted scikit-learn estimator whose predictions are known already."""
 
@@ -131,8 +183,10 @@ class _Predicted:
         return probabilities
 
 
-def metric(what: Metric | str) -> Metric:
-    """A metric from a metric, its name, or the name of one of scikit-learn's scorers."""
+def metric(what: Metric | str | Callable[..., Any]) -> Metric:
+    """A metric from a metric, its name, the name of one of scikit-learn's scorers, or a function of y and predictions."""
+    if callable(what) and not isinstance(what, Metric | type):
+        return FunctionMetric(what)
     if not isinstance(what, str) or what in Metric.registry:
         return Metric.make(what)
     from sklearn.metrics import get_scorer_names

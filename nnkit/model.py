@@ -457,7 +457,8 @@ class Sequential(Model):
         """
         from nnkit.inspect.cost.summary import summary
 
-        return summary(root_of(self, in_shape, "summary"), self.dtype if self.is_built else "float32", batch_size)
+        dtype, frozen = ("float32", frozenset[str]()) if self._network is None else (self.dtype, self._network.frozen)
+        return summary(root_of(self, in_shape, "summary"), dtype, batch_size, frozen)
 
     def plot(self, ax: Axes | None = None, in_shape: Any = None) -> Axes:
         """Draw the model: a box for each layer, frames for containers, the shapes of rows on the arrows between.

@@ -120,7 +120,7 @@ NEEDLESS: dict[str, str] = {
     "test_size": "validation_split is the part that is held out",
     "time_major": "sequences are always (N, steps, features)",
     "track_running_stats": "running statistics are always kept",
-    "trainable": "all parameters are trained",
+    "trainable": "write model.freeze('0.*') once the model is built",
     "validation_freq": "validation comes after every epoch",
     "workers": "n_threads says how many threads compute",
 }  # fmt: skip
@@ -131,7 +131,7 @@ _CPU = "all is computed on the CPU; leave it out"
 _DTYPE = "write model.copy('float64'), or model.build(in_shape, dtype='float64')"
 _ARRAYS = "write model.parameters() and model.states(), which hold live arrays by name"
 _LIST = "write the list of layers: nn.Sequential([...])"
-_FROZEN = "all parameters are trained"
+_FROZEN = "write model.freeze('0.*') and model.unfreeze('0.*'), by patterns over the names of parameters"
 
 # A method or attribute of models and parts there, and what is written here.
 ATTRIBUTES: dict[str, str] = {
@@ -151,7 +151,6 @@ ATTRIBUTES: dict[str, str] = {
     "eval": "model.predict(X) and model.forward(x) leave dropout off; leave it out",
     **dict.fromkeys(("export", "to_onnx"), "write nn.onnx.export(model, path); model.to_c(path) writes C"),
     "fit_transform": "nn.NNClassifier and nn.NNRegressor are transformers",
-    "freeze": _FROZEN,
     "from_config": "write nn.load(path)",
     "get_config": "write part.hyperparameters(), or model.save(path)",
     "grad": "write model.gradients(), which holds live arrays by name",

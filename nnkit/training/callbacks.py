@@ -27,6 +27,8 @@ class EarlyStopping(Callback):
     min_delta : float >= 0, the least improvement that counts
     mode : "min", "max" or "auto": losses are to fall, metrics what their ``greater_is_better`` says
     restore_best : go back to the parameters of the best epoch, also when training ends for another reason
+    keep : "best" goes back to the first of several epochs that are equally good, "last_best" to the last of them
+    stop : False never ends training, but for going back to the best epoch at its end
 
     Raises
     ------
@@ -57,12 +59,17 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,
         mode: str = "auto",
         restore_best: bool = True,
+        keep: str = "best",
+        stop: bool = True,
     ) -> None:
         self.monitor = monitor
         self.patience = patience
         self.min_delta = min_delta
         self.mode = mode
         self.restore_best = restore_best
+        self.keep = keep
+        self.stop = stop
+        self.require("keep", keep in ("best", "last_best"), "'best' or 'last_best'")
         self.require("monitor", monitor is None or isinstance(monitor, str), "the name of a figure, such as 'val_loss'")
         self.require_size("patience", 0)
         self.require_number("min_delta", 0.0)
@@ -106,15 +113,23 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, fit: RunningFit) -> None:
         value = fit.history.last()[self._name]
         value = -value if self._rises else value
-        if value < self._best - self.min_delta:  # never where it is NaN
-            self._best, self._waited, self._epoch = value, 0, fit.epoch
+        improved = value < self._best - self.min_delta  # never where it is NaN
+        if improved or (self.keep == "last_best" and self._is_as_good(fit)):
+            self._epoch = fit.epoch
             if self.restore_best:
                 self._kept = fit.network.vector.copy()
                 self._states = {key: state.copy() for key, state in fit.network.states().items()}
+        if improved:
+            self._best, self._waited = value, 0
             return
         self._waited += 1
-        if self._waited > self.patience:
+        if self.stop and self._waited > self.patience:
             fit.stop(f"{self._name} has not improved for {self._waited} epochs")
+
+    def _is_as_good(self, fit: RunningFit) -> bool:
+        """Whether this epoch is at least as good as the one that is kept."""
+        values = fit.history[self._name]
+        return self._epoch is not None and (values[-1] - values[self._epoch]) * (-1 if self._rises else 1) <= 0
 
     def on_fit_end(self, fit: RunningFit) -> None:
         if self._kept is None:
