@@ -13,7 +13,7 @@ from nnkit.core.arrays import numeric
 from nnkit.core.calls import brief, same
 from nnkit.core.fields import by_name, each, fields
 from nnkit.core.loss import Loss
-from nnkit.core.metric import Metric
+from nnkit.core.metric import MetricLike
 from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.engine.critical import imported
 from nnkit.engine.exclusive import Exclusive
@@ -96,7 +96,7 @@ class Executor:
 
     def evaluate(
         self, X: Any, y: Any, loss: Loss, sample_weight: Any, n_threads: int | None,
-        metrics: Sequence[Metric | str] | Metric | str | None,
+        metrics: Sequence[MetricLike] | MetricLike | None,
     ) -> float | dict[str, float]:  # fmt: skip
         """The loss on data, and metrics where they are asked for."""
         network, rows = self.network, self._check_rows(X, "evaluate")

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.loss import Loss
-from nnkit.core.metric import Metric
+from nnkit.core.metric import Metric, MetricLike
 from nnkit.core.part import listed
 from nnkit.core.registry import register
 from nnkit.errors import ParameterError, RegistryError
 
-__all__ = ["R2", "Accuracy", "FunctionMetric", "Scorer", "metric", "named"]
+__all__ = ["R2", "Accuracy", "FunctionMetric", "Scorer", "confusion", "metric", "named"]
 
 
 @register("accuracy")
@@ -183,7 +183,7 @@ class _Predicted:
         return probabilities
 
 
-def metric(what: Metric | str | Callable[..., Any]) -> Metric:
+def metric(what: MetricLike) -> Metric:
     """A metric from a metric, its name, the name of one of scikit-learn's scorers, or a function of y and predictions."""
     if callable(what) and not isinstance(what, Metric | type):
         return FunctionMetric(what)
@@ -199,5 +199,28 @@ def metric(what: Metric | str | Callable[..., Any]) -> Metric:
 
 def named(metrics: Any) -> dict[str, Metric]:
     """Metrics, or one alone, by the names under which their figures are told."""
-    made = map(metric, listed(metrics))
-    return {getattr(item, "name", item.key or type(item).__name__): item for item in made}
+    found: dict[str, Metric] = {}
+    for item in map(metric, listed(metrics)):
+        name = getattr(item, "name", item.key or type(item).__name__)
+        if repr(found.setdefault(name, item)) != repr(item):
+            raise ParameterError(f"metrics: expected each under a name of its own, got two of the name {name!r}")
+    return found
+
+
+def confusion(
+    y: NDArray[Any], prediction: NDArray[Any], loss: Loss, sample_weight: NDArray[Any] | None = None
+) -> NDArray[np.float64] | None:
+    """How many rows of each class (down) were taken for each (across), or what they weigh; None where they have not one."""
+    if loss.probabilities(prediction[:1]) is None:
+        return None
+    decided = np.asarray(loss.decide(prediction))
+    truth = y.argmax(axis=-1) if loss.classes and y.ndim == decided.ndim + 1 else y
+    if not loss.classes and prediction.size != len(prediction):
+        return None  # several labels a row
+    count = prediction.size // decided.size if loss.classes else 2
+    weights = np.ones(len(y)) if sample_weight is None else sample_weight
+    weights = np.broadcast_to(weights.reshape(len(y), -1), (len(y), truth.size // len(y))).ravel()
+    rows, columns = truth.ravel().astype(np.int64), decided.ravel().astype(np.int64)
+    counts = (rows >= 0) & (rows < count)  # other labels are those that a loss leaves out
+    table = np.bincount(rows[counts] * count + columns[counts], weights[counts], count * count)
+    return np.asarray(table.reshape(count, count))

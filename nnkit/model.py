@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from nnkit.core.callback import Callback
-    from nnkit.core.metric import Metric
+    from nnkit.core.metric import MetricLike
     from nnkit.inspect.cost.profile import Profile
     from nnkit.inspect.cost.summary import Summary
     from nnkit.native import RowFunction
@@ -209,7 +209,7 @@ class Sequential(Model):
     def fit(
         self, X: ArrayLike, y: ArrayLike, *, loss: Loss | str = "mse", optimizer: Optimizer | str = "adam", epochs: int = 10,
         batch_size: int = 64, validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
-        sample_weight: ArrayLike | None = None, metrics: Sequence[Metric | str] = (), callbacks: Sequence[Callback | str] = (),
+        sample_weight: ArrayLike | None = None, metrics: Sequence[MetricLike] = (), callbacks: Sequence[Callback | str] = (),
         shuffle: bool = True, random_state: Any = None, n_threads: int | None = None, progress: bool | str = "auto",
         engine: str = "compiled", resume: str | PathLike[str] | bool = False, accumulate: int = 1,
     ) -> History:  # fmt: skip
@@ -324,12 +324,12 @@ class Sequential(Model):
     @overload
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, sample_weight: ArrayLike | None = None,
-        n_threads: int | None = None, *, metrics: Sequence[Metric | str] | Metric | str,
+        n_threads: int | None = None, *, metrics: Sequence[MetricLike] | MetricLike,
     ) -> dict[str, float]: ...  # fmt: skip
     @explained
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, sample_weight: ArrayLike | None = None,
-        n_threads: int | None = None, *, metrics: Sequence[Metric | str] | Metric | str | None = None,
+        n_threads: int | None = None, *, metrics: Sequence[MetricLike] | MetricLike | None = None,
     ) -> float | dict[str, float]:  # fmt: skip
         """The loss on data, and metrics where they are asked for, in evaluation mode.
 

@@ -479,7 +479,8 @@ class Plan:
             **{name: self._seen(node, array, name) for name, array in arrays.items()},
             "training": Constant(self.training, "bool"),
             "seed": Seed(node.index),
-            "first_row": ControlWord(Word.FIRST_ROW, entries),
+            # Where shards meet, the rows that run together are all that there are.
+            "first_row": ControlWord(Word.WAVE_ROW if node.built.partials else Word.FIRST_ROW, entries),
             "rows": ControlWord(Word.ROWS, entries),
             "shards": ControlWord(Word.SHARDS),
             **{name: self._seen(node, operand, name) if isinstance(operand, Array) else operand

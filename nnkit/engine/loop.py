@@ -13,7 +13,7 @@ from nnkit.engine.abi import atomic_add, atomic_load, call, flush_to_zero, pause
 from nnkit.kernels.control import NOT_FINITE, Word
 
 # Compiled code wants plain integers.
-ROWS, FIRST_ROW, BATCH_ROWS, ORDER, OFFSET, STEP, STATUS, COEFFICIENTS, SEED, LOSS, SHARDS, *_ = map(int, Word)
+ROWS, FIRST_ROW, BATCH_ROWS, ORDER, OFFSET, STEP, STATUS, COEFFICIENTS, SEED, LOSS, SHARDS, *_, WAVE_ROW = map(int, Word)
 
 SPINS = 4000  # pauses (~20-100 us) until a waiting worker offers its core to others
 
@@ -62,6 +62,7 @@ def run(table, segments, controls, losses_of_shards, collect, reduce, norms, upd
                 control[ROWS] = min(shard_rows, here - s * shard_rows)
                 control[BATCH_ROWS] = rows
                 control[SHARDS] = active
+                control[WAVE_ROW] = s * shard_rows
                 control[ORDER] = steps[t, 0]
                 control[OFFSET] = steps[t, 2]
                 control[STEP] = steps[t, 3]

@@ -17,7 +17,7 @@ from nnkit.core.container import Model, chain_of
 from nnkit.core.fields import by_name, each, fields
 from nnkit.core.frames import column_names
 from nnkit.core.loss import Loss, LossArrays
-from nnkit.core.metric import Metric
+from nnkit.core.metric import MetricLike
 from nnkit.core.optimizer import Optimizer, Updater, UpdaterProgress
 from nnkit.core.part import listed
 from nnkit.core.random_state import generator
@@ -32,7 +32,7 @@ from nnkit.errors import DataError, NonFiniteError, ParameterError, ShapeError
 from nnkit.kernels.control import NOT_FINITE, Word
 from nnkit.kernels.data import gather_weights, uniform_weights
 from nnkit.kernels.random import permute
-from nnkit.metrics import named
+from nnkit.metrics import confusion, named
 from nnkit.network import Network, adopt, inputs_of, network_of
 from nnkit.passes import Evaluator
 from nnkit.planner import Plan
@@ -117,7 +117,7 @@ class Fit:
         validation_data: tuple[Any, ...] | None,
         validation_split: float,
         sample_weight: Any,
-        metrics: Sequence[Metric | str],
+        metrics: Sequence[MetricLike],
         callbacks: Sequence[Callback | str],
         shuffle: bool,
         random_state: Any,
@@ -389,8 +389,18 @@ class Fit:
             self._averaging.settle()
         with ExitStack() as calls:
             calls.callback(self._clock)
+            calls.callback(self._confuse)
             for callback in reversed(self._callbacks):
                 calls.callback(self._call, "on_fit_end", [callback])
+
+    def _confuse(self) -> None:
+        """Note which classes the net takes for which, as it is now; predictions are there where metrics were asked for."""
+        if not self._metrics or not self.history.epochs or self.failure is not None:
+            return
+        evaluator = self._evaluator or self._training_evaluator()
+        evaluator.run()
+        table = confusion(evaluator.y, evaluator.prediction, self._loss, evaluator.sample_weight)
+        self.history.confusion = None if table is None else table.tolist()
 
     def _clock(self) -> None:
         """Note steps and seconds."""
