@@ -242,7 +242,10 @@ class Loss(Part):
     # ------------------------------------------------------------------------------------------------ kernels
 
     def live(self, real: str) -> tuple[Self, list[tuple[Schedule, NDArray[Any]]]]:
-        """The loss with numbers that lie in memory where they follow schedules; and these, with what they follow."""
+        """The loss with numbers that lie in memory where they follow schedules; and these, with what they follow.
+
+        They begin as they are at the start of a fit. By hand, where no time passes, they stay so.
+        """
         timed = {name: value for name, value in self.hyperparameters().items() if isinstance(value, Schedule)}
         if not timed:
             return self, []
@@ -503,6 +506,7 @@ class BoundLoss:
         python: bool = False,
     ) -> None:
         rows, out_shape, real = len(prediction), prediction.shape[1:], prediction.dtype.name
+        loss, _ = loss.live(real)
         self._rows = RowWeights(loss, rows, out_shape, sample_weight)
         spread = prod(out_shape[:-1])
         count = rows * spread

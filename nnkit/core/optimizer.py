@@ -205,7 +205,7 @@ class Optimizer(Part):
         for name in kernel_names(type(self).update):
             if name in ("weight_decay", "clip_norm", "clip_value", "l1", "max_norm"):
                 raise KernelError(f"{self!r}: update names {name!r}, which the framework applies already, before update")
-            if name in names:
+            if name in names or isinstance(getattr(self, name, None), Schedule):
                 continue
             if not self.provides(name):
                 near = difflib.get_close_matches(name, [*names, *vars(self)], 1)

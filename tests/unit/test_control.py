@@ -693,6 +693,28 @@ def test_momentum_follows_a_schedule_also_in_a_group_and_by_hand():
     require_same(by_hand, layers)
 
 
+def test_a_monitor_knows_groups_frozen_parameters_and_schedules():
+    loss = nn.CrossEntropyLoss(label_smoothing=0.1 * nn.CosineSchedule())
+    optimizer = nn.SGD(lr=0.1, momentum=0.9 * nn.CosineSchedule(), max_norm=1.0, groups={"*.bias": {"lr": 0.01}})
+    model, monitor = net(nn.Dropout(0.5 * nn.CosineSchedule())).freeze("0.*"), nn.Monitor()
+    model.fit(X, LABELS, loss=loss, optimizer=optimizer, epochs=3, callbacks=[monitor, nn.EMA(0.9)], progress=False)
+    assert monitor.looks[-1].parameters["0.weight"].update == 0.0 < monitor.looks[-1].parameters["3.weight"].update
+
+
+def test_a_trace_has_the_gradients_of_all_parameters():
+    model = net().freeze("0.*")
+    frozen, whole = nn.trace(model, X[:2], Y[:2], "mse"), nn.trace(net(), X[:2], Y[:2], "mse")
+    np.testing.assert_array_equal(frozen.layers[0].dL_dW, whole.layers[0].dL_dW)
+    assert network_of(model).frozen == {"0.weight", "0.bias"}
+
+
+def test_by_hand_a_loss_is_as_at_the_start_of_a_fit():
+    loss, smooth = nn.CrossEntropyLoss(label_smoothing=0.4 * nn.CosineSchedule()), nn.CrossEntropyLoss(label_smoothing=0.4)
+    out = net().predict(X)
+    assert loss(out, LABELS).loss == smooth(out, LABELS).loss
+    assert net().evaluate(X, LABELS, loss) == net().evaluate(X, LABELS, smooth)
+
+
 def test_by_hand_a_layers_number_is_that_of_the_last_step():
     model, optimizer = net(nn.Dropout(0.5 * nn.CosineSchedule())), nn.SGD()
     assert model.states()["2.rate"] == 0.5
