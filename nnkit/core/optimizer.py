@@ -266,7 +266,9 @@ class _Group:
         """Write the numbers of these steps; return their rates. ``rate`` is that of a group without one of its own."""
         lr = (self.optimizer.lr if self._own_rate else rate) * factor
         then = self._at(epoch, epochs)
-        numbers = {"lr": lr, "step": step, **then.coefficients(lr, step)} | {name: getattr(then, name) for name in self._timed}
+        numbers = {"lr": lr, "step": step, **then.coefficients(lr, step)}
+        for name in self._timed:
+            numbers[name] = getattr(then, name)
         for name, place in self._places.items():
             rows[:, place] = numbers[name]
         return lr
@@ -478,9 +480,12 @@ class Updater:
         first = self.steps - done + 1
         step = np.arange(first, first + len(epoch), dtype=np.float64)
         rows, factor = coefficients[: len(epoch)], self.schedule.factor(epoch, epochs)
-        rates = [group.fill(rows, self.optimizer.lr, factor, step, epoch, epochs) for group in self._groups]
+        base, *groups = self._groups
+        rates = base.fill(rows, self.optimizer.lr, factor, step, epoch, epochs)
+        for group in groups:
+            group.fill(rows, self.optimizer.lr, factor, step, epoch, epochs)
         for place, (schedule, _) in enumerate(self._live, self._first_live):
             rows[:, place] = schedule.factor(following, epochs)
         if self.average is not None:
             rows[:, self._share] = self.average.shares(epoch, following, epochs)
-        return rates[0]
+        return rates
