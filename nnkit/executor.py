@@ -64,6 +64,7 @@ class Executor:
         self.idle: list[Predictor] = []
         self._passes: dict[bool, Pass] = {}  # of evaluation and of training
         self._last: Pass | None = None
+        self._frozen = network.frozen  # for which the passes were made
         self._steppers: dict[int, _Stepper] = {}
         self._functions: dict[bool, RowFunction] = {}
         self._by_hand = Exclusive("a model")
@@ -128,6 +129,8 @@ class Executor:
             raise DataError("Sequential.forward: expected dense rows, got a sparse matrix; pass x.toarray()")
         rows = count_of(batch)
         with self._by_hand.by("Sequential.forward"):
+            if self._frozen != network.frozen:
+                self._passes, self._frozen = {}, network.frozen
             last = self._passes.get(training)
             if last is None or last.rows < rows:
                 last = self._passes[training] = Pass(network, rows, training=training, gradient=network.gradient)
@@ -168,13 +171,6 @@ class Executor:
                 known = self._steppers[id(optimizer)] = _Stepper(self._forgetting(optimizer), settings, network.frozen, updater)
             known.updater.optimizer.lr = optimizer.lr
             known.updater.step(epoch, epochs)
-
-    def freeze(self, patterns: Sequence[str], frozen: bool, who: str) -> None:
-        """Have parameters be frozen, or trained again: what is computed from now on is something else."""
-        with self._by_hand.by(who):
-            self.network.freeze(patterns, frozen, who)
-            self._passes.clear()
-            self._last = None
 
     def _forgetting(self, optimizer: Optimizer) -> weakref.ref[Optimizer]:
         """A reference that ends an optimizer's stepper with it."""

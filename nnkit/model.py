@@ -106,13 +106,12 @@ class Sequential(Model):
         ShapeError, BusyError
             A layer does not fit the output of the one before; the model is being trained.
         """
-        random = generator(random_state)
         name = np.dtype(dtype).name
         if name not in ("float32", "float64"):
             raise ParameterError(f"Sequential.build: expected dtype float32 or float64, got {name}")
         shape = given_shape(in_shape, self._chain.inputs, "Sequential.build")
         with changing(self, "build"):
-            self._network = Network.drawn(self._chain, shape, name, random)
+            self._network = Network.drawn(self._chain, shape, name, generator(random_state))
         return self
 
     def copy(self, dtype: DTypeLike | None = None) -> Sequential:
@@ -129,8 +128,7 @@ class Sequential(Model):
         if (mine := self._network) is not None:
             name = mine.dtype if dtype is None else np.dtype(dtype).name
             network = Network.of(again._chain, again._chain.place(mine.in_shape), name)
-            network.fill(mine.arrays(), mine.random_position)
-            network.frozen = mine.frozen
+            network.fill(mine.arrays(), mine.random_position, mine.frozen)
             again._network = network
         return again
 
@@ -156,53 +154,6 @@ class Sequential(Model):
         """All arrays that are kept but not trained, by name: live."""
         return LiveArrays(self._built("states").network.states())
 
-    def freeze(self, *patterns: str) -> Sequential:
-        """Train all parameters but those whose names match one of the patterns; of them no gradient is computed.
-
-        ``*`` stands for anything, as in a shell: ``"0.*"`` is the first layer with all that it holds, and ``"*.bias"`` every
-        bias. What is frozen stays so in files, copies and further fits, until `unfreeze`; building anew trains everything.
-        Parameters before the first layer that is trained cost no backward pass at all. States, such as the running statistics
-        of batch norm, are no parameters: training goes on to move them, as in PyTorch.
-
-        Returns
-        -------
-        Sequential
-            The model itself.
-
-        Raises
-        ------
-        NotBuiltError, ParameterError, BusyError
-            Parameters have no names yet; a pattern matches none of them; the model is being trained.
-
-        Examples
-        --------
-        >>> import nnkit as nn, numpy as np
-        >>> model = nn.Sequential([nn.Linear(4), nn.Tanh(), nn.Linear(1)]).build((2,), random_state=0)
-        >>> before = model.copy().parameters()
-        >>> history = model.freeze("0.*").fit(np.eye(2), np.ones((2, 1)), epochs=3)
-        >>> [name for name, array in model.parameters().items() if (array != before[name]).any()]
-        ['2.weight', '2.bias']
-        """
-        return self._frozen(patterns, True, "freeze")
-
-    def unfreeze(self, *patterns: str) -> Sequential:
-        """Train again what `freeze` has frozen: the parameters whose names match one of the patterns, by default all.
-
-        Raises
-        ------
-        NotBuiltError, ParameterError, BusyError
-            As for `freeze`.
-        """
-        return self._frozen(patterns or ("*",), False, "unfreeze")
-
-    def _frozen(self, patterns: Sequence[str], frozen: bool, what: str) -> Sequential:
-        executor = self._built(what)
-        if not patterns:
-            raise ParameterError(f"Sequential.{what}: expected patterns of parameters' names, such as '0.*', got none")
-        with changing(self, what):
-            executor.freeze(patterns, frozen, f"Sequential.{what}")
-        return self
-
     # --------------------------------------------------------------------------------------------------- training
 
     @explained
@@ -222,8 +173,7 @@ class Sequential(Model):
         X : (N, ...) numbers: an array, a CSR matrix, or a frame of columns of numbers (pandas, Polars, PyArrow ...)
         y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``)
         loss, optimizer : parts or their names
-        epochs, batch_size : int >= 1; the last batch of an epoch may be smaller
-        accumulate : int >= 1: a step has so many batches, and memory for one; it is that of the large batch, to rounding
+        epochs, batch_size, accumulate : int >= 1; a step is of so many batches, in memory for one; the last one may be smaller
         validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
         validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
         sample_weight : (N,) weights of at least 0: a row of weight 2 counts as two, one of weight 0 is absent
@@ -457,7 +407,7 @@ class Sequential(Model):
         """
         from nnkit.inspect.cost.summary import summary
 
-        dtype, frozen = ("float32", frozenset[str]()) if self._network is None else (self.dtype, self._network.frozen)
+        dtype, frozen = (self._network.dtype, self._network.frozen) if self._network is not None else ("float32", ())
         return summary(root_of(self, in_shape, "summary"), dtype, batch_size, frozen)
 
     def plot(self, ax: Axes | None = None, in_shape: Any = None) -> Axes:

@@ -20,7 +20,7 @@ from nnkit.core.fields import by_name, each, fields
 from nnkit.core.groups import Segment, matching
 from nnkit.core.layer import Built, CSRLayer, Declared, Layer
 from nnkit.core.part import row_shape
-from nnkit.core.schedule import Schedule
+from nnkit.core.schedule import Schedule, followed
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, own
 from nnkit.engine.operands import Array, Live, Operand, Storage
 from nnkit.errors import NotBuiltError, ParameterError, ShapeError
@@ -238,7 +238,9 @@ class Network:
         for index, child in enumerate(built.children):
             self._take_from_models(child, f"{path}.{index}" if path else str(index))
 
-    def fill(self, arrays: Mapping[str, NDArray[Any]], random_position: tuple[int, int]) -> None:
+    def fill(
+        self, arrays: Mapping[str, NDArray[Any]], random_position: tuple[int, int], frozen: frozenset[str] | None = None
+    ) -> None:
         """Have these parameters and states, which fit it."""
         for name, array in self.arrays().items():
             given = arrays.get(name)
@@ -248,6 +250,7 @@ class Network:
                                  "model was built?")  # fmt: skip
             array[...] = given
         self.seed, self.step = random_position
+        self.frozen = self.frozen if frozen is None else frozen
 
     def take_over(self, other: Network) -> None:
         """Take all numbers of a network with the same layers and shapes.
@@ -363,8 +366,8 @@ class Network:
 
     def live(self) -> list[tuple[Schedule, NDArray[Any]]]:
         """The numbers of layers that follow schedules, as kernels read them."""
-        return [(declared.schedule, self._states[f"{path}.{name}"]) for path, built in self.homes()
-                for name, declared in built.states.items() if declared.schedule is not None]  # fmt: skip
+        return [(schedule, self._states[f"{path}.{name}"]) for path, built in self.homes()
+                for name, schedule in followed(built.layer, built.layer.kernels().values()).items()]  # fmt: skip
 
     def placed(self, gradient: NDArray[Any] | None = None, sources: Any = None) -> Placed:
         """The layers with their arrays as operands.
@@ -394,9 +397,9 @@ class Network:
                 arrays[name] = Array(parameters, declared.shape, self.dtype, offset=offset)
                 if gradient is not None and f"{home}.{name}" not in self.frozen:
                     arrays[f"grad_{name}"] = Array(slabs, declared.shape, self.dtype, offset=offset, stride=stride)
-            for name, declared in built.states.items():
+            for name in built.states:
                 number = self._states[f"{home}.{name}"]
-                arrays[name] = Array.view(number) if declared.schedule is None else Live(number)
+                arrays[name] = Live(number) if isinstance(getattr(built.layer, name, None), Schedule) else Array.view(number)
             if matrix := reading.get(id(built)):
                 built = CSRLayer.of(built)
                 arrays |= matrix

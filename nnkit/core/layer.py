@@ -18,7 +18,7 @@ from nnkit.core.initializer import Given, Initializer
 from nnkit.core.interpreted import fill_by_copy, read_only
 from nnkit.core.part import Part, Shape, kernel_names
 from nnkit.core.registry import Registry
-from nnkit.core.schedule import Schedule
+from nnkit.core.schedule import followed
 from nnkit.core.shapes import require_one_loop, require_views
 from nnkit.core.span import Span
 from nnkit.engine.program import Numbers
@@ -45,7 +45,6 @@ class Declared:
     init: Any = "zeros"
     dtype: str = "real"  # "real": the model's
     fixed: bool = False  # kernels only read it
-    schedule: Schedule | None = None  # of a number that follows one; kernels get the number
 
 
 @dataclass
@@ -395,7 +394,8 @@ class Layer(Part):
             raise ShapeError(f"{self!r}: expected build to return a shape of positive integers, got {out_shape!r}{hint}")
         built.out_shape = each(lambda shape: tuple(int(size) for size in shape), out_shape)
         del layer._known
-        layer._follow_schedules()
+        for name, schedule in followed(layer, layer.kernels().values()).items():
+            layer.constant(name, [schedule.at(0.0, 1.0)])
         if layer.kernels():
             self._check_loops(built)
         check_kernel_names(built)
@@ -425,14 +425,6 @@ class Layer(Part):
         if row.keys().isdisjoint(built.views):
             for shape in built.inputs.values():
                 require_one_loop(self, shape, built.out_shape, pointwise=self.pointwise, folded=self.folds_rows)
-
-    def _follow_schedules(self) -> None:
-        """Declare a state for every number that follows a schedule: kernels read there what it is in this step."""
-        named = {name for function in self.kernels().values() for name in kernel_names(function)}
-        for name, value in vars(self).items():
-            if name in named and isinstance(value, Schedule):
-                init = Given(np.array([value.at(0.0, 1.0)]))
-                self._built.states[name] = Declared(name, (1,), init, fixed=True, schedule=value)
 
     def _check_shared(self, built: Built) -> None:
         home = built.home

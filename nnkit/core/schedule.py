@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.part import Part
+from nnkit.core.part import Part, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.errors import ParameterError
 
-__all__ = ["Schedule"]
+__all__ = ["Schedule", "followed"]
 
 
 class Schedule(Part):
@@ -110,3 +110,9 @@ class Schedule(Part):
                 raise ParameterError(f"{self!r}: expected what such a schedule has noted, got {name!r}")
             else:
                 setattr(self, name, value)
+
+
+def followed(part: Part, kernels: Iterable[Callable[..., Any]]) -> dict[str, Schedule]:
+    """What the numbers of a part follow that kernels name, where they follow schedules."""
+    named = {name for function in kernels for name in kernel_names(function)}
+    return {name: value for name, value in vars(part).items() if name in named and isinstance(value, Schedule)}

@@ -82,24 +82,16 @@ class Runner:
         self._span = np.zeros(4, np.int64)
         self._counter = aligned_zeros(8, "int64")
         program.controls[:, Word.SEED] = seed
-        chunks = 0 if norms is None else len(norms) - 1
-
-        def of_chunks(given: Program | None) -> Array:
-            """Its table, a row for each chunk, whose instructions it has one after the other or as those of a shard."""
-            if given is None or not chunks:
-                return Array.view(np.empty((chunks, 0, 2), np.int64))
-            return Array.view(given.table.reshape(chunks, given.table.size // (2 * chunks), 2))
-
         control = np.zeros((1, CONTROL_WORDS), np.int64) if update is None else update.controls
         operands: tuple[Operand, ...] = (
             Array.view(np.ascontiguousarray(program.table[:, part])),
             Array.view(program.segments(part)),
             Array.view(program.controls),
             Array.view(program.controls.view(np.float64)),
-            of_chunks(collect),
-            of_chunks(reduce),
+            _of_chunks(collect, norms),
+            _of_chunks(reduce, norms),
             Array.view(np.zeros(1) if norms is None else norms),
-            of_chunks(update),
+            _of_chunks(update, norms),
             Array.view(control),
             Array.view(self.steps),
             Constant(self.coefficients.ctypes.data, "int64"),
@@ -209,3 +201,11 @@ class Runner:
             failure, self.program.failure = self.program.failure, None
             assert failure is not None
             raise failure
+
+
+def _of_chunks(program: Program | None, norms: Any) -> Array:
+    """A program's table with a row for each chunk, whose instructions are those of a shard or come one after the other."""
+    chunks = 0 if norms is None else len(norms) - 1
+    if program is None or not chunks:
+        return Array.view(np.empty((chunks, 0, 2), np.int64))
+    return Array.view(program.table.reshape(chunks, program.table.size // (2 * chunks), 2))

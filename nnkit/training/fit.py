@@ -142,21 +142,18 @@ class Fit:
         self.engine, self._python = engine, engine == "python"
         self.loop_seconds = 0.0
         self.epochs = int(epochs)
-        self._loss: Loss = Loss.make(loss, "loss")
-        self._given_loss = self._loss
+        self._given_loss: Loss = Loss.make(loss, "loss")
         self._optimizer: Optimizer = Optimizer.make(optimizer, "optimizer")
         chosen = [Callback.make(item, "callbacks") for item in listed(callbacks)]
         for callback in chosen:
             callback.require_event()
         self._callbacks = sorted(chosen, key=lambda callback: callback.late)
-        self._average = averaging_of(self._callbacks)
         self._metrics = named(metrics)
         self._shuffle = shuffle
         self._random = generator(random_state)
         self._threads = available_threads(n_threads)
         self._stopping = ""
-        self._before = before
-        self._resumed = resumed
+        self._before, self._resumed = before, resumed
         self._progress = Progress(progress, self.epochs)
         with self._progress.preparing():
             self._check_data(X, y, sample_weight)
@@ -164,15 +161,14 @@ class Fit:
                 self._random = resumed.generator("begun")
             self._begun = self._random.bit_generator.state
             self._split(validation_data, validation_split)
-            self._batch_size = min(int(batch_size) * int(accumulate), len(self._rows))
-            self._wave_rows = min(int(batch_size), len(self._rows))
+            self._wave_rows, self._batch_size = (min(int(n), len(self._rows)) for n in (batch_size, batch_size * accumulate))
             self._progress.steps = self.steps_per_epoch
             self._plan()
 
     # ------------------------------------------------------------------------------------------------- preparing
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any) -> None:
-        model, loss = self.model, self._loss
+        model, loss = self.model, self._given_loss
         columns = each(column_names, by_name(X, inputs_of(model, X), "fit", "X"))
         self._X, self._y = to_inputs(X, inputs_of(model, X), "fit"), to_array(y, "y")
         for name, array in fields(self._X).items():
@@ -273,15 +269,14 @@ class Fit:
         arrays = LossArrays(out.folded(), weight, row_loss, grad.folded(), **targets)
         plan.instructions += loss.instructions(arrays, real)
         plan.backward(grad, guard=True)
-        waves = self._wave_rows < self.batch_size
+        waves, average = self._wave_rows < self.batch_size, averaging_of(self._callbacks)
         self._updater = Updater(
             self._optimizer, network.vector, slabs, chunk=network.chunk, segments=network.segments(), waves=waves,
-            average=self._average, live=[*network.live(), *self._live], python=self._python,
+            average=average, live=[*network.live(), *self._live], python=self._python,
         )  # fmt: skip
-        self._averaging = None if self._average is None else Averaging(
-            self.model, self._updater.states["averaged"], self._batches if self._average.anew else None, self._wave_rows,
-            self._python,
-        )  # fmt: skip
+        self._averaging = None if average is None else Averaging(
+            self.model, self._updater.states["averaged"], self._batches if average.anew else None, self._wave_rows, self._python
+        )
         self._gradient = self._updater.gradient if waves or shards > 1 else None  # which is another one than the network's
         if self._before is not None:
             self._updater.take_over(self._before)
