@@ -59,7 +59,7 @@ class SGD(Optimizer):
     def check(self) -> None:
         super().check()
         self.require_number("momentum", 0.0, 1.0, below=True)
-        self.require("nesterov", not self.nesterov or self.momentum > 0, "False where momentum is 0")
+        self.require("nesterov", not self.nesterov or self.momentum != 0, "False where momentum is 0")
 
     @staticmethod
     def update(value, grad, velocity, lr, momentum, nesterov):

@@ -309,13 +309,12 @@ class Updater:
         optimizer.check_kernel_names()
         self.optimizer, self.average = optimizer, average
         self.real = value.dtype.name
-        self.states = {name: aligned_zeros(value.size, self.real) for name in optimizer.states}
-        if average is not None:
-            self.states["averaged"] = aligned_zeros(value.size, self.real)
         self.steps = 0
         self.schedule = copy.deepcopy(Schedule.make(optimizer.schedule if optimizer.schedule is not None else "constant"))
         self._live = [(copy.deepcopy(schedule), number) for schedule, number in live]
         self._lay_out(segments)
+        names = [name for group in self._groups for name in group.optimizer.states] + ["averaged"] * (average is not None)
+        self.states = {name: aligned_zeros(value.size, self.real) for name in names}
         self.gradient = grad = aligned_zeros(value.size, self.real) if waves else slabs[0]
         self._vectors = {name: Storage(shared=array) for name, array in {"value": value, "grad": grad, **self.states}.items()}
         self._slabs, self._slab_storage = slabs, Storage(shared=slabs)

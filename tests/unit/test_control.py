@@ -715,6 +715,13 @@ def test_by_hand_a_loss_is_as_at_the_start_of_a_fit():
     assert net().evaluate(X, LABELS, loss) == net().evaluate(X, LABELS, smooth)
 
 
+def test_nesterov_takes_a_momentum_that_follows_a_schedule():
+    scheduled = walk(net(), nn.SGD(lr=0.1, momentum=0.9 * nn.StepSchedule(100), nesterov=True))
+    np.testing.assert_array_equal(
+        network_of(scheduled).vector, network_of(walk(net(), nn.SGD(lr=0.1, momentum=0.9, nesterov=True))).vector
+    )
+
+
 def test_by_hand_a_layers_number_is_that_of_the_last_step():
     model, optimizer = net(nn.Dropout(0.5 * nn.CosineSchedule())), nn.SGD()
     assert model.states()["2.rate"] == 0.5
