@@ -336,7 +336,7 @@ class ScaledSchedule(Schedule):
     array([0.], dtype=float32)
     """
 
-    def __init__(self, scale: float = 1.0, schedule: Any = "constant") -> None:
+    def __init__(self, scale: float = 1.0, *, schedule: Any = "constant") -> None:
         self.scale = scale
         self.schedule = schedule
         self.require_number("scale")
@@ -347,7 +347,7 @@ class ScaledSchedule(Schedule):
         return np.asarray(self.scale * self._schedule.factor(epoch, epochs))
 
     def __rmul__(self, scale: float) -> Schedule:
-        return ScaledSchedule(scale * self.scale, self.schedule)
+        return ScaledSchedule(scale * self.scale, schedule=self.schedule)
 
     @property
     def extremes(self) -> tuple[float, float]:
@@ -359,4 +359,4 @@ class ScaledSchedule(Schedule):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls()), Example(cls(0.5, "cosine"))]
+        return [Example(cls()), Example(cls(0.5, schedule="cosine"))]

@@ -34,6 +34,7 @@ class Schedule(Part):
     hook          default  what it is
     ============  =======  ====================================================================================================
     factor        needed   what the learning rate is multiplied by at some times, float64 in [0, 1]
+    extremes      (0, 1)   property: the least and the greatest factor
     adaptive      False    it goes by the losses of past epochs, which `observe` is told: `fit` looks at every epoch
     observe       method   is told the loss of an epoch; does nothing
     observed      method   what it has noted, for a file: all attributes that are no hyper-parameters
@@ -59,7 +60,7 @@ class Schedule(Part):
 
     registry: ClassVar[Registry[Any]] = Registry("schedule")
     needed = ("factor",)
-    hooks = (*Part.hooks, "factor", "adaptive", "observe", "observed", "resume")
+    hooks = (*Part.hooks, "factor", "extremes", "adaptive", "observe", "observed", "resume")
 
     adaptive: ClassVar[bool] = False
 
@@ -69,7 +70,7 @@ class Schedule(Part):
 
     def __rmul__(self, scale: float) -> Schedule:
         """``scale * schedule``: what a number follows whose greatest value is another one than 1."""
-        made: Schedule = self.registry.find("scaled")(scale, self)
+        made: Schedule = self.registry.find("scaled")(scale, schedule=self)
         return made
 
     @property
