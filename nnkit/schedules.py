@@ -350,7 +350,7 @@ class ScaledSchedule(Schedule):
         return ScaledSchedule(scale * self.scale, schedule=self.schedule)
 
     @property
-    def extremes(self) -> tuple[float, float]:
+    def extremes(self) -> tuple[float, float]:  # type: ignore[override]
         low, high = sorted(self.scale * end for end in self._schedule.extremes)
         return low, high
 

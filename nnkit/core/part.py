@@ -73,6 +73,8 @@ class Part(Familiar):
     key: ClassVar[str] = ""
     # It writes files, runs commands or reaches beyond the model in some other way: files from others do not bring it along.
     acts_outside: ClassVar[bool] = False
+    # The least and the greatest number that it stands for where it is a hyper-parameter; None: it stands for none.
+    extremes: tuple[float, float] | None = None
     # What a class of the kind has to have, and what it may have: the framework calls these methods, and reads these attributes.
     # What each is, with its default, is a table in the docstring of the kind.
     needed: ClassVar[tuple[str, ...]] = ()
@@ -199,11 +201,6 @@ class Part(Familiar):
     def __sklearn_clone__(self) -> Self:
         """Training leaves a part as it is, so a copy is what scikit-learn calls a clone."""
         return copy.deepcopy(self)
-
-    @property
-    def extremes(self) -> tuple[float, float] | None:
-        """The least and the greatest number that it stands for where it is a hyper-parameter; None: it stands for none."""
-        return None
 
     def number(self, name: str, real: str) -> Constant:
         """An attribute as a kernel gets it: where the constructor says float, an integer counts as a real number, too."""

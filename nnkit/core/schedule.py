@@ -30,20 +30,20 @@ class Schedule(Part):
     What a schedule may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one, which
     may be overridden, and is described below.
 
-    ============  =======  ====================================================================================================
-    hook          default  what it is
-    ============  =======  ====================================================================================================
-    factor        needed   what the learning rate is multiplied by at some times, float64 in [0, 1]
-    extremes      (0, 1)   property: the least and the greatest factor
-    adaptive      False    it goes by the losses of past epochs, which `observe` is told: `fit` looks at every epoch
-    observe       method   is told the loss of an epoch; does nothing
-    observed      method   what it has noted, for a file: all attributes that are no hyper-parameters
-    resume        method   goes on with what another one has `observed`
-    examples      method   class method: ready-made ones, with legal inputs, that the checks take; one with its defaults, where
-                           the constructor needs no arguments
-    acts_outside  False    it writes files, runs commands or the like: a file from somebody else does not bring it along
-    elsewhere     ()       what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
-    ============  =======  ====================================================================================================
+    ============  ==========  =================================================================================================
+    hook          default     what it is
+    ============  ==========  =================================================================================================
+    factor        needed      what the learning rate is multiplied by at some times, float64 in [0, 1]
+    extremes      (0.0, 1.0)  the least and the greatest factor
+    adaptive      False       it goes by the losses of past epochs, which `observe` is told: `fit` looks at every epoch
+    observe       method      is told the loss of an epoch; does nothing
+    observed      method      what it has noted, for a file: all attributes that are no hyper-parameters
+    resume        method      goes on with what another one has `observed`
+    examples      method      class method: ready-made ones, with legal inputs, that the checks take; one with its defaults,
+                              where the constructor needs no arguments
+    acts_outside  False       it writes files, runs commands or the like: a file from somebody else does not bring it along
+    elsewhere     ()          what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
+    ============  ==========  =================================================================================================
 
     Examples
     --------
@@ -62,6 +62,7 @@ class Schedule(Part):
     needed = ("factor",)
     hooks = (*Part.hooks, "factor", "extremes", "adaptive", "observe", "observed", "resume")
 
+    extremes: tuple[float, float] = (0.0, 1.0)
     adaptive: ClassVar[bool] = False
 
     @abstractmethod
@@ -72,10 +73,6 @@ class Schedule(Part):
         """``scale * schedule``: what a number follows whose greatest value is another one than 1."""
         made: Schedule = self.registry.find("scaled")(scale, schedule=self)
         return made
-
-    @property
-    def extremes(self) -> tuple[float, float]:
-        return 0.0, 1.0
 
     def at(self, epoch: float, epochs: float) -> float:
         """The factor at one time."""
