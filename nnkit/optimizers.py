@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import Example
 from nnkit.core.registry import register
+from nnkit.core.schedule import Schedule
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Lion", "NAdam", "RAdam", "RMSprop"]
 
@@ -30,7 +31,7 @@ class SGD(Optimizer):
     Parameters
     ----------
     lr : float > 0
-    momentum : float in [0, 1)
+    momentum : float in [0, 1), or a `Schedule` of it
     nesterov : bool
     weight_decay, clip_norm, clip_value, schedule : see `Optimizer`
 
@@ -51,7 +52,7 @@ class SGD(Optimizer):
 
     lr: float = 1e-2
     _: KW_ONLY
-    momentum: float = 0.0
+    momentum: float | Schedule = 0.0
     nesterov: bool = False
 
     states = ("velocity",)
@@ -130,7 +131,7 @@ class RMSprop(Optimizer):
     lr : float > 0
     alpha : float in [0, 1), a
     eps : float > 0
-    momentum : float in [0, 1)
+    momentum : float in [0, 1), or a `Schedule` of it
     weight_decay, clip_norm, clip_value, schedule : see `Optimizer`
 
     Examples
@@ -149,7 +150,7 @@ class RMSprop(Optimizer):
     _: KW_ONLY
     alpha: float = 0.99
     eps: float = 1e-8
-    momentum: float = 0.0
+    momentum: float | Schedule = 0.0
 
     states = ("square", "velocity")
 
@@ -254,7 +255,7 @@ class AdamW(Adam):
     """
 
     _: KW_ONLY
-    weight_decay: float = 0.01
+    weight_decay: float | Schedule = 0.01
 
     decoupled = True
 
