@@ -211,8 +211,8 @@ def confusion(
     y: NDArray[Any], prediction: NDArray[Any], loss: Loss, sample_weight: NDArray[Any] | None = None
 ) -> NDArray[np.float64] | None:
     """How many rows of each class (down) were taken for each (across), or what they weigh; None where they have not one."""
-    if loss.probabilities(prediction[:1]) is None:
-        return None
+    if not isinstance(prediction, np.ndarray) or loss.probabilities(prediction[:1]) is None:
+        return None  # of several outputs, each would have a table of its own
     decided = np.asarray(loss.decide(prediction))
     truth = y.argmax(axis=-1) if loss.classes and y.ndim == decided.ndim + 1 else y
     if not loss.classes and prediction.size != len(prediction):

@@ -125,8 +125,9 @@ def test_a_schedule_multiplies_the_rates_of_all_groups():
 
 def test_a_rate_that_is_changed_by_hand_is_that_of_groups_without_one():
     model, optimizer = net(), nn.SGD(lr=1.0, groups={"0.*": {"weight_decay": 0.0}, "2.bias": {"lr": 0.0001}})
-    before = network_of(model).vector.copy()
     model.backward(nn.MSELoss()(model.forward(X, training=True), Y).grad)
+    optimizer.step(model)
+    before = network_of(model).vector.copy()
     optimizer.lr = 0.5
     optimizer.step(model)
     moved = network_of(model).views(before - network_of(model).vector)
