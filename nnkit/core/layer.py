@@ -401,7 +401,7 @@ class Layer(Part):
         check_kernel_names(built)
         built.home = known.setdefault(id(self), built)
         if built.home is not built:
-            self._check_shared(built)
+            self._check_shared(built, built.home)
         return built
 
     def _require_fields(self, in_shape: Any) -> None:
@@ -426,9 +426,7 @@ class Layer(Part):
             for shape in built.inputs.values():
                 require_one_loop(self, shape, built.out_shape, pointwise=self.pointwise, folded=self.folds_rows)
 
-    def _check_shared(self, built: Built) -> None:
-        home = built.home
-        assert home is not None
+    def _check_shared(self, built: Built, home: Built) -> None:
         for name, declared in {**built.parameters, **built.states}.items():
             first = {**home.parameters, **home.states}[name].shape
             if first != declared.shape:
