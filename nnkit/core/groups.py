@@ -74,18 +74,18 @@ def group_of(patterns: Sequence[str], names: Collection[str], who: str) -> Mappi
     return groups
 
 
-def pieces(segments: Sequence[Segment], groups: Mapping[str, int], whole: Collection[int], chunk: int) -> list[Piece]:
+def pieces(segments: Sequence[Segment], groups: Mapping[str, int], whole: Mapping[int, int], chunk: int) -> list[Piece]:
     """Cut the vector where the group changes, around what is frozen, and into pieces of ``chunk`` numbers at most.
 
-    ``whole`` are the groups that look at whole parameters: matrices, and what has more axes, stay in one piece there.
+    ``whole`` are the groups that look at whole parameters: those of at least so many axes are one piece each there.
     """
     runs: list[Piece] = []
     for name, begin, end, shape, trained in segments:
         group = groups.get(name, 0)
         if not trained:
             continue
-        if group in whole and len(shape) > 1:
-            runs.append(Piece(begin, end - begin, group, shape))
+        if group in whole and len(shape) >= whole[group]:
+            runs.append(Piece(begin, end - begin, group, shape or (1,)))
         elif runs and (last := runs[-1]).begin + last.size == begin and last.group == group and not last.shape:
             runs[-1] = last._replace(size=end - last.begin)
         else:

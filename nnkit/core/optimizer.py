@@ -20,6 +20,7 @@ from nnkit.core.part import Part, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.core.schedule import Schedule
 from nnkit.core.words import NEEDLESS
+from nnkit.engine.hyperparameters import hyperparameter
 from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Coefficient, ControlWord, Operand, Storage, constant
@@ -41,6 +42,7 @@ from nnkit.kernels.data import (
     rest,
     scale_gradient,
     shrink_value,
+    turn_gradient,
 )
 
 __all__ = ["Optimizer", "Updater", "UpdaterProgress"]
@@ -52,11 +54,13 @@ class Optimizer(Part):
 
     ``update`` is a kernel (a static method) over a chunk of the vector. It may name ``value`` (to be changed), ``grad``, every
     array in ``states`` (same length, zero at first, kept from step to step), ``lr``, ``step`` (a real number, 1 in the first
-    step), every attribute that is a number (or several, as in a `Layer`), and whatever `coefficients` returns.
+    step), every attribute that is a number (or several, as in a `Layer`), and whatever `coefficients` returns. With ``whole =
+    True`` the chunks are the parameters, one after the other, each flat, and ``shape`` is an array of its sizes: (in, out) of
+    the weight of a linear layer, (out, in, *kernel) of a convolution's.
 
     Clipping, penalties and the schedule are the framework's, in this order: the gradient is clipped by value, then by
-    norm; then the penalties are added to it, l1 sign(w) and weight_decay w (or, with ``decoupled = True``, the parameters are
-    shrunk by lr * weight_decay); then ``update`` runs; then norms are limited.
+    norm, and turned round with ``maximize``; then the penalties are added to it, l1 sign(w) and weight_decay w (or, with
+    ``decoupled = True``, the parameters are shrunk by lr * weight_decay); then ``update`` runs; then norms are limited.
 
     Parameters
     ----------
@@ -65,6 +69,7 @@ class Optimizer(Part):
     clip_norm : float > 0, optional: the largest Euclidean norm of the whole gradient
     clip_value : float > 0, optional: the largest absolute value of each number of the gradient
     schedule : Schedule or its name, optional: makes the learning rate a function of the epoch
+    maximize : bool: climb, instead of descending; what the weight decay does stays the same
     l1 : float >= 0, or a `Schedule` of it: an L1 penalty
     max_norm : float > 0, optional: the largest Euclidean norm of the weights that lead to one unit: of a column of a matrix
         (in, out), of a filter (the first axis) of arrays with more axes; arrays of one axis, such as biases, are left alone
@@ -83,6 +88,10 @@ class Optimizer(Part):
     ============  =======  ====================================================================================================
     update        needed   kernel, a static method: changes ``value``
     states        ()       names of arrays as long as the vector, zero at first and kept from step to step
+    optional      ()       pairs of names: a state, and the truth value among the hyper-parameters without which it is not
+                           kept, and ``update`` gets None for it
+    whole         False    ``update`` gets one parameter after the other, no chunks of the vector, and may name ``shape``
+    scratch       ()       names of arrays as long as the vector that are of use within one step, and not kept
     coefficients  method   numbers that depend on the step alone, by name; ``update`` may name them
     decoupled     False    weight decay shrinks the parameters, instead of being added to the gradient
     check         method   refuses hyper-parameters out of range; who overrides it calls ``super().check()``
@@ -109,9 +118,12 @@ class Optimizer(Part):
 
     registry: ClassVar[Registry[Any]] = Registry("optimizer")
     needed = ("update",)
-    hooks = (*Part.hooks, "update", "states", "coefficients", "decoupled", "check")
+    hooks = (*Part.hooks, "update", "states", "optional", "whole", "scratch", "coefficients", "decoupled", "check")
 
     states: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[tuple[tuple[str, str], ...]] = ()
+    whole: ClassVar[bool] = False
+    scratch: ClassVar[tuple[str, ...]] = ()
     decoupled: ClassVar[bool] = False
 
     update: ClassVar[Callable[..., Any]]
@@ -122,6 +134,7 @@ class Optimizer(Part):
     clip_norm: float | None = None
     clip_value: float | None = None
     schedule: Schedule | str | None = None
+    maximize: bool = False
     l1: float | Schedule = 0.0
     max_norm: float | None = None
     groups: Mapping[str, Mapping[str, Any]] | None = None
@@ -156,6 +169,17 @@ class Optimizer(Part):
     def coefficients(self, lr: NDArray[np.float64], step: NDArray[np.float64]) -> dict[str, Any]:
         """Numbers that depend on the step alone, in float64 for many steps at once; ``update`` may name them."""
         return {}
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The states that there are with these hyper-parameters."""
+        left_out = {name for name, wanted in self.optional if not getattr(self, wanted)}
+        return tuple(name for name in self.states if name not in left_out)
+
+    def operand(self, name: str, real: str) -> Operand:
+        if name in dict(self.optional):
+            return hyperparameter(None, real)
+        return super().operand(name, real)
 
     def step(self, model: Model, epoch: float | None = None, epochs: float = 1.0) -> None:
         """Update a model's parameters by its gradients, after ``model.backward``.
@@ -197,8 +221,7 @@ class Optimizer(Part):
 
     def check_kernel_names(self) -> None:
         """Refuse an update that names what nobody provides."""
-        one = np.ones(1)
-        names = ["value", "grad", "lr", "step", *self.states, *self.coefficients(one, one)]
+        names = ["value", "grad", *["shape"] * self.whole, *self.states, *self.scratch, *_Group(self, 0).names]
         twice = [name for place, name in enumerate(names) if name in names[:place]]
         if twice:
             raise KernelError(f"{self!r}: expected states and coefficients under names of their own, got {twice[0]!r} again")
@@ -242,9 +265,9 @@ class _Group:
         self._timed = {name: copy.deepcopy(value) for name, value in optimizer.hyperparameters().items()
                        if isinstance(value, Schedule) and name != "schedule"}  # fmt: skip
         one = np.ones(1)
-        self._names = ["lr", "step", *self._at(one, 1.0).coefficients(one, one), *self._timed]
-        self._places = {name: begin + place for place, name in enumerate(self._names)}
-        self.end = begin + len(self._names)
+        self.names = ["lr", "step", *self._at(one, 1.0).coefficients(one, one), *self._timed]
+        self._places = {name: begin + place for place, name in enumerate(self.names)}
+        self.end = begin + len(self.names)
 
     def _at(self, epoch: NDArray[np.float64], epochs: float) -> Optimizer:
         """The optimizer with what its schedules say at some times."""
@@ -313,10 +336,13 @@ class Updater:
         self.schedule = copy.deepcopy(Schedule.make(optimizer.schedule if optimizer.schedule is not None else "constant"))
         self._live = [(copy.deepcopy(schedule), number) for schedule, number in live]
         self._lay_out(segments)
-        names = [name for group in self._groups for name in group.optimizer.states] + ["averaged"] * (average is not None)
+        kept = dict.fromkeys(name for group in self._groups for name in group.optimizer.kept)
+        names = [*kept, *["averaged"] * (average is not None)]
         self.states = {name: aligned_zeros(value.size, self.real) for name in names}
         self.gradient = grad = aligned_zeros(value.size, self.real) if waves else slabs[0]
-        self._vectors = {name: Storage(shared=array) for name, array in {"value": value, "grad": grad, **self.states}.items()}
+        scratch = {name: aligned_zeros(value.size, self.real) for name in optimizer.scratch}
+        vectors = {"value": value, "grad": grad, **self.states, **scratch}
+        self._vectors = {name: Storage(shared=array) for name, array in vectors.items()}
         self._slabs, self._slab_storage = slabs, Storage(shared=slabs)
         pieces, repeats = self._pieces(segments, value.size, chunk)
         self.norms = np.zeros(len(pieces) * repeats + len(self._live) + 1)
@@ -351,12 +377,14 @@ class Updater:
 
     def _pieces(self, segments: Sequence[Segment], size: int, chunk: int) -> tuple[list[Piece], int]:
         """The pieces of the vector, and for how many chunks of one size each of them stands."""
-        whole = {number for number, group in enumerate(self._groups) if group.optimizer.max_norm is not None}
+        whole = {number: 0 if group.optimizer.whole else 2 for number, group in enumerate(self._groups)
+                 if group.optimizer.whole or group.optimizer.max_norm is not None}  # fmt: skip
         alike = all(segment.trained for segment in segments)
         if alike and not (self._group_of or whole or self._live):
             return [Piece(0, chunk)], size // chunk
         if not segments:
-            raise ParameterError(f"{self.optimizer!r}: expected a model for groups and max_norm, got a vector alone")
+            raise ParameterError(f"{self.optimizer!r}: expected a model for groups, max_norm and whole parameters, "
+                                 "got a vector alone")
         return pieces(segments, self._group_of, whole, chunk), 1
 
     def _array(self, name: str, piece: Piece) -> Array:
@@ -396,11 +424,17 @@ class Updater:
         """Clip by norm, decay, descend; then what the new numbers have to be like, and their mean."""
         group, value, grad = self._groups[piece.group], self._array("value", piece), self._array("grad", piece)
         optimizer = group.optimizer
-        given = {"value": value, "grad": grad, **{name: self._array(name, piece) for name in optimizer.states}}
+        vectors = {name: self._array(name, piece) for name in ("value", "grad", *optimizer.kept, *optimizer.scratch)}
+        given: dict[str, Operand] = {**vectors}
+        if optimizer.whole:
+            given = {name: replace(array, shape=(prod(piece.shape),)) for name, array in vectors.items()}
+            given["shape"] = Array.view(np.array(piece.shape, np.int64), written=False)
         calls: list[_Call] = []
         if optimizer.clip_norm is not None:
             factor = Array(self._norms, (1,), "float64", offset=8 * (len(self.norms) - 1))
             calls.append((scale_gradient, (grad, factor)))
+        if optimizer.maximize:
+            calls.append((turn_gradient, (grad,)))
         if optimizer.weight_decay:
             decay = group.operand("weight_decay", self.real)
             calls.append((shrink_value, (value, group.operand("lr", self.real), decay)) if optimizer.decoupled else
@@ -409,7 +443,7 @@ class Updater:
             calls.append((push_to_zero, (grad, value, group.operand("l1", self.real))))
         function = type(optimizer).update
         calls.append((function, tuple(given.get(name) or group.operand(name, self.real) for name in kernel_names(function))))
-        if piece.shape and optimizer.max_norm is not None:
+        if len(piece.shape) > 1 and optimizer.max_norm is not None:
             calls.append(self._limit(piece, group))
         if self.average is not None:
             calls.append((blend, (self._array("averaged", piece), value, Coefficient(self._share, self.real))))

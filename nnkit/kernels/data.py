@@ -36,6 +36,7 @@ __all__ = [
     "shrink_value",
     "spell",
     "to_whole",
+    "turn_gradient",
     "uniform_weights",
 ]
 
@@ -200,6 +201,12 @@ def scale_gradient(grad, factor):
     scale = factor[0]
     for i in range(grad.shape[0]):
         grad[i] *= scale
+
+
+def turn_gradient(grad):
+    """The gradient of what is to be made small, where something is to be made large."""
+    for i in range(grad.shape[0]):
+        grad[i] = -grad[i]
 
 
 def decay_gradient(grad, value, weight_decay):
