@@ -69,6 +69,18 @@ class Schedule(Part):
     def factor(self, epoch: NDArray[np.float64], epochs: float) -> NDArray[np.float64]:
         """What the learning rate is multiplied by, at each of the times ``epoch`` of ``epochs`` in all."""
 
+    def then(self, schedule: Schedule | str, after: float) -> Schedule:
+        """Another schedule after this one, which has the first ``after`` epochs.
+
+        Examples
+        --------
+        >>> import nnkit as nn
+        >>> nn.LinearSchedule().then("cosine", after=5)
+        SequentialSchedule(schedules=[LinearSchedule(), 'cosine'], milestones=[5])
+        """
+        made: Schedule = self.registry.find("sequential")([self, schedule], milestones=[after])
+        return made
+
     def __rmul__(self, scale: float) -> Schedule:
         """``scale * schedule``: what a number follows whose greatest value is another one than 1."""
         made: Schedule = self.registry.find("scaled")(scale, schedule=self)
@@ -90,7 +102,7 @@ class Schedule(Part):
     def observed(self) -> dict[str, Any]:
         """What it has noted beside its hyper-parameters, as numbers by name, for a file; `resume` reads it."""
         own = {name: value for name, value in vars(self).items() if name not in self.hyperparameters()}
-        return {name: value.observed() if isinstance(value, Schedule) else value for name, value in own.items()}
+        return {name: _noted(value) for name, value in own.items()}
 
     def resume(self, observed: Mapping[str, Any]) -> None:
         """Go on with what a schedule with the same hyper-parameters had `observed`.
@@ -102,9 +114,13 @@ class Schedule(Part):
         """
         for name, value in observed.items():
             mine = vars(self).get(name)
-            if isinstance(mine, Schedule) and isinstance(value, dict):
-                mine.resume(value)
-            elif name in self.hyperparameters() or not isinstance(value, float if isinstance(mine, float) else type(mine)):
+            within, theirs = (given if isinstance(given, list) else [given] for given in (mine, value))
+            parts = [part for part in within if isinstance(part, Schedule)]
+            like = isinstance(value, float if isinstance(mine, float) else type(mine))
+            if parts and len(parts) == len(theirs) and all(isinstance(noted, dict) for noted in theirs):
+                for part, noted in zip(parts, theirs, strict=True):
+                    part.resume(noted)
+            elif parts or name in self.hyperparameters() or not like:
                 raise ParameterError(f"{self!r}: expected what such a schedule has noted, got {name!r}")
             else:
                 setattr(self, name, value)
@@ -114,3 +130,10 @@ def followed(part: Part, kernels: Iterable[Callable[..., Any]]) -> dict[str, Sch
     """What the numbers of a part follow that kernels name, where they follow schedules."""
     named = {name for function in kernels for name in kernel_names(function)}
     return {name: value for name, value in vars(part).items() if name in named and isinstance(value, Schedule)}
+
+
+def _noted(value: Any) -> Any:
+    """What a file has of an attribute; of schedules, what they have noted."""
+    if isinstance(value, list):
+        return [_noted(item) for item in value]
+    return value.observed() if isinstance(value, Schedule) else value
