@@ -212,7 +212,7 @@ def test_pieces_cover_what_is_trained_once_and_nothing_else():
         groups = {f"{place}.w": int(random.integers(0, 3)) for place in range(len(sizes))}
         given = segments(*sizes, frozen=frozen)
         counted = np.zeros(given[-1].end, int)
-        for begin, size, group, shape in pieces(given, groups, {2}, 64):
+        for begin, size, group, shape in pieces(given, groups, {2: 2}, 64):
             counted[begin : begin + size] += 1
             inside = [item for item in given if item.begin < begin + size and item.end > begin]
             assert {groups[item.name] for item in inside} == {group}
