@@ -45,10 +45,14 @@ class Adafactor(Optimizer):
     >>> import nnkit as nn
     >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
     >>> optimizer = nn.Adafactor(lr=1.0, beta2_decay=-1.5, eps=(0.2, 0.3), d=1.2, weight_decay=0.1)
-    >>> walk(optimizer, [[1.0, -0.1], [3.0, 0.2]]).round(4).tolist()
-    [[-0.3, 0.15], [-0.5715, -0.0617]]
+    >>> walk(optimizer, [[1.0, -0.1], [3.0, 0.2], [1.0, 1.0]]).round(4).tolist()
+    [[-0.3, 0.15], [-0.5715, -0.0617], [-0.6118, -0.4417]]
     >>> first = [[[1.0, 2.0], [0.5, -1.0]], [[3.0, 0.1], [0.2, 0.1]]]  # a stack of two matrices
     >>> second = [[[4.0, -2.0], [0.5, 3.0]], [[0.1, 0.3], [9.0, 0.2]]]
+    >>> walk(optimizer, first).round(4).tolist()  # as two steps of one matrix
+    [[[-0.3, -0.3], [-0.3, 0.3]], [[-0.6079, -0.2825], [-0.3328, 0.2351]]]
+    >>> walk(optimizer, first, of="rows")[:, 0].round(4).tolist()
+    [[2.5, 0.625], [3.2089, 0.4129]]
     >>> walk(optimizer, [first, second])[-1].round(4).tolist()
     [[[-0.6226, -0.1087], [-0.3401, -0.1146]], [[-0.278, -0.4215], [-0.563, -0.3078]]]
 
