@@ -201,7 +201,7 @@ class Muon(Optimizer):
     """
 
     _: KW_ONLY
-    weight_decay: float = 0.1
+    weight_decay: float | Schedule = 0.1
     momentum: float = 0.95
     nesterov: bool = True
     ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315)
