@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Sequence
+from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from nnkit.core.arrays import numeric
 from nnkit.core.calls import brief, same
 from nnkit.core.fields import by_name, each, fields
 from nnkit.core.loss import Loss
-from nnkit.core.metric import Metric
+from nnkit.core.metric import MetricLike
 from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.engine.critical import imported
 from nnkit.engine.exclusive import Exclusive
@@ -35,12 +36,16 @@ class _Stepper(NamedTuple):
 
     optimizer: weakref.ref[Optimizer]  # as it goes, so does this
     settings: dict[str, Any]
+    frozen: frozenset[str]
     updater: Updater  # of a copy
 
-    def is_set_as(self, optimizer: Optimizer) -> bool:
+    def is_set_as(self, optimizer: Optimizer, frozen: frozenset[str]) -> bool:
         """Whether the optimizer has the settings of then; the rate may be another in each step."""
         then, now = self.settings, vars(optimizer)
-        return all(now[name] is then.get(name) or name == "lr" or same(then.get(name), now[name]) for name in now)
+        if len(then) == len(now) and all(map(is_, then.values(), now.values())):  # as nearly always
+            return self.frozen == frozen
+        alike = all(now[name] is then.get(name) or name == "lr" or same(then.get(name), now[name]) for name in now)
+        return alike and self.frozen == frozen
 
 
 class Executor:
@@ -59,6 +64,7 @@ class Executor:
         self.idle: list[Predictor] = []
         self._passes: dict[bool, Pass] = {}  # of evaluation and of training
         self._last: Pass | None = None
+        self._frozen = network.frozen  # for which the passes were made
         self._steppers: dict[int, _Stepper] = {}
         self._functions: dict[bool, RowFunction] = {}
         self._by_hand = Exclusive("a model")
@@ -94,7 +100,7 @@ class Executor:
 
     def evaluate(
         self, X: Any, y: Any, loss: Loss, sample_weight: Any, n_threads: int | None,
-        metrics: Sequence[Metric | str] | Metric | str | None,
+        metrics: Sequence[MetricLike] | MetricLike | None,
     ) -> float | dict[str, float]:  # fmt: skip
         """The loss on data, and metrics where they are asked for."""
         network, rows = self.network, self._check_rows(X, "evaluate")
@@ -124,6 +130,8 @@ class Executor:
             raise DataError("Sequential.forward: expected dense rows, got a sparse matrix; pass x.toarray()")
         rows = count_of(batch)
         with self._by_hand.by("Sequential.forward"):
+            if self._frozen != network.frozen:
+                self._passes, self._frozen = {}, network.frozen
             last = self._passes.get(training)
             if last is None or last.rows < rows:
                 last = self._passes[training] = Pass(network, rows, training=training, gradient=network.gradient)
@@ -152,13 +160,16 @@ class Executor:
         network = self.network
         with self._by_hand.by("Sequential.update"):
             known = self._steppers.get(id(optimizer))
-            if known is None or not known.is_set_as(optimizer):
-                settings = {name: copy.copy(value) if isinstance(value, list | np.ndarray) else value
+            if known is None or not known.is_set_as(optimizer, network.frozen):
+                settings = {name: copy.deepcopy(value) if isinstance(value, list | dict | np.ndarray) else value
                             for name, value in vars(optimizer).items()}  # fmt: skip
-                updater = Updater(copy.copy(optimizer), network.vector, network.gradient[None], chunk=network.chunk)
+                updater = Updater(
+                    copy.copy(optimizer), network.vector, network.gradient[None], chunk=network.chunk,
+                    segments=network.segments(), live=network.live(),
+                )  # fmt: skip
                 if known is not None:
                     updater.take_over(known.updater.progress)
-                known = self._steppers[id(optimizer)] = _Stepper(self._forgetting(optimizer), settings, updater)
+                known = self._steppers[id(optimizer)] = _Stepper(self._forgetting(optimizer), settings, network.frozen, updater)
             known.updater.optimizer.lr = optimizer.lr
             known.updater.step(epoch, epochs)
 

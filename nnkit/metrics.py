@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.loss import Loss
-from nnkit.core.metric import Metric
+from nnkit.core.metric import Metric, MetricLike
 from nnkit.core.part import listed
 from nnkit.core.registry import register
-from nnkit.errors import RegistryError
+from nnkit.errors import ParameterError, RegistryError
 
-__all__ = ["R2", "Accuracy", "Scorer", "metric", "named"]
+__all__ = ["R2", "Accuracy", "FunctionMetric", "Scorer", "confusion", "metric", "named"]
 
 
 @register("accuracy")
@@ -102,6 +104,56 @@ class Scorer(Metric):
         return float(get_scorer(self.name)(_Predicted(prediction, loss), None, y, **weights))
 
 
+class FunctionMetric(Metric):
+    """A plain function ``f(y, prediction)`` as a metric, such as those of sklearn.metrics; its name is that of the figure.
+
+    ``prediction`` is what the loss takes outputs for: labels, where it is about classes, else values. A function that has an
+    argument ``sample_weight`` is given the weights of the rows, where there are some.
+
+    Parameters
+    ----------
+    function : callable
+
+    Raises
+    ------
+    ParameterError
+        What it returns is no number.
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> def largest_error(y, prediction):
+    ...     return np.abs(y - prediction).max()
+    >>> history = nn.Sequential(["linear"]).fit([[1.0], [2.0]], [[2.0], [4.0]], metrics=[largest_error], epochs=2)
+    >>> list(history)
+    ['loss', 'lr', 'largest_error']
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        try:
+            self._weighted = "sample_weight" in inspect.signature(function).parameters
+        except ValueError:  # of some functions in C
+            self._weighted = False
+
+    @property
+    def name(self) -> str:
+        """What the figure is called."""
+        return str(getattr(self.function, "__name__", type(self.function).__name__))
+
+    def __call__(
+        self, y: NDArray[Any], prediction: NDArray[Any], loss: Loss, sample_weight: NDArray[Any] | None = None
+    ) -> float:
+        truth, decided = (array.ravel() if array.ndim == 2 and array.shape[1] == 1 else array
+                          for array in (y, loss.decide(prediction)))  # fmt: skip
+        weights = {"sample_weight": sample_weight} if self._weighted and sample_weight is not None else {}
+        value = self.function(truth, decided, **weights)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise ParameterError(f"metrics: expected {self.name} to return a number, got {type(value).__name__}") from None
+
+
 class _Predicted:
     """Looks like a fitted scikit-learn estimator whose predictions are known already."""
 
@@ -137,8 +189,10 @@ class _Predicted:
         return probabilities
 
 
-def metric(what: Metric | str) -> Metric:
-    """A metric from a metric, its name, or the name of one of scikit-learn's scorers."""
+def metric(what: MetricLike) -> Metric:
+    """A metric from a metric, its name, the name of one of scikit-learn's scorers, or a function of y and predictions."""
+    if callable(what) and not isinstance(what, Metric | type):
+        return FunctionMetric(what)
     if not isinstance(what, str) or what in Metric.registry:
         return Metric.make(what)
     from sklearn.metrics import get_scorer_names
@@ -151,5 +205,28 @@ def metric(what: Metric | str) -> Metric:
 
 def named(metrics: Any) -> dict[str, Metric]:
     """Metrics, or one alone, by the names under which their figures are told."""
-    made = map(metric, listed(metrics))
-    return {getattr(item, "name", item.key or type(item).__name__): item for item in made}
+    found: dict[str, Metric] = {}
+    for item in map(metric, listed(metrics)):
+        name = getattr(item, "name", item.key or type(item).__name__)
+        if repr(found.setdefault(name, item)) != repr(item):
+            raise ParameterError(f"metrics: expected each under a name of its own, got two of the name {name!r}")
+    return found
+
+
+def confusion(
+    y: NDArray[Any], prediction: NDArray[Any], loss: Loss, sample_weight: NDArray[Any] | None = None
+) -> NDArray[np.float64] | None:
+    """How many rows of each class (down) were taken for each (across), or what they weigh; None where they have not one."""
+    if not isinstance(prediction, np.ndarray) or loss.probabilities(prediction[:1]) is None:
+        return None  # of several outputs, each would have a table of its own
+    decided = np.asarray(loss.decide(prediction))
+    truth = y.argmax(axis=-1) if loss.classes and y.ndim == decided.ndim + 1 else y
+    if not loss.classes and prediction.size != len(prediction):
+        return None  # several labels a row
+    count = prediction.size // decided.size if loss.classes else 2
+    weights = np.ones(len(y)) if sample_weight is None else sample_weight
+    weights = np.broadcast_to(weights.reshape(len(y), -1), (len(y), truth.size // len(y))).ravel()
+    rows, columns = truth.ravel().astype(np.int64), decided.ravel().astype(np.int64)
+    counts = (rows >= 0) & (rows < count)  # other labels are those that a loss leaves out
+    table = np.bincount(rows[counts] * count + columns[counts], weights[counts], count * count)
+    return np.asarray(table.reshape(count, count))

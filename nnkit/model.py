@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from nnkit.core.callback import Callback
-    from nnkit.core.metric import Metric
+    from nnkit.core.metric import MetricLike
     from nnkit.inspect.cost.profile import Profile
     from nnkit.inspect.cost.summary import Summary
     from nnkit.native import RowFunction
@@ -106,13 +106,12 @@ class Sequential(Model):
         ShapeError, BusyError
             A layer does not fit the output of the one before; the model is being trained.
         """
-        random = generator(random_state)
         name = np.dtype(dtype).name
         if name not in ("float32", "float64"):
             raise ParameterError(f"Sequential.build: expected dtype float32 or float64, got {name}")
         shape = given_shape(in_shape, self._chain.inputs, "Sequential.build")
         with changing(self, "build"):
-            self._network = Network.drawn(self._chain, shape, name, random)
+            self._network = Network.drawn(self._chain, shape, name, generator(random_state))
         return self
 
     def copy(self, dtype: DTypeLike | None = None) -> Sequential:
@@ -129,7 +128,7 @@ class Sequential(Model):
         if (mine := self._network) is not None:
             name = mine.dtype if dtype is None else np.dtype(dtype).name
             network = Network.of(again._chain, again._chain.place(mine.in_shape), name)
-            network.fill(mine.arrays(), mine.random_position)
+            network.fill(mine.arrays(), mine.random_position, mine.frozen)
             again._network = network
         return again
 
@@ -161,9 +160,9 @@ class Sequential(Model):
     def fit(
         self, X: ArrayLike, y: ArrayLike, *, loss: Loss | str = "mse", optimizer: Optimizer | str = "adam", epochs: int = 10,
         batch_size: int = 64, validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
-        sample_weight: ArrayLike | None = None, metrics: Sequence[Metric | str] = (), callbacks: Sequence[Callback | str] = (),
+        sample_weight: ArrayLike | None = None, metrics: Sequence[MetricLike] = (), callbacks: Sequence[Callback | str] = (),
         shuffle: bool = True, random_state: Any = None, n_threads: int | None = None, progress: bool | str = "auto",
-        engine: str = "compiled", resume: str | PathLike[str] | bool = False,
+        engine: str = "compiled", resume: str | PathLike[str] | bool = False, accumulate: int = 1,
     ) -> History:  # fmt: skip
         """Train on data; a second call goes on from the present parameters, with a fresh optimizer state.
 
@@ -174,7 +173,7 @@ class Sequential(Model):
         X : (N, ...) numbers: an array, a CSR matrix, or a frame of columns of numbers (pandas, Polars, PyArrow ...)
         y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``)
         loss, optimizer : parts or their names
-        epochs, batch_size : int >= 1; the last batch of an epoch may be smaller
+        epochs, batch_size, accumulate : int >= 1; a step is of so many batches, in memory for one; the last one may be smaller
         validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
         validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
         sample_weight : (N,) weights of at least 0: a row of weight 2 counts as two, one of weight 0 is absent
@@ -210,7 +209,8 @@ class Sequential(Model):
                 self, X, y, loss=loss, optimizer=optimizer, epochs=epochs, batch_size=batch_size,
                 validation_data=validation_data, validation_split=validation_split, sample_weight=sample_weight,
                 metrics=metrics, callbacks=callbacks, shuffle=shuffle, random_state=random_state, n_threads=n_threads,
-                progress=progress, engine=engine, resumed=snapshot_in(resume, listed(callbacks)) if resume else None,
+                progress=progress, engine=engine, accumulate=accumulate,
+                resumed=snapshot_in(resume, listed(callbacks)) if resume else None,
             )  # fmt: skip
             if wrong := misfit(Loss.make(loss), fit.network.root):
                 warn(f"fit: {wrong}", TrainingWarning)
@@ -274,12 +274,12 @@ class Sequential(Model):
     @overload
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, sample_weight: ArrayLike | None = None,
-        n_threads: int | None = None, *, metrics: Sequence[Metric | str] | Metric | str,
+        n_threads: int | None = None, *, metrics: Sequence[MetricLike] | MetricLike,
     ) -> dict[str, float]: ...  # fmt: skip
     @explained
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, sample_weight: ArrayLike | None = None,
-        n_threads: int | None = None, *, metrics: Sequence[Metric | str] | Metric | str | None = None,
+        n_threads: int | None = None, *, metrics: Sequence[MetricLike] | MetricLike | None = None,
     ) -> float | dict[str, float]:  # fmt: skip
         """The loss on data, and metrics where they are asked for, in evaluation mode.
 
@@ -407,7 +407,8 @@ class Sequential(Model):
         """
         from nnkit.inspect.cost.summary import summary
 
-        return summary(root_of(self, in_shape, "summary"), self.dtype if self.is_built else "float32", batch_size)
+        dtype, frozen = (self._network.dtype, self._network.frozen) if self._network is not None else ("float32", ())
+        return summary(root_of(self, in_shape, "summary"), dtype, batch_size, frozen)
 
     def plot(self, ax: Axes | None = None, in_shape: Any = None) -> Axes:
         """Draw the model: a box for each layer, frames for containers, the shapes of rows on the arrows between.

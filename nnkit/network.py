@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from nnkit.core.arrays import refuse_masked
 from nnkit.core.container import Chain, Model, Placed, chain_of, model_of, readers, require_unchanged
 from nnkit.core.fields import by_name, each, fields
+from nnkit.core.groups import Segment, matching
 from nnkit.core.layer import Built, CSRLayer, Declared, Layer
 from nnkit.core.part import row_shape
+from nnkit.core.schedule import Schedule, followed
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, own
-from nnkit.engine.operands import Array, Operand, Storage
+from nnkit.engine.operands import Array, Live, Operand, Storage
 from nnkit.errors import NotBuiltError, ParameterError, ShapeError
 
 __all__ = ["LiveArrays", "Network", "adopt", "given_shape", "inputs_of", "network_of", "root_of"]
@@ -94,8 +96,11 @@ class Network:
     in_shape, out_shape : shapes of one row; of rows with fields dicts of shapes
     vector, gradient : all parameters, and the loss's gradient by them
     chunk : how many numbers of the vector an optimizer updates in one go
+    frozen : names of the parameters that are not trained; nothing computes their gradients
     seed, step : of the random numbers of training passes by hand: the seed, and the number of the last step
     """
+
+    frozen: frozenset[str] = frozenset()
 
     def __init__(
         self, root: Built, dtype: str, input_dtype: Any, whole: Network | None = None, chosen: range = range(0)
@@ -179,6 +184,7 @@ class Network:
         self._states = {within(name): state for name, state in whole._states.items()
                         if int(name.partition(".")[0]) in chosen}  # fmt: skip
         self.vector, self.gradient = whole.vector[begin:end], whole.gradient[begin:end]
+        self.frozen = frozenset(within(name) for name in whole.frozen if name in inside)
         line = ALIGNMENT // self.vector.itemsize
         lines = (end - begin) // line
         self.chunk = line * max((count for count in range(1, LARGE_CHUNK // line + 1) if lines % count == 0), default=1)
@@ -232,7 +238,9 @@ class Network:
         for index, child in enumerate(built.children):
             self._take_from_models(child, f"{path}.{index}" if path else str(index))
 
-    def fill(self, arrays: Mapping[str, NDArray[Any]], random_position: tuple[int, int]) -> None:
+    def fill(
+        self, arrays: Mapping[str, NDArray[Any]], random_position: tuple[int, int], frozen: frozenset[str] | None = None
+    ) -> None:
         """Have these parameters and states, which fit it."""
         for name, array in self.arrays().items():
             given = arrays.get(name)
@@ -242,6 +250,7 @@ class Network:
                                  "model was built?")  # fmt: skip
             array[...] = given
         self.seed, self.step = random_position
+        self.frozen = self.frozen if frozen is None else frozen
 
     def take_over(self, other: Network) -> None:
         """Take all numbers of a network with the same layers and shapes.
@@ -337,12 +346,35 @@ class Network:
                     views[f"{path}.{name}"] = vector[offset : offset + size].reshape(declared.shape)
         return views
 
+    def freeze(self, patterns: Sequence[str], frozen: bool, who: str) -> None:
+        """Have all parameters that a pattern matches be frozen, or trained again."""
+        names = self.parameters()
+        found = {name for pattern in patterns for name in matching(pattern, names, who)}
+        self.frozen = self.frozen | found if frozen else self.frozen - found
+        gradients = self.views(self.gradient)
+        for name in self.frozen:
+            gradients[name][...] = 0.0
+
+    def segments(self) -> list[Segment]:
+        """Where in the vector each parameter is."""
+        line = ALIGNMENT // self.vector.itemsize
+        found = []
+        for name, array in self.parameters().items():
+            begin = self._offsets[name]
+            found.append(Segment(name, begin, begin - (-array.size // line) * line, array.shape, name not in self.frozen))
+        return sorted(found, key=lambda segment: segment.begin)
+
+    def live(self) -> list[tuple[Schedule, NDArray[Any]]]:
+        """The numbers of layers that follow schedules, as kernels read them."""
+        return [(schedule, self._states[f"{path}.{name}"]) for path, built in self.homes()
+                for name, schedule in followed(built.layer, built.layer.kernels().values()).items()]  # fmt: skip
+
     def placed(self, gradient: NDArray[Any] | None = None, sources: Any = None) -> Placed:
         """The layers with their arrays as operands.
 
         Parameters
         ----------
-        gradient : (shards, size) or flat, of which their gradients are parts
+        gradient : (shards, size) or flat, of which their gradients are parts; those of frozen parameters are nowhere
         sources : what the input is gathered from (see `nnkit.training.data`), where that is a CSR matrix, in which the first
             layers look it up; for rows with fields a dict of these
         """
@@ -363,10 +395,11 @@ class Network:
             for name, declared in built.parameters.items():
                 offset = self._offsets[f"{home}.{name}"] * item
                 arrays[name] = Array(parameters, declared.shape, self.dtype, offset=offset)
-                if gradient is not None:
+                if gradient is not None and f"{home}.{name}" not in self.frozen:
                     arrays[f"grad_{name}"] = Array(slabs, declared.shape, self.dtype, offset=offset, stride=stride)
             for name in built.states:
-                arrays[name] = Array.view(self._states[f"{home}.{name}"])
+                number = self._states[f"{home}.{name}"]
+                arrays[name] = Live(number) if isinstance(getattr(built.layer, name, None), Schedule) else Array.view(number)
             if matrix := reading.get(id(built)):
                 built = CSRLayer.of(built)
                 arrays |= matrix

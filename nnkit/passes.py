@@ -167,7 +167,7 @@ class Evaluator(_Sweep):
         python: bool = False,
         predictions: bool = False,
     ) -> None:
-        self._loss = loss
+        self._loss = loss = loss.live(network.dtype)[0]
         self.y = y if chosen is None else y[chosen]
         self.sample_weight = sample_weight if chosen is None or sample_weight is None else sample_weight[chosen]
         real, out_shape, rows = network.dtype, network.out_shape, len(self.y)

@@ -44,6 +44,7 @@ class Node:
     grad_out: Array | None = None
     grads: dict[str, Array] = field(default_factory=dict)  # of the inputs
     end: int = 0  # of the instructions that lead to ``out``
+    trains: bool = False  # whether it has parameters to learn
 
     @property
     def x(self) -> Array:
@@ -71,7 +72,7 @@ class Step:
     @property
     def trains(self) -> bool:
         """Whether there are parameters to learn."""
-        return self.node is not None and any(prod(item.shape) for item in self.node.built.parameters.values())
+        return self.node is not None and self.node.trains
 
 
 class Plan:
@@ -194,6 +195,7 @@ class Plan:
         out = x.reshaped(built.out_shape) if in_place else self._like(x, built.out_shape)
         named = self._memory(placed, inputs, backward_names)
         node = Node(placed.name, placed.home, built, len(self.nodes), inputs, out, named)
+        node.trains = any(prod(item.shape) and f"grad_{item.name}" in placed.arrays for item in built.parameters.values())
         self.nodes.append(node)
         arrays = {**inputs, "out": out}
         self._read_again |= {id(array.storage) for word, array in arrays.items() if word in backward_names}
@@ -448,7 +450,7 @@ class Plan:
         targets = {f"grad_{name}": item for name, item in node.grads.items()}
         arrays = {**node.inputs, "out": node.out, "grad_out": grad, **targets}
         for name, function in kernels.items():
-            if any(wanted) if name == "backward_x" else self.learn or self._leads_to_x(node, name):
+            if any(wanted) if name == "backward_x" else (self.learn and node.trains) or self._leads_to_x(node, name):
                 meets = name == "backward" and "backward_partial" in kernels
                 self._emit(node, function, "backward", arrays, targets, meets=meets)
         return list(node.grads.values())
@@ -477,7 +479,8 @@ class Plan:
             **{name: self._seen(node, array, name) for name, array in arrays.items()},
             "training": Constant(self.training, "bool"),
             "seed": Seed(node.index),
-            "first_row": ControlWord(Word.FIRST_ROW, entries),
+            # Where shards meet, the rows that run together are all that there are.
+            "first_row": ControlWord(Word.WAVE_ROW if node.built.partials else Word.FIRST_ROW, entries),
             "rows": ControlWord(Word.ROWS, entries),
             "shards": ControlWord(Word.SHARDS),
             **{name: self._seen(node, operand, name) if isinstance(operand, Array) else operand

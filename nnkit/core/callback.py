@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
@@ -39,6 +40,8 @@ class Callback(Part):
     on_batch_end   method   after every step, or as many as `interval` says; does nothing
     on_epoch_end   method   after every epoch; does nothing
     on_fit_end     method   after the last step, however training has ended; does nothing
+    shares         method   a mean of the parameters is kept, which moves towards them by these shares; none is
+    anew           False    where states follow the batches, they are computed anew for that mean, from the training data
     interval       method   how many steps lie between two calls of `on_batch_end`: 1
     noted          method   what it has noted, for a checkpoint: numbers among the attributes that are no hyper-parameters
     resume         method   goes on with what another one has `noted`
@@ -66,10 +69,11 @@ class Callback(Part):
     """
 
     registry: ClassVar[Registry[Any]] = Registry("callback")
-    hooks = (*Part.hooks, *EVENTS, "interval", "noted", "resume", "checkpoint", "late", "interruptible")
+    hooks = (*Part.hooks, *EVENTS, "shares", "anew", "interval", "noted", "resume", "checkpoint", "late", "interruptible")
 
     acts_outside: ClassVar[bool] = True
     late: ClassVar[bool] = False
+    anew: ClassVar[bool] = False
     interruptible: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -83,7 +87,7 @@ class Callback(Part):
     @classmethod
     def require_event(cls) -> None:
         """Refuse a class that no fit would call."""
-        if not any(getattr(cls, event) is not getattr(Callback, event) for event in EVENTS):
+        if not any(getattr(cls, event) is not getattr(Callback, event) for event in (*EVENTS, "shares")):
             raise KernelError(f"{cls.__name__}: expected one of {', '.join(EVENTS)}, all missing")
 
     def on_fit_begin(self, fit: RunningFit) -> None:
@@ -97,6 +101,16 @@ class Callback(Part):
 
     def on_fit_end(self, fit: RunningFit) -> None:
         """After the last step, also when training was stopped or interrupted."""
+
+    def shares(
+        self, begin: NDArray[np.float64], end: NDArray[np.float64], epochs: float
+    ) -> NDArray[np.float64]:
+        """By which share a mean of the parameters moves towards them after each of these steps, from ``begin`` to ``end``.
+
+        Times are counted in epochs. 1 lets the mean begin with these parameters, and 0 leaves the step out. After an epoch,
+        what is measured is the mean, and so is the net at the end of the fit.
+        """
+        return np.zeros_like(begin)
 
     def interval(self, fit: RunningFit) -> int:
         """How many steps lie between two calls of `on_batch_end`."""

@@ -318,6 +318,53 @@ class Model(Familiar):
         """In what it computes: "float32" or "float64"."""
         return require_built(self, "Sequential.dtype").dtype  # type: ignore[no-any-return]
 
+    def freeze(self, *patterns: str) -> Self:
+        """Train all parameters but those whose names match one of the patterns; of them no gradient is computed.
+
+        ``*`` stands for anything, as in a shell: ``"0.*"`` is the first layer with all that it holds, and ``"*.bias"`` every
+        bias. What is frozen stays so in files, copies and further fits, until `unfreeze`; building anew trains everything.
+        Parameters before the first layer that is trained cost no backward pass at all. States, such as the running statistics
+        of batch norm, are no parameters: training goes on to move them, as in PyTorch.
+
+        Returns
+        -------
+        Model
+            The model itself.
+
+        Raises
+        ------
+        NotBuiltError, ParameterError, BusyError
+            Parameters have no names yet; a pattern matches none of them; the model is being trained.
+
+        Examples
+        --------
+        >>> import nnkit as nn, numpy as np
+        >>> model = nn.Sequential([nn.Linear(4), nn.Tanh(), nn.Linear(1)]).build((2,), random_state=0)
+        >>> before = model.copy().parameters()
+        >>> history = model.freeze("0.*").fit(np.eye(2), np.ones((2, 1)), epochs=3)
+        >>> [name for name, array in model.parameters().items() if (array != before[name]).any()]
+        ['2.weight', '2.bias']
+        """
+        return self._frozen(patterns, True, "freeze")
+
+    def unfreeze(self, *patterns: str) -> Self:
+        """Train again what `freeze` has frozen: the parameters whose names match one of the patterns, by default all.
+
+        Raises
+        ------
+        NotBuiltError, ParameterError, BusyError
+            As for `freeze`.
+        """
+        return self._frozen(patterns or ("*",), False, "unfreeze")
+
+    def _frozen(self, patterns: Sequence[str], frozen: bool, what: str) -> Self:
+        network = require_built(self, f"Sequential.{what}")
+        if not patterns:
+            raise ParameterError(f"Sequential.{what}: expected patterns of parameters' names, such as '0.*', got none")
+        with changing(self, what):
+            network.freeze(patterns, frozen, f"Sequential.{what}")
+        return self
+
     def parameters(self) -> Any:
         """All trained arrays by name: live views, writing to them changes the model."""
         raise NotImplementedError

@@ -18,6 +18,7 @@ from nnkit.core.initializer import Given, Initializer
 from nnkit.core.interpreted import fill_by_copy, read_only
 from nnkit.core.part import Part, Shape, kernel_names
 from nnkit.core.registry import Registry
+from nnkit.core.schedule import followed
 from nnkit.core.shapes import require_one_loop, require_views
 from nnkit.core.span import Span
 from nnkit.engine.program import Numbers
@@ -393,12 +394,14 @@ class Layer(Part):
             raise ShapeError(f"{self!r}: expected build to return a shape of positive integers, got {out_shape!r}{hint}")
         built.out_shape = each(lambda shape: tuple(int(size) for size in shape), out_shape)
         del layer._known
+        for name, schedule in followed(layer, layer.kernels().values()).items():
+            layer.constant(name, [schedule.at(0.0, 1.0)])
         if layer.kernels():
             self._check_loops(built)
         check_kernel_names(built)
         built.home = known.setdefault(id(self), built)
         if built.home is not built:
-            self._check_shared(built)
+            self._check_shared(built, built.home)
         return built
 
     def _require_fields(self, in_shape: Any) -> None:
@@ -423,9 +426,7 @@ class Layer(Part):
             for shape in built.inputs.values():
                 require_one_loop(self, shape, built.out_shape, pointwise=self.pointwise, folded=self.folds_rows)
 
-    def _check_shared(self, built: Built) -> None:
-        home = built.home
-        assert home is not None
+    def _check_shared(self, built: Built, home: Built) -> None:
         for name, declared in {**built.parameters, **built.states}.items():
             first = {**home.parameters, **home.states}[name].shape
             if first != declared.shape:

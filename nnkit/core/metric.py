@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from nnkit.core.loss import Loss
 from nnkit.core.part import Part
 from nnkit.core.registry import Registry
 
-__all__ = ["Metric"]
+__all__ = ["Metric", "MetricLike"]
 
 
 class Metric(Part):
@@ -60,3 +61,6 @@ class Metric(Part):
         self, y: NDArray[Any], prediction: NDArray[Any], loss: Loss, sample_weight: NDArray[Any] | None = None
     ) -> float:
         """Score raw predictions; ``loss`` says what they mean (``loss.decide``, ``loss.probabilities``)."""
+
+
+MetricLike = Metric | str | Callable[..., Any]  # a function is one of y and predictions

@@ -73,6 +73,8 @@ class Part(Familiar):
     key: ClassVar[str] = ""
     # It writes files, runs commands or reaches beyond the model in some other way: files from others do not bring it along.
     acts_outside: ClassVar[bool] = False
+    # The least and the greatest number that it stands for where it is a hyper-parameter; None: it stands for none.
+    extremes: tuple[float, float] | None = None
     # What a class of the kind has to have, and what it may have: the framework calls these methods, and reads these attributes.
     # What each is, with its default, is a table in the docstring of the kind.
     needed: ClassVar[tuple[str, ...]] = ()
@@ -219,6 +221,8 @@ class Part(Familiar):
         value = getattr(self, name)
         if isinstance(value, bool | int | float | np.number):
             return self.number(name, real)
+        if isinstance(value, Operand):
+            return value
         try:
             return hyperparameter(value, real, name in _real_parameters(cls))
         except KernelError as error:
@@ -253,13 +257,15 @@ class Part(Familiar):
         self, name: str, low: float = -np.inf, high: float = np.inf, *, above: bool = False, below: bool = False
     ) -> None:
         """Refuse a hyper-parameter that is not a finite number in [low, high]; ``above`` and ``below`` exclude an end."""
-        value = getattr(self, name)
+        given = getattr(self, name)
         self._require_64_bits(name)
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         ends = f"{'(' if above or low == -np.inf else '['}{low:g}, {high:g}{')' if below or high == np.inf else ']'}"
-        fits = number and np.isfinite(value) and low <= value <= high
-        fits = fits and not (above and value == low) and not (below and value == high)
-        self.require(name, bool(fits), f"a number in {ends}")
+        extremes = given.extremes if isinstance(given, Part) else None
+        for value in (given,) if extremes is None else extremes:
+            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            fits = number and np.isfinite(value) and low <= value <= high
+            fits = fits and not (above and value == low) and not (below and value == high)
+            self.require(name, bool(fits), f"a number in {ends}")
 
     def require_eps(self) -> None:
         """Refuse an ``eps`` that is not a small number above 0: it only keeps a quotient finite."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.part import Part
+from nnkit.core.part import Part, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.errors import ParameterError
 
-__all__ = ["Schedule"]
+__all__ = ["Schedule", "followed"]
 
 
 class Schedule(Part):
@@ -21,24 +21,29 @@ class Schedule(Part):
 
     Time is counted in epochs and is fractional: 2.5 is the middle of the third one.
 
+    Another number than the learning rate can follow one, too: ``nn.Dropout(0.5 * nn.CosineSchedule())`` begins with a rate of
+    0.5, and ``nn.AdamW(weight_decay=0.1 * nn.CosineSchedule())`` with a decay of 0.1. It is computed anew for every step.
+    It works for numbers that kernels read: hyper-parameters of optimizers, layers and losses.
+
     Hooks
     -----
     What a schedule may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one, which
     may be overridden, and is described below.
 
-    ============  =======  ====================================================================================================
-    hook          default  what it is
-    ============  =======  ====================================================================================================
-    factor        needed   what the learning rate is multiplied by at some times, float64 in [0, 1]
-    adaptive      False    it goes by the losses of past epochs, which `observe` is told: `fit` looks at every epoch
-    observe       method   is told the loss of an epoch; does nothing
-    observed      method   what it has noted, for a file: all attributes that are no hyper-parameters
-    resume        method   goes on with what another one has `observed`
-    examples      method   class method: ready-made ones, with legal inputs, that the checks take; one with its defaults, where
-                           the constructor needs no arguments
-    acts_outside  False    it writes files, runs commands or the like: a file from somebody else does not bring it along
-    elsewhere     ()       what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
-    ============  =======  ====================================================================================================
+    ============  ==========  =================================================================================================
+    hook          default     what it is
+    ============  ==========  =================================================================================================
+    factor        needed      what the learning rate is multiplied by at some times, float64 in [0, 1]
+    extremes      (0.0, 1.0)  the least and the greatest factor
+    adaptive      False       it goes by the losses of past epochs, which `observe` is told: `fit` looks at every epoch
+    observe       method      is told the loss of an epoch; does nothing
+    observed      method      what it has noted, for a file: all attributes that are no hyper-parameters
+    resume        method      goes on with what another one has `observed`
+    examples      method      class method: ready-made ones, with legal inputs, that the checks take; one with its defaults,
+                              where the constructor needs no arguments
+    acts_outside  False       it writes files, runs commands or the like: a file from somebody else does not bring it along
+    elsewhere     ()          what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
+    ============  ==========  =================================================================================================
 
     Examples
     --------
@@ -55,13 +60,35 @@ class Schedule(Part):
 
     registry: ClassVar[Registry[Any]] = Registry("schedule")
     needed = ("factor",)
-    hooks = (*Part.hooks, "factor", "adaptive", "observe", "observed", "resume")
+    hooks = (*Part.hooks, "factor", "extremes", "adaptive", "observe", "observed", "resume")
 
+    extremes: tuple[float, float] = (0.0, 1.0)
     adaptive: ClassVar[bool] = False
 
     @abstractmethod
     def factor(self, epoch: NDArray[np.float64], epochs: float) -> NDArray[np.float64]:
         """What the learning rate is multiplied by, at each of the times ``epoch`` of ``epochs`` in all."""
+
+    def then(self, schedule: Schedule | str, after: float) -> Schedule:
+        """Another schedule after this one, which has the first ``after`` epochs.
+
+        Examples
+        --------
+        >>> import nnkit as nn
+        >>> nn.LinearSchedule().then("cosine", after=5)
+        SequentialSchedule(schedules=[LinearSchedule(), 'cosine'], milestones=[5])
+        """
+        made: Schedule = self.registry.find("sequential")([self, schedule], milestones=[after])
+        return made
+
+    def __rmul__(self, scale: float) -> Schedule:
+        """``scale * schedule``: what a number follows whose greatest value is another one than 1."""
+        made: Schedule = self.registry.find("scaled")(scale, schedule=self)
+        return made
+
+    def at(self, epoch: float, epochs: float) -> float:
+        """The factor at one time."""
+        return float(self.factor(np.array([float(epoch)]), float(epochs))[0])
 
     @classmethod
     def positions(cls, args: Sequence[Any]) -> tuple[str, ...]:
@@ -75,7 +102,7 @@ class Schedule(Part):
     def observed(self) -> dict[str, Any]:
         """What it has noted beside its hyper-parameters, as numbers by name, for a file; `resume` reads it."""
         own = {name: value for name, value in vars(self).items() if name not in self.hyperparameters()}
-        return {name: value.observed() if isinstance(value, Schedule) else value for name, value in own.items()}
+        return {name: _noted(value) for name, value in own.items()}
 
     def resume(self, observed: Mapping[str, Any]) -> None:
         """Go on with what a schedule with the same hyper-parameters had `observed`.
@@ -87,9 +114,26 @@ class Schedule(Part):
         """
         for name, value in observed.items():
             mine = vars(self).get(name)
-            if isinstance(mine, Schedule) and isinstance(value, dict):
-                mine.resume(value)
-            elif name in self.hyperparameters() or not isinstance(value, float if isinstance(mine, float) else type(mine)):
+            within, theirs = (given if isinstance(given, list) else [given] for given in (mine, value))
+            parts = [part for part in within if isinstance(part, Schedule)]
+            like = isinstance(value, float if isinstance(mine, float) else type(mine))
+            if parts and len(parts) == len(theirs) and all(isinstance(noted, dict) for noted in theirs):
+                for part, noted in zip(parts, theirs, strict=True):
+                    part.resume(noted)
+            elif parts or name in self.hyperparameters() or not like:
                 raise ParameterError(f"{self!r}: expected what such a schedule has noted, got {name!r}")
             else:
                 setattr(self, name, value)
+
+
+def followed(part: Part, kernels: Iterable[Callable[..., Any]]) -> dict[str, Schedule]:
+    """What the numbers of a part follow that kernels name, where they follow schedules."""
+    named = {name for function in kernels for name in kernel_names(function)}
+    return {name: value for name, value in vars(part).items() if name in named and isinstance(value, Schedule)}
+
+
+def _noted(value: Any) -> Any:
+    """What a file has of an attribute; of schedules, what they have noted."""
+    if isinstance(value, list):
+        return [_noted(item) for item in value]
+    return value.observed() if isinstance(value, Schedule) else value

@@ -29,6 +29,7 @@ __all__ = [
     "Control",
     "ControlWord",
     "Held",
+    "Live",
     "Operand",
     "Order",
     "Seed",
@@ -345,13 +346,39 @@ class Coefficient(Operand):
     dtype: str
 
     def kind(self) -> Hashable:
-        return ("coefficient", self.index, self.dtype)
+        return ("coefficient", self.dtype)
 
     def source(self, word: int, real: str) -> str:
-        return f"_carray(_pointer_at(_words[0], {Word.COEFFICIENTS:d}), ({self.index + 1},), np.{self.dtype})[{self.index}]"
+        index = f"_words[{word}]"
+        return f"_carray(_pointer_at(_words[0], {Word.COEFFICIENTS:d}), ({index} + 1,), np.{self.dtype})[{index}]"
+
+    def words(self) -> list[int]:
+        return [self.index]
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> Any:
         return _borrow(int(control[Word.COEFFICIENTS]), self.index + 1, self.dtype)[self.index]
+
+
+@dataclass(frozen=True, eq=False)
+class Live(Operand):
+    """A number that lies in memory of its own, and may be another one in each step."""
+
+    memory: NDArray[Any]  # (1,)
+
+    def kind(self) -> Hashable:
+        return ("live", self.memory.dtype.name)
+
+    def source(self, word: int, real: str) -> str:
+        return f"_carray(_pointer_at(_frame, {word}), (1,), np.{self.memory.dtype.name})[0]"
+
+    def words(self) -> list[int]:
+        return [0]
+
+    def address(self, base: int) -> int:
+        return int(self.memory.ctypes.data)
+
+    def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> Any:
+        return self.memory[0]
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,10 @@ class Runner:
     program : data, forward, loss and backward, for every shard.
     shard_rows : how many rows of a batch go to one shard.
     capacity : how many steps one call of `run` can do.
+    wave_rows : how many rows of a batch run at a time; by default all that there is memory for.
+    collect : run for every chunk of the parameters after every wave of a step.
     reduce, update : run for every chunk of the parameters after every step.
-    norms : (chunks + 1,) float64, shared with ``reduce``.
+    norms : (chunks + 1,) float64, shared with ``reduce``: what chunks there are.
     clip_norm : the largest norm of the whole gradient; 0 for no limit.
     coefficients : how many numbers ``update`` reads for each step.
     seed : of all random streams.
@@ -58,6 +60,8 @@ class Runner:
         shard_rows: int,
         *,
         capacity: int = 1,
+        wave_rows: int = 0,
+        collect: Program | None = None,
         reduce: Program | None = None,
         update: Program | None = None,
         norms: Any = None,
@@ -74,20 +78,20 @@ class Runner:
         self.steps = np.zeros((capacity, 4), np.int64)
         self.losses = np.zeros(capacity)
         self.coefficients = aligned_zeros(capacity * max(coefficients, 1), program.real).reshape(capacity, -1)
-        self.programs = [program, *(item for item in (reduce, update) if item is not None)]
+        self.programs = [program, *(item for item in (collect, reduce, update) if item is not None)]
         self._span = np.zeros(4, np.int64)
         self._counter = aligned_zeros(8, "int64")
         program.controls[:, Word.SEED] = seed
-        nothing = np.empty((0, 0, 2), np.int64)
         control = np.zeros((1, CONTROL_WORDS), np.int64) if update is None else update.controls
         operands: tuple[Operand, ...] = (
             Array.view(np.ascontiguousarray(program.table[:, part])),
             Array.view(program.segments(part)),
             Array.view(program.controls),
             Array.view(program.controls.view(np.float64)),
-            Array.view(nothing if reduce is None else reduce.table),
+            _of_chunks(collect, norms),
+            _of_chunks(reduce, norms),
             Array.view(np.zeros(1) if norms is None else norms),
-            Array.view(nothing if update is None else update.table),
+            _of_chunks(update, norms),
             Array.view(control),
             Array.view(self.steps),
             Constant(self.coefficients.ctypes.data, "int64"),
@@ -96,6 +100,7 @@ class Runner:
             Array.view(self._span),
             Constant(self._counter.ctypes.data, "int64"),
             Constant(shard_rows, "int64"),
+            Constant(wave_rows or max(1, shard_rows * program.shards), "int64"),
             Constant(clip_norm, "float64"),
         )
         self._arguments = operands
@@ -196,3 +201,11 @@ class Runner:
             failure, self.program.failure = self.program.failure, None
             assert failure is not None
             raise failure
+
+
+def _of_chunks(program: Program | None, norms: Any) -> Array:
+    """A program's table with a row for each chunk, whose instructions are those of a shard or come one after the other."""
+    chunks = 0 if norms is None else len(norms) - 1
+    if program is None or not chunks:
+        return Array.view(np.empty((chunks, 0, 2), np.int64))
+    return Array.view(program.table.reshape(chunks, program.table.size // (2 * chunks), 2))

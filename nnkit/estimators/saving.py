@@ -109,10 +109,11 @@ def _progress(network: Network, described: Any) -> UpdaterProgress | None:
         return None
     optimizer, schedule = Optimizer.registry[described["optimizer"]], Schedule.make(described["schedule"])
     steps, given = described["steps"], described["states"]
-    if type(steps) is not int or not 0 <= steps < 2**53 or set(given) != set(optimizer.states):
+    known = set(optimizer.states) - set(dict(optimizer.optional)) <= set(given) <= set(optimizer.states)
+    if type(steps) is not int or not 0 <= steps < 2**53 or not known:
         raise PersistenceError(f"expected the steps and the states of {optimizer.__name__}")
     schedule.resume(described["observed"])
-    states = {name: aligned_zeros(network.vector.size, network.dtype) for name in optimizer.states}
+    states = {name: aligned_zeros(network.vector.size, network.dtype) for name in given}
     for name, state in states.items():
         views = network.views(state)
         came = {parameter: (array.dtype, array.shape) for parameter, array in given[name].items()}

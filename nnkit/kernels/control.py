@@ -30,6 +30,7 @@ class Word(IntEnum):
     ENTRY = 15  # where it is among the numbers of the shard,
     NUMBER = 16  # and what it is
     BEFORE = 17  # how the thread computed before a program that runs without the loop
+    WAVE_ROW = 18  # where the shard's rows begin among those that run together
 
 
 # Why a shard stopped: Word.STATUS.

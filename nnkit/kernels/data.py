@@ -11,6 +11,8 @@ __all__ = [
     "accumulate_loss",
     "add",
     "add_slabs",
+    "add_wave",
+    "blend",
     "clip_gradient",
     "copy",
     "copy_columns",
@@ -22,8 +24,13 @@ __all__ = [
     "gather_labels",
     "gather_weights",
     "gradient_norm",
+    "limit_columns",
+    "limit_rows",
+    "note",
+    "push_to_zero",
     "require_finite",
     "require_range",
+    "rest",
     "scale",
     "scale_gradient",
     "scatter",
@@ -32,6 +39,7 @@ __all__ = [
     "spell",
     "swap_axes",
     "to_whole",
+    "turn_gradient",
     "uniform_weights",
 ]
 
@@ -190,13 +198,23 @@ def require_finite(array, control):
         control[STATUS] = NOT_FINITE
 
 
-def add_slabs(slabs, size, batch_rows, shard_rows, chunk):
+def add_slabs(slabs, size, shards, chunk):
     """Add the other shards' gradients to the first one's, in order; slab s of ``size`` numbers begins at s * size."""
     total = slabs[:chunk]
-    for shard in range(1, (batch_rows + shard_rows - 1) // shard_rows):
+    for shard in range(1, shards):
         slab = slabs[shard * size : shard * size + chunk]
         for i in range(chunk):
             total[i] += slab[i]
+
+
+def add_wave(wave, first_row, total):
+    """Add the gradient of a wave of the batch, which begins with this row, to those before it."""
+    if first_row == 0:
+        for i in range(total.shape[0]):
+            total[i] = wave[i]
+    else:
+        for i in range(total.shape[0]):
+            total[i] += wave[i]
 
 
 def clip_gradient(grad, limit):
@@ -229,6 +247,12 @@ def scale_gradient(grad, factor):
         grad[i] *= scale
 
 
+def turn_gradient(grad):
+    """The gradient of what is to be made small, where something is to be made large."""
+    for i in range(grad.shape[0]):
+        grad[i] = -grad[i]
+
+
 def decay_gradient(grad, value, weight_decay):
     """L2 penalty: the gradient of weight_decay / 2 * value**2."""
     for i in range(grad.shape[0]):
@@ -240,6 +264,57 @@ def shrink_value(value, lr, weight_decay):
     keep = 1.0 - lr * weight_decay
     for i in range(value.shape[0]):
         value[i] *= keep
+
+
+def push_to_zero(grad, value, l1):
+    """L1 penalty: the gradient of l1 * |value|, which is 0 at 0."""
+    for i in range(grad.shape[0]):
+        grad[i] += (l1 if value[i] > 0.0 else 0.0) - (l1 if value[i] < 0.0 else 0.0)
+
+
+def limit_columns(value, max_norm, norms):
+    """Scale the columns of a matrix down whose Euclidean norm is above the limit."""
+    for j in range(norms.shape[0]):
+        norms[j] = 0.0
+    for i in range(value.shape[0]):
+        row = value[i]
+        for j in range(norms.shape[0]):
+            norms[j] += row[j] * row[j]
+    for j in range(norms.shape[0]):
+        norm = np.sqrt(norms[j])
+        norms[j] = max_norm / norm if norm > max_norm else 1.0
+    for i in range(value.shape[0]):
+        row = value[i]
+        for j in range(norms.shape[0]):
+            row[j] *= norms[j]
+
+
+def limit_rows(value, max_norm):
+    """Scale the rows of a matrix down whose Euclidean norm is above the limit."""
+    for i in range(value.shape[0]):
+        row, total = value[i], value[i, 0] * 0.0
+        for j in range(row.shape[0]):
+            total += row[j] * row[j]
+        norm = np.sqrt(total)
+        if norm > max_norm:
+            for j in range(row.shape[0]):
+                row[j] *= max_norm / norm
+
+
+def blend(average, value, share):
+    """Move a mean by this share towards the present numbers; a share of 0 is that of a step that does not count."""
+    if share != 0.0:
+        for i in range(average.shape[0]):
+            average[i] += share * (value[i] - average[i])
+
+
+def note(number, out):
+    """Write a number down where others read it."""
+    out[0] = number
+
+
+def rest():
+    """Nothing: where others have something to do."""
 
 
 def add(a, b, factor, out):

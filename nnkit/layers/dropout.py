@@ -8,10 +8,16 @@ from math import prod
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
+from nnkit.core.schedule import Schedule
 from nnkit.errors import OnnxError, ShapeError
 from nnkit.kernels.random import uniform_bits
 
 __all__ = ["Dropout", "Dropout2d"]
+
+
+def threshold(rate: float | Schedule) -> int | Schedule:
+    """Of 32-bit numbers, this part is below."""
+    return 2**32 * rate if isinstance(rate, Schedule) else int(2**32 * rate)
 
 
 @register("dropout")
@@ -26,7 +32,7 @@ class Dropout(Layer):
 
     Parameters
     ----------
-    rate : float in [0, 1), probability of a zero
+    rate : float in [0, 1), probability of a zero; or a `Schedule` of it, such as ``0.5 * nn.CosineSchedule()``
 
     Shape
     -----
@@ -51,13 +57,13 @@ class Dropout(Layer):
     elsewhere = ("rate", "inplace")
     inplace = flat = passes_mask = True
 
-    def __init__(self, rate: float = 0.5) -> None:
+    def __init__(self, rate: float | Schedule = 0.5) -> None:
         self.rate = rate
         self.require_number("rate", 0.0, 1.0, below=True)
 
     def build(self, in_shape: Shape) -> Shape:
         self.width = prod(in_shape)
-        self.threshold = int(self.rate * 2**32)  # of 32-bit numbers, so many are below
+        self.threshold = threshold(self.rate)
         self.scratch("factor", in_shape)  # m / (1 - rate)
         return in_shape
 
@@ -85,7 +91,8 @@ class Dropout(Layer):
                 grad_x[i] = grad_out[i]
 
     def onnx(self, graph, x):
-        return graph.node("Dropout", x, self.rate)
+        rate = self.rate.at(1.0, 1.0) if isinstance(self.rate, Schedule) else self.rate
+        return graph.node("Dropout", x, rate)
 
     @classmethod
     def from_onnx(cls, at):
@@ -110,7 +117,7 @@ class Dropout2d(Layer):
 
     Parameters
     ----------
-    rate : float in [0, 1), probability of a zero
+    rate : float in [0, 1), probability of a zero; or a `Schedule` of it, such as ``0.5 * nn.CosineSchedule()``
 
     Shape
     -----
@@ -140,14 +147,14 @@ class Dropout2d(Layer):
     elsewhere = ("rate", "inplace")
     blocked = inplace = True
 
-    def __init__(self, rate: float = 0.5) -> None:
+    def __init__(self, rate: float | Schedule = 0.5) -> None:
         self.rate = rate
         self.require_number("rate", 0.0, 1.0, below=True)
 
     def build(self, in_shape: Shape) -> Shape:
         if not in_shape:
             raise ShapeError(f"{self!r}: expected input rows of shape (channels, ...), got (N,)")
-        self.threshold = int(self.rate * 2**32)  # of 32-bit numbers, so many are below
+        self.threshold = threshold(self.rate)
         seen = (in_shape[0], prod(in_shape[1:]))
         self.view(x=seen, out=seen)
         return in_shape

@@ -62,6 +62,8 @@ def describe(network: Network, last_fit: Mapping[str, Any], describer: Describer
         "in_shape": each(list, network.in_shape), "out_shape": each(list, network.out_shape), "dtype": network.dtype,
         "random_position": [seed, step], "last_fit": _describe_fit(last_fit, describer),
     }  # fmt: skip
+    if network.frozen:
+        described["frozen"] = sorted(network.frozen)
     arrays = network.arrays()
     try:
         restorer = Restorer(describer.parts, describer.names, describer.arrays.__getitem__, trust=True)
@@ -130,6 +132,7 @@ def restored_from(
     arrays = file.arrays()
     network = Network.of(chain_of(model), root, dtype)
     network.fill(arrays, (position[0], position[1]))
+    network.frozen = _frozen(described.get("frozen", []), network)
     adopt(model, network)
     fit = described.get("last_fit")
     if isinstance(fit, dict):
@@ -138,6 +141,14 @@ def restored_from(
         row, out = each(arrays.__getitem__, _names(X, root.in_shape)), each(arrays.__getitem__, _names(OUT, root.out_shape))
         _try(network, row, out)
     return Restored(model, network, restorer)
+
+
+def _frozen(names: Any, network: Network) -> frozenset[str]:
+    """The parameters that are not trained."""
+    known = network.parameters()
+    if not isinstance(names, list) or not all(isinstance(name, str) and name in known for name in names):
+        raise PersistenceError("expected the names of parameters that are frozen")
+    return frozenset(names)
 
 
 class _Places(Places):

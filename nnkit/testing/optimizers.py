@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from nnkit.core.groups import Segment
 from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.core.part import Example
 from nnkit.engine.memory import aligned_zeros
@@ -28,6 +31,17 @@ from nnkit.testing.part import (
 __all__ = ["COMPILED_OPTIMIZER_CHECKS", "OPTIMIZER_CHECKS", "optimizer_program", "optimizer_results", "walk"]
 
 
+# Parameters of the vector that the checks work on, for optimizers that look at whole ones: matrices that are wide, high and of
+# one column, a filter, vectors.
+SHAPES = ((4, 8), (3, 2, 4), (5, 3), (15, 1), (9,), (1,))
+
+
+def segments(shapes: Sequence[tuple[int, ...]]) -> list[Segment]:
+    """Parameters of these shapes, one after the other."""
+    ends = itertools.accumulate(map(prod, shapes))
+    return [Segment(str(shape), end - prod(shape), end, shape) for shape, end in zip(shapes, ends, strict=True)]
+
+
 class _Descent:
     """An optimizer at work on a vector, of which the last quarter is padding: zeros that never have a gradient."""
 
@@ -35,7 +49,7 @@ class _Descent:
         self.used = size * 3 // 4
         self.value, self.grad = aligned_zeros(size, dtype), aligned_zeros(size, dtype)
         self.value[: self.used] = np.random.default_rng(SEED).uniform(-1.0, 1.0, self.used)
-        self.updater = Updater(optimizer, self.value, self.grad[None], chunk=chunk, python=python)
+        self.updater = Updater(optimizer, self.value, self.grad[None], chunk=chunk, segments=segments(SHAPES), python=python)
 
     def step(self, grad: NDArray[Any]) -> None:
         """Update the parameters by this gradient."""
@@ -50,8 +64,14 @@ class _Descent:
         return self.value.copy()
 
 
-def walk(optimizer: Optimizer, grads: Sequence[float]) -> NDArray[np.float64]:
+def walk(optimizer: Optimizer, grads: Sequence[ArrayLike], of: str = "value") -> NDArray[np.float64]:
     """Where an optimizer leads from 0, a step for each of these gradients, in float64.
+
+    Parameters
+    ----------
+    optimizer : any
+    grads : the gradient of each step: a number, or an array for a parameter of its shape
+    of : "value", or the name of one of the optimizer's states, which is followed instead
 
     Examples
     --------
@@ -60,11 +80,15 @@ def walk(optimizer: Optimizer, grads: Sequence[float]) -> NDArray[np.float64]:
     >>> walk(nn.SGD(lr=0.1), [1.0, 1.0, -3.0])
     array([-0.1, -0.2,  0.1])
     """
-    value, grad, reached = aligned_zeros(1, "float64"), aligned_zeros(1, "float64"), []
-    updater = Updater(optimizer, value, grad[None], chunk=1)
-    for grad[0] in grads:
+    shape = np.shape(grads[0])
+    count = prod(shape)
+    value, grad, reached = aligned_zeros(count, "float64"), aligned_zeros(count, "float64"), []
+    updater = Updater(optimizer, value, grad[None], chunk=1, segments=segments([shape]))
+    followed = {"value": value, **updater.states}[of]
+    for number in grads:
+        grad[:] = np.ravel(number)
         updater.step()
-        reached.append(float(value[0]))
+        reached.append(followed.reshape(shape).copy())
     return np.array(reached)
 
 

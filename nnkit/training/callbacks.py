@@ -13,7 +13,7 @@ from nnkit.core.registry import register
 from nnkit.core.training import RunningFit
 from nnkit.errors import ParameterError
 
-__all__ = ["EarlyStopping", "LambdaCallback"]
+__all__ = ["EMA", "SWA", "EarlyStopping", "LambdaCallback"]
 
 
 @register("early_stopping")
@@ -27,6 +27,8 @@ class EarlyStopping(Callback):
     min_delta : float >= 0, the least improvement that counts
     mode : "min", "max" or "auto": losses are to fall, metrics what their ``greater_is_better`` says
     restore_best : go back to the parameters of the best epoch, also when training ends for another reason
+    keep : "best" goes back to the first of several epochs that are equally good, "last_best" to the last of them
+    stop : False never ends training, but for going back to the best epoch at its end
 
     Raises
     ------
@@ -57,12 +59,17 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,
         mode: str = "auto",
         restore_best: bool = True,
+        keep: str = "best",
+        stop: bool = True,
     ) -> None:
         self.monitor = monitor
         self.patience = patience
         self.min_delta = min_delta
         self.mode = mode
         self.restore_best = restore_best
+        self.keep = keep
+        self.stop = stop
+        self.require("keep", keep in ("best", "last_best"), "'best' or 'last_best'")
         self.require("monitor", monitor is None or isinstance(monitor, str), "the name of a figure, such as 'val_loss'")
         self.require_size("patience", 0)
         self.require_number("min_delta", 0.0)
@@ -106,15 +113,23 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, fit: RunningFit) -> None:
         value = fit.history.last()[self._name]
         value = -value if self._rises else value
-        if value < self._best - self.min_delta:  # never where it is NaN
-            self._best, self._waited, self._epoch = value, 0, fit.epoch
+        improved = value < self._best - self.min_delta  # never where it is NaN
+        if improved or (self.keep == "last_best" and self._is_as_good(fit)):
+            self._epoch = fit.epoch
             if self.restore_best:
                 self._kept = fit.network.vector.copy()
                 self._states = {key: state.copy() for key, state in fit.network.states().items()}
+        if improved:
+            self._best, self._waited = value, 0
             return
         self._waited += 1
-        if self._waited > self.patience:
+        if self.stop and self._waited > self.patience:
             fit.stop(f"{self._name} has not improved for {self._waited} epochs")
+
+    def _is_as_good(self, fit: RunningFit) -> bool:
+        """Whether this epoch is at least as good as the one that is kept."""
+        values = fit.history[self._name]
+        return self._epoch is not None and (values[-1] - values[self._epoch]) * (-1 if self._rises else 1) <= 0
 
     def on_fit_end(self, fit: RunningFit) -> None:
         if self._kept is None:
@@ -150,3 +165,78 @@ class LambdaCallback(Callback):
     def on_epoch_end(self, fit: RunningFit) -> None:
         if self.function is not None:
             self.function(fit)
+
+
+@register("ema")
+class EMA(Callback):
+    """Keep an exponential moving average of the parameters; it is what is validated, and what the net is after the fit.
+
+    a <- decay a + (1 - decay) w after every step, beginning with the parameters after the first. It is computed in the compiled
+    loop, and callbacks see it after an epoch; training goes on from w.
+
+    Parameters
+    ----------
+    decay : float in [0, 1)
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential(["linear"])
+    >>> history = model.fit([[1.0], [2.0]], [[2.0], [4.0]], epochs=3, callbacks=[nn.EMA(0.9)])
+
+    References
+    ----------
+    Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; as in torch.optim.swa_utils.
+    """
+
+    acts_outside = False
+
+    def __init__(self, decay: float = 0.999) -> None:
+        self.decay = decay
+        self.require_number("decay", 0.0, 1.0, below=True)
+
+    def shares(
+        self, begin: NDArray[np.float64], end: NDArray[np.float64], epochs: float
+    ) -> NDArray[np.float64]:
+        return np.where(begin == 0.0, 1.0, 1.0 - self.decay)
+
+
+@register("swa")
+class SWA(Callback):
+    """Keep the mean of the parameters at the ends of the last epochs; it is what is validated, and the net after the fit.
+
+    Running statistics of batch norm are computed anew for it, from the training data.
+
+    Parameters
+    ----------
+    start : float in [0, 1), the part of training that is over before the mean begins
+    every : int >= 1, epochs from one to the next that counts
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential(["linear"])
+    >>> history = model.fit([[1.0], [2.0]], [[2.0], [4.0]], epochs=8, callbacks=[nn.SWA(start=0.5)])
+
+    References
+    ----------
+    Izmailov, Podoprikhin, Garipov, Vetrov and Wilson 2018, "Averaging weights leads to wider optima and better
+    generalization", algorithm 1; as in torch.optim.swa_utils.
+    """
+
+    acts_outside = False
+    anew = True
+
+    def __init__(self, start: float = 0.75, *, every: int = 1) -> None:
+        self.start = start
+        self.every = every
+        self.require_number("start", 0.0, 1.0, below=True)
+        self.require_size("every")
+
+    def shares(
+        self, begin: NDArray[np.float64], end: NDArray[np.float64], epochs: float
+    ) -> NDArray[np.float64]:
+        ended, before = (np.floor(time * (1 + 4 * np.finfo(np.float64).eps)) for time in (end, begin))
+        later = ended - np.floor(self.start * epochs) - 1.0  # epochs since the first one that counts
+        counts = (ended > before) & (later >= 0.0) & (later % self.every == 0.0)
+        return np.where(counts, self.every / (np.maximum(later, 0.0) + self.every), 0.0)

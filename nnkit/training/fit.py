@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext
 from math import prod
 from typing import Any
 
@@ -17,14 +17,14 @@ from nnkit.core.container import Model, chain_of
 from nnkit.core.fields import by_name, each, fields
 from nnkit.core.frames import column_names
 from nnkit.core.loss import Loss, LossArrays
-from nnkit.core.metric import Metric
+from nnkit.core.metric import MetricLike
 from nnkit.core.optimizer import Optimizer, Updater, UpdaterProgress
 from nnkit.core.part import listed
 from nnkit.core.random_state import generator
 from nnkit.engine.critical import check, interruptible, uninterrupted
 from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros
-from nnkit.engine.operands import Array, Constant, ControlWord, Order, lanes_of
+from nnkit.engine.operands import Array, Constant, ControlWord, Order
 from nnkit.engine.program import Instruction, Program
 from nnkit.engine.stub import statistics
 from nnkit.engine.workers import Team, available_threads
@@ -32,10 +32,11 @@ from nnkit.errors import DataError, NonFiniteError, ParameterError, ShapeError
 from nnkit.kernels.control import NOT_FINITE, Word
 from nnkit.kernels.data import gather_weights, uniform_weights
 from nnkit.kernels.random import permute
-from nnkit.metrics import named
+from nnkit.metrics import confusion, named
 from nnkit.network import Network, adopt, inputs_of, network_of
 from nnkit.passes import Evaluator
 from nnkit.planner import Plan
+from nnkit.training.averaging import Averaging, averaging_of
 from nnkit.training.data import (
     check_finite,
     check_row_shape,
@@ -51,6 +52,7 @@ from nnkit.training.data import (
 from nnkit.training.diagnosis import check_parameters, diagnosis
 from nnkit.training.history import History
 from nnkit.training.progress import Progress
+from nnkit.training.shards import shard_rows
 from nnkit.training.snapshot import Snapshot, digest, spelt
 
 __all__ = ["Fit", "shard_rows"]
@@ -58,28 +60,6 @@ __all__ = ["Fit", "shard_rows"]
 SAMPLING = 0  # seed for the choice of rows to look at: the same ones each time, and nothing drawn from the fit's own stream
 SLICE = 0.1  # seconds of compiled work between two looks at Ctrl-C and the progress line
 BLOCK_STEPS = 2048  # epochs are planned together until they have so many steps
-
-
-def shard_rows(network: Network, batch_size: int) -> int:
-    """How many rows of a batch one shard gets: a rule over the model and the batch, never over the machine.
-
-    A shard has at least 32 rows (fewer slow the matrix products down) and half a million multiply-adds (about 20 us, against
-    a meeting of threads of 0.5 us). Each shard writes a gradient of its own, to be summed: where that is larger than
-    1 MB, a shard has at least 64 rows to pay for it. 16 rows have to do where the activations of a row are large: those of
-    32 would not stay in the second-level cache. Of sequences 8 rows are enough: their steps are the rows that count.
-    Rows in blocks are not cut within a block.
-    """
-    layers = [built.layer for built in network.leaves]
-    if any(built.in_one_shard for built in network.leaves):
-        return batch_size
-    row_bytes = sum(prod(built.out_shape) for built in network.leaves) * network.vector.itemsize
-    least = 64 if network.vector.nbytes > 1 << 20 else 16 if row_bytes > 1 << 17 else 32
-    least = max(8, round(least / network.rows_of_matrices()))
-    work = 3 * network.work() * batch_size
-    shards = max(1, min(batch_size // least, work // 500_000, 64))
-    rows = -(-batch_size // shards)
-    block = lanes_of(network.dtype) if any(layer.blocked for layer in layers) else 1
-    return -(-rows // block) * block
 
 
 class Fit:
@@ -94,6 +74,8 @@ class Fit:
     y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``)
     loss, optimizer : parts or their names
     epochs, batch_size : int >= 1; the last batch of an epoch may be smaller
+    accumulate : int >= 1: a step has so many batches, and memory for one of them. It is the step of one large batch, to
+        rounding, but for layers that mix rows: batch norm sees the rows of one at a time, as in PyTorch.
     validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
     validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
     sample_weight : (N,) weights of at least 0: a row of weight 2 counts as two, one of weight 0 is absent, as if it were
@@ -135,18 +117,19 @@ class Fit:
         validation_data: tuple[Any, ...] | None,
         validation_split: float,
         sample_weight: Any,
-        metrics: Sequence[Metric | str],
+        metrics: Sequence[MetricLike],
         callbacks: Sequence[Callback | str],
         shuffle: bool,
         random_state: Any,
         n_threads: int | None,
         progress: bool | str,
         engine: str,
+        accumulate: int = 1,
         before: UpdaterProgress | None = None,
         resumed: Snapshot | None = None,
     ) -> None:
         self._begin, self._compiling = time.perf_counter(), statistics.seconds
-        for name, number in (("epochs", epochs), ("batch_size", batch_size)):
+        for name, number in (("epochs", epochs), ("batch_size", batch_size), ("accumulate", accumulate)):
             if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
                 raise ParameterError(f"fit: expected {name} to be an integer of at least 1, got {number!r}")
         if engine not in ("compiled", "python"):
@@ -159,7 +142,7 @@ class Fit:
         self.engine, self._python = engine, engine == "python"
         self.loop_seconds = 0.0
         self.epochs = int(epochs)
-        self._loss: Loss = Loss.make(loss, "loss")
+        self._given_loss: Loss = Loss.make(loss, "loss")
         self._optimizer: Optimizer = Optimizer.make(optimizer, "optimizer")
         chosen = [Callback.make(item, "callbacks") for item in listed(callbacks)]
         for callback in chosen:
@@ -170,8 +153,7 @@ class Fit:
         self._random = generator(random_state)
         self._threads = available_threads(n_threads)
         self._stopping = ""
-        self._before = before
-        self._resumed = resumed
+        self._before, self._resumed = before, resumed
         self._progress = Progress(progress, self.epochs)
         with self._progress.preparing():
             self._check_data(X, y, sample_weight)
@@ -179,14 +161,14 @@ class Fit:
                 self._random = resumed.generator("begun")
             self._begun = self._random.bit_generator.state
             self._split(validation_data, validation_split)
-            self._batch_size = min(int(batch_size), len(self._rows))
+            self._wave_rows, self._batch_size = (min(int(n), len(self._rows)) for n in (batch_size, batch_size * accumulate))
             self._progress.steps = self.steps_per_epoch
             self._plan()
 
     # ------------------------------------------------------------------------------------------------- preparing
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any) -> None:
-        model, loss = self.model, self._loss
+        model, loss = self.model, self._given_loss
         columns = each(column_names, by_name(X, inputs_of(model, X), "fit", "X"))
         self._X, self._y = to_inputs(X, inputs_of(model, X), "fit"), to_array(y, "y")
         for name, array in fields(self._X).items():
@@ -207,6 +189,9 @@ class Fit:
         loss.require_one_number("fit")
         weights = check_weights(sample_weight, rows, places=loss.places(network.out_shape))
         self._weights = None if weights is None else loss.usable_weights(weights)
+        if network.frozen and not any(segment.trained for segment in network.segments()):
+            raise ParameterError("fit: expected parameters to train, got all of them frozen; model.unfreeze() trains all")
+        self._loss, self._live = loss.live(network.dtype)
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
         """Say which rows are trained on, and what is validated on."""
@@ -271,8 +256,8 @@ class Fit:
     def _plan(self) -> None:
         """Layers, loss and optimizer -> programs."""
         network, loss, real = self.network, self._loss, self.network.dtype
-        rows = shard_rows(network, self.batch_size)
-        shards = -(-self.batch_size // rows)
+        rows = shard_rows(network, self._wave_rows)
+        shards = -(-self._wave_rows // rows)
         slabs = network.gradient[None]
         if shards > 1:
             slabs = aligned_zeros(shards * network.vector.size, real).reshape(shards, -1)
@@ -289,9 +274,15 @@ class Fit:
         arrays = LossArrays(out, weight, row_loss, grad, gaps=gaps, **targets)
         plan.instructions += loss.instructions(arrays, real)
         plan.backward(grad, guard=True)
+        waves, average = self._wave_rows < self.batch_size, averaging_of(self._callbacks)
         self._updater = Updater(
-            self._optimizer, network.vector, slabs, chunk=network.chunk, shard_rows=rows, python=self._python
+            self._optimizer, network.vector, slabs, chunk=network.chunk, segments=network.segments(), waves=waves,
+            average=average, live=[*network.live(), *self._live], python=self._python,
+        )  # fmt: skip
+        self._averaging = None if average is None else Averaging(
+            self.model, self._updater.states["averaged"], self._batches if average.anew else None, self._wave_rows, self._python
         )
+        self._gradient = self._updater.gradient if waves or shards > 1 else None  # which is another one than the network's
         if self._before is not None:
             self._updater.take_over(self._before)
         program = Program(self._step_instructions(plan, shards), real, shards=shards, rows=rows, python=self._python)
@@ -299,12 +290,15 @@ class Fit:
         watched = self._evaluator is not None or self._metrics or self._updater.schedule.adaptive
         watched = watched or any(callback.watches("on_epoch_end") for callback in self._callbacks)
         self._stops = [(callback, callback.interval(self)) for callback in self._callbacks if callback.watches("on_batch_end")]
+        self._watched = bool(watched)
         together = 1 if watched or self._stops else -(-BLOCK_STEPS // self.steps_per_epoch)
         self._block_epochs = min(together, self.epochs)
         self._plan_shuffling()
         self._workers = 1 if self._python else min(self._threads, shards)
         capacity = self._block_epochs * self.steps_per_epoch
-        self._runner = self._updater.runner(program, rows, capacity=capacity, seed=self._seed, workers=self._workers)
+        self._runner = self._updater.runner(
+            program, rows, capacity=capacity, wave_rows=self._wave_rows, seed=self._seed, workers=self._workers
+        )
 
     def _step_instructions(self, plan: Plan, shards: int) -> list[Instruction]:
         """What every shard does in a step; who measures it puts instructions of its own between."""
@@ -359,7 +353,7 @@ class Fit:
 
     def run(self) -> History:
         """Train; return the history. Signals come in between two slices of steps, and while code of others runs."""
-        self.model.last_fit = {"loss": self._loss, "optimizer": self._optimizer, "epochs": self.epochs,
+        self.model.last_fit = {"loss": self._given_loss, "optimizer": self._optimizer, "epochs": self.epochs,
                                "batch_size": self.batch_size, "shuffle": bool(self._shuffle)}  # fmt: skip
         with uninterrupted:
             with self._progress.preparing():
@@ -390,10 +384,23 @@ class Fit:
         """Close the history and let the callbacks clean up, however training has ended, and each whatever another one does."""
         self.history.stopped = self._stopping or "finished"
         self._clock()
+        self.model.last_fit |= {"loss": self._loss.now()}
+        if self._averaging is not None and (self.failure is None or isinstance(self.failure, KeyboardInterrupt)):
+            self._averaging.settle()
         with ExitStack() as calls:
             calls.callback(self._clock)
+            calls.callback(self._confuse)
             for callback in reversed(self._callbacks):
                 calls.callback(self._call, "on_fit_end", [callback])
+
+    def _confuse(self) -> None:
+        """Note which classes the net takes for which, as it is now; predictions are there where metrics were asked for."""
+        if not self._metrics or not self.history.epochs or self.failure is not None:
+            return
+        evaluator = self._evaluator or self._training_evaluator()
+        evaluator.run()
+        table = confusion(evaluator.y, evaluator.prediction, self._loss, evaluator.sample_weight)
+        self.history.confusion = None if table is None else table.tolist()
 
     def _clock(self) -> None:
         """Note steps and seconds."""
@@ -404,8 +411,8 @@ class Fit:
         history.seconds = seconds - compiling + (0.0 if before is None else before.history.seconds)
 
     def _call(self, event: str, callbacks: Sequence[Callback] | None = None) -> None:
-        if len(self._slabs) > 1:
-            self.network.gradient[:] = self._slabs[0]
+        if self._gradient is not None:
+            self.network.gradient[:] = self._gradient
         for callback in self._callbacks if callbacks is None else callbacks:
             with interruptible() if callback.interruptible else uninterrupted:
                 getattr(callback, event)(self)
@@ -426,7 +433,9 @@ class Fit:
         table[:steps, 1] = np.minimum(self.batch_size, rows - np.arange(steps) % self.steps_per_epoch * self.batch_size)
         table[:steps, 3] = first + np.arange(steps)
         times = (first + np.arange(steps)) / self.steps_per_epoch
-        rates = self._updater.fill(self._runner.coefficients, times, float(self.epochs), done)
+        ends = (first + np.arange(steps) + 1) / self.steps_per_epoch
+        rates = self._updater.fill(self._runner.coefficients, times, float(self.epochs), done, ends)
+        self._updater.note(self.step / self.steps_per_epoch, float(self.epochs))
         while done < steps and not (self._stopping and self._stops):
             begin = time.perf_counter()
             until_stop = min((interval - self.step % interval for _, interval in self._stops), default=steps)
@@ -465,10 +474,12 @@ class Fit:
         else:  # a batch weighs as many rows as it has: weights are 1 on average over the data
             loss = float(np.average(losses, weights=self._runner.steps[piece, 1]))
         figures = {"loss": loss, "lr": float(rates[piece][-1])}
-        figures |= self._measure(team)
-        self.history.add(**figures)
-        self._updater.schedule.observe(figures.get("val_loss", loss))
-        self._call("on_epoch_end")
+        with self._averaging.in_place() if self._averaging is not None and self._watched else nullcontext():
+            figures |= self._measure(team)
+            self.history.add(**figures)
+            self._updater.schedule.observe(figures.get("val_loss", loss))
+            self._call("on_epoch_end", [callback for callback in self._callbacks if not callback.late])
+        self._call("on_epoch_end", [callback for callback in self._callbacks if callback.late])
         self.epoch += 1
 
     def _measure(self, team: Team) -> dict[str, float]:
@@ -521,6 +532,11 @@ class Fit:
         """These rows of the data, as `Pass` and `Loss` take them."""
         return taken(self._X, chosen), self._y[chosen], None if self._weights is None else self._weights[chosen]
 
+    def _batches(self) -> Iterator[NDArray[Any]]:
+        """The inputs that are trained on, a batch at a time."""
+        for begin in range(0, len(self._rows), self._wave_rows):
+            yield self._take(self._rows[begin : begin + self._wave_rows])[0]
+
     def _diagnosed(self, order: NDArray[np.int64], step: NDArray[np.int64]) -> NonFiniteError:
         """What has not been finite in a step that was given up."""
         address, count, _, number = (int(item) for item in step)
@@ -554,7 +570,7 @@ class Fit:
 
     def _go_on(self, before: Snapshot) -> None:
         """Be where another fit was, the model included, when it took the snapshot."""
-        before.require(self._settings)
+        before.require(self._settings, self.network.frozen)
         self._random = before.generator("drawn")
         self.step, self._stopping = before.step, before.stopping
         self.epoch, within = divmod(before.step, self.steps_per_epoch)
@@ -574,7 +590,8 @@ class Fit:
         """What has to be the same for a fit to go on: the net, the data (some rows of them), and how they are trained on."""
         evaluator, model = self._evaluator, self.model
         return {
-            "model": spelt(model), "dtype": self.network.dtype, "loss": spelt(self._loss), "optimizer": spelt(self._optimizer),
+            "model": spelt(model), "dtype": self.network.dtype,
+            "loss": spelt(self._given_loss), "optimizer": spelt(self._optimizer),
             "batch_size": self.batch_size, "shuffle": bool(self._shuffle), "metrics": list(self._metrics),
             "callbacks": [type(callback).__name__ for callback in self._callbacks if not callback.late],
             "X": digest(self._X), "y": digest(self._y), "sample_weight": digest(self._weights),

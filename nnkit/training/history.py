@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nnkit.core.calls import nearest, no_attribute
 from nnkit.errors import DataError, printable
 
@@ -22,6 +25,10 @@ class History(Mapping[str, list[float]]):
     compile_seconds : float, time spent compiling kernels or loading them from the cache
     stopped : str, why training ended: "finished", "interrupted", or what a callback said
     best_epoch : int or None, the epoch (from 0) that `EarlyStopping` has restored
+    confusion : (K, K) lists or None: how many rows of each class (down) the net takes for each (across) at the end of the fit,
+        or what they weigh. It is there where the fit was given metrics and rows have one class each; of the validation data
+        where there are any.
+    per_class : what follows from it, by name, with a number for each class
 
     Examples
     --------
@@ -39,6 +46,28 @@ class History(Mapping[str, list[float]]):
         self.compile_seconds = 0.0
         self.stopped = "running"
         self.best_epoch: int | None = None
+        self.confusion: list[list[float]] | None = None
+
+    @property
+    def per_class(self) -> dict[str, list[float]]:
+        """Precision, recall, their harmonic mean and the number of rows of each class; 0 where a class never comes up.
+
+        Raises
+        ------
+        DataError
+            There is no confusion matrix.
+        """
+        if self.confusion is None:
+            raise DataError("History.per_class: expected a fit of classes that was given metrics, got no confusion matrix; "
+                            "write metrics=['accuracy']")  # fmt: skip
+        table = np.array(self.confusion)
+        right, support, taken = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
+
+        def share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> list[float]:
+            return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0).tolist()  # type: ignore[no-any-return]
+
+        return {"precision": share(right, taken), "recall": share(right, support), "f1": share(2 * right, support + taken),
+                "support": support.tolist()}  # fmt: skip
 
     def add(self, **figures: float) -> None:
         """Append the figures of an epoch."""
@@ -62,7 +91,9 @@ class History(Mapping[str, list[float]]):
         match record:
             case {"figures": dict(figures), "epochs": int(epochs), "steps": int(steps), "seconds": float(),
                   "compile_seconds": float(), "stopped": str(), "best_epoch": int() | None as best}:  # fmt: skip
-                whole = len(record) == 7 and min(epochs, steps, best or 0) >= 0 and (best is None or best < epochs)
+                table = record.get("confusion")  # which earlier versions have not
+                whole = len(record) == 7 + ("confusion" in record) and _is_table(table) and min(epochs, steps, best or 0) >= 0
+                whole = whole and (best is None or best < epochs)
                 whole = whole and all(isinstance(name, str) and _is_series(values, epochs) for name, values in figures.items())
             case _:
                 whole = False
@@ -138,3 +169,11 @@ class History(Mapping[str, list[float]]):
 def _is_series(values: Any, epochs: int) -> bool:
     """Whether these are figures of so many epochs, at most."""
     return isinstance(values, list) and 0 < len(values) <= epochs and all(isinstance(value, float) for value in values)
+
+
+def _is_table(table: Any) -> bool:
+    """Whether this is a confusion matrix, or None."""
+    if table is None:
+        return True
+    square = isinstance(table, list) and all(isinstance(row, list) and len(row) == len(table) for row in table)
+    return square and all(isinstance(number, float) for row in table for number in row)

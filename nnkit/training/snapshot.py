@@ -89,14 +89,17 @@ class Snapshot:
             what = str(error) or type(error).__name__
             raise PersistenceError(f"fit: expected a checkpoint of this very fit to resume, got another ({what})") from error
 
-    def require(self, settings: Mapping[str, Any]) -> None:
-        """Refuse to go on with other settings.
+    def require(self, settings: Mapping[str, Any], frozen: frozenset[str]) -> None:
+        """Refuse to go on with other settings, or where others of the parameters are frozen.
 
         Raises
         ------
         ParameterError
             Says which, and what they were.
         """
+        if self.network.frozen != frozen:
+            raise ParameterError(f"fit: expected the parameters to be frozen that were in the fit that is resumed, "
+                                 f"{sorted(self.network.frozen)}, got {sorted(frozen)}")  # fmt: skip
         others = [name for name, value in settings.items() if self.settings.get(name) != value]
         if others:
             name = others[0]

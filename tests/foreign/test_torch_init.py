@@ -10,6 +10,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import nnkit as nn
 from nnkit.core.initializer import fans
@@ -22,13 +23,7 @@ torch.set_num_threads(1)  # the tensors are tiny
 KNOWN_TORCH = (2, 13)
 EPS = np.finfo(np.float64).eps
 
-NOT_HERE = {
-    "dirac_": "Constant, and writing to parameters by name",
-    "eye_": "Constant, and writing to parameters by name",
-    "sparse_": "no such part",
-    "trunc_normal_": "no such part",
-    "calculate_gain": "initializers take the gain itself; KaimingUniform's default is the one for ReLU",
-}
+NOT_HERE = {"calculate_gain": "initializers take what it is asked for, gain='relu', and its number"}
 SHAPES = [(30, 7), (7, 30), (1, 1), (8, 3, 5), (6, 4, 3, 2), (2, 9, 1, 1)]  # PyTorch's: (out, in, *kernel)
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
@@ -80,6 +75,7 @@ class Generator:
         return np.zeros(shape)
 
 
+NAMED = [("linear", None), ("sigmoid", None), ("tanh", None), ("relu", None), ("leaky_relu", None), ("selu", None)]
 GAINS = [
     ("linear", None), ("sigmoid", None), ("tanh", None), ("relu", None), ("leaky_relu", 0.2), ("leaky_relu", sqrt(5)),
     ("selu", None),
@@ -102,6 +98,14 @@ for name, slope in GAINS:
     PAIRS += [(nn.GlorotNormal(gain=gain), "xavier_normal_", {"gain": gain})]
     PAIRS += [(nn.KaimingUniform(gain=gain), "kaiming_uniform_", words)]
     PAIRS += [(nn.KaimingNormal(gain=gain), "kaiming_normal_", words)]
+for name, slope in [*NAMED, ("leaky_relu", 0.2)]:
+    gain = torch.nn.init.calculate_gain(name, slope)
+    said = name if slope is None else (name, slope)
+    words = {"nonlinearity": name, "a": 0.01 if slope is None else slope}
+    PAIRS += [(nn.GlorotUniform(said), "xavier_uniform_", {"gain": gain})]
+    PAIRS += [(nn.GlorotNormal(said), "xavier_normal_", {"gain": gain})]
+    PAIRS += [(nn.KaimingUniform(said, mode="fan_out"), "kaiming_uniform_", {"mode": "fan_out", **words})]
+    PAIRS += [(nn.KaimingNormal(said, mode="fan_out"), "kaiming_normal_", {"mode": "fan_out", **words})]
 
 
 @shapes
@@ -143,6 +147,75 @@ def test_orthogonal_is_as_torchs(shape, gain):
         matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
         allowed = 16 * max(matrix.shape) * EPS * gain**2
         np.testing.assert_allclose(matrix @ matrix.T, gain**2 * np.eye(len(matrix)), rtol=0, atol=allowed)
+
+
+def test_gains_that_are_no_gains_are_refused():
+    for wrong in ("gelu", ("leaky_relu",), ("relu", 0.2), ("leaky_relu", "x"), 0.0, None, True):
+        with pytest.raises(nn.ParameterError, match="expected gain to be a number"):
+            nn.KaimingNormal(wrong)
+    with pytest.raises(nn.ParameterError, match="mode to be 'fan_in' or 'fan_out'"):
+        nn.KaimingUniform(mode="fan_avg")
+    drawn = nn.Orthogonal(("leaky_relu", 0.2))((4, 3), np.random.default_rng(0))
+    np.testing.assert_allclose(drawn.T @ drawn, 2 / (1 + 0.2**2) * np.eye(3), atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4)], ids=str)
+def test_eye_equals_torchs(shape):
+    expected = torch.nn.init.eye_(torch.empty(shape, dtype=torch.float64)).numpy()
+    np.testing.assert_array_equal(nn.Eye()(shape, np.random.default_rng(0)), expected)
+    np.testing.assert_array_equal(nn.Eye()((*shape, 1), np.random.default_rng(0))[..., 0], expected)
+    np.testing.assert_array_equal(nn.Eye()((5,), np.random.default_rng(0)), 0.0)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("shape", [(8, 3, 5), (4, 8, 4), (6, 4, 3, 2), (2, 9, 1, 1), (4, 3, 3, 2, 4)], ids=str)
+def test_dirac_equals_torchs(shape, groups):
+    expected = torch.nn.init.dirac_(torch.empty(shape, dtype=torch.float64), groups).numpy()
+    np.testing.assert_array_equal(nn.Dirac(groups)(shape, np.random.default_rng(0)), expected)
+
+
+def test_dirac_of_what_has_no_kernel():
+    np.testing.assert_array_equal(nn.Dirac()((3, 2), np.random.default_rng(0)), np.eye(3, 2))
+    np.testing.assert_array_equal(nn.Dirac()((3,), np.random.default_rng(0)), 0.0)
+    with pytest.raises(nn.ParameterError, match="groups to be a divisor of the 4 channels"):
+        nn.Dirac(3)((4, 2, 3), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.55, 1.0])
+def test_sparse_is_as_torchs(sparsity):
+    """PyTorch's matrices are (out, in): there a column is what comes from an input, here a row."""
+    theirs = torch.nn.init.sparse_(torch.empty(30, 200, dtype=torch.float64), sparsity, std=0.3).numpy()
+    ours = nn.Sparse(sparsity, std=0.3)((200, 30), np.random.default_rng(0)).T
+    zeros = (ours == 0).sum(axis=0)
+    np.testing.assert_array_equal(zeros, (theirs == 0).sum(axis=0))
+    if sparsity < 1:
+        require(ours[ours != 0], "normal", 0.0, 0.3)
+    if 0 < sparsity < 1:
+        assert 1 < len(set(map(tuple, (ours == 0).T.tolist())))
+        assert np.ptp((ours == 0).mean(axis=1)) < SIGMAS * 2 * sqrt(sparsity * (1 - sparsity) / 200)
+    convolution = nn.Sparse(sparsity)((30, 20, 3), np.random.default_rng(0))
+    np.testing.assert_array_equal((convolution == 0).sum(axis=0), zeros[0])
+
+
+TRUNCATED = [{}, {"std": 0.5}, {"mean": 1.0, "std": 2.0}, {"mean": -3.0, "std": 1.0}, {"mean": 0.5, "low": -0.1, "high": 3.0},
+             {"mean": -30.0, "low": -20.0, "high": 5.0}, {"mean": 30.0, "low": -5.0, "high": 20.0}]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", TRUNCATED, ids=str)
+def test_truncated_normal_is_as_torchs_and_as_the_distribution(words):
+    """As one sample to the other, by Kolmogorov and Smirnov; far from the mean PyTorch loses the tail's digits."""
+    count = 20_000
+    ours = nn.TruncatedNormal(**words)((count,), np.random.default_rng(0))
+    named = {"mean": 0.0, "std": 1.0, "low": -2.0, "high": 2.0, **words}
+    low, high = ((named[end] - named["mean"]) / named["std"] for end in ("low", "high"))
+    truth = stats.truncnorm(low, high, loc=named["mean"], scale=named["std"])
+    assert stats.kstest(ours, truth.cdf).pvalue > 1e-6
+    assert named["low"] <= ours.min() <= ours.max() <= named["high"]
+    if max(abs(low), abs(high)) < 6:
+        theirs = torch.empty(count, dtype=torch.float64)
+        generator = torch.Generator().manual_seed(1)
+        torch.nn.init.trunc_normal_(theirs, named["mean"], named["std"], named["low"], named["high"], generator=generator)
+        assert stats.ks_2samp(ours, theirs.numpy()).pvalue > 1e-6
 
 
 # ------------------------------------------------------------------------------------------------------------ layers
@@ -217,12 +290,16 @@ def require(values, kind, first, second):
         assert np.abs(values).max() >= second * (1 - 20 / count)
 
 
+ALONE = {"zeros": nn.Zeros, "ones": nn.Ones, "constant": nn.Constant, "orthogonal": nn.Orthogonal, "eye": nn.Eye,
+         "dirac": nn.Dirac, "sparse": nn.Sparse, "trunc_normal": nn.TruncatedNormal}  # fmt: skip
+
+
 def test_every_initializer_is_compared_or_said_not_to_be():
     theirs = {name for name, function in vars(torch.nn.init).items() if inspect.isfunction(function) and name[0] != "_"}
     theirs = {name for name in theirs if f"{name}_" not in theirs}  # without the deprecated names
-    compared = {theirs for _, theirs, _ in PAIRS} | {"zeros_", "ones_", "constant_", "orthogonal_"}
+    compared = {theirs for _, theirs, _ in PAIRS} | {f"{name}_" for name in ALONE}
     assert not compared & NOT_HERE.keys()
     if KNOWN_TORCH == tuple(map(int, torch.__version__.split(".")[:2])):
         assert theirs == compared | NOT_HERE.keys()
-    used = {type(ours) for ours, _, _ in PAIRS} | {nn.Zeros, nn.Ones, nn.Constant, nn.Orthogonal}
+    used = {type(ours) for ours, _, _ in PAIRS} | set(ALONE.values())
     assert {part for part in nn.registry.initializers.values() if part.__module__ == "nnkit.initializers"} == used

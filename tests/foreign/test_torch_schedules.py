@@ -29,10 +29,20 @@ WORDS = {
     "StepLR": (nn.StepSchedule, {"step_size": "step_size", "gamma": "gamma"}),
     "MultiStepLR": (nn.MultiStepSchedule, {"milestones": "milestones", "gamma": "gamma"}),
     "ExponentialLR": (nn.ExponentialSchedule, {"gamma": "gamma"}),
+    "ConstantLR": (nn.ConstantSchedule, {"factor": "gamma", "total_iters": "length"}),
+    "LinearLR": (nn.LinearSchedule, {"start_factor": "initial", "end_factor": "final", "total_iters": "length"}),
+    "PolynomialLR": (nn.PolynomialSchedule, {"total_iters": "length", "power": "power"}),
     "CosineAnnealingLR": (nn.CosineSchedule, {"T_max": None, "eta_min": "final"}),
     "CosineAnnealingWarmRestarts": (nn.CosineSchedule, {"T_0": "restart", "T_mult": "stretch", "eta_min": "final"}),
-    "LinearLR": (nn.LinearWarmup, {"start_factor": "initial", "total_iters": "warmup"}),
-    "SequentialLR": (nn.LinearWarmup, {"schedulers": "after", "milestones": "warmup"}),
+    "CyclicLR": (
+        nn.CyclicSchedule,
+        {"base_lr": "initial", "max_lr": None, "step_size_up": "step_size_up", "step_size_down": "step_size_down",
+         "mode": "mode", "gamma": "gamma"},
+    ),
+    "LambdaLR": (nn.LambdaSchedule, {"lr_lambda": "function"}),
+    "MultiplicativeLR": (nn.MultiplicativeSchedule, {"lr_lambda": "function"}),
+    "SequentialLR": (nn.SequentialSchedule, {"schedulers": "schedules", "milestones": "milestones"}),
+    "ChainedScheduler": (nn.ChainedSchedule, {"schedulers": "schedules"}),
     "OneCycleLR": (
         nn.OneCycle,
         {"max_lr": None, "total_steps": None, "epochs": None, "steps_per_epoch": None,
@@ -42,20 +52,13 @@ WORDS = {
         nn.ReduceOnPlateau, {"factor": "gamma", "patience": "patience", "threshold": "threshold", "min_lr": "min_factor"}
     ),
 }  # fmt: skip
-NOT_HERE = {
-    "LambdaLR": "a Schedule of one's own is a class with one method",
-    "MultiplicativeLR": "a Schedule of one's own is a class with one method",
-    "ChainedScheduler": "a Schedule of one's own may multiply others",
-    "ConstantLR": "MultiStepSchedule with a gamma above 1",
-    "PolynomialLR": "no such part",
-    "CyclicLR": "no such part",
-    "LRScheduler": "their base class",
-}
+NOT_HERE = {"LRScheduler": "their base class"}
 REFUSED = {
-    "end_factor": "a warm-up ends at 1",
     "cycle_momentum": "a schedule is one of the learning rate",
     "base_momentum": "a schedule is one of the learning rate",
     "max_momentum": "a schedule is one of the learning rate",
+    "scale_fn": "a LambdaSchedule",
+    "scale_mode": "a LambdaSchedule",
     "anneal_strategy": "half cosines",
     "three_phase": "two phases",
     "mode": "losses go down",
@@ -63,6 +66,7 @@ REFUSED = {
     "cooldown": "no such thing",
     "eps": "every reduction counts",
 }
+NEEDS_NOTHING = sorted(key for key, part in nn.registry.schedules.items() if part.examples())
 MECHANICS = {"self", "optimizer", "last_epoch"}
 
 
@@ -102,6 +106,63 @@ def test_milestones_equal_torchs(milestones, steps):
 @pytest.mark.parametrize("gamma", [0.5, 0.95, 1.01])
 def test_exponential_equals_torchs(gamma, steps):
     compare(nn.ExponentialSchedule(gamma=gamma), lambda o: lr_scheduler.ExponentialLR(o, gamma ** (1 / steps)), steps)
+
+
+@steps_an_epoch
+@pytest.mark.parametrize(("gamma", "length"), [(1 / 3, 5), (0.01, 1), (0.9, 40)])
+def test_constant_equals_torchs(gamma, length, steps):
+    compare(nn.ConstantSchedule(gamma=gamma, length=length), lambda o: lr_scheduler.ConstantLR(o, gamma, length * steps), steps)
+
+
+@steps_an_epoch
+@pytest.mark.parametrize(("initial", "final", "length"), [(1 / 3, 1.0, 5), (1.0, 0.25, 20), (0.5, 0.0, 3), (0.1, 0.7, 40)])
+def test_line_equals_torchs(initial, final, length, steps):
+    compare(nn.LinearSchedule(initial=initial, final=final, length=length),
+            lambda o: lr_scheduler.LinearLR(o, initial, final, length * steps), steps)  # fmt: skip
+
+
+@steps_an_epoch
+@pytest.mark.parametrize(("length", "power"), [*itertools.product([1, 5, 20, 40], [1, 2, 0.5])])
+def test_polynomial_equals_torchs(length, power, steps):
+    compare(nn.PolynomialSchedule(length=length, power=power),
+            lambda o: lr_scheduler.PolynomialLR(o, length * steps, power), steps)  # fmt: skip
+
+
+def test_lines_and_powers_go_over_the_whole_training():
+    times = np.linspace(0.0, 9.0, 10)
+    for named in ({"length": None}, {"length": 9.0}):
+        ours = nn.LinearSchedule(initial=1.0, final=0.0, **named).factor(times, 9.0)
+        np.testing.assert_array_equal(ours, nn.PolynomialSchedule(**named).factor(times, 9.0))
+        np.testing.assert_allclose(ours, 1 - times / 9, atol=EPS)
+    assert (nn.ConstantSchedule(gamma=0.5).factor(times, 9.0) == 0.5).all()
+
+
+@steps_an_epoch
+@pytest.mark.parametrize("mode", ["triangular", "triangular2", "exp_range"])
+@pytest.mark.parametrize(("up", "down"), [(1, None), (2, 3), (3, 1)])
+@pytest.mark.parametrize("initial", [0.0, 0.2])
+def test_cycles_equal_torchs(initial, up, down, mode, steps):
+    compare(
+        nn.CyclicSchedule(initial=initial, step_size_up=up, step_size_down=down, mode=mode, gamma=0.9),
+        lambda o: lr_scheduler.CyclicLR(o, initial, 1.0, up * steps, down and down * steps, mode, 0.9 ** (1 / steps),
+                                        cycle_momentum=False),
+        steps,
+    )  # fmt: skip
+
+
+@steps_an_epoch
+def test_function_equals_torchs(steps):
+    compare(nn.LambdaSchedule(lambda t: 1 / (1 + t)), lambda o: lr_scheduler.LambdaLR(o, lambda n: 1 / (1 + n / steps)), steps)
+
+
+def test_factors_of_epochs_equal_torchs():
+    def function(epoch):
+        return 0.5 if epoch % 3 == 0 else 1.1
+
+    ours = nn.MultiplicativeSchedule(function)
+    compare(ours, lambda o: lr_scheduler.MultiplicativeLR(o, function), 1)
+    assert ours.factor(np.array([2.9, 3.0]), 9.0).tolist() == [1.1 * 1.1, 1.1 * 1.1 * 0.5]
+    assert ours.factor(np.array([0.5]), 9.0) == 1.0
 
 
 @steps_an_epoch
@@ -151,6 +212,58 @@ def test_one_schedule_after_another_equals_torchs(after, steps):
         return lr_scheduler.SequentialLR(optimizer, [first, theirs(optimizer, steps)], [5 * steps])
 
     compare(nn.LinearWarmup(warmup=5, initial=0.1, after=ours), make, steps)
+    compare(nn.LinearSchedule(initial=0.1, length=5).then(ours, after=5), make, steps)
+
+
+@steps_an_epoch
+def test_three_schedules_one_after_the_other_equal_torchs(steps):
+    def make(optimizer):
+        parts = [lr_scheduler.LinearLR(optimizer, 0.1, 1.0, 5 * steps), lr_scheduler.StepLR(optimizer, 2 * steps, 0.5),
+                 lr_scheduler.ConstantLR(optimizer, 0.25, 3 * steps)]  # fmt: skip
+        return lr_scheduler.SequentialLR(optimizer, parts, [3 * steps, 12 * steps])
+
+    first, second = nn.LinearSchedule(initial=0.1), nn.StepSchedule(2, gamma=0.5)
+    third = nn.ConstantSchedule(gamma=0.25, length=3)
+    compare(nn.SequentialSchedule([first, second, third], milestones=[3, 12]), make, steps)
+    compare(first.then(second, after=3).then(third, after=12), make, steps)
+
+
+def test_the_time_of_a_part_is_the_training_to_it():
+    """Half a cosine over its own epochs, and another over what is left."""
+    ours = nn.CosineSchedule().then("cosine", after=4)
+    np.testing.assert_allclose(ours.factor(np.array([0.0, 2.0, 4.0, 7.0, 10.0]), 10.0), [1, 0.5, 1, 0.5, 0], atol=EPS)
+
+
+@steps_an_epoch
+def test_several_at_once_equal_torchs(steps):
+    def make(optimizer):
+        return lr_scheduler.ChainedScheduler([
+            lr_scheduler.StepLR(optimizer, 3 * steps, 0.5), lr_scheduler.ExponentialLR(optimizer, 0.9 ** (1 / steps)),
+            lr_scheduler.LinearLR(optimizer, 0.1, 1.0, 5 * steps),
+        ])  # fmt: skip
+
+    parts = [nn.StepSchedule(3, gamma=0.5), nn.ExponentialSchedule(0.9), nn.LinearSchedule(initial=0.1)]
+    compare(nn.ChainedSchedule(parts), make, steps)
+
+
+def test_parts_of_schedules_observe_in_their_time_and_go_on_with_it():
+    def make():
+        return nn.ReduceOnPlateau(gamma=0.5, patience=0)
+
+    times = np.array([0.0, 2.0])
+    several = [(make().then(make(), after=1), [1.0, 0.25]), (nn.ChainedSchedule([make(), "constant"]), [0.125] * 2)]
+    for ours, expected in several:
+        assert ours.adaptive
+        for loss in (3.0, 3.0, 3.0, 3.0):
+            ours.observe(loss)
+        np.testing.assert_array_equal(ours.factor(times, 9.0), expected)
+        again = ours.replace()
+        again.resume(ours.observed())
+        np.testing.assert_array_equal(again.factor(times, 9.0), expected)
+        for wrong in ({"_made": [{}]}, {"_made": 3}, {"_made": [{}, 2]}, {"_made": [{"gone": 1.0}, {}]}, {"schedules": []}):
+            with pytest.raises(nn.ParameterError, match="expected what such a schedule has noted"):
+                again.resume(wrong)
+    assert not nn.CosineSchedule().then("step", after=1).adaptive
 
 
 @pytest.mark.parametrize(("rise", "div", "final_div"), [*itertools.product([0.3, 0.5], [25.0, 2.0], [1e4, 1.0])])
@@ -200,7 +313,7 @@ def test_a_loss_below_0_improves_by_becoming_less():
     assert (ours.factor(np.zeros(1), 1.0)[0], optimizer.param_groups[0]["lr"]) == (0.5, 1.0)
 
 
-@pytest.mark.parametrize("key", sorted(set(nn.registry.schedules) - {"reduce_on_plateau"}))
+@pytest.mark.parametrize("key", sorted(set(NEEDS_NOTHING) - {"reduce_on_plateau"}))
 def test_a_step_by_hand_takes_the_rate_of_its_time(key):
     """With a gradient of 1, SGD moves by the rate."""
     model = nn.Sequential([nn.Linear(1, bias=False)]).build((1,), dtype="float64")

@@ -198,7 +198,7 @@ def test_kernels_that_are_no_static_methods_are_refused_as_they_are_used():
             derived(base, **both)()
 
 
-@pytest.mark.parametrize("argument", ["metrics", "callbacks", "loss", "optimizer"])
+@pytest.mark.parametrize("argument", ["callbacks", "loss", "optimizer"])
 def test_a_function_is_no_part(argument):
     with pytest.raises(nn.ParameterError, match=r"make it a class that derives from nnkit\."):
         nn.Sequential(["linear"]).fit(X, Y, **{argument: lambda *arguments: 0.0})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,9 +18,10 @@ from nnkit.core.loss.arrays import LossArrays
 from nnkit.core.loss.loop import GIVEN, loss_loop
 from nnkit.core.part import Example, Part, Shape, kernel_names
 from nnkit.core.registry import Registry
+from nnkit.core.schedule import Schedule
 from nnkit.core.span import Span
 from nnkit.core.targets import require_distribution, require_labels, require_range, wrong_shape
-from nnkit.engine.operands import Array, Constant, Control, Operand, constant
+from nnkit.engine.operands import Array, Constant, Control, Live, Operand, constant
 from nnkit.engine.program import Instruction, Program, as_python
 from nnkit.errors import DataError, KernelError, ParameterError, ShapeError
 from nnkit.kernels.control import Word
@@ -288,6 +290,24 @@ class Loss(Part):
 
     # ------------------------------------------------------------------------------------------------ kernels
 
+    def live(self, real: str) -> tuple[Self, list[tuple[Schedule, NDArray[Any]]]]:
+        """The loss with numbers that lie in memory where they follow schedules; and these, with what they follow.
+
+        They begin as they are at the start of a fit. By hand, where no time passes, they stay so.
+        """
+        timed = {name: value for name, value in self.hyperparameters().items() if isinstance(value, Schedule)}
+        if not timed:
+            return self, []
+        numbers = {name: np.full(1, schedule.at(0.0, 1.0), real) for name, schedule in timed.items()}
+        loss = copy.copy(self)
+        vars(loss).update({name: Live(number) for name, number in numbers.items()})
+        return loss, [(timed[name], number) for name, number in numbers.items()]
+
+    def now(self) -> Self:
+        """The loss with the numbers that are in memory now."""
+        numbers = {name: float(value.memory[0]) for name, value in self.hyperparameters().items() if isinstance(value, Live)}
+        return self.replace(**numbers) if numbers else self
+
     def kernel(self, gradient: bool) -> Callable[..., Any]:
         """The loop over a shard: writes ``row_loss`` and, with ``gradient``, ``grad`` times the weights."""
         if gradient and self.fused is not None:
@@ -510,6 +530,7 @@ class BoundLoss:
         python: bool = False,
     ) -> None:
         rows, out_shape, real = len(prediction), prediction.shape[1:], prediction.dtype.name
+        loss, _ = loss.live(real)
         self._rows = RowWeights(loss, target, out_shape, sample_weight)
         spread = prod(loss.places(out_shape))
         self._row_loss = np.empty((rows, spread), real)

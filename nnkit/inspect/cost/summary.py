@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -31,7 +31,8 @@ class LayerSummary:
     is_container : whether it is made of the layers that follow; its own numbers are then their sums
     shares : path of the layer whose parameters these are, where the layer is used again; else ""
     in_shape, out_shape : of a row
-    parameters, states : how many numbers are trained, and kept but not trained; 0 where it shares them
+    parameters, states : how many numbers are parameters, and kept but not trained; 0 where it shares them
+    frozen : how many of the parameters are not trained
     parameter_bytes : of these two
     activation_bytes : of what a row leaves behind for backward: the output, and the layer's notes (scratch)
     flops : of a forward pass of a row, 2 for each multiply-add, roughly; an activation's number counts as one
@@ -49,6 +50,7 @@ class LayerSummary:
     parameter_bytes: int
     activation_bytes: int
     flops: int
+    frozen: int = 0
 
     @property
     def name(self) -> str:
@@ -65,7 +67,7 @@ class Summary:
     layers : containers before the layers that they are made of
     in_shape, out_shape, dtype : of the model
     batch_size : what the memory in training is for
-    parameters, states, parameter_bytes, activation_bytes, flops : totals, as in `LayerSummary`
+    parameters, states, parameter_bytes, activation_bytes, flops, frozen : totals, as in `LayerSummary`
     training_bytes : parameters, as many gradients, states, and the activations of a batch. The optimizer's moments come on
         top, and so do further gradients where the batch is cut into shards; layers that work in place take less.
     training_flops : of a training step of a row: forward, and as much for each kind of gradient, of the parameters (where
@@ -105,6 +107,7 @@ class Summary:
     activation_bytes: int
     flops: int
     training_flops: int
+    frozen: int = 0
 
     @property
     def training_bytes(self) -> int:
@@ -117,9 +120,11 @@ class Summary:
         rows = [self._cells(item) for item in self.layers]
         shapes = {name: f"({', '.join(map(str, ('N', *item)))})" for name, item in fields(self.in_shape).items()}
         shape = ", ".join(f"{name} {item}".strip() for name, item in shapes.items())
+        frozen = f", of which {count(self.frozen)} are frozen" if self.frozen else ""
         states = f", and {count(self.states)} numbers that are kept but not trained" if self.states else ""
         notes = [
-            f"{count(self.parameters)} parameters{states}: {_size(self.parameter_bytes) if self.parameter_bytes else '0 B'}.",
+            f"{count(self.parameters)} parameters{frozen}{states}: "
+            f"{_size(self.parameter_bytes) if self.parameter_bytes else '0 B'}.",
             f"Memory to train on batches of {self.batch_size}: {_size(self.training_bytes)} for parameters, gradients and "
             "activations;",
             "the optimizer's moments come on top.",
@@ -134,7 +139,8 @@ class Summary:
     @staticmethod
     def _cells(item: LayerSummary) -> list[str]:
         name = shortened(item.name, max(WIDTH - 2 * item.depth, 12))
-        parameters = "(shared)" if item.shares else count(item.parameters) if item.parameters else "-"
+        frozen = " frozen" if item.frozen and item.frozen == item.parameters else ""
+        parameters = "(shared)" if item.shares else f"{count(item.parameters)}{frozen}" if item.parameters else "-"
         return ["  " * item.depth + name, spelt(item.out_shape), parameters, _size(item.parameter_bytes),
                 _size(item.activation_bytes), _flop(item.flops)]  # fmt: skip
 
@@ -166,7 +172,8 @@ def _flop(value: int) -> str:
 class _Reader:
     """Reads built layers, containers before the layers within, and adds up."""
 
-    def __init__(self, root: Built, dtype: str) -> None:
+    def __init__(self, root: Built, dtype: str, frozen: Collection[str]) -> None:
+        self._frozen = frozen
         self._dtype = np.dtype(dtype)
         self._paths: dict[int, str] = {}  # of the first uses of layers, by the id of their place
         self._learns = False  # whether a layer before has parameters
@@ -189,7 +196,9 @@ class _Reader:
         parameters, states = (0 if shared else _numbers(group.values()) for group in (built.parameters, built.states))
         computes = bool(layer.kernels())
         flops = 2 * built.work() * entries * computes
-        self._count(flops, bool(_numbers(built.parameters.values())))
+        home = self._paths[id(built.home or built)]
+        frozen = _numbers(item for name, item in built.parameters.items() if f"{home}.{name}" in self._frozen)
+        self._count(flops, _numbers(built.parameters.values()) > frozen)
         kept = [Declared("out", built.out_shape)] * (computes or joins) + list(built.scratch.values())
         summed = LayerSummary(
             path=path, layer=repr(layer), depth=depth, is_container=bool(built.children),
@@ -199,6 +208,7 @@ class _Reader:
             parameter_bytes=(parameters + states) * self._dtype.itemsize + sum(row.parameter_bytes for row in own),
             activation_bytes=entries * self._bytes(kept) + sum(row.activation_bytes for row in own),
             flops=flops + sum(row.flops for row in own),
+            frozen=(0 if shared else frozen) + sum(row.frozen for row in own),
         )  # fmt: skip
         return [summed, *within]
 
@@ -216,7 +226,7 @@ def _numbers(arrays: Iterable[Declared]) -> int:
     return sum(prod(item.shape) for item in arrays)
 
 
-def summary(root: Built, dtype: str = "float32", batch_size: int = 64) -> Summary:
+def summary(root: Built, dtype: str = "float32", batch_size: int = 64, frozen: Collection[str] = ()) -> Summary:
     """Look at all layers of a net in their places, see `Sequential.summary`; nothing is allocated.
 
     Parameters
@@ -224,13 +234,14 @@ def summary(root: Built, dtype: str = "float32", batch_size: int = 64) -> Summar
     root : the chain of all layers
     dtype : of parameters and activations
     batch_size : of the training that the memory is told of
+    frozen : names of the parameters that are not trained
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
         raise ParameterError(f"summary: expected batch_size to be an integer of at least 1, got {batch_size!r}")
-    reader = _Reader(root, dtype)
+    reader = _Reader(root, dtype, frozen)
     top = [item for item in reader.layers if item.depth == 0]
     totals = {name: sum(getattr(item, name) for item in top)
-              for name in ("parameters", "states", "parameter_bytes", "activation_bytes", "flops")}  # fmt: skip
+              for name in ("parameters", "states", "parameter_bytes", "activation_bytes", "flops", "frozen")}  # fmt: skip
     return Summary(
         layers=reader.layers, in_shape=root.in_shape, out_shape=root.out_shape, dtype=dtype, batch_size=int(batch_size),
         training_flops=reader.training_flops, **totals,

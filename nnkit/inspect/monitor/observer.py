@@ -40,7 +40,8 @@ class Observer:
         self._x, self._y, self._weights = fit.sample(max(1, min(rows, MEMORY // bytes_of_row)))
         self._loss, optimizer = (fit.model.last_fit[name] for name in ("loss", "optimizer"))
         self._pass = Pass(network, count_of(self._x), training=True, gradient=network.gradient, keep=True, python=python)
-        self._updater = Updater(optimizer, network.vector, network.gradient[None], chunk=network.chunk, python=python)
+        self._updater = Updater(optimizer, network.vector, network.gradient[None], chunk=network.chunk,
+                                segments=network.segments(), python=python)  # fmt: skip
         self._activations = {node.name: Slopes(node.built.layer, network.dtype, python) for node in self._pass.nodes()
                              if is_scalar(node.built.layer)}  # fmt: skip
         self._units = dict(zip((node.name for node in self._pass.nodes()), _unit_axes(self._pass.nodes()), strict=True))

@@ -46,6 +46,7 @@ class Replay:
         self, model: Model, x: NDArray[Any], y: NDArray[Any], loss: Loss, *, training: bool, dtype: str
     ) -> None:  # fmt: skip
         self.network = network = network_of(model.copy(dtype), "trace")
+        network.frozen = frozenset()  # what is looked at are the gradients of all
         self.x = np.array(x, network.input_dtype)
         self.prediction = np.empty((len(x), *network.out_shape), dtype)
         self._seed, step = network.random_position

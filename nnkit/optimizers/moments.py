@@ -1,14 +1,11 @@
-"""Optimizers. w is a parameter (``value``), g its gradient (``grad``), t the number of the step, from 1.
-
-What all share (weight decay, clipping, the schedule) is described in `nnkit.Optimizer`.
-"""
+"""Steps along running means of the gradient: `Adam` and its kin."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,158 +13,11 @@ from numpy.typing import NDArray
 from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import Example
 from nnkit.core.registry import register
+from nnkit.core.schedule import Schedule
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Lion", "NAdam", "RAdam", "RMSprop"]
+__all__ = ["Adam", "AdamW", "Adamax", "Lion", "NAdam", "RAdam"]
 
 Numbers = NDArray[np.float64]
-
-
-@register("sgd")
-@dataclass(repr=False, eq=False)
-class SGD(Optimizer):
-    """Gradient descent: v <- momentum v + g, w <- w - lr v; with Nesterov's look-ahead w <- w - lr (g + momentum v).
-
-    Parameters
-    ----------
-    lr : float > 0
-    momentum : float in [0, 1)
-    nesterov : bool
-    weight_decay, clip_norm, clip_value, schedule : see `Optimizer`
-
-    Examples
-    --------
-    >>> import nnkit as nn
-    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
-    >>> walk(nn.SGD(lr=0.1, momentum=0.9), [1.0, -0.5, 2.0]).round(4)
-    array([-0.1  , -0.14 , -0.376])
-    >>> walk(nn.SGD(lr=0.1, momentum=0.9, nesterov=True), [1.0, -0.5, 2.0]).round(4)
-    array([-0.19  , -0.176 , -0.5884])
-
-    References
-    ----------
-    Polyak 1964, "Some methods of speeding up the convergence of iteration methods"; Sutskever, Martens, Dahl and Hinton
-    2013, "On the importance of initialization and momentum in deep learning" (in PyTorch's form).
-    """
-
-    lr: float = 1e-2
-    _: KW_ONLY
-    momentum: float = 0.0
-    nesterov: bool = False
-
-    states = ("velocity",)
-
-    def check(self) -> None:
-        super().check()
-        self.require_number("momentum", 0.0, 1.0, below=True)
-        self.require("nesterov", not self.nesterov or self.momentum > 0, "False where momentum is 0")
-
-    @staticmethod
-    def update(value, grad, velocity, lr, momentum, nesterov):
-        if momentum == 0.0:
-            for i in range(value.shape[0]):
-                value[i] -= lr * grad[i]
-        elif nesterov:
-            for i in range(value.shape[0]):
-                velocity[i] = momentum * velocity[i] + grad[i]
-                value[i] -= lr * (grad[i] + momentum * velocity[i])
-        else:
-            for i in range(value.shape[0]):
-                velocity[i] = momentum * velocity[i] + grad[i]
-                value[i] -= lr * velocity[i]
-
-    @classmethod
-    def examples(cls) -> Sequence[Example]:
-        return [Example(cls()), Example(cls(0.01, momentum=0.9)), Example(cls(0.01, momentum=0.9, nesterov=True))]
-
-
-@register("adagrad")
-@dataclass(repr=False, eq=False)
-class Adagrad(Optimizer):
-    """Step sizes from all past gradients: s <- s + g**2, w <- w - lr g / (sqrt(s) + eps).
-
-    Parameters
-    ----------
-    lr : float > 0
-    eps : float > 0
-    weight_decay, clip_norm, clip_value, schedule : see `Optimizer`
-
-    Examples
-    --------
-    >>> import nnkit as nn
-    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
-    >>> walk(nn.Adagrad(lr=0.1, eps=0.5), [1.0, -0.5, 2.0]).round(4)
-    array([-0.0667, -0.0358, -0.1074])
-
-    References
-    ----------
-    Duchi, Hazan and Singer 2011, "Adaptive subgradient methods for online learning and stochastic optimization".
-    """
-
-    lr: float = 1e-2
-    _: KW_ONLY
-    eps: float = 1e-10
-
-    states = ("square",)
-
-    def check(self) -> None:
-        super().check()
-        self.require_eps()
-
-    @staticmethod
-    def update(value, grad, square, lr, eps):
-        for i in range(value.shape[0]):
-            square[i] += grad[i] * grad[i]
-            value[i] -= lr * grad[i] / (np.sqrt(square[i]) + eps)
-
-
-@register("rmsprop")
-@dataclass(repr=False, eq=False)
-class RMSprop(Optimizer):
-    """Step sizes from recent gradients: s <- a s + (1 - a) g**2, v <- momentum v + g / (sqrt(s) + eps), w <- w - lr v.
-
-    Parameters
-    ----------
-    lr : float > 0
-    alpha : float in [0, 1), a
-    eps : float > 0
-    momentum : float in [0, 1)
-    weight_decay, clip_norm, clip_value, schedule : see `Optimizer`
-
-    Examples
-    --------
-    >>> import nnkit as nn
-    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
-    >>> walk(nn.RMSprop(lr=0.1, alpha=0.9, eps=0.5, momentum=0.5), [1.0, -0.5, 2.0]).round(4)
-    array([-0.1225, -0.1242, -0.2904])
-
-    References
-    ----------
-    Hinton 2012, "Neural networks for machine learning", lecture 6e.
-    """
-
-    lr: float = 1e-2
-    _: KW_ONLY
-    alpha: float = 0.99
-    eps: float = 1e-8
-    momentum: float = 0.0
-
-    states = ("square", "velocity")
-
-    def check(self) -> None:
-        super().check()
-        self.require_number("alpha", 0.0, 1.0, below=True)
-        self.require_eps()
-        self.require_number("momentum", 0.0, 1.0, below=True)
-
-    def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
-        return {"fresh": 1 - self.alpha}
-
-    @staticmethod
-    def update(value, grad, square, velocity, lr, alpha, fresh, eps, momentum):
-        for i in range(value.shape[0]):
-            square[i] = alpha * square[i] + fresh * grad[i] * grad[i]
-            velocity[i] = momentum * velocity[i] + grad[i] / (np.sqrt(square[i]) + eps)
-            value[i] -= lr * velocity[i]
 
 
 @dataclass(repr=False, eq=False)
@@ -178,7 +28,7 @@ class _Moments(Optimizer):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
 
-    states = ("m", "v")
+    states: ClassVar[tuple[str, ...]] = ("m", "v")
 
     def check(self) -> None:
         super().check()
@@ -205,7 +55,8 @@ class Adam(_Moments):
     betas : b1 and b2, in [0, 1)
     eps : float > 0
     weight_decay : float >= 0, added to the gradient as an L2 penalty; `AdamW` decouples it
-    clip_norm, clip_value, schedule : see `Optimizer`
+    amsgrad : bool; the largest v so far stands for v in the root, so that steps do not grow again
+    clip_norm, clip_value, schedule, maximize : see `Optimizer`
 
     Examples
     --------
@@ -213,22 +64,41 @@ class Adam(_Moments):
     >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
     >>> walk(nn.Adam(lr=0.1, betas=(0.9, 0.95), eps=0.5), [1.0, -0.5, 2.0]).round(4)
     array([-0.0667, -0.0831, -0.1303])
+    >>> walk(nn.Adam(lr=0.1, betas=(0.9, 0.5), amsgrad=True), [1.0, -0.5, 2.0, 0.5]).round(4)
+    array([-0.1   , -0.1258, -0.1809, -0.2308])
 
     References
     ----------
-    Kingma and Ba 2015, "Adam: a method for stochastic optimization", algorithm 1.
+    Kingma and Ba 2015, "Adam: a method for stochastic optimization", algorithm 1; Reddi, Kale and Kumar 2018, "On the
+    convergence of Adam and beyond", for amsgrad (with v before its bias is taken out, as in PyTorch).
     """
+
+    _: KW_ONLY
+    amsgrad: bool = False
+
+    states = ("m", "v", "largest")
+    optional = (("largest", "amsgrad"),)
+    elsewhere = ("lr", "betas", "eps", "weight_decay", "amsgrad")
 
     def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
         beta1, beta2 = self.betas
         return {**self.means(), "rate": lr / (1 - beta1**step), "unbias": 1 / np.sqrt(1 - beta2**step)}
 
     @staticmethod
-    def update(value, grad, m, v, beta1, fresh1, beta2, fresh2, rate, unbias, eps):
+    def update(value, grad, m, v, largest, beta1, fresh1, beta2, fresh2, rate, unbias, eps):
         for i in range(value.shape[0]):
             m[i] = beta1 * m[i] + fresh1 * grad[i]
             v[i] = beta2 * v[i] + fresh2 * grad[i] * grad[i]
-            value[i] -= rate * m[i] / (np.sqrt(v[i]) * unbias + eps)
+            if largest is None:
+                square = v[i]
+            else:
+                square = max(largest[i], v[i])
+                largest[i] = square
+            value[i] -= rate * m[i] / (np.sqrt(square) * unbias + eps)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls()), Example(cls(0.01, betas=(0.8, 0.6), amsgrad=True))]
 
 
 @register("adamw")
@@ -238,7 +108,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    lr, betas, eps, clip_norm, clip_value, schedule : as in `Adam`
+    lr, betas, eps, amsgrad, clip_norm, clip_value, schedule, maximize : as in `Adam`
     weight_decay : float >= 0, default 0.01
 
     Examples
@@ -254,9 +124,50 @@ class AdamW(Adam):
     """
 
     _: KW_ONLY
-    weight_decay: float = 0.01
+    weight_decay: float | Schedule = 0.01
 
     decoupled = True
+
+
+@register("adamax")
+@dataclass(repr=False, eq=False)
+class Adamax(_Moments):
+    """`Adam` by the largest gradient instead of a mean square: n <- max(b2 n, |g| + eps), w <- w - lr m' / n.
+
+    Parameters
+    ----------
+    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule, maximize : as in `Adam`
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> from nnkit.testing import walk  # where it leads from 0, by these gradients
+    >>> walk(nn.Adamax(lr=0.1, betas=(0.9, 0.8), eps=0.5), [1.0, -0.5, 2.0]).round(4)
+    array([-0.0667, -0.0842, -0.119 ])
+
+    References
+    ----------
+    Kingma and Ba 2015, "Adam: a method for stochastic optimization", algorithm 2 (with eps beside |g|, as in PyTorch).
+    """
+
+    lr: float = 2e-3
+
+    states = ("m", "norm")
+
+    def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
+        beta1, beta2 = self.betas
+        return {"beta1": beta1, "fresh1": 1 - beta1, "beta2": beta2, "rate": lr / (1 - beta1**step)}
+
+    @staticmethod
+    def update(value, grad, m, norm, beta1, fresh1, beta2, rate, eps):
+        for i in range(value.shape[0]):
+            m[i] = beta1 * m[i] + fresh1 * grad[i]
+            norm[i] = max(beta2 * norm[i], abs(grad[i]) + eps)
+            value[i] -= rate * m[i] / norm[i]
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls()), Example(cls(0.01, betas=(0.8, 0.5), eps=1e-3))]
 
 
 @lru_cache(maxsize=8)
@@ -283,8 +194,9 @@ class NAdam(_Moments):
 
     Parameters
     ----------
-    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule : as in `Adam`
+    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule, maximize : as in `Adam`
     momentum_decay : float >= 0, psi
+    decoupled_weight_decay : bool; the decay shrinks w, as in `AdamW`, instead of being added to g
 
     Examples
     --------
@@ -301,6 +213,13 @@ class NAdam(_Moments):
     lr: float = 2e-3
     _: KW_ONLY
     momentum_decay: float = 4e-3
+    decoupled_weight_decay: bool = False
+
+    elsewhere = ("lr", "betas", "eps", "weight_decay", "momentum_decay", "decoupled_weight_decay")
+
+    @property
+    def decoupled(self) -> bool:  # type: ignore[override]
+        return self.decoupled_weight_decay
 
     def check(self) -> None:
         super().check()
@@ -337,7 +256,8 @@ class RAdam(_Moments):
 
     Parameters
     ----------
-    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule : as in `Adam`
+    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule, maximize : as in `Adam`
+    decoupled_weight_decay : bool; the decay shrinks w, as in `AdamW`, instead of being added to g
 
     Examples
     --------
@@ -350,6 +270,15 @@ class RAdam(_Moments):
     ----------
     Liu, Jiang, He, Chen, Liu, Gao and Han 2020, "On the variance of the adaptive learning rate and beyond", algorithm 2.
     """
+
+    _: KW_ONLY
+    decoupled_weight_decay: bool = False
+
+    elsewhere = ("lr", "betas", "eps", "weight_decay", "decoupled_weight_decay")
+
+    @property
+    def decoupled(self) -> bool:  # type: ignore[override]
+        return self.decoupled_weight_decay
 
     def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
         beta1, beta2 = self.betas
@@ -386,7 +315,7 @@ class Lion(Optimizer):
     ----------
     lr : float > 0
     betas : b1 and b2, in [0, 1)
-    weight_decay, clip_norm, clip_value, schedule : see `Optimizer`
+    weight_decay, clip_norm, clip_value, schedule, maximize : see `Optimizer`
 
     Examples
     --------

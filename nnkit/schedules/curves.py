@@ -1,4 +1,4 @@
-"""Learning-rate schedules. t is the time in epochs (fractional), T the number of epochs; lr(t) = lr factor(t)."""
+"""Curves over time, and the one that goes by losses."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from nnkit.core.schedule import Schedule
 __all__ = [
     "ConstantSchedule",
     "CosineSchedule",
+    "CyclicSchedule",
     "ExponentialSchedule",
+    "LinearSchedule",
     "LinearWarmup",
     "MultiStepSchedule",
     "OneCycle",
+    "PolynomialSchedule",
     "ReduceOnPlateau",
     "StepSchedule",
 ]
@@ -33,17 +36,174 @@ def _periods(time: Times, length: float) -> Times:
 
 @register("constant")
 class ConstantSchedule(Schedule):
-    """factor(t) = 1.
+    """factor(t) = gamma for t < length, else 1. By default it is 1 all the time.
+
+    Parameters
+    ----------
+    gamma : float in [0, 1]
+    length : float > 0, optional, in epochs; by default gamma holds for the whole training
 
     Examples
     --------
     >>> import nnkit as nn, numpy as np
     >>> nn.ConstantSchedule().factor(np.array([0.0, 5.0]), 10)
     array([1., 1.])
+    >>> nn.ConstantSchedule(gamma=0.5, length=2).factor(np.array([0.0, 1.9, 2.0]), 10)
+    array([0.5, 0.5, 1. ])
     """
 
+    elsewhere = ("factor", "total_iters")
+
+    def __init__(self, *, gamma: float = 1.0, length: float | None = None) -> None:
+        self.gamma = gamma
+        self.length = length
+        self.require_number("gamma", 0.0, 1.0)
+        if length is not None:
+            self.require_number("length", 0.0, above=True)
+
     def factor(self, epoch: Times, epochs: float) -> Times:
-        return np.ones_like(epoch)
+        if self.gamma == 1.0:
+            return np.ones_like(epoch)
+        return np.where(epoch < (np.inf if self.length is None else self.length), float(self.gamma), 1.0)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls()), Example(cls(gamma=0.5, length=2))]
+
+
+@register("linear")
+class LinearSchedule(Schedule):
+    """From ``initial`` to ``final`` on a line, and then on from there: initial + (final - initial) min(t / length, 1).
+
+    Parameters
+    ----------
+    initial, final : float in [0, 1]
+    length : float > 0, optional, in epochs; None: the whole training
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.LinearSchedule(initial=0.5, length=2).factor(np.array([0.0, 1.0, 2.0, 3.0]), 10)
+    array([0.5 , 0.75, 1.  , 1.  ])
+    >>> nn.LinearSchedule(initial=1.0, final=0.0, length=None).factor(np.array([0.0, 5.0, 10.0]), 10)
+    array([1. , 0.5, 0. ])
+    """
+
+    elsewhere = ("start_factor", "end_factor", "total_iters")
+
+    def __init__(self, *, initial: float = 1 / 3, final: float = 1.0, length: float | None = 5.0) -> None:
+        self.initial = initial
+        self.final = final
+        self.length = length
+        self.require_number("initial", 0.0, 1.0)
+        self.require_number("final", 0.0, 1.0)
+        if length is not None:
+            self.require_number("length", 0.0, above=True)
+
+    def factor(self, epoch: Times, epochs: float) -> Times:
+        u = np.minimum(epoch / (self.length or epochs), 1.0)
+        return np.asarray(self.initial + (self.final - self.initial) * u)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls()), Example(cls(initial=1.0, final=0.25, length=None))]
+
+
+@register("polynomial")
+class PolynomialSchedule(Schedule):
+    """factor(t) = (1 - min(t / length, 1)) ** power.
+
+    Parameters
+    ----------
+    power : float > 0
+    length : float > 0, optional, in epochs; by default the whole training
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.PolynomialSchedule(power=2).factor(np.array([0.0, 5.0, 10.0]), 10)
+    array([1.  , 0.25, 0.  ])
+    """
+
+    elsewhere = ("total_iters", "power")
+
+    def __init__(self, *, power: float = 1.0, length: float | None = None) -> None:
+        self.power = power
+        self.length = length
+        self.require_number("power", 0.0, above=True)
+        if length is not None:
+            self.require_number("length", 0.0, above=True)
+
+    def factor(self, epoch: Times, epochs: float) -> Times:
+        return np.asarray((1 - np.minimum(epoch / (self.length or epochs), 1.0)) ** self.power)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls()), Example(cls(power=2, length=4))]
+
+
+@register("cyclic")
+class CyclicSchedule(Schedule):
+    """Up from ``initial`` to 1 and down again on lines, over and over: factor = initial + (1 - initial) h(t) a(t).
+
+    h goes from 0 to 1 in ``step_size_up`` epochs, and back in ``step_size_down``. What is a(t), says the mode: 1
+    ("triangular"), 2**-n in the cycle after n others ("triangular2"), or gamma**t ("exp_range"). The learning rate of the
+    optimizer is the highest.
+
+    Parameters
+    ----------
+    initial : float in [0, 1], the lowest rate as a part of the highest
+    step_size_up : float > 0, in epochs
+    step_size_down : float > 0, optional, in epochs; by default as ``step_size_up``
+    mode : "triangular", "triangular2" or "exp_range"
+    gamma : float in (0, 1], for "exp_range": what the height is multiplied by in one epoch
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.CyclicSchedule(initial=0.2, step_size_up=2).factor(np.array([0.0, 1.0, 2.0, 3.0, 4.0]), 10)
+    array([0.2, 0.6, 1. , 0.6, 0.2])
+    >>> nn.CyclicSchedule(initial=0.2, step_size_up=1, mode="triangular2").factor(np.array([1.0, 3.0, 5.0]), 10)
+    array([1. , 0.6, 0.4])
+
+    References
+    ----------
+    Smith 2017, "Cyclical learning rates for training neural networks", section 3.
+    """
+
+    elsewhere = ("base_lr", "max_lr", "step_size_up", "step_size_down", "mode", "gamma")
+
+    def __init__(
+        self, *, initial: float = 0.1, step_size_up: float = 2.0, step_size_down: float | None = None,
+        mode: str = "triangular", gamma: float = 1.0,
+    ) -> None:  # fmt: skip
+        self.initial = initial
+        self.step_size_up = step_size_up
+        self.step_size_down = step_size_down
+        self.mode = mode
+        self.gamma = gamma
+        self.require_number("initial", 0.0, 1.0)
+        self.require_number("step_size_up", 0.0, above=True)
+        if step_size_down is not None:
+            self.require_number("step_size_down", 0.0, above=True)
+        self.require("mode", mode in ("triangular", "triangular2", "exp_range"), "'triangular', 'triangular2' or 'exp_range'")
+        self.require_number("gamma", 0.0, 1.0, above=True)
+
+    def factor(self, epoch: Times, epochs: float) -> Times:
+        rise = self.step_size_up
+        fall = rise if self.step_size_down is None else self.step_size_down
+        cycles = _periods(epoch, rise + fall)
+        within = np.maximum(epoch - cycles * (rise + fall), 0.0)
+        height = np.minimum(within / rise, (rise + fall - within) / fall)
+        falls = {"triangular": np.ones_like(epoch), "triangular2": 0.5**cycles, "exp_range": self.gamma**epoch}
+        return np.asarray(self.initial + (1 - self.initial) * np.maximum(height, 0.0) * falls[self.mode])
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [
+            Example(cls()), Example(cls(step_size_up=1, step_size_down=2.5, mode="triangular2")),
+            Example(cls(initial=0.0, mode="exp_range", gamma=0.9)),
+        ]  # fmt: skip
 
 
 @register("step")

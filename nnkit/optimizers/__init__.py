@@ -1,0 +1,14 @@
+"""Optimizers. w is a parameter (``value``), g its gradient (``grad``), t the number of the step, from 1.
+
+What all share (weight decay, clipping, the schedule, the sign) is described in `nnkit.Optimizer`.
+"""
+
+from nnkit.optimizers.adaptive import Adadelta, Adagrad, RMSprop
+from nnkit.optimizers.descent import ASGD, SGD, Rprop
+from nnkit.optimizers.matrices import Adafactor, Muon
+from nnkit.optimizers.moments import Adam, Adamax, AdamW, Lion, NAdam, RAdam
+
+__all__ = [
+    "ASGD", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Muon", "NAdam", "RAdam", "RMSprop",
+    "Rprop",
+]  # fmt: skip
