@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,18 +11,18 @@ import numpy as np
 
 from nnkit.core.arrays import numeric
 from nnkit.core.calls import brief, same
+from nnkit.core.criterion import Criterion
 from nnkit.core.fields import by_name, each, fields
-from nnkit.core.loss import Loss
-from nnkit.core.metric import MetricLike
 from nnkit.core.optimizer import Optimizer, Updater
 from nnkit.engine.critical import imported
 from nnkit.engine.exclusive import Exclusive
 from nnkit.engine.workers import Team
 from nnkit.errors import DataError, NotBuiltError, ShapeError
-from nnkit.metrics import named
+from nnkit.metrics import metrics_of
 from nnkit.network import Network
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards, predictor_of
-from nnkit.training.data import check_row_shape, check_weights, count_of, is_sparse, to_array, to_inputs
+from nnkit.training.data import check_row_shape, count_of, is_sparse, to_inputs
+from nnkit.training.goals import targets_of, weights_of
 
 if TYPE_CHECKING:
     from nnkit.native import RowFunction
@@ -99,21 +98,24 @@ class Executor:
         return out
 
     def evaluate(
-        self, X: Any, y: Any, loss: Loss, sample_weight: Any, n_threads: int | None,
-        metrics: Sequence[MetricLike] | MetricLike | None,
-    ) -> float | dict[str, float]:  # fmt: skip
+        self, X: Any, y: Any, loss: Any, loss_weights: Any, sample_weight: Any, n_threads: int | None, metrics: Any
+    ) -> float | dict[str, float]:
         """The loss on data, and metrics where they are asked for."""
         network, rows = self.network, self._check_rows(X, "evaluate")
-        asked = None if metrics is None else named(metrics)
-        target, count = to_array(y, "y"), count_of(rows)
-        loss.check_target(target, network.out_shape, count)
-        loss.require_one_number("evaluate")
-        weights = check_weights(sample_weight, count, places=loss.places(network.out_shape))
+        who, out_shape, count = "Sequential.evaluate", network.out_shape, count_of(rows)
+        asked = None if metrics is None else metrics_of(metrics, out_shape, who)
+        criterion = Criterion.make(loss, loss_weights, out_shape, who)
+        targets = targets_of(criterion, y, out_shape, count, who)
+        weights = weights_of(criterion, sample_weight, out_shape, count)
         shards = prediction_shards(network, count, n_threads)
-        evaluator = Evaluator(network, loss, rows, target, weights, shards=shards, predictions=bool(asked))
+        kept = asked is not None and any(asked.values())
+        evaluator = Evaluator(network, criterion, rows, targets, weights, shards=shards, predictions=kept)
         with Team(shards) as team:
             value = evaluator.run(team)
-        return value if asked is None else {"loss": value, **evaluator.figures(asked)}
+        if asked is None:
+            return value
+        each_loss = {f"{name}_loss": item for name, item in evaluator.losses.items() if name}
+        return {"loss": value, **each_loss, **evaluator.figures(asked)}
 
     def function(self, gradient: bool) -> RowFunction:
         """The net as a function of one row."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from nnkit.core.part import listed
 from nnkit.core.registry import register
 from nnkit.errors import ParameterError, RegistryError
 
-__all__ = ["R2", "Accuracy", "FunctionMetric", "Scorer", "confusion", "metric", "named"]
+__all__ = ["R2", "Accuracy", "FunctionMetric", "Scorer", "confusion", "metric", "metrics_of", "named"]
 
 
 @register("accuracy")
@@ -201,6 +201,26 @@ def metric(what: MetricLike) -> Metric:
     if what not in names:
         raise RegistryError(str(Metric.registry.unknown(what, {**Metric.registry, **dict.fromkeys(names)})))
     return Scorer(what)
+
+
+def metrics_of(metrics: Any, out_shape: Any, who: str) -> dict[str, dict[str, Metric]]:
+    """Metrics by name, for each output of these shapes; the name of the only one is "".
+
+    Raises
+    ------
+    ParameterError
+        They are for other outputs, or nobody says for which.
+    """
+    if not isinstance(out_shape, dict):
+        if isinstance(metrics, Mapping):
+            raise ParameterError(f"{who}: expected a list of metrics, as the model has one output, got a dict")
+        return {"": named(metrics)}
+    given = metrics if isinstance(metrics, Mapping) else {}
+    unknown = sorted(set(given) - set(out_shape))
+    if unknown or (given is not metrics and listed(metrics)):
+        came = f"one for {unknown[0]!r}" if unknown else f"{metrics!r}"
+        raise ParameterError(f"{who}: expected metrics to be a dict for the outputs {', '.join(out_shape)}, got {came}")
+    return {name: named(given.get(name, ())) for name in out_shape}
 
 
 def named(metrics: Any) -> dict[str, Metric]:

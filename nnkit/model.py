@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from nnkit.core.callback import Callback
-    from nnkit.core.metric import MetricLike
     from nnkit.inspect.cost.profile import Profile
     from nnkit.inspect.cost.summary import Summary
     from nnkit.native import RowFunction
     from nnkit.training.history import History
 
 __all__ = ["Sequential"]
+
+Losses = Loss | str | Mapping[str, Loss | str]  # one, or one for each of several outputs
 
 
 class Sequential(Model):
@@ -158,11 +159,12 @@ class Sequential(Model):
 
     @explained
     def fit(
-        self, X: ArrayLike, y: ArrayLike, *, loss: Loss | str = "mse", optimizer: Optimizer | str = "adam", epochs: int = 10,
+        self, X: Any, y: Any, *, loss: Losses = "mse", optimizer: Optimizer | str = "adam", epochs: int = 10,
         batch_size: int = 64, validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
-        sample_weight: ArrayLike | None = None, metrics: Sequence[MetricLike] = (), callbacks: Sequence[Callback | str] = (),
+        sample_weight: Any = None, metrics: Any = (), callbacks: Sequence[Callback | str] = (),
         shuffle: bool = True, random_state: Any = None, n_threads: int | None = None, progress: bool | str = "auto",
         engine: str = "compiled", resume: str | PathLike[str] | bool = False, accumulate: int = 1,
+        loss_weights: Mapping[str, float] | None = None,
     ) -> History:  # fmt: skip
         """Train on data; a second call goes on from the present parameters, with a fresh optimizer state.
 
@@ -170,9 +172,12 @@ class Sequential(Model):
 
         Parameters
         ----------
-        X : (N, ...) numbers: an array, a CSR matrix, or a frame of columns of numbers (pandas, Polars, PyArrow ...)
-        y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``)
-        loss, optimizer : parts or their names
+        X : (N, ...) numbers: an array, a CSR matrix, or a frame of columns of numbers (pandas, Polars, PyArrow ...); a dict or
+            a tuple of these where there are several inputs (see `nnkit.Inputs`)
+        y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``); a dict or
+            a tuple of these where there are several outputs (see `nnkit.Heads`)
+        loss, optimizer : parts or their names; of several outputs a dict of losses
+        loss_weights : of several outputs, what each loss weighs in their sum: a dict of numbers, 1 where nothing is said
         epochs, batch_size, accumulate : int >= 1; a step is of so many batches, in memory for one; the last one may be smaller
         validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
         validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
@@ -209,10 +214,10 @@ class Sequential(Model):
                 self, X, y, loss=loss, optimizer=optimizer, epochs=epochs, batch_size=batch_size,
                 validation_data=validation_data, validation_split=validation_split, sample_weight=sample_weight,
                 metrics=metrics, callbacks=callbacks, shuffle=shuffle, random_state=random_state, n_threads=n_threads,
-                progress=progress, engine=engine, accumulate=accumulate,
+                progress=progress, engine=engine, accumulate=accumulate, loss_weights=loss_weights,
                 resumed=snapshot_in(resume, listed(callbacks)) if resume else None,
             )  # fmt: skip
-            if wrong := misfit(Loss.make(loss), fit.network.root):
+            if wrong := misfit(loss, fit.network.root):
                 warn(f"fit: {wrong}", TrainingWarning)
             return fit.run()
 
@@ -268,18 +273,18 @@ class Sequential(Model):
 
     @overload
     def evaluate(
-        self, X: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, sample_weight: ArrayLike | None = None,
-        n_threads: int | None = None, *, metrics: None = None,
+        self, X: Any, y: Any, loss: Losses | None = None, sample_weight: Any = None, n_threads: int | None = None, *,
+        metrics: None = None,
     ) -> float: ...  # fmt: skip
     @overload
     def evaluate(
-        self, X: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, sample_weight: ArrayLike | None = None,
-        n_threads: int | None = None, *, metrics: Sequence[MetricLike] | MetricLike,
+        self, X: Any, y: Any, loss: Losses | None = None, sample_weight: Any = None, n_threads: int | None = None, *,
+        metrics: Any,
     ) -> dict[str, float]: ...  # fmt: skip
     @explained
     def evaluate(
-        self, X: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, sample_weight: ArrayLike | None = None,
-        n_threads: int | None = None, *, metrics: Sequence[MetricLike] | MetricLike | None = None,
+        self, X: Any, y: Any, loss: Losses | None = None, sample_weight: Any = None, n_threads: int | None = None, *,
+        metrics: Any = None,
     ) -> float | dict[str, float]:  # fmt: skip
         """The loss on data, and metrics where they are asked for, in evaluation mode.
 
@@ -310,8 +315,8 @@ class Sequential(Model):
         0.5
         """
         executor = self._built("evaluate")
-        loss = Loss.make(self.last_fit.get("loss", "mse") if loss is None else loss)
-        return executor.evaluate(X, y, loss, sample_weight, n_threads, metrics)
+        loss, weights = (self.last_fit.get("loss", "mse"), self.last_fit.get("loss_weights")) if loss is None else (loss, None)
+        return executor.evaluate(X, y, loss, weights, sample_weight, n_threads, metrics)
 
     def as_function(self, gradient: bool = False) -> RowFunction:
         """The model as a function of one row, in evaluation mode, for use inside your own ``@njit`` code (or from Python).

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.criterion import Criterion
 from nnkit.core.fields import each, fields
 from nnkit.core.loss import Loss, LossArrays, RowWeights
 from nnkit.core.metric import Metric
+from nnkit.core.part import Shape
 from nnkit.engine.critical import check
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Constant, ControlWord
@@ -151,48 +153,64 @@ class Evaluator(_Sweep):
 
     Attributes
     ----------
-    y, sample_weight : of the chosen rows
+    y, sample_weight : of the chosen rows, by the names of the outputs
+    losses : of the last run, by the names of the outputs
+    prediction : the outputs of the last run
     """
 
     def __init__(
         self,
         network: Network,
-        loss: Loss,
+        criterion: Criterion,
         X: Any,
-        y: NDArray[Any],
-        sample_weight: NDArray[Any] | None,
+        y: dict[str, NDArray[Any]],
+        sample_weight: dict[str, NDArray[Any] | None],
         *,
         chosen: NDArray[np.int64] | None = None,
         shards: int = 1,
         python: bool = False,
         predictions: bool = False,
     ) -> None:
-        self._loss = loss = loss.live(network.dtype)[0]
-        self.y = y if chosen is None else y[chosen]
-        self.sample_weight = sample_weight if chosen is None or sample_weight is None else sample_weight[chosen]
-        real, out_shape, rows = network.dtype, network.out_shape, len(self.y)
+        self._criterion = criterion = criterion.live(network.dtype)[0]
+        self.y = {name: array if chosen is None else array[chosen] for name, array in y.items()}
+        self.sample_weight = {name: array if chosen is None or array is None else array[chosen]
+                              for name, array in sample_weight.items()}  # fmt: skip
+        self.losses: dict[str, float] = {}
+        real, rows = network.dtype, count_of(self.y)
         super().__init__(network, X, rows, shards, chosen, python)
         if predictions:
-            self.prediction = np.empty((rows, *out_shape), real)
-            self._keep(self._result, self.prediction)
-        self._weights = RowWeights(loss, self.y, out_shape, self.sample_weight)
-        places = loss.places(out_shape)
-        self._row_losses = np.empty((rows, prod(places)), real)
-        weight, row_loss = (Array.rows(places, real) for _ in range(2))
-        gather, targets = gather_targets(loss, y, out_shape, real)
-        arrays = LossArrays(self._result, weight.flat(), row_loss.flat(), **targets)
-        self._plan.instructions += [gather, *loss.row_instructions(arrays, real)]
-        self._keep(row_loss, self._row_losses)
+            self.prediction = each(lambda shape: np.empty((rows, *shape), real), network.out_shape)
+            each(self._keep, self._result, self.prediction)
+        self._weights: dict[str, RowWeights] = {}
+        self._row_losses: dict[str, NDArray[Any]] = {}
+        for name, loss in criterion.losses.items():
+            self._grade(name, loss, fields(self._result)[name], fields(network.out_shape)[name], y[name])
         self._prepare()
 
-    def run(self, team: Team | None = None) -> float:
-        """Predict all rows and return the loss."""
-        self._run(team)
-        return self._weights.total(self._row_losses)
+    def _grade(self, name: str, loss: Loss, out: Array, out_shape: Shape, y: NDArray[Any]) -> None:
+        """Compute the losses of an output, row by row."""
+        real, places = self._plan.real, loss.places(out_shape)
+        self._weights[name] = RowWeights(loss, self.y[name], out_shape, self.sample_weight[name])
+        self._row_losses[name] = np.empty((self._rows, prod(places)), real)
+        weight, row_loss = (Array.rows(places, real) for _ in range(2))
+        gather, targets = gather_targets(loss, y, out_shape, real)
+        arrays = LossArrays(out, weight.flat(), row_loss.flat(), **targets)
+        self._plan.instructions += [gather, *loss.row_instructions(arrays, real)]
+        self._keep(row_loss, self._row_losses[name])
 
-    def figures(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
-        """What metrics say of the predictions of the last run, which have to be kept."""
-        return {name: float(item(self.y, self.prediction, self._loss, self.sample_weight)) for name, item in metrics.items()}
+    def run(self, team: Team | None = None) -> float:
+        """Predict all rows and return the loss; of several outputs, the sum of theirs."""
+        self._run(team)
+        self.losses = {name: weights.total(self._row_losses[name]) for name, weights in self._weights.items()}
+        return sum(self._criterion.factors[name] * loss for name, loss in self.losses.items())
+
+    def figures(self, metrics: Mapping[str, Mapping[str, Metric]]) -> dict[str, float]:
+        """What metrics of each output say of the predictions of the last run, which have to be kept."""
+        found: dict[str, float] = {}
+        for output, several in metrics.items():
+            given = self.y[output], fields(self.prediction)[output], self._criterion.losses[output], self.sample_weight[output]
+            found |= {f"{output}{'_' * bool(output)}{name}": float(item(*given)) for name, item in several.items()}
+        return found
 
 
 def _buffer(rows: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:

@@ -10,6 +10,7 @@ __all__ = [
     "LABELS",
     "accumulate_loss",
     "add",
+    "add_loss",
     "add_slabs",
     "add_wave",
     "blend",
@@ -184,6 +185,14 @@ def swap_axes(x, out):
 def accumulate_loss(weight, row_loss, control):
     """Add up what the shard's rows contribute to the batch's loss, in float64."""
     total = 0.0
+    for n in range(row_loss.shape[0]):
+        total += weight[n] * row_loss[n]
+    control[LOSS] = total
+
+
+def add_loss(weight, row_loss, control):
+    """Add it to what the losses of other outputs are."""
+    total = control[LOSS]
     for n in range(row_loss.shape[0]):
         total += weight[n] * row_loss[n]
     control[LOSS] = total

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nnkit.core.loss import Loss
+from nnkit.core.criterion import Criterion
+from nnkit.core.fields import fields
 from nnkit.engine.operands import Array
 from nnkit.errors import NonFiniteError
 from nnkit.network import Network
@@ -18,7 +18,7 @@ __all__ = ["check_parameters", "diagnosis"]
 
 
 def diagnosis(
-    network: Network, loss: Loss, x: Any, y: NDArray[Any], weights: NDArray[np.float64] | None, *,
+    network: Network, criterion: Criterion, x: Any, y: Any, weights: Any, *,
     epoch: int, step: int, seed: int, python: bool,
 ) -> NonFiniteError:  # fmt: skip
     """The error that names the first part that is not finite: the step is done again part by part, as nothing was updated."""
@@ -26,7 +26,7 @@ def diagnosis(
     check = Pass(network, count_of(x), training=True, gradient=gradient, keep=True, python=python)
     with np.errstate(all="ignore"):
         out = check.forward(x, step=step, seed=seed)
-        part, what = _first_not_finite(check, out, loss, y, weights)
+        part, what = _first_not_finite(check, out, criterion, y, weights)
     # Before the first step nothing has been updated: no learning rate can help.
     advice = "lower the learning rate, clip the gradient (clip_norm=1.0), or scale the data" if step else \
              "nothing was updated before: scale the data, or, if an earlier fit has failed, begin again with " \
@@ -38,20 +38,20 @@ def diagnosis(
 
 
 def _first_not_finite(
-    check: Pass, out: NDArray[Any], loss: Loss, y: NDArray[Any], weights: NDArray[np.float64] | None
+    check: Pass, out: Any, criterion: Criterion, y: Any, weights: Any
 ) -> tuple[str, str]:
     for node in check.plan.nodes:
         if not np.isfinite(check.array(node.out)).all():
             bad = [name for name in node.built.parameters if isinstance(array := node.named[name], Array)
                    and not np.isfinite(check.array(array)).all()]  # fmt: skip
             return node.name, "output" if not bad else f"output (and already the parameter {bad[0]!r})"
-    value, grad = loss.grade(out, y, weights)
-    who = type(loss).__name__
-    if not np.isfinite(value):
-        return who, "value"
-    if not np.isfinite(grad).all():
-        return who, "gradient"
-    check.backward(grad)
+    for name, loss in criterion.losses.items():
+        graded, who = loss.grade(fields(out)[name], fields(y)[name], fields(weights)[name]), type(loss).__name__
+        if not np.isfinite(graded.loss):
+            return who, "value"
+        if not np.isfinite(graded.grad).all():
+            return who, "gradient"
+    check.backward(criterion.grade(out, y, weights)[1])
     for node in reversed(check.plan.nodes):
         if node.grad_x is not None and not np.isfinite(check.array(node.grad_x)).all():
             return node.name, "gradient"

@@ -6,7 +6,6 @@ import copy
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,25 +13,23 @@ from numpy.typing import NDArray
 
 from nnkit.core.callback import Callback
 from nnkit.core.container import Model, chain_of
+from nnkit.core.criterion import Criterion
 from nnkit.core.fields import by_name, each, fields
 from nnkit.core.frames import column_names
-from nnkit.core.loss import Loss, LossArrays
-from nnkit.core.metric import MetricLike
 from nnkit.core.optimizer import Optimizer, Updater, UpdaterProgress
 from nnkit.core.part import listed
 from nnkit.core.random_state import generator
 from nnkit.engine.critical import check, interruptible, uninterrupted
 from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros
-from nnkit.engine.operands import Array, Constant, ControlWord, Order
+from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction, Program
 from nnkit.engine.stub import statistics
 from nnkit.engine.workers import Team, available_threads
 from nnkit.errors import DataError, NonFiniteError, ParameterError, ShapeError
-from nnkit.kernels.control import NOT_FINITE, Word
-from nnkit.kernels.data import gather_weights, uniform_weights
+from nnkit.kernels.control import NOT_FINITE
 from nnkit.kernels.random import permute
-from nnkit.metrics import confusion, named
+from nnkit.metrics import confusion, metrics_of
 from nnkit.network import Network, adopt, inputs_of, network_of
 from nnkit.passes import Evaluator
 from nnkit.planner import Plan
@@ -40,16 +37,14 @@ from nnkit.training.averaging import Averaging, averaging_of
 from nnkit.training.data import (
     check_finite,
     check_row_shape,
-    check_weights,
     count_of,
-    gather_targets,
     gathered,
     sources_of,
     taken,
-    to_array,
     to_inputs,
 )
 from nnkit.training.diagnosis import check_parameters, diagnosis
+from nnkit.training.goals import Goal, targets_of, weights_of
 from nnkit.training.history import History
 from nnkit.training.progress import Progress
 from nnkit.training.shards import shard_rows
@@ -72,7 +67,8 @@ class Fit:
         float16 and foreign byte order are). Of a frame (pandas, Polars, PyArrow ...) every column has to be of numbers or
         truth values; text, categories and times are refused by name.
     y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``)
-    loss, optimizer : parts or their names
+    loss, optimizer : parts or their names; of several outputs a dict of losses by their names
+    loss_weights : of several outputs, what each loss weighs in their sum, a dict of numbers; 1 where nothing is said
     epochs, batch_size : int >= 1; the last batch of an epoch may be smaller
     accumulate : int >= 1: a step has so many batches, and memory for one of them. It is the step of one large batch, to
         rounding, but for layers that mix rows: batch norm sees the rows of one at a time, as in PyTorch.
@@ -82,7 +78,8 @@ class Fit:
         not in the data. Where the loss is a mean, weights are divided by their mean over all rows that are trained on,
         and a batch's loss is the mean of weight times loss over its rows; so a row's weight is the same in every batch,
         even in one of that row alone, and only the weights' ratios count. Equal weights are the same as none.
-    metrics : metrics or their names (also those of scikit-learn's scorers), on the validation data where there are any
+    metrics : metrics or their names (also those of scikit-learn's scorers), on the validation data where there are any; of
+        several outputs a dict of these
     callbacks : callbacks or their names
     shuffle : draw the rows in a new order each epoch
     random_state : None, int, RandomState or Generator: decides parameters, order and dropout
@@ -110,14 +107,14 @@ class Fit:
         X: Any,
         y: Any,
         *,
-        loss: Loss | str,
+        loss: Any,
         optimizer: Optimizer | str,
         epochs: int,
         batch_size: int,
         validation_data: tuple[Any, ...] | None,
         validation_split: float,
         sample_weight: Any,
-        metrics: Sequence[MetricLike],
+        metrics: Any,
         callbacks: Sequence[Callback | str],
         shuffle: bool,
         random_state: Any,
@@ -125,6 +122,7 @@ class Fit:
         progress: bool | str,
         engine: str,
         accumulate: int = 1,
+        loss_weights: Any = None,
         before: UpdaterProgress | None = None,
         resumed: Snapshot | None = None,
     ) -> None:
@@ -142,13 +140,12 @@ class Fit:
         self.engine, self._python = engine, engine == "python"
         self.loop_seconds = 0.0
         self.epochs = int(epochs)
-        self._given_loss: Loss = Loss.make(loss, "loss")
+        self._given = loss, loss_weights, metrics
         self._optimizer: Optimizer = Optimizer.make(optimizer, "optimizer")
         chosen = [Callback.make(item, "callbacks") for item in listed(callbacks)]
         for callback in chosen:
             callback.require_event()
         self._callbacks = sorted(chosen, key=lambda callback: callback.late)
-        self._metrics = named(metrics)
         self._shuffle = shuffle
         self._random = generator(random_state)
         self._threads = available_threads(n_threads)
@@ -168,9 +165,9 @@ class Fit:
     # ------------------------------------------------------------------------------------------------- preparing
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any) -> None:
-        model, loss = self.model, self._given_loss
+        model = self.model
         columns = each(column_names, by_name(X, inputs_of(model, X), "fit", "X"))
-        self._X, self._y = to_inputs(X, inputs_of(model, X), "fit"), to_array(y, "y")
+        self._X = to_inputs(X, inputs_of(model, X), "fit")
         for name, array in fields(self._X).items():
             if array.ndim == 1:
                 which = f"X[{name!r}]" if name else "X"
@@ -183,15 +180,15 @@ class Fit:
         check_row_shape(self._X, network.in_shape, "fit")
         check_finite(self._X, "X", columns)
         network.check_input(self._X, "X")
-        check_finite(self._y, "y")
-        rows = count_of(self._X)
-        loss.check_target(self._y, network.out_shape, rows)
-        loss.require_one_number("fit")
-        weights = check_weights(sample_weight, rows, places=loss.places(network.out_shape))
-        self._weights = None if weights is None else loss.usable_weights(weights)
+        rows, out_shape = count_of(self._X), network.out_shape
+        loss, loss_weights, metrics = self._given
+        self._criterion = Criterion.make(loss, loss_weights, out_shape, "fit")
+        self._metrics = metrics_of(metrics, out_shape, "fit")
+        self._y = targets_of(self._criterion, y, out_shape, rows, "fit")
+        self._weights = weights_of(self._criterion, sample_weight, out_shape, rows)
         if network.frozen and not any(segment.trained for segment in network.segments()):
             raise ParameterError("fit: expected parameters to train, got all of them frozen; model.unfreeze() trains all")
-        self._loss, self._live = loss.live(network.dtype)
+        self._timed, self._live = self._criterion.live(network.dtype)
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
         """Say which rows are trained on, and what is validated on."""
@@ -212,50 +209,47 @@ class Fit:
                 raise ParameterError(f"fit: validation_split={validation_split} leaves no rows of {rows} to train on")
             order = self._random.permutation(rows)
             chosen, self._rows = np.sort(order[:held]), np.sort(order[held:])
-            weights = self._weights
-            if weights is not None and not all(weights[side].any() for side in (chosen, self._rows)):
+            given = [weights for weights in self._weights.values() if weights is not None]
+            if not all(weights[side].any() for weights in given for side in (chosen, self._rows)):
                 raise DataError("fit: expected rows of positive weight on both sides of validation_split, got zeros only on "
                                 "one; hold rows out yourself (validation_data)")  # fmt: skip
-            self._evaluate_on(self._X, self._y, weights, chosen)
+            self._evaluate_on(self._X, self._y, self._weights, chosen)
         self._weigh()
 
     def _weigh(self) -> None:
-        """Rows of weight 0 are absent; the weights of the others are 1 on average, where the loss is a mean."""
-        self._relative: NDArray[np.float64] | None = None  # (N, 1), or one for each place of a row
-        weights, count = self._weights, len(self._y)
-        if weights is not None:
-            weights = weights.reshape(count, -1)
-            self._rows = self._rows[weights[self._rows].any(axis=1)]
-            weights = weights[self._rows]
-        counts = self._loss.counts(self._y, self.network.out_shape)
-        relative = self._loss.relative_weights(weights, None if counts is None else counts[self._rows])
-        if relative is not None:
-            self._relative = np.zeros((count, relative.shape[1]))
-            self._relative[self._rows] = relative
+        """Rows that weigh nothing in any loss are absent."""
+        weights = list(self._weights.values())
+        if all(item is not None for item in weights):
+            counted = [item.reshape(len(item), -1)[self._rows].any(axis=1) for item in weights if item is not None]
+            self._rows = self._rows[np.logical_or.reduce(counted)]
+        self._goals = {
+            name: Goal(loss, self._timed.factors[name], self._y[name], self._weights[name],
+                       fields(self.network.out_shape)[name], self._rows)
+            for name, loss in self._timed.losses.items()
+        }  # fmt: skip
 
     def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
-        X, y = to_inputs(X, inputs_of(self.model, X), "fit", "validation X"), to_array(y, "validation y")
+        X, out_shape = to_inputs(X, inputs_of(self.model, X), "fit", "validation X"), self.network.out_shape
         check_row_shape(X, self.network.in_shape, "fit", "validation X")
         check_finite(X, "validation X")
         self.network.check_input(X, "validation X")
-        check_finite(y, "validation y")
-        self._loss.check_target(y, self.network.out_shape, count_of(X), "validation y")
-        places = self._loss.places(self.network.out_shape)
-        weights = check_weights(sample_weight, count_of(X), "validation sample_weight", places)
-        self._evaluate_on(X, y, weights)
+        targets = targets_of(self._criterion, y, out_shape, count_of(X), "fit", "validation y")
+        weights = weights_of(self._criterion, sample_weight, out_shape, count_of(X), "validation sample_weight")
+        self._evaluate_on(X, targets, weights)
 
     def _evaluate_on(
-        self, X: Any, y: NDArray[Any], weights: NDArray[Any] | None, chosen: NDArray[np.int64] | None = None
-    ) -> None:
+        self, X: Any, y: dict[str, NDArray[Any]], weights: dict[str, NDArray[Any] | None],
+        chosen: NDArray[np.int64] | None = None,
+    ) -> None:  # fmt: skip
         """Evaluate on these rows after every epoch, with threads where there is work for them (a million multiplications)."""
-        rows = len(y) if chosen is None else len(chosen)
+        rows = count_of(y) if chosen is None else len(chosen)
         shards = max(1, min(self._threads, rows * self.network.work() // 1_000_000))
-        self._evaluator = Evaluator(self.network, self._loss, X, y, weights, chosen=chosen, shards=shards, python=self._python,
-                                    predictions=bool(self._metrics))  # fmt: skip
+        self._evaluator = Evaluator(self.network, self._criterion, X, y, weights, chosen=chosen, shards=shards,
+                                    python=self._python, predictions=any(self._metrics.values()))  # fmt: skip
 
     def _plan(self) -> None:
         """Layers, loss and optimizer -> programs."""
-        network, loss, real = self.network, self._loss, self.network.dtype
+        network, real = self.network, self.network.dtype
         rows = shard_rows(network, self._wave_rows)
         shards = -(-self._wave_rows // rows)
         slabs = network.gradient[None]
@@ -265,15 +259,11 @@ class Fit:
         plan = Plan(real, training=True, differentiate=True, shards=shards)
         self._sources = sources_of(self._X, real)
         x, gathering = gathered(self._sources, network.in_shape, network.input_dtype)
-        gather, targets = gather_targets(loss, self._y, network.out_shape, real)
-        weight, row_loss = (Array.rows(loss.places(network.out_shape), real).flat() for _ in range(2))
-        grad = Array.rows(network.out_shape, real)
-        plan.instructions += [*gathering, gather, self._weighing(weight)]
-        out = plan.run(network.placed(slabs, self._sources), x)
-        gaps = self._relative is not None and not self._relative[self._rows].all()
-        arrays = LossArrays(out, weight, row_loss, grad, gaps=gaps, **targets)
-        plan.instructions += loss.instructions(arrays, real)
-        plan.backward(grad, guard=True)
+        plan.instructions += [*gathering, *(item for goal in self._goals.values() for item in goal.gather(real))]
+        outs = fields(plan.run(network.placed(slabs, self._sources), x))
+        for place, (name, goal) in enumerate(self._goals.items()):
+            plan.instructions += goal.grade(outs[name], real, more=place > 0)
+        plan.backward({name: goal.grad for name, goal in self._goals.items()}, guard=True)
         waves, average = self._wave_rows < self.batch_size, averaging_of(self._callbacks)
         self._updater = Updater(
             self._optimizer, network.vector, slabs, chunk=network.chunk, segments=network.segments(), waves=waves,
@@ -287,7 +277,7 @@ class Fit:
             self._updater.take_over(self._before)
         program = Program(self._step_instructions(plan, shards), real, shards=shards, rows=rows, python=self._python)
         self._seed = int(self._random.integers(2**62))
-        watched = self._evaluator is not None or self._metrics or self._updater.schedule.adaptive
+        watched = self._evaluator is not None or any(self._metrics.values()) or self._updater.schedule.adaptive
         watched = watched or any(callback.watches("on_epoch_end") for callback in self._callbacks)
         self._stops = [(callback, callback.interval(self)) for callback in self._callbacks if callback.watches("on_batch_end")]
         self._watched = bool(watched)
@@ -311,19 +301,6 @@ class Fit:
         operands = tuple(map(Array.view, (self._rows, self._orders, self._epoch_seeds)))
         shuffle = Instruction(permute, operands, "shuffle", "data")
         self._shuffler = Program([shuffle], "float64", python=self._python)
-
-    def _weighing(self, weight: Array) -> Instruction:
-        """How a shard's rows are weighed."""
-        loss, out_shape = self._loss, self.network.out_shape
-        terms = Constant(loss.terms(out_shape), "int64")
-        mean = Constant(loss.reduction == "mean", "bool")
-        rows = ControlWord(Word.BATCH_ROWS)
-        if self._relative is None:
-            return Instruction(uniform_weights, (rows, terms, mean, weight), "data", "data")
-        place = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW), rows
-        per_row = Constant(prod(loss.places(out_shape)), "int64")
-        operands = (Array.view(self._relative, written=False), *place, per_row, terms, mean, weight)
-        return Instruction(gather_weights, operands, "data", "data")
 
     # --------------------------------------------------------------------------------------------------- running
 
@@ -353,8 +330,10 @@ class Fit:
 
     def run(self) -> History:
         """Train; return the history. Signals come in between two slices of steps, and while code of others runs."""
-        self.model.last_fit = {"loss": self._given_loss, "optimizer": self._optimizer, "epochs": self.epochs,
+        self.model.last_fit = {"loss": self._criterion.given, "optimizer": self._optimizer, "epochs": self.epochs,
                                "batch_size": self.batch_size, "shuffle": bool(self._shuffle)}  # fmt: skip
+        if len(self._goals) > 1:
+            self.model.last_fit["loss_weights"] = self._criterion.factors
         with uninterrupted:
             with self._progress.preparing():
                 self._call("on_fit_begin")
@@ -384,7 +363,7 @@ class Fit:
         """Close the history and let the callbacks clean up, however training has ended, and each whatever another one does."""
         self.history.stopped = self._stopping or "finished"
         self._clock()
-        self.model.last_fit |= {"loss": self._loss.now()}
+        self.model.last_fit |= {"loss": self._timed.now().given}
         if self._averaging is not None and (self.failure is None or isinstance(self.failure, KeyboardInterrupt)):
             self._averaging.settle()
         with ExitStack() as calls:
@@ -395,11 +374,11 @@ class Fit:
 
     def _confuse(self) -> None:
         """Note which classes the net takes for which, as it is now; predictions are there where metrics were asked for."""
-        if not self._metrics or not self.history.epochs or self.failure is not None:
+        if not self._metrics.get("") or not self.history.epochs or self.failure is not None:
             return
         evaluator = self._evaluator or self._training_evaluator()
         evaluator.run()
-        table = confusion(evaluator.y, evaluator.prediction, self._loss, evaluator.sample_weight)
+        table = confusion(evaluator.y[""], evaluator.prediction, self._criterion.losses[""], evaluator.sample_weight[""])
         self.history.confusion = None if table is None else table.tolist()
 
     def _clock(self) -> None:
@@ -469,7 +448,7 @@ class Fit:
         """Record an epoch of the block, and whatever is measured after it."""
         piece = slice(index * self.steps_per_epoch, (index + 1) * self.steps_per_epoch)
         losses = self._runner.losses[piece]
-        if self._loss.reduction == "sum":
+        if self._criterion.is_sum:
             loss = float(losses.sum())
         else:  # a batch weighs as many rows as it has: weights are 1 on average over the data
             loss = float(np.average(losses, weights=self._runner.steps[piece, 1]))
@@ -488,7 +467,8 @@ class Fit:
         evaluator = self._evaluator
         if evaluator is not None:
             figures["val_loss"] = evaluator.run(team)
-        if self._metrics:
+            figures |= {f"val_{name}_loss": value for name, value in evaluator.losses.items() if name}
+        if any(self._metrics.values()):
             prefix = "val_" if evaluator is not None else ""
             if evaluator is None:
                 evaluator = self._training_evaluator()
@@ -502,17 +482,20 @@ class Fit:
         """The figures of an epoch by name, and whether the greater is the better; None where nobody says."""
         held = self._evaluator is not None
         losses: dict[str, bool | None] = {"loss": False, "lr": None, **({"val_loss": False} if held else {})}
-        return {**losses, **{f"{'val_' if held else ''}{name}": item.greater_is_better for name, item in self._metrics.items()}}
+        losses |= {f"val_{name}_loss": False for name in self._goals if name and held}
+        prefix = "val_" if held else ""
+        return {**losses, **{f"{prefix}{output}{'_' * bool(output)}{name}": item.greater_is_better
+                             for output, metrics in self._metrics.items() for name, item in metrics.items()}}  # fmt: skip
 
     def _training_evaluator(self) -> Evaluator:
         """Where metrics are asked for and nothing is held out, they are of the training data."""
         if not hasattr(self, "_on_training"):
-            rows = None if len(self._rows) == len(self._y) else self._rows
-            self._on_training = Evaluator(self.network, self._loss, self._X, self._y, self._weights, chosen=rows,
+            rows = None if len(self._rows) == count_of(self._X) else self._rows
+            self._on_training = Evaluator(self.network, self._criterion, self._X, self._y, self._weights, chosen=rows,
                                           python=self._python, predictions=True)  # fmt: skip
         return self._on_training
 
-    def sample(self, rows: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:
+    def sample(self, rows: int) -> tuple[Any, Any, Any]:
         """Some of the rows that are trained on, drawn at random but the same ones each time, for callbacks to look at.
 
         Parameters
@@ -524,13 +507,17 @@ class Fit:
         X : (n, *in_shape), dense
         y : (n, ...), as given to the fit
         sample_weight : (n,), or None
+
+        Of several inputs or outputs they are dicts of these.
         """
         count = min(rows, len(self._rows))
         return self._take(np.sort(np.random.default_rng(SAMPLING).choice(self._rows, count, replace=False)))
 
-    def _take(self, chosen: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:
-        """These rows of the data, as `Pass` and `Loss` take them."""
-        return taken(self._X, chosen), self._y[chosen], None if self._weights is None else self._weights[chosen]
+    def _take(self, chosen: NDArray[np.int64]) -> tuple[Any, Any, Any]:
+        """These rows of the data, as `Pass` and `Criterion` take them."""
+        y = {name: array[chosen] for name, array in self._y.items()}
+        weights = {name: None if array is None else array[chosen] for name, array in self._weights.items()}
+        return taken(self._X, chosen), y.get("", y), weights.get("", weights)
 
     def _batches(self) -> Iterator[NDArray[Any]]:
         """The inputs that are trained on, a batch at a time."""
@@ -542,8 +529,8 @@ class Fit:
         address, count, _, number = (int(item) for item in step)
         first = (address - order.ctypes.data) // 8
         rows = self._take(order[first : first + count])
-        return diagnosis(self.network, self._loss, *rows, epoch=number // self.steps_per_epoch, step=number, seed=self._seed,
-                         python=self._python)  # fmt: skip
+        return diagnosis(self.network, self._criterion, *rows, epoch=number // self.steps_per_epoch, step=number,
+                         seed=self._seed, python=self._python)  # fmt: skip
 
     # ----------------------------------------------------------------------------------------- stopping and going on
 
@@ -590,9 +577,10 @@ class Fit:
         """What has to be the same for a fit to go on: the net, the data (some rows of them), and how they are trained on."""
         evaluator, model = self._evaluator, self.model
         return {
-            "model": spelt(model), "dtype": self.network.dtype,
-            "loss": spelt(self._given_loss), "optimizer": spelt(self._optimizer),
-            "batch_size": self.batch_size, "shuffle": bool(self._shuffle), "metrics": list(self._metrics),
+            "model": spelt(model), "dtype": self.network.dtype, "loss": spelt(self._criterion.given),
+            "loss_weights": spelt(self._criterion.factors), "optimizer": spelt(self._optimizer),
+            "batch_size": self.batch_size, "shuffle": bool(self._shuffle),
+            "metrics": [name for metrics in self._metrics.values() for name in metrics],
             "callbacks": [type(callback).__name__ for callback in self._callbacks if not callback.late],
             "X": digest(self._X), "y": digest(self._y), "sample_weight": digest(self._weights),
             "validation": [] if evaluator is None else [digest(evaluator.y), digest(evaluator.sample_weight)],

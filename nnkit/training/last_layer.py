@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nnkit.core.container import Chain
 from nnkit.core.layer import Built, Layer
 from nnkit.core.loss import Loss
@@ -9,8 +11,12 @@ from nnkit.core.loss import Loss
 __all__ = ["misfit"]
 
 
-def misfit(loss: Loss, built: Built) -> str:
+def misfit(given: Any, built: Built) -> str:
     """What is wrong with a net that ends as this one does, and is trained with this loss; "" where nothing is known to be."""
+    return "" if isinstance(built.out_shape, dict) else _misfit(Loss.make(given), built)
+
+
+def _misfit(loss: Loss, built: Built) -> str:
     layer, out_shape = _last(built), built.out_shape
     classes = out_shape[-1] if out_shape else 0
     given = layer.gives

@@ -204,14 +204,15 @@ def profile(
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < np.inf:
         raise ParameterError(f"profile: expected seconds to be a positive number, got {seconds!r}")
     compiled, compiling = statistics.compiled, statistics.seconds
-    loss = model.last_fit.get("loss", "mse") if loss is None else loss
+    last = model.last_fit
+    loss, loss_weights = (last.get("loss", "mse"), last.get("loss_weights")) if loss is None else (loss, None)
     optimizer = model.last_fit.get("optimizer", "adam") if optimizer is None else optimizer
 
     def run(steps: float, within: bool) -> _Run:
         twin, *chosen = copy.deepcopy((model, loss, optimizer, random_state))  # every fit begins where the user's would
         given = dict(zip(("loss", "optimizer", "random_state"), chosen, strict=True))
         most = min(max(int(steps), 5), MOST)
-        return _Run(twin, X, y, most, within, batch_size=batch_size, n_threads=n_threads, **given)
+        return _Run(twin, X, y, most, within, batch_size=batch_size, n_threads=n_threads, loss_weights=loss_weights, **given)
 
     run(5, True)  # compiles
     start = run(5, False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.criterion import Criterion
 from nnkit.core.optimizer import Updater
 from nnkit.inspect.monitor.look import InputLook, LayerLook, Look, ParameterLook
 from nnkit.inspect.trace.replay import is_scalar
@@ -38,7 +39,8 @@ class Observer:
         python = fit.engine == "python"
         bytes_of_row = 3 * sum(prod(built.out_shape) for built in network.leaves) * network.vector.itemsize
         self._x, self._y, self._weights = fit.sample(max(1, min(rows, MEMORY // bytes_of_row)))
-        self._loss, optimizer = (fit.model.last_fit[name] for name in ("loss", "optimizer"))
+        last, optimizer = fit.model.last_fit, fit.model.last_fit["optimizer"]
+        self._criterion = Criterion.make(last["loss"], last.get("loss_weights"), network.out_shape, "Monitor")
         self._pass = Pass(network, count_of(self._x), training=True, gradient=network.gradient, keep=True, python=python)
         self._updater = Updater(optimizer, network.vector, network.gradient[None], chunk=network.chunk,
                                 segments=network.segments(), python=python)  # fmt: skip
@@ -51,7 +53,7 @@ class Observer:
         self._network.take_over(fit.network)
         with np.errstate(all="ignore"):  # also of nets that are past help
             out = self._pass.forward(self._x)
-            loss, grad = self._loss.grade(out, self._y, self._weights)
+            loss, grad = self._criterion.grade(out, self._y, self._weights)
             self._pass.backward(grad)
             layers = {node.name: self._layer(node) for node in self._pass.nodes() if node.built.layer.kernels()}
             return Look(epoch, fit.step, count_of(self._x), float(loss), layers, self._parameters(fit), self._inputs())

@@ -1,0 +1,113 @@
+"""What the outputs of a net should be: for each a loss, its targets, and what the rows weigh in it."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.core.arrays import to_array
+from nnkit.core.criterion import Criterion
+from nnkit.core.fields import by_name, fields
+from nnkit.core.loss import Loss, LossArrays
+from nnkit.engine.operands import Array, Constant, Control, ControlWord, Order
+from nnkit.engine.program import Instruction
+from nnkit.kernels.control import Word
+from nnkit.kernels.data import accumulate_loss, add_loss, gather_weights, uniform_weights
+from nnkit.training.data import check_weights, gather_targets
+
+__all__ = ["Goal", "targets_of", "weights_of"]
+
+
+def targets_of(criterion: Criterion, y: Any, out_shape: Any, rows: int, who: str, name: str = "y") -> dict[str, NDArray[Any]]:
+    """Targets as arrays that fit the losses, by the names of the outputs.
+
+    Raises
+    ------
+    ShapeError, DataError
+        They are for other outputs, of other shapes, or out of range.
+    """
+    given = fields(by_name(y, tuple(out_shape) if isinstance(out_shape, dict) else (), who, name))
+    targets = {}
+    for output, loss in criterion.losses.items():
+        label = f"{name}[{output!r}]" if output else name
+        targets[output] = to_array(given[output], label)
+        loss.check_target(targets[output], fields(out_shape)[output], rows, label)
+    return targets
+
+
+def weights_of(
+    criterion: Criterion, sample_weight: Any, out_shape: Any, rows: int, name: str = "sample_weight"
+) -> dict[str, NDArray[np.float64] | None]:
+    """What rows weigh, by the names of the outputs; given as one array for all of them, or as a dict of arrays.
+
+    Raises
+    ------
+    ShapeError, DataError
+        As `check_weights` says.
+    """
+    weights: dict[str, NDArray[np.float64] | None] = {}
+    for output, loss in criterion.losses.items():
+        loss.require_one_number(f"loss[{output!r}]" if output else "fit")
+        given = sample_weight.get(output) if isinstance(sample_weight, dict) else sample_weight
+        label = f"{name}[{output!r}]" if isinstance(sample_weight, dict) else name
+        checked = check_weights(given, rows, label, loss.places(fields(out_shape)[output]))
+        weights[output] = None if checked is None else loss.usable_weights(checked, label)
+    return weights
+
+
+class Goal:
+    """One output in a fit: its loss, its targets, and what the rows weigh in it.
+
+    Parameters
+    ----------
+    factor : what the loss weighs beside those of other outputs
+    y, weights : of all rows
+    out_shape : of a row of the output
+    rows : those that are trained on
+    """
+
+    def __init__(
+        self, loss: Loss, factor: float, y: NDArray[Any], weights: NDArray[np.float64] | None, out_shape: Any,
+        rows: NDArray[np.int64],
+    ) -> None:  # fmt: skip
+        self._loss, self._y, self._out_shape = loss, y, out_shape
+        self._relative: NDArray[np.float64] | None = None  # (N, 1), or one for each place of a row
+        given = None if weights is None else weights.reshape(len(y), -1)[rows]
+        counts = loss.counts(y, out_shape)
+        relative = loss.relative_weights(given, None if counts is None else counts[rows])
+        if relative is None and factor != 1.0:
+            relative = np.ones((len(rows), 1))
+        if relative is not None:
+            self._relative = np.zeros((len(y), relative.shape[1]))
+            self._relative[rows] = factor * relative
+        self._gaps = relative is not None and not relative.all()
+
+    def gather(self, real: str) -> list[Instruction]:
+        """What brings the targets and the weights of a batch."""
+        places = self._loss.places(self._out_shape)
+        self.weight, self.row_loss = (Array.rows(places, real).flat() for _ in range(2))
+        self.grad = Array.rows(self._out_shape, real)
+        gather, self._targets = gather_targets(self._loss, self._y, self._out_shape, real)
+        return [gather, self._weighing()]
+
+    def grade(self, out: Array, real: str, *, more: bool) -> list[Instruction]:
+        """What computes the loss of a batch and its gradient; ``more``: others have been computed before, and are added to."""
+        arrays = LossArrays(out, self.weight, self.row_loss, self.grad, gaps=self._gaps, **self._targets)
+        total = (self.weight, self.row_loss, Control("float64"))
+        adding = Instruction(add_loss if more else accumulate_loss, total, type(self._loss).__name__, "loss")
+        return [*self._loss.row_instructions(arrays, real), adding]
+
+    def _weighing(self) -> Instruction:
+        """How a shard's rows are weighed."""
+        terms = Constant(self._loss.terms(self._out_shape), "int64")
+        mean = Constant(self._loss.reduction == "mean", "bool")
+        rows = ControlWord(Word.BATCH_ROWS)
+        if self._relative is None:
+            return Instruction(uniform_weights, (rows, terms, mean, self.weight), "data", "data")
+        place = Order(), ControlWord(Word.OFFSET), ControlWord(Word.FIRST_ROW), rows
+        per_row = Constant(prod(self._loss.places(self._out_shape)), "int64")
+        operands = (Array.view(self._relative, written=False), *place, per_row, terms, mean, self.weight)
+        return Instruction(gather_weights, operands, "data", "data")
