@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
@@ -19,7 +19,7 @@ from nnkit.core.part import listed
 from nnkit.core.random_state import generator
 from nnkit.errors import ParameterError, TrainingWarning, warn
 from nnkit.executor import Executor
-from nnkit.network import LiveArrays, Network, given_shape, root_of
+from nnkit.network import LiveArrays, Network, given_shape, one_output, root_of
 from nnkit.training.fit import Fit
 from nnkit.training.last_layer import misfit
 
@@ -115,8 +115,15 @@ class Sequential(Model):
             self._network = Network.drawn(self._chain, shape, name, generator(random_state))
         return self
 
-    def copy(self, dtype: DTypeLike | None = None) -> Sequential:
+    def copy(self, dtype: DTypeLike | None = None, output: str | None = None) -> Sequential:
         """The same layers with arrays of their own that hold the same numbers, perhaps in another dtype.
+
+        With ``output``, the copy computes that one of several outputs alone: heads that only helped to train are left out.
+
+        Raises
+        ------
+        ParameterError
+            There is no such output.
 
         Examples
         --------
@@ -125,11 +132,16 @@ class Sequential(Model):
         'float64'
         """
         require_unchanged(self, "copy")
-        again = Sequential(copy.deepcopy(self.layers))  # in Python, layers may keep things on themselves
+        layers: list[Layer] = copy.deepcopy(self.layers)  # in Python, layers may keep things on themselves
+        rename: Callable[[str], str] = str
+        if output is not None:
+            layers[-1], rename = one_output(layers, output)
+        again = Sequential(layers)
         if (mine := self._network) is not None:
             name = mine.dtype if dtype is None else np.dtype(dtype).name
             network = Network.of(again._chain, again._chain.place(mine.in_shape), name)
-            network.fill(mine.arrays(), mine.random_position, mine.frozen)
+            arrays = {rename(path): array for path, array in mine.arrays().items()}
+            network.fill(arrays, mine.random_position, frozenset(map(rename, mine.frozen)))
             again._network = network
         return again
 

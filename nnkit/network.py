@@ -7,7 +7,7 @@ on using it whatever becomes of the model. A model that is built again gets anot
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.arrays import refuse_masked
-from nnkit.core.container import Chain, Model, Placed, chain_of, model_of, readers, require_unchanged
+from nnkit.core.container import Chain, Container, Model, Placed, chain_of, model_of, readers, require_unchanged
 from nnkit.core.fields import by_name, each, fields
 from nnkit.core.groups import Segment, matching
 from nnkit.core.layer import Built, CSRLayer, Declared, Layer
@@ -25,7 +25,7 @@ from nnkit.engine.memory import ALIGNMENT, aligned_zeros, own
 from nnkit.engine.operands import Array, Live, Operand, Storage
 from nnkit.errors import NotBuiltError, ParameterError, ShapeError
 
-__all__ = ["LiveArrays", "Network", "adopt", "given_shape", "inputs_of", "network_of", "root_of"]
+__all__ = ["LiveArrays", "Network", "adopt", "given_shape", "inputs_of", "network_of", "one_output", "root_of"]
 
 # Numbers of a chunk of parameters. With gradient and two moments 2048 fill a first-level cache; in large nets all of them come
 # from beyond it, and longer runs stream better (784-512-512-10: 2.94 -> 2.84 ms a step).
@@ -426,6 +426,31 @@ def inputs_of(model: Model, X: Any) -> tuple[str, ...]:
         in_shape = network_of(model).in_shape
         return tuple(in_shape) if isinstance(in_shape, dict) else ()
     return chain_of(model).inputs if isinstance(X, dict | tuple) and not hasattr(X, "tocsr") else ()
+
+
+def one_output(layers: Sequence[Layer], output: str) -> tuple[Layer, Callable[[str], str]]:
+    """What takes the last layer's place, to compute one of its outputs alone; and the new names of arrays, by their old ones.
+
+    Raises
+    ------
+    ParameterError
+        There is no such output.
+    """
+    last, before = layers[-1], str(len(layers) - 1)
+    names = getattr(last, "_outs", ())
+    if not isinstance(last, Container) or output not in names or isinstance(names, str):
+        there = ", ".join(names) if isinstance(names, tuple) and names else "one alone"
+        raise ParameterError(f"Sequential.copy: expected one of the outputs, {there}, got {output!r}")
+    layer, places = last.only(output)
+
+    def renamed(name: str) -> str:
+        first, _, rest = name.partition(".")
+        if first != before:
+            return name
+        place, _, rest = rest.partition(".")
+        return ".".join(filter(None, (before, places.get(place, "left out"), rest)))
+
+    return layer, renamed
 
 
 def given_shape(in_shape: Any, inputs: Sequence[str], who: str) -> Any:

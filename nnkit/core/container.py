@@ -151,6 +151,10 @@ class Container(Layer):
         self._built.children.append(built)
         return built
 
+    def only(self, output: str) -> tuple[Layer, dict[str, str]]:
+        """A layer that computes one of several outputs, and the places in it of the layers within, by their places here."""
+        raise ParameterError(f"{self!r}: expected a layer of several outputs, to take {output!r} of them")
+
     def readers(self, children: Sequence[Built]) -> Iterator[Reader]:
         """The layers within that read the input as it is given."""
         for child in children if self.side_by_side else children[:1]:

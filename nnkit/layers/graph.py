@@ -74,6 +74,12 @@ class Graph(Steps):
         if missing is not None:
             raise ParameterError(f"Graph: expected outputs that a step computes, {', '.join(steps)}, got {missing!r}")
 
+    def only(self, output: str) -> tuple[Layer, dict[str, str]]:
+        """What computes one of the outputs, and its steps' places in it by their places here."""
+        places = self._needed(output)
+        steps = {self._steps[place].name: self.steps[self._steps[place].name] for place in places}
+        return Graph(outputs=output, **steps), {str(old): str(new) for new, old in enumerate(places)}
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         shared = Linear(3)
@@ -235,6 +241,11 @@ class Heads(Steps):
             raise ParameterError("Heads: expected a part for each output, such as price=nn.Linear(1), got none")
         self._steps = [Step(name, SELF, as_layer(part)) for name, part in parts.items()]
         self._outs = tuple(parts)
+
+    def only(self, output: str) -> tuple[Layer, dict[str, str]]:
+        """The part for one of the outputs, and its place in it by its place here."""
+        (place,) = self._needed(output)
+        return self._steps[place].layer, {str(place): ""}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -99,6 +99,16 @@ class Steps(Container):
             needed = later[-1] | set(step.read)
         return later[::-1]
 
+    def _needed(self, output: str) -> list[int]:
+        """The places of the steps that a value needs."""
+        needed: set[str] = {output}
+        places: list[int] = []
+        for place in reversed(range(len(self._steps))):
+            if self._steps[place].name in needed:
+                needed = (needed - {self._steps[place].name}) | set(self._steps[place].read)
+                places.insert(0, place)
+        return places
+
     def onnx(self, graph, x):
         values, before = named(x), graph.mask
         masks = dict.fromkeys(values, before)

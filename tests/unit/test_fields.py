@@ -253,3 +253,138 @@ def test_onnx_has_all_inputs_and_outputs(tmp_path):
     found = session.run(["price", "sort"], {"image": X["image"].astype("float32"), "kind": X["kind"]})
     for out, expected in zip(found, model.predict(X).values(), strict=True):
         np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------ several outputs
+
+LOSSES = {"price": "huber", "sort": "cross_entropy"}
+
+
+def targets(count):
+    return {"price": RANDOM.normal(size=(count, 1)), "sort": RANDOM.integers(0, 3, count)}
+
+
+def by_torch(X, y, weights):
+    """The same net and its loss in PyTorch; gradients by our names."""
+    torch = pytest.importorskip("torch")
+    model = two_headed()
+    given = {name: torch.tensor(array, requires_grad=True) for name, array in model.parameters().items()}
+
+    def linear(name, x):
+        return x @ given[f"{name}.weight"] + given[f"{name}.bias"]
+
+    image = torch.tensor(X["image"]).reshape(len(X["image"]), -1)
+    kind = given["0.1.0.weight"][torch.tensor(X["kind"])].flatten(1)
+    h = torch.tanh(torch.cat([linear("0.0.1", image), kind], 1))
+    price, sort = linear("2.0", h), linear("2.1.2", torch.tanh(linear("2.1.0", h)))
+    loss = weights["price"] * torch.nn.functional.huber_loss(price, torch.tensor(y["price"]))
+    loss = loss + weights["sort"] * torch.nn.functional.cross_entropy(sort, torch.tensor(y["sort"]))
+    loss.backward()
+    return loss.item(), {name: array.grad.numpy() for name, array in given.items()}
+
+
+@pytest.mark.parametrize("weights", [{"price": 1.0, "sort": 1.0}, {"price": 0.25, "sort": 3.0}])
+def test_a_step_on_two_losses_is_that_of_their_weighted_sum(weights):
+    X, y = rows(40), targets(40)
+    loss, grads = by_torch(X, y, weights)
+    model = two_headed()
+    before = {name: array.copy() for name, array in model.parameters().items()}
+    assert model.evaluate(X, y, LOSSES) == pytest.approx(by_torch(X, y, {"price": 1.0, "sort": 1.0})[0], rel=1e-12)
+    history = model.fit(X, y, loss=LOSSES, loss_weights=weights, optimizer=nn.SGD(lr=1.0), epochs=1, batch_size=40)
+    assert history["loss"][0] == pytest.approx(loss, rel=1e-12)
+    for name, array in model.parameters().items():
+        np.testing.assert_allclose(before[name] - array, grads[name], rtol=1e-9, atol=1e-12)
+
+
+def test_figures_are_told_for_each_output():
+    X, y = rows(60), targets(60)
+    model = two_headed()
+    metrics = {"sort": ["accuracy"], "price": "r2"}
+    history = model.fit(X, y, loss=LOSSES, loss_weights={"sort": 2.0}, epochs=2, validation_split=0.5, random_state=0,
+                        metrics=metrics, callbacks=[nn.EarlyStopping("val_sort_loss")])  # fmt: skip
+    assert list(history) == ["loss", "lr", "val_loss", "val_price_loss", "val_sort_loss", "val_price_r2", "val_sort_accuracy"]
+    np.testing.assert_allclose(history["val_loss"], np.add(history["val_price_loss"], 2 * np.array(history["val_sort_loss"])))
+    told = model.evaluate(X, y, metrics={"sort": ["accuracy"]})
+    assert list(told) == ["loss", "price_loss", "sort_loss", "sort_accuracy"]
+    assert told["loss"] == pytest.approx(told["price_loss"] + 2 * told["sort_loss"])  # as in the last fit
+    assert model.evaluate(X, y, LOSSES) == pytest.approx(told["price_loss"] + told["sort_loss"])
+
+
+@pytest.mark.parametrize("weights", [None, {"price": np.arange(60.0)}, np.arange(60.0)])
+def test_a_weight_counts_as_so_many_rows(weights):
+    X, y = rows(60), targets(60)
+    model, other = two_headed(), two_headed()
+    for net, engine in ((model, "compiled"), (other, "python")):
+        net.fit(X, y, loss=LOSSES, sample_weight=weights, epochs=2, batch_size=20, random_state=0, engine=engine)
+    for name, array in model.parameters().items():
+        np.testing.assert_allclose(array, other.parameters()[name], rtol=1e-9)
+    again = two_headed()
+    again.evaluate(X, y, LOSSES, weights)
+    price = nn.HuberLoss()(again.predict(X)["price"], y["price"], weights["price"] if isinstance(weights, dict) else weights)
+    sort = nn.CrossEntropyLoss()(again.predict(X)["sort"], y["sort"], None if isinstance(weights, dict) else weights)
+    assert again.evaluate(X, y, LOSSES, weights) == pytest.approx(float(price.loss + sort.loss), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "match"),
+    [
+        ({"loss": {"price": "mse"}}, nn.ParameterError, "a loss for each output, price, sort, got none for 'sort'"),
+        ({"loss": {**LOSSES, "more": "mse"}}, nn.ParameterError, "loss for the outputs price, sort, got one for 'more'"),
+        ({"loss": "mse"}, nn.ShapeError, r"expected y\['sort'\] of shape"),
+        ({"loss": {"price": "mse", "sort": nn.CrossEntropyLoss(reduction="sum")}}, nn.ParameterError, "all means, or all sums"),
+        ({"loss": LOSSES, "loss_weights": [1, 2]}, nn.ParameterError, "loss_weights to be a dict of numbers"),
+        ({"loss": LOSSES, "loss_weights": {"price": -1}}, nn.ParameterError, r"\['price'\] to be a positive number"),
+        ({"loss": LOSSES, "metrics": ["accuracy"]}, nn.ParameterError, "metrics to be a dict for the outputs price, sort"),
+        ({"loss": LOSSES, "y": np.ones(9)}, nn.ShapeError, "y to be a dict of arrays for price, sort"),
+    ],
+)
+def test_what_does_not_fit_the_outputs_is_refused(given, error, match):
+    with pytest.raises(error, match=match):
+        two_headed().fit(rows(9), given.pop("y", targets(9)), epochs=1, **given)
+
+
+def test_one_output_has_one_loss():
+    with pytest.raises(nn.ParameterError, match="expected one loss, as the model has one output, got loss for 'price'"):
+        nn.Sequential([nn.Linear(1)]).fit(np.ones((3, 2)), np.ones((3, 1)), loss={"price": "mse"})
+
+
+def test_a_head_that_helped_to_train_is_left_out():
+    X = rows(30)
+    model = two_headed()
+    alone = model.copy(output="sort")
+    assert alone.out_shape == (3,)
+    np.testing.assert_array_equal(alone.predict(X), model.predict(X)["sort"])
+    assert sum(array.size for array in alone.parameters().values()) < sum(array.size for array in model.parameters().values())
+    with pytest.raises(nn.ParameterError, match="expected one of the outputs, price, sort, got 'kind'"):
+        model.copy(output="kind")
+    net = nn.Graph(h=("x", nn.Linear(4)), a=("h", nn.Linear(2)), b=(("h", "a"), nn.Concat()), outputs=("a", "b"))
+    both = nn.Sequential([nn.Linear(3), net]).build((2,), random_state=0)
+    given = RANDOM.normal(size=(5, 2))
+    for name in ("a", "b"):
+        np.testing.assert_array_equal(both.copy(output=name).predict(given), both.predict(given)[name])
+
+
+def test_a_fit_goes_on_from_a_checkpoint_to_the_bit(tmp_path):
+    X, y = rows(60), targets(60)
+    whole, halves = two_headed(), two_headed()
+    options = {"loss": LOSSES, "loss_weights": {"sort": 2.0}, "batch_size": 20, "random_state": 0}
+    whole.fit(X, y, epochs=4, **options)
+    halves.fit(X, y, epochs=2, callbacks=[nn.Checkpoint(tmp_path / "fit")], **options)
+    again = two_headed()
+    again.fit(X, y, epochs=4, callbacks=[nn.Checkpoint(tmp_path / "fit")], resume=True, **options)
+    for name, array in whole.parameters().items():
+        np.testing.assert_array_equal(again.parameters()[name], array)
+    again.save(tmp_path / "net")
+    assert nn.load(tmp_path / "net").evaluate(X, y) == again.evaluate(X, y)
+
+
+def test_what_is_not_finite_is_named():
+    X, y = rows(20), targets(20)
+    with pytest.raises(nn.NonFiniteError, match="the value of MSELoss was not"):
+        two_headed("float32").fit(X, {**y, "price": y["price"] * 1e38}, loss={**LOSSES, "price": "mse"}, epochs=1)
+
+
+def test_a_monitor_looks_at_all_outputs():
+    monitor = nn.Monitor()
+    two_headed().fit(rows(40), targets(40), loss=LOSSES, epochs=2, callbacks=[monitor])
+    assert len(monitor.looks) >= 2
