@@ -141,7 +141,7 @@ class Sequential(Model):
             name = mine.dtype if dtype is None else np.dtype(dtype).name
             network = Network.of(again._chain, again._chain.place(mine.in_shape), name)
             arrays = {rename(path): array for path, array in mine.arrays().items()}
-            network.fill(arrays, mine.random_position, frozenset(map(rename, mine.frozen)))
+            network.fill(arrays, mine.random_position, frozenset(map(rename, mine.frozen)) & network.parameters().keys())
             again._network = network
         return again
 
