@@ -43,10 +43,11 @@ def test_a_picture_and_a_table_meet():
     model = nn.Sequential([
         nn.Inputs(picture=[nn.Conv2d(8, 3, padding=1), nn.ReLU(), nn.Flatten()], table=[nn.Linear(32), nn.ReLU()]),
         nn.Linear(10)])  # fmt: skip
-    model.fit(train, DIGITS.target[:-HELD], loss="cross_entropy", optimizer=nn.Adam(lr=3e-3), epochs=15, random_state=0)
+    how = {"loss": "cross_entropy", "optimizer": nn.Adam(lr=3e-3), "epochs": 15, "random_state": 0}
+    model.fit(train, DIGITS.target[:-HELD], **how)
     right = model.evaluate(held, DIGITS.target[-HELD:], metrics=["accuracy"])["accuracy"]
     alone = nn.Sequential([nn.Flatten(), nn.Linear(32), nn.ReLU(), nn.Linear(10)])
-    alone.fit(train["table"], DIGITS.target[:-HELD], loss="cross_entropy", optimizer=nn.Adam(lr=3e-3), epochs=15, random_state=0)
+    alone.fit(train["table"], DIGITS.target[:-HELD], **how)
     assert right > 0.9 > alone.evaluate(held["table"], DIGITS.target[-HELD:], metrics=["accuracy"])["accuracy"]
 
 
