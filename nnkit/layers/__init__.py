@@ -18,6 +18,7 @@ from nnkit.layers.response_norm import LocalResponseNorm
 from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze
 from nnkit.layers.steps import Fields
 from nnkit.layers.time_distributed import TimeDistributed
+from nnkit.layers.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
     "GLU",
@@ -62,5 +63,7 @@ __all__ = [
     "Standardize",
     "SwiGLU",
     "TimeDistributed",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Upsample",
 ]

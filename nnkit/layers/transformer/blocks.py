@@ -1,0 +1,72 @@
+"""What the layers of a transformer have in common: what stands around attention, and what comes behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+from nnkit.core.container import Container
+from nnkit.core.layer import Built, Layer
+from nnkit.layers.dropout import Dropout
+from nnkit.layers.linear import Linear
+from nnkit.layers.normalization import LayerNorm
+
+__all__ = ["Block", "copies"]
+
+DEEPEST = 1000  # layers of a stack: every one is made and placed, and a slip of the pen shall not take all memory
+
+
+class Block(Container):
+    """What the layers of a transformer have in common: arguments, norms, and the feed-forward layers."""
+
+    elsewhere = ("d_model", "nhead", "dim_feedforward", "dropout", "activation", "layer_norm_eps", "batch_first", "norm_first",
+                 "bias")  # fmt: skip
+
+    def __init__(
+        self,
+        nhead: int,
+        *,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Any = "relu",
+        layer_norm_eps: float = 1e-5,
+        norm_first: bool = False,
+        bias: bool = True,
+    ) -> None:
+        self.nhead = nhead
+        self.dim_feedforward = dim_feedforward
+        self.dropout = dropout
+        self.activation = activation
+        self.layer_norm_eps = layer_norm_eps
+        self.norm_first = norm_first
+        self.bias = bias
+        self.require_size("nhead")
+        self.require_size("dim_feedforward")
+        self.require_number("dropout", 0.0, 1.0, below=True)
+        self.require_number("layer_norm_eps", 0.0, 1.0, above=True, below=True)
+        self._wide = Linear(dim_feedforward, bias=bias)
+        self._activation = Layer.make(activation)
+        self._narrow: dict[int, Linear] = {}  # by the width of the input, which is known later
+
+    def norm(self) -> LayerNorm:
+        """One of its norms."""
+        return LayerNorm(eps=self.layer_norm_eps, bias=self.bias)
+
+    def dropped(self, *layers: Layer) -> list[Layer]:
+        """Layers and a Dropout behind them, if there is to be one."""
+        return [*layers, Dropout(self.dropout)] if self.dropout else [*layers]
+
+    def feed_forward(self, width: int) -> list[Layer]:
+        """The layers behind attention, for so many features."""
+        narrow = self._narrow.setdefault(width, Linear(width, bias=self.bias))
+        return [*self.dropped(self._wide, self._activation), *self.dropped(narrow)]
+
+    def torch_order(self, leaves: Sequence[Built]) -> Sequence[Built]:
+        """PyTorch lists the norms last."""
+        return sorted(leaves, key=lambda leaf: isinstance(leaf.layer, LayerNorm))
+
+
+def copies(layer: Layer, count: int) -> list[Layer]:
+    """As many layers like this one, each with parameters of its own."""
+    return [deepcopy(layer) for _ in range(count)]
