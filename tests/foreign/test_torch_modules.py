@@ -34,7 +34,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding:UserWarning", "ign
 
 NAMES = {"MultiheadAttention": "MultiHeadAttention"}
 # What nnkit reads off its input.
-INFERRED = {"in_features", "in_channels", "num_features", "num_channels", "normalized_shape", "input_size", "embed_dim"}
+INFERRED = {"in_features", "in_channels", "num_features", "num_channels", "normalized_shape", "input_size", "embed_dim",
+            "d_model"}  # fmt: skip
 # What says where things are, not what they are; rows come first here.
 PLACES = {"inplace", "device", "dtype", "batch_first"}
 # PyTorch gives the states of all steps, and the last ones besides.
@@ -43,7 +44,8 @@ ALWAYS = {name: {"return_sequences": True} for name in ("RNN", "GRU", "LSTM")}
 DEFAULTS = {"proj_size": 0}
 TRANSLATED = {("KLDivLoss", "reduction", "batchmean"): "mean"}
 # Axes of an input without a batch axis, where its description does not tell.
-ROW_AXES = {"MaxPool2d": 3, "RNN": 2, "GRU": 2, "LSTM": 2, "MultiheadAttention": 2, "TransformerEncoderLayer": 2}
+SEQUENCES = ("RNN", "GRU", "LSTM", "MultiheadAttention", "TransformerEncoderLayer", "TransformerEncoder")
+ROW_AXES = {"MaxPool2d": 3, **dict.fromkeys(SEQUENCES, 2)}
 
 # -------------------------------------------------------------------------------------------------------- exclusions
 
@@ -62,7 +64,6 @@ NOT_HERE = {
     "a loss takes one prediction and one target": """CosineEmbeddingLoss MarginRankingLoss HingeEmbeddingLoss
         MultiLabelMarginLoss MultiMarginLoss SoftMarginLoss MultiLabelSoftMarginLoss CTCLoss LinearCrossEntropyLoss""",
     "one step of a recurrence": "RNNCell GRUCell LSTMCell",
-    "a stack of TransformerEncoderLayer, which is compared": "TransformerEncoder",
     "attention here is of a sequence to itself": "TransformerDecoderLayer Transformer",
 }
 NOT_HERE = {name: reason for reason, names in NOT_HERE.items() for name in names.split()}
@@ -91,25 +92,21 @@ REFUSED = {
 OTHERWISE = {
     r"KLDivLoss\(\) of \(10": "the mean is over rows: the divergence, PyTorch's batchmean",
     r"(Layer|RMS)Norm\(normalized_shape=\[2, 2, 5\]": "the last axis is normalised",
-    r"(MultiheadAttention|TransformerEncoderLayer)\(.* of .*mask": "a mask comes from the layers before",
+    r"(MultiheadAttention|TransformerEncoder(Layer)?)\(.* of .*mask": "a mask comes from the layers before",
 }
 
 
+LONG = torch.Tensor, torch.nn.Module
+FUNCTIONS = type(torch.nn.functional.relu), type(torch.nn.functional.gelu)
+
+
 def encoder_layer(module):
-    """What PyTorch's TransformerEncoderLayer is made of, and the order in which its parts are used."""
-    bias, width = module.linear1.bias is not None, module.linear2.out_features
-    first, second = (nn.LayerNorm(eps=norm.eps, bias=bias) for norm in (module.norm1, module.norm2))
-    attention = nn.MultiHeadAttention(module.self_attn.num_heads, bias=bias)
-    wide, narrow = nn.Linear(module.linear1.out_features, bias=bias), nn.Linear(width, bias=bias)
-    feed_forward = [wide, module.activation.__name__, narrow]
-    if module.norm_first:
-        layers = [nn.Residual(first, attention), nn.Residual(second, *feed_forward)]
-        return layers, ["norm1", "self_attn", "norm2", "linear1", "linear2"]
-    layers = [nn.Residual(attention), first, nn.Residual(*feed_forward), second]
-    return layers, ["self_attn", "norm1", "linear1", "linear2", "norm2"]
-
-
-COMPOSED = {"TransformerEncoderLayer": encoder_layer}
+    """Ours of PyTorch's TransformerEncoderLayer, which a stack is made of."""
+    return nn.TransformerEncoderLayer(
+        module.self_attn.num_heads, dim_feedforward=module.linear1.out_features, dropout=module.dropout.p,
+        activation=module.activation.__name__, layer_norm_eps=module.norm1.eps, norm_first=module.norm_first,
+        bias=module.linear1.bias is not None,
+    )  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -124,7 +121,8 @@ class Case(NamedTuple):
     number: int
 
     def __str__(self):
-        words = ", ".join(f"{name}={'tensor' if torch.is_tensor(value) else value}" for name, value in self.words.items())
+        words = ", ".join(f"{name}={type(value).__name__ if isinstance(value, LONG) else value}"
+                          for name, value in self.words.items())  # fmt: skip
         mode = "" if self.training else ", evaluating"
         return f"{self.number} {self.name}({words}) of {self.desc}{tuple(self.x.shape)}, {', '.join([*self.given][1:])}{mode}"
 
@@ -138,23 +136,17 @@ class Case(NamedTuple):
 
     def part(self):
         """Ours of the same name with the same words, or what makes it."""
-        if self.name in COMPOSED:
-            return COMPOSED[self.name](self.module)[0]
         cls = getattr(nn, NAMES.get(self.name, self.name))
         theirs, ours = inspect.signature(type(self.module)).parameters, inspect.signature(cls).parameters
         words = {}
         for name, value in self.words.items():
             default = theirs[name].default if name in theirs else DEFAULTS.get(name)
             if name not in INFERRED | PLACES and (name in ours or value != default):
+                if isinstance(value, torch.nn.Module):
+                    value = encoder_layer(value)
+                value = value.__name__ if isinstance(value, FUNCTIONS) else value  # an activation
                 words[name] = TRANSLATED.get((self.name, name, value), value) if isinstance(value, str) else value
         return cls(**words, **ALWAYS.get(self.name, {}))
-
-    def used(self, arrays):
-        """A state dict in the order in which ours are used."""
-        if self.name not in COMPOSED:
-            return arrays
-        _, order = COMPOSED[self.name](self.module)
-        return dict(sorted(arrays.items(), key=lambda item: order.index(item[0].partition(".")[0])))
 
 
 def spelled(function, given):
@@ -166,14 +158,15 @@ def spelled(function, given):
 def read_database():
     for info in common_modules.module_db:
         name = info.module_cls.__name__
-        if not hasattr(nn, NAMES.get(name, name)) and name not in COMPOSED:
+        if not hasattr(nn, NAMES.get(name, name)):
             continue
         for training in (True, False) if info.train_and_eval_differ else (True,):
             torch.manual_seed(1)
             makers = {"device": "cpu", "dtype": torch.float64, "requires_grad": True, "training": training}
             for number, case in enumerate(info.module_inputs_func(info, **makers)):
                 made = case.constructor_input
-                module = info.module_cls(*made.args, **made.kwargs).double().train(training)
+                with warnings.catch_warnings(action="ignore"):  # of nested tensors
+                    module = info.module_cls(*made.args, **made.kwargs).double().train(training)
                 given = spelled(module.forward, case.forward_input)
                 given = {name: value for name, value in given.items() if value is not None}
                 yield Case(name, training, spelled(info.module_cls, made), module, given, case.desc, number)
@@ -213,8 +206,9 @@ def twin(case):
         given["input"] = given["input"].log()
     if case.name == "MultiheadAttention":  # of a sequence to itself
         given |= dict.fromkeys(("key", "value"), given["query"])
-    if case.name == "TransformerEncoderLayer":
-        module.self_attn.batch_first = True
+    for part in module.modules():
+        if isinstance(part, torch.nn.MultiheadAttention):
+            part.batch_first = True
     return module, given
 
 
@@ -303,7 +297,7 @@ def layer_of(part, case, module, given, grad_out, results, python):
     x, grad_out = batch(next(iter(given.values()))), batch(grad_out)
     model = nn.Sequential([part]).build(x.shape[1:], random_state=0, dtype="float64")
     theirs = model.copy()
-    nn.torch_weights(model, case.used(module.state_dict()))
+    nn.torch_weights(model, module.state_dict())
     if python:
         network = network_of(model)
         one = Pass(network, len(x), training=case.training, gradient=network.gradient, python=True)
@@ -311,7 +305,7 @@ def layer_of(part, case, module, given, grad_out, results, python):
     else:
         out, grad_x = model.forward(x, training=case.training), model.backward(grad_out)
     ours = {"out": out, **({} if grad_x is None else {"grad_x": grad_x}), **model.gradients(), **model.states()}
-    nn.torch_weights(theirs, case.used({name: value for name, value in results.items() if name not in ("out", "grad_x")}))
+    nn.torch_weights(theirs, {name: value for name, value in results.items() if name not in ("out", "grad_x")})
     expected = {name: batch(results[name]) for name in ("out", "grad_x") if name in results}
     return ours, {**expected, **theirs.parameters(), **theirs.states()}
 
@@ -374,6 +368,7 @@ def test_what_is_otherwise_on_purpose_still_is(pattern):
 OTHER_DEFAULTS = {
     ("Softmax", "dim"): "the last axis; PyTorch warns, and guesses by the number of axes",
     ("LogSoftmax", "dim"): "the last axis; PyTorch warns, and guesses by the number of axes",
+    ("TransformerEncoderLayer", "activation"): "'relu'; PyTorch has the function",
     ("Upsample", "scale_factor"): "2; PyTorch wants a size or a factor",
 }
 
@@ -391,7 +386,7 @@ def test_words_in_common_have_the_same_defaults():
 
 def test_every_module_is_here_or_said_not_to_be():
     database = {info.module_cls.__name__ for info in common_modules.module_db}
-    here = {name for name in database if hasattr(nn, NAMES.get(name, name))} | COMPOSED.keys()
+    here = {name for name in database if hasattr(nn, NAMES.get(name, name))}
     assert not here & NOT_HERE.keys(), "is here by now"
     assert not NOT_HERE.keys() - database, "PyTorch has no such module"
     if KNOWN_TORCH == tuple(map(int, torch.__version__.split(".")[:2])):
