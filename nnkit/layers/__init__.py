@@ -5,7 +5,7 @@ from nnkit.layers.channel_norm import BatchNorm1d, BatchNorm2d, GroupNorm
 from nnkit.layers.columns import Columns
 from nnkit.layers.conv import Conv1d, Conv2d, ConvTranspose2d
 from nnkit.layers.dropout import Dropout, Dropout2d
-from nnkit.layers.embedding import Embedding
+from nnkit.layers.embedding import Embedding, EmbeddingBag
 from nnkit.layers.gated import GLU, SwiGLU
 from nnkit.layers.graph import Branches, Graph, Heads, Inputs
 from nnkit.layers.linear import Linear
@@ -41,6 +41,7 @@ __all__ = [
     "Dropout2d",
     "Embedding",
     "Fields",
+    "EmbeddingBag",
     "Flatten",
     "GlobalAvgPool",
     "Graph",

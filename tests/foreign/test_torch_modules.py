@@ -28,7 +28,8 @@ with warnings.catch_warnings():
 torch.set_num_threads(1)  # the tensors are tiny
 KNOWN_TORCH = (2, 13)  # a newer one may list modules that nobody has looked at yet
 EPS = np.finfo(np.float64).eps
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding:UserWarning", "ignore:reduction. 'mean' divides:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding:UserWarning", "ignore:reduction. 'mean' divides:UserWarning",
+                                        "ignore:LSTM with projections:UserWarning")  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------------------- words
 
@@ -80,7 +81,6 @@ REFUSED = {
     r"(Batch|Group)Norm.*bias=False": "affine is both or none",
     r"AvgPool2d\(.*divisor_override=": "a mean has its own divisor",
     r"MaxPool.*return_indices=True": "a layer has one output",
-    r"LSTM\(.*proj_size=[^0]": "it is a Linear after the layer",
     r"MultiheadAttention\(.*add_(bias_kv|zero_attn)=True": "the paper has no such thing",
     r"Softplus\(.*threshold=": "it is exact everywhere",
     r"AdaptiveAvgPool2d\(.*None": "sizes are numbers",

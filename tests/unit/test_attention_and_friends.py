@@ -245,6 +245,25 @@ def test_parameters_begin_as_torchs():
         assert not parameters[f"2.{ours}_bias"].any()
 
 
+@dtypes
+@pytest.mark.parametrize("padding_idx", [None, 2, -1])
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_equal_torchs(mode, padding_idx, dtype):
+    torch.manual_seed(3)
+    twin = T.EmbeddingBag(7, 5, mode=mode, padding_idx=padding_idx, dtype=getattr(torch, dtype))
+    model = nn.Sequential([nn.EmbeddingBag(7, 5, mode=mode, padding_idx=padding_idx)]).build((4,), dtype=dtype)
+    nn.torch_weights(model, twin.state_dict())
+    x = torch.randint(0, 7, (20, 4))
+    x[0], x[1] = 2, 6  # bags without anything in them, where that is the padding
+    out = twin(x)
+    grad_out = torch.randn_like(out)
+    out.backward(grad_out)
+    close(model.forward(x.numpy(), training=True), out, dtype)
+    assert model.backward(grad_out.numpy()) is None
+    close(model.gradients()["0.weight"], twin.weight.grad, dtype)
+    close(model.predict(x.numpy()), out, dtype)
+
+
 def test_embedding_learns_and_takes_whole_numbers_of_any_dtype():
     random = np.random.default_rng(0)
     X = random.integers(0, 5, (200, 3))
@@ -308,6 +327,9 @@ def test_embedding_refuses_what_it_cannot_look_up(wrong, place):
         (lambda: nn.Embedding(3, 2, padding_idx=3), nn.ParameterError, "padding_idx to be below num_embeddings=3"),
         (lambda: nn.Embedding(3, 2, padding_idx=-4), nn.ParameterError, "at least -3"),
         (lambda: nn.Sequential([nn.Linear(2), nn.Embedding(3, 2)]).build((2,)), nn.ShapeError, "only be the first layer"),
+        (lambda: nn.EmbeddingBag(3, 2, mode="median"), nn.ParameterError, "mode to be 'sum', 'mean' or 'max', got 'median'"),
+        (lambda: nn.EmbeddingBag(3, 2, padding_idx=3), nn.ParameterError, "padding_idx to be below num_embeddings=3"),
+        (lambda: nn.Sequential([nn.EmbeddingBag(3, 2)]).build((2, 3)), nn.ShapeError, r"rows of shape \(numbers,\)"),
         (lambda: nn.GLU(0), nn.ParameterError, "0 is the batch"),
         (lambda: nn.Sequential([nn.SwiGLU()]).build((3,)), nn.ShapeError, "even number to halve"),
         (lambda: nn.Sequential([nn.Softmax(3)]).build((3,)), nn.ShapeError, r"axis 3 .* got shape \(N, 3\)"),
