@@ -92,8 +92,8 @@ class Attention(Layer):
         angles = np.arange(steps)[:, None] * float(self.rotary) ** (-np.arange(0, self.size, 2) / self.size)
         return np.stack([np.cos(angles), np.sin(angles)])
 
-    def onnx_context(self, graph, q, k, v, steps, others):
-        """The heads side by side, of queries, keys and values in ONNX."""
+    def onnx_context(self, graph, q, k, v, steps, others, mask):
+        """The heads side by side, of queries, keys and values in ONNX; ``mask`` is that of the keys."""
         heads, size = self.num_heads, self.size
         q, k, v = (graph.node("Reshape", part, [0, count, heads, size])
                    for part, count in ((q, steps), (k, others), (v, others)))  # fmt: skip
@@ -102,7 +102,7 @@ class Attention(Layer):
         q, k, v = (graph.node("Transpose", part, perm=perm)
                    for part, perm in ((q, [0, 2, 1, 3]), (k, [0, 2, 3, 1]), (v, [0, 2, 1, 3])))  # fmt: skip
         scores = (q @ k) * self.scale
-        seen = None if graph.mask is None else graph.node("Unsqueeze", graph.mask, [1, 2])
+        seen = None if mask is None else graph.node("Unsqueeze", mask, [1, 2])
         hidden = ~np.tri(steps, others, dtype=bool) if self.causal else np.zeros((steps, others), bool)
         if self.scores is not None:
             added = self.scores[..., :steps].swapaxes(1, 2)
@@ -115,7 +115,7 @@ class Attention(Layer):
             p = graph.node("Softmax", scores, axis=-1)
         else:
             p = graph.node("Softmax", graph.node("Where", seen, scores, UNSEEN), axis=-1)
-        if graph.mask is not None or hidden.all(axis=-1).any():  # a step that sees none at all takes nothing
+        if mask is not None or hidden.all(axis=-1).any():  # a step that sees none at all takes nothing
             p = graph.node("Where", seen, p, 0.0)
         return graph.node("Reshape", graph.node("Transpose", p @ v, perm=[0, 2, 1, 3]), [0, steps, heads * size])
 

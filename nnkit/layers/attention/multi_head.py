@@ -141,7 +141,7 @@ class MultiHeadAttention(Attention):
         qkv = x @ graph.array("in_proj_weight")
         if self.bias:
             qkv = qkv + graph.array("in_proj_bias")
-        out = self.onnx_context(graph, *graph.nodes(3, "Split", qkv, [width] * 3, axis=2), steps, steps)
+        out = self.onnx_context(graph, *graph.nodes(3, "Split", qkv, [width] * 3, axis=2), steps, steps, graph.mask)
         out = out @ graph.array("out_proj_weight")
         return out + graph.array("out_proj_bias") if self.bias else out
 

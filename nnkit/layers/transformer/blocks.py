@@ -1,23 +1,46 @@
-"""What the layers of a transformer have in common: what stands around attention, and what comes behind it."""
+"""What the parts of a transformer have in common: they are nets of other layers, with norms around and Linear behind attention."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-from nnkit.core.container import Container
+from nnkit.core.container import Container, Placed, V, Wiring, as_layer
 from nnkit.core.layer import Built, Layer
 from nnkit.layers.dropout import Dropout
 from nnkit.layers.linear import Linear
 from nnkit.layers.normalization import LayerNorm
 
-__all__ = ["Block", "copies"]
+__all__ = ["Block", "Composed", "Stack"]
 
 DEEPEST = 1000  # layers of a stack: every one is made and placed, and a slip of the pen shall not take all memory
 
 
-class Block(Container):
+class Composed(Container):
+    """A layer that is a net of other layers, which is known when the shape of its input is."""
+
+    @abstractmethod
+    def net(self, in_shape: Any) -> Layer:
+        """The net for rows of a shape: layers are the same ones whenever it is asked for."""
+
+    def build(self, in_shape: Any) -> Any:
+        return self.within(self.net(in_shape), in_shape).out_shape
+
+    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: Any) -> Any:
+        return plan.forward(children[0], x)
+
+    def onnx(self, graph, x):
+        return graph.layer(self._built.children[0], x)
+
+    @classmethod
+    def from_onnx(cls, at):
+        """None: it comes back as the layers that it is made of."""
+        return None
+
+
+class Block(Composed):
     """What the layers of a transformer have in common: arguments, norms, and the feed-forward layers."""
 
     elsewhere = ("d_model", "nhead", "dim_feedforward", "dropout", "activation", "layer_norm_eps", "batch_first", "norm_first",
@@ -67,6 +90,15 @@ class Block(Container):
         return sorted(leaves, key=lambda leaf: isinstance(leaf.layer, LayerNorm))
 
 
-def copies(layer: Layer, count: int) -> list[Layer]:
-    """As many layers like this one, each with parameters of its own."""
-    return [deepcopy(layer) for _ in range(count)]
+class Stack(Composed):
+    """Copies of a layer one after the other, each with parameters of its own, and perhaps a norm behind them."""
+
+    num_layers: int
+    norm: Any
+
+    def require_stack(self, layer: Any) -> None:
+        """Refuse what is no stack of layers; keep the layers of one that is."""
+        self.require_size("num_layers")
+        self.require("num_layers", self.num_layers <= DEEPEST, f"at most {DEEPEST}")
+        self._layers = [deepcopy(as_layer(layer)) for _ in range(self.num_layers)]
+        self._norm = [] if self.norm is None else [as_layer(self.norm)]

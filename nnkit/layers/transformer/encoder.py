@@ -5,30 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nnkit.core.container import Container, Placed, V, Wiring, as_layer
+from nnkit.core.container import Chain
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.layers.attention import MultiHeadAttention
 from nnkit.layers.attention.heads import require_sequence
 from nnkit.layers.containers import Residual
-from nnkit.layers.transformer.blocks import DEEPEST, Block, copies
+from nnkit.layers.transformer.blocks import Block, Stack
 
 __all__ = ["TransformerEncoder", "TransformerEncoderLayer"]
-
-
-def one_by_one(plan, children, x):
-    """Run layers one after the other."""
-    for child in children:
-        x = plan.forward(child, x)
-    return x
-
-
-def written(graph, children, x):
-    """The same in ONNX."""
-    for child in children:
-        x = graph.layer(child, x)
-    return x
 
 
 @register("transformer_encoder_layer")
@@ -103,25 +89,12 @@ class TransformerEncoderLayer(Block):
             nhead, dropout=dropout, bias=bias, causal=causal, attn_mask=attn_mask, rotary=rotary
         )
 
-    def build(self, in_shape: Shape) -> Shape:
+    def net(self, in_shape: Shape) -> Layer:
         _, width = require_sequence(self, in_shape)
         layers: list[Layer] = []
         for norm, inner in zip(self._norms, (self.dropped(self._attention), self.feed_forward(width)), strict=True):
             layers += [Residual(norm, *inner)] if self.norm_first else [Residual(*inner), norm]
-        for layer in layers:
-            self.within(layer, in_shape)
-        return in_shape
-
-    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
-        return one_by_one(plan, children, x)
-
-    def onnx(self, graph, x):
-        return written(graph, self._built.children, x)
-
-    @classmethod
-    def from_onnx(cls, at):
-        """None: it comes back as the layers that it is made of."""
-        return None
+        return Chain(layers)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -129,7 +102,7 @@ class TransformerEncoderLayer(Block):
 
 
 @register("transformer_encoder")
-class TransformerEncoder(Container):
+class TransformerEncoder(Stack):
     """Copies of a layer one after the other, each with parameters of its own, and perhaps a norm behind them.
 
     Parameters
@@ -159,25 +132,10 @@ class TransformerEncoder(Container):
         self.encoder_layer = encoder_layer
         self.num_layers = num_layers
         self.norm = norm
-        self.require_size("num_layers")
-        self.require("num_layers", num_layers <= DEEPEST, f"at most {DEEPEST}")
-        self._layers = [*copies(as_layer(encoder_layer), num_layers), *([] if norm is None else [as_layer(norm)])]
+        self.require_stack(encoder_layer)
 
-    def build(self, in_shape: Shape) -> Shape:
-        for position, layer in enumerate(self._layers):
-            in_shape = self.within(layer, in_shape, position).out_shape
-        return in_shape
-
-    def connect(self, plan: Wiring[V], children: Sequence[Placed], x: V) -> V:
-        return one_by_one(plan, children, x)
-
-    def onnx(self, graph, x):
-        return written(graph, self._built.children, x)
-
-    @classmethod
-    def from_onnx(cls, at):
-        """None: it comes back as the layers that it is made of."""
-        return None
+    def net(self, in_shape: Shape) -> Layer:
+        return Chain([*self._layers, *self._norm])
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
