@@ -1,6 +1,6 @@
 """Layers; each module is one theme."""
 
-from nnkit.layers.attention import MultiHeadAttention, PositionalEmbedding
+from nnkit.layers.attention import CrossAttention, MultiHeadAttention, PositionalEmbedding
 from nnkit.layers.channel_norm import BatchNorm1d, BatchNorm2d, GroupNorm
 from nnkit.layers.columns import Columns
 from nnkit.layers.conv import Conv1d, Conv2d, ConvTranspose2d
@@ -19,6 +19,13 @@ from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze
 from nnkit.layers.steps import Fields
 from nnkit.layers.time_distributed import TimeDistributed
 from nnkit.layers.transformer import TransformerEncoder, TransformerEncoderLayer
+from nnkit.layers.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "GLU",
@@ -37,6 +44,7 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
+    "CrossAttention",
     "Dropout",
     "Dropout2d",
     "Embedding",
@@ -64,6 +72,9 @@ __all__ = [
     "Standardize",
     "SwiGLU",
     "TimeDistributed",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "Upsample",

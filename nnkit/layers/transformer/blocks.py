@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
-from nnkit.core.container import Container, Placed, V, Wiring, as_layer
+from nnkit.core.container import Container, Placed, Reader, V, Wiring, as_layer
 from nnkit.core.layer import Built, Layer
 from nnkit.layers.dropout import Dropout
 from nnkit.layers.linear import Linear
@@ -21,18 +21,28 @@ DEEPEST = 1000  # layers of a stack: every one is made and placed, and a slip of
 class Composed(Container):
     """A layer that is a net of other layers, which is known when the shape of its input is."""
 
+    _net: Container  # once it is built
+
     @abstractmethod
-    def net(self, in_shape: Any) -> Layer:
+    def net(self, in_shape: Any) -> Container:
         """The net for rows of a shape: layers are the same ones whenever it is asked for."""
 
     def build(self, in_shape: Any) -> Any:
-        return self.within(self.net(in_shape), in_shape).out_shape
+        """Be the net: its layers are this one's."""
+        inner = self.net(in_shape).place(in_shape, self._known)
+        assert isinstance(inner.layer, Container)
+        self._net = inner.layer
+        self._built.children = inner.children
+        return inner.out_shape
 
     def connect(self, plan: Wiring[V], children: Sequence[Placed], x: Any) -> Any:
-        return plan.forward(children[0], x)
+        return self._net.connect(plan, children, x)
+
+    def readers(self, children: Sequence[Built]) -> Iterator[Reader]:
+        return self._net.readers(children)
 
     def onnx(self, graph, x):
-        return graph.layer(self._built.children[0], x)
+        return self._net.onnx(graph, x)
 
     @classmethod
     def from_onnx(cls, at):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nnkit.core.layer import Layer
+from nnkit.core.container import Container
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.layers.attention import CrossAttention, MultiHeadAttention
@@ -17,6 +17,7 @@ from nnkit.layers.transformer.encoder import TransformerEncoder, TransformerEnco
 
 __all__ = ["Transformer", "TransformerDecoder", "TransformerDecoderLayer"]
 
+SHARED = ("dim_feedforward", "dropout", "activation", "layer_norm_eps", "norm_first", "bias")  # by encoder and decoder
 MEMORY = ("query", "memory", "memory")  # queries of the target, keys and values of what it looks at
 
 
@@ -89,7 +90,7 @@ class TransformerDecoderLayer(Block):
         self._attention = MultiHeadAttention(nhead, dropout=dropout, bias=bias, causal=causal)
         self._cross = CrossAttention(nhead, dropout=dropout, bias=bias)
 
-    def net(self, in_shape: dict[str, Shape]) -> Layer:
+    def net(self, in_shape: dict[str, Shape]) -> Container:
         _, width = require_sequence(self, in_shape["tgt"])
         first, second, third = self._norms
         attend, cross, feed = self.dropped(self._attention), self.dropped(self._cross), self.feed_forward(width)
@@ -150,7 +151,7 @@ class TransformerDecoder(Stack):
         self.norm = norm
         self.require_stack(decoder_layer)
 
-    def net(self, in_shape: dict[str, Shape]) -> Layer:
+    def net(self, in_shape: dict[str, Shape]) -> Container:
         steps: dict[str, Any] = {}
         last = "tgt"
         for number, layer in enumerate(self._layers):
@@ -168,7 +169,7 @@ class TransformerDecoder(Stack):
 
 
 @register("transformer")
-class Transformer(Block):
+class Transformer(Composed):
     """An encoder and a decoder that looks at what is encoded: out = decoder(tgt, encoder(src)).
 
     The encoder is a `TransformerEncoder`, the decoder a `TransformerDecoder`, each with a LayerNorm behind it. What stands
@@ -225,19 +226,26 @@ class Transformer(Block):
         bias: bool = True,
         causal: bool = False,
     ) -> None:
-        shared = {
-            "dim_feedforward": dim_feedforward, "dropout": dropout, "activation": activation, "layer_norm_eps": layer_norm_eps,
-            "norm_first": norm_first, "bias": bias,
-        }  # fmt: skip
-        super().__init__(nhead, **shared)
+        self.nhead = nhead
         self.num_encoder_layers = num_encoder_layers
         self.num_decoder_layers = num_decoder_layers
+        self.dim_feedforward = dim_feedforward
+        self.dropout = dropout
+        self.activation = activation
+        self.layer_norm_eps = layer_norm_eps
+        self.norm_first = norm_first
+        self.bias = bias
         self.causal = causal
-        self._encoder = TransformerEncoder(TransformerEncoderLayer(nhead, **shared), num_encoder_layers, self.norm())
-        decoder_layer = TransformerDecoderLayer(nhead, causal=causal, **shared)
-        self._decoder = TransformerDecoder(decoder_layer, num_decoder_layers, self.norm())
+        self.require_size("num_encoder_layers")
+        self.require_size("num_decoder_layers")
+        shared = {name: getattr(self, name) for name in SHARED}
+        norms = [LayerNorm(eps=layer_norm_eps, bias=bias) for _ in range(2)]
+        self._encoder = TransformerEncoder(TransformerEncoderLayer(nhead, **shared), num_encoder_layers, norms[0])
+        self._decoder = TransformerDecoder(
+            TransformerDecoderLayer(nhead, causal=causal, **shared), num_decoder_layers, norms[1]
+        )
 
-    def net(self, in_shape: dict[str, Shape]) -> Layer:
+    def net(self, in_shape: dict[str, Shape]) -> Container:
         return Graph(memory=("src", self._encoder), out=(("tgt", "memory"), self._decoder))
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nnkit.core.container import Chain
+from nnkit.core.container import Chain, Container
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
@@ -89,7 +89,7 @@ class TransformerEncoderLayer(Block):
             nhead, dropout=dropout, bias=bias, causal=causal, attn_mask=attn_mask, rotary=rotary
         )
 
-    def net(self, in_shape: Shape) -> Layer:
+    def net(self, in_shape: Shape) -> Container:
         _, width = require_sequence(self, in_shape)
         layers: list[Layer] = []
         for norm, inner in zip(self._norms, (self.dropped(self._attention), self.feed_forward(width)), strict=True):
@@ -134,7 +134,7 @@ class TransformerEncoder(Stack):
         self.norm = norm
         self.require_stack(encoder_layer)
 
-    def net(self, in_shape: Shape) -> Layer:
+    def net(self, in_shape: Shape) -> Container:
         return Chain([*self._layers, *self._norm])
 
     @classmethod
