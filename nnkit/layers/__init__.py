@@ -11,6 +11,7 @@ from nnkit.layers.graph import Branches, Graph, Heads, Inputs
 from nnkit.layers.linear import Linear
 from nnkit.layers.merge import Add, Concat
 from nnkit.layers.normalization import LayerNorm, RMSNorm, Standardize
+from nnkit.layers.pairs import Bilinear, CosineSimilarity, PairwiseDistance
 from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
 from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
 from nnkit.layers.residual import Residual
@@ -38,12 +39,14 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Bilinear",
     "Branches",
     "Columns",
     "Concat",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
+    "CosineSimilarity",
     "CrossAttention",
     "Dropout",
     "Dropout2d",
@@ -63,6 +66,7 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MultiHeadAttention",
+    "PairwiseDistance",
     "Permute",
     "PositionalEmbedding",
     "RMSNorm",
