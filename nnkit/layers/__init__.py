@@ -15,6 +15,7 @@ from nnkit.layers.pairs import Bilinear, CosineSimilarity, PairwiseDistance
 from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
 from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
 from nnkit.layers.residual import Residual
+from nnkit.layers.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, Masking, RNNCell
 from nnkit.layers.response_norm import LocalResponseNorm
 from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze
 from nnkit.layers.steps import Fields
@@ -54,11 +55,13 @@ __all__ = [
     "Fields",
     "EmbeddingBag",
     "Flatten",
+    "GRUCell",
     "GlobalAvgPool",
     "Graph",
     "GroupNorm",
     "Heads",
     "Inputs",
+    "LSTMCell",
     "LayerNorm",
     "Linear",
     "LocalResponseNorm",
@@ -70,6 +73,7 @@ __all__ = [
     "Permute",
     "PositionalEmbedding",
     "RMSNorm",
+    "RNNCell",
     "Reshape",
     "Residual",
     "Squeeze",
