@@ -80,4 +80,5 @@ def layers(options: Options) -> list[Section]:
         "dropout's zeros in its own way.",
         "GFLOP/s: products with weights and, in attention, of the pairs that a causal mask leaves; not pooling, norms, exp.",
     ]
-    return side_by_side("Layers", (*NETS, *SEQUENCE_NETS), {OWN: NnkitNetTrainer, "torch": TorchNetTrainer}, _problem, options, notes)
+    trainers = {OWN: NnkitNetTrainer, "torch": TorchNetTrainer}
+    return side_by_side("Layers", (*NETS, *SEQUENCE_NETS), trainers, _problem, options, notes)

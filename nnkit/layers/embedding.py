@@ -34,7 +34,7 @@ class _PaddedNormal(Initializer):
 class _Table(Layer):
     """A learnt vector for each of some numbers."""
 
-    elsewhere = ("num_embeddings", "embedding_dim", "padding_idx")
+    elsewhere: ClassVar[tuple[str, ...]] = ("num_embeddings", "embedding_dim", "padding_idx")
     input_dtype = "int64"
 
     def __init__(self, num_embeddings: int, embedding_dim: int, *, padding_idx: int | None = None) -> None:
@@ -299,7 +299,8 @@ class EmbeddingBag(_Table):
     def onnx(self, graph, x):
         vectors = graph.node("Gather", graph.array("weight"), x, axis=0)
         if self.padding_idx is None:
-            return graph.node({"sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax"}[self.mode], vectors, [1], keepdims=0)
+            reduce = {"sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax"}[self.mode]
+            return graph.node(reduce, vectors, [1], keepdims=0)
         there = x != np.int64(self.padding)
         one = graph.node("Unsqueeze", there, [2])
         count = graph.node("ReduceSum", graph.node("Where", there, 1.0, 0.0), [1], keepdims=1)
@@ -317,9 +318,8 @@ class EmbeddingBag(_Table):
             return None
         weight = node.constant(0)
         padding = [int(compared.constant(1))] if compared is not None and compared.is_constant(1) else []
-        return at.like(
-            (cls(*weight.shape, mode=mode, padding_idx=number) for number in (*padding, None) for mode in cls.modes), weight=weight
-        )
+        bags = (cls(*weight.shape, mode=mode, padding_idx=number) for number in (*padding, None) for mode in cls.modes)
+        return at.like(bags, weight=weight)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

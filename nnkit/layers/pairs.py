@@ -43,8 +43,8 @@ class Bilinear(Layer):
 
     Shape
     -----
-    x1: (N, ..., in1), x2: (N, ..., in2) -> out: (N, ..., out_features); weight: (out_features, in1, in2), bias: (out_features,),
-    at first uniform in [-1/sqrt(in1), 1/sqrt(in1)].
+    x1: (N, ..., in1), x2: (N, ..., in2) -> out: (N, ..., out_features); weight: (out_features, in1, in2), bias:
+    (out_features,), at first uniform in [-1/sqrt(in1), 1/sqrt(in1)].
 
     Raises
     ------

@@ -18,7 +18,7 @@ dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 
 
 class Attend(torch.nn.Module):
-    """PyTorch's attention of a sequence to itself; ``mask`` holds numbers or truth values, (steps, steps) or one for each head."""
+    """PyTorch's attention of a sequence to itself; ``mask`` is (steps, steps), or has one for each head."""
 
     def __init__(self, width, heads, causal=False, bias=True, mask=None):
         super().__init__()
@@ -53,7 +53,8 @@ class Turned(torch.nn.Module):
         angles = torch.polar(torch.ones_like(angles), angles)
 
         def turned(part):
-            spun = torch.complex(part[..., :half], part[..., half:]) * angles.to(torch.promote_types(part.dtype, torch.complex64))
+            spins = angles.to(torch.promote_types(part.dtype, torch.complex64))
+            spun = torch.complex(part[..., :half], part[..., half:]) * spins
             return torch.cat([spun.real, spun.imag], dim=-1).to(part.dtype)
 
         out = torch.nn.functional.scaled_dot_product_attention(turned(q), turned(k), v)
@@ -317,7 +318,7 @@ def test_embedding_refuses_what_it_cannot_look_up(wrong, place):
         (lambda: nn.MultiHeadAttention(2, attn_mask=[["a"]]), nn.ParameterError, "attn_mask"),
         (lambda: nn.Sequential([nn.MultiHeadAttention(2, attn_mask=np.zeros((4, 5)))]).build((4, 2)), nn.ShapeError,
          r"4 queries and 4 keys, got shape \(4, 5\)"),
-        (lambda: nn.Sequential([nn.MultiHeadAttention(2, rotary=10.0)]).build((4, 6)), nn.ShapeError, "even number of features"),
+        (lambda: nn.Sequential([nn.MultiHeadAttention(2, rotary=10.0)]).build((4, 6)), nn.ShapeError, "even number of feat"),
         (lambda: nn.PositionalEmbedding(max_len=0), nn.ParameterError, "max_len"),
         (lambda: nn.Sequential([nn.PositionalEmbedding(max_len=3)]).build((4, 2)), nn.ShapeError, "at most 3 steps, got 4"),
         (lambda: nn.LayerNorm(eps=0.0), nn.ParameterError, "eps"),

@@ -1,4 +1,4 @@
-"""Layers of several inputs compute what PyTorch's compute: products, distances, attention to another sequence, cells, decoders."""
+"""Layers of several inputs compute what PyTorch's compute: products, distances, cells, cross-attention, decoders."""
 
 import warnings
 
@@ -69,7 +69,8 @@ TWINS = [
     (nn.CrossAttention(2), lambda: Attend(6, 2), {"query": (5, 6), "key": (7, 6), "value": (7, 6)}),
     (nn.CrossAttention(1, bias=False), lambda: Attend(6, 1, bias=False, kdim=3, vdim=4),
      {"query": (19, 6), "key": (3, 3), "value": (3, 4)}),
-    (nn.CrossAttention(3, attn_mask=HIDDEN), lambda: Attend(6, 3, mask=HIDDEN), {"query": (5, 6), "key": (7, 6), "value": (7, 6)}),
+    (nn.CrossAttention(3, attn_mask=HIDDEN), lambda: Attend(6, 3, mask=HIDDEN),
+     {"query": (5, 6), "key": (7, 6), "value": (7, 6)}),
     (nn.TransformerDecoderLayer(2, **DECODER), lambda: T.TransformerDecoderLayer(6, 2, 11, 0.0, batch_first=True),
      {"tgt": (3, 6), "memory": (5, 6)}),
     (nn.TransformerDecoderLayer(1, norm_first=True, bias=False, activation="gelu", **DECODER),
@@ -129,8 +130,8 @@ def test_zeros_are_like_nothing():
 
 
 @pytest.mark.parametrize(("cell", "layer"), [
-    (nn.RNNCell(4), nn.RNN(4)), (nn.RNNCell(4, nonlinearity="relu"), nn.RNN(4, nonlinearity="relu")), (nn.GRUCell(4), nn.GRU(4)),
-    (nn.LSTMCell(4), nn.LSTM(4)),
+    (nn.RNNCell(4), nn.RNN(4)), (nn.RNNCell(4, nonlinearity="relu"), nn.RNN(4, nonlinearity="relu")),
+    (nn.GRUCell(4), nn.GRU(4)), (nn.LSTMCell(4), nn.LSTM(4)),
 ], ids=repr)  # fmt: skip
 def test_a_cell_taken_three_times_is_a_layer_of_three_steps(cell, layer):
     """One cell object is one set of parameters, whose gradients add up."""

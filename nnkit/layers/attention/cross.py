@@ -42,7 +42,7 @@ class CrossAttention(Attention):
     Raises
     ------
     ShapeError
-        An input is no sequence, there are more keys than values, or less, or ``num_heads`` does not divide the queries' features.
+        An input is no sequence, there are not as many keys as values, or ``num_heads`` does not divide the queries' features.
 
     Examples
     --------
@@ -100,10 +100,10 @@ class CrossAttention(Attention):
 
     @staticmethod
     def backward(
-        query, key, value, q_proj_weight, k_proj_weight, v_proj_weight, out_proj_weight, grad_out, num_heads, size, turns, scale,
-        causal, dropout, threshold, training, seed, first_row, q, k, v, attention, context, head, d_head, turned, ds, dropped,
-        strip, grad_context, grad_q, grad_k, grad_v, grad_query, grad_key, grad_value, grad_q_proj_weight, grad_k_proj_weight,
-        grad_v_proj_weight, grad_in_proj_bias, grad_out_proj_weight, grad_out_proj_bias,
+        query, key, value, q_proj_weight, k_proj_weight, v_proj_weight, out_proj_weight, grad_out, num_heads, size, turns,
+        scale, causal, dropout, threshold, training, seed, first_row, q, k, v, attention, context, head, d_head, turned, ds,
+        dropped, strip, grad_context, grad_q, grad_k, grad_v, grad_query, grad_key, grad_value, grad_q_proj_weight,
+        grad_k_proj_weight, grad_v_proj_weight, grad_in_proj_bias, grad_out_proj_weight, grad_out_proj_bias,
     ):  # fmt: skip
         rows, steps, width = grad_out.shape
         others = key.shape[1]
@@ -129,8 +129,9 @@ class CrossAttention(Attention):
             if self.bias:
                 part = part + graph.array("in_proj_bias").array[place * width : (place + 1) * width]
             projected.append(part)
+        q, k, v = projected
         steps, others = self._built.out_shape[0], self._built.in_shape["key"][0]
-        out = self.onnx_context(graph, *projected, steps, others, graph.masks["key"]) @ graph.array("out_proj_weight")
+        out = self.onnx_context(graph, q, k, v, steps, others, graph.masks["key"]) @ graph.array("out_proj_weight")
         return out + graph.array("out_proj_bias") if self.bias else out
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

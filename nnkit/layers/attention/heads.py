@@ -98,7 +98,7 @@ def softmax_back(p, base, seen, scale, d):
 
 
 def drop(source, base, seen, dropout, threshold, seed, place, step, target):
-    """Target[key] = source[base + key] m / (1 - dropout), m being 0 or 1: random numbers by place, those of keys a step apart."""
+    """Target[key] = source[base + key] m / (1 - dropout); m, 0 or 1, goes by a place; those of keys lie a step apart."""
     kept = 1.0 / (1.0 - dropout)
     for key in range(seen):
         row, own = source[base + key], target[key]

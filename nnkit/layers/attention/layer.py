@@ -121,7 +121,7 @@ class Attention(Layer):
 
     @staticmethod
     def read_heads(at):
-        """From the queries to the softmax: the number of heads, what they do not see or what is added; None where it is not so."""
+        """From the queries to the softmax: the number of heads, and what is hidden or added; None where it is not so."""
         if (node := at.take("Reshape")) is None or len(node.integers(1)) != 4:
             return None
         if at.take("Mul") is not None:  # positions
@@ -138,6 +138,7 @@ class Attention(Layer):
         return node.integers(1)[2], hidden if added is None else np.where(hidden, -np.inf, added)
 
     def _onnx_turned(self, graph, part, steps):
+        assert self.turns is not None
         first, second = graph.nodes(2, "Split", part, [self.size // 2] * 2, axis=3)
         cosines, sines = (np.tile(numbers[:steps, None], 2).astype(graph.real) for numbers in self.turns)
         return part * cosines + graph.node("Concat", -second, first, axis=3) * sines

@@ -49,8 +49,8 @@ class MultiHeadAttention(Attention):
     causal : bool, default False
     attn_mask : array (steps, steps) or (num_heads, steps, steps), optional: numbers that are added to S, or truth values, where
         True hides the key of a column from the query of a row
-    rotary : float > 0, optional: the base of rotary positions, such as 10000.0; the paper's pairs are neighbours, these are half
-        a head apart, as GPT-NeoX and Llama have them
+    rotary : float > 0, optional: the base of rotary positions, such as 10000.0; the paper's pairs are neighbours, these are
+        half a head apart, as GPT-NeoX and Llama have them
 
     Shape
     -----
@@ -141,7 +141,8 @@ class MultiHeadAttention(Attention):
         qkv = x @ graph.array("in_proj_weight")
         if self.bias:
             qkv = qkv + graph.array("in_proj_bias")
-        out = self.onnx_context(graph, *graph.nodes(3, "Split", qkv, [width] * 3, axis=2), steps, steps, graph.mask)
+        q, k, v = graph.nodes(3, "Split", qkv, [width] * 3, axis=2)
+        out = self.onnx_context(graph, q, k, v, steps, steps, graph.mask)
         out = out @ graph.array("out_proj_weight")
         return out + graph.array("out_proj_bias") if self.bias else out
 

@@ -28,7 +28,7 @@ class Cell(Layer):
     """What the cells have in common: everything but the gates."""
 
     inputs = ("x", "hx")
-    elsewhere = ("input_size", "hidden_size", "bias")
+    elsewhere: ClassVar[tuple[str, ...]] = ("input_size", "hidden_size", "bias")
     layer: ClassVar[type[Recurrent]]  # whose step it is
     states: ClassVar[int] = 1  # of how many numbers for each unit the state consists
 

@@ -62,7 +62,7 @@ class Recurrent(Layer):
 
     @lazy
     def _stack(self) -> Chain:
-        """The cells, made when they are first placed: whoever uses the layer twice shares them. Dropout stands between layers."""
+        """The cells, made when they are first placed: whoever uses the layer twice shares them. Dropout stands between."""
         first, *more = (cells[0] if len(cells) == 1 else Branches(*cells, dim=-1) for cells in self.cells())
         between = [Dropout(self.dropout)] if self.dropout else []
         return Chain([first, *(item for layer in more for item in (*between, layer))])

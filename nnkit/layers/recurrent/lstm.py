@@ -207,8 +207,8 @@ class LSTM(Recurrent):
     @staticmethod
     def backward(
         weight_hh, weight_hr, mask, reverse, return_sequences, inputs, gates, hidden, cells, wide, delta, delta_cell, deltas,
-        delta_wide, passed, weight_t, weight_rh, grad_out, grad_gates, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
-        grad_weight_hr,
+        delta_wide, passed, weight_t, weight_rh, grad_out, grad_gates, grad_weight_ih, grad_weight_hh, grad_bias_ih,
+        grad_bias_hh, grad_weight_hr,
     ):  # fmt: skip
         rows, steps, features = inputs.shape
         size, some, projects = cells.shape[2], weight_hh.shape[0], weight_hr.size > 0
@@ -247,7 +247,7 @@ class LSTM(Recurrent):
             multiply(wide.reshape((steps * rows, size)).T, deltas.reshape((steps * rows, some)), grad_weight_hr, True)
 
     def onnx(self, graph, x):
-        """The operator knows no projection: its state is the one before, and what it is multiplied with both matrices' product."""
+        """The operator knows no projection: its state is the wide one, which meets the product of both matrices."""
         out = super().onnx(graph, x)
         return out @ graph.array("weight_hr") if self.proj_size else out
 

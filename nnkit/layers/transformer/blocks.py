@@ -1,4 +1,4 @@
-"""What the parts of a transformer have in common: they are nets of other layers, with norms around and Linear behind attention."""
+"""What the parts of a transformer have in common: they are nets of other layers; norms, and two Linear behind attention."""
 
 from __future__ import annotations
 
@@ -46,8 +46,7 @@ class Composed(Container):
 
     @classmethod
     def from_onnx(cls, at):
-        """None: it comes back as the layers that it is made of."""
-        return None
+        """Nothing: it comes back as the layers that it is made of."""
 
 
 class Block(Composed):

@@ -121,7 +121,7 @@ class TransformerDecoderLayer(Block):
 
 @register("transformer_decoder")
 class TransformerDecoder(Stack):
-    """Copies of a layer one after the other that all see the memory, each with parameters of its own; perhaps a norm behind them.
+    """Copies of a layer one after the other, all of which see the memory, and perhaps a norm behind them.
 
     Parameters
     ----------
