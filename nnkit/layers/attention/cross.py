@@ -131,7 +131,7 @@ class CrossAttention(Attention):
             projected.append(part)
         q, k, v = projected
         steps, others = self._built.out_shape[0], self._built.in_shape["key"][0]
-        out = self.onnx_context(graph, q, k, v, steps, others, graph.masks["key"]) @ graph.array("out_proj_weight")
+        out = self.onnx_context(graph, q, k, v, steps, others, graph.masks.get("key")) @ graph.array("out_proj_weight")
         return out + graph.array("out_proj_bias") if self.bias else out
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -16,7 +16,7 @@ from nnkit.errors import ShapeError
 from nnkit.initializers import Uniform
 from nnkit.kernels.gemm import ACROSS, STRIP, dot, dot_transposed, sum_rows
 from nnkit.layers.recurrent.gru import GRU, gru_step, gru_step_back
-from nnkit.layers.recurrent.layer import Recurrent
+from nnkit.layers.recurrent.layer import Recurrent, operator_gates
 from nnkit.layers.recurrent.lstm import LSTM, lstm_step, lstm_step_back
 from nnkit.layers.recurrent.rnn import RNN, rnn_step, rnn_step_back
 from nnkit.layers.recurrent.steps import add, assign
@@ -27,7 +27,7 @@ __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 class Cell(Layer):
     """What the cells have in common: everything but the gates."""
 
-    inputs = ("x", "hx")
+    inputs = ("x_t", "hx")
     elsewhere: ClassVar[tuple[str, ...]] = ("input_size", "hidden_size", "bias")
     layer: ClassVar[type[Recurrent]]  # whose step it is
     states: ClassVar[int] = 1  # of how many numbers for each unit the state consists
@@ -39,11 +39,11 @@ class Cell(Layer):
 
     def build(self, in_shape: dict[str, Shape]) -> Shape:
         size, width = self.hidden_size, self.layer.gate_count * self.hidden_size
-        if len(in_shape["x"]) != 1 or in_shape["hx"] != (self.states * size,):
-            raise ShapeError(f"{self!r}: expected rows x (features,) and hx ({self.states * size},), the state before, got "
-                             f"{in_shape['x']} and {in_shape['hx']}")  # fmt: skip
+        if len(in_shape["x_t"]) != 1 or in_shape["hx"] != (self.states * size,):
+            raise ShapeError(f"{self!r}: expected rows x_t (features,) and hx ({self.states * size},), the state before, got "
+                             f"{in_shape['x_t']} and {in_shape['hx']}")  # fmt: skip
         init = Uniform(-1 / sqrt(size), 1 / sqrt(size))
-        self.parameter("weight_ih", (*in_shape["x"], width), init)
+        self.parameter("weight_ih", (*in_shape["x_t"], width), init)
         self.parameter("weight_hh", (size, width), init)
         self.parameter("bias_ih", (width if self.bias else 0,), init)
         self.parameter("bias_hh", (width if self.bias else 0,), init)
@@ -52,23 +52,38 @@ class Cell(Layer):
         self.workspace("strip", (min(STRIP, width), ACROSS))
         return in_shape["hx"]
 
+    def onnx(self, graph, x):
+        """A sequence of one step, which begins with the state."""
+        x_t, hx = x.values()
+        states = graph.nodes(self.states, "Split", hx, [self.hidden_size] * self.states, axis=1) if self.states > 1 else [hx]
+        states = [graph.node("Unsqueeze", state, [0]) for state in states]
+        gates = operator_gates(graph, self.layer, self.hidden_size, self.bias, graph.array("weight_hh").array)
+        outputs = graph.nodes(1 + self.states, self.layer.operator, graph.node("Unsqueeze", x_t, [0]), *gates, None, *states,
+                              hidden_size=self.hidden_size, **self.onnx_attributes())  # fmt: skip
+        last = [graph.node("Squeeze", state, [0]) for state in outputs[1:]]
+        return last[0] if len(last) == 1 else graph.node("Concat", *last, axis=1)
+
+    def onnx_attributes(self) -> dict[str, Any]:
+        """What the operator has to know beside the sizes."""
+        return {}
+
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {name: array.T for name, array in arrays.items()}  # a bias is its own transpose
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [
-            Example(cls(3), {"x": (2,), "hx": (3 * cls.states,)}),
-            Example(cls(2, bias=False), {"x": (3,), "hx": (2 * cls.states,)}),
+            Example(cls(3), {"x_t": (2,), "hx": (3 * cls.states,)}),
+            Example(cls(2, bias=False), {"x_t": (3,), "hx": (2 * cls.states,)}),
         ]
 
 
 @register("rnn_cell")
 class RNNCell(Cell):
-    """One step of the simple recurrent net: out = f(x @ weight_ih + bias_ih + hx @ weight_hh + bias_hh).
+    """One step of the simple recurrent net: out = f(x_t @ weight_ih + bias_ih + hx @ weight_hh + bias_hh).
 
-    With delta = grad_out f', where f' = 1 - out**2 for tanh and [out > 0] for relu: grad_x = delta @ weight_ih.T, grad_hx =
-    delta @ weight_hh.T, the weights' gradients are x.T @ delta and hx.T @ delta, those of the biases the sum of delta.
+    With delta = grad_out f', where f' = 1 - out**2 for tanh and [out > 0] for relu: grad_x_t = delta @ weight_ih.T, grad_hx =
+    delta @ weight_hh.T, the weights' gradients are x_t.T @ delta and hx.T @ delta, those of the biases the sum of delta.
 
     Parameters
     ----------
@@ -78,12 +93,12 @@ class RNNCell(Cell):
 
     Shape
     -----
-    x: (N, features), hx: (N, hidden_size) -> out: (N, hidden_size); parameters as those of `RNN`.
+    x_t: (N, features), hx: (N, hidden_size) -> out: (N, hidden_size); parameters as those of `RNN`.
 
     Raises
     ------
     ShapeError
-        x has more axes, or hx another size.
+        x_t has more axes, or hx another size.
 
     Examples
     --------
@@ -116,38 +131,41 @@ class RNNCell(Cell):
         return super().build(in_shape)
 
     @staticmethod
-    def forward(x, hx, weight_ih, weight_hh, bias_ih, bias_hh, relu, gates, products, biases, out):
-        dot(x, weight_ih, gates)
+    def forward(x_t, hx, weight_ih, weight_hh, bias_ih, bias_hh, relu, gates, products, biases, out):
+        dot(x_t, weight_ih, gates)
         dot(hx, weight_hh, products)
         biases[:] = 0.0
         add(bias_ih, biases)
         add(bias_hh, biases)
-        for n in range(x.shape[0]):
+        for n in range(x_t.shape[0]):
             rnn_step(gates[n], products[n], biases, relu, out[n])
 
     @staticmethod
     def backward(
-        x, hx, weight_ih, weight_hh, relu, out, grad_out, grad_gates, strip, grad_x, grad_hx, grad_weight_ih, grad_weight_hh,
-        grad_bias_ih, grad_bias_hh,
+        x_t, hx, weight_ih, weight_hh, relu, out, grad_out, grad_gates, strip, grad_x_t, grad_hx, grad_weight_ih,
+        grad_weight_hh, grad_bias_ih, grad_bias_hh,
     ):  # fmt: skip
-        for n in range(x.shape[0]):
+        for n in range(x_t.shape[0]):
             assign(grad_out[n], grad_hx[n])
             rnn_step_back(grad_gates[n], out[n], relu, grad_hx[n])
-        dot(x.T, grad_gates, grad_weight_ih)
+        dot(x_t.T, grad_gates, grad_weight_ih)
         dot(hx.T, grad_gates, grad_weight_hh)
         sum_rows(grad_gates, grad_bias_ih)
         assign(grad_bias_ih, grad_bias_hh)
-        dot_transposed(grad_gates, weight_ih, strip, grad_x)
+        dot_transposed(grad_gates, weight_ih, strip, grad_x_t)
         dot_transposed(grad_gates, weight_hh, strip, grad_hx)
+
+    def onnx_attributes(self):
+        return {"activations": [self.nonlinearity.capitalize()]}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [*super().examples(), Example(cls(2, nonlinearity="relu"), {"x": (2,), "hx": (2,)})]
+        return [*super().examples(), Example(cls(2, nonlinearity="relu"), {"x_t": (2,), "hx": (2,)})]
 
 
 @register("gru_cell")
 class GRUCell(Cell):
-    """One step of the gated recurrent unit, whose formulas are in `GRU`: out is h_t of x and hx, which is h_(t-1).
+    """One step of the gated recurrent unit, whose formulas are in `GRU`: out is h_t of x_t and hx, which is h_(t-1).
 
     Parameters
     ----------
@@ -156,12 +174,12 @@ class GRUCell(Cell):
 
     Shape
     -----
-    x: (N, features), hx: (N, hidden_size) -> out: (N, hidden_size); parameters as those of `GRU`.
+    x_t: (N, features), hx: (N, hidden_size) -> out: (N, hidden_size); parameters as those of `GRU`.
 
     Raises
     ------
     ShapeError
-        x has more axes, or hx another size.
+        x_t has more axes, or hx another size.
 
     Examples
     --------
@@ -177,15 +195,18 @@ class GRUCell(Cell):
 
     layer = GRU
 
+    def onnx_attributes(self):
+        return {"linear_before_reset": 1}  # r behind the product with weight_hh
+
     def build(self, in_shape: dict[str, Shape]) -> Shape:
         self.workspace("biases", (4 * self.hidden_size,))
         self.scratch("passed", (self.hidden_size,))  # the part of the state's gradient that comes by the gates
         return super().build(in_shape)
 
     @staticmethod
-    def forward(x, hx, weight_ih, weight_hh, bias_ih, bias_hh, gates, products, biases, out):
+    def forward(x_t, hx, weight_ih, weight_hh, bias_ih, bias_hh, gates, products, biases, out):
         rows, size = hx.shape
-        dot(x, weight_ih, gates)
+        dot(x_t, weight_ih, gates)
         dot(hx, weight_hh, products)
         biases[:] = 0.0
         add(bias_ih, biases)
@@ -197,7 +218,7 @@ class GRUCell(Cell):
 
     @staticmethod
     def backward(
-        x, hx, weight_ih, weight_hh, gates, products, grad_out, grad_gates, grad_products, strip, grad_x, grad_hx,
+        x_t, hx, weight_ih, weight_hh, gates, products, grad_out, grad_gates, grad_products, strip, grad_x_t, grad_hx,
         grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh, passed,
     ):  # fmt: skip
         rows, size = hx.shape
@@ -207,11 +228,11 @@ class GRUCell(Cell):
             assign(products[n], grad_products[n])
             assign(grad_out[n], passed[n])
             gru_step_back(a[n], p[n], hx[n], passed[n])
-        dot(x.T, grad_gates, grad_weight_ih)
+        dot(x_t.T, grad_gates, grad_weight_ih)
         dot(hx.T, grad_products, grad_weight_hh)
         sum_rows(grad_gates, grad_bias_ih)
         sum_rows(grad_products, grad_bias_hh)
-        dot_transposed(grad_gates, weight_ih, strip, grad_x)
+        dot_transposed(grad_gates, weight_ih, strip, grad_x_t)
         dot_transposed(grad_products, weight_hh, strip, grad_hx)
         for n in range(rows):
             add(passed[n], grad_hx[n])
@@ -219,7 +240,7 @@ class GRUCell(Cell):
 
 @register("lstm_cell")
 class LSTMCell(Cell):
-    """One step of long short-term memory, whose formulas are in `LSTM`: out is (h_t, c_t) of x and hx = (h_(t-1), c_(t-1)).
+    """One step of long short-term memory, whose formulas are in `LSTM`: out is (h_t, c_t) of x_t and hx = (h_(t-1), c_(t-1)).
 
     The two parts of a state lie side by side in one array; `nnkit.Columns` takes h out of it.
 
@@ -230,12 +251,12 @@ class LSTMCell(Cell):
 
     Shape
     -----
-    x: (N, features), hx: (N, 2 hidden_size) -> out: (N, 2 hidden_size); parameters as those of `LSTM`.
+    x_t: (N, features), hx: (N, 2 hidden_size) -> out: (N, 2 hidden_size); parameters as those of `LSTM`.
 
     Raises
     ------
     ShapeError
-        x has more axes, or hx another size.
+        x_t has more axes, or hx another size.
 
     Examples
     --------
@@ -260,11 +281,11 @@ class LSTMCell(Cell):
         return out_shape
 
     @staticmethod
-    def forward(x, hx, weight_ih, weight_hh, bias_ih, bias_hh, gates, products, biases, hidden, out):
+    def forward(x_t, hx, weight_ih, weight_hh, bias_ih, bias_hh, gates, products, biases, hidden, out):
         rows, size = hidden.shape
         for n in range(rows):
             assign(hx[n], hidden[n])
-        dot(x, weight_ih, gates)
+        dot(x_t, weight_ih, gates)
         dot(hidden, weight_hh, products)
         biases[:] = 0.0
         add(bias_ih, biases)
@@ -275,8 +296,8 @@ class LSTMCell(Cell):
 
     @staticmethod
     def backward(
-        x, hx, weight_ih, weight_hh, gates, hidden, out, grad_out, grad_gates, strip, passed, grad_x, grad_hx, grad_weight_ih,
-        grad_weight_hh, grad_bias_ih, grad_bias_hh,
+        x_t, hx, weight_ih, weight_hh, gates, hidden, out, grad_out, grad_gates, strip, passed, grad_x_t, grad_hx,
+        grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh,
     ):  # fmt: skip
         rows, size = hidden.shape
         a = grad_gates.reshape((rows, 4, size))
@@ -284,11 +305,11 @@ class LSTMCell(Cell):
             assign(gates[n], grad_gates[n])
             assign(grad_out[n], grad_hx[n])
             lstm_step_back(a[n], hx[n, size:], out[n, size:], grad_hx[n, :size], grad_hx[n, size:])
-        dot(x.T, grad_gates, grad_weight_ih)
+        dot(x_t.T, grad_gates, grad_weight_ih)
         dot(hidden.T, grad_gates, grad_weight_hh)
         sum_rows(grad_gates, grad_bias_ih)
         assign(grad_bias_ih, grad_bias_hh)
-        dot_transposed(grad_gates, weight_ih, strip, grad_x)
+        dot_transposed(grad_gates, weight_ih, strip, grad_x_t)
         dot_transposed(grad_gates, weight_hh, strip, passed)
         for n in range(rows):
             assign(passed[n], grad_hx[n, :size])

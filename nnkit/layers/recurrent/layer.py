@@ -21,7 +21,7 @@ from nnkit.layers.dropout import Dropout
 from nnkit.layers.recurrent.stack import read_stack
 from nnkit.layers.recurrent.steps import assign, mirrored
 
-__all__ = ["Recurrent"]
+__all__ = ["Recurrent", "operator_gates"]
 
 ONNX_FLOAT, ONNX_INT32 = 1, 6  # types by their numbers in onnx.TensorProto
 DEEPEST = 1000  # layers of a stack: every one is made and placed, and a slip of the pen shall not take all memory
@@ -131,7 +131,7 @@ class Recurrent(Layer):
 
     def onnx(self, graph, x):
         steps = self._built.in_shape[0]
-        gates = self._onnx_gates(graph)
+        gates = operator_gates(graph, type(self), self.hidden_size, self.bias, self.onnx_recurrence(graph))
         lengths = None
         if graph.mask is not None:  # take the steps that are no padding first, in their order
             present = graph.node("Cast", graph.mask, to=ONNX_FLOAT)
@@ -151,20 +151,6 @@ class Recurrent(Layer):
     def onnx_attributes(self) -> dict[str, Any]:
         """What its operator has to know beside the sizes."""
         return {}
-
-    def _onnx_gates(self, graph):
-        """The operator's W, R and B: (1, gates, ...), in the order of the operator's gates."""
-        count, size = self.gate_count, self.hidden_size
-
-        def laid_out(array):
-            return array.T.reshape(count, size, -1)[list(self.gate_order)].reshape(1, count * size, -1)
-
-        given = {"weight_ih": graph.array("weight_ih").array, "weight_hh": self.onnx_recurrence(graph)}
-        weights = [graph.constant(laid_out(array), name) for name, array in given.items()]
-        if not self.bias:
-            return [*weights, None]
-        biases = np.concatenate([laid_out(graph.array(name).array).reshape(1, -1) for name in ("bias_ih", "bias_hh")], axis=1)
-        return [*weights, graph.constant(biases, "bias")]
 
     def onnx_recurrence(self, graph):
         """What the operator's state is multiplied with."""
@@ -229,3 +215,18 @@ class Recurrent(Layer):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(3), (3, 2)), Example(cls(2, return_sequences=True, bias=False, reverse=True), (4, 3))]
+
+
+def operator_gates(graph, kind, size, bias, weight_hh):
+    """An operator's W, R and B: (1, gates, ...), in the order of the operator's gates, for a layer of a ``kind``."""
+    count = kind.gate_count
+
+    def laid_out(array):
+        return array.T.reshape(count, size, -1)[list(kind.gate_order)].reshape(1, count * size, -1)
+
+    given = {"weight_ih": graph.array("weight_ih").array, "weight_hh": weight_hh}
+    weights = [graph.constant(laid_out(array), name) for name, array in given.items()]
+    if not bias:
+        return [*weights, None]
+    biases = np.concatenate([laid_out(graph.array(name).array).reshape(1, -1) for name in ("bias_ih", "bias_hh")], axis=1)
+    return [*weights, graph.constant(biases, "bias")]
