@@ -95,8 +95,8 @@ class Bilinear(Layer):
         for n in range(x1.shape[0]):
             row, product = x1[n], products[n]
             for k in range(outputs):
-                total = 0.0
-                for i in range(features):
+                total = row[0] * product[k * features]
+                for i in range(1, features):
                     total += row[i] * product[k * features + i]
                 out[n, k] = total
         add_bias(bias, out)

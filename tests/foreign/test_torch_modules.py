@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding:UserWarning", "ign
 NAMES = {"MultiheadAttention": "MultiHeadAttention"}
 # What nnkit reads off its input.
 INFERRED = {"in_features", "in_channels", "num_features", "num_channels", "normalized_shape", "input_size", "embed_dim",
-            "d_model"}  # fmt: skip
+            "d_model", "in1_features", "in2_features"}  # fmt: skip
 # What says where things are, not what they are; rows come first here.
 PLACES = {"inplace", "device", "dtype", "batch_first"}
 # PyTorch gives the states of all steps, and the last ones besides.
@@ -45,15 +45,18 @@ ALWAYS = {name: {"return_sequences": True} for name in ("RNN", "GRU", "LSTM")}
 DEFAULTS = {"proj_size": 0}
 TRANSLATED = {("KLDivLoss", "reduction", "batchmean"): "mean"}
 # Axes of an input without a batch axis, where its description does not tell.
-SEQUENCES = ("RNN", "GRU", "LSTM", "MultiheadAttention", "TransformerEncoderLayer", "TransformerEncoder")
-ROW_AXES = {"MaxPool2d": 3, **dict.fromkeys(SEQUENCES, 2)}
+SEQUENCES = ("RNN", "GRU", "LSTM", "MultiheadAttention", "TransformerEncoderLayer", "TransformerEncoder",
+             "TransformerDecoderLayer", "Transformer")  # fmt: skip
+ROW_AXES = {"MaxPool2d": 3, **dict.fromkeys(SEQUENCES, 2), **dict.fromkeys(("Bilinear", "RNNCell", "GRUCell", "LSTMCell"), 1)}
+# How many inputs a layer reads, where these are several; all else that it is given are masks.
+READS = dict.fromkeys(("Bilinear", "RNNCell", "GRUCell", "LSTMCell", "TransformerDecoderLayer", "Transformer"), 2)
 
 # -------------------------------------------------------------------------------------------------------- exclusions
 
 NOT_HERE = {
     "three axes in space": """AdaptiveAvgPool3d AdaptiveMaxPool3d AvgPool3d BatchNorm3d Conv3d ConvTranspose3d
         FractionalMaxPool3d InstanceNorm3d LPPool3d MaxPool3d""",
-    "no such part": """AdaptiveAvgPool1d AdaptiveMaxPool1d AdaptiveMaxPool2d Bilinear ConvTranspose1d FractionalMaxPool2d
+    "no such part": """AdaptiveAvgPool1d AdaptiveMaxPool1d AdaptiveMaxPool2d ConvTranspose1d FractionalMaxPool2d
         LPPool1d LPPool2d Hardshrink Softshrink Threshold""",
     "Softmax(dim=1), or Softmax of the negated input": "Softmax2d Softmin",
     "GroupNorm with one group for each channel": "InstanceNorm1d InstanceNorm2d",
@@ -64,8 +67,6 @@ NOT_HERE = {
         ConstantPad3d""",
     "a loss takes one prediction and one target": """CosineEmbeddingLoss MarginRankingLoss HingeEmbeddingLoss
         MultiLabelMarginLoss MultiMarginLoss SoftMarginLoss MultiLabelSoftMarginLoss CTCLoss LinearCrossEntropyLoss""",
-    "one step of a recurrence": "RNNCell GRUCell LSTMCell",
-    "attention here is of a sequence to itself": "TransformerDecoderLayer Transformer",
 }
 NOT_HERE = {name: reason for reason, names in NOT_HERE.items() for name in names.split()}
 
@@ -92,7 +93,7 @@ REFUSED = {
 OTHERWISE = {
     r"KLDivLoss\(\) of \(10": "the mean is over rows: the divergence, PyTorch's batchmean",
     r"(Layer|RMS)Norm\(normalized_shape=\[2, 2, 5\]": "the last axis is normalised",
-    r"(MultiheadAttention|TransformerEncoder(Layer)?)\(.* of .*mask": "a mask comes from the layers before",
+    r"(MultiheadAttention|Transformer(Encoder|DecoderLayer|EncoderLayer)?)\(.* of .*mask": "a mask comes from the layers before",
 }
 
 
@@ -194,10 +195,25 @@ class GaussianOfLogarithms(torch.nn.Module):
         return self.inner(mean, target, logarithm.exp())
 
 
+class SideBySide(torch.nn.Module):
+    """PyTorch's LSTMCell, of states that lie side by side."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, input, hx):  # noqa: A002 - PyTorch's name
+        return torch.cat(self.inner(input, hx.chunk(2, dim=-1)), dim=-1)
+
+
 def twin(case):
     """Their module and what it is given by name, in the form that both can take."""
-    module, given = copy.deepcopy(case.module), {name: value for name, value in case.given.items() if name != "hx"}
-    given = {name: value.detach() for name, value in given.items()}  # a sequence begins with the state 0 here
+    module, given = copy.deepcopy(case.module), dict(case.given)
+    if case.name in ALWAYS:  # a sequence begins with the state 0 here
+        given.pop("hx", None)
+    if case.name == "LSTMCell":
+        module, given["hx"] = SideBySide(module), torch.cat(given["hx"], dim=-1)
+    given = {name: value.detach() for name, value in given.items()}
     if case.name == "GaussianNLLLoss":
         module, mean, target, variance = GaussianOfLogarithms(module), *given.values()
         given = {"prediction": torch.cat([mean, variance.log().expand_as(mean)], dim=-1), "target": target}
@@ -212,23 +228,25 @@ def twin(case):
     return module, given
 
 
-def evaluate(module, given, cotangent):
-    """Output, gradient of the first input, and gradients of the parameters and states as a state dict lists them."""
-    first = next(iter(given.values()))
-    x = first.clone().requires_grad_(first.is_floating_point())
+def evaluate(module, given, cotangent, reads=1):
+    """Output, gradients of the first inputs, and gradients of the parameters and states as a state dict lists them."""
+    names = [*given][:reads]
+    x, *others = (given[name].clone().requires_grad_(given[name].is_floating_point()) for name in names)
+    replaced = {id(given[name]): value for name, value in zip(names, (x, *others), strict=True)}
     module.zero_grad()
-    out = module(**{name: x if value is first else value for name, value in given.items()})
+    out = module(**{name: replaced.get(id(value), value) for name, value in given.items()})
     out = out[0] if isinstance(out, tuple) else out
     out.backward(cotangent(out))
     learnt = {name: parameter.grad for name, parameter in module.named_parameters()} | dict(module.named_buffers())
     learnt = {name: learnt[name].clone() for name in module.state_dict() if name != "num_batches_tracked"}
-    return {"out": out.detach(), **({} if x.grad is None else {"grad_x": x.grad}), **learnt}
+    grads = {f"grad_{name}": other.grad for name, other in zip(names[1:], others, strict=True)}
+    return {"out": out.detach(), **({} if x.grad is None else {"grad_x": x.grad}), **grads, **learnt}
 
 
 DRAWS, STEP = 4, 2.0**-26  # the square root of eps: half of the digits are the change's
 
 
-def tolerances(module, given, cotangent, results):
+def tolerances(module, given, cotangent, results, reads=1):
     """How far off float64 may be, for each of the results.
 
     A computation in floating point is the exact one of numbers that are a little off: by no more than n eps, where n counts
@@ -253,7 +271,7 @@ def tolerances(module, given, cotangent, results):
         for parameter in other.parameters():
             parameter.data = shaken(parameter)
         moved = {id(tensor): shaken(tensor) for tensor in given.values()}
-        changed = evaluate(other, {name: moved[id(tensor)] for name, tensor in given.items()}, cotangent)
+        changed = evaluate(other, {name: moved[id(tensor)] for name, tensor in given.items()}, cotangent, reads)
         for name, result in results.items():
             reaction[name] = max(reaction[name], largest(changed[name] - result) / STEP)
     numbers = [tensor for tensor in (*given.values(), *module.parameters()) if tensor.is_floating_point()]
@@ -295,18 +313,26 @@ def layer_of(part, case, module, given, grad_out, results, python):
         return tensor.numpy()[None] if case.unbatched else tensor.numpy()
 
     x, grad_out = batch(next(iter(given.values()))), batch(grad_out)
-    model = nn.Sequential([part]).build(x.shape[1:], random_state=0, dtype="float64")
+    in_shape = x.shape[1:]
+    if part.inputs:
+        x = {name: batch(tensor) for name, tensor in zip(part.inputs, given.values(), strict=False)}
+        in_shape = {name: array.shape[1:] for name, array in x.items()}
+    model = nn.Sequential([part]).build(in_shape, random_state=0, dtype="float64")
     theirs = model.copy()
     nn.torch_weights(model, module.state_dict())
     if python:
         network = network_of(model)
-        one = Pass(network, len(x), training=case.training, gradient=network.gradient, python=True)
+        one = Pass(network, len(grad_out), training=case.training, gradient=network.gradient, python=True)
         out, grad_x = one.forward(x), one.backward(grad_out)
     else:
         out, grad_x = model.forward(x, training=case.training), model.backward(grad_out)
-    ours = {"out": out, **({} if grad_x is None else {"grad_x": grad_x}), **model.gradients(), **model.states()}
-    nn.torch_weights(theirs, {name: value for name, value in results.items() if name not in ("out", "grad_x")})
-    expected = {name: batch(results[name]) for name in ("out", "grad_x") if name in results}
+    grads = {} if grad_x is None else {"grad_x": grad_x}
+    if part.inputs:
+        grads = dict(zip(("grad_x", *(f"grad_{name}" for name in [*given][1:])), grad_x.values(), strict=True))
+    ours = {"out": out, **grads, **model.gradients(), **model.states()}
+    values = [name for name in results if name == "out" or name.startswith("grad_")]
+    nn.torch_weights(theirs, {name: value for name, value in results.items() if name not in values})
+    expected = {name: batch(results[name]) for name in values}
     return ours, {**expected, **theirs.parameters(), **theirs.states()}
 
 
@@ -322,15 +348,16 @@ def compare(case, python):
             return torch.ones_like(out)
         return drawn.setdefault("it", torch.randn(out.shape, dtype=out.dtype, generator=generator))
 
-    results = evaluate(module, given, cotangent)
-    allowed = tolerances(before, given, cotangent, results)
+    reads = READS.get(case.name, 1)
+    results = evaluate(module, given, cotangent, reads)
+    allowed = tolerances(before, given, cotangent, results, reads)
     if case.name.endswith("Loss"):
         ours = loss_of(part, case, given, python)
         expected = {name: result.numpy() for name, result in results.items()}
     else:
         ours, expected = layer_of(part, case, before, given, drawn["it"], results, python)
     assert ours.keys() == expected.keys()
-    of_parameters = max([0.0, *(value for name, value in allowed.items() if name not in ("out", "grad_x"))])
+    of_parameters = max([0.0, *(value for name, value in allowed.items() if name != "out" and not name.startswith("grad_"))])
     for name, value in expected.items():
         assert ours[name].shape == value.shape, name
         np.testing.assert_allclose(ours[name], value, rtol=0, atol=allowed.get(name, of_parameters), err_msg=name)
@@ -368,6 +395,8 @@ def test_what_is_otherwise_on_purpose_still_is(pattern):
 OTHER_DEFAULTS = {
     ("Softmax", "dim"): "the last axis; PyTorch warns, and guesses by the number of axes",
     ("LogSoftmax", "dim"): "the last axis; PyTorch warns, and guesses by the number of axes",
+    ("TransformerDecoderLayer", "activation"): "'relu'; PyTorch has the function",
+    ("Transformer", "activation"): "'relu'; PyTorch has the function",
     ("TransformerEncoderLayer", "activation"): "'relu'; PyTorch has the function",
     ("Upsample", "scale_factor"): "2; PyTorch wants a size or a factor",
 }
