@@ -26,6 +26,16 @@ def _require_equal(layer: Layer, in_shape: dict[str, Shape]) -> Shape:
     return first
 
 
+def product_and_norms(u, v):
+    """The inner product of two vectors, and their lengths."""
+    product, first, second = 0.0, 0.0, 0.0
+    for j in range(u.shape[0]):
+        product += u[j] * v[j]
+        first += u[j] * u[j]
+        second += v[j] * v[j]
+    return product, np.sqrt(first), np.sqrt(second)
+
+
 @register("bilinear")
 class Bilinear(Layer):
     """Every output is a weighted sum of all products of two values' numbers: out_k = sum_ij x1_i weight_kij x2_j + bias_k.
@@ -177,42 +187,33 @@ class CosineSimilarity(Layer):
         shape = _require_equal(self, in_shape)
         self.axis = self.axis_of_row(self.dim, shape)
         seen = (prod(shape[: self.axis]), shape[self.axis], prod(shape[self.axis + 1 :]))
-        self.view(x1=seen, x2=seen, out=(seen[0], seen[2]), norms=(2, seen[0], seen[2]))
-        self.scratch("norms", (2 * seen[0] * seen[2],))  # a and b, negative where they are eps
+        self.view(x1=seen, x2=seen, out=(seen[0], seen[2]))
         return (*shape[: self.axis], *shape[self.axis + 1 :])
 
     def work(self, in_shape: dict[str, Shape], out_shape: Shape, parameters: int) -> int:
         return 3 * prod(in_shape["x1"])
 
     @staticmethod
-    def forward(x1, x2, eps, norms, out):
+    def forward(x1, x2, eps, out):
         for n in range(x1.shape[0]):
             for p in range(x1.shape[1]):
                 for q in range(x1.shape[3]):
-                    product, first, second = 0.0, 0.0, 0.0
-                    for j in range(x1.shape[2]):
-                        u, v = x1[n, p, j, q], x2[n, p, j, q]
-                        product += u * v
-                        first += u * u
-                        second += v * v
-                    a, b = np.sqrt(first), np.sqrt(second)
-                    norms[n, 0, p, q] = a if a > eps else -eps
-                    norms[n, 1, p, q] = b if b > eps else -eps
+                    product, a, b = product_and_norms(x1[n, p, :, q], x2[n, p, :, q])
                     out[n, p, q] = product / max(a, eps) / max(b, eps)
 
     @staticmethod
-    def backward(x1, x2, norms, out, grad_out, grad_x1, grad_x2):
+    def backward(x1, x2, eps, grad_out, grad_x1, grad_x2):
         for n in range(x1.shape[0]):
             for p in range(x1.shape[1]):
                 for q in range(x1.shape[3]):
-                    a, b, d = norms[n, 0, p, q], norms[n, 1, p, q], grad_out[n, p, q]
-                    both = d / abs(a) / abs(b)
-                    first = d * out[n, p, q] / (a * a) if a > 0.0 else 0.0
-                    second = d * out[n, p, q] / (b * b) if b > 0.0 else 0.0
-                    for j in range(x1.shape[2]):
-                        u, v = x1[n, p, j, q], x2[n, p, j, q]
-                        grad_x1[n, p, j, q] = both * v - first * u
-                        grad_x2[n, p, j, q] = both * u - second * v
+                    u, v = x1[n, p, :, q], x2[n, p, :, q]
+                    product, a, b = product_and_norms(u, v)
+                    both = grad_out[n, p, q] / max(a, eps) / max(b, eps)
+                    first = both * product / (a * a) if a > eps else 0.0
+                    second = both * product / (b * b) if b > eps else 0.0
+                    for j in range(u.shape[0]):
+                        grad_x1[n, p, j, q] = both * v[j] - first * u[j]
+                        grad_x2[n, p, j, q] = both * u[j] - second * v[j]
 
     def onnx(self, graph, x):
         u, v = x.values()
@@ -334,6 +335,7 @@ class PairwiseDistance(Layer):
     def examples(cls) -> Sequence[Example]:
         return [
             Example(cls(), {"x1": (4,), "x2": (4,)}),
-            Example(cls(3.0, eps=0.1, keepdim=True), {"x1": (2, 3), "x2": (2, 3)}),
-            Example(cls(inf), {"x1": (3,), "x2": (3,)}),
+            Example(cls(eps=0.2, keepdim=True), {"x1": (2, 3), "x2": (2, 3)}),
+            Example(cls(3.0, eps=0.1), {"x1": (4,), "x2": (4,)}),
+            Example(cls(inf, eps=0.1), {"x1": (3,), "x2": (3,)}),
         ]
