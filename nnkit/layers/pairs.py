@@ -26,14 +26,12 @@ def _require_equal(layer: Layer, in_shape: dict[str, Shape]) -> Shape:
     return first
 
 
-def product_and_norms(u, v):
-    """The inner product of two vectors, and their lengths."""
-    product, first, second = 0.0, 0.0, 0.0
+def inner(u, v):
+    """The inner product of two vectors."""
+    total = 0.0
     for j in range(u.shape[0]):
-        product += u[j] * v[j]
-        first += u[j] * u[j]
-        second += v[j] * v[j]
-    return product, np.sqrt(first), np.sqrt(second)
+        total += u[j] * v[j]
+    return total
 
 
 @register("bilinear")
@@ -174,14 +172,14 @@ class CosineSimilarity(Layer):
     """
 
     inputs = ("x1", "x2")
+    gives = Span(-1.0, 1.0)
+    elsewhere = ("dim", "eps")
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         self.dim = dim
         self.eps = eps
         self.require_axis("dim")
         self.require_eps()
-
-    gives = Span(-1.0, 1.0)
 
     def build(self, in_shape: dict[str, Shape]) -> Shape:
         shape = _require_equal(self, in_shape)
@@ -198,8 +196,8 @@ class CosineSimilarity(Layer):
         for n in range(x1.shape[0]):
             for p in range(x1.shape[1]):
                 for q in range(x1.shape[3]):
-                    product, a, b = product_and_norms(x1[n, p, :, q], x2[n, p, :, q])
-                    out[n, p, q] = product / max(a, eps) / max(b, eps)
+                    u, v = x1[n, p, :, q], x2[n, p, :, q]
+                    out[n, p, q] = inner(u, v) / max(np.sqrt(inner(u, u)), eps) / max(np.sqrt(inner(v, v)), eps)
 
     @staticmethod
     def backward(x1, x2, eps, grad_out, grad_x1, grad_x2):
@@ -207,10 +205,10 @@ class CosineSimilarity(Layer):
             for p in range(x1.shape[1]):
                 for q in range(x1.shape[3]):
                     u, v = x1[n, p, :, q], x2[n, p, :, q]
-                    product, a, b = product_and_norms(u, v)
+                    a, b = np.sqrt(inner(u, u)), np.sqrt(inner(v, v))
                     both = grad_out[n, p, q] / max(a, eps) / max(b, eps)
-                    first = both * product / (a * a) if a > eps else 0.0
-                    second = both * product / (b * b) if b > eps else 0.0
+                    first = both * inner(u, v) / (a * a) if a > eps else 0.0
+                    second = both * inner(u, v) / (b * b) if b > eps else 0.0
                     for j in range(u.shape[0]):
                         grad_x1[n, p, j, q] = both * v[j] - first * u[j]
                         grad_x2[n, p, j, q] = both * u[j] - second * v[j]
@@ -236,7 +234,7 @@ class PairwiseDistance(Layer):
     Parameters
     ----------
     p : float > 0, or infinity
-    eps : float, added to each difference; PyTorch has it so
+    eps : float in (0, 1), added to each difference
     keepdim : bool, default False: keep the last axis, with one number
 
     Shape
@@ -251,13 +249,14 @@ class PairwiseDistance(Layer):
     Examples
     --------
     >>> import nnkit as nn
-    >>> model = nn.Sequential([nn.PairwiseDistance(eps=0.0)]).build({"x1": (2,), "x2": (2,)})
-    >>> model.predict({"x1": [[3.0, 4.0]], "x2": [[0.0, 0.0]]})
+    >>> model = nn.Sequential([nn.PairwiseDistance()]).build({"x1": (2,), "x2": (2,)})
+    >>> model.predict({"x1": [[3.0, 4.0]], "x2": [[0.0, 0.0]]}).round(3)
     array([5.], dtype=float32)
     """
 
     inputs = ("x1", "x2")
     gives = Span(0.0)
+    elsewhere = ("p", "eps", "keepdim")
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
         self.p = p
@@ -265,7 +264,7 @@ class PairwiseDistance(Layer):
         self.keepdim = keepdim
         if p != inf:
             self.require_number("p", 0.0, above=True)
-        self.require_number("eps")
+        self.require_eps()
 
     def build(self, in_shape: dict[str, Shape]) -> Shape:
         shape = _require_equal(self, in_shape)

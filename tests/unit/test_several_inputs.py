@@ -118,8 +118,8 @@ def test_layer_equals_torchs(ours, theirs, in_shape, dtype):
 
 
 def test_equal_values_have_a_distance_without_a_slope():
-    model = nn.Sequential([nn.PairwiseDistance(3.0, eps=0.0)]).build({"x1": (2,), "x2": (2,)})
-    X = {"x1": np.ones((1, 2)), "x2": np.ones((1, 2))}
+    model = nn.Sequential([nn.PairwiseDistance(3.0, eps=0.5)]).build({"x1": (2,), "x2": (2,)})
+    X = {"x1": np.full((1, 2), 0.5), "x2": np.ones((1, 2))}
     assert model.forward(X, training=True).tolist() == [0.0]
     assert not any(grad.any() for grad in model.backward([1.0]).values())
 
@@ -176,7 +176,7 @@ def test_values_that_do_not_fit_are_refused(layer, in_shape, message):
     (lambda: nn.CosineSimilarity(0), "0 is the batch"),
     (lambda: nn.CosineSimilarity(eps=0.0), "eps"),
     (lambda: nn.PairwiseDistance(0.0), "PairwiseDistance: expected p"),
-    (lambda: nn.PairwiseDistance(eps=np.nan), "eps"),
+    (lambda: nn.PairwiseDistance(eps=0.0), "eps"),
     (lambda: nn.GRUCell(0), "hidden_size"),
     (lambda: nn.RNNCell(3, nonlinearity="sigmoid"), "nonlinearity"),
     (lambda: nn.Transformer(2, num_encoder_layers=0), "num_encoder_layers"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 from nnkit.core.container import Container, Placed, Reader, V, Wiring, as_layer
 from nnkit.core.layer import Built, Layer
@@ -52,8 +52,9 @@ class Composed(Container):
 class Block(Composed):
     """What the layers of a transformer have in common: arguments, norms, and the feed-forward layers."""
 
-    elsewhere = ("d_model", "nhead", "dim_feedforward", "dropout", "activation", "layer_norm_eps", "batch_first", "norm_first",
-                 "bias")  # fmt: skip
+    sublayers: ClassVar[int]  # each with a norm
+    elsewhere: ClassVar[tuple[str, ...]] = ("d_model", "nhead", "dim_feedforward", "dropout", "activation", "layer_norm_eps", "batch_first", "norm_first",
+                                            "bias")  # fmt: skip
 
     def __init__(
         self,
@@ -77,13 +78,10 @@ class Block(Composed):
         self.require_size("dim_feedforward")
         self.require_number("dropout", 0.0, 1.0, below=True)
         self.require_number("layer_norm_eps", 0.0, 1.0, above=True, below=True)
+        self._norms = [LayerNorm(eps=layer_norm_eps, bias=bias) for _ in range(self.sublayers)]
         self._wide = Linear(dim_feedforward, bias=bias)
         self._activation = Layer.make(activation)
         self._narrow: dict[int, Linear] = {}  # by the width of the input, which is known later
-
-    def norm(self) -> LayerNorm:
-        """One of its norms."""
-        return LayerNorm(eps=self.layer_norm_eps, bias=self.bias)
 
     def dropped(self, *layers: Layer) -> list[Layer]:
         """Layers and a Dropout behind them, if there is to be one."""
@@ -96,7 +94,7 @@ class Block(Composed):
 
     def torch_order(self, leaves: Sequence[Built]) -> Sequence[Built]:
         """PyTorch lists the norms last."""
-        return sorted(leaves, key=lambda leaf: isinstance(leaf.layer, LayerNorm))
+        return sorted(leaves, key=lambda leaf: any(leaf.source is norm for norm in self._norms))
 
 
 class Stack(Composed):

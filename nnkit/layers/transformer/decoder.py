@@ -70,6 +70,7 @@ class TransformerDecoderLayer(Block):
     """
 
     inputs = ("tgt", "memory")
+    sublayers = 3
 
     def __init__(
         self,
@@ -88,7 +89,6 @@ class TransformerDecoderLayer(Block):
             norm_first=norm_first, bias=bias,
         )  # fmt: skip
         self.causal = causal
-        self._norms = [self.norm(), self.norm(), self.norm()]
         self._attention = MultiHeadAttention(nhead, dropout=dropout, bias=bias, causal=causal)
         self._cross = CrossAttention(nhead, dropout=dropout, bias=bias)
 
@@ -146,6 +146,7 @@ class TransformerDecoder(Stack):
     """
 
     inputs = ("tgt", "memory")
+    elsewhere = ("decoder_layer", "num_layers", "norm")
 
     def __init__(self, decoder_layer: Any, num_layers: int = 1, norm: Any = None) -> None:
         self.decoder_layer = decoder_layer

@@ -63,6 +63,8 @@ class TransformerEncoderLayer(Block):
     architecture" (norm_first).
     """
 
+    sublayers = 2
+
     def __init__(
         self,
         nhead: int,
@@ -84,7 +86,6 @@ class TransformerEncoderLayer(Block):
         self.causal = causal
         self.attn_mask = attn_mask
         self.rotary = rotary
-        self._norms = [self.norm(), self.norm()]
         self._attention = MultiHeadAttention(
             nhead, dropout=dropout, bias=bias, causal=causal, attn_mask=attn_mask, rotary=rotary
         )
@@ -127,6 +128,8 @@ class TransformerEncoder(Stack):
     ----------
     Vaswani et al. 2017, "Attention is all you need", section 3.1.
     """
+
+    elsewhere = ("encoder_layer", "num_layers", "norm", "enable_nested_tensor", "mask_check")
 
     def __init__(self, encoder_layer: Any, num_layers: int = 1, norm: Any = None) -> None:
         self.encoder_layer = encoder_layer
