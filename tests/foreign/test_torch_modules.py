@@ -93,7 +93,7 @@ REFUSED = {
 OTHERWISE = {
     r"KLDivLoss\(\) of \(10": "the mean is over rows: the divergence, PyTorch's batchmean",
     r"(Layer|RMS)Norm\(normalized_shape=\[2, 2, 5\]": "the last axis is normalised",
-    r"(MultiheadAttention|Transformer(Encoder|DecoderLayer|EncoderLayer)?)\(.* of .*mask": "a mask comes from the layers before",
+    r"(MultiheadAttention|Transformer((En|De)coder(Layer)?)?)\(.* of .*mask": "a mask comes from the layers before",
 }
 
 

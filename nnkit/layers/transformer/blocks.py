@@ -53,8 +53,9 @@ class Block(Composed):
     """What the layers of a transformer have in common: arguments, norms, and the feed-forward layers."""
 
     sublayers: ClassVar[int]  # each with a norm
-    elsewhere: ClassVar[tuple[str, ...]] = ("d_model", "nhead", "dim_feedforward", "dropout", "activation", "layer_norm_eps", "batch_first", "norm_first",
-                                            "bias")  # fmt: skip
+    elsewhere: ClassVar[tuple[str, ...]] = (
+        "d_model", "nhead", "dim_feedforward", "dropout", "activation", "layer_norm_eps", "batch_first", "norm_first", "bias",
+    )  # fmt: skip
 
     def __init__(
         self,
