@@ -26,11 +26,16 @@ def _require_equal(layer: Layer, in_shape: dict[str, Shape]) -> Shape:
     return first
 
 
-def inner(u, v):
-    """The inner product of two vectors."""
+def inner(u, v, q):
+    """The inner product of two matrices' columns ``q``."""
     total = 0.0
-    for j in range(u.shape[0]):
-        total += u[j] * v[j]
+    if u.shape[1] == 1:
+        a, b = u.reshape(u.size), v.reshape(v.size)
+        for j in range(a.shape[0]):
+            total += a[j] * b[j]
+    else:
+        for j in range(u.shape[0]):
+            total += u[j, q] * v[j, q]
     return total
 
 
@@ -196,22 +201,22 @@ class CosineSimilarity(Layer):
         for n in range(x1.shape[0]):
             for p in range(x1.shape[1]):
                 for q in range(x1.shape[3]):
-                    u, v = x1[n, p, :, q], x2[n, p, :, q]
-                    out[n, p, q] = inner(u, v) / max(np.sqrt(inner(u, u)), eps) / max(np.sqrt(inner(v, v)), eps)
+                    u, v = x1[n, p], x2[n, p]
+                    out[n, p, q] = inner(u, v, q) / max(np.sqrt(inner(u, u, q)), eps) / max(np.sqrt(inner(v, v, q)), eps)
 
     @staticmethod
     def backward(x1, x2, eps, grad_out, grad_x1, grad_x2):
         for n in range(x1.shape[0]):
             for p in range(x1.shape[1]):
                 for q in range(x1.shape[3]):
-                    u, v = x1[n, p, :, q], x2[n, p, :, q]
-                    a, b = np.sqrt(inner(u, u)), np.sqrt(inner(v, v))
+                    u, v, grad_u, grad_v = x1[n, p], x2[n, p], grad_x1[n, p], grad_x2[n, p]
+                    a, b, product = np.sqrt(inner(u, u, q)), np.sqrt(inner(v, v, q)), inner(u, v, q)
                     both = grad_out[n, p, q] / max(a, eps) / max(b, eps)
-                    first = both * inner(u, v) / (a * a) if a > eps else 0.0
-                    second = both * inner(u, v) / (b * b) if b > eps else 0.0
+                    first = both * product / (a * a) if a > eps else 0.0
+                    second = both * product / (b * b) if b > eps else 0.0
                     for j in range(u.shape[0]):
-                        grad_x1[n, p, j, q] = both * v[j] - first * u[j]
-                        grad_x2[n, p, j, q] = both * u[j] - second * v[j]
+                        grad_u[j, q] = both * v[j, q] - first * u[j, q]
+                        grad_v[j, q] = both * u[j, q] - second * v[j, q]
 
     def onnx(self, graph, x):
         u, v = x.values()
@@ -222,6 +227,18 @@ class CosineSimilarity(Layer):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(), {"x1": (4,), "x2": (4,)}), Example(cls(-2, eps=0.5), {"x1": (2, 3), "x2": (2, 3)}, -0.6, 0.6)]
+
+
+def share_of_largest(d, grad):
+    """D becomes the gradient of the largest of |d|, which all that are the largest share."""
+    largest, count = 0.0, 0
+    for j in range(d.shape[0]):
+        largest = max(largest, abs(d[j]))
+    for j in range(d.shape[0]):
+        count += abs(d[j]) == largest
+    share = grad / real(count)
+    for j in range(d.shape[0]):
+        d[j] = share * np.sign(d[j]) if abs(d[j]) == largest else 0.0
 
 
 @register("pairwise_distance")
@@ -301,25 +318,20 @@ class PairwiseDistance(Layer):
         for n in range(x1.shape[0]):
             for r in range(x1.shape[1]):
                 u, v, first, second, norm = x1[n, r], x2[n, r], grad_x1[n, r], grad_x2[n, r], out[n, r]
-                largest, count = 0.0, 0
                 for j in range(u.shape[0]):
                     first[j] = u[j] - v[j] + eps
-                    largest = max(largest, abs(first[j]))
+                if p == 2.0:
+                    factor = grad_out[n, r] / norm if norm > 0.0 else 0.0
+                    for j in range(u.shape[0]):
+                        first[j] *= factor
+                elif p == np.inf:
+                    share_of_largest(first, grad_out[n, r])
+                else:
+                    for j in range(u.shape[0]):
+                        d = first[j]
+                        first[j] = grad_out[n, r] * np.sign(d) * (abs(d) / norm) ** (p - 1.0) if d != 0.0 else 0.0
                 for j in range(u.shape[0]):
-                    count += abs(first[j]) == largest
-                share = grad_out[n, r] / real(count)
-                for j in range(u.shape[0]):
-                    d, slope = first[j], 0.0
-                    if largest == 0.0 or d == 0.0:
-                        slope = 0.0
-                    elif p == np.inf:
-                        slope = share * np.sign(d) if abs(d) == largest else 0.0
-                    elif p == 2.0:
-                        slope = grad_out[n, r] * d / norm
-                    else:
-                        slope = grad_out[n, r] * np.sign(d) * (abs(d) / norm) ** (p - 1.0)
-                    first[j] = slope
-                    second[j] = -slope
+                    second[j] = -first[j]
 
     def onnx(self, graph, x):
         u, v = x.values()
