@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf, prod, sqrt
 
 import numpy as np
@@ -15,6 +16,7 @@ from nnkit.errors import ShapeError
 from nnkit.initializers import Uniform
 from nnkit.kernels.gemm import ACROSS, STRIP, add_bias, dot, dot_transposed, sum_rows
 from nnkit.kernels.math import real
+from nnkit.layers.steps import packed
 
 __all__ = ["Bilinear", "CosineSimilarity", "PairwiseDistance"]
 
@@ -142,8 +144,8 @@ class Bilinear(Layer):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [
-            Example(cls(3), {"x1": (2,), "x2": (4,)}),
-            Example(cls(2, bias=False), {"x1": (2, 3), "x2": (2, 2)}),
+            packed(cls(3), x1=(2,), x2=(4,)),
+            packed(cls(2, bias=False), x1=(2, 3), x2=(2, 2)),
         ]
 
 
@@ -226,7 +228,7 @@ class CosineSimilarity(Layer):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), {"x1": (4,), "x2": (4,)}), Example(cls(-2, eps=0.5), {"x1": (2, 3), "x2": (2, 3)}, -0.6, 0.6)]
+        return [packed(cls(), x1=(4,), x2=(4,)), replace(packed(cls(-2, eps=0.5), x1=(2, 3), x2=(2, 3)), low=-0.6, high=0.6)]
 
 
 def share_of_largest(d, grad):
@@ -345,8 +347,8 @@ class PairwiseDistance(Layer):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [
-            Example(cls(), {"x1": (4,), "x2": (4,)}),
-            Example(cls(eps=0.2, keepdim=True), {"x1": (2, 3), "x2": (2, 3)}),
-            Example(cls(3.0, eps=0.1), {"x1": (4,), "x2": (4,)}),
-            Example(cls(inf, eps=0.1), {"x1": (3,), "x2": (3,)}),
+            packed(cls(), x1=(4,), x2=(4,)),
+            packed(cls(eps=0.2, keepdim=True), x1=(2, 3), x2=(2, 3)),
+            packed(cls(3.0, eps=0.1), x1=(4,), x2=(4,)),
+            packed(cls(inf, eps=0.1), x1=(3,), x2=(3,)),
         ]

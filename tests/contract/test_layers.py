@@ -3,9 +3,9 @@
 import pytest
 
 import nnkit as nn
-from nnkit.testing.checks import checks_of, examples_of
+from nnkit.testing.checks import checks_of
 
-LAYERS = [example for part in nn.registry.layers.values() for example in examples_of(part)]
+LAYERS = [example for part in nn.registry.layers.values() for example in part.examples()]
 ACTIVATIONS = [example for part in nn.registry.activations.values() for example in part.examples()]
 
 

@@ -16,7 +16,7 @@ runtime = pytest.importorskip("onnxruntime")
 
 PARTS = [part for kind in (nn.registry.layers, nn.registry.activations) for part in kind.values()
          if part.__module__.startswith("nnkit.")]  # fmt: skip
-EXAMPLES = [example for part in PARTS for example in part.examples() if not isinstance(example.in_shape, dict)]
+EXAMPLES = [example for part in PARTS for example in part.examples()]
 MORE = [
     nn.Example(nn.Linear(2, bias=False), (3, 4)),
     nn.Example(nn.Conv1d(2, 4, padding="same", dilation=2), (3, 9)),
@@ -102,6 +102,8 @@ def check_round_trip(model, X, path):
 
 # What works on several values at once is written, and not read: a file is read from one value to one.
 SEVERAL = [example for part in (nn.Add, nn.Concat, nn.Graph, nn.Inputs, nn.Heads) for example in part.examples()]
+SEVERAL += [example for part in nn.registry.layers.values() if isinstance(part.inputs, tuple) and part.inputs
+            for example in part.examples()]  # fmt: skip
 READ = [example for example in EXAMPLES if repr(example) not in map(repr, SEVERAL)]
 
 

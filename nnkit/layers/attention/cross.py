@@ -16,6 +16,7 @@ from nnkit.initializers import Uniform
 from nnkit.kernels.gemm import add_bias, dot, dot_transposed, sum_rows
 from nnkit.layers.attention.heads import attend, attend_back, require_sequence
 from nnkit.layers.attention.layer import Attention
+from nnkit.layers.steps import packed
 
 __all__ = ["CrossAttention"]
 
@@ -145,8 +146,8 @@ class CrossAttention(Attention):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [
-            Example(cls(2, dropout=0.2), {"query": (2, 4), "key": (3, 4), "value": (3, 4)}),
-            Example(cls(1, bias=False, causal=True), {"query": (3, 2), "key": (2, 3), "value": (2, 1)}),
+            packed(cls(2, dropout=0.2), query=(2, 4), key=(3, 4), value=(3, 4)),
+            packed(cls(1, bias=False, causal=True), query=(3, 2), key=(2, 3), value=(2, 1)),
         ]
 
 

@@ -20,6 +20,7 @@ from nnkit.layers.recurrent.layer import Recurrent, operator_gates
 from nnkit.layers.recurrent.lstm import LSTM, lstm_step, lstm_step_back
 from nnkit.layers.recurrent.rnn import RNN, rnn_step, rnn_step_back
 from nnkit.layers.recurrent.steps import add, assign
+from nnkit.layers.steps import packed
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
@@ -73,8 +74,8 @@ class Cell(Layer):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [
-            Example(cls(3), {"x_t": (2,), "hx": (3 * cls.states,)}),
-            Example(cls(2, bias=False), {"x_t": (3,), "hx": (2 * cls.states,)}),
+            packed(cls(3), x_t=(2,), hx=(3 * cls.states,)),
+            packed(cls(2, bias=False), x_t=(3,), hx=(2 * cls.states,)),
         ]
 
 
@@ -160,7 +161,7 @@ class RNNCell(Cell):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [*super().examples(), Example(cls(2, nonlinearity="relu"), {"x_t": (2,), "hx": (2,)})]
+        return [*super().examples(), packed(cls(2, nonlinearity="relu"), x_t=(2,), hx=(2,))]
 
 
 @register("gru_cell")

@@ -14,6 +14,7 @@ from nnkit.layers.containers import Residual
 from nnkit.layers.graph import Graph
 from nnkit.layers.merge import Add
 from nnkit.layers.normalization import LayerNorm
+from nnkit.layers.steps import packed
 from nnkit.layers.transformer.blocks import Block, Composed, Stack
 from nnkit.layers.transformer.encoder import TransformerEncoder, TransformerEncoderLayer
 
@@ -114,8 +115,8 @@ class TransformerDecoderLayer(Block):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [
-            Example(cls(2, dim_feedforward=3, causal=True), {"tgt": (2, 4), "memory": (3, 4)}),
-            Example(cls(1, dim_feedforward=3, norm_first=True, dropout=0.0), {"tgt": (2, 3), "memory": (2, 2)}),
+            packed(cls(2, dim_feedforward=3, causal=True), tgt=(2, 4), memory=(3, 4)),
+            packed(cls(1, dim_feedforward=3, norm_first=True, dropout=0.0), tgt=(2, 3), memory=(2, 2)),
         ]
 
 
@@ -168,7 +169,7 @@ class TransformerDecoder(Stack):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         layer = TransformerDecoderLayer(1, dim_feedforward=3, dropout=0.0, activation="gelu", bias=False)
-        return [Example(cls(layer, 2, LayerNorm()), {"tgt": (2, 2), "memory": (3, 2)})]
+        return [packed(cls(layer, 2, LayerNorm()), tgt=(2, 2), memory=(3, 2))]
 
 
 @register("transformer")
@@ -254,4 +255,4 @@ class Transformer(Composed):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         small = cls(1, num_encoder_layers=1, num_decoder_layers=1, dim_feedforward=3, causal=True)
-        return [Example(small, {"src": (3, 2), "tgt": (2, 2)})]
+        return [packed(small, src=(3, 2), tgt=(2, 2))]
