@@ -13,14 +13,12 @@ from nnkit.layers.merge import Add, Concat
 from nnkit.layers.normalization import LayerNorm, RMSNorm, Standardize
 from nnkit.layers.pairs import Bilinear, CosineSimilarity, PairwiseDistance
 from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
-from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
-from nnkit.layers.residual import Residual
 from nnkit.layers.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, Masking, RNNCell
+from nnkit.layers.residual import Residual
 from nnkit.layers.response_norm import LocalResponseNorm
 from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze
 from nnkit.layers.steps import Fields
 from nnkit.layers.time_distributed import TimeDistributed
-from nnkit.layers.transformer import TransformerEncoder, TransformerEncoderLayer
 from nnkit.layers.transformer import (
     Transformer,
     TransformerDecoder,

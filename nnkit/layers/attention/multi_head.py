@@ -76,6 +76,11 @@ class MultiHeadAttention(Attention):
     array([[[ 0.597,  0.102, -0.011, -0.474],
             [ 0.522, -0.523, -0.243,  0.013],
             [ 0.551, -0.638, -0.284, -0.03 ]]], dtype=float32)
+    >>> mean = nn.Sequential([nn.MultiHeadAttention(1, causal=True, bias=False)]).build((20, 1))
+    >>> mean.parameters()["0.in_proj_weight"][:] = 0.0, 0.0, 1.0  # no step fits better than another
+    >>> mean.parameters()["0.out_proj_weight"][:] = 1.0
+    >>> mean.predict(np.arange(20.0).reshape(1, 20, 1))[0, 16:].round(3).ravel()  # of the steps so far
+    array([8. , 8.5, 9. , 9.5], dtype=float32)
 
     References
     ----------

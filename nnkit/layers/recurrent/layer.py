@@ -16,8 +16,8 @@ from nnkit.engine.lazy import lazy
 from nnkit.errors import OnnxError, ShapeError
 from nnkit.initializers import Uniform
 from nnkit.kernels.gemm import ACROSS, STRIP, dot_transposed
-from nnkit.layers.containers import Branches
 from nnkit.layers.dropout import Dropout
+from nnkit.layers.graph import Branches
 from nnkit.layers.recurrent.stack import read_stack
 from nnkit.layers.recurrent.steps import assign, mirrored
 

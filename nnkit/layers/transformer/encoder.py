@@ -11,7 +11,7 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.layers.attention import MultiHeadAttention
 from nnkit.layers.attention.heads import require_sequence
-from nnkit.layers.containers import Residual
+from nnkit.layers.residual import Residual
 from nnkit.layers.transformer.blocks import Block, Stack
 
 __all__ = ["TransformerEncoder", "TransformerEncoderLayer"]
