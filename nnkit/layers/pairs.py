@@ -323,7 +323,10 @@ class PairwiseDistance(Layer):
                 for j in range(u.shape[0]):
                     first[j] = u[j] - v[j] + eps
                 if p == 2.0:
-                    factor = grad_out[n, r] / norm if norm > 0.0 else 0.0
+                    squares = 0.0
+                    for j in range(u.shape[0]):
+                        squares += first[j] * first[j]
+                    factor = grad_out[n, r] / np.sqrt(squares) if squares > 0.0 else 0.0
                     for j in range(u.shape[0]):
                         first[j] *= factor
                 elif p == np.inf:
