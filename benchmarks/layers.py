@@ -10,6 +10,7 @@ from .nets import NETS, Net
 from .peers import NnkitTrainer, TorchTrainer
 from .registry import Options, suite
 from .report import Section
+from .sequence_nets import SEQUENCE_NETS
 from .training import OWN, Workers, side_by_side
 from .workloads import Problem
 
@@ -79,4 +80,5 @@ def layers(options: Options) -> list[Section]:
         "dropout's zeros in its own way.",
         "GFLOP/s: products with weights and, in attention, of the pairs that a causal mask leaves; not pooling, norms, exp.",
     ]
-    return side_by_side("Layers", NETS, {OWN: NnkitNetTrainer, "torch": TorchNetTrainer}, _problem, options, notes)
+    trainers = {OWN: NnkitNetTrainer, "torch": TorchNetTrainer}
+    return side_by_side("Layers", (*NETS, *SEQUENCE_NETS), trainers, _problem, options, notes)

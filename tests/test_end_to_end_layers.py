@@ -123,3 +123,93 @@ def test_a_transformer_learns_more_of_a_text_than_pairs_of_letters():
     model.fit(X, y, loss="cross_entropy", optimizer=nn.Adam(5e-3, schedule="cosine"), epochs=12, batch_size=16, random_state=0)
     loss = model.evaluate(*windows(held, 64), loss="cross_entropy")
     assert loss < 0.5 * bigrams
+
+
+LONGEST, TOKENS = 8, 12  # 0 is padding, 1 to 10 are words, 11 begins an answer
+
+
+def questions(rows, seed, answer):
+    """Sequences of 2 to 8 words, and what is to be answered to each."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(2, LONGEST + 1, rows)
+    X = np.where(np.arange(LONGEST) < lengths[:, None], random.integers(1, 11, (rows, LONGEST)), 0)
+    y = np.zeros_like(X)
+    for said, asked, length in zip(y, X, lengths, strict=True):
+        said[:length] = answer(asked[:length])
+    return X, y
+
+
+def so_far(answers):
+    """What a decoder sees: the answer up to the word before."""
+    return np.insert(answers[:, :-1], 0, 11, axis=1)
+
+
+@pytest.mark.parametrize("answer", [lambda words: words, lambda words: words[::-1]], ids=["copy", "reverse"])
+def test_an_encoder_and_a_decoder_answer_word_by_word(answer):
+    """Whole answers, each word told from those that were said before."""
+    X, y = questions(4000, 0, answer)
+    embeddings = {name: [nn.Embedding(TOKENS, 32, padding_idx=padding), nn.PositionalEmbedding()]
+                  for name, padding in (("src", 0), ("tgt", None))}  # fmt: skip
+    transformer = nn.Transformer(4, num_encoder_layers=1, num_decoder_layers=1, dim_feedforward=64, dropout=0.0,
+                                 norm_first=True, causal=True)  # fmt: skip
+    net = nn.Graph(src=("question", embeddings["src"]), tgt=("answer", embeddings["tgt"]),
+                   out=(("src", "tgt"), [transformer, nn.Linear(TOKENS)]))  # fmt: skip
+    model = nn.Sequential([net])
+    adam = nn.Adam(3e-3, schedule="cosine")
+    model.fit({"question": X, "answer": so_far(y)}, y, loss="cross_entropy", optimizer=adam, epochs=15, batch_size=32,
+              random_state=0)  # fmt: skip
+    asked, expected = questions(500, 1, answer)
+    said = np.zeros_like(expected)
+    for step in range(LONGEST):
+        said[:, step] = model.predict({"question": asked, "answer": so_far(said)})[:, step].argmax(axis=1)
+    assert (said == expected)[asked > 0].mean() >= 0.99
+    assert (said == expected).all(axis=1).mean() >= 0.97
+
+
+ENCODER = {"dim_feedforward": 9, "dropout": 0.0}
+PADDED = [
+    nn.RNN(5), nn.GRU(5), nn.LSTM(5), nn.RNN(3, return_sequences=True, nonlinearity="relu"), nn.GRU(3, return_sequences=True),
+    nn.LSTM(3, return_sequences=True), nn.LSTM(5, proj_size=2, return_sequences=True),
+    nn.GRU(4, num_layers=2, bidirectional=True), nn.LSTM(4, num_layers=2, bidirectional=True, return_sequences=True),
+    nn.MultiHeadAttention(2), nn.MultiHeadAttention(2, causal=True, rotary=10000.0),
+    nn.TransformerEncoderLayer(2, **ENCODER),
+    nn.TransformerEncoder(nn.TransformerEncoderLayer(2, norm_first=True, **ENCODER), 2, norm=nn.LayerNorm()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", PADDED, ids=repr)
+def test_what_fills_a_sequence_up_changes_nothing(layer):
+    """Outputs, gradients of the input and of the parameters are those of the shorter sequences, to rounding."""
+    random = np.random.default_rng(0)
+    short = random.normal(size=(6, 5, 4))
+    long = np.concatenate([short, np.full((6, 4, 4), -9.0)], axis=1)
+    padded = nn.Sequential([nn.Masking(-9.0), layer]).build((9, 4), random_state=0, dtype="float64")
+    alone = nn.Sequential([nn.Masking(-9.0), layer]).build((5, 4), random_state=0, dtype="float64")
+    expected, out = alone.forward(short, training=True), padded.forward(long, training=True)
+    steps = out.ndim == 3
+    np.testing.assert_allclose(out[:, :5] if steps else out, expected, rtol=0, atol=1e-13)
+    grad = random.normal(size=expected.shape)
+    expected = alone.backward(grad)
+    grad = np.pad(grad, ((0, 0), (0, 4), (0, 0))) if steps else grad
+    grad_x = padded.backward(grad)
+    np.testing.assert_allclose(grad_x[:, :5], expected, rtol=0, atol=1e-13)
+    assert not grad_x[:, 5:].any()
+    for own, other in zip(padded.gradients().values(), alone.gradients().values(), strict=True):
+        np.testing.assert_allclose(own, other, rtol=0, atol=1e-12)
+
+
+def test_padding_of_questions_and_answers_changes_nothing():
+    """The decoder sees the questions' mask through the encoder, and its own."""
+    X, y = questions(20, 2, lambda words: words[::-1])
+    X, y = X[:, :5], y[:, :5]
+
+    def build(asked, told):
+        net = nn.Graph(
+            src=("question", nn.Embedding(TOKENS, 8, padding_idx=0)), tgt=("answer", nn.Embedding(TOKENS, 8, padding_idx=0)),
+            out=(("src", "tgt"), nn.Transformer(2, num_encoder_layers=1, num_decoder_layers=2, dim_feedforward=9, dropout=0.0)),
+        )
+        return nn.Sequential([net]).build({"question": (asked,), "answer": (told,)}, random_state=0, dtype="float64")
+
+    out = build(5, 5).predict({"question": X, "answer": y})
+    wider = build(9, 7).predict({"question": np.pad(X, ((0, 0), (0, 4))), "answer": np.pad(y, ((0, 0), (0, 2)))})
+    np.testing.assert_allclose(wider[:, :5], out, rtol=0, atol=1e-13)

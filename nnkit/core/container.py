@@ -106,6 +106,7 @@ class Container(Layer):
     ============  =======  ================================================================
     connect       needed   says how the layers go together, and returns the output
     entries       method   how many rows of the layers within a row is: 1
+    torch_order   method   the layers within that have arrays, as PyTorch's module of this name lists them: in order of use
     joins         ''       how values come together at its end: "+", or a word; "": none do
     side_by_side  False    its layers all see the input, instead of one after the other
     goes_around   False    the input also goes past its layers to its end
@@ -128,7 +129,7 @@ class Container(Layer):
     """
 
     needed = ("connect",)
-    hooks = (*Layer.hooks, "connect", "entries", "joins", "side_by_side", "goes_around", "framed")
+    hooks = (*Layer.hooks, "connect", "entries", "torch_order", "joins", "side_by_side", "goes_around", "framed")
     joins: str = ""
     side_by_side: ClassVar[bool] = False
     goes_around: ClassVar[bool] = False
@@ -169,6 +170,10 @@ class Container(Layer):
 
     def work(self, in_shape: Any, out_shape: Any, parameters: int) -> int:
         return self.entries(in_shape) * sum(child.work() for child in self._built.children)
+
+    def torch_order(self, leaves: Sequence[Built]) -> Sequence[Built]:
+        """The innermost layers, in the order in which PyTorch's module of this name lists its own."""
+        return leaves
 
     @abstractmethod
     def connect(self, plan: Wiring[V], children: Sequence[Placed], x: Any) -> Any:

@@ -308,6 +308,8 @@ def _real_parameters(cls: Any) -> frozenset[str]:
 
 def _typed(value: Any) -> str:
     """A hyper-parameter as it is typed, in one line."""
+    if isinstance(value, float) and np.isinf(value):
+        return "np.inf" if value > 0 else "-np.inf"
     if not isinstance(value, np.ndarray):
         return repr(value)
     numbers = " ".join(np.array2string(value, separator=", ", formatter={"float_kind": str}).split())

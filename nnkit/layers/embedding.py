@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,10 @@ from nnkit.core.initializer import Initializer
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
-from nnkit.errors import DataError
+from nnkit.errors import DataError, ShapeError
+from nnkit.kernels.math import real
 
-__all__ = ["Embedding"]
+__all__ = ["Embedding", "EmbeddingBag"]
 
 
 class _PaddedNormal(Initializer):
@@ -30,8 +31,36 @@ class _PaddedNormal(Initializer):
         return weight
 
 
+class _Table(Layer):
+    """A learnt vector for each of some numbers."""
+
+    elsewhere: ClassVar[tuple[str, ...]] = ("num_embeddings", "embedding_dim", "padding_idx")
+    input_dtype = "int64"
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, *, padding_idx: int | None = None) -> None:
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.padding_idx = padding_idx
+        self.require_size("num_embeddings")
+        self.require_size("embedding_dim")
+        if padding_idx is not None:
+            self.require_size("padding_idx", -num_embeddings)
+            self.require("padding_idx", padding_idx < num_embeddings, f"below num_embeddings={num_embeddings}")
+
+    def declare_weight(self) -> None:
+        """The vectors; ``padding`` is the number that stands for none, or -1."""
+        self.input_limit = self.num_embeddings
+        self.padding = -1 if self.padding_idx is None else self.padding_idx % self.num_embeddings
+        self.parameter("weight", (self.num_embeddings, self.embedding_dim), init=_PaddedNormal(self.padding_idx))
+
+    def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        if self.padding >= 0 and np.any(arrays["weight"][self.padding]):
+            raise DataError(f"{self!r}: expected zeros in row {self.padding} of weight, the padding, got other numbers")
+        return dict(arrays)
+
+
 @register("embedding")
-class Embedding(Layer):
+class Embedding(_Table):
     """A learnt vector for each of the numbers 0 to num_embeddings - 1: out[...] = weight[x[...]].
 
     The number ``padding_idx`` gives zeros instead. dL/dweight_i = sum of grad_out over all places where x is i, and 0 for
@@ -66,24 +95,8 @@ class Embedding(Layer):
     Bengio, Ducharme, Vincent and Jauvin 2003, "A neural probabilistic language model", section 2.
     """
 
-    elsewhere = ("num_embeddings", "embedding_dim", "padding_idx")
-    input_dtype = "int64"
-
-    def __init__(self, num_embeddings: int, embedding_dim: int, *, padding_idx: int | None = None) -> None:
-        self.num_embeddings = num_embeddings
-        self.embedding_dim = embedding_dim
-        self.padding_idx = padding_idx
-        self.require_size("num_embeddings")
-        self.require_size("embedding_dim")
-        if padding_idx is not None:
-            self.require_size("padding_idx", -num_embeddings)
-            self.require("padding_idx", padding_idx < num_embeddings, f"below num_embeddings={num_embeddings}")
-
     def build(self, in_shape: Shape) -> Shape:
-        self.input_limit = self.num_embeddings
-        self.padding = -1 if self.padding_idx is None else self.padding_idx % self.num_embeddings
-        init = _PaddedNormal(self.padding_idx)
-        self.parameter("weight", (self.num_embeddings, self.embedding_dim), init=init)
+        self.declare_weight()
         if self.padding_idx is not None and len(in_shape) == 1:
             self.scratch("mask", in_shape, dtype="uint8")
         return (*in_shape, self.embedding_dim)
@@ -146,11 +159,172 @@ class Embedding(Layer):
         padding = [int(compared.constant(1))] if compared is not None and compared.is_constant(1) else []
         return at.like((cls(count, width, padding_idx=number) for number in (*padding, None)), weight=weight)
 
-    def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        if self.padding >= 0 and np.any(arrays["weight"][self.padding]):
-            raise DataError(f"{self!r}: expected zeros in row {self.padding} of weight, the padding, got other numbers")
-        return dict(arrays)
-
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(6, 3), (2, 3), 0, 6), Example(cls(5, 2, padding_idx=1), (4,), 0, 5)]
+
+
+@register("embedding_bag")
+class EmbeddingBag(_Table):
+    """One learnt vector for a bag of numbers: the sum, the mean or the maximum of the vectors that belong to them.
+
+    - ``"sum"``: out_j = sum_t weight[x_t, j]; dL/dweight_i = sum of grad_out over all places where x is i.
+    - ``"mean"``: that, divided by the count of the x_t; so is its gradient.
+    - ``"max"``: out_j = max_t weight[x_t, j]; grad_out_j goes to the first of the largest.
+
+    The number ``padding_idx`` is in no bag: bags may be of different sizes. An empty bag gives 0. Without the bag, `Embedding`
+    gives a vector for each step.
+
+    Parameters
+    ----------
+    num_embeddings : int >= 1, how many different numbers there are
+    embedding_dim : int >= 1
+    mode : "sum", "mean" (default) or "max"
+    padding_idx : int, optional: the number that only fills a row up. Negative ones count from the end.
+
+    Shape
+    -----
+    x: (N, numbers) whole numbers -> out: (N, embedding_dim); weight: (num_embeddings, embedding_dim). First layer only.
+
+    Raises
+    ------
+    ShapeError
+        Rows have other axes than one of numbers.
+    DataError
+        From fit, predict and the like: x holds numbers that are not whole, or none of 0 to num_embeddings - 1.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential([nn.EmbeddingBag(10, 3, mode="sum", padding_idx=0)]).build((4,), random_state=0)
+    >>> words = nn.Sequential([nn.Embedding(10, 3, padding_idx=0)]).build((4,), random_state=0)
+    >>> bool((model.predict([[7, 2, 0, 0]]) == words.predict([[7, 2, 0, 0]]).sum(axis=1)).all())
+    True
+
+    References
+    ----------
+    Joulin, Grave, Bojanowski and Mikolov 2017, "Bag of tricks for efficient text classification", section 2 (mean).
+    """
+
+    elsewhere = ("num_embeddings", "embedding_dim", "max_norm", "norm_type", "scale_grad_by_freq", "mode")
+    modes: ClassVar[tuple[str, ...]] = ("sum", "mean", "max")
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, *, mode: str = "mean", padding_idx: int | None = None
+    ) -> None:
+        super().__init__(num_embeddings, embedding_dim, padding_idx=padding_idx)
+        self.mode = mode
+        self.require("mode", mode in self.modes, "'sum', 'mean' or 'max'")
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) != 1:
+            raise ShapeError(f"{self!r}: expected input rows of shape (numbers,), got rows of shape {in_shape}")
+        self.declare_weight()
+        self.largest, self.average = self.mode == "max", self.mode == "mean"
+        # Where the mode is "max": the numbers whose vectors are the largest.
+        self.scratch("chosen", (self.embedding_dim if self.largest else 0,), dtype="int64")
+        return (self.embedding_dim,)
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return in_shape[0] * out_shape[0]
+
+    def c(self) -> str:
+        return """
+            void forward(const int64_t x[T], const real weight[V][D], real out[D])
+            {
+                int count = 0, outside = 0;
+                for (int t = 0; t < T; t++) {
+                    outside |= x[t] < 0 || x[t] >= V;
+                    count += x[t] != padding;
+                }
+                for (int d = 0; d < D; d++) {
+                    real total = 0.0, top = 0.0;
+                    int seen = 0;
+                    for (int t = 0; t < T && !outside; t++)
+                        if (x[t] != padding) {
+                            total += weight[x[t]][d];
+                            top = !seen++ || weight[x[t]][d] > top ? weight[x[t]][d] : top;
+                        }
+                    out[d] = outside ? NAN : largest ? top : average && count ? total / count : total;
+                }
+            }"""
+
+    @staticmethod
+    def forward(x, weight, padding, largest, average, chosen, out):
+        for n in range(x.shape[0]):
+            numbers, row, count = x[n], out[n], 0
+            row[:] = 0.0
+            for t in range(numbers.shape[0]):
+                number = numbers[t]
+                if number == padding:
+                    continue
+                vector = weight[number]
+                count += 1
+                if not largest:
+                    for j in range(row.shape[0]):
+                        row[j] += vector[j]
+                else:
+                    best = chosen[n]
+                    for j in range(row.shape[0]):
+                        if count == 1 or vector[j] > row[j]:
+                            row[j] = vector[j]
+                            best[j] = number
+            if largest and count == 0:
+                chosen[n] = -1
+            if average and count > 1:
+                factor = 1.0 / real(count)
+                for j in range(row.shape[0]):
+                    row[j] *= factor
+
+    @staticmethod
+    def backward(x, padding, largest, average, chosen, grad_out, grad_weight):
+        grad_weight[:] = 0.0
+        for n in range(x.shape[0]):
+            numbers, grad = x[n], grad_out[n]
+            if largest:
+                for j in range(grad.shape[0]):
+                    if chosen[n, j] >= 0:
+                        grad_weight[chosen[n, j], j] += grad[j]
+                continue
+            count = 0
+            for t in range(numbers.shape[0]):
+                count += numbers[t] != padding
+            factor = 1.0 / real(max(count, 1)) if average else 1.0
+            for t in range(numbers.shape[0]):
+                if numbers[t] != padding:
+                    target = grad_weight[numbers[t]]
+                    for j in range(grad.shape[0]):
+                        target[j] += factor * grad[j]
+
+    def onnx(self, graph, x):
+        vectors = graph.node("Gather", graph.array("weight"), x, axis=0)
+        if self.padding_idx is None:
+            reduce = {"sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax"}[self.mode]
+            return graph.node(reduce, vectors, [1], keepdims=0)
+        there = x != np.int64(self.padding)
+        one = graph.node("Unsqueeze", there, [2])
+        count = graph.node("ReduceSum", graph.node("Where", there, 1.0, 0.0), [1], keepdims=1)
+        if self.largest:
+            top = graph.node("ReduceMax", graph.node("Where", one, vectors, -np.inf), [1], keepdims=0)
+            return graph.node("Where", count > 0.0, top, 0.0)
+        total = graph.node("ReduceSum", graph.node("Where", one, vectors, 0.0), [1], keepdims=0)
+        return total / graph.node("Max", count, 1.0) if self.average else total
+
+    @classmethod
+    def from_onnx(cls, at):
+        """Gather, and the vectors of a row reduced; a number that x is compared with is the padding."""
+        node, compared = at.ahead("Gather", place=1), at.ahead("Equal")
+        if at.rank != 1 or node is None or not node.is_constant(0) or node.constant(0).ndim != 2:
+            return None
+        weight = node.constant(0)
+        padding = [int(compared.constant(1))] if compared is not None and compared.is_constant(1) else []
+        bags = (cls(*weight.shape, mode=mode, padding_idx=number) for number in (*padding, None) for mode in cls.modes)
+        return at.like(bags, weight=weight)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [
+            Example(cls(6, 3), (4,), 0, 6),
+            Example(cls(5, 2, mode="sum", padding_idx=1), (3,), 0, 5),
+            Example(cls(4, 2, mode="max", padding_idx=-1), (2,), 0, 4),
+        ]

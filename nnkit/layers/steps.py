@@ -111,7 +111,7 @@ class Steps(Container):
 
     def onnx(self, graph, x):
         values, before = named(x), graph.mask
-        masks = dict.fromkeys(values, before)
+        masks = {name: graph.masks.get(name, before) if isinstance(x, dict) else before for name in values}
         for step, child in zip(self._steps, self._built.children, strict=True):
             given = fields(picked(masks, step.reads, step.layer.inputs))
             graph.mask, graph.masks = next(iter(given.values())), given

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.container import Model
-from nnkit.core.layer import Layer
+from nnkit.core.container import Container, Model
+from nnkit.core.layer import Built, Layer
 from nnkit.errors import ParameterError, ShapeError
 from nnkit.network import Network, network_of
 
@@ -74,13 +74,23 @@ def torch_weights(model: Model, state_dict: Mapping[str, Any]) -> None:
 
 
 def _places(network: Network) -> Iterator[_Place]:
-    """The layers that have arrays, in order."""
+    """The layers that have arrays, in PyTorch's order."""
     every = network.arrays()
-    for path, built in network.homes():
+    homes = {id(built): path for path, built in network.homes()}
+    for built in _leaves(network.root):
+        if (path := homes.get(id(built))) is None:
+            continue
         arrays = {name: every[f"{path}.{name}"]
                   for name, declared in {**built.parameters, **built.states}.items() if prod(declared.shape)}  # fmt: skip
         if arrays:
             yield _Place(network.name_of(path), built.layer, arrays)
+
+
+def _leaves(built: Built) -> Sequence[Built]:
+    """The innermost layers, in PyTorch's order."""
+    if not isinstance(built.layer, Container):
+        return [built]
+    return built.layer.torch_order([leaf for child in built.children for leaf in _leaves(child)])
 
 
 def _to_array(value: Any) -> NDArray[Any]:

@@ -28,13 +28,15 @@ with warnings.catch_warnings():
 torch.set_num_threads(1)  # the tensors are tiny
 KNOWN_TORCH = (2, 13)  # a newer one may list modules that nobody has looked at yet
 EPS = np.finfo(np.float64).eps
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding:UserWarning", "ignore:reduction. 'mean' divides:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding:UserWarning", "ignore:reduction. 'mean' divides:UserWarning",
+                                        "ignore:LSTM with projections:UserWarning")  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------------------- words
 
 NAMES = {"MultiheadAttention": "MultiHeadAttention"}
 # What nnkit reads off its input.
-INFERRED = {"in_features", "in_channels", "num_features", "num_channels", "normalized_shape", "input_size", "embed_dim"}
+INFERRED = {"in_features", "in_channels", "num_features", "num_channels", "normalized_shape", "input_size", "embed_dim",
+            "d_model", "in1_features", "in2_features"}  # fmt: skip
 # What says where things are, not what they are; rows come first here.
 PLACES = {"inplace", "device", "dtype", "batch_first"}
 # PyTorch gives the states of all steps, and the last ones besides.
@@ -43,15 +45,19 @@ ALWAYS = {name: {"return_sequences": True} for name in ("RNN", "GRU", "LSTM")}
 DEFAULTS = {"proj_size": 0}
 TRANSLATED = {("KLDivLoss", "reduction", "batchmean"): "mean"}
 # Axes of an input without a batch axis, where its description does not tell.
-ROW_AXES = {"MaxPool2d": 3, "RNN": 2, "GRU": 2, "LSTM": 2, "MultiheadAttention": 2, "TransformerEncoderLayer": 2,
-            "MultiLabelMarginLoss": 1}  # fmt: skip
+SEQUENCES = ("RNN", "GRU", "LSTM", "MultiheadAttention", "TransformerEncoderLayer", "TransformerEncoder",
+             "TransformerDecoderLayer", "Transformer")  # fmt: skip
+ROW_AXES = {"MaxPool2d": 3, "MultiLabelMarginLoss": 1, **dict.fromkeys(SEQUENCES, 2),
+            **dict.fromkeys(("Bilinear", "RNNCell", "GRUCell", "LSTMCell"), 1)}  # fmt: skip
+# How many inputs a layer reads, where these are several; all else that it is given are masks.
+READS = dict.fromkeys(("Bilinear", "RNNCell", "GRUCell", "LSTMCell", "TransformerDecoderLayer", "Transformer"), 2)
 
 # -------------------------------------------------------------------------------------------------------- exclusions
 
 NOT_HERE = {
     "three axes in space": """AdaptiveAvgPool3d AdaptiveMaxPool3d AvgPool3d BatchNorm3d Conv3d ConvTranspose3d
         FractionalMaxPool3d InstanceNorm3d LPPool3d MaxPool3d""",
-    "no such part": """AdaptiveAvgPool1d AdaptiveMaxPool1d AdaptiveMaxPool2d Bilinear ConvTranspose1d FractionalMaxPool2d
+    "no such part": """AdaptiveAvgPool1d AdaptiveMaxPool1d AdaptiveMaxPool2d ConvTranspose1d FractionalMaxPool2d
         LPPool1d LPPool2d Hardshrink Softshrink Threshold""",
     "Softmax(dim=1), or Softmax of the negated input": "Softmax2d Softmin",
     "GroupNorm with one group for each channel": "InstanceNorm1d InstanceNorm2d",
@@ -61,9 +67,6 @@ NOT_HERE = {
         ReplicationPad3d ZeroPad1d ZeroPad2d ZeroPad3d CircularPad1d CircularPad2d CircularPad3d ConstantPad1d ConstantPad2d
         ConstantPad3d""",
     "a loss has no parameters": "LinearCrossEntropyLoss",
-    "one step of a recurrence": "RNNCell GRUCell LSTMCell",
-    "a stack of TransformerEncoderLayer, which is compared": "TransformerEncoder",
-    "attention here is of a sequence to itself": "TransformerDecoderLayer Transformer",
 }
 NOT_HERE = {name: reason for reason, names in NOT_HERE.items() for name in names.split()}
 
@@ -76,7 +79,6 @@ REFUSED = {
     r"(Batch|Group)Norm.*bias=False": "affine is both or none",
     r"AvgPool2d\(.*divisor_override=": "a mean has its own divisor",
     r"MaxPool.*return_indices=True": "a layer has one output",
-    r"LSTM\(.*proj_size=[^0]": "it is a Linear after the layer",
     r"MultiheadAttention\(.*add_(bias_kv|zero_attn)=True": "the paper has no such thing",
     r"Softplus\(.*threshold=": "it is exact everywhere",
     r"AdaptiveAvgPool2d\(.*None": "sizes are numbers",
@@ -89,25 +91,21 @@ OTHERWISE = {
     r"KLDivLoss\(\) of \(10": "the mean is over rows: the divergence, PyTorch's batchmean",
     r"(KLDiv|GaussianNLL)Loss\(reduction=none.*\) of \w*\(\d": "a term is a row",
     r"(Layer|RMS)Norm\(normalized_shape=\[2, 2, 5\]": "the last axis is normalised",
-    r"(MultiheadAttention|TransformerEncoderLayer)\(.* of .*mask": "a mask comes from the layers before",
+    r"(MultiheadAttention|Transformer((En|De)coder(Layer)?)?)\(.* of .*mask": "a mask comes from the layers before",
 }
 
 
+LONG = torch.Tensor, torch.nn.Module
+FUNCTIONS = type(torch.nn.functional.relu), type(torch.nn.functional.gelu)
+
+
 def encoder_layer(module):
-    """What PyTorch's TransformerEncoderLayer is made of, and the order in which its parts are used."""
-    bias, width = module.linear1.bias is not None, module.linear2.out_features
-    first, second = (nn.LayerNorm(eps=norm.eps, bias=bias) for norm in (module.norm1, module.norm2))
-    attention = nn.MultiHeadAttention(module.self_attn.num_heads, bias=bias)
-    wide, narrow = nn.Linear(module.linear1.out_features, bias=bias), nn.Linear(width, bias=bias)
-    feed_forward = [wide, module.activation.__name__, narrow]
-    if module.norm_first:
-        layers = [nn.Residual(first, attention), nn.Residual(second, *feed_forward)]
-        return layers, ["norm1", "self_attn", "norm2", "linear1", "linear2"]
-    layers = [nn.Residual(attention), first, nn.Residual(*feed_forward), second]
-    return layers, ["self_attn", "norm1", "linear1", "linear2", "norm2"]
-
-
-COMPOSED = {"TransformerEncoderLayer": encoder_layer}
+    """Ours of PyTorch's TransformerEncoderLayer, which a stack is made of."""
+    return nn.TransformerEncoderLayer(
+        module.self_attn.num_heads, dim_feedforward=module.linear1.out_features, dropout=module.dropout.p,
+        activation=module.activation.__name__, layer_norm_eps=module.norm1.eps, norm_first=module.norm_first,
+        bias=module.linear1.bias is not None,
+    )  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -122,7 +120,8 @@ class Case(NamedTuple):
     number: int
 
     def __str__(self):
-        words = ", ".join(f"{name}={'tensor' if torch.is_tensor(value) else value}" for name, value in self.words.items())
+        words = ", ".join(f"{name}={type(value).__name__ if isinstance(value, LONG) else value}"
+                          for name, value in self.words.items())  # fmt: skip
         mode = "" if self.training else ", evaluating"
         return f"{self.number} {self.name}({words}) of {self.desc}{tuple(self.x.shape)}, {', '.join([*self.given][1:])}{mode}"
 
@@ -136,23 +135,17 @@ class Case(NamedTuple):
 
     def part(self):
         """Ours of the same name with the same words, or what makes it."""
-        if self.name in COMPOSED:
-            return COMPOSED[self.name](self.module)[0]
         cls = getattr(nn, NAMES.get(self.name, self.name))
         theirs, ours = inspect.signature(type(self.module)).parameters, inspect.signature(cls).parameters
         words = {}
         for name, value in self.words.items():
             default = theirs[name].default if name in theirs else DEFAULTS.get(name)
             if name not in INFERRED | PLACES and (name in ours or value != default):
+                if isinstance(value, torch.nn.Module):
+                    value = encoder_layer(value)
+                value = value.__name__ if isinstance(value, FUNCTIONS) else value  # an activation
                 words[name] = TRANSLATED.get((self.name, name, value), value) if isinstance(value, str) else value
         return cls(**words, **ALWAYS.get(self.name, {}))
-
-    def used(self, arrays):
-        """A state dict in the order in which ours are used."""
-        if self.name not in COMPOSED:
-            return arrays
-        _, order = COMPOSED[self.name](self.module)
-        return dict(sorted(arrays.items(), key=lambda item: order.index(item[0].partition(".")[0])))
 
 
 def spelled(function, given):
@@ -164,14 +157,15 @@ def spelled(function, given):
 def read_database():
     for info in common_modules.module_db:
         name = info.module_cls.__name__
-        if not hasattr(nn, NAMES.get(name, name)) and name not in COMPOSED:
+        if not hasattr(nn, NAMES.get(name, name)):
             continue
         for training in (True, False) if info.train_and_eval_differ else (True,):
             torch.manual_seed(1)
             makers = {"device": "cpu", "dtype": torch.float64, "requires_grad": True, "training": training}
             for number, case in enumerate(info.module_inputs_func(info, **makers)):
                 made = case.constructor_input
-                module = info.module_cls(*made.args, **made.kwargs).double().train(training)
+                with warnings.catch_warnings(action="ignore"):  # of nested tensors
+                    module = info.module_cls(*made.args, **made.kwargs).double().train(training)
                 if name.endswith("Loss") and getattr(module, "weight", None) is not None:
                     module.weight.abs_()  # PyTorch's are of any sign, which no weight here is
                 given = spelled(module.forward, case.forward_input)
@@ -212,10 +206,25 @@ class OfLogits(torch.nn.Module):
         return self.inner(log_probs.log_softmax(dim=-1), **others)
 
 
+class SideBySide(torch.nn.Module):
+    """PyTorch's LSTMCell, of states that lie side by side."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, input, hx):  # noqa: A002 - PyTorch's name
+        return torch.cat(self.inner(input, hx.chunk(2, dim=-1)), dim=-1)
+
+
 def twin(case):
     """Their module and what it is given by name, in the form that both can take."""
-    module, given = copy.deepcopy(case.module), {name: value for name, value in case.given.items() if name != "hx"}
-    given = {name: torch.as_tensor(value).detach() for name, value in given.items()}  # a sequence begins with the state 0 here
+    module, given = copy.deepcopy(case.module), dict(case.given)
+    if case.name in ALWAYS:  # a sequence begins with the state 0 here
+        given.pop("hx", None)
+    if case.name == "LSTMCell":
+        module, given["hx"] = SideBySide(module), torch.cat(given["hx"], dim=-1)
+    given = {name: torch.as_tensor(value).detach() for name, value in given.items()}
     if case.name == "GaussianNLLLoss":
         module, mean, target, variance = GaussianOfLogarithms(module), *given.values()
         given = {"prediction": torch.cat([mean, variance.log().expand_as(mean)], dim=-1), "target": target}
@@ -228,28 +237,31 @@ def twin(case):
         given["target"] = given["target"].sign() + (given["target"] == 0)
     if case.name == "MultiheadAttention":  # of a sequence to itself
         given |= dict.fromkeys(("key", "value"), given["query"])
-    if case.name == "TransformerEncoderLayer":
-        module.self_attn.batch_first = True
+    for part in module.modules():
+        if isinstance(part, torch.nn.MultiheadAttention):
+            part.batch_first = True
     return module, given
 
 
-def evaluate(module, given, cotangent):
-    """Output, gradient of the first input, and gradients of the parameters and states as a state dict lists them."""
-    first = next(iter(given.values()))
-    x = first.clone().requires_grad_(first.is_floating_point())
+def evaluate(module, given, cotangent, reads=1):
+    """Output, gradients of the first inputs, and gradients of the parameters and states as a state dict lists them."""
+    names = [*given][:reads]
+    x, *others = (given[name].clone().requires_grad_(given[name].is_floating_point()) for name in names)
+    replaced = {id(given[name]): value for name, value in zip(names, (x, *others), strict=True)}
     module.zero_grad()
-    out = module(**{name: x if value is first else value for name, value in given.items()})
+    out = module(**{name: replaced.get(id(value), value) for name, value in given.items()})
     out = out[0] if isinstance(out, tuple) else out
     out.backward(cotangent(out))
     learnt = {name: parameter.grad for name, parameter in module.named_parameters()} | dict(module.named_buffers())
     learnt = {name: learnt[name].clone() for name in module.state_dict() if name != "num_batches_tracked"}
-    return {"out": out.detach(), **({} if x.grad is None else {"grad_x": x.grad}), **learnt}
+    grads = {f"grad_{name}": other.grad for name, other in zip(names[1:], others, strict=True)}
+    return {"out": out.detach(), **({} if x.grad is None else {"grad_x": x.grad}), **grads, **learnt}
 
 
 DRAWS, STEP = 4, 2.0**-26  # the square root of eps: half of the digits are the change's
 
 
-def tolerances(module, given, cotangent, results):
+def tolerances(module, given, cotangent, results, reads=1):
     """How far off float64 may be, for each of the results.
 
     A computation in floating point is the exact one of numbers that are a little off: by no more than n eps, where n counts
@@ -274,7 +286,7 @@ def tolerances(module, given, cotangent, results):
         for parameter in other.parameters():
             parameter.data = shaken(parameter)
         moved = {id(tensor): shaken(tensor) for tensor in given.values()}
-        changed = evaluate(other, {name: moved[id(tensor)] for name, tensor in given.items()}, cotangent)
+        changed = evaluate(other, {name: moved[id(tensor)] for name, tensor in given.items()}, cotangent, reads)
         for name, result in results.items():
             reaction[name] = max(reaction[name], largest(changed[name] - result) / STEP)
     numbers = [tensor for tensor in (*given.values(), *module.parameters()) if tensor.is_floating_point()]
@@ -332,18 +344,26 @@ def layer_of(part, case, module, given, grad_out, results, python):
         return tensor.numpy()[None] if case.unbatched else tensor.numpy()
 
     x, grad_out = batch(next(iter(given.values()))), batch(grad_out)
-    model = nn.Sequential([part]).build(x.shape[1:], random_state=0, dtype="float64")
+    in_shape = x.shape[1:]
+    if part.inputs:
+        x = {name: batch(tensor) for name, tensor in zip(part.inputs, given.values(), strict=False)}
+        in_shape = {name: array.shape[1:] for name, array in x.items()}
+    model = nn.Sequential([part]).build(in_shape, random_state=0, dtype="float64")
     theirs = model.copy()
-    nn.torch_weights(model, case.used(module.state_dict()))
+    nn.torch_weights(model, module.state_dict())
     if python:
         network = network_of(model)
-        one = Pass(network, len(x), training=case.training, gradient=network.gradient, python=True)
+        one = Pass(network, len(grad_out), training=case.training, gradient=network.gradient, python=True)
         out, grad_x = one.forward(x), one.backward(grad_out)
     else:
         out, grad_x = model.forward(x, training=case.training), model.backward(grad_out)
-    ours = {"out": out, **({} if grad_x is None else {"grad_x": grad_x}), **model.gradients(), **model.states()}
-    nn.torch_weights(theirs, case.used({name: value for name, value in results.items() if name not in ("out", "grad_x")}))
-    expected = {name: batch(results[name]) for name in ("out", "grad_x") if name in results}
+    grads = {} if grad_x is None else {"grad_x": grad_x}
+    if part.inputs:
+        grads = dict(zip(("grad_x", *(f"grad_{name}" for name in [*given][1:])), grad_x.values(), strict=True))
+    ours = {"out": out, **grads, **model.gradients(), **model.states()}
+    values = [name for name in results if name == "out" or name.startswith("grad_")]
+    nn.torch_weights(theirs, {name: value for name, value in results.items() if name not in values})
+    expected = {name: batch(results[name]) for name in values}
     return ours, {**expected, **theirs.parameters(), **theirs.states()}
 
 
@@ -359,8 +379,9 @@ def compare(case, python):
             return torch.ones_like(out)
         return drawn.setdefault("it", torch.randn(out.shape, dtype=out.dtype, generator=generator))
 
-    results = evaluate(module, given, cotangent)
-    allowed = tolerances(before, given, cotangent, results)
+    reads = READS.get(case.name, 1)
+    results = evaluate(module, given, cotangent, reads)
+    allowed = tolerances(before, given, cotangent, results, reads)
     if case.name.endswith("Loss"):
         ours = alignment_of(part, given) if case.name == "CTCLoss" else loss_of(part, case, given, python)
         expected = {name: results[name].numpy() for name in ("out", "grad_x")}
@@ -369,7 +390,7 @@ def compare(case, python):
     else:
         ours, expected = layer_of(part, case, before, given, drawn["it"], results, python)
     assert ours.keys() == expected.keys()
-    of_parameters = max([0.0, *(value for name, value in allowed.items() if name not in ("out", "grad_x"))])
+    of_parameters = max([0.0, *(value for name, value in allowed.items() if name != "out" and not name.startswith("grad_"))])
     for name, value in expected.items():
         assert ours[name].shape == value.shape, name
         np.testing.assert_allclose(ours[name], value, rtol=0, atol=allowed.get(name, of_parameters), err_msg=name)
@@ -407,6 +428,9 @@ def test_what_is_otherwise_on_purpose_still_is(pattern):
 OTHER_DEFAULTS = {
     ("Softmax", "dim"): "the last axis; PyTorch warns, and guesses by the number of axes",
     ("LogSoftmax", "dim"): "the last axis; PyTorch warns, and guesses by the number of axes",
+    ("TransformerDecoderLayer", "activation"): "'relu'; PyTorch has the function",
+    ("Transformer", "activation"): "'relu'; PyTorch has the function",
+    ("TransformerEncoderLayer", "activation"): "'relu'; PyTorch has the function",
     ("Upsample", "scale_factor"): "2; PyTorch wants a size or a factor",
 }
 
@@ -424,7 +448,7 @@ def test_words_in_common_have_the_same_defaults():
 
 def test_every_module_is_here_or_said_not_to_be():
     database = {info.module_cls.__name__ for info in common_modules.module_db}
-    here = {name for name in database if hasattr(nn, NAMES.get(name, name))} | COMPOSED.keys()
+    here = {name for name in database if hasattr(nn, NAMES.get(name, name))}
     assert not here & NOT_HERE.keys(), "is here by now"
     assert not NOT_HERE.keys() - database, "PyTorch has no such module"
     if KNOWN_TORCH == tuple(map(int, torch.__version__.split(".")[:2])):

@@ -18,17 +18,47 @@ dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 
 
 class Attend(torch.nn.Module):
-    """PyTorch's attention of a sequence to itself."""
+    """PyTorch's attention of a sequence to itself; ``mask`` is (steps, steps), or has one for each head."""
 
-    def __init__(self, width, heads, causal=False, bias=True):
+    def __init__(self, width, heads, causal=False, bias=True, mask=None):
         super().__init__()
         self.inner = torch.nn.MultiheadAttention(width, heads, bias=bias, batch_first=True)
         self.causal = causal
+        self.mask = mask
 
     def forward(self, x, padding=None):
-        steps = x.shape[1]
-        later = torch.triu(torch.ones(steps, steps, dtype=torch.bool), 1) if self.causal else None
-        return self.inner(x, x, x, attn_mask=later, key_padding_mask=padding, need_weights=False)[0]
+        rows, steps = x.shape[:2]
+        mask = torch.triu(torch.ones(steps, steps, dtype=torch.bool), 1) if self.causal else None
+        if self.mask is not None:
+            mask = torch.as_tensor(self.mask)
+            mask = mask if mask.dtype == torch.bool else mask.to(x.dtype)
+            mask = mask.repeat(rows, 1, 1) if mask.dim() == 3 else mask
+        return self.inner(x, x, x, attn_mask=mask, key_padding_mask=padding, need_weights=False)[0]
+
+
+class Turned(torch.nn.Module):
+    """Attention with rotary positions, written with complex numbers."""
+
+    def __init__(self, width, heads, base):
+        super().__init__()
+        self.inner = torch.nn.MultiheadAttention(width, heads, batch_first=True)
+        self.base = base
+
+    def forward(self, x):
+        inner = self.inner
+        q, k, v = torch.nn.functional.linear(x, inner.in_proj_weight, inner.in_proj_bias).chunk(3, dim=-1)
+        q, k, v = (part.unflatten(-1, (inner.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
+        half = q.shape[-1] // 2
+        angles = torch.arange(x.shape[1])[:, None] * self.base ** (-torch.arange(half, dtype=torch.float64) / half)
+        angles = torch.polar(torch.ones_like(angles), angles)
+
+        def turned(part):
+            spins = angles.to(torch.promote_types(part.dtype, torch.complex64))
+            spun = torch.complex(part[..., :half], part[..., half:]) * spins
+            return torch.cat([spun.real, spun.imag], dim=-1).to(part.dtype)
+
+        out = torch.nn.functional.scaled_dot_product_attention(turned(q), turned(k), v)
+        return inner.out_proj(out.transpose(1, 2).flatten(-2))
 
 
 class Positions(torch.nn.Module):
@@ -55,10 +85,16 @@ def silu_gate(x):
 
 
 T = torch.nn
+ADDED = np.random.default_rng(5).normal(size=(2, 18, 18))
+ADDED[1, 3:7, :5] = -np.inf
+HIDDEN = ADDED[0, :7, :7] > 0.7
 TWINS = [
     (nn.MultiHeadAttention(3), lambda: Attend(9, 3), (7, 9)),
     (nn.MultiHeadAttention(1, causal=True, bias=False), lambda: Attend(5, 1, True, False), (4, 5)),
     (nn.MultiHeadAttention(4, causal=True), lambda: Attend(64, 4, True), (33, 64)),
+    (nn.MultiHeadAttention(3, attn_mask=HIDDEN), lambda: Attend(9, 3, mask=HIDDEN), (7, 9)),
+    (nn.MultiHeadAttention(2, attn_mask=ADDED), lambda: Attend(6, 2, mask=ADDED), (18, 6)),
+    (nn.MultiHeadAttention(2, rotary=100.0), lambda: Turned(12, 2, 100.0), (21, 12)),
     (nn.PositionalEmbedding(), lambda: Positions(7, 9), (7, 9)),
     (nn.PositionalEmbedding(max_len=11), lambda: Positions(11, 9), (7, 9)),
     (nn.LayerNorm(), lambda: T.LayerNorm(33), (33,)),
@@ -157,6 +193,22 @@ def test_a_step_that_sees_nothing_gets_the_bias_alone():
     assert all(np.isfinite(gradient).all() for gradient in model.gradients().values())
 
 
+def test_attention_drops_what_is_taken_from_steps():
+    """Values are the unit vectors, and nothing is projected: the output is what is left of P."""
+    steps, rate = 20, 0.3
+    model = nn.Sequential([nn.MultiHeadAttention(1, dropout=rate, causal=True)]).build((steps, steps), random_state=0)
+    parameters = model.parameters()
+    parameters["0.in_proj_weight"][:, 2 * steps :] = np.eye(steps)
+    parameters["0.out_proj_weight"][...] = np.eye(steps)
+    X = np.tile(np.eye(steps), (50, 1, 1))
+    P, dropped = model.predict(X), model.forward(X, training=True)
+    kept = dropped != 0
+    np.testing.assert_allclose(dropped[kept], (P / (1 - rate))[kept], rtol=1e-5)
+    assert abs(kept[P != 0].mean() - (1 - rate)) < 0.02  # of 10500; the standard deviation is 0.0045
+    assert len({row.tobytes() for row in kept}) == 50
+    np.testing.assert_array_equal(model.forward(X), P)
+
+
 @pytest.mark.parametrize("shift", [0.0, 1e3, 1e4])
 def test_layer_norm_keeps_its_digits_far_from_zero(shift):
     random = np.random.default_rng(0)
@@ -192,6 +244,25 @@ def test_parameters_begin_as_torchs():
         bound = np.abs(parameters[f"2.{ours}_weight"]).max()
         assert abs(bound / theirs.abs().max().item() - 1) < 0.02
         assert not parameters[f"2.{ours}_bias"].any()
+
+
+@dtypes
+@pytest.mark.parametrize("padding_idx", [None, 2, -1])
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_equal_torchs(mode, padding_idx, dtype):
+    torch.manual_seed(3)
+    twin = T.EmbeddingBag(7, 5, mode=mode, padding_idx=padding_idx, dtype=getattr(torch, dtype))
+    model = nn.Sequential([nn.EmbeddingBag(7, 5, mode=mode, padding_idx=padding_idx)]).build((4,), dtype=dtype)
+    nn.torch_weights(model, twin.state_dict())
+    x = torch.randint(0, 7, (20, 4))
+    x[0], x[1] = 2, 6  # bags without anything in them, where that is the padding
+    out = twin(x)
+    grad_out = torch.randn_like(out)
+    out.backward(grad_out)
+    close(model.forward(x.numpy(), training=True), out, dtype)
+    assert model.backward(grad_out.numpy()) is None
+    close(model.gradients()["0.weight"], twin.weight.grad, dtype)
+    close(model.predict(x.numpy()), out, dtype)
 
 
 def test_embedding_learns_and_takes_whole_numbers_of_any_dtype():
@@ -239,6 +310,15 @@ def test_embedding_refuses_what_it_cannot_look_up(wrong, place):
         (lambda: nn.MultiHeadAttention(0), nn.ParameterError, "num_heads to be an integer of at least 1"),
         (lambda: nn.Sequential([nn.MultiHeadAttention(3)]).build((5, 4)), nn.ShapeError, "3 heads divide, got 4"),
         (lambda: nn.Sequential([nn.MultiHeadAttention(2)]).build((4,)), nn.ShapeError, r"\(N, steps, features\)"),
+        (lambda: nn.MultiHeadAttention(2, dropout=1.0), nn.ParameterError, "dropout"),
+        (lambda: nn.MultiHeadAttention(2, rotary=0.0), nn.ParameterError, "rotary"),
+        (lambda: nn.MultiHeadAttention(2, attn_mask=[1.0]), nn.ParameterError, "attn_mask to be truth values or numbers"),
+        (lambda: nn.MultiHeadAttention(2, attn_mask=np.zeros((3, 4, 4))), nn.ParameterError, "num_heads, queries, keys"),
+        (lambda: nn.MultiHeadAttention(2, attn_mask=[[np.nan]]), nn.ParameterError, "without NaN and infinity"),
+        (lambda: nn.MultiHeadAttention(2, attn_mask=[["a"]]), nn.ParameterError, "attn_mask"),
+        (lambda: nn.Sequential([nn.MultiHeadAttention(2, attn_mask=np.zeros((4, 5)))]).build((4, 2)), nn.ShapeError,
+         r"4 queries and 4 keys, got shape \(4, 5\)"),
+        (lambda: nn.Sequential([nn.MultiHeadAttention(2, rotary=10.0)]).build((4, 6)), nn.ShapeError, "even number of feat"),
         (lambda: nn.PositionalEmbedding(max_len=0), nn.ParameterError, "max_len"),
         (lambda: nn.Sequential([nn.PositionalEmbedding(max_len=3)]).build((4, 2)), nn.ShapeError, "at most 3 steps, got 4"),
         (lambda: nn.LayerNorm(eps=0.0), nn.ParameterError, "eps"),
@@ -248,6 +328,9 @@ def test_embedding_refuses_what_it_cannot_look_up(wrong, place):
         (lambda: nn.Embedding(3, 2, padding_idx=3), nn.ParameterError, "padding_idx to be below num_embeddings=3"),
         (lambda: nn.Embedding(3, 2, padding_idx=-4), nn.ParameterError, "at least -3"),
         (lambda: nn.Sequential([nn.Linear(2), nn.Embedding(3, 2)]).build((2,)), nn.ShapeError, "only be the first layer"),
+        (lambda: nn.EmbeddingBag(3, 2, mode="median"), nn.ParameterError, "mode to be 'sum', 'mean' or 'max', got 'median'"),
+        (lambda: nn.EmbeddingBag(3, 2, padding_idx=3), nn.ParameterError, "padding_idx to be below num_embeddings=3"),
+        (lambda: nn.Sequential([nn.EmbeddingBag(3, 2)]).build((2, 3)), nn.ShapeError, r"rows of shape \(numbers,\)"),
         (lambda: nn.GLU(0), nn.ParameterError, "0 is the batch"),
         (lambda: nn.Sequential([nn.SwiGLU()]).build((3,)), nn.ShapeError, "even number to halve"),
         (lambda: nn.Sequential([nn.Softmax(3)]).build((3,)), nn.ShapeError, r"axis 3 .* got shape \(N, 3\)"),

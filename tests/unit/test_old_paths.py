@@ -9,6 +9,7 @@ import nnkit as nn
 PLACES = {
     "nnkit.core.layer": ("Layer", "PythonLayer"),
     "nnkit.core.loss": ("Loss", "PythonLoss"),
+    "nnkit.layers.attention": ("MultiHeadAttention", "PositionalEmbedding"),
     "nnkit.layers.channel_norm": ("BatchNorm1d", "BatchNorm2d", "GroupNorm"),
     "nnkit.layers.pooling": (
         "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "GlobalAvgPool", "MaxPool1d", "MaxPool2d", "Upsample",

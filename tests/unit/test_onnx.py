@@ -46,6 +46,8 @@ MORE = [
     nn.Example(nn.LSTM(4, return_sequences=True), (5, 3)),
     nn.Example(nn.RNN(3, num_layers=3, nonlinearity="relu", reverse=True), (4, 2)),
     nn.Example(nn.MultiHeadAttention(4, causal=True), (9, 8)),
+    nn.Example(nn.MultiHeadAttention(1, causal=True, attn_mask=np.eye(5, k=-2, dtype=bool)), (5, 3)),
+    nn.Example(nn.MultiHeadAttention(2, attn_mask=np.stack([np.eye(4), np.where(np.tri(4, k=1), 0.5, -np.inf)])), (4, 6)),
     nn.Example(nn.Residual(nn.Linear(3)), (2, 3)),
     nn.Example(nn.Branches("identity", [nn.Linear(3), "tanh"], merge="add"), (3,)),
     nn.Example(nn.Branches([nn.Linear(2), nn.Branches("relu", "tanh")], "identity", nn.Residual(nn.Linear(3))), (3,)),
@@ -100,6 +102,8 @@ def check_round_trip(model, X, path):
 
 # What works on several values at once is written, and not read: a file is read from one value to one.
 SEVERAL = [example for part in (nn.Add, nn.Concat, nn.Graph, nn.Inputs, nn.Heads) for example in part.examples()]
+SEVERAL += [example for part in nn.registry.layers.values() if isinstance(part.inputs, tuple) and part.inputs
+            for example in part.examples()]  # fmt: skip
 READ = [example for example in EXAMPLES if repr(example) not in map(repr, SEVERAL)]
 
 

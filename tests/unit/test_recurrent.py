@@ -14,6 +14,7 @@ with warnings.catch_warnings():
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 STEPS, FEATURES, LENGTHS = 7, 3, [4, 7, 1, 5, 2]
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")  # PyTorch's, of its speed
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 
 
@@ -47,11 +48,14 @@ def compare(layer, model, theirs, x, x_torch, out, dtype):
         close(ours, parameter.grad.T if parameter.ndim == 2 else parameter.grad, dtype)
 
 
+PROJECTED = [partial(nn.LSTM, proj_size=1), partial(nn.LSTM, proj_size=4)]
+
+
 @dtypes
 @pytest.mark.parametrize("options", [{}, {"return_sequences": True, "bias": False}, {"num_layers": 2, "bidirectional": True},
                                      {"num_layers": 3, "return_sequences": True},
                                      {"bidirectional": True, "return_sequences": True}], ids=str)  # fmt: skip
-@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN, partial(nn.RNN, nonlinearity="relu")], ids=str)
+@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN, partial(nn.RNN, nonlinearity="relu"), *PROJECTED], ids=str)
 def test_layer_equals_torchs(make, options, dtype):
     layer = make(5, **options)
     model, theirs = twins(layer, dtype)
@@ -67,7 +71,7 @@ def test_layer_equals_torchs(make, options, dtype):
 @pytest.mark.parametrize("options", [{}, {"return_sequences": True},
                                      {"num_layers": 2, "bidirectional": True},
                                      {"num_layers": 2, "bidirectional": True, "return_sequences": True}], ids=str)  # fmt: skip
-@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN, *PROJECTED], ids=str)
 def test_padded_sequences_equal_torchs_packed_ones(make, options, dtype):
     layer = make(5, **options)
     model, theirs = twins(layer, dtype, before=[nn.Masking(-1.0)])
@@ -80,6 +84,17 @@ def test_padded_sequences_equal_torchs_packed_ones(make, options, dtype):
     h_n = state[0] if isinstance(state, tuple) else state
     out = unpack(every, batch_first=True, total_length=STEPS)[0] if layer.return_sequences else last_states(layer, h_n)
     compare(layer, model, theirs, x, x_torch, out, dtype)
+
+
+@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN])
+def test_dropout_stands_between_the_layers_of_a_stack(make):
+    X = np.random.default_rng(0).normal(size=(8, STEPS, FEATURES))
+    stack = nn.Sequential([make(5, num_layers=3, dropout=0.4)]).build((STEPS, FEATURES), random_state=0)
+    layers = [make(5, return_sequences=True), nn.Dropout(0.4), make(5, return_sequences=True), nn.Dropout(0.4), make(5)]
+    chain = nn.Sequential([layers]).build((STEPS, FEATURES), random_state=0)
+    for training in (True, False):
+        np.testing.assert_array_equal(stack.forward(X, training=training), chain.forward(X, training=training))
+    assert np.abs(stack.forward(X, training=True) - stack.forward(X)).max() > 0.01
 
 
 def test_weights_of_a_deeper_net_are_refused():
@@ -112,6 +127,9 @@ def test_training_in_shards_learns_which_sequences_are_longer():
 
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: nn.LSTM(0), "LSTM: expected hidden_size to be an integer of at least 1, got 0"),
+    (lambda: nn.GRU(4, dropout=1.0), r"GRU: expected dropout to be a number in \[0, 1\)"),
+    (lambda: nn.LSTM(4, proj_size=4), "LSTM: expected proj_size to be below hidden_size=4, got 4"),
+    (lambda: nn.LSTM(4, proj_size=-1), "LSTM: expected proj_size to be an integer of at least 0"),
     (lambda: nn.GRU(4, num_layers=0), "GRU: expected num_layers to be an integer of at least 1, got 0"),
     (lambda: nn.LSTM(4, bidirectional=True, reverse=True), "expected reverse to be False where bidirectional is True"),
     (lambda: nn.RNN(4, nonlinearity="sigmoid"), "expected nonlinearity to be 'tanh' or 'relu', got 'sigmoid'"),

@@ -8,9 +8,10 @@ Working arrays have the steps first, in the order in which they are taken (``rev
 step needs of all rows is one contiguous matrix. A padded step leaves the state as it was.
 """
 
+from nnkit.layers.recurrent.cells import GRUCell, LSTMCell, RNNCell
 from nnkit.layers.recurrent.gru import GRU
 from nnkit.layers.recurrent.lstm import LSTM
 from nnkit.layers.recurrent.masking import Masking
 from nnkit.layers.recurrent.rnn import RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "Masking"]
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "Masking", "RNNCell"]

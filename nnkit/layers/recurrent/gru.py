@@ -76,6 +76,7 @@ class GRU(Recurrent):
     ----------
     hidden_size : int >= 1
     num_layers : int from 1 to 1000; each further layer takes the states of the one before as its input
+    dropout : float in [0, 1), of the states between the layers of a stack
     bidirectional : also take the steps from the last to the first, with parameters of their own, and concatenate
     return_sequences : give the states of all steps, or (default) the last one that each direction comes to
     bias : bool, default True

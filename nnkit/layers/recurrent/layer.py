@@ -16,11 +16,12 @@ from nnkit.engine.lazy import lazy
 from nnkit.errors import OnnxError, ShapeError
 from nnkit.initializers import Uniform
 from nnkit.kernels.gemm import ACROSS, STRIP, dot_transposed
-from nnkit.layers.containers import Branches
+from nnkit.layers.dropout import Dropout
+from nnkit.layers.graph import Branches
 from nnkit.layers.recurrent.stack import read_stack
 from nnkit.layers.recurrent.steps import assign, mirrored
 
-__all__ = ["Recurrent"]
+__all__ = ["Recurrent", "operator_gates"]
 
 ONNX_FLOAT, ONNX_INT32 = 1, 6  # types by their numbers in onnx.TensorProto
 DEEPEST = 1000  # layers of a stack: every one is made and placed, and a slip of the pen shall not take all memory
@@ -40,6 +41,7 @@ class Recurrent(Layer):
         hidden_size: int = 1,
         *,
         num_layers: int = 1,
+        dropout: float = 0.0,
         bidirectional: bool = False,
         return_sequences: bool = False,
         bias: bool = True,
@@ -47,6 +49,7 @@ class Recurrent(Layer):
     ) -> None:
         self.hidden_size = hidden_size
         self.num_layers = num_layers
+        self.dropout = dropout
         self.bidirectional = bidirectional
         self.return_sequences = return_sequences
         self.bias = bias
@@ -54,12 +57,20 @@ class Recurrent(Layer):
         self.require_size("hidden_size")
         self.require_size("num_layers")
         self.require("num_layers", num_layers <= DEEPEST, f"at most {DEEPEST}")
+        self.require_number("dropout", 0.0, 1.0, below=True)
         self.require("reverse", not (reverse and bidirectional), "False where bidirectional is True")
 
     @lazy
     def _stack(self) -> Chain:
-        """The cells, made when they are first placed: whoever uses the layer twice shares them."""
-        return Chain([cells[0] if len(cells) == 1 else Branches(*cells, dim=-1) for cells in self.cells()])
+        """The cells, made when they are first placed: whoever uses the layer twice shares them. Dropout stands between."""
+        first, *more = (cells[0] if len(cells) == 1 else Branches(*cells, dim=-1) for cells in self.cells())
+        between = [Dropout(self.dropout)] if self.dropout else []
+        return Chain([first, *(item for layer in more for item in (*between, layer))])
+
+    @property
+    def state_size(self) -> int:
+        """How many numbers the state has that the next step, and who comes behind, gets to see."""
+        return self.hidden_size
 
     def cells(self) -> list[list[Self]]:
         """The layers that this one is made of, each in one direction or two; only the last may give its last state alone."""
@@ -68,7 +79,7 @@ class Recurrent(Layer):
         directions = (False, True) if self.bidirectional else (self.reverse,)
         return [
             [
-                self.replace(num_layers=1, bidirectional=False, reverse=reverse,
+                self.replace(num_layers=1, dropout=0.0, bidirectional=False, reverse=reverse,
                              return_sequences=self.return_sequences or layer < self.num_layers - 1)
                 for reverse in directions
             ]
@@ -85,8 +96,8 @@ class Recurrent(Layer):
         if len(in_shape) != 2:
             raise ShapeError(f"{self!r}: expected input rows (steps, features), got rows of shape {in_shape}")
         steps, features = in_shape
-        size, width = self.hidden_size, self.gate_count * self.hidden_size
-        init = Uniform(-1 / sqrt(size), 1 / sqrt(size))
+        size, width = self.state_size, self.gate_count * self.hidden_size
+        init = self.init()
         self.parameter("weight_ih", (features, width), init)
         self.parameter("weight_hh", (size, width), init)
         self.parameter("bias_ih", (width if self.bias else 0,), init)
@@ -102,6 +113,10 @@ class Recurrent(Layer):
         self.passes_mask = self.return_sequences
         return (steps, size) if self.return_sequences else (size,)
 
+    def init(self) -> Uniform:
+        """How all parameters begin."""
+        return Uniform(-1 / sqrt(self.hidden_size), 1 / sqrt(self.hidden_size))
+
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return in_shape[0] * parameters
 
@@ -116,7 +131,7 @@ class Recurrent(Layer):
 
     def onnx(self, graph, x):
         steps = self._built.in_shape[0]
-        gates = self._onnx_gates(graph)
+        gates = operator_gates(graph, type(self), self.hidden_size, self.bias, self.onnx_recurrence(graph))
         lengths = None
         if graph.mask is not None:  # take the steps that are no padding first, in their order
             present = graph.node("Cast", graph.mask, to=ONNX_FLOAT)
@@ -137,19 +152,9 @@ class Recurrent(Layer):
         """What its operator has to know beside the sizes."""
         return {}
 
-    def _onnx_gates(self, graph):
-        """The operator's W, R and B: (1, gates, ...), in the order of the operator's gates."""
-        count, size = self.gate_count, self.hidden_size
-
-        def laid_out(name):
-            array = graph.array(name).array
-            return array.T.reshape(count, size, -1)[list(self.gate_order)].reshape(1, count * size, -1)
-
-        weights = [graph.constant(laid_out(name), name) for name in ("weight_ih", "weight_hh")]
-        if not self.bias:
-            return [*weights, None]
-        biases = np.concatenate([laid_out(name).reshape(1, -1) for name in ("bias_ih", "bias_hh")], axis=1)
-        return [*weights, graph.constant(biases, "bias")]
+    def onnx_recurrence(self, graph):
+        """What the operator's state is multiplied with."""
+        return graph.array("weight_hh").array
 
     @staticmethod
     def _onnx_taken(graph, x, order, width):
@@ -210,3 +215,18 @@ class Recurrent(Layer):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(3), (3, 2)), Example(cls(2, return_sequences=True, bias=False, reverse=True), (4, 3))]
+
+
+def operator_gates(graph, kind, size, bias, weight_hh):
+    """An operator's W, R and B: (1, gates, ...), in the order of the operator's gates, for a layer of a ``kind``."""
+    count = kind.gate_count
+
+    def laid_out(array):
+        return array.T.reshape(count, size, -1)[list(kind.gate_order)].reshape(1, count * size, -1)
+
+    given = {"weight_ih": graph.array("weight_ih").array, "weight_hh": weight_hh}
+    weights = [graph.constant(laid_out(array), name) for name, array in given.items()]
+    if not bias:
+        return [*weights, None]
+    biases = np.concatenate([laid_out(graph.array(name).array).reshape(1, -1) for name in ("bias_ih", "bias_hh")], axis=1)
+    return [*weights, graph.constant(biases, "bias")]

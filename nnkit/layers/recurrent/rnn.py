@@ -60,6 +60,7 @@ class RNN(Recurrent):
     ----------
     hidden_size : int >= 1
     num_layers : int from 1 to 1000; each further layer takes the states of the one before as its input
+    dropout : float in [0, 1), of the states between the layers of a stack
     nonlinearity : "tanh" or "relu"
     bidirectional : also take the steps from the last to the first, with parameters of their own, and concatenate
     return_sequences : give the states of all steps, or (default) the last one that each direction comes to
@@ -113,6 +114,7 @@ class RNN(Recurrent):
         *,
         num_layers: int = 1,
         nonlinearity: str = "tanh",
+        dropout: float = 0.0,
         bidirectional: bool = False,
         return_sequences: bool = False,
         bias: bool = True,
@@ -121,8 +123,8 @@ class RNN(Recurrent):
         self.nonlinearity = nonlinearity
         self.require("nonlinearity", nonlinearity in self.nonlinearities, "'tanh' or 'relu'")
         super().__init__(
-            hidden_size, num_layers=num_layers, bidirectional=bidirectional, return_sequences=return_sequences, bias=bias,
-            reverse=reverse,
+            hidden_size, num_layers=num_layers, dropout=dropout, bidirectional=bidirectional, return_sequences=return_sequences,
+            bias=bias, reverse=reverse,
         )  # fmt: skip
 
     def build(self, in_shape: Shape) -> Shape:

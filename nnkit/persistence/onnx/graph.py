@@ -93,9 +93,11 @@ class Graph:
     def layer(self, built: Built, x: Any) -> Any:
         outer, self.built = getattr(self, "built", built), built
         self._nodes = {}
+        given = {id(mask): mask for mask in self.masks.values()} if isinstance(x, dict) else {}
         out = built.layer.onnx(self, x)
-        if not (built.children or built.keeps_mask):
-            self.mask = None
+        if not (built.children or built.keeps_mask):  # values that come together keep the mask that all of them have
+            merges = len(given) == 1 and not built.layer.kernels()
+            self.mask = next(iter(given.values())) if merges else None
         self.built, self._nodes = outer, {}
         return out
 
