@@ -1,0 +1,264 @@
+"""Convolutions over one to three axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from nnkit.core.part import Example, Shape
+from nnkit.core.registry import register
+from nnkit.kernels.blocks import clear
+from nnkit.kernels.taps import convolve, convolve_transposed, gradient_of_weight
+from nnkit.layers.conv.layer import Convolution, add_channels, fill_channels, per_channel
+from nnkit.layers.windows import sizes
+
+__all__ = ["Conv1d", "Conv2d", "Conv3d"]
+
+
+class _Conv(Convolution):
+    """The kernels of convolutions over one to three axes: where there are fewer, the first ones are one long."""
+
+    operator = "Conv"
+    filters_axis = 0
+
+    @classmethod
+    def from_onnx(cls, at):
+        """The operator, or a factor, a summand, or both, for each channel: a convolution of one place and channel."""
+        if at.rank != 1 + cls.dims:
+            return None
+        channels = at.shape[0]
+        scale, shift = per_channel(at, "Mul", channels), per_channel(at, "Add", channels)
+        if scale is None and shift is None:
+            return super().from_onnx(at)
+        weight = np.ones(channels, "float32") if scale is None else scale
+        bias = {} if shift is None else {"bias": shift}
+        layer = cls(channels, 1, groups=channels, bias=bool(bias))
+        return at.found(layer, weight=weight.reshape(channels, 1, *(1,) * cls.dims), **bias)
+
+    def build(self, in_shape: Shape) -> Shape:
+        depth, kernel = self.in_groups(in_shape) // self.groups, sizes(self.kernel_size, self.dims)
+        out_shape = (self.out_channels, *self.windows(in_shape, self.stride))
+        return self.declare(in_shape, (self.out_channels, depth, *kernel), out_shape)
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return parameters * prod(out_shape[1:])
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[C][Z][H][W], const real weight[K][D][KZ][KH][KW], const real bias[K],
+                         real out[K][OZ][OH][OW])
+            {
+                for (int k = 0; k < K; k++) {
+                    const int first = k / (K / groups) * D; /* channel of its group */
+                    for (int oz = 0; oz < OZ; oz++)
+                        for (int oh = 0; oh < OH; oh++)
+                            for (int ow = 0; ow < OW; ow++)
+                                out[k][oz][oh][ow] = bias ? bias[k] : 0.0;
+                    for (int c = 0; c < D; c++)
+                        for (int t = 0; t < KZ; t++)
+                            for (int i = 0; i < KH; i++)
+                                for (int j = 0; j < KW; j++) {
+                                    const int shift = dilation_w * j - padding_w; /* column = stride_w * ow + shift */
+                                    const int begin = shift < 0 ? (stride_w - 1 - shift) / stride_w : 0;
+                                    const int end = W <= shift ? 0 : (W - 1 - shift) / stride_w + 1;
+                                    for (int oz = 0; oz < OZ; oz++) {
+                                        const int z = stride_d * oz - padding_d + dilation_d * t;
+                                        for (int oh = 0; oh < OH; oh++) {
+                                            const int h = stride_h * oh - padding_h + dilation_h * i;
+                                            if (0 <= z && z < Z && 0 <= h && h < H)
+                                                for (int ow = begin; ow < end && ow < OW; ow++)
+                                                    out[k][oz][oh][ow] += weight[k][c][t][i][j]
+                                                                          * x[first + c][z][h][stride_w * ow + shift];
+                                        }
+                                    }
+                                }
+                }
+            }"""
+
+    @staticmethod
+    def forward(x, weight, bias, packed, strides, paddings, dilations, groups, out):
+        fill_channels(bias, out)
+        convolve(x, weight, packed, strides, paddings, dilations, groups, out)
+
+    @staticmethod
+    def backward(x, grad_out, strides, paddings, dilations, groups, grad_weight, grad_bias):
+        add_channels(grad_out, grad_bias)
+        gradient_of_weight(grad_out, x, strides, paddings, dilations, groups, grad_weight)
+
+    @staticmethod
+    def backward_x(weight, grad_out, packed, strides, paddings, dilations, groups, grad_x):
+        clear(grad_x)
+        convolve_transposed(grad_out, weight, packed, strides, paddings, dilations, groups, grad_x)
+
+
+@register("conv1d")
+class Conv1d(_Conv):
+    """A convolution along one axis: every output is a weighted sum of a window of the input.
+
+    out[n, k, o] = bias[k] + sum over c, i of weight[k, c, i] x[n, c, s o - p + d i], where x is 0 outside, with stride s,
+    padding p, dilation d. Backward as in `Conv2d`, with one axis.
+
+    Parameters
+    ----------
+    out_channels : int >= 1; the number of input channels is inferred
+    kernel_size : int >= 1
+    stride : int >= 1
+    padding : int >= 0 on both sides, or "same": the output is as long as the input; or "valid": 0
+    dilation : int >= 1, distance of neighbouring taps
+    groups : int that divides the channels: each group of outputs sees one group of inputs
+    bias : bool, default True
+    weight_init, bias_init : initializer or its name; the weight begins as PyTorch's, uniform within 1/sqrt(fan_in)
+
+    Shape
+    -----
+    x: (N, C, L) -> out: (N, out_channels, floor((L + 2p - d (kernel_size - 1) - 1) / s) + 1); weight: (out_channels,
+    C / groups, kernel_size).
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, L), the groups do not divide C, or the window is longer than the padded input.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.Conv1d(4, 3, padding="same")]).build((2, 10)).out_shape
+    (4, 10)
+    >>> model = nn.Sequential([nn.Conv1d(2, 2, stride=2, padding=1, dilation=2, groups=2)]).build((2, 5), random_state=0)
+    >>> model.predict([[[1.0, 3.0, 2.0, 0.0, 4.0], [2.0, -1.0, 5.0, 1.0, 1.0]]]).round(3)
+    array([[[-0.977,  0.581,  0.   ],
+            [ 0.684, -0.035, -0.649]]], dtype=float32)
+
+    References
+    ----------
+    LeCun et al. 1989, "Backpropagation applied to handwritten zip code recognition".
+    """
+
+    dims = 1
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(3, 3), (2, 6)), Example(cls(4, 2, stride=2, padding=2, dilation=3, groups=2, bias=False), (2, 7))]
+
+
+@register("conv2d")
+class Conv2d(_Conv):
+    """A convolution: every output is a weighted sum of a window of the image.
+
+    With stride s, padding p, dilation d and x = 0 outside of the image,
+
+    - out[n, k, oh, ow] = bias[k] + sum over c, i, j of weight[k, c, i, j] x[n, c, s oh - p + d i, s ow - p + d j].
+
+    Given delta = dL/dout (``grad_out``), backward is
+
+    - dL/dweight[k, c, i, j] = sum over n, oh, ow of delta[n, k, oh, ow] x[n, c, s oh - p + d i, s ow - p + d j],
+    - dL/dbias[k] = sum over n, oh, ow of delta[n, k, oh, ow],
+    - dL/dx[n, c, h, w] = sum over k, i, j of weight[k, c, i, j] delta[n, k, oh, ow], over all oh, ow with
+      s oh - p + d i = h and s ow - p + d j = w.
+
+    Parameters
+    ----------
+    out_channels : int >= 1; the number of input channels is inferred
+    kernel_size : int or (height, width)
+    stride : int or (vertical, horizontal)
+    padding : int or (vertical, horizontal), zeros on both sides; or "same": the output is as large as the input (the odd zero
+        goes to the right and below); or "valid": 0
+    dilation : int or (vertical, horizontal), distance of neighbouring taps
+    groups : int that divides the channels: each group of outputs sees one group of inputs; with as many groups as
+        channels it is depthwise
+    bias : bool, default True
+    weight_init, bias_init : initializer or its name; the weight begins as PyTorch's, uniform within 1/sqrt(fan_in)
+
+    Shape
+    -----
+    x: (N, C, H, W) -> out: (N, out_channels, OH, OW) with OH = floor((H + 2p - d (kernel_size - 1) - 1) / s) + 1, likewise OW;
+    weight: (out_channels, C / groups, *kernel_size); bias: (out_channels,).
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, H, W), the groups do not divide C, or the window is larger than the padded image.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> model = nn.Sequential([nn.Conv2d(1, 2, weight_init="ones")]).build((1, 2, 3))
+    >>> model.predict([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
+    array([[[[12., 16.]]]], dtype=float32)
+
+    References
+    ----------
+    LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition". Dumoulin and Visin
+    2016, "A guide to convolution arithmetic for deep learning" (shapes).
+    """
+
+    dims = 2
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        several = cls(4, (2, 3), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2)
+        depthwise = cls(2, 2, padding="same", groups=2)
+        return [Example(cls(3, 2), (2, 3, 4)), Example(several, (2, 4, 5)), Example(depthwise, (2, 3, 2))]
+
+
+@register("conv3d")
+class Conv3d(_Conv):
+    """A convolution of volumes, or of pictures one after the other: every output is a weighted sum of a window of them.
+
+    With stride s, padding p, dilation f and x = 0 outside of the volume,
+
+    - out[n, k, od, oh, ow] = bias[k] + sum over c, t, i, j of weight[k, c, t, i, j] x[n, c, d, h, w]
+      with d = s od - p + f t, h = s oh - p + f i, w = s ow - p + f j.
+
+    Given delta = dL/dout (``grad_out``), backward is, with the same d, h and w,
+
+    - dL/dweight[k, c, t, i, j] = sum over n, od, oh, ow of delta[n, k, od, oh, ow] x[n, c, d, h, w],
+    - dL/dbias[k] = sum over n, od, oh, ow of delta[n, k, od, oh, ow],
+    - dL/dx[n, c, d, h, w] = sum over k, t, i, j of weight[k, c, t, i, j] delta[n, k, od, oh, ow], over all od, oh, ow that lead
+      there.
+
+    Parameters
+    ----------
+    out_channels : int >= 1; the number of input channels is inferred
+    kernel_size : int or (depth, height, width)
+    stride : int or one for each axis
+    padding : int or one for each axis, zeros on both sides; or "same": the output is as large as the input (the odd zero goes
+        behind); or "valid": 0
+    dilation : int or one for each axis, distance of neighbouring taps
+    groups : int that divides the channels: each group of outputs sees one group of inputs
+    bias : bool, default True
+    weight_init, bias_init : initializer or its name; the weight begins as PyTorch's, uniform within 1/sqrt(fan_in)
+
+    Shape
+    -----
+    x: (N, C, D, H, W) -> out: (N, out_channels, OD, OH, OW) with OD = floor((D + 2p - f (kernel_size - 1) - 1) / s) + 1,
+    likewise OH and OW; weight: (out_channels, C / groups, *kernel_size); bias: (out_channels,).
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, D, H, W), the groups do not divide C, or the window is larger than the padded volume.
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.Sequential([nn.Conv3d(4, 3, stride=(1, 2, 2), padding=1)]).build((2, 5, 8, 8)).out_shape
+    (4, 5, 4, 4)
+    >>> model = nn.Sequential([nn.Conv3d(1, 2, weight_init="ones")]).build((1, 2, 2, 3))
+    >>> model.predict(np.arange(12.0).reshape(1, 1, 2, 2, 3))
+    array([[[[[40., 48.]]]]], dtype=float32)
+
+    References
+    ----------
+    Ji, Xu, Yang and Yu 2013, "3D convolutional neural networks for human action recognition". Tran et al. 2015, "Learning
+    spatiotemporal features with 3D convolutional networks".
+    """
+
+    dims = 3
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        several = cls(2, (1, 2, 1), stride=(2, 1, 1), padding=(1, 0, 1), dilation=(1, 2, 1), groups=2, bias=False)
+        return [Example(cls(2, 2, padding="same"), (1, 2, 3, 2)), Example(several, (2, 3, 3, 2))]
