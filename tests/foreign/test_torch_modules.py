@@ -48,9 +48,9 @@ ROW_AXES = {"MaxPool2d": 3, "RNN": 2, "GRU": 2, "LSTM": 2, "MultiheadAttention":
 # -------------------------------------------------------------------------------------------------------- exclusions
 
 NOT_HERE = {
-    "three axes in space": """AdaptiveAvgPool3d AdaptiveMaxPool3d AvgPool3d BatchNorm3d Conv3d ConvTranspose3d
+    "three axes in space": """AdaptiveAvgPool3d AdaptiveMaxPool3d AvgPool3d BatchNorm3d
         FractionalMaxPool3d InstanceNorm3d LPPool3d MaxPool3d""",
-    "no such part": """AdaptiveAvgPool1d AdaptiveMaxPool1d AdaptiveMaxPool2d Bilinear ConvTranspose1d FractionalMaxPool2d
+    "no such part": """AdaptiveAvgPool1d AdaptiveMaxPool1d AdaptiveMaxPool2d Bilinear FractionalMaxPool2d
         LPPool1d LPPool2d Hardshrink Softshrink Threshold""",
     "Softmax(dim=1), or Softmax of the negated input": "Softmax2d Softmin",
     "GroupNorm with one group for each channel": "InstanceNorm1d InstanceNorm2d",

@@ -165,7 +165,7 @@ def test_shapes_that_do_not_fit_are_refused(layer, shape, match):
     [
         (lambda: nn.Conv2d(0, 3), "expected out_channels to be an integer of at least 1, got 0"),
         (lambda: nn.Conv2d(2, (3, 3, 3)), "expected kernel_size to be an integer of at least 1, or 2 of them"),
-        (lambda: nn.Conv2d(2, 3, padding="valid"), "expected padding to be an integer of at least 0, or 2 of them or 'same'"),
+        (lambda: nn.Conv2d(2, 3, padding="full"), "padding to be an integer of at least 0, or 2 of them or 'same' or 'valid'"),
         (lambda: nn.Conv2d(2, 3, stride=2, padding="same"), "expected stride to be 1 where padding is 'same'"),
         (lambda: nn.Conv2d(3, 3, groups=2), "expected groups to be a divisor of out_channels=3"),
         (lambda: nn.Conv1d(3, (3, 2)), "expected kernel_size to be an integer of at least 1"),
