@@ -1,7 +1,15 @@
 """Layers; each module is one theme."""
 
 from nnkit.layers.attention import MultiHeadAttention, PositionalEmbedding
-from nnkit.layers.channel_norm import BatchNorm1d, BatchNorm2d, GroupNorm
+from nnkit.layers.channel_norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+)
 from nnkit.layers.columns import Columns
 from nnkit.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from nnkit.layers.dropout import Dropout, Dropout2d
@@ -30,6 +38,7 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "BatchNorm3d",
     "Branches",
     "Columns",
     "Concat",
@@ -49,6 +58,9 @@ __all__ = [
     "GroupNorm",
     "Heads",
     "Inputs",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "LayerNorm",
     "Linear",
     "LocalResponseNorm",

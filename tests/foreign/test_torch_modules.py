@@ -48,12 +48,11 @@ ROW_AXES = {"MaxPool2d": 3, "RNN": 2, "GRU": 2, "LSTM": 2, "MultiheadAttention":
 # -------------------------------------------------------------------------------------------------------- exclusions
 
 NOT_HERE = {
-    "three axes in space": """AdaptiveAvgPool3d AdaptiveMaxPool3d AvgPool3d BatchNorm3d
-        FractionalMaxPool3d InstanceNorm3d LPPool3d MaxPool3d""",
+    "three axes in space": """AdaptiveAvgPool3d AdaptiveMaxPool3d AvgPool3d FractionalMaxPool3d
+        LPPool3d MaxPool3d""",
     "no such part": """AdaptiveAvgPool1d AdaptiveMaxPool1d AdaptiveMaxPool2d Bilinear FractionalMaxPool2d
         LPPool1d LPPool2d Hardshrink Softshrink Threshold""",
     "Softmax(dim=1), or Softmax of the negated input": "Softmax2d Softmin",
-    "GroupNorm with one group for each channel": "InstanceNorm1d InstanceNorm2d",
     "sizes are inferred by every layer": """LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d LazyConvTranspose2d
         LazyConvTranspose3d""",
     "padding is the convolution's": """ReflectionPad1d ReflectionPad2d ReflectionPad3d ReplicationPad1d ReplicationPad2d
@@ -76,7 +75,6 @@ REFUSED = {
     r"PoissonNLLLoss\(.*full=True": "constants are left out",
     r"BatchNorm.*momentum=None": "a running mean forgets",
     r"BatchNorm.*track_running_stats=False": "a prediction does not depend on its batch",
-    r"(Batch|Group)Norm.*bias=False": "affine is both or none",
     r"AvgPool2d\(.*divisor_override=": "a mean has its own divisor",
     r"MaxPool.*return_indices=True": "a layer has one output",
     r"LSTM\(.*proj_size=[^0]": "it is a Linear after the layer",
