@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding:UserWarning", "ign
 
 NAMES = {"MultiheadAttention": "MultiHeadAttention"}
 # What nnkit reads off its input.
-INFERRED = {"in_features", "in_channels", "num_features", "num_channels", "normalized_shape", "input_size", "embed_dim"}
+INFERRED = {"in_features", "in_channels", "num_features", "num_channels", "input_size", "embed_dim"}
 # What says where things are, not what they are; rows come first here.
 PLACES = {"inplace", "device", "dtype", "batch_first"}
 # PyTorch gives the states of all steps, and the last ones besides.
@@ -88,7 +88,6 @@ REFUSED = {
 # What is another thing here, on purpose.
 OTHERWISE = {
     r"KLDivLoss\(\) of \(10": "the mean is over rows: the divergence, PyTorch's batchmean",
-    r"(Layer|RMS)Norm\(normalized_shape=\[2, 2, 5\]": "the last axis is normalised",
     r"(MultiheadAttention|TransformerEncoderLayer)\(.* of .*mask": "a mask comes from the layers before",
 }
 
