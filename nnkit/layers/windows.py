@@ -53,11 +53,8 @@ class Spatial:
         stride = self.kernel_size if stride is None else stride
         kernel, strides, dilations = (sizes(item, self.dims) for item in (self.kernel_size, stride, self.dilation))
         reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
-        if self.padding == "same":
-            before, around = [size // 2 for size in reach], reach
-        else:
-            before = list(sizes(0 if self.padding == "valid" else self.padding, self.dims))
-            around = [2 * size for size in before]
+        before, behind = self.pads()
+        around = [sum(sides) for sides in zip(before, behind, strict=True)]
         count = []
         for size, more, far, step, pad in zip(in_shape[1:], around, reach, strides, before, strict=True):
             room = size + more - far - 1
@@ -71,6 +68,15 @@ class Spatial:
         self.set_window(strides, before, dilations, kernel)
         return tuple(count)
 
+    def pads(self) -> tuple[list[int], list[int]]:
+        """How many places are added before each axis, and how many behind it; of "same", the odd one comes behind."""
+        if self.padding == "same":
+            kernel, dilations = sizes(self.kernel_size, self.dims), sizes(self.dilation, self.dims)
+            reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
+            return [far // 2 for far in reach], [far - far // 2 for far in reach]
+        same = list(sizes(0 if self.padding == "valid" else self.padding, self.dims))
+        return same, same
+
     def set_window(self, strides: Any, paddings: Any, dilations: Any, kernel: Any) -> None:
         """Set the numbers that kernels name; where there are fewer than three axes, the first ones are one long."""
         self.strides, self.paddings, self.dilations = (1, 1, *strides)[-3:], (0, 0, *paddings)[-3:], (1, 1, *dilations)[-3:]
@@ -81,13 +87,11 @@ class Spatial:
 
     def onnx_window(self) -> dict[str, list[int]]:
         """What ONNX calls the sizes of a window."""
-        pairs = {name: [getattr(self, f"{name}_{axis}") for axis in "dhw"[-self.dims :]]
-                 for name in ("kernel", "stride", "padding", "dilation")}  # fmt: skip
-        behind = pairs["padding"]
-        if self.padding == "same":
-            behind = [d * (k - 1) - d * (k - 1) // 2 for d, k in zip(pairs["dilation"], pairs["kernel"], strict=True)]
-        return {"kernel_shape": pairs["kernel"], "strides": pairs["stride"], "pads": pairs["padding"] + behind,
-                "dilations": pairs["dilation"]}  # fmt: skip
+        each = {name: [getattr(self, f"{name}_{axis}") for axis in "dhw"[-self.dims :]]
+                for name in ("kernel", "stride", "dilation")}  # fmt: skip
+        before, behind = self.pads()
+        return {"kernel_shape": each["kernel"], "strides": each["stride"], "pads": before + behind,
+                "dilations": each["dilation"]}  # fmt: skip
 
     def with_two_axes(self, shape: Shape) -> Shape:
         """(C, L) as (C, 1, L)."""

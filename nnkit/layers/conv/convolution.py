@@ -4,24 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
+from nnkit.errors import ShapeError
 from nnkit.kernels.blocks import clear
 from nnkit.kernels.taps import convolve, convolve_transposed, gradient_of_weight
 from nnkit.layers.conv.layer import Convolution, add_channels, fill_channels, per_channel
+from nnkit.layers.conv.margins import circular, gather, reflect, replicate, scatter
 from nnkit.layers.windows import sizes
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d"]
 
 
+# What may lie around the input, by PyTorch's name: where it is read, ONNX's name (wrap came with opset 19), and how much longer
+# than it the input has to be.
+MARGINS = {"reflect": (reflect, "reflect", 1), "replicate": (replicate, "edge", None), "circular": (circular, None, 0)}
+
+# In C, where what lies around is read from the input.
+WITH_MARGINS = """
+void forward(const real x[C][Z][H][W], const real weight[K][D][KZ][KH][KW], const real bias[K], real out[K][OZ][OH][OW])
+{
+    for (int k = 0; k < K; k++) {
+        const int first = k / (K / groups) * D; /* channel of its group */
+        for (int oz = 0; oz < OZ; oz++)
+            for (int oh = 0; oh < OH; oh++)
+                for (int ow = 0; ow < OW; ow++) {
+                    out[k][oz][oh][ow] = bias ? bias[k] : 0.0;
+                    for (int c = 0; c < D; c++)
+                        for (int t = 0; t < KZ; t++)
+                            for (int i = 0; i < KH; i++)
+                                for (int j = 0; j < KW; j++) {
+                                    const int z = (int) margin(stride_d * oz - padding_d + dilation_d * t, Z);
+                                    const int h = (int) margin(stride_h * oh - padding_h + dilation_h * i, H);
+                                    const int w = (int) margin(stride_w * ow - padding_w + dilation_w * j, W);
+                                    out[k][oz][oh][ow] += weight[k][c][t][i][j] * x[first + c][z][h][w];
+                                }
+                }
+    }
+}"""
+
+
 class _Conv(Convolution):
     """The kernels of convolutions over one to three axes: where there are fewer, the first ones are one long."""
 
+    sources: NDArray[np.int64] | None = None  # where margins are read, unless they are zeros
     operator = "Conv"
     filters_axis = 0
+    elsewhere = (*Convolution.elsewhere, "padding_mode")
+
+    def __init__(
+        self, out_channels: int, kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+        bias: bool = True, padding_mode: str = "zeros", weight_init: Any = "linear_uniform", bias_init: Any = "zeros",
+    ) -> None:  # fmt: skip
+        self.padding_mode = padding_mode
+        super().__init__(
+            out_channels, kernel_size, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias,
+            weight_init=weight_init, bias_init=bias_init,
+        )  # fmt: skip
+        known = padding_mode in ("zeros", *MARGINS)
+        self.require("padding_mode", known, f"one of 'zeros', {', '.join(map(repr, MARGINS))}")
 
     @classmethod
     def from_onnx(cls, at):
@@ -31,21 +77,69 @@ class _Conv(Convolution):
         channels = at.shape[0]
         scale, shift = per_channel(at, "Mul", channels), per_channel(at, "Add", channels)
         if scale is None and shift is None:
-            return super().from_onnx(at)
+            return cls._with_margins(at.copy()) or super().from_onnx(at)
         weight = np.ones(channels, "float32") if scale is None else scale
         bias = {} if shift is None else {"bias": shift}
         layer = cls(channels, 1, groups=channels, bias=bool(bias))
         return at.found(layer, weight=weight.reshape(channels, 1, *(1,) * cls.dims), **bias)
 
+    @classmethod
+    def _with_margins(cls, at):
+        """Pad of such a kind, and the operator, which adds no padding."""
+        modes = {name: mode for mode, (_, name, _) in MARGINS.items()}
+        if (pad := at.take("Pad")) is None or (mode := modes.get(pad.attributes["mode"])) is None:
+            return None
+        before, behind = pad.integers(1)[2 : 2 + cls.dims], pad.integers(1)[4 + cls.dims :]
+        padding = "same" if before != behind else before[0] if len(set(before)) == 1 else tuple(before)
+        found = cls.read(at, padding=padding, padding_mode=mode)
+        return found if found is not None and found.layer.pads() == (before, behind) else None
+
     def build(self, in_shape: Shape) -> Shape:
         depth, kernel = self.in_groups(in_shape) // self.groups, sizes(self.kernel_size, self.dims)
         out_shape = (self.out_channels, *self.windows(in_shape, self.stride))
+        padded = self._margins(in_shape) if self.padding_mode != "zeros" else (0,)
+        self.scratch("padded", padded)
         return self.declare(in_shape, (self.out_channels, depth, *kernel), out_shape)
+
+    def _margins(self, in_shape: Shape) -> Shape:
+        """Find out where the input with its margins is read; its shape."""
+        _, _, longer = MARGINS[self.padding_mode]
+        sides = zip(*self.pads(), in_shape[1:], strict=True)
+        if longer is not None and any(max(pads) + longer > size for *pads, size in sides):
+            raise ShapeError(f"{self!r}: expected rows longer than their margins, got {in_shape}")
+        sources = self._read_from(in_shape)
+        self.sources = np.concatenate(sources)
+        self.paddings = (0, 0, 0)
+        return in_shape[0], *map(len, sources)
+
+    def _read_from(self, in_shape: Shape) -> list[NDArray[np.int64]]:
+        """The places that are read along each of three axes."""
+        source, _, _ = MARGINS[self.padding_mode]
+        before, behind = ([0, 0, *sides][-3:] for sides in self.pads())
+        sizes = self.with_three_axes(in_shape)[1:]
+        return [np.array([source(place, size) for place in range(-first, size + last)], np.int64)
+                for size, first, last in zip(sizes, before, behind, strict=True)]  # fmt: skip
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return parameters * prod(out_shape[1:])
 
+    def onnx(self, graph, x):
+        if self.padding_mode == "zeros":
+            return super().onnx(graph, x)
+        _, mode, _ = MARGINS[self.padding_mode]
+        before, behind = self.pads()
+        if mode is not None:
+            return super().onnx(graph, graph.node("Pad", x, [0, 0, *before, 0, 0, *behind], mode=mode))
+        for axis, places in enumerate(self._read_from(self._built.in_shape)[-self.dims :], 2):
+            x = graph.node("Gather", x, places, axis=axis)
+        return super().onnx(graph, x)
+
+    def onnx_window(self) -> dict[str, list[int]]:
+        return super().onnx_window() | ({} if self.padding_mode == "zeros" else {"pads": [0] * 2 * self.dims})
+
     def c(self) -> str:
+        if self.padding_mode != "zeros":
+            return WITH_MARGINS.replace("margin", self.padding_mode)
         return """
             void forward(const real x[C][Z][H][W], const real weight[K][D][KZ][KH][KW], const real bias[K],
                          real out[K][OZ][OH][OW])
@@ -78,19 +172,31 @@ class _Conv(Convolution):
             }"""
 
     @staticmethod
-    def forward(x, weight, bias, packed, strides, paddings, dilations, groups, out):
+    def forward(x, weight, bias, packed, padded, sources, strides, paddings, dilations, groups, out):
         fill_channels(bias, out)
-        convolve(x, weight, packed, strides, paddings, dilations, groups, out)
+        if sources is None:
+            convolve(x, weight, packed, strides, paddings, dilations, groups, out)
+        else:
+            gather(x, sources, padded)
+            convolve(padded, weight, packed, strides, paddings, dilations, groups, out)
 
     @staticmethod
-    def backward(x, grad_out, strides, paddings, dilations, groups, grad_weight, grad_bias):
+    def backward(x, padded, grad_out, sources, strides, paddings, dilations, groups, grad_weight, grad_bias):
         add_channels(grad_out, grad_bias)
-        gradient_of_weight(grad_out, x, strides, paddings, dilations, groups, grad_weight)
+        if sources is None:
+            gradient_of_weight(grad_out, x, strides, paddings, dilations, groups, grad_weight)
+        else:
+            gradient_of_weight(grad_out, padded, strides, paddings, dilations, groups, grad_weight)
 
     @staticmethod
-    def backward_x(weight, grad_out, packed, strides, paddings, dilations, groups, grad_x):
-        clear(grad_x)
-        convolve_transposed(grad_out, weight, packed, strides, paddings, dilations, groups, grad_x)
+    def backward_x(weight, grad_out, packed, sources, strides, paddings, dilations, groups, grad_padded, grad_x):
+        if sources is None:
+            clear(grad_x)
+            convolve_transposed(grad_out, weight, packed, strides, paddings, dilations, groups, grad_x)
+        else:
+            clear(grad_padded)
+            convolve_transposed(grad_out, weight, packed, strides, paddings, dilations, groups, grad_padded)
+            scatter(grad_padded, sources, grad_x)
 
 
 @register("conv1d")
@@ -109,6 +215,8 @@ class Conv1d(_Conv):
     dilation : int >= 1, distance of neighbouring taps
     groups : int that divides the channels: each group of outputs sees one group of inputs
     bias : bool, default True
+    padding_mode : what lies around: "zeros", "reflect" (the mirror image, without the last place itself), "replicate" (the last
+        place again and again) or "circular" (the other end)
     weight_init, bias_init : initializer or its name; the weight begins as PyTorch's, uniform within 1/sqrt(fan_in)
 
     Shape
@@ -140,7 +248,9 @@ class Conv1d(_Conv):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(3, 3), (2, 6)), Example(cls(4, 2, stride=2, padding=2, dilation=3, groups=2, bias=False), (2, 7))]
+        several = cls(4, 2, stride=2, padding=2, dilation=3, groups=2, bias=False)
+        mirrored = cls(2, 3, stride=2, padding=2, padding_mode="reflect")
+        return [Example(cls(3, 3), (2, 6)), Example(several, (2, 7)), Example(mirrored, (2, 4))]
 
 
 @register("conv2d")
@@ -169,6 +279,8 @@ class Conv2d(_Conv):
     groups : int that divides the channels: each group of outputs sees one group of inputs; with as many groups as
         channels it is depthwise
     bias : bool, default True
+    padding_mode : what lies around: "zeros", "reflect" (the mirror image, without the last place itself), "replicate" (the last
+        place again and again) or "circular" (the other end)
     weight_init, bias_init : initializer or its name; the weight begins as PyTorch's, uniform within 1/sqrt(fan_in)
 
     Shape
@@ -200,7 +312,9 @@ class Conv2d(_Conv):
     def examples(cls) -> Sequence[Example]:
         several = cls(4, (2, 3), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2)
         depthwise = cls(2, 2, padding="same", groups=2)
-        return [Example(cls(3, 2), (2, 3, 4)), Example(several, (2, 4, 5)), Example(depthwise, (2, 3, 2))]
+        around = cls(2, (2, 3), padding="same", padding_mode="replicate", groups=2)
+        return [Example(cls(3, 2), (2, 3, 4)), Example(several, (2, 4, 5)), Example(depthwise, (2, 3, 2)),
+                Example(around, (2, 2, 3))]  # fmt: skip
 
 
 @register("conv3d")
@@ -229,6 +343,8 @@ class Conv3d(_Conv):
     dilation : int or one for each axis, distance of neighbouring taps
     groups : int that divides the channels: each group of outputs sees one group of inputs
     bias : bool, default True
+    padding_mode : what lies around: "zeros", "reflect" (the mirror image, without the last place itself), "replicate" (the last
+        place again and again) or "circular" (the other end)
     weight_init, bias_init : initializer or its name; the weight begins as PyTorch's, uniform within 1/sqrt(fan_in)
 
     Shape

@@ -98,6 +98,11 @@ class Convolution(Layer, Spatial):
 
     @classmethod
     def from_onnx(cls, at):
+        return cls.read(at)
+
+    @classmethod
+    def read(cls, at, **around):
+        """The operator; ``around`` says what comes before it in place of padding of its own."""
         if (node := at.take(cls.operator)) is None or at.rank != 1 + cls.dims:
             return None
         weight, groups = node.constant(1), node.attributes["group"]
@@ -106,7 +111,9 @@ class Convolution(Layer, Spatial):
         if not bias and (shift := per_channel(at, "Add", filters)) is not None:
             bias = {"bias": shift}
         window = at.window(node, cls.dims, weight.shape[2:])
-        return at.found(cls(filters, groups=groups, bias=bool(bias), **window), weight=weight, **bias)
+        if around and "padding" in window:
+            return None
+        return at.found(cls(filters, groups=groups, bias=bool(bias), **window, **around), weight=weight, **bias)
 
 
 def per_channel(at, op, channels):
