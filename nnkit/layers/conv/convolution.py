@@ -85,14 +85,28 @@ class _Conv(Convolution):
 
     @classmethod
     def _with_margins(cls, at):
-        """Pad of such a kind, and the operator, which adds no padding."""
-        modes = {name: mode for mode, (_, name, _) in MARGINS.items()}
-        if (pad := at.take("Pad")) is None or (mode := modes.get(pad.attributes["mode"])) is None:
+        """Pad of such a kind, or what reads from the other end, and the operator, which adds no padding."""
+        modes = {name: mode for mode, (_, name, _) in MARGINS.items() if name is not None}
+        if (pad := at.take("Pad")) is not None:
+            mode = modes.get(pad.attributes["mode"])
+            before, behind = pad.integers(1)[2 : 2 + cls.dims], pad.integers(1)[4 + cls.dims :]
+        else:
+            mode, before, behind, places = "circular", [], [], []
+            for axis, size in enumerate(at.shape[1:], 2):
+                if (node := at.take("Gather")) is None or node.attributes["axis"] != axis or 0 not in node.integers(1):
+                    return None
+                places.append(node.integers(1))
+                before.append(places[-1].index(0))
+                behind.append(len(places[-1]) - size - before[-1])
+        if mode is None:
             return None
-        before, behind = pad.integers(1)[2 : 2 + cls.dims], pad.integers(1)[4 + cls.dims :]
         padding = "same" if before != behind else before[0] if len(set(before)) == 1 else tuple(before)
+        in_shape = at.shape
         found = cls.read(at, padding=padding, padding_mode=mode)
-        return found if found is not None and found.layer.pads() == (before, behind) else None
+        if found is None or found.layer.pads() != (before, behind):
+            return None
+        same = mode != "circular" or [read.tolist() for read in found.layer.read_from(in_shape)[-cls.dims :]] == places
+        return found if same else None
 
     def build(self, in_shape: Shape) -> Shape:
         depth, kernel = self.in_groups(in_shape) // self.groups, sizes(self.kernel_size, self.dims)
@@ -107,12 +121,12 @@ class _Conv(Convolution):
         sides = zip(*self.pads(), in_shape[1:], strict=True)
         if longer is not None and any(max(pads) + longer > size for *pads, size in sides):
             raise ShapeError(f"{self!r}: expected rows longer than their margins, got {in_shape}")
-        sources = self._read_from(in_shape)
+        sources = self.read_from(in_shape)
         self.sources = np.concatenate(sources)
         self.paddings = (0, 0, 0)
         return in_shape[0], *map(len, sources)
 
-    def _read_from(self, in_shape: Shape) -> list[NDArray[np.int64]]:
+    def read_from(self, in_shape: Shape) -> list[NDArray[np.int64]]:
         """The places that are read along each of three axes."""
         source, _, _ = MARGINS[self.padding_mode]
         before, behind = ([0, 0, *sides][-3:] for sides in self.pads())
@@ -130,8 +144,8 @@ class _Conv(Convolution):
         before, behind = self.pads()
         if mode is not None:
             return super().onnx(graph, graph.node("Pad", x, [0, 0, *before, 0, 0, *behind], mode=mode))
-        for axis, places in enumerate(self._read_from(self._built.in_shape)[-self.dims :], 2):
-            x = graph.node("Gather", x, places, axis=axis)
+        for axis, places in enumerate(self.read_from(self._built.in_shape)[-self.dims :], 2):
+            x = graph.node("Gather", x, places.tolist(), axis=axis)
         return super().onnx(graph, x)
 
     def onnx_window(self) -> dict[str, list[int]]:
