@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import ClassVar
 
 import numpy as np
 
@@ -144,7 +145,7 @@ class GroupNorm(Layer):
     Wu and He 2018, "Group normalization".
     """
 
-    elsewhere = ("num_groups", "num_channels", "eps", "affine")
+    elsewhere: ClassVar[tuple[str, ...]] = ("num_groups", "num_channels", "eps", "affine")
     blocked = True
 
     def __init__(self, num_groups: int, *, eps: float = 1e-5, affine: bool = True, bias: bool = True) -> None:

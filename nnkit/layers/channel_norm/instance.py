@@ -120,7 +120,7 @@ class _InstanceNorm(GroupNorm):
             moments[1 + c], moments[1 + channels + c] = total(means), total(variances)
 
     @staticmethod
-    def forward(
+    def forward(  # type: ignore[override]
         x, weight, bias, running_mean, running_var, all_moments, shards, first_row, training, eps, momentum, mean, scale, out
     ):
         if training:
@@ -140,7 +140,7 @@ class _InstanceNorm(GroupNorm):
                         store((load(x[b, c, 0, p]) - running_mean[c]) * gain + shift, out[b, c, 0, p])
 
     @staticmethod
-    def backward(x, grad_out, weight, mean, scale, training, grad_x, grad_weight, grad_bias):
+    def backward(x, grad_out, weight, mean, scale, training, grad_x, grad_weight, grad_bias):  # type: ignore[override]
         normalise_backward(x, grad_out, weight, mean, scale, training, grad_x, grad_weight, grad_bias)
 
 
@@ -180,17 +180,18 @@ class InstanceNorm1d(_InstanceNorm):
     Examples
     --------
     >>> import nnkit as nn
-    >>> nn.Sequential([nn.InstanceNorm1d()]).build((2, 2)).predict([[[1.0, 3.0], [2.0, 8.0]]]).round(3)
-    array([[[-1.,  1.],
-            [-1.,  1.]]], dtype=float32)
-    >>> model = nn.Sequential([nn.InstanceNorm1d(eps=0.5, momentum=0.25, track_running_stats=True)]).build((1, 3))
-    >>> X = [[[1.0, 3.0, 5.0]], [[2.0, 0.0, 1.0]]]
+    >>> nn.Sequential([nn.InstanceNorm1d()]).build((1, 3)).predict([[[1e6, 1e6 + 1.0, 1e6 + 2.5]]]).round(3)
+    array([[[-1.136, -0.162,  1.298]]], dtype=float32)
+    >>> model = nn.Sequential([nn.InstanceNorm1d(eps=0.5, momentum=0.25, track_running_stats=True)]).build((2, 3))
+    >>> X = [[[1.0, 3.0, 5.0], [-2.0, 4.0, 0.0]], [[2.0, 0.0, 1.0], [6.0, 1.0, 2.0]]]
     >>> model.forward(X, training=True).round(3).ravel()
-    array([-1.124,  0.   ,  1.124,  0.926, -0.926,  0.   ], dtype=float32)
+    array([-1.124,  0.   ,  1.124, -1.029,  1.286, -0.257,  0.926, -0.926,
+            0.   ,  1.32 , -0.88 , -0.44 ], dtype=float32)
+    >>> again = model.forward(X, training=True)
     >>> print(*(state.round(3) for state in model.states().values()))
-    [0.5] [1.375]
-    >>> model.predict(X[:1]).round(3)  # by the running mean and variance
-    array([[[0.365, 1.826, 3.286]]], dtype=float32)
+    [0.875 0.802] [1.656 4.135]
+    >>> model.predict(X[:1]).round(3).ravel()  # by the running means and variances
+    array([ 0.085,  1.447,  2.809, -1.301,  1.485, -0.373], dtype=float32)
 
     References
     ----------
@@ -234,9 +235,16 @@ class InstanceNorm2d(_InstanceNorm):
     >>> model = nn.Sequential([nn.Conv2d(8, 3), nn.InstanceNorm2d(affine=True), nn.ReLU()]).build((1, 8, 8))
     >>> sorted(model.parameters())
     ['0.bias', '0.weight', '1.bias', '1.weight']
-    >>> nn.Sequential([nn.InstanceNorm2d(eps=0.5)]).build((1, 2, 2)).predict([[[[1.0, 3.0], [2.0, 8.0]]]]).round(3)
-    array([[[[-0.906, -0.181],
-             [-0.543,  1.63 ]]]], dtype=float32)
+    >>> model = nn.Sequential([nn.InstanceNorm2d(eps=0.5, momentum=0.25, track_running_stats=True)]).build((2, 1, 3))
+    >>> X = [[[[1.0, 3.0, 5.0]], [[-2.0, 4.0, 0.0]]], [[[2.0, 0.0, 1.0]], [[6.0, 1.0, 2.0]]]]
+    >>> model.forward(X, training=True).round(3).ravel()
+    array([-1.124,  0.   ,  1.124, -1.029,  1.286, -0.257,  0.926, -0.926,
+            0.   ,  1.32 , -0.88 , -0.44 ], dtype=float32)
+    >>> again = model.forward(X, training=True)
+    >>> print(*(state.round(3) for state in model.states().values()))
+    [0.875 0.802] [1.656 4.135]
+    >>> model.predict(X[:1]).round(3).ravel()  # by the running means and variances
+    array([ 0.085,  1.447,  2.809, -1.301,  1.485, -0.373], dtype=float32)
 
     References
     ----------
@@ -278,9 +286,11 @@ class InstanceNorm3d(_InstanceNorm):
     Examples
     --------
     >>> import nnkit as nn
+    >>> nn.Sequential([nn.InstanceNorm3d()]).build((1, 1, 1, 3)).predict([[[[[1e6, 1e6 + 1.0, 1e6 + 2.5]]]]]).round(3)
+    array([[[[[-1.136, -0.162,  1.298]]]]], dtype=float32)
     >>> nn.Sequential([nn.InstanceNorm3d(eps=0.5)]).build((1, 1, 2, 2)).predict([[[[[1.0, 3.0], [2.0, 8.0]]]]]).round(3)
-    array([[[[[-0.906, -0.181],
-              [-0.543,  1.63 ]]]]], dtype=float32)
+    array([[[[[-0.898, -0.18 ],
+              [-0.539,  1.616]]]]], dtype=float32)
 
     References
     ----------

@@ -66,8 +66,8 @@ class _Conv(Convolution):
             out_channels, kernel_size, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias,
             weight_init=weight_init, bias_init=bias_init,
         )  # fmt: skip
-        known = padding_mode in ("zeros", *MARGINS)
-        self.require("padding_mode", known, f"one of 'zeros', {', '.join(map(repr, MARGINS))}")
+        modes = ["zeros", *MARGINS]
+        self.require("padding_mode", padding_mode in modes, f"one of {', '.join(map(repr, modes))}")
 
     @classmethod
     def from_onnx(cls, at):
@@ -111,7 +111,7 @@ class _Conv(Convolution):
     def build(self, in_shape: Shape) -> Shape:
         depth, kernel = self.in_groups(in_shape) // self.groups, sizes(self.kernel_size, self.dims)
         out_shape = (self.out_channels, *self.windows(in_shape, self.stride))
-        padded = self._margins(in_shape) if self.padding_mode != "zeros" else (0,)
+        padded = self._margins(in_shape) if self.padding_mode in MARGINS else (0,)
         self.scratch("padded", padded)
         return self.declare(in_shape, (self.out_channels, depth, *kernel), out_shape)
 
@@ -138,7 +138,7 @@ class _Conv(Convolution):
         return parameters * prod(out_shape[1:])
 
     def onnx(self, graph, x):
-        if self.padding_mode == "zeros":
+        if self.padding_mode not in MARGINS:
             return super().onnx(graph, x)
         _, mode, _ = MARGINS[self.padding_mode]
         before, behind = self.pads()
@@ -149,10 +149,10 @@ class _Conv(Convolution):
         return super().onnx(graph, x)
 
     def onnx_window(self) -> dict[str, list[int]]:
-        return super().onnx_window() | ({} if self.padding_mode == "zeros" else {"pads": [0] * 2 * self.dims})
+        return super().onnx_window() | ({"pads": [0] * 2 * self.dims} if self.padding_mode in MARGINS else {})
 
     def c(self) -> str:
-        if self.padding_mode != "zeros":
+        if self.padding_mode in MARGINS:
             return WITH_MARGINS.replace("margin", self.padding_mode)
         return """
             void forward(const real x[C][Z][H][W], const real weight[K][D][KZ][KH][KW], const real bias[K],
