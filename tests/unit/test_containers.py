@@ -168,6 +168,12 @@ def test_shapes_that_do_not_fit_are_refused(layer, shape, match):
         nn.Sequential([layer]).build(shape)
 
 
+def test_a_norm_over_the_steps_does_not_tell_which_are_padding():
+    assert nn.LayerNorm(2).place((3, 2)).keeps_mask
+    assert nn.LayerNorm((4, 2)).place((3, 4, 2)).keeps_mask
+    assert not nn.LayerNorm((3, 2)).place((3, 2)).keeps_mask
+
+
 @pytest.mark.parametrize(
     ("make", "match"),
     [

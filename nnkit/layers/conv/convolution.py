@@ -376,7 +376,7 @@ class Conv3d(_Conv):
     >>> import nnkit as nn, numpy as np
     >>> nn.Sequential([nn.Conv3d(4, 3, stride=(1, 2, 2), padding=1)]).build((2, 5, 8, 8)).out_shape
     (4, 5, 4, 4)
-    >>> model = nn.Sequential([nn.Conv3d(1, 2, weight_init="ones")]).build((1, 2, 2, 3))
+    >>> model = nn.Sequential([nn.Conv3d(1, 2, bias=False, weight_init="ones")]).build((1, 2, 2, 3))
     >>> model.predict(np.arange(12.0).reshape(1, 1, 2, 2, 3))
     array([[[[[40., 48.]]]]], dtype=float32)
 

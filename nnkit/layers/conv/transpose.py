@@ -142,7 +142,7 @@ class ConvTranspose1d(_ConvTranspose):
     Examples
     --------
     >>> import nnkit as nn
-    >>> model = nn.Sequential([nn.ConvTranspose1d(1, 3, stride=2, weight_init="ones")]).build((1, 3))
+    >>> model = nn.Sequential([nn.ConvTranspose1d(1, 3, stride=2, bias=False, weight_init="ones")]).build((1, 3))
     >>> model.predict([[[1.0, 2.0, 5.0]]])
     array([[[1., 1., 3., 2., 7., 5., 5.]]], dtype=float32)
 
@@ -255,7 +255,7 @@ class ConvTranspose3d(_ConvTranspose):
     >>> import nnkit as nn
     >>> nn.Sequential([nn.ConvTranspose3d(3, 2, stride=2)]).build((8, 4, 5, 6)).out_shape
     (3, 8, 10, 12)
-    >>> model = nn.Sequential([nn.ConvTranspose3d(1, (2, 1, 2), weight_init="ones")]).build((1, 1, 1, 2))
+    >>> model = nn.Sequential([nn.ConvTranspose3d(1, (2, 1, 2), bias=False, weight_init="ones")]).build((1, 1, 1, 2))
     >>> model.predict([[[[[1.0, 2.0]]]]]).ravel()
     array([1., 3., 2., 1., 3., 2.], dtype=float32)
 
