@@ -122,6 +122,8 @@ class LayerNorm(_OverLastAxes):
     Examples
     --------
     >>> import nnkit as nn
+    >>> nn.Sequential([nn.LayerNorm(3)]).build((3,)).predict([[1e6, 1e6 + 1.0, 1e6 + 2.5]]).round(3)
+    array([[-1.136, -0.162,  1.298]], dtype=float32)
     >>> nn.Sequential([nn.LayerNorm()]).build((2,)).predict([[1.0, 5.0]]).round(4)
     array([[-1.,  1.]], dtype=float32)
     >>> nn.Sequential([nn.LayerNorm(eps=0.5, bias=False)]).build((3,)).predict([[1.0, 5.0, 0.0]]).round(4)

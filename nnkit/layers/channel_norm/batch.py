@@ -519,13 +519,17 @@ class BatchNorm3d(_OfImages):
     Examples
     --------
     >>> import nnkit as nn, numpy as np
-    >>> model = nn.Sequential([nn.BatchNorm3d(momentum=1.0)]).build((2, 1, 2, 2))
-    >>> out = model.forward(np.arange(16.0).reshape(2, 2, 1, 2, 2), training=True)
-    >>> print(*(state.round(3) for state in model.states().values()))
-    [5.5 9.5] [19.714 19.714]
-    >>> out[0, 0].round(3)
-    array([[[-1.324, -1.083],
-            [-0.843, -0.602]]], dtype=float32)
+    >>> model = nn.Sequential([nn.BatchNorm3d(momentum=0.25, affine=False)]).build((2, 1, 2, 2))
+    >>> X = np.arange(16.0).reshape(2, 2, 1, 2, 2) ** 2
+    >>> model.forward(X, training=True)[0].round(3).ravel()
+    array([-1.02 , -0.999, -0.934, -0.827, -1.152, -1.039, -0.9  , -0.737],
+          dtype=float32)
+    >>> again = model.forward(X, training=True)
+    >>> print(*(state.round(2) for state in model.states().values()))
+    [20.78 47.03] [1084.69 3154.69]
+    >>> model.predict(X)[0].round(3).ravel()  # by the running means and variances
+    array([-0.631, -0.601, -0.51 , -0.358, -0.552, -0.392, -0.196,  0.035],
+          dtype=float32)
 
     References
     ----------

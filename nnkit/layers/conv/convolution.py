@@ -248,7 +248,8 @@ class Conv1d(_Conv):
     >>> import nnkit as nn
     >>> nn.Sequential([nn.Conv1d(4, 3, padding="same")]).build((2, 10)).out_shape
     (4, 10)
-    >>> model = nn.Sequential([nn.Conv1d(2, 2, stride=2, padding=1, dilation=2, groups=2)]).build((2, 5), random_state=0)
+    >>> convolution = nn.Conv1d(2, 2, stride=2, padding=1, dilation=2, groups=2, bias=False)
+    >>> model = nn.Sequential([convolution]).build((2, 5), random_state=0)
     >>> model.predict([[[1.0, 3.0, 2.0, 0.0, 4.0], [2.0, -1.0, 5.0, 1.0, 1.0]]]).round(3)
     array([[[-0.977,  0.581,  0.   ],
             [ 0.684, -0.035, -0.649]]], dtype=float32)
