@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .image_nets import IMAGE_NETS
 from .nets import NETS, Net
 from .peers import NnkitTrainer, TorchTrainer
 from .registry import Options, suite
@@ -42,12 +43,16 @@ class TorchNetTrainer(TorchTrainer):
         import torch
 
         torch.manual_seed(0)
-        order = torch.channels_last if self.channels_last else torch.contiguous_format
+        last = torch.channels_last_3d if self.X.dim() == 5 else torch.channels_last
+        order = last if self.channels_last else torch.contiguous_format
         self.model = self.problem.workload.torch().to(memory_format=order)
         self.model.load_state_dict({name: torch.from_numpy(array) for name, array in self.problem.weights.items()})
         if self.problem.workload.image:
             self.X = self.X.contiguous(memory_format=order)
-        self.loss = lambda out, target: torch.nn.functional.cross_entropy(out.flatten(0, -2), target.flatten())
+        if self.problem.workload.loss == "mse":
+            self.loss = torch.nn.functional.mse_loss
+        else:
+            self.loss = lambda out, target: torch.nn.functional.cross_entropy(out.flatten(0, -2), target.flatten())
 
 
 class NnkitNetTrainer(NnkitTrainer):
@@ -76,9 +81,9 @@ def _problem(net: Net, workers: Workers) -> Problem:
 @suite("layers", "training of convolutions, recurrence, normalisation and attention beside PyTorch, from its weights")
 def layers(options: Options) -> list[Section]:
     notes = [
-        "Cross entropy; the same batches in the same order. Losses may differ by 1 %; norms' by 10 %: each library draws "
-        "dropout's zeros in its own way.",
+        "Cross entropy, of images squared errors; the same batches in the same order. Losses may differ by 1 %; norms' by 10 "
+        "%: each library draws dropout's zeros in its own way.",
         "GFLOP/s: products with weights and, in attention, of the pairs that a causal mask leaves; not pooling, norms, exp.",
     ]
     trainers = {OWN: NnkitNetTrainer, "torch": TorchNetTrainer}
-    return side_by_side("Layers", (*NETS, *SEQUENCE_NETS), trainers, _problem, options, notes)
+    return side_by_side("Layers", (*NETS, *IMAGE_NETS, *SEQUENCE_NETS), trainers, _problem, options, notes)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from .workloads import Data, digits
 
-__all__ = ["NETS", "Net"]
+__all__ = ["NETS", "Net", "full_batches", "pictures"]
 
 
 @dataclass(frozen=True)
 class Net:
-    """A net as nnkit's layers and as PyTorch's, its data and how it is trained: Adam, cross entropy, float32.
+    """A net as nnkit's layers and as PyTorch's, its data and how it is trained: Adam, float32.
 
     ``products`` are the multiply-adds of a row's forward pass, layer by layer, of products with weights and of attention's
     two; the first ones' inputs need no gradient (an Embedding's 0 where that is the first layer).

@@ -266,7 +266,7 @@ class Pass:
         held = self.program.array(array)
         if not array.is_blocked:
             return held
-        rows = np.moveaxis(held, -1, 1).reshape(-1, *array.shape)
+        rows = np.moveaxis(held, -1, 1).reshape(held.shape[0] * array.lanes, *array.shape)
         return rows[: self.current_rows * array.multiple]
 
     def forward(self, x: Any, step: int = 0, seed: int = 0) -> Any:

@@ -522,7 +522,8 @@ class Plan:
         layer, built = node.built.layer, node.built
         view = built.views.get(name.removeprefix("grad_"))
         if view is not None:
-            return array.reshaped(view)
+            array = array.reshaped(view)
+            return array.folded() if layer.folds_rows else array
         if not array.batched or (name in {"mask", *(f"mask_{item}" for item in node.inputs)} and name not in built.scratch):
             return array
         return array.flat() if layer.flat else array.folded() if layer.folds_rows else array

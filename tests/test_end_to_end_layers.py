@@ -57,6 +57,32 @@ def test_a_residual_net_with_branches_reads_digits():
     assert accuracy(model, X_test, y_test) >= 0.98
 
 
+def spoilt(X, seed):
+    """Images with noise, half of them as negatives."""
+    random = np.random.default_rng(seed)
+    negative = random.random((len(X), 1, 1, 1)) < 0.5
+    return np.where(negative, 1 - X, X) + random.normal(0, 0.3, X.shape)
+
+
+def around(channels, *inner):
+    """A level of a U-Net: the image goes past the smaller one, with what is inside of that."""
+    smaller = [nn.MaxPool2d(2), nn.Conv2d(2 * channels, 3, padding=1), nn.BatchNorm2d(), nn.ReLU()]
+    return nn.Branches("identity", [*smaller, *inner, nn.ConvTranspose2d(channels, 2, stride=2)])
+
+
+def test_a_u_net_repairs_digits():
+    """Over four splits and seeds: 0.021 to 0.023; the best linear map of all places to all has 0.076."""
+    X, X_test, _, _ = digits()
+    inner = [around(32), nn.Conv2d(32, 3, padding=1), nn.BatchNorm2d(), nn.ReLU()]
+    model = nn.Sequential([
+        nn.Conv2d(16, 3, padding=1), nn.BatchNorm2d(), nn.ReLU(), around(16, *inner),
+        nn.Conv2d(16, 3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.Conv2d(1, 1),
+    ])  # fmt: skip
+    adam = nn.Adam(1e-2, schedule="cosine")
+    model.fit(spoilt(X, 0), X, optimizer=adam, epochs=15, batch_size=32, random_state=0)
+    assert model.evaluate(spoilt(X_test, 1), X_test) < 0.026
+
+
 def adding_problem(rows, seed, steps=50):
     """Numbers, two of them marked (one in each half); the sum of the marked ones is asked for.
 

@@ -89,96 +89,117 @@ def meeting_taps(place: int, dilation: int, stride: int, taps: int, size: int) -
 
 
 def convolve(x, weight, packed, strides, paddings, dilations, groups, out):
-    """Add to out the convolution of x: out[k, oh, ow] += sum over c, i, j of weight[k, c, i, j] x[c, h, w].
+    """Add to out the convolution of x: out[k, od, oh, ow] += sum over c, t, i, j of weight[k, c, t, i, j] x[c, d, h, w].
 
-    h = stride * oh - padding + dilation * i, likewise w. ``packed`` is memory for the weight, as [group, c, i, j, k].
+    d = stride * od - padding + dilation * t, likewise h and w. ``packed`` is memory for the weight, as [group, c, t, i, j, k];
+    a plane of it at a time stays in the first-level cache.
     """
-    blocks, channels, height, width, lanes = x.shape
-    outputs, depth, kernel_h, kernel_w = weight.shape
-    out_h, out_w = out.shape[2], out.shape[3]
-    filters, taps = outputs // groups, kernel_h * kernel_w
+    blocks, channels, planes, height, width, lanes = x.shape
+    outputs, depth, kernel_d, kernel_h, kernel_w = weight.shape
+    out_d, out_h, out_w = out.shape[2], out.shape[3], out.shape[4]
+    filters, taps = outputs // groups, kernel_d * kernel_h * kernel_w
     packed_taps = packed.reshape(groups, depth * taps, filters)
     rows = weight.reshape(groups, filters, depth * taps)
     for g in range(groups):
         for k in range(filters):
             for t in range(depth * taps):
                 packed_taps[g, t, k] = rows[g, k, t]
-    x_steps = (height * width * lanes, dilations[0] * width * lanes, dilations[1] * lanes)
-    w_steps = (taps * filters, kernel_w * filters, filters, 1)
+    channel, plane = planes * height * width * lanes, dilations[0] * height * width * lanes
+    w_channel, w_plane, out_step = taps * filters, kernel_h * kernel_w * filters, out_d * out_h * out_w * lanes
     for b in range(blocks):
         for g in range(groups):
-            x_start = (b * channels + g * depth) * height
-            place = (b * outputs + g * filters) * out_h
-            for oh in range(out_h):
-                h = strides[0] * oh - paddings[0]
-                i, count_i = span(h, dilations[0], kernel_h, height)
-                for ow in range(out_w):
-                    w = strides[1] * ow - paddings[1]
-                    j, count_j = span(w, dilations[1], kernel_w, width)
-                    start = ((x_start + h + dilations[0] * i) * width + w + dilations[1] * j) * lanes
-                    begin = (g * depth * taps + i * kernel_w + j) * filters
-                    contract(x, start, x_steps, packed, begin, w_steps, (depth, count_i, count_j),
-                             out, ((place + oh) * out_w + ow) * lanes, out_h * out_w * lanes, filters)  # fmt: skip
+            for od in range(out_d):
+                d = strides[0] * od - paddings[0]
+                t, count_d = span(d, dilations[0], kernel_d, planes)
+                x_start = ((b * channels + g * depth) * planes + d + dilations[0] * t) * height
+                place = ((b * outputs + g * filters) * out_d + od) * out_h
+                deep = depth >= count_d  # channels or planes, of which there are more, are summed in one go
+                x_steps = (channel if deep else plane, dilations[1] * width * lanes, dilations[2] * lanes)
+                w_steps = (w_channel if deep else w_plane, kernel_w * filters, filters, 1)
+                for n in range(count_d if deep else depth):
+                    w_start = (g * depth * kernel_d + t) * w_plane + n * (w_plane if deep else w_channel)
+                    for oh in range(out_h):
+                        h = strides[1] * oh - paddings[1]
+                        i, count_h = span(h, dilations[1], kernel_h, height)
+                        for ow in range(out_w):
+                            w = strides[2] * ow - paddings[2]
+                            j, count_w = span(w, dilations[2], kernel_w, width)
+                            start = ((x_start + h + dilations[1] * i) * width + w + dilations[2] * j) * lanes
+                            start += n * (plane if deep else channel)
+                            counts = (depth if deep else count_d, count_h, count_w)
+                            begin = w_start + (i * kernel_w + j) * filters
+                            contract(x, start, x_steps, packed, begin, w_steps, counts,
+                                     out, ((place + oh) * out_w + ow) * lanes, out_step, filters)  # fmt: skip
 
 
 def convolve_transposed(d, weight, packed, strides, paddings, dilations, groups, out):
-    """Add to out the transpose of `convolve`: out[c, h, w] += sum over k, i, j of weight[k, c, i, j] d[k, oh, ow].
+    """Add to out the transpose of `convolve`: out[c, z, h, w] += sum over k, t, i, j of weight[k, c, t, i, j] d[k, oz, oh, ow].
 
-    The sum is over all oh and ow with h = stride * oh - padding + dilation * i, likewise w. ``packed`` is memory for the
-    weight, as [k, i, j, c].
+    The sum is over all oz, oh and ow with z = stride * oz - padding + dilation * t, likewise h and w. ``packed`` is memory for
+    the weight, as [k, t, i, j, c].
     """
-    blocks, inputs, d_h, d_w, lanes = d.shape
-    _, depth, kernel_h, kernel_w = weight.shape
-    channels, height, width = out.shape[1], out.shape[2], out.shape[3]
-    filters, taps = inputs // groups, kernel_h * kernel_w
+    blocks, inputs, d_z, d_h, d_w, lanes = d.shape
+    _, depth, kernel_z, kernel_h, kernel_w = weight.shape
+    channels, planes, height, width = out.shape[1], out.shape[2], out.shape[3], out.shape[4]
+    filters, taps = inputs // groups, kernel_z * kernel_h * kernel_w
     packed_taps = packed.reshape(inputs, taps, depth)
     rows = weight.reshape(inputs, depth, taps)
     for k in range(inputs):
         for c in range(depth):
             for t in range(taps):
                 packed_taps[k, t, c] = rows[k, c, t]
-    for h in range(height):
-        i, step_i, oh, back_h, count_i = meeting_taps(h + paddings[0], dilations[0], strides[0], kernel_h, d_h)
-        for w in range(width):
-            j, step_j, ow, back_w, count_j = meeting_taps(w + paddings[1], dilations[1], strides[1], kernel_w, d_w)
-            d_steps = (d_h * d_w * lanes, -back_h * d_w * lanes, -back_w * lanes)
-            w_steps = (taps * depth, step_i * kernel_w * depth, step_j * depth, 1)
-            for b in range(blocks):
-                for g in range(groups):
-                    start = (((b * inputs + g * filters) * d_h + oh) * d_w + ow) * lanes
-                    place = (((b * channels + g * depth) * height + h) * width + w) * lanes
-                    begin = (g * filters * taps + i * kernel_w + j) * depth
-                    contract(d, start, d_steps, packed, begin, w_steps, (filters, count_i, count_j),
-                             out, place, height * width * lanes, depth)  # fmt: skip
+    for z in range(planes):
+        first, step_t, last, back_z, count_z = meeting_taps(z + paddings[0], dilations[0], strides[0], kernel_z, d_z)
+        for n in range(count_z):
+            t, oz = first + n * step_t, last - n * back_z
+            for h in range(height):
+                i, step_i, oh, back_h, count_h = meeting_taps(h + paddings[1], dilations[1], strides[1], kernel_h, d_h)
+                for w in range(width):
+                    j, step_j, ow, back_w, count_w = meeting_taps(w + paddings[2], dilations[2], strides[2], kernel_w, d_w)
+                    d_steps = (d_z * d_h * d_w * lanes, -back_h * d_w * lanes, -back_w * lanes)
+                    w_steps = (taps * depth, step_i * kernel_w * depth, step_j * depth, 1)
+                    for b in range(blocks):
+                        for g in range(groups):
+                            start = ((((b * inputs + g * filters) * d_z + oz) * d_h + oh) * d_w + ow) * lanes
+                            place = ((((b * channels + g * depth) * planes + z) * height + h) * width + w) * lanes
+                            begin = (((g * filters * kernel_z + t) * kernel_h + i) * kernel_w + j) * depth
+                            contract(d, start, d_steps, packed, begin, w_steps, (filters, count_h, count_w),
+                                     out, place, planes * height * width * lanes, depth)  # fmt: skip
 
 
 def gradient_of_weight(d, x, strides, paddings, dilations, groups, out):
-    """Out = the weight's gradient in `convolve`: out[k, c, i, j] = sum over oh, ow and rows of d[k, oh, ow] x[c, h, w].
+    """Out = the weight's gradient in `convolve`: out[k, c, t, i, j] = sum of d[k, oz, oh, ow] x[c, z, h, w].
 
-    Some rows of d at a time, so that they stay in the first-level cache while all taps read them.
+    The sum is over oz, oh, ow and rows. Some rows of d at a time, so that they stay in the first-level cache while all taps of
+    a plane read them.
     """
-    blocks, channels, height, width, lanes = x.shape
-    outputs, depth, kernel_h, kernel_w = out.shape
-    d_h, d_w = d.shape[2], d.shape[3]
-    filters, taps = outputs // groups, kernel_h * kernel_w
-    d_steps = (d_h * d_w * lanes, d_w * lanes, lanes)
-    x_steps = (height * width * lanes, strides[0] * width * lanes, strides[1] * lanes)
+    blocks, channels, planes, height, width, lanes = x.shape
+    outputs, depth, kernel_z, kernel_h, kernel_w = out.shape
+    d_z, d_h, d_w = d.shape[2], d.shape[3], d.shape[4]
+    filters, taps = outputs // groups, kernel_z * kernel_h * kernel_w
+    d_steps = (d_z * d_h * d_w * lanes, d_w * lanes, lanes)
+    x_steps = (planes * height * width * lanes, strides[1] * width * lanes, strides[2] * lanes)
     together = max(1, 48 // d_w)
     sums = out.reshape(out.size)
     for i in range(sums.shape[0]):
         sums[i] = 0.0
     for b in range(blocks):
         for g in range(groups):
-            for top in range(0, d_h, together):
-                for i in range(kernel_h):
-                    h = strides[0] * top - paddings[0] + dilations[0] * i
-                    oh, count_h = span(h, strides[0], min(together, d_h - top), height)
-                    for j in range(kernel_w):
-                        w = dilations[1] * j - paddings[1]
-                        ow, count_w = span(w, strides[1], d_w, width)
-                        start = (((b * outputs + g * filters) * d_h + top + oh) * d_w + ow) * lanes
-                        row = (b * channels + g * depth) * height + h + strides[0] * oh
-                        begin = (row * width + w + strides[1] * ow) * lanes
-                        place = g * filters * depth * taps + i * kernel_w + j
-                        correlate(d, start, d_steps, x, begin, x_steps, (count_h, count_w),
-                                  out, place, (depth * taps, taps), (filters, depth))  # fmt: skip
+            for oz in range(d_z):
+                z = strides[0] * oz - paddings[0]
+                first, count_z = span(z, dilations[0], kernel_z, planes)
+                for top in range(0, d_h, together):
+                    for t in range(first, first + count_z):
+                        for i in range(kernel_h):
+                            h = strides[1] * top - paddings[1] + dilations[1] * i
+                            oh, count_h = span(h, strides[1], min(together, d_h - top), height)
+                            for j in range(kernel_w):
+                                w = dilations[2] * j - paddings[2]
+                                ow, count_w = span(w, strides[2], d_w, width)
+                                plane = (b * outputs + g * filters) * d_z + oz
+                                start = ((plane * d_h + top + oh) * d_w + ow) * lanes
+                                plane = (b * channels + g * depth) * planes + z + dilations[0] * t
+                                begin = ((plane * height + h + strides[1] * oh) * width + w + strides[2] * ow) * lanes
+                                place = (g * filters * depth * kernel_z + t) * kernel_h * kernel_w + i * kernel_w + j
+                                correlate(d, start, d_steps, x, begin, x_steps, (count_h, count_w),
+                                          out, place, (depth * taps, taps), (filters, depth))  # fmt: skip

@@ -2,9 +2,17 @@
 
 from nnkit.layers.adaptive_softmax import AdaptiveLogSoftmaxWithLoss, ClusterLogSoftmax
 from nnkit.layers.attention import CrossAttention, MultiHeadAttention, PositionalEmbedding
-from nnkit.layers.channel_norm import BatchNorm1d, BatchNorm2d, GroupNorm
+from nnkit.layers.channel_norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+)
 from nnkit.layers.columns import Columns
-from nnkit.layers.conv import Conv1d, Conv2d, ConvTranspose2d
+from nnkit.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from nnkit.layers.dropout import Dropout, Dropout2d
 from nnkit.layers.embedding import Embedding, EmbeddingBag
 from nnkit.layers.gated import GLU, SwiGLU
@@ -40,6 +48,7 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "BatchNorm3d",
     "Bilinear",
     "Branches",
     "ClusterLogSoftmax",
@@ -47,7 +56,10 @@ __all__ = [
     "Concat",
     "Conv1d",
     "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
     "ConvTranspose2d",
+    "ConvTranspose3d",
     "CosineSimilarity",
     "CrossAttention",
     "Dropout",
@@ -62,6 +74,9 @@ __all__ = [
     "GroupNorm",
     "Heads",
     "Inputs",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "LSTMCell",
     "LayerNorm",
     "Linear",

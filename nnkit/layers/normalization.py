@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +26,50 @@ def _require_features(layer: Layer, in_shape: Shape) -> int:
     return in_shape[-1]
 
 
+class _OverLastAxes(Layer):
+    """What is normalised over the last axis, or over several, which kernels see as one."""
+
+    folds_rows = True
+    passes_mask = True
+    normalized_shape: Any
+
+    def require_normalized_shape(self) -> None:
+        """Refuse a shape that is none."""
+        shape = self.normalized_shape
+        several = shape if isinstance(shape, tuple | list) else (shape,)
+        whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size > 0 for size in several)
+        named = shape is None or (whole and len(several) > 0)
+        self.require("normalized_shape", named, "None, a size of at least 1, or those of the last axes")
+
+    @property
+    def axes(self) -> int:
+        """How many there are."""
+        return len(self.normalized_shape) if isinstance(self.normalized_shape, tuple | list) else 1
+
+    def last_axes(self, in_shape: Shape) -> Shape:
+        """Their sizes."""
+        if self.normalized_shape is None:
+            return (_require_features(self, in_shape),)
+        given = self.normalized_shape
+        shape = tuple(map(int, given)) if isinstance(given, tuple | list) else (int(given),)
+        if in_shape[-len(shape) :] != shape:
+            raise ShapeError(f"{self!r}: expected input rows that end in {shape}, got {in_shape}")
+        self.passes_mask = len(in_shape) == 1 or len(shape) < len(in_shape)  # or steps are none any more
+        return shape
+
+    def as_one(self, shape: Shape, in_shape: Shape) -> None:
+        """Let kernels see several last axes as one, once all is declared."""
+        if len(shape) > 1:
+            rows = prod(in_shape) // prod(shape)
+            self.view(x=(rows, prod(shape)), out=(rows, prod(shape)))
+            self.view(**{name: (rows, item.shape[-1]) for name, item in self._built.scratch.items()})
+            self.view(**{name: (prod(item.shape),) for name, item in self._built.parameters.items()})
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        features = prod(self.last_axes(in_shape))
+        return parameters * (prod(in_shape) // features) + prod(out_shape)
+
+
 def inverse_root_mean_square(values, eps):
     """1 / sqrt(mean of the squares + eps), also where the squares are larger than the largest number."""
     count = real(values.shape[0])
@@ -43,8 +88,8 @@ def inverse_root_mean_square(values, eps):
 
 
 @register("layer_norm")
-class LayerNorm(Layer):
-    """Every row with mean 0 and variance 1 over its last axis, then scaled and shifted as learnt.
+class LayerNorm(_OverLastAxes):
+    """Every row with mean 0 and variance 1 over its last axis, or several, then scaled and shifted as learnt.
 
     With the mean m and the variance v of the D numbers of a row, r = 1 / sqrt(v + eps) and y_j = (x_j - m) r,
 
@@ -60,22 +105,25 @@ class LayerNorm(Layer):
 
     Parameters
     ----------
+    normalized_shape : None for the last axis, its size, or a tuple of the sizes of the last axes, which are normalised together
     eps : float > 0
     elementwise_affine : bool, whether there are weight and bias
     bias : bool, whether there is a bias beside the weight
 
     Shape
     -----
-    x: (N, ..., features) -> out: (N, ..., features); weight, bias: (features,).
+    x: (N, ..., features) -> out: (N, ..., features); weight, bias: (features,), or (*normalized_shape,).
 
     Raises
     ------
     ShapeError
-        The input has no feature axis.
+        The input has no feature axis, or its last axes are others than normalized_shape.
 
     Examples
     --------
     >>> import nnkit as nn
+    >>> nn.Sequential([nn.LayerNorm(3)]).build((3,)).predict([[1e6, 1e6 + 1.0, 1e6 + 2.5]]).round(3)
+    array([[-1.136, -0.162,  1.298]], dtype=float32)
     >>> nn.Sequential([nn.LayerNorm()]).build((2,)).predict([[1.0, 5.0]]).round(4)
     array([[-1.,  1.]], dtype=float32)
     >>> nn.Sequential([nn.LayerNorm(eps=0.5, bias=False)]).build((3,)).predict([[1.0, 5.0, 0.0]]).round(4)
@@ -87,20 +135,25 @@ class LayerNorm(Layer):
     """
 
     elsewhere = ("normalized_shape", "eps", "elementwise_affine", "bias")
-    folds_rows = passes_mask = True
 
-    def __init__(self, *, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True) -> None:
+    def __init__(
+        self, normalized_shape: Any = None, *, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
+    ) -> None:
+        self.normalized_shape = normalized_shape
+        self.require_normalized_shape()
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         self.bias = bias
         self.require_eps()
 
     def build(self, in_shape: Shape) -> Shape:
-        features = _require_features(self, in_shape)
-        self.parameter("weight", (features if self.elementwise_affine else 0,), init="ones")
-        self.parameter("bias", (features if self.elementwise_affine and self.bias else 0,))
-        self.scratch("mean", (*in_shape[:-1], 2))  # its two pieces
-        self.scratch("scale", (*in_shape[:-1], 1))  # r
+        shape = self.last_axes(in_shape)
+        rows = in_shape[: -len(shape)]
+        self.parameter("weight", shape if self.elementwise_affine else (0,), init="ones")
+        self.parameter("bias", shape if self.elementwise_affine and self.bias else (0,))
+        self.scratch("mean", (*rows, 2))  # its two pieces
+        self.scratch("scale", (*rows, 1))  # r
+        self.as_one(shape, in_shape)
         return in_shape
 
     def c(self) -> str:
@@ -166,21 +219,22 @@ class LayerNorm(Layer):
                 b[j] = r * (g[j] * (weight[j] if weighted else 1.0) - total - b[j] * along)
 
     def onnx(self, graph, x):
-        ones = np.ones(self._built.in_shape[-1], graph.real)
+        ones = np.ones(self._built.in_shape[-self.axes :], graph.real)
         weight = graph.array("weight") if self.elementwise_affine else ones
-        return graph.node("LayerNormalization", x, weight, graph.array("bias"), axis=-1, epsilon=self.eps)
+        return graph.node("LayerNormalization", x, weight, graph.array("bias"), axis=-self.axes, epsilon=self.eps)
 
     @classmethod
     def from_onnx(cls, at):
         """The operator, or what programs write for earlier opsets."""
         if (node := at.take("LayerNormalization")) is None:
             return at.like([cls(), cls(bias=False), cls(elementwise_affine=False)], cls._in_steps)
-        if node.attributes["axis"] not in (-1, at.rank):
+        if (axis := node.attributes["axis"] % (1 + at.rank)) == 0:  # with the batch
             return None
+        shape = at.shape[axis - 1 :] if axis < at.rank else None
         bias = {"bias": node.constant(2)} if node.input(2) is not None else {}
         if not at.belongs(node.input(1)) and not bias:
-            return at.found(cls(eps=node.attributes["epsilon"], elementwise_affine=False))
-        return at.found(cls(eps=node.attributes["epsilon"], bias=bool(bias)), weight=node.constant(1), **bias)
+            return at.found(cls(shape, eps=node.attributes["epsilon"], elementwise_affine=False))
+        return at.found(cls(shape, eps=node.attributes["epsilon"], bias=bool(bias)), weight=node.constant(1), **bias)
 
     def _in_steps(self, graph, x):
         centered = x - graph.node("ReduceMean", x, [-1])
@@ -193,12 +247,13 @@ class LayerNorm(Layer):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (5,)), Example(cls(bias=False), (2, 3)), Example(cls(eps=1e-3, elementwise_affine=False), (4,))]
+        return [Example(cls(), (5,)), Example(cls(bias=False), (2, 3)), Example(cls(eps=1e-3, elementwise_affine=False), (4,)),
+                Example(cls((2, 3)), (2, 2, 3))]  # fmt: skip
 
 
 @register("rms_norm")
-class RMSNorm(Layer):
-    """Every row with mean square 1 over its last axis, then scaled as learnt.
+class RMSNorm(_OverLastAxes):
+    """Every row with mean square 1 over its last axis, or several, then scaled as learnt.
 
     With r = 1 / sqrt(mean(x**2) + eps), the mean over the D numbers of a row,
 
@@ -211,17 +266,18 @@ class RMSNorm(Layer):
 
     Parameters
     ----------
+    normalized_shape : None for the last axis, its size, or a tuple of the sizes of the last axes, which are normalised together
     eps : float > 0, or None for the distance from 1 to the next number of the model's dtype
     elementwise_affine : bool, whether there is a weight
 
     Shape
     -----
-    x: (N, ..., features) -> out: (N, ..., features); weight: (features,).
+    x: (N, ..., features) -> out: (N, ..., features); weight: (features,), or (*normalized_shape,).
 
     Raises
     ------
     ShapeError
-        The input has no feature axis.
+        The input has no feature axis, or its last axes are others than normalized_shape.
 
     Examples
     --------
@@ -237,19 +293,21 @@ class RMSNorm(Layer):
     """
 
     elsewhere = ("normalized_shape", "eps", "elementwise_affine")
-    folds_rows = passes_mask = True
 
-    def __init__(self, *, eps: float | None = None, elementwise_affine: bool = True) -> None:
+    def __init__(self, normalized_shape: Any = None, *, eps: float | None = None, elementwise_affine: bool = True) -> None:
+        self.normalized_shape = normalized_shape
+        self.require_normalized_shape()
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         if eps is not None:
             self.require_eps()
 
     def build(self, in_shape: Shape) -> Shape:
-        features = _require_features(self, in_shape)
+        shape = self.last_axes(in_shape)
         self.least = 0.0 if self.eps is None else float(self.eps)
-        self.parameter("weight", (features if self.elementwise_affine else 0,), init="ones")
-        self.scratch("scale", (*in_shape[:-1], 1))  # r
+        self.parameter("weight", shape if self.elementwise_affine else (0,), init="ones")
+        self.scratch("scale", (*in_shape[: -len(shape)], 1))  # r
+        self.as_one(shape, in_shape)
         return in_shape
 
     def c(self) -> str:
@@ -297,17 +355,19 @@ class RMSNorm(Layer):
 
     def onnx(self, graph, x):
         eps = float(np.finfo(graph.real).eps) if self.eps is None else self.eps
-        square = graph.node("ReduceMean", x * x, [-1], keepdims=1)
+        square = graph.node("ReduceMean", x * x, list(range(-self.axes, 0)), keepdims=1)
         y = x / graph.node("Sqrt", square + eps)
         return y * graph.array("weight") if self.elementwise_affine else y
 
     @classmethod
     def from_onnx(cls, at):
         """The operator, which later opsets have, or what it is made of."""
-        if (node := at.take("RMSNormalization")) is not None and node.attributes["axis"] in (-1, at.rank):
-            return at.found(cls(eps=node.attributes["epsilon"]), weight=node.constant(1))
-        parts = [cls(eps=1e-6), cls(eps=1e-6, elementwise_affine=False)]
-        return at.like(parts) or at.like(parts, cls._in_steps)
+        if (node := at.take("RMSNormalization")) is not None and (axis := node.attributes["axis"] % (1 + at.rank)) != 0:
+            shape = at.shape[axis - 1 :] if axis < at.rank else None
+            return at.found(cls(shape, eps=node.attributes["epsilon"]), weight=node.constant(1))
+        shapes = [None, *(at.shape[-axes:] for axes in range(2, at.rank + 1))]
+        parts = [cls(shape, eps=1e-6, elementwise_affine=affine) for shape in shapes for affine in (True, False)]
+        return at.like(parts) or at.like(parts[:2], cls._in_steps)
 
     def _in_steps(self, graph, x):
         """As PyTorch writes it."""
@@ -317,7 +377,7 @@ class RMSNorm(Layer):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (5,)), Example(cls(eps=1e-3, elementwise_affine=False), (2, 3))]
+        return [Example(cls(), (5,)), Example(cls(eps=1e-3, elementwise_affine=False), (2, 3)), Example(cls([2, 2]), (2, 2))]
 
 
 @register("standardize")

@@ -250,12 +250,13 @@ class Calls:
         arrays = {**built.parameters, **built.states}
         shapes = {"x": built.in_shape, "out": built.out_shape, **{name: item.shape for name, item in arrays.items()}}
         rows = 1
+        shapes |= built.views
         if layer.folds_rows and built.in_shape:
-            rows = prod(built.in_shape[:-1])
-            shapes |= {"x": built.in_shape[-1:], "out": built.out_shape[-1:]}
+            rows = prod(shapes["x"][:-1])
+            shapes |= {"x": shapes["x"][-1:], "out": shapes["out"][-1:]}
         named = _Named(layer, self.functions)
         function = self.functions.array(
-            f"{named.key}_layer", text, shapes | built.views, named.number, named.function,
+            f"{named.key}_layer", text, shapes, named.number, named.function,
             restrict=not layer.inplace, said=f"{type(layer).__name__}: {layer.about()}",
         )  # fmt: skip
         given: dict[str, Value | str] = {"x": x, "out": out}

@@ -35,8 +35,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding:UserWarning", "ign
 
 NAMES = {"MultiheadAttention": "MultiHeadAttention"}
 # What nnkit reads off its input.
-INFERRED = {"in_features", "in_channels", "num_features", "num_channels", "normalized_shape", "input_size", "embed_dim",
-            "d_model", "in1_features", "in2_features"}  # fmt: skip
+INFERRED = {"in_features", "in_channels", "num_features", "num_channels", "input_size", "embed_dim", "d_model", "in1_features",
+            "in2_features"}  # fmt: skip
 # What says where things are, not what they are; rows come first here.
 PLACES = {"inplace", "device", "dtype", "batch_first"}
 # PyTorch gives the states of all steps, and the last ones besides.
@@ -55,12 +55,11 @@ READS = dict.fromkeys(("Bilinear", "RNNCell", "GRUCell", "LSTMCell", "Transforme
 # -------------------------------------------------------------------------------------------------------- exclusions
 
 NOT_HERE = {
-    "three axes in space": """AdaptiveAvgPool3d AdaptiveMaxPool3d AvgPool3d BatchNorm3d Conv3d ConvTranspose3d
-        FractionalMaxPool3d InstanceNorm3d LPPool3d MaxPool3d""",
-    "no such part": """AdaptiveAvgPool1d AdaptiveMaxPool1d AdaptiveMaxPool2d ConvTranspose1d FractionalMaxPool2d
+    "three axes in space": """AdaptiveAvgPool3d AdaptiveMaxPool3d AvgPool3d FractionalMaxPool3d
+        LPPool3d MaxPool3d""",
+    "no such part": """AdaptiveAvgPool1d AdaptiveMaxPool1d AdaptiveMaxPool2d FractionalMaxPool2d
         LPPool1d LPPool2d Hardshrink Softshrink Threshold""",
     "Softmax(dim=1), or Softmax of the negated input": "Softmax2d Softmin",
-    "GroupNorm with one group for each channel": "InstanceNorm1d InstanceNorm2d",
     "sizes are inferred by every layer": """LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d LazyConvTranspose2d
         LazyConvTranspose3d""",
     "padding is the convolution's": """ReflectionPad1d ReflectionPad2d ReflectionPad3d ReplicationPad1d ReplicationPad2d
@@ -76,7 +75,6 @@ REFUSED = {
     r"PoissonNLLLoss\(.*full=True": "constants are left out",
     r"BatchNorm.*momentum=None": "a running mean forgets",
     r"BatchNorm.*track_running_stats=False": "a prediction does not depend on its batch",
-    r"(Batch|Group)Norm.*bias=False": "affine is both or none",
     r"AvgPool2d\(.*divisor_override=": "a mean has its own divisor",
     r"MaxPool.*return_indices=True": "a layer has one output",
     r"MultiheadAttention\(.*add_(bias_kv|zero_attn)=True": "the paper has no such thing",
@@ -90,7 +88,6 @@ REFUSED = {
 OTHERWISE = {
     r"KLDivLoss\(\) of \(10": "the mean is over rows: the divergence, PyTorch's batchmean",
     r"(KLDiv|GaussianNLL)Loss\(reduction=none.*\) of \w*\(\d": "a term is a row",
-    r"(Layer|RMS)Norm\(normalized_shape=\[2, 2, 5\]": "the last axis is normalised",
     r"(MultiheadAttention|Transformer((En|De)coder(Layer)?)?)\(.* of .*mask": "a mask comes from the layers before",
 }
 

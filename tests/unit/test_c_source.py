@@ -149,6 +149,14 @@ NETS = {
         nn.Upsample(scale_factor=2, mode="bilinear"),
         nn.Conv2d(2, 3, padding=2, dilation=2), nn.Sigmoid(),
     ]),
+    "volumes": ((2, 3, 4, 5), [
+        nn.Conv3d(4, (2, 3, 2), stride=(1, 2, 1), padding=(1, 1, 0), groups=2), nn.BatchNorm3d(), nn.ReLU(),
+        nn.ConvTranspose3d(2, 2, stride=(1, 2, 1), padding=(0, 1, 0), output_padding=(0, 1, 0)), nn.InstanceNorm3d(),
+        nn.Conv3d(2, 3, padding="same", padding_mode="reflect"), nn.LayerNorm((3, 5)),
+        nn.Conv3d(3, 2, padding=(2, 1, 1), padding_mode="circular"), nn.InstanceNorm3d(track_running_stats=True),
+        nn.Conv3d(2, 3, dilation=2, padding=3, padding_mode="replicate"), nn.Flatten(), nn.Reshape((2, -1)),
+        nn.ConvTranspose1d(3, 3, stride=2, dilation=2), nn.InstanceNorm1d(affine=True), nn.RMSNorm(),
+    ]),
     "words": ((7,), [nn.Embedding(11, 6, padding_idx=0), nn.Permute((2, 1)), nn.Conv1d(8, 3, padding="same"), nn.BatchNorm1d(),
                      nn.GLU(1), nn.MaxPool1d(2), nn.Permute((2, 1)), nn.LayerNorm(), nn.Linear(4), nn.SwiGLU(), nn.Flatten()]),
     "steps": ((5, 2, 6, 4), [

@@ -148,6 +148,14 @@ def test_a_slice_cannot_share_with_what_is_outside():
         (nn.Conv1d(2, 3), (3, 4, 4), r"input rows of shape \(channels, length\), got \(3, 4, 4\)"),
         (nn.ConvTranspose2d(2, 1, padding=1), (1, 2, 2), "nothing is left of the output"),
         (nn.ConvTranspose2d(2, 1, output_padding=1), (1, 2, 2), "output_padding smaller than stride or dilation"),
+        (nn.Conv3d(2, 3), (3, 4, 4), r"input rows of shape \(channels, depth, height, width\), got \(3, 4, 4\)"),
+        (nn.Conv1d(2, 3, padding=4, padding_mode="reflect"), (1, 4), r"rows longer than their margins, got \(1, 4\)"),
+        (nn.Conv2d(2, 3, padding=(1, 4), padding_mode="circular"), (1, 4, 3), "rows longer than their margins"),
+        (nn.InstanceNorm2d(), (4, 4), r"input rows of shape \(channels, height, width\), got \(4, 4\)"),
+        (nn.BatchNorm3d(), (2, 4, 4), r"input rows of shape \(channels, depth, height, width\), got \(2, 4, 4\)"),
+        (nn.LayerNorm(5), (3, 4), r"input rows that end in \(5,\), got \(3, 4\)"),
+        (nn.LayerNorm((4, 3)), (3, 4), r"input rows that end in \(4, 3\), got \(3, 4\)"),
+        (nn.RMSNorm([2, 4]), (4,), r"input rows that end in \(2, 4\), got \(4,\)"),
         (nn.MaxPool2d(2), (4, 4), r"input rows of shape \(channels, height, width\), got \(4, 4\)"),
         (nn.GroupNorm(3), (4, 2), r"channels that num_groups=3 share out evenly, got rows of \(4, 2\)"),
         (nn.BatchNorm2d(), (4,), r"input rows of shape \(channels, height, width\), got \(4,\)"),
@@ -160,15 +168,28 @@ def test_shapes_that_do_not_fit_are_refused(layer, shape, match):
         nn.Sequential([layer]).build(shape)
 
 
+def test_a_norm_over_the_steps_does_not_tell_which_are_padding():
+    assert nn.LayerNorm(2).place((3, 2)).keeps_mask
+    assert nn.LayerNorm((4, 2)).place((3, 4, 2)).keeps_mask
+    assert not nn.LayerNorm((3, 2)).place((3, 2)).keeps_mask
+
+
 @pytest.mark.parametrize(
     ("make", "match"),
     [
         (lambda: nn.Conv2d(0, 3), "expected out_channels to be an integer of at least 1, got 0"),
         (lambda: nn.Conv2d(2, (3, 3, 3)), "expected kernel_size to be an integer of at least 1, or 2 of them"),
-        (lambda: nn.Conv2d(2, 3, padding="valid"), "expected padding to be an integer of at least 0, or 2 of them or 'same'"),
+        (lambda: nn.Conv2d(2, 3, padding="full"), "padding to be an integer of at least 0, or 2 of them or 'same' or 'valid'"),
         (lambda: nn.Conv2d(2, 3, stride=2, padding="same"), "expected stride to be 1 where padding is 'same'"),
         (lambda: nn.Conv2d(3, 3, groups=2), "expected groups to be a divisor of out_channels=3"),
         (lambda: nn.Conv1d(3, (3, 2)), "expected kernel_size to be an integer of at least 1"),
+        (lambda: nn.Conv3d(3, (3, 2)), "expected kernel_size to be an integer of at least 1, or 3 of them"),
+        (lambda: nn.Conv2d(3, 3, padding_mode="wrap"), "to be one of 'zeros', 'reflect', 'replicate', 'circular', got"),
+        (lambda: nn.ConvTranspose3d(3, 3, padding="same"), "padding to be an integer of at least 0, or 3 of them, got"),
+        (lambda: nn.LayerNorm(()), "expected normalized_shape to be None, a size of at least 1, or those of the last axes"),
+        (lambda: nn.RMSNorm((3, 0)), "expected normalized_shape to be None, a size of at least 1, or those of the last axes"),
+        (lambda: nn.LayerNorm(True), "expected normalized_shape to be None, a size of at least 1, or those of the last axes"),
+        (lambda: nn.InstanceNorm1d(momentum=-0.5), "expected momentum to be a number in"),
         (lambda: nn.MaxPool2d(2, padding=2), "expected padding to be at most half of kernel_size"),
         (lambda: nn.MaxPool2d(True), "expected kernel_size to be an integer"),
         (lambda: nn.BatchNorm1d(momentum=2.0), "expected momentum to be a number in"),

@@ -11,6 +11,7 @@ PLACES = {
     "nnkit.core.loss": ("Loss", "PythonLoss"),
     "nnkit.layers.attention": ("MultiHeadAttention", "PositionalEmbedding"),
     "nnkit.layers.channel_norm": ("BatchNorm1d", "BatchNorm2d", "GroupNorm"),
+    "nnkit.layers.conv": ("Conv1d", "Conv2d", "ConvTranspose2d"),
     "nnkit.layers.pooling": (
         "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "GlobalAvgPool", "MaxPool1d", "MaxPool2d", "Upsample",
     ),

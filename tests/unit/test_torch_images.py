@@ -33,6 +33,24 @@ CASES = [
     (nn.ConvTranspose2d(3, 3, stride=(3, 2), padding=(0, 1), output_padding=(2, 1), dilation=(1, 3)),
      torch.nn.ConvTranspose2d(4, 3, 3, (3, 2), (0, 1), (2, 1), dilation=(1, 3)), (4, 5, 6)),
     (nn.ConvTranspose2d(2, 1, stride=3, bias=False), torch.nn.ConvTranspose2d(1, 2, 1, 3, bias=False), (1, 2, 3)),
+    (nn.Conv1d(4, 4, padding=2, padding_mode="circular"), torch.nn.Conv1d(2, 4, 4, padding=2, padding_mode="circular"), (2, 2)),
+    (nn.Conv1d(2, 4, padding="same", padding_mode="reflect"),
+     torch.nn.Conv1d(2, 2, 4, padding="same", padding_mode="reflect"), (2, 3)),
+    (nn.Conv2d(4, 3, stride=2, padding=(2, 3), groups=2, padding_mode="replicate"),
+     torch.nn.Conv2d(2, 4, 3, 2, (2, 3), groups=2, padding_mode="replicate"), (2, 1, 5)),
+    (nn.Conv3d(3, (2, 3, 1), padding=(1, 2, 0), dilation=(1, 2, 1), padding_mode="reflect"),
+     torch.nn.Conv3d(2, 3, (2, 3, 1), padding=(1, 2, 0), dilation=(1, 2, 1), padding_mode="reflect"), (2, 2, 4, 3)),
+    (nn.Conv3d(6, 3, padding=1), torch.nn.Conv3d(2, 6, 3, padding=1), (2, 4, 5, 3)),
+    (nn.Conv3d(4, 3, padding="same", bias=False), torch.nn.Conv3d(1, 4, 3, padding="same", bias=False), (1, 3, 4, 5)),
+    (nn.Conv3d(6, (3, 2, 1), stride=(2, 1, 3), padding=(4, 0, 1), dilation=(2, 3, 1), groups=3),
+     torch.nn.Conv3d(3, 6, (3, 2, 1), (2, 1, 3), (4, 0, 1), (2, 3, 1), 3), (3, 4, 5, 6)),
+    (nn.Conv3d(4, 2, padding="valid", groups=4), torch.nn.Conv3d(4, 4, 2, padding="valid", groups=4), (4, 3, 2, 4)),
+    (nn.ConvTranspose3d(4, 3, stride=2, padding=1, output_padding=1, groups=2),
+     torch.nn.ConvTranspose3d(2, 4, 3, 2, 1, 1, 2), (2, 3, 2, 4)),
+    (nn.ConvTranspose3d(2, (2, 3, 1), stride=(3, 1, 2), padding=(1, 0, 0), output_padding=(2, 0, 1), dilation=(1, 2, 3)),
+     torch.nn.ConvTranspose3d(3, 2, (2, 3, 1), (3, 1, 2), (1, 0, 0), (2, 0, 1), dilation=(1, 2, 3)), (3, 2, 3, 2)),
+    (nn.ConvTranspose1d(4, 4, stride=3, padding=2, output_padding=2, groups=2, dilation=2, bias=False),
+     torch.nn.ConvTranspose1d(6, 4, 4, 3, 2, 2, 2, dilation=2, bias=False), (6, 5)),
     (nn.MaxPool2d(2), torch.nn.MaxPool2d(2), (3, 8, 7)),
     (nn.MaxPool2d((3, 2), (2, 1), (1, 0), dilation=(1, 2)), torch.nn.MaxPool2d((3, 2), (2, 1), (1, 0), (1, 2)), (2, 9, 8)),
     (nn.MaxPool2d(3, 2, 1, ceil_mode=True), torch.nn.MaxPool2d(3, 2, 1, ceil_mode=True), (2, 8, 7)),
@@ -53,7 +71,15 @@ CASES = [
     (nn.BatchNorm1d(eps=1e-3, momentum=0.3), torch.nn.BatchNorm1d(3, 1e-3, 0.3), (3, 5)),
     (nn.BatchNorm1d(affine=False), torch.nn.BatchNorm1d(4, affine=False), (4,)),
     (nn.BatchNorm2d(), torch.nn.BatchNorm2d(4), (4, 5, 3)),
+    (nn.BatchNorm2d(bias=False), torch.nn.BatchNorm2d(4, bias=False), (4, 1, 3)),
+    (nn.BatchNorm3d(momentum=0.3), torch.nn.BatchNorm3d(2, momentum=0.3), (2, 2, 1, 3)),
+    (nn.InstanceNorm1d(), torch.nn.InstanceNorm1d(2), (2, 5)),
+    (nn.InstanceNorm1d(track_running_stats=True), torch.nn.InstanceNorm1d(3, track_running_stats=True), (3, 7)),
+    (nn.InstanceNorm2d(eps=1e-3, momentum=0.4, affine=True, track_running_stats=True),
+     torch.nn.InstanceNorm2d(2, 1e-3, 0.4, True, True), (2, 3, 3)),
+    (nn.InstanceNorm3d(affine=True, bias=False), torch.nn.InstanceNorm3d(2, affine=True, bias=False), (2, 2, 3, 3)),
     (nn.GroupNorm(2), torch.nn.GroupNorm(2, 6), (6, 3, 4)),
+    (nn.GroupNorm(2, bias=False), torch.nn.GroupNorm(2, 6, bias=False), (6, 3)),
     (nn.GroupNorm(2, affine=False), torch.nn.GroupNorm(2, 8, affine=False), (8,)),
     (nn.GroupNorm(1, eps=1e-3), torch.nn.GroupNorm(1, 4, 1e-3), (4, 7)),
     (nn.Dropout2d(0.5), torch.nn.Dropout2d(0.5).eval(), (4, 2, 3)),
@@ -80,7 +106,7 @@ def test_layer_equals_torchs(ours, theirs, shape, dtype):
     for name, parameter in theirs.named_parameters():
         parameter.data.uniform_(-1.0, 1.0)
         model.parameters()[f"0.{name}"][...] = parameter.detach().numpy()
-    modes = (True, False) if isinstance(theirs, torch.nn.modules.batchnorm._BatchNorm) else (False,)
+    modes = (True, False) if isinstance(theirs, torch.nn.modules.batchnorm._NormBase) else (False,)
     for training in modes:
         x = numbers(1, ROWS, *shape).astype(dtype)
         grad_out = numbers(2, ROWS, *model.out_shape).astype(dtype)

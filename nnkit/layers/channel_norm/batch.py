@@ -15,8 +15,9 @@ from nnkit.core.registry import register
 from nnkit.errors import ShapeError
 from nnkit.kernels.lanes import everywhere, lane_numbers, load, store, total, where
 from nnkit.kernels.math import real
+from nnkit.layers.windows import ROWS
 
-__all__ = ["BatchNorm1d", "BatchNorm2d"]
+__all__ = ["BY_STATISTICS", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "as_batch_normalization"]
 
 
 def combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale):
@@ -85,25 +86,48 @@ def add_up(all_sums, shards, totals):
             totals[i] += all_sums[s, i]
 
 
+BY_STATISTICS = """
+void forward(const real x[N], const real weight[C], const real bias[C], const real running_mean[C],
+             const real running_var[C], real out[N])
+{
+    for (int c = 0; c < C; c++) {
+        const real factor = (weight ? weight[c] : 1.0) / sqrt(running_var[c] + eps);
+        for (int i = c * (N / C); i < (c + 1) * (N / C); i++)
+            out[i] = (x[i] - running_mean[c]) * factor + (bias ? bias[c] : 0.0);
+    }
+}
+"""  # in C, out of training
+
+
+def as_batch_normalization(layer, graph, x):
+    """A layer that has running statistics, as it is out of training."""
+    channels = layer._built.in_shape[0]
+    weight = graph.array("weight") if layer.affine else np.ones(channels, graph.real)
+    bias = graph.array("bias") if layer.affine and layer.bias else np.zeros(channels, graph.real)
+    statistics = graph.array("running_mean"), graph.array("running_var")
+    numbers = {"epsilon": float(layer.eps), "momentum": 1.0 - layer.momentum}  # of what was before, not of what is new
+    return graph.node("BatchNormalization", x, weight, bias, *statistics, **numbers)
+
+
 class _BatchNorm(Layer):
-    """What BatchNorm1d and BatchNorm2d share; these kernels are for rows in blocks, x (blocks, C, places, lanes)."""
+    """What batch norms share; these kernels are for rows in blocks, x (blocks, C, places, lanes)."""
 
     elsewhere = ("num_features", "eps", "momentum", "affine", "track_running_stats")
     mixes_rows = True
     ranks: ClassVar[tuple[int, ...]]  # numbers of axes that rows may have
 
-    def __init__(self, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
+    def __init__(self, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True, bias: bool = True) -> None:
         self.eps = eps
         self.momentum = momentum
         self.affine = affine
+        self.bias = bias
         self.require_eps()
         self.require_number("momentum", 0.0, 1.0)
 
     def declare(self, channels: int) -> None:
         """Declare everything for so many channels."""
-        size = channels if self.affine else 0
-        self.parameter("weight", (size,), init="ones")
-        self.parameter("bias", (size,), init="zeros")
+        self.parameter("weight", (channels if self.affine else 0,), init="ones")
+        self.parameter("bias", (channels if self.affine and self.bias else 0,), init="zeros")
         self.state("running_mean", (channels,), init="zeros")
         self.state("running_var", (channels,), init="ones")
         self.partial("moments", (1 + 3 * channels,))
@@ -113,12 +137,7 @@ class _BatchNorm(Layer):
         self.workspace("totals", (2 * channels,))
 
     def onnx(self, graph, x):
-        channels = self._built.in_shape[0]
-        weight = graph.array("weight") if self.affine else np.ones(channels, graph.real)
-        bias = graph.array("bias") if self.affine else np.zeros(channels, graph.real)
-        statistics = graph.array("running_mean"), graph.array("running_var")
-        numbers = {"epsilon": float(self.eps), "momentum": 1.0 - self.momentum}  # of what was before, not of what is new
-        return graph.node("BatchNormalization", x, weight, bias, *statistics, **numbers)
+        return as_batch_normalization(self, graph, x)
 
     @classmethod
     def from_onnx(cls, at):
@@ -138,16 +157,7 @@ class _BatchNorm(Layer):
         return 4 * prod(in_shape)
 
     def c(self) -> str:
-        return """
-            void forward(const real x[N], const real weight[C], const real bias[C], const real running_mean[C],
-                         const real running_var[C], real out[N])
-            {
-                for (int c = 0; c < C; c++) {
-                    const real factor = (weight ? weight[c] : 1.0) / sqrt(running_var[c] + eps);
-                    for (int i = c * (N / C); i < (c + 1) * (N / C); i++)
-                        out[i] = (x[i] - running_mean[c]) * factor + (bias ? bias[c] : 0.0);
-                }
-            }"""
+        return BY_STATISTICS
 
     @staticmethod
     def forward_partial(x, rows, moments):
@@ -206,7 +216,9 @@ class _BatchNorm(Layer):
             sums[c] = total(level)
             sums[channels + c] = (total(tilt) - mean[channels + c] * sums[c]) * scale[c]
             if grad_weight.shape[0] > 0:
-                grad_bias[c], grad_weight[c] = sums[c], sums[channels + c]
+                grad_weight[c] = sums[channels + c]
+            if grad_bias.shape[0] > 0:
+                grad_bias[c] = sums[c]
 
     @staticmethod
     def backward(x, grad_out, weight, all_moments, all_sums, shards, rows, training, mean, scale, totals, grad_x):
@@ -294,8 +306,9 @@ class _OfRows:
         for c in range(channels):
             tilt[c] = (tilt[c] - mean[channels + c] * level[c]) * scale[c]
         for c in range(grad_weight.shape[0]):
-            grad_bias[c] = level[c]
             grad_weight[c] = tilt[c]
+        for c in range(grad_bias.shape[0]):
+            grad_bias[c] = level[c]
 
     @staticmethod
     def backward(x, grad_out, weight, all_moments, all_sums, shards, training, mean, scale, totals, grad_x):
@@ -342,6 +355,7 @@ class BatchNorm1d(_BatchNorm):
     eps : float >= 0
     momentum : float in [0, 1]
     affine : bool, whether there are weight and bias
+    bias : bool, whether there is a bias beside the weight
 
     Shape
     -----
@@ -396,11 +410,26 @@ class BatchNorm1d(_BatchNorm):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (3,)), Example(cls(affine=False), (2,)), Example(cls(eps=1e-3, momentum=0.3), (2, 3))]
+        return [Example(cls(), (3,)), Example(cls(affine=False), (2,)), Example(cls(bias=False), (2,)),
+                Example(cls(eps=1e-3, momentum=0.3), (2, 3))]  # fmt: skip
+
+
+class _OfImages(_BatchNorm):
+    """Rows of channels that have places along several axes: kernels see them in one line."""
+
+    blocked = True
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) not in self.ranks:
+            raise ShapeError(f"{self!r}: expected input rows of shape {ROWS[self.ranks[0] - 1]}, got {in_shape}")
+        self.declare(in_shape[0])
+        seen = (in_shape[0], prod(in_shape[1:]))
+        self.view(x=seen, out=seen)
+        return in_shape
 
 
 @register("batch_norm2d")
-class BatchNorm2d(_BatchNorm):
+class BatchNorm2d(_OfImages):
     """Normalise every channel of images over the batch.
 
     With the mean m and the variance v of each channel over the rows of the batch and all places,
@@ -421,6 +450,7 @@ class BatchNorm2d(_BatchNorm):
     eps : float >= 0
     momentum : float in [0, 1]
     affine : bool, whether there are weight and bias
+    bias : bool, whether there is a bias beside the weight
 
     Shape
     -----
@@ -453,17 +483,61 @@ class BatchNorm2d(_BatchNorm):
     Ioffe and Szegedy 2015, "Batch normalization: accelerating deep network training by reducing internal covariate shift".
     """
 
-    blocked = True
     ranks = (3,)
-
-    def build(self, in_shape: Shape) -> Shape:
-        if len(in_shape) != 3:
-            raise ShapeError(f"{self!r}: expected input rows of shape (channels, height, width), got {in_shape}")
-        self.declare(in_shape[0])
-        seen = (in_shape[0], prod(in_shape[1:]))
-        self.view(x=seen, out=seen)
-        return in_shape
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(), (2, 2, 3))]
+
+
+@register("batch_norm3d")
+class BatchNorm3d(_OfImages):
+    """Normalise every channel of volumes over the batch.
+
+    With the mean m and the variance v of each channel over the rows of the batch and all places,
+
+    - out = (x - m) / sqrt(v + eps) * weight + bias.
+
+    Backward, running statistics and shards as in `BatchNorm2d`.
+
+    Parameters
+    ----------
+    eps : float >= 0
+    momentum : float in [0, 1]
+    affine : bool, whether there are weight and bias
+    bias : bool, whether there is a bias beside the weight
+
+    Shape
+    -----
+    x: (N, C, D, H, W) -> out: the same; weight, bias, running_mean, running_var: (C,)
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, D, H, W).
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> model = nn.Sequential([nn.BatchNorm3d(momentum=0.25, affine=False)]).build((2, 1, 2, 2))
+    >>> X = np.arange(16.0).reshape(2, 2, 1, 2, 2) ** 2
+    >>> model.forward(X, training=True)[0].round(3).ravel()
+    array([-1.02 , -0.999, -0.934, -0.827, -1.152, -1.039, -0.9  , -0.737],
+          dtype=float32)
+    >>> again = model.forward(X, training=True)
+    >>> print(*(state.round(2) for state in model.states().values()))
+    [20.78 47.03] [1084.69 3154.69]
+    >>> model.predict(X)[0].round(3).ravel()  # by the running means and variances
+    array([-0.631, -0.601, -0.51 , -0.358, -0.552, -0.392, -0.196,  0.035],
+          dtype=float32)
+
+    References
+    ----------
+    Ioffe and Szegedy 2015, "Batch normalization: accelerating deep network training by reducing internal covariate shift".
+    """
+
+    ranks = (4,)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(bias=False), (2, 2, 1, 3))]

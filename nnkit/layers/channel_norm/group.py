@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,7 +15,89 @@ from nnkit.errors import ShapeError
 from nnkit.kernels.lanes import everywhere, load, root, store, total, where
 from nnkit.kernels.math import real
 
-__all__ = ["GroupNorm"]
+__all__ = ["GroupNorm", "normalise", "normalise_backward"]
+
+
+def normalise(x, weight, bias, eps, mean, scale, out):
+    """Normalise the groups of x (blocks, groups, depth, places, lanes); keep their means, in two pieces, and their factors."""
+    depth, places = x.shape[2], x.shape[3]
+    count = real(depth * places)
+    for b in range(x.shape[0]):
+        for g in range(x.shape[1]):
+            center = everywhere(0.0, scale[b, g])
+            for c in range(depth):
+                for p in range(places):
+                    center = center + load(x[b, g, c, p])
+            center = center / count
+            rest = everywhere(0.0, scale[b, g])
+            for c in range(depth):
+                for p in range(places):
+                    difference = load(x[b, g, c, p]) - center
+                    store(difference, out[b, g, c, p])  # or the compiler would subtract the sum of both pieces
+                    rest = rest + difference
+            rest = rest / count
+            variance = everywhere(0.0, scale[b, g])
+            for c in range(depth):
+                for p in range(places):
+                    difference = load(out[b, g, c, p]) - rest
+                    variance = variance + difference * difference
+            factor = 1.0 / root(variance / count + eps)
+            if not np.isfinite(total(variance)):  # squares larger than the largest number: those of the shares of one
+                size = everywhere(1.0, scale[b, g])
+                for c in range(depth):
+                    for p in range(places):
+                        difference = load(out[b, g, c, p]) - rest
+                        size = where(difference > size, difference, where(0.0 - difference > size, 0.0 - difference, size))
+                variance = everywhere(0.0, scale[b, g])
+                for c in range(depth):
+                    for p in range(places):
+                        share = (load(out[b, g, c, p]) - rest) / size
+                        variance = variance + share * share
+                factor = 1.0 / (size * root(variance / count + eps / size / size))
+            store(center, mean[b, 0, g])
+            store(rest, mean[b, 1, g])
+            store(factor, scale[b, g])
+            for c in range(depth):
+                gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
+                shift = bias[g * depth + c] if bias.shape[0] > 0 else 0.0
+                for p in range(places):
+                    store((load(out[b, g, c, p]) - rest) * factor * gain + shift, out[b, g, c, p])
+
+
+def normalise_backward(x, grad_out, weight, mean, scale, moving, grad_x, grad_weight, grad_bias):
+    """The gradients of `normalise`; ``moving`` says that mean and factor came from x, and so move with it."""
+    depth, places = x.shape[2], x.shape[3]
+    share = 1.0 / real(depth * places) if moving else 0.0
+    for c in range(grad_weight.shape[0]):
+        grad_weight[c] = 0.0
+    for c in range(grad_bias.shape[0]):
+        grad_bias[c] = 0.0
+    for b in range(x.shape[0]):
+        for g in range(x.shape[1]):
+            center, rest, factor = load(mean[b, 0, g]), load(mean[b, 1, g]), load(scale[b, g])
+            level = everywhere(0.0, scale[b, g])
+            tilt = everywhere(0.0, scale[b, g])
+            for c in range(depth):
+                gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
+                sums = everywhere(0.0, scale[b, g])
+                products = everywhere(0.0, scale[b, g])
+                for p in range(places):
+                    given = load(grad_out[b, g, c, p])
+                    difference = load(x[b, g, c, p]) - center
+                    store(difference, grad_x[b, g, c, p])
+                    sums = sums + given
+                    products = products + given * (difference - rest) * factor
+                level = level + sums * gain
+                tilt = tilt + products * gain
+                if grad_weight.shape[0] > 0:
+                    grad_weight[g * depth + c] += total(products)
+                if grad_bias.shape[0] > 0:
+                    grad_bias[g * depth + c] += total(sums)
+            for c in range(depth):
+                gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
+                for p in range(places):
+                    y = (load(grad_x[b, g, c, p]) - rest) * factor
+                    store(factor * (load(grad_out[b, g, c, p]) * gain - (level + y * tilt) * share), grad_x[b, g, c, p])
 
 
 @register("group_norm")
@@ -35,6 +118,7 @@ class GroupNorm(Layer):
     num_groups : int that divides the channels; 1 normalises the row as a whole, as many as channels each by itself
     eps : float >= 0
     affine : bool, whether there are weight and bias
+    bias : bool, whether there is a bias beside the weight
 
     Shape
     -----
@@ -61,13 +145,14 @@ class GroupNorm(Layer):
     Wu and He 2018, "Group normalization".
     """
 
-    elsewhere = ("num_groups", "num_channels", "eps", "affine")
+    elsewhere: ClassVar[tuple[str, ...]] = ("num_groups", "num_channels", "eps", "affine")
     blocked = True
 
-    def __init__(self, num_groups: int, *, eps: float = 1e-5, affine: bool = True) -> None:
+    def __init__(self, num_groups: int, *, eps: float = 1e-5, affine: bool = True, bias: bool = True) -> None:
         self.num_groups = num_groups
         self.eps = eps
         self.affine = affine
+        self.bias = bias
         self.require_size("num_groups")
         self.require_eps()
 
@@ -76,9 +161,8 @@ class GroupNorm(Layer):
             raise ShapeError(f"{self!r}: expected channels that num_groups={self.num_groups} share out evenly, got rows of "
                              f"{in_shape}")  # fmt: skip
         channels = in_shape[0]
-        size = channels if self.affine else 0
-        self.parameter("weight", (size,), init="ones")
-        self.parameter("bias", (size,), init="zeros")
+        self.parameter("weight", (channels if self.affine else 0,), init="ones")
+        self.parameter("bias", (channels if self.affine and self.bias else 0,), init="zeros")
         self.scratch("mean", (2, self.num_groups))  # its two pieces: a sum, and what is left of it among the differences
         self.scratch("scale", (self.num_groups,))
         seen = (self.num_groups, channels // self.num_groups, prod(in_shape[1:]))
@@ -115,81 +199,11 @@ class GroupNorm(Layer):
 
     @staticmethod
     def forward(x, weight, bias, eps, mean, scale, out):
-        depth, places = x.shape[2], x.shape[3]
-        count = real(depth * places)
-        for b in range(x.shape[0]):
-            for g in range(x.shape[1]):
-                center = everywhere(0.0, scale[b, g])
-                for c in range(depth):
-                    for p in range(places):
-                        center = center + load(x[b, g, c, p])
-                center = center / count
-                rest = everywhere(0.0, scale[b, g])
-                for c in range(depth):
-                    for p in range(places):
-                        difference = load(x[b, g, c, p]) - center
-                        store(difference, out[b, g, c, p])  # or the compiler would subtract the sum of both pieces
-                        rest = rest + difference
-                rest = rest / count
-                variance = everywhere(0.0, scale[b, g])
-                for c in range(depth):
-                    for p in range(places):
-                        difference = load(out[b, g, c, p]) - rest
-                        variance = variance + difference * difference
-                factor = 1.0 / root(variance / count + eps)
-                if not np.isfinite(total(variance)):  # squares larger than the largest number: those of the shares of one
-                    size = everywhere(1.0, scale[b, g])
-                    for c in range(depth):
-                        for p in range(places):
-                            difference = load(out[b, g, c, p]) - rest
-                            size = where(difference > size, difference, where(0.0 - difference > size, 0.0 - difference, size))
-                    variance = everywhere(0.0, scale[b, g])
-                    for c in range(depth):
-                        for p in range(places):
-                            share = (load(out[b, g, c, p]) - rest) / size
-                            variance = variance + share * share
-                    factor = 1.0 / (size * root(variance / count + eps / size / size))
-                store(center, mean[b, 0, g])
-                store(rest, mean[b, 1, g])
-                store(factor, scale[b, g])
-                for c in range(depth):
-                    gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
-                    shift = bias[g * depth + c] if bias.shape[0] > 0 else 0.0
-                    for p in range(places):
-                        store((load(out[b, g, c, p]) - rest) * factor * gain + shift, out[b, g, c, p])
+        normalise(x, weight, bias, eps, mean, scale, out)
 
     @staticmethod
     def backward(x, grad_out, weight, mean, scale, grad_x, grad_weight, grad_bias):
-        depth, places = x.shape[2], x.shape[3]
-        count = real(depth * places)
-        for c in range(grad_weight.shape[0]):
-            grad_weight[c] = 0.0
-            grad_bias[c] = 0.0
-        for b in range(x.shape[0]):
-            for g in range(x.shape[1]):
-                center, rest, factor = load(mean[b, 0, g]), load(mean[b, 1, g]), load(scale[b, g])
-                level = everywhere(0.0, scale[b, g])
-                tilt = everywhere(0.0, scale[b, g])
-                for c in range(depth):
-                    gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
-                    sums = everywhere(0.0, scale[b, g])
-                    products = everywhere(0.0, scale[b, g])
-                    for p in range(places):
-                        given = load(grad_out[b, g, c, p])
-                        difference = load(x[b, g, c, p]) - center
-                        store(difference, grad_x[b, g, c, p])
-                        sums = sums + given
-                        products = products + given * (difference - rest) * factor
-                    level = level + sums * gain
-                    tilt = tilt + products * gain
-                    if grad_weight.shape[0] > 0:
-                        grad_bias[g * depth + c] += total(sums)
-                        grad_weight[g * depth + c] += total(products)
-                for c in range(depth):
-                    gain = weight[g * depth + c] if weight.shape[0] > 0 else 1.0
-                    for p in range(places):
-                        y = (load(grad_x[b, g, c, p]) - rest) * factor
-                        store(factor * (load(grad_out[b, g, c, p]) * gain - (level + y * tilt) / count), grad_x[b, g, c, p])
+        normalise_backward(x, grad_out, weight, mean, scale, True, grad_x, grad_weight, grad_bias)
 
     def onnx(self, graph, x, like=None):
         shape, groups = self._built.in_shape, self.num_groups
@@ -198,7 +212,8 @@ class GroupNorm(Layer):
         grouped = graph.node("Reshape", x, [0, groups, -1])
         y = graph.node("InstanceNormalization", grouped, ones, zeros, epsilon=self.eps)
         out = graph.node("Reshape", y, [0, *shape] if like is None else like)
-        return out * graph.array("weight", channel) + graph.array("bias", channel) if self.affine else out
+        out = out * graph.array("weight", channel) if self.affine else out
+        return out + graph.array("bias", channel) if self.affine and self.bias else out
 
     @classmethod
     def from_onnx(cls, at):
@@ -208,13 +223,13 @@ class GroupNorm(Layer):
             if scale.shape == bias.shape == (groups,):  # as it was in opset 18
                 scale, bias = (np.repeat(array, channels // groups) for array in (scale, bias))
             return at.found(cls(groups, eps=node.attributes["epsilon"]), weight=scale, bias=bias)
-        if (node := at.take("InstanceNormalization")) is not None:
+        if at.rank not in (2, 3, 4) and (node := at.take("InstanceNormalization")) is not None:  # these are instance norms
             return at.found(cls(at.shape[0], eps=node.attributes["epsilon"]), weight=node.constant(1), bias=node.constant(2))
         node = at.ahead("Reshape")
         groups = node.integers(1)[1] if node and len(node.integers(1)) == 3 else 0
-        parts = [cls(groups), cls(groups, affine=False)] if groups > 0 else []
+        parts = [cls(groups), cls(groups, bias=False), cls(groups, affine=False)] if groups > 0 else []
         return at.like(parts) or at.like(parts, lambda layer, graph, x: layer.onnx(graph, x, graph.node("Shape", x)))
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(2), (4, 2, 2)), Example(cls(1, affine=False), (3,))]
+        return [Example(cls(2), (4, 2, 2)), Example(cls(1, affine=False), (3,)), Example(cls(2, bias=False), (4,))]
