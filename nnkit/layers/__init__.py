@@ -4,7 +4,7 @@ from nnkit.layers.attention import MultiHeadAttention, PositionalEmbedding
 from nnkit.layers.channel_norm import BatchNorm1d, BatchNorm2d, GroupNorm
 from nnkit.layers.columns import Columns
 from nnkit.layers.conv import Conv1d, Conv2d, ConvTranspose2d
-from nnkit.layers.dropout import Dropout, Dropout2d
+from nnkit.layers.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout, GaussianNoise
 from nnkit.layers.embedding import Embedding
 from nnkit.layers.gated import GLU, SwiGLU
 from nnkit.layers.graph import Branches, Graph, Heads, Inputs
@@ -15,7 +15,8 @@ from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, Global
 from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
 from nnkit.layers.residual import Residual
 from nnkit.layers.response_norm import LocalResponseNorm
-from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze
+from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze, Unflatten
+from nnkit.layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from nnkit.layers.steps import Fields
 from nnkit.layers.time_distributed import TimeDistributed
 
@@ -26,21 +27,27 @@ __all__ = [
     "RNN",
     "AdaptiveAvgPool2d",
     "Add",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
     "Branches",
+    "ChannelShuffle",
     "Columns",
     "Concat",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
     "Dropout",
+    "Dropout1d",
     "Dropout2d",
+    "Dropout3d",
     "Embedding",
+    "FeatureAlphaDropout",
     "Fields",
     "Flatten",
+    "GaussianNoise",
     "GlobalAvgPool",
     "Graph",
     "GroupNorm",
@@ -54,6 +61,8 @@ __all__ = [
     "MaxPool2d",
     "MultiHeadAttention",
     "Permute",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "PositionalEmbedding",
     "RMSNorm",
     "Reshape",
@@ -62,5 +71,6 @@ __all__ = [
     "Standardize",
     "SwiGLU",
     "TimeDistributed",
+    "Unflatten",
     "Upsample",
 ]
