@@ -1265,7 +1265,6 @@ class Softmax2d(Softmax):
     @classmethod
     def from_onnx(cls, at):
         """As a `Softmax`, which it is."""
-        return None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

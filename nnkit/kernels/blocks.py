@@ -36,9 +36,9 @@ def to_rows(rows, blocks):
 
 
 def clear(array):
-    """Set every number of an array (blocks, C, H, W, lanes) to 0."""
+    """Set every number of an array (blocks, C, ..., lanes) to 0."""
     for b in range(array.shape[0]):
         for c in range(array.shape[1]):
-            plane = array[b, c].reshape(array.shape[2] * array.shape[3] * array.shape[4])
+            plane = array[b, c].reshape(array[b, c].size)
             for i in range(plane.shape[0]):
                 plane[i] = 0.0

@@ -11,6 +11,23 @@ from nnkit.layers.graph import Branches, Graph, Heads, Inputs
 from nnkit.layers.linear import Linear
 from nnkit.layers.merge import Add, Concat
 from nnkit.layers.normalization import LayerNorm, RMSNorm, Standardize
+from nnkit.layers.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
 from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
 from nnkit.layers.residual import Residual
@@ -34,8 +51,14 @@ __all__ = [
     "BatchNorm2d",
     "Branches",
     "ChannelShuffle",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
     "Columns",
     "Concat",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
@@ -65,6 +88,12 @@ __all__ = [
     "PixelUnshuffle",
     "PositionalEmbedding",
     "RMSNorm",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "Reshape",
     "Residual",
     "Squeeze",
@@ -73,4 +102,7 @@ __all__ = [
     "TimeDistributed",
     "Unflatten",
     "Upsample",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
 ]

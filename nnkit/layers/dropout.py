@@ -262,7 +262,7 @@ class Dropout3d(_DropChannels):
 class AlphaDropout(Layer):
     """In training, set each number to what SELU gives for -infinity with probability ``rate``; else do nothing.
 
-    out = a (x m + f (1 - m)) + b and grad_x = a m grad_out, where m is 0 with probability rate and 1 otherwise, and f = -1.7581.
+    out = a (x m + f (1 - m)) + b and grad_x = a m grad_out, where m is 0 with probability rate and 1 otherwise, f = -1.7581,
     a = 1 / sqrt((1 - rate) (1 + rate f**2)) and b = -a rate f: numbers with mean 0 and variance 1 keep both, so that it goes
     with `SELU`. The mask is a function of the seed, the step, the row's place in the batch and the unit.
 

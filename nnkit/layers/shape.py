@@ -168,7 +168,9 @@ class Rearranged(Layer):
         if len(counts) > 1 and strides[0] == prod(counts[1:]):
             del counts[0], strides[0]
         if len(counts) > 4:
-            raise ShapeError(f"{self!r}: expected at most 4 groups of axes that stay together, got {len(counts)}; permute twice")
+            raise ShapeError(
+                f"{self!r}: expected at most 4 groups of axes that stay together, got {len(counts)}; permute twice"
+            )
         empty = 4 - len(counts)
         self.n1, self.n2, self.n3, self.n4 = [1] * empty + counts  # of the output
         self.s1, self.s2, self.s3, self.s4 = [0] * empty + strides  # in the input
@@ -372,7 +374,8 @@ class Unflatten(_View):
         known = prod(size for size in self.unflattened_size if size != -1)
         sizes = tuple(in_shape[axis] // known if size == -1 else size for size in self.unflattened_size)
         if prod(sizes) != in_shape[axis]:
-            raise ShapeError(f"{self!r}: expected axis {self.dim} of size {known} (or a multiple, with -1), got rows of {in_shape}")
+            raise ShapeError(f"{self!r}: expected axis {self.dim} of size {known} (or a multiple, with -1), got rows of "
+                             f"{in_shape}")  # fmt: skip
         return (*in_shape[:axis], *sizes, *in_shape[axis + 1 :])
 
     def onnx(self, graph, x):

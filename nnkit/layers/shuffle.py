@@ -47,10 +47,10 @@ class _Shuffle(Rearranged):
 
 @register("pixel_shuffle")
 class PixelShuffle(_Shuffle):
-    """Channels become places, for an image r times as high and as wide: out[n, c, r h + i, r w + j] = x[n, (c r + i) r + j, h, w].
+    """Channels become places, for an image r times as high and as wide.
 
-    grad_x is grad_out where the numbers came from. After a convolution it makes a larger image, without the gaps that a
-    transposed one leaves.
+    out[n, c, r h + i, r w + j] = x[n, (c r + i) r + j, h, w]; grad_x is grad_out where the numbers came from. After a
+    convolution it makes a larger image, without the gaps that a transposed one leaves.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What layers with windows over one or two axes have in common: sizes in pairs, and where the windows lie."""
+"""What layers with windows over one to three axes have in common: a size for each axis, and where the windows lie."""
 
 from __future__ import annotations
 
@@ -27,8 +27,15 @@ def require_sizes(layer: Any, name: str, dims: int, low: int = 1, words: str = "
                   f"an integer of at least {low}{each}{' ' + words if words else ''}")  # fmt: skip
 
 
+ROWS = {1: "(channels, length)", 2: "(channels, height, width)", 3: "(channels, depth, height, width)"}  # by the number of axes
+
+
 class Spatial:
-    """Windows that step over the axes behind the channels; kernels know them as ``stride_h``, ``padding_w`` and so on."""
+    """Windows that step over the axes behind the channels.
+
+    Kernels know them as ``stride_d``, ``stride_h``, ``padding_w`` and so on, or as ``strides``, ``paddings`` and ``dilations``,
+    one for each of three axes.
+    """
 
     dims: ClassVar[int]
     kernel_size: Any
@@ -36,10 +43,9 @@ class Spatial:
     dilation: Any = 1
 
     def channels_of(self, in_shape: Shape) -> int:
-        """The number of channels of rows (C, L) or (C, H, W)."""
+        """The number of channels of rows (C, L), (C, H, W) or (C, D, H, W)."""
         if len(in_shape) != 1 + self.dims:
-            names = "(channels, length)" if self.dims == 1 else "(channels, height, width)"
-            raise ShapeError(f"{self!r}: expected input rows of shape {names}, got {in_shape}")
+            raise ShapeError(f"{self!r}: expected input rows of shape {ROWS[self.dims]}, got {in_shape}")
         return in_shape[0]
 
     def windows(self, in_shape: Shape, stride: Any, ceil_mode: bool = False) -> Shape:
@@ -50,7 +56,7 @@ class Spatial:
         if self.padding == "same":
             before, around = [size // 2 for size in reach], reach
         else:
-            before = list(sizes(self.padding, self.dims))
+            before = list(sizes(0 if self.padding == "valid" else self.padding, self.dims))
             around = [2 * size for size in before]
         count = []
         for size, more, far, step, pad in zip(in_shape[1:], around, reach, strides, before, strict=True):
@@ -66,16 +72,16 @@ class Spatial:
         return tuple(count)
 
     def set_window(self, strides: Any, paddings: Any, dilations: Any, kernel: Any) -> None:
-        """Set the numbers that kernels name; for one axis, the other is one high."""
-        pairs = {"stride": (strides, 1), "padding": (paddings, 0), "dilation": (dilations, 1), "kernel": (kernel, 1)}
-        for name, (values, neutral) in pairs.items():
-            vertical, horizontal = (neutral, *values)[-2:]
-            setattr(self, f"{name}_h", vertical)
-            setattr(self, f"{name}_w", horizontal)
+        """Set the numbers that kernels name; where there are fewer than three axes, the first ones are one long."""
+        self.strides, self.paddings, self.dilations = (1, 1, *strides)[-3:], (0, 0, *paddings)[-3:], (1, 1, *dilations)[-3:]
+        names = {"stride": self.strides, "padding": self.paddings, "dilation": self.dilations, "kernel": (1, 1, *kernel)[-3:]}
+        for name, values in names.items():
+            for axis, value in zip("dhw", values, strict=True):
+                setattr(self, f"{name}_{axis}", value)
 
     def onnx_window(self) -> dict[str, list[int]]:
         """What ONNX calls the sizes of a window."""
-        pairs = {name: [getattr(self, f"{name}_{axis}") for axis in "hw"[-self.dims :]]
+        pairs = {name: [getattr(self, f"{name}_{axis}") for axis in "dhw"[-self.dims :]]
                  for name in ("kernel", "stride", "padding", "dilation")}  # fmt: skip
         behind = pairs["padding"]
         if self.padding == "same":
@@ -86,3 +92,7 @@ class Spatial:
     def with_two_axes(self, shape: Shape) -> Shape:
         """(C, L) as (C, 1, L)."""
         return (shape[0], 1, shape[1]) if len(shape) == 2 else shape
+
+    def with_three_axes(self, shape: Shape) -> Shape:
+        """(C, L) as (C, 1, 1, L), (C, H, W) as (C, 1, H, W)."""
+        return (shape[0], *(1, 1, *shape[1:])[-3:])
