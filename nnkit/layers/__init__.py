@@ -28,7 +28,22 @@ from nnkit.layers.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
+from nnkit.layers.pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    GlobalAvgPool,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    Upsample,
+)
 from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
 from nnkit.layers.residual import Residual
 from nnkit.layers.response_norm import LocalResponseNorm
@@ -42,11 +57,17 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "Add",
     "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
+    "AvgPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
     "Branches",
@@ -82,6 +103,7 @@ __all__ = [
     "Masking",
     "MaxPool1d",
     "MaxPool2d",
+    "MaxPool3d",
     "MultiHeadAttention",
     "Permute",
     "PixelShuffle",
