@@ -43,6 +43,8 @@ from nnkit.layers.pooling import (
     MaxPool2d,
     MaxPool3d,
     Upsample,
+    UpsamplingBilinear2d,
+    UpsamplingNearest2d,
 )
 from nnkit.layers.recurrent import GRU, LSTM, RNN, Masking
 from nnkit.layers.residual import Residual
@@ -124,6 +126,8 @@ __all__ = [
     "TimeDistributed",
     "Unflatten",
     "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",

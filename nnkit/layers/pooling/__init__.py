@@ -11,7 +11,7 @@ from nnkit.layers.pooling.adaptive import (
 )
 from nnkit.layers.pooling.average import AvgPool1d, AvgPool2d, AvgPool3d
 from nnkit.layers.pooling.maximum import MaxPool1d, MaxPool2d, MaxPool3d
-from nnkit.layers.pooling.upsample import Upsample
+from nnkit.layers.pooling.upsample import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -28,4 +28,6 @@ __all__ = [
     "MaxPool2d",
     "MaxPool3d",
     "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
 ]
