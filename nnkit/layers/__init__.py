@@ -6,6 +6,7 @@ from nnkit.layers.columns import Columns
 from nnkit.layers.conv import Conv1d, Conv2d, ConvTranspose2d
 from nnkit.layers.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout, GaussianNoise
 from nnkit.layers.embedding import Embedding
+from nnkit.layers.fold import Fold, Unfold
 from nnkit.layers.gated import GLU, SwiGLU
 from nnkit.layers.graph import Branches, Graph, Heads, Inputs
 from nnkit.layers.linear import Linear
@@ -38,7 +39,12 @@ from nnkit.layers.pooling import (
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
     GlobalAvgPool,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
@@ -93,12 +99,18 @@ __all__ = [
     "FeatureAlphaDropout",
     "Fields",
     "Flatten",
+    "Fold",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GaussianNoise",
     "GlobalAvgPool",
     "Graph",
     "GroupNorm",
     "Heads",
     "Inputs",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "LayerNorm",
     "Linear",
     "LocalResponseNorm",
@@ -125,6 +137,7 @@ __all__ = [
     "SwiGLU",
     "TimeDistributed",
     "Unflatten",
+    "Unfold",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",

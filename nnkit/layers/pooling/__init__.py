@@ -10,7 +10,9 @@ from nnkit.layers.pooling.adaptive import (
     GlobalAvgPool,
 )
 from nnkit.layers.pooling.average import AvgPool1d, AvgPool2d, AvgPool3d
+from nnkit.layers.pooling.fractional import FractionalMaxPool2d, FractionalMaxPool3d
 from nnkit.layers.pooling.maximum import MaxPool1d, MaxPool2d, MaxPool3d
+from nnkit.layers.pooling.norm import LPPool1d, LPPool2d, LPPool3d
 from nnkit.layers.pooling.upsample import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
@@ -23,7 +25,12 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GlobalAvgPool",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",

@@ -13,7 +13,7 @@ from nnkit.core.registry import register
 from nnkit.errors import ShapeError
 from nnkit.layers.pooling.average import Mean
 from nnkit.layers.pooling.layer import MOST, Boxes, Spans
-from nnkit.layers.pooling.maximum import Maximum
+from nnkit.layers.pooling.maximum import Maximum, largest_along
 from nnkit.layers.windows import ROWS, require_sizes
 
 __all__ = [
@@ -159,7 +159,7 @@ class _AdaptiveMaxPool(Maximum, _Grid):
         for axis, (size, parts) in enumerate(zip(self._built.in_shape[1:], grid, strict=True), 2):
             first, count, _ = parts_of(size, parts).T
             places = first[:, None] + np.minimum(np.arange(count.max()), count[:, None] - 1)
-            x = graph.node("ReduceMax", graph.node("Gather", x, places, axis=axis), [axis + 1], keepdims=0)
+            x = largest_along(graph, x, axis, places)
         return x
 
     @classmethod

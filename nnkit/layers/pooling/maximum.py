@@ -32,50 +32,67 @@ class Maximum(Boxes):
 
     @staticmethod
     def forward(x, spans_d, spans_h, spans_w, dilation_d, dilation_h, dilation_w, place, out):
-        height, width = x.shape[3], x.shape[4]
+        dilations = (dilation_d, dilation_h, dilation_w)
         for b in range(out.shape[0]):
             for c in range(out.shape[1]):
-                image = plane(x[b, c])
-                for od in range(out.shape[2]):
-                    front, deep = spans_d[od, 0], spans_d[od, 1]
-                    for oh in range(out.shape[3]):
-                        top, high = front * height + spans_h[oh, 0], spans_h[oh, 1]
-                        for ow in range(out.shape[4]):
-                            first, wide = top * width + spans_w[ow, 0], spans_w[ow, 1]
-                            target = out[b, c, od, oh, ow]
-                            largest, best = everywhere(-np.inf, target), everywhere(-1.0, target)
-                            for i in range(deep):
-                                for j in range(high):
-                                    line = first + (dilation_d * i * height + dilation_h * j) * width
-                                    for k in range(wide):
-                                        here = max(0, line + dilation_w * k)
-                                        value = load(image[here])
-                                        larger = (value > largest) | (value != value) | (best < 0.0)  # NaN stays NaN
-                                        largest = where(larger, value, largest)
-                                        best = where(larger, real(here), best)
-                            store(largest, target)
-                            store(best, place[b, c, od, oh, ow])
+                maxima(x[b, c], spans_d, spans_h, spans_w, dilations, place[b, c], out[b, c])
 
     @staticmethod
     def backward(grad_out, spans_d, spans_h, spans_w, dilation_d, dilation_h, dilation_w, place, grad_x):
         clear(grad_x)
-        height, width = grad_x.shape[3], grad_x.shape[4]
+        dilations = (dilation_d, dilation_h, dilation_w)
         for b in range(grad_x.shape[0]):
             for c in range(grad_x.shape[1]):
-                image = plane(grad_x[b, c])
-                for od in range(grad_out.shape[2]):
-                    front, deep = spans_d[od, 0], spans_d[od, 1]
-                    for oh in range(grad_out.shape[3]):
-                        top, high = front * height + spans_h[oh, 0], spans_h[oh, 1]
-                        for ow in range(grad_out.shape[4]):
-                            first, wide = top * width + spans_w[ow, 0], spans_w[ow, 1]
-                            given, best = load(grad_out[b, c, od, oh, ow]), load(place[b, c, od, oh, ow])
-                            for i in range(deep):
-                                for j in range(high):
-                                    line = first + (dilation_d * i * height + dilation_h * j) * width
-                                    for k in range(wide):
-                                        here = max(0, line + dilation_w * k)
-                                        increase(where(best == real(here), given, 0.0), image[here])
+                give_back(grad_out[b, c], spans_d, spans_h, spans_w, dilations, place[b, c], grad_x[b, c])
+
+
+def maxima(x, spans_d, spans_h, spans_w, dilations, place, out):
+    """Of one channel, the largest number of every box, and where it stands; of the spans, see `Boxes`."""
+    height, width = x.shape[1], x.shape[2]
+    image = plane(x)
+    for od in range(out.shape[0]):
+        front, deep = spans_d[od, 0], spans_d[od, 1]
+        for oh in range(out.shape[1]):
+            top, high = front * height + spans_h[oh, 0], spans_h[oh, 1]
+            for ow in range(out.shape[2]):
+                first, wide = top * width + spans_w[ow, 0], spans_w[ow, 1]
+                target = out[od, oh, ow]
+                largest, best = everywhere(-np.inf, target), everywhere(-1.0, target)
+                for i in range(deep):
+                    for j in range(high):
+                        line = first + (dilations[0] * i * height + dilations[1] * j) * width
+                        for k in range(wide):
+                            here = max(0, line + dilations[2] * k)
+                            value = load(image[here])
+                            larger = (value > largest) | (value != value) | (best < 0.0)  # NaN stays NaN
+                            largest = where(larger, value, largest)
+                            best = where(larger, real(here), best)
+                store(largest, target)
+                store(best, place[od, oh, ow])
+
+
+def give_back(grad_out, spans_d, spans_h, spans_w, dilations, place, grad_x):
+    """Of one channel, add grad_out to where the largest numbers stand."""
+    height, width = grad_x.shape[1], grad_x.shape[2]
+    image = plane(grad_x)
+    for od in range(grad_out.shape[0]):
+        front, deep = spans_d[od, 0], spans_d[od, 1]
+        for oh in range(grad_out.shape[1]):
+            top, high = front * height + spans_h[oh, 0], spans_h[oh, 1]
+            for ow in range(grad_out.shape[2]):
+                first, wide = top * width + spans_w[ow, 0], spans_w[ow, 1]
+                given, best = load(grad_out[od, oh, ow]), load(place[od, oh, ow])
+                for i in range(deep):
+                    for j in range(high):
+                        line = first + (dilations[0] * i * height + dilations[1] * j) * width
+                        for k in range(wide):
+                            here = max(0, line + dilations[2] * k)
+                            increase(where(best == real(here), given, 0.0), image[here])
+
+
+def largest_along(graph, x, axis, places):
+    """In ONNX, the largest along an axis of the numbers at ``places`` (windows, numbers of each)."""
+    return graph.node("ReduceMax", graph.node("Gather", x, places, axis=axis), [axis + 1], keepdims=0)
 
 
 class _MaxPool(Maximum, Pool):

@@ -15,7 +15,7 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import OnnxError, ShapeError
 from nnkit.kernels.blocks import clear
-from nnkit.kernels.lanes import everywhere, load, store
+from nnkit.kernels.lanes import load, store
 from nnkit.layers.pooling.layer import MOST, three_axes
 from nnkit.layers.pooling.sums import increase, plane
 from nnkit.layers.windows import ROWS
@@ -184,7 +184,7 @@ class _Upsampling(Layer):
             words["nearest_mode"] = "round_prefer_ceil" if shift else "floor"
         if words["mode"] == "cubic":
             words["cubic_coeff_a"] = -0.75
-        if self.size is not None or self.recompute_scale_factor:
+        if self.size is not None or self.recompute_scale_factor or self.align_corners:
             image = list(self.image(in_shape))
             return graph.node("Resize", x, None, None, image, axes=list(range(2, 2 + len(image))), **words)
         return graph.node("Resize", x, None, np.array([1, 1, *self.factors(in_shape)], "float32"), **words)
@@ -337,7 +337,9 @@ class Upsample(_Upsampling):
         if mode == "cubic" and node.attributes["cubic_coeff_a"] != -0.75:
             raise OnnxError(f"expected cubic_coeff_a=-0.75, got {node.attributes['cubic_coeff_a']}")
         centred = place == "half_pixel" or (place == "pytorch_half_pixel" and min(built.out_shape[1:]) > 1)
-        if smooth and (centred or place == "align_corners"):
+        factors = several(words.get("scale_factor", 1))
+        exact = all(size * factor % 1 == 0 for size, factor in zip(shape[1:], factors * (axes // len(factors)), strict=True))
+        if smooth and (centred or (place == "align_corners" and exact)):  # else its last corner is between places
             return {"mode": smooth, "align_corners": None if centred else True}
         raise OnnxError(f"expected mode 'nearest', or 'linear' by 'half_pixel', got {mode!r} by {place!r}")
 
