@@ -11,6 +11,7 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import OnnxError, ShapeError
 from nnkit.kernels.random import normal, uniform_bits
+from nnkit.layers.windows import ROWS
 
 __all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "FeatureAlphaDropout", "GaussianNoise"]
 
@@ -123,8 +124,8 @@ class _Channels(Layer):
 
     def build(self, in_shape: Shape) -> Shape:
         if not in_shape or self.dims not in (None, len(in_shape) - 1):
-            names = "..." if self.dims is None else ", ".join(["depth", "height", "width"][-self.dims :])
-            raise ShapeError(f"{self!r}: expected input rows of shape (channels, {names}), got {in_shape or '(N,)'}")
+            expected = "(channels, ...)" if self.dims is None else ROWS[self.dims]
+            raise ShapeError(f"{self!r}: expected input rows of shape {expected}, got {in_shape or '(N,)'}")
         self.threshold = int(self.rate * 2**32)  # of 32-bit numbers, so many are below
         seen = (in_shape[0], prod(in_shape[1:]))
         self.view(x=seen, out=seen)

@@ -24,6 +24,14 @@ class _Folding(Layer, Spatial):
 
     blocked = True
     dims = 2
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    padding_h: int
+    padding_w: int
+    dilation_h: int
+    dilation_w: int
 
     def keep(self, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> None:
         """Keep the sizes of the windows."""

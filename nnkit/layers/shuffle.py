@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
@@ -14,6 +15,11 @@ __all__ = ["ChannelShuffle", "PixelShuffle", "PixelUnshuffle"]
 
 class _Shuffle(Rearranged):
     """Axes that are split, put in another order, and merged."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, number: int) -> None:
+            """All are made of one number."""
 
     def moves(self, in_shape: Shape) -> tuple[Shape, tuple[int, ...], Shape]:
         """The sizes of the axes once they are split, where those of the output come from, and the shape of the output."""

@@ -9,7 +9,7 @@ import numpy as np
 from nnkit.core.part import Shape
 from nnkit.errors import ShapeError
 
-__all__ = ["Spatial", "require_sizes", "sizes"]
+__all__ = ["ROWS", "Spatial", "require_sizes", "sizes"]
 
 
 def sizes(value: Any, dims: int) -> tuple[int, ...]:

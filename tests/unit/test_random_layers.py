@@ -55,8 +55,9 @@ def test_whole_channels_are_dropped(layer, shape):
 
 
 def test_rows_of_other_axes_are_refused():
-    for layer, shape, names in [(nn.Dropout1d(), (3,), r"\(channels, width\)"), (nn.Dropout3d(), (3, 4), "depth, height, width"),
-                                (nn.FeatureAlphaDropout(), (), r"\(channels, ...\), got \(N,\)")]:  # fmt: skip
+    cases = [(nn.Dropout1d(), (3,), r"\(channels, length\)"), (nn.Dropout3d(), (3, 4), "depth, height, width"),
+             (nn.FeatureAlphaDropout(), (), r"\(channels, ...\), got \(N,\)")]  # fmt: skip
+    for layer, shape, names in cases:
         with pytest.raises(nn.ShapeError, match=names):
             layer.place(shape)
 

@@ -27,7 +27,7 @@ class Padding(Layer):
     Kernels see three axes, whatever their number is, and read where each place of an axis comes from.
     """
 
-    elsewhere = ("padding",)
+    elsewhere: ClassVar[tuple[str, ...]] = ("padding",)
     blocked = True
     dims: ClassVar[int]
     onnx_mode: ClassVar[str | None]  # of the operator Pad, if it has one for this
@@ -61,10 +61,10 @@ class Padding(Layer):
             self.require_room(in_shape, size, size + min(before, 0) + min(behind, 0), max(before, behind))
         empty = 3 - self.dims
         sizes, outs = (1,) * empty + in_shape[1:], (1,) * empty + out_shape[1:]
-        self.before_d, self.before_h, self.before_w = ends = (0,) * empty + tuple(before for before, _ in pads)
-        behind = (0,) * empty + tuple(behind for _, behind in pads)
+        self.before_d, self.before_h, self.before_w = ends = (0,) * empty + tuple(pad for pad, _ in pads)
+        ends_behind = (0,) * empty + tuple(pad for _, pad in pads)
         self.first_d, self.first_h, self.first_w = first = tuple(max(0, -pad) for pad in ends)
-        kept = [size - begin + min(pad, 0) for size, begin, pad in zip(sizes, first, behind, strict=True)]
+        kept = [size - begin + min(pad, 0) for size, begin, pad in zip(sizes, first, ends_behind, strict=True)]
         self.kept_d, self.kept_h, self.kept_w = kept
         self.places_d, self.places_h, self.places_w = (
             self.source(np.arange(count, dtype=np.int64) - pad, *axis)

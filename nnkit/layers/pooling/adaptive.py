@@ -110,7 +110,7 @@ class _Grid(Parts):
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
 
 
 class _AdaptiveAvgPool(_MeanOfParts, _Grid):
@@ -136,7 +136,8 @@ class _AdaptiveAvgPool(_MeanOfParts, _Grid):
             return None
         if mean_of_places(begin := at.copy()):
             return begin.found(cls())
-        here, sizes = at.copy(), []
+        sizes: list[int] = []
+        here = at.copy()
         for place in (1,) * (cls.dims - 1) + (0,):
             if cls.dims == 3 and not sizes:
                 here.take("Reshape")
@@ -168,7 +169,8 @@ class _AdaptiveMaxPool(Maximum, _Grid):
             return None
         if at.ahead("GlobalMaxPool") is not None:
             return at.after(at.ahead("GlobalMaxPool")).found(cls())
-        here, sizes = at.copy(), []
+        sizes: list[int] = []
+        here = at.copy()
         for _ in range(cls.dims):
             node = here.take("Gather")
             if node is None or not node.is_constant(1) or node.constant(1).ndim != 2 or here.take("ReduceMax") is None:

@@ -109,6 +109,19 @@ class _AvgPoolOf(_AvgPool):
         if divisor_override is not None:
             self.require_size("divisor_override")
 
+    @classmethod
+    def from_onnx(cls, at):
+        """Means of whole windows times a number are sums, divided by what is left of it."""
+        here = at.copy()
+        padded, node, factor = here.take("Pad"), here.take("AveragePool"), here.ahead("Mul")
+        if node is None or factor is None or not factor.is_constant(1) or factor.constant(1).size != 1:
+            return super().from_onnx(at)
+        kernel = tuple(node.attributes["kernel_shape"])
+        sizes = {"stride": tuple(node.attributes.get("strides") or (1,) * len(kernel)),
+                 "padding": tuple(padded.integers(1)[2 : 2 + len(kernel)]) if padded else 0,
+                 "divisor_override": max(1, round(prod(kernel) / here.number(factor.constant(1))))}  # fmt: skip
+        return at.like([cls(kernel, ceil_mode=ceil_mode, **sizes) for ceil_mode in (False, True)]) or super().from_onnx(at)
+
 
 @register("avg_pool1d")
 class AvgPool1d(_AvgPool):

@@ -14,13 +14,13 @@ from nnkit.kernels.blocks import clear
 from nnkit.kernels.math import real
 from nnkit.kernels.random import uniform_bits
 from nnkit.layers.pooling.layer import Spans
-from nnkit.layers.pooling.maximum import Maximum, give_back, largest_along, maxima
+from nnkit.layers.pooling.maximum import Largest, give_back, largest_along, maxima
 from nnkit.layers.windows import ROWS, require_sizes, sizes
 
 __all__ = ["FractionalMaxPool2d", "FractionalMaxPool3d"]
 
 
-class _FractionalMaxPool(Maximum):
+class _FractionalMaxPool(Largest):
     """Windows begin at places that are drawn: along an axis, int((o + u) a) - int(u a) with u in [0, 1)."""
 
     elsewhere = ("kernel_size", "output_size", "output_ratio", "return_indices")

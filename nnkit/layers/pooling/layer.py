@@ -40,7 +40,7 @@ class Boxes(Layer):
     def see(self, in_shape: Shape, out_shape: Shape, spans: Sequence[Spans]) -> None:
         """Let the kernels see three axes, of which the last ones have these spans."""
         whole = np.array([[0, 1, 1]], np.int64)
-        self.spans_d, self.spans_h, self.spans_w = (*(whole,) * (3 - self.dims), *spans)
+        self.spans_d, self.spans_h, self.spans_w = [whole] * (3 - self.dims) + list(spans)
         self.view(x=three_axes(in_shape), out=three_axes(out_shape))
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:

@@ -16,11 +16,11 @@ from nnkit.layers.pooling.layer import Boxes, Pool, Spans, three_axes
 from nnkit.layers.pooling.sums import increase, plane
 from nnkit.layers.windows import require_sizes
 
-__all__ = ["MaxPool1d", "MaxPool2d", "MaxPool3d", "Maximum"]
+__all__ = ["Largest", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Maximum"]
 
 
-class Maximum(Boxes):
-    """The largest number of every box; ``place`` is where in the image it stands, (d * H + h) * W + w."""
+class Largest(Boxes):
+    """What the largest number of every box needs: ``place`` is where in the image it stands, (d * H + h) * W + w."""
 
     c_begin = "real largest = -INFINITY;"
     c_each = "if (x[c][d][h][w] > largest || isnan(x[c][d][h][w])) largest = x[c][d][h][w];"
@@ -29,6 +29,10 @@ class Maximum(Boxes):
     def see(self, in_shape: Shape, out_shape: Shape, spans: Sequence[Spans]) -> None:
         super().see(in_shape, out_shape, spans)
         self.scratch("place", three_axes(out_shape))
+
+
+class Maximum(Largest):
+    """The largest number of every box."""
 
     @staticmethod
     def forward(x, spans_d, spans_h, spans_w, dilation_d, dilation_h, dilation_w, place, out):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from nnkit.core.registry import register
 from nnkit.kernels.math import real
 from nnkit.layers.pooling.layer import Pool, Spans, three_axes
 from nnkit.layers.pooling.sums import average, share_out
-from nnkit.layers.windows import require_sizes
+from nnkit.layers.windows import require_sizes, sizes
 
 __all__ = ["LPPool1d", "LPPool2d", "LPPool3d"]
 
@@ -36,7 +37,8 @@ class _LPPool(Pool):
 
     def see(self, in_shape: Shape, out_shape: Shape, spans: Sequence[Spans]) -> None:
         super().see(in_shape, out_shape, spans)
-        self.places = self.kernel_d * self.kernel_h * self.kernel_w
+        self.places = prod(sizes(self.kernel_size, self.dims))
+        self.exponent = float(self.norm_type)
         self.scratch("powers", three_axes(in_shape))
         self.scratch("slopes", three_axes(out_shape))  # of the root of each mean of powers
         self.scratch("given", three_axes(out_shape))
@@ -65,12 +67,12 @@ class _LPPool(Pool):
         """The operator takes powers of |x|, and counts what a window has: where that matters, it is written in parts."""
         window = {name: size for name, size in self.onnx_window().items() if name != "dilations"}
         whole = all((spans[:, 1] == spans[0, 1]).all() for spans in (self.spans_d, self.spans_h, self.spans_w))
-        if self.norm_type % 2 == 0 and whole:
-            sizes = {name: window[name] for name in ("kernel_shape", "strides")}
-            return graph.node("LpPool", x, p=int(self.norm_type), **sizes)
-        powers = x if self.norm_type == 1 else graph.node("Pow", x, float(self.norm_type))
+        if self.exponent % 2 == 0 and whole:
+            given = {name: window[name] for name in ("kernel_shape", "strides")}
+            return graph.node("LpPool", x, p=int(self.exponent), **given)
+        powers = x if self.exponent == 1 else graph.node("Pow", x, self.exponent)
         sums = graph.node("AveragePool", powers, count_include_pad=0, **window) * float(self.places)
-        return sums if self.norm_type == 1 else graph.node("Pow", sums, 1.0 / self.norm_type)
+        return sums if self.exponent == 1 else graph.node("Pow", sums, 1.0 / self.exponent)
 
     @classmethod
     def from_onnx(cls, at):

@@ -61,10 +61,10 @@ class _Upsampling(Layer):
         self.require("size", not (sizes and factors), "left out where there is a scale_factor")
 
     def build(self, in_shape: Shape) -> Shape:
-        axes, taps, shift, back = MODES[self.mode]
+        expected, taps, shift, back = MODES[self.mode]
         dims = len(in_shape) - 1
-        if axes not in (None, dims) or not 1 <= dims <= 3:
-            raise ShapeError(f"{self!r}: expected input rows of shape {ROWS[axes or 2]}, got {in_shape}")
+        if expected not in (None, dims) or not 1 <= dims <= 3:
+            raise ShapeError(f"{self!r}: expected input rows of shape {ROWS[expected or 2]}, got {in_shape}")
         image = self.image(in_shape)
         if max(image) > MOST:
             raise ShapeError(f"{self!r}: expected at most {MOST} places along an axis of the output, got {max(image)}")
@@ -175,7 +175,7 @@ class _Upsampling(Layer):
     def onnx(self, graph, x):
         in_shape = self._built.in_shape
         _, taps, shift, back = MODES[self.mode]
-        words = {"mode": ONNX_MODES[taps]}
+        words: dict[str, Any] = {"mode": ONNX_MODES[taps]}
         if self.align_corners:
             words["coordinate_transformation_mode"] = "align_corners"
         elif shift == back:
