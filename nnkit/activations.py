@@ -407,7 +407,7 @@ class RReLU(Activation):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (3, 4), kinks=cls.kinks)]
+        return [Example(cls(), (3, 4), kinks=cls.kinks), Example(cls(0.2, 0.6), (3, 4), -0.02, 0.02, cls.kinks)]
 
 
 @register("elu")
@@ -1027,8 +1027,15 @@ class Softshrink(Activation):
 
     @classmethod
     def from_onnx(cls, at):
-        node = at.take("Shrink")
-        return at.found(cls(node.attributes["lambd"])) if node and node.attributes["bias"] == node.attributes["lambd"] else None
+        """The operator, or as PyTorch writes it."""
+        if (node := at.take("Shrink")) is None:
+            return super().from_onnx(at) or at.like([cls()], cls._torch)
+        return at.found(cls(node.attributes["lambd"])) if node.attributes["bias"] == node.attributes["lambd"] else None
+
+    @staticmethod
+    def _torch(layer, graph, x):
+        beyond = x - graph.node("Sign", x) * layer.lambd
+        return graph.node("Where", abs(x) > layer.lambd, beyond, x * 0.0)
 
 
 def _block(numbers, index, count, inner):

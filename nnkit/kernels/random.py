@@ -66,6 +66,6 @@ def normal(seed: Any, counter: Any) -> Any:
     u = (real(uniform_bits(seed, 2 * counter)) + 1.0) * 2.3283064365386963e-10
     angle = (real(uniform_bits(seed, 2 * counter + 1)) * 2.3283064365386963e-10 - 0.5) * 3.141592653589793
     y = angle * angle
-    series = 1 / 120 + y * (-1 / 5040 + y * (1 / 362880 - y / 39916800))
-    sine = angle * (1.0 + y * (-1 / 6 + y * series))
+    series = 0.008333333333333333 + y * (-1.984126984126984e-4 + y * (2.7557319223985893e-6 - y * 2.505210838544172e-8))
+    sine = angle * (1.0 + y * (y * series - 0.16666666666666666))
     return np.sqrt(-2.0 * log(u)) * (1.0 - 2.0 * sine * sine)

@@ -10,6 +10,7 @@ from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import OnnxError, ShapeError
+from nnkit.kernels.lanes import everywhere, load, store, where
 from nnkit.kernels.random import normal, uniform_bits
 from nnkit.layers.windows import ROWS
 
@@ -129,6 +130,7 @@ class _Channels(Layer):
         self.threshold = int(self.rate * 2**32)  # of 32-bit numbers, so many are below
         seen = (in_shape[0], prod(in_shape[1:]))
         self.view(x=seen, out=seen)
+        self.workspace("factors", (16,))  # of a channel, in as many rows as a block may have
         return in_shape
 
     def c(self) -> str:
@@ -147,12 +149,12 @@ class _DropChannels(_Channels):
     """The kernels of Dropout1d, Dropout2d and Dropout3d."""
 
     @staticmethod
-    def forward(x, rate, threshold, training, seed, first_row, out):
-        drop_channels(x, rate, threshold, training, seed, first_row, out)
+    def forward(x, rate, threshold, training, seed, first_row, factors, out):
+        drop_channels(x, rate, threshold, training, seed, first_row, factors, out)
 
     @staticmethod
-    def backward(grad_out, rate, threshold, training, seed, first_row, grad_x):
-        drop_channels(grad_out, rate, threshold, training, seed, first_row, grad_x)
+    def backward(grad_out, rate, threshold, training, seed, first_row, factors, grad_x):
+        drop_channels(grad_out, rate, threshold, training, seed, first_row, factors, grad_x)
 
 
 @register("dropout1d")
@@ -378,40 +380,51 @@ class FeatureAlphaDropout(_Channels):
         return super().build(in_shape)
 
     @staticmethod
-    def forward(x, scale, shift, dropped, threshold, training, seed, first_row, out):
-        replace_channels(x, scale, shift, dropped, threshold, training, seed, first_row, out)
+    def forward(x, scale, shift, dropped, threshold, training, seed, first_row, factors, out):
+        replace_channels(x, scale, shift, dropped, threshold, training, seed, first_row, factors, out)
 
     @staticmethod
-    def backward(grad_out, scale, threshold, training, seed, first_row, grad_x):
-        replace_channels(grad_out, scale, 0.0, 0.0, threshold, training, seed, first_row, grad_x)
+    def backward(grad_out, scale, threshold, training, seed, first_row, factors, grad_x):
+        replace_channels(grad_out, scale, 0.0, 0.0, threshold, training, seed, first_row, factors, grad_x)
 
 
-def drop_channels(x, rate, threshold, training, seed, first_row, out):
+def draw_channel(factors, scale, threshold, seed, first, step):
+    """For a channel of each row of a block, 0 or ``scale``; from row to row its counter is ``step`` more, from ``first`` on."""
+    for lane in range(factors.shape[0]):
+        factors[lane] = scale if uniform_bits(seed, first + lane * step) >= threshold else 0.0
+
+
+def drop_channels(x, rate, threshold, training, seed, first_row, factors, out):
     """Out = x with some channels of some rows 0 and the others scaled up; the rows are in blocks."""
     channels, lanes = x.shape[1], x.shape[3]
-    scale = 1.0 / (1.0 - rate)
+    kept, scale = factors[:lanes], 1.0 / (1.0 - rate)
     for b in range(x.shape[0]):
         for c in range(channels):
-            for lane in range(lanes):
-                kept = scale
-                if training and uniform_bits(seed, (first_row + b * lanes + lane) * channels + c) < threshold:
-                    kept = 0.0
+            if training:
+                draw_channel(kept, scale, threshold, seed, (first_row + b * lanes) * channels + c, channels)
+                factor = load(kept)
                 for p in range(x.shape[2]):
-                    out[b, c, p, lane] = x[b, c, p, lane] * (kept if training else 1.0)
+                    store(load(x[b, c, p]) * factor, out[b, c, p])
+            else:
+                for p in range(x.shape[2]):
+                    store(load(x[b, c, p]), out[b, c, p])
 
 
-def replace_channels(x, scale, shift, dropped, threshold, training, seed, first_row, out):
+def replace_channels(x, scale, shift, dropped, threshold, training, seed, first_row, factors, out):
     """Out = scale x + shift, and ``dropped`` in some channels of some rows; the rows are in blocks."""
     channels, lanes = x.shape[1], x.shape[3]
+    kept = factors[:lanes]
     for b in range(x.shape[0]):
         for c in range(channels):
-            for lane in range(lanes):
-                factor = scale if training else 1.0
-                more = shift if training else 0.0
-                if training and uniform_bits(seed, (first_row + b * lanes + lane) * channels + c) < threshold:
-                    factor, more = 0.0, dropped
+            if training:
+                draw_channel(kept, scale, threshold, seed, (first_row + b * lanes) * channels + c, channels)
+                factor = load(kept)
+                more = where(factor == 0.0, everywhere(dropped, kept), shift)
                 for p in range(x.shape[2]):
-                    out[b, c, p, lane] = x[b, c, p, lane] * factor + more
+                    store(load(x[b, c, p]) * factor + more, out[b, c, p])
+            else:
+                for p in range(x.shape[2]):
+                    store(load(x[b, c, p]), out[b, c, p])
 
 
 @register("gaussian_noise")

@@ -199,8 +199,12 @@ class Rearranged(Layer):
             else:
                 for k in range(n3):
                     row, source = target[k], x[start + k * s3 :]
-                    for i in range(n4):
-                        row[i] = source[i * s4]
+                    if s4 == 1:
+                        for i in range(n4):
+                            row[i] = source[i]
+                    else:
+                        for i in range(n4):
+                            row[i] = source[i * s4]
 
     @staticmethod
     def backward(grad_out, n1, n2, n3, n4, s1, s2, s3, s4, grad_x):
@@ -213,8 +217,12 @@ class Rearranged(Layer):
             else:
                 for k in range(n3):
                     row, target = source[k], grad_x[start + k * s3 :]
-                    for i in range(n4):
-                        target[i * s4] = row[i]
+                    if s4 == 1:
+                        for i in range(n4):
+                            target[i] = row[i]
+                    else:
+                        for i in range(n4):
+                            target[i * s4] = row[i]
 
 
 @register("permute")

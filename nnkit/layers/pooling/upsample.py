@@ -321,10 +321,9 @@ class Upsample(_Upsampling):
     @classmethod
     def _onnx_mode(cls, node, shape, words):
         """The mode that reads the places that the operator does."""
-        mode, place = (node.attributes[name] for name in ("mode", "coordinate_transformation_mode"))
+        mode, place, rounding = (node.attributes[name] for name in ("mode", "coordinate_transformation_mode", "nearest_mode"))
         built = cls(**words).place(shape)
         if mode == "nearest":
-            rounding = node.attributes["nearest_mode"]
             factors = several(words.get("scale_factor", 0.5))
             whole = all(isinstance(factor, int) for factor in factors)  # then the nearest place is no matter of rounding
             if (place, rounding) == ("asymmetric", "floor") or (whole and place == "half_pixel" and "round" in rounding):
