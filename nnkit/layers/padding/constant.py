@@ -19,6 +19,7 @@ class _Constant(Padding):
     """Outside, there is a number."""
 
     onnx_mode = "constant"
+    onnx_value = True
     c_source = "if ({p} >= {size}) {p} = -1;"
 
     @staticmethod

@@ -32,6 +32,7 @@ class Padding(Layer):
     dims: ClassVar[int]
     onnx_mode: ClassVar[str | None]  # of the operator Pad, if it has one for this
     c_source: ClassVar[str]  # what ``source`` says, in C: a statement that changes place {p} of an axis of {size} places
+    onnx_value: ClassVar[bool] = False  # the operator takes a value, and takes away places where there are less
     value: float = 0.0
 
     def __init__(self, padding: Any) -> None:
@@ -132,9 +133,9 @@ class Padding(Layer):
     def onnx(self, graph, x):
         """The operator; or one that reads places by number, where programs disagree, or there is none."""
         pads = self.pads()
-        if self.onnx_mode is not None and (self.onnx_mode == "constant" or min(map(min, pads)) >= 0):
+        if self.onnx_mode is not None and (self.onnx_value or min(map(min, pads)) >= 0):
             ends = [0, 0, *(before for before, _ in pads), 0, 0, *(behind for _, behind in pads)]
-            return graph.node("Pad", x, ends, *([self.value] if self.onnx_mode == "constant" else []), mode=self.onnx_mode)
+            return graph.node("Pad", x, ends, *([self.value] if self.onnx_value else []), mode=self.onnx_mode)
         for axis, name in enumerate("dhw"[-self.dims :], 2):
             if any(pads[axis - 2]):
                 x = graph.node("Gather", x, getattr(self, f"places_{name}").tolist(), axis=axis)

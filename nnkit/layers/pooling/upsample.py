@@ -273,17 +273,17 @@ class Upsample(_Upsampling):
         self.size = size
         self.scale_factor = scale_factor
         self.mode = mode
-        self.align_corners = align_corners
-        self.recompute_scale_factor = recompute_scale_factor
+        self.align_corners = bool(align_corners) if isinstance(align_corners, np.bool_) else align_corners
+        again = recompute_scale_factor
+        self.recompute_scale_factor = bool(again) if isinstance(again, np.bool_) else again
         self.check()
         self.require("mode", mode in MODES,
                      "'nearest' or 'bilinear', or else 'nearest-exact', 'linear', 'trilinear' or 'bicubic'")  # fmt: skip
         for name in ("align_corners", "recompute_scale_factor"):
-            self.require(name, getattr(self, name) in (None, True, False), "True, False or None")
+            self.require(name, getattr(self, name) is None or isinstance(getattr(self, name), bool), "True or False")
         smooth = len(MODES[mode][1]) > 1
         self.require("align_corners", smooth or align_corners is None, "left out where mode is 'nearest' or 'nearest-exact'")
-        again = recompute_scale_factor and size is not None
-        self.require("recompute_scale_factor", not again, "left out where there is a size")
+        self.require("recompute_scale_factor", not (again and size is not None), "left out where there is a size")
 
     @classmethod
     def from_onnx(cls, at):
