@@ -79,6 +79,9 @@ class Pool(Boxes, Spatial):
             "dhw"[-self.dims :], in_shape[1:], counts, strict=True)])  # fmt: skip
         return (channels, *counts)
 
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return prod(out_shape) * prod(sizes(self.kernel_size, self.dims)) // 4
+
     def spans(self, axis: str, size: int, count: int) -> Spans:
         """Where the windows along an axis lie; as many places count as there are within the image and its padding."""
         names = ("stride", "padding", "dilation", "kernel")
