@@ -12,9 +12,10 @@ from nnkit.core.activation import Activation
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.core.span import Span
-from nnkit.errors import OnnxError
+from nnkit.errors import OnnxError, ShapeError
 from nnkit.initializers import Constant
-from nnkit.kernels.math import erf, exp, expm1, log, sigmoid, softplus, tanh
+from nnkit.kernels.math import erf, exp, expm1, log, real, sigmoid, softplus, tanh
+from nnkit.kernels.random import uniform_bits
 from nnkit.kernels.softmax import (
     log_softmax_columns,
     log_softmax_columns_backward,
@@ -29,6 +30,7 @@ __all__ = [
     "ELU",
     "GELU",
     "SELU",
+    "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -38,15 +40,20 @@ __all__ = [
     "LogSoftmax",
     "Mish",
     "PReLU",
+    "RReLU",
     "ReLU",
     "ReLU6",
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softmax2d",
+    "Softmin",
     "Softplus",
+    "Softshrink",
     "Softsign",
     "Tanh",
     "Tanhshrink",
+    "Threshold",
 ]
 
 
@@ -316,6 +323,93 @@ class PReLU(Activation):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(), (3, 4), kinks=cls.kinks), Example(cls(3, 0.1), (3, 4), kinks=cls.kinks)]
+
+
+@register("rrelu")
+class RReLU(Activation):
+    """s(x) = x for x > 0, else a x, where the slope a is drawn anew for every number and every step of training.
+
+    a is uniform in [lower, upper]; out of training it is their mean. s'(x) = 1 or a. The slopes are a function of the seed, the
+    step, the row's place in the batch and the unit: they do not depend on the number of threads.
+
+    Parameters
+    ----------
+    lower, upper : float, 0 <= lower <= upper, default 1/8 and 1/3
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.RReLU(0.25, 0.75)]).build((2,)).predict([[3.0, -4.0]])
+    array([[ 3., -2.]], dtype=float32)
+    >>> model = nn.Sequential([nn.RReLU(0.25, 0.75)]).build((4,), random_state=0)
+    >>> model.forward([[-1.0, -1.0, -1.0, 1.0]], training=True).round(3)
+    array([[-0.668, -0.455, -0.457,  1.   ]], dtype=float32)
+
+    References
+    ----------
+    Xu, Wang, Chen and Li 2015, "Empirical evaluation of rectified activations in convolutional network", section 2.4.
+    """
+
+    elsewhere = ("lower", "upper", "inplace")
+    elementwise = False
+    flat = passes_mask = True
+    kinks = (0.0,)
+
+    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3) -> None:
+        self.lower = lower
+        self.upper = upper
+        self.require_number("lower", 0.0)
+        self.require_number("upper", lower)
+
+    @property
+    def gives(self) -> Span:  # type: ignore[override]
+        return Span() if self.upper else Span(0.0)
+
+    def build(self, in_shape: Shape) -> Shape:
+        self.width = prod(in_shape)
+        self.mean = (float(self.lower) + float(self.upper)) / 2.0
+        self.reach = (float(self.upper) - float(self.lower)) / 2.0**32  # of 32-bit numbers
+        self.scratch("slope", in_shape)
+        return in_shape
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[N], real out[N])
+            {
+                for (int i = 0; i < N; i++)
+                    out[i] = x[i] > 0.0 ? x[i] : mean * x[i];
+            }"""
+
+    @staticmethod
+    def forward(x, lower, mean, reach, width, training, seed, first_row, slope, out):
+        if training:
+            for i in range(x.shape[0]):
+                negative = min(x[i], 0.0)
+                drawn = lower + reach * real(uniform_bits(seed, first_row * width + i))
+                slope[i] = drawn if x[i] == negative else 1.0
+                out[i] = max(x[i], 0.0) + slope[i] * negative
+        else:
+            for i in range(x.shape[0]):
+                negative = min(x[i], 0.0)
+                slope[i] = mean if x[i] == negative else 1.0
+                out[i] = max(x[i], 0.0) + slope[i] * negative
+
+    @staticmethod
+    def backward(grad_out, slope, grad_x):
+        for i in range(grad_out.shape[0]):
+            grad_x[i] = grad_out[i] * slope[i]
+
+    def onnx(self, graph, x):
+        """Out of training it is a `LeakyReLU`, as which it is read."""
+        return graph.node("LeakyRelu", x, alpha=self.mean)
+
+    @classmethod
+    def from_onnx(cls, at):
+        return None
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (3, 4), kinks=cls.kinks)]
 
 
 @register("elu")
@@ -805,6 +899,147 @@ class Tanhshrink(Activation):
         return grad_out * t * t
 
 
+@register("threshold")
+class Threshold(Activation):
+    """s(x) = x for x > threshold, else value; s'(x) = 1 or 0.
+
+    Parameters
+    ----------
+    threshold : float, above which x stays as it is
+    value : float, what it is elsewhere
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.Threshold(0.5, -1.0)]).build((3,)).predict([[3.0, 0.5, -3.0]])
+    array([[ 3., -1., -1.]], dtype=float32)
+    """
+
+    elsewhere = ("threshold", "value")
+
+    def __init__(self, threshold: float, value: float) -> None:
+        self.threshold = threshold
+        self.value = value
+        self.require_number("threshold")
+        self.require_number("value")
+
+    @property
+    def gives(self) -> Span:  # type: ignore[override]
+        return Span(min(self.threshold, self.value))
+
+    @property
+    def kinks(self) -> tuple[float, ...]:  # type: ignore[override]
+        return (self.threshold,)
+
+    @staticmethod
+    def forward(x, threshold, value):
+        return value if x <= threshold else x
+
+    @staticmethod
+    def backward(grad_out, x, threshold):
+        return 0.0 if x <= threshold else grad_out
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        part = cls(0.75, 0.75)
+        return [Example(part, (3, 4), part.low, part.high, part.kinks)]
+
+
+@register("hardshrink")
+class Hardshrink(Activation):
+    """s(x) = 0 for -lambd <= x <= lambd, else x; s'(x) = 0 or 1.
+
+    Parameters
+    ----------
+    lambd : float >= 0, default 0.5
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["hardshrink"]).build((3,)).predict([[3.0, 0.5, -3.0]])
+    array([[ 3.,  0., -3.]], dtype=float32)
+
+    References
+    ----------
+    Donoho and Johnstone 1994, "Ideal spatial adaptation by wavelet shrinkage" (hard thresholding).
+    """
+
+    gives = Span()
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = lambd
+        self.require_number("lambd", 0.0)
+
+    @property
+    def kinks(self) -> tuple[float, ...]:  # type: ignore[override]
+        return (-self.lambd, self.lambd)
+
+    @staticmethod
+    def forward(x, lambd):
+        return 0.0 if abs(x) <= lambd else x
+
+    @staticmethod
+    def backward(grad_out, x, lambd):
+        return 0.0 if abs(x) <= lambd else grad_out
+
+    def onnx(self, graph, x):
+        return graph.node("Shrink", x, lambd=self.lambd)
+
+
+@register("softshrink")
+class Softshrink(Activation):
+    """s(x) = x - lambd for x > lambd, x + lambd for x < -lambd, 0 between; s'(x) = 1 outside, 0 between.
+
+    Parameters
+    ----------
+    lambd : float >= 0, default 0.5
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["softshrink"]).build((3,)).predict([[3.0, 0.5, -3.0]])
+    array([[ 2.5,  0. , -2.5]], dtype=float32)
+
+    References
+    ----------
+    Donoho and Johnstone 1994, "Ideal spatial adaptation by wavelet shrinkage" (soft thresholding).
+    """
+
+    gives = Span()
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = lambd
+        self.require_number("lambd", 0.0)
+
+    @property
+    def kinks(self) -> tuple[float, ...]:  # type: ignore[override]
+        return (-self.lambd, self.lambd)
+
+    @staticmethod
+    def forward(x, lambd):
+        beyond = x + lambd if x < 0.0 else x - lambd
+        return 0.0 if abs(x) <= lambd else beyond
+
+    @staticmethod
+    def backward(grad_out, x, lambd):
+        return 0.0 if abs(x) <= lambd else grad_out
+
+    def onnx(self, graph, x):
+        return graph.node("Shrink", x, lambd=self.lambd, bias=self.lambd)
+
+    @classmethod
+    def from_onnx(cls, at):
+        """The operator, or as PyTorch writes it."""
+        if (node := at.take("Shrink")) is None:
+            return super().from_onnx(at) or at.like([cls()], cls._torch)
+        return at.found(cls(node.attributes["lambd"])) if node.attributes["bias"] == node.attributes["lambd"] else None
+
+    @staticmethod
+    def _torch(layer, graph, x):
+        beyond = x - graph.node("Sign", x) * layer.lambd
+        return graph.node("Where", abs(x) > layer.lambd, beyond, x * 0.0)
+
+
 def _block(numbers, index, count, inner):
     """The ``index``-th matrix of ``count`` rows of ``inner`` numbers."""
     size = count * inner
@@ -820,6 +1055,7 @@ class _OverAxis(Activation):
     forward_columns: ClassVar[Callable[..., Any]]
     backward_columns: ClassVar[Callable[..., Any]]
     operator: ClassVar[str]  # its name in ONNX
+    c_sign: ClassVar[str] = ""  # of x, in C
     c_term: ClassVar[str]  # what is summed, and what then happens to out[k], in C
     c_result: ClassVar[str]
 
@@ -841,9 +1077,9 @@ class _OverAxis(Activation):
             {{
                 for (int start = 0; start < N; start += count * inner)
                     for (int first = start; first < start + inner; first++) {{ /* numbers first, first + inner, ... */
-                        real top = x[first], total = 0.0;
+                        real top = {self.c_sign}x[first], total = 0.0;
                         for (int k = first; k < first + count * inner; k += inner)
-                            top = fmax(top, x[k]);
+                            top = fmax(top, {self.c_sign}x[k]);
                         for (int k = first; k < first + count * inner; k += inner)
                             total += {self.c_term};
                         for (int k = first; k < first + count * inner; k += inner)
@@ -936,6 +1172,112 @@ class Softmax(_OverAxis):
             grad_x[i] = grad_out[i]
         for n in range(out.shape[0] // (count * inner)):
             softmax_columns_backward(_block(out, n, count, inner), _block(grad_x, n, count, inner), work)
+
+
+@register("softmin")
+class Softmin(_OverAxis):
+    """Over an axis, s_k = exp(-x_k) / sum_j exp(-x_j): `Softmax` of -x, largest where x is smallest.
+
+    grad_x_i = s_i (sum_k grad_out_k s_k - grad_out_i).
+
+    Parameters
+    ----------
+    dim : int, the axis, counted as in PyTorch: from 1 (0 is the batch), or from the end
+
+    Raises
+    ------
+    ShapeError
+        There is no such axis.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["softmin"]).build((2,)).predict([[1.0, 2.0]]).round(4)
+    array([[0.7311, 0.2689]], dtype=float32)
+    """
+
+    operator = "Softmax"
+    c_sign, c_term, c_result = "-", "out[k] = exp(-x[k] - top)", "/= total"
+
+    @property
+    def gives(self) -> Span:  # type: ignore[override]
+        return Span(0.0, 1.0, "numbers" if self.folds_rows else "")
+
+    @staticmethod
+    def forward(x, out):
+        for n in range(x.shape[0]):
+            a, b = x[n], out[n]
+            for k in range(a.shape[0]):
+                b[k] = -a[k]
+            softmax_row(b)
+
+    @staticmethod
+    def backward(out, grad_out, grad_x):
+        for n in range(out.shape[0]):
+            d, g = grad_out[n], grad_x[n]
+            for k in range(d.shape[0]):
+                g[k] = -d[k]
+            softmax_row_backward(out[n], g)
+
+    @staticmethod
+    def forward_columns(x, count, inner, work, out):
+        for i in range(x.shape[0]):
+            out[i] = -x[i]
+        for n in range(x.shape[0] // (count * inner)):
+            softmax_columns(_block(out, n, count, inner), work)
+
+    @staticmethod
+    def backward_columns(out, grad_out, count, inner, work, grad_x):
+        for i in range(grad_out.shape[0]):
+            grad_x[i] = -grad_out[i]
+        for n in range(out.shape[0] // (count * inner)):
+            softmax_columns_backward(_block(out, n, count, inner), _block(grad_x, n, count, inner), work)
+
+    def onnx(self, graph, x):
+        return super().onnx(graph, -x)
+
+    @classmethod
+    def from_onnx(cls, at):
+        return super().from_onnx(at) if at.take("Neg") is not None else None
+
+
+@register("softmax2d")
+class Softmax2d(Softmax):
+    """`Softmax` over the channels of an image: the numbers at each place are positive, with sum 1.
+
+    Shape
+    -----
+    x: (N, C, H, W) -> out: the same
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, H, W).
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential(["softmax2d"]).build((2, 1, 2)).predict([[[[1.0, 5.0]], [[1.0, 5.0]]]])
+    array([[[[0.5, 0.5]],
+    <BLANKLINE>
+            [[0.5, 0.5]]]], dtype=float32)
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) != 3:
+            raise ShapeError(f"{self!r}: expected input rows of shape (channels, height, width), got {in_shape}")
+        return super().build(in_shape)
+
+    @classmethod
+    def from_onnx(cls, at):
+        """As a `Softmax`, which it is."""
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(), (3, 2, 2))]
 
 
 @register("log_softmax")

@@ -239,7 +239,14 @@ CLASSES: dict[str, str] = {
     "ReduceLROnPlateau": "ReduceOnPlateau",
     "SequentialLR": "SequentialSchedule",
     "SparseCategoricalCrossentropy": "CrossEntropyLoss",
+    "SpatialDropout1D": "Dropout1d",
+    "SpatialDropout2D": "Dropout2d",
+    "SpatialDropout3D": "Dropout3d",
     "StepLR": "StepSchedule",
+    "UpSampling2D": "Upsample",
+    "ZeroPadding1D": "ZeroPad1d",
+    "ZeroPadding2D": "ZeroPad2d",
+    "ZeroPadding3D": "ZeroPad3d",
 }
 
 # A name there that no name in ``nnkit`` stands for, and what is written here.
@@ -251,6 +258,8 @@ ELSEWHERE: dict[str, str] = {
     **dict.fromkeys(("no_grad", "inference_mode"), "model.predict(X) computes no gradients"),
     **dict.fromkeys(("manual_seed", "seed"), "write model.fit(X, y, random_state=0), or model.build(in_shape, random_state=0)"),
     **dict.fromkeys(("set_num_threads", "get_num_threads"), "write model.fit(X, y, n_threads=2), or set NNKIT_NUM_THREADS"),
+    **dict.fromkeys(("MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"),
+                    "pools keep no places for others; nn.Upsample or nn.ConvTranspose2d makes an image larger"),
     "Parameter": "write self.parameter(name, shape) in the layer's build",
     "calculate_gain": "write nn.KaimingUniform('relu'): initializers take the name of what comes after the layer",
     "autograd": "a part has a forward and a backward",

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["permute", "stream", "uniform_bits"]
+from nnkit.kernels.math import log, real
+
+__all__ = ["normal", "permute", "stream", "uniform_bits"]
 
 
 def stream(seed: Any, step: Any, salt: Any) -> Any:
@@ -53,3 +55,17 @@ def uniform_bits(seed: Any, counter: Any) -> Any:
     bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D))
     bits = np.uint32((bits ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B))
     return np.uint32(bits ^ (bits >> np.uint32(16)))
+
+
+def normal(seed: Any, counter: Any) -> Any:
+    """Draw a number with mean 0 and variance 1 for ``counter`` (below 2**31) in the stream ``seed`` (Box and Muller 1958).
+
+    sqrt(-2 log u) cos(2 pi v), where u is uniform in (0, 1], and cos(2 pi v) = 1 - 2 sin(pi v)**2 with v in [-1/2, 1/2). The
+    sine is Taylor's, to degree 11: off by less than 6e-8.
+    """
+    u = (real(uniform_bits(seed, 2 * counter)) + 1.0) * 2.3283064365386963e-10
+    angle = (real(uniform_bits(seed, 2 * counter + 1)) * 2.3283064365386963e-10 - 0.5) * 3.141592653589793
+    y = angle * angle
+    series = 0.008333333333333333 + y * (-1.984126984126984e-4 + y * (2.7557319223985893e-6 - y * 2.505210838544172e-8))
+    sine = angle * (1.0 + y * (y * series - 0.16666666666666666))
+    return np.sqrt(-2.0 * log(u)) * (1.0 - 2.0 * sine * sine)

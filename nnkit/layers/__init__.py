@@ -13,19 +13,60 @@ from nnkit.layers.channel_norm import (
 )
 from nnkit.layers.columns import Columns
 from nnkit.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from nnkit.layers.dropout import Dropout, Dropout2d
+from nnkit.layers.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout, GaussianNoise
 from nnkit.layers.embedding import Embedding, EmbeddingBag
+from nnkit.layers.fold import Fold, Unfold
 from nnkit.layers.gated import GLU, SwiGLU
 from nnkit.layers.graph import Branches, Graph, Heads, Inputs
 from nnkit.layers.linear import Linear
 from nnkit.layers.merge import Add, Concat
 from nnkit.layers.normalization import LayerNorm, RMSNorm, Standardize
+from nnkit.layers.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from nnkit.layers.pairs import Bilinear, CosineSimilarity, PairwiseDistance
-from nnkit.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
+from nnkit.layers.pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
+    GlobalAvgPool,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    Upsample,
+    UpsamplingBilinear2d,
+    UpsamplingNearest2d,
+)
 from nnkit.layers.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, Masking, RNNCell
 from nnkit.layers.residual import Residual
 from nnkit.layers.response_norm import LocalResponseNorm
-from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze
+from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze, Unflatten
+from nnkit.layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from nnkit.layers.steps import Fields
 from nnkit.layers.time_distributed import TimeDistributed
 from nnkit.layers.transformer import (
@@ -41,19 +82,33 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
     "AdaptiveLogSoftmaxWithLoss",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "Add",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
+    "AvgPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
     "Branches",
+    "ChannelShuffle",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
     "ClusterLogSoftmax",
     "Columns",
     "Concat",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -63,12 +118,19 @@ __all__ = [
     "CosineSimilarity",
     "CrossAttention",
     "Dropout",
+    "Dropout1d",
     "Dropout2d",
+    "Dropout3d",
     "Embedding",
     "EmbeddingBag",
+    "FeatureAlphaDropout",
     "Fields",
     "Flatten",
+    "Fold",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GRUCell",
+    "GaussianNoise",
     "GlobalAvgPool",
     "Graph",
     "GroupNorm",
@@ -77,6 +139,9 @@ __all__ = [
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "LSTMCell",
     "LayerNorm",
     "Linear",
@@ -84,12 +149,21 @@ __all__ = [
     "Masking",
     "MaxPool1d",
     "MaxPool2d",
+    "MaxPool3d",
     "MultiHeadAttention",
     "PairwiseDistance",
     "Permute",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "PositionalEmbedding",
     "RMSNorm",
     "RNNCell",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "Reshape",
     "Residual",
     "Squeeze",
@@ -101,5 +175,12 @@ __all__ = [
     "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
+    "Unflatten",
+    "Unfold",
     "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
 ]

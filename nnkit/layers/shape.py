@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
 from nnkit.kernels.gemm import transpose
 
-__all__ = ["Flatten", "Permute", "Reshape", "Squeeze"]
+__all__ = ["Flatten", "Permute", "Rearranged", "Reshape", "Squeeze", "Unflatten"]
 
 
 class _View(Layer):
@@ -152,8 +154,79 @@ def _merged(order: Sequence[int], sizes: Shape) -> tuple[list[int], list[int]]:
     return shape[1:], steps[1:]
 
 
+class Rearranged(Layer):
+    """The numbers of a row in another order, as their axes are; grad_x is grad_out with the axes put back."""
+
+    flat = True
+
+    def arrange(self, sizes: Shape, order: Sequence[int]) -> None:
+        """Set what the kernels need for rows of ``sizes``: where each axis of the output comes from.
+
+        An axis that stays the first counts as rows.
+        """
+        counts, strides = _merged(order, sizes)
+        if len(counts) > 1 and strides[0] == prod(counts[1:]):
+            del counts[0], strides[0]
+        if len(counts) > 4:
+            raise ShapeError(
+                f"{self!r}: expected at most 4 groups of axes that stay together, got {len(counts)}; permute twice"
+            )
+        empty = 4 - len(counts)
+        self.n1, self.n2, self.n3, self.n4 = [1] * empty + counts  # of the output
+        self.s1, self.s2, self.s3, self.s4 = [0] * empty + strides  # in the input
+
+    def c(self) -> str:
+        return """
+            void forward(const real x[N], real out[N])
+            {
+                int i = 0;
+                for (int start = 0; start < N; start += n1 * n2 * n3 * n4)
+                    for (int a = 0; a < n1; a++)
+                        for (int b = 0; b < n2; b++)
+                            for (int c = 0; c < n3; c++)
+                                for (int d = 0; d < n4; d++)
+                                    out[i++] = x[start + a * s1 + b * s2 + c * s3 + d * s4];
+            }"""
+
+    @staticmethod
+    def forward(x, n1, n2, n3, n4, s1, s2, s3, s4, out):
+        inner, outer = n3 * n4, n1 * n2
+        for place in range(out.shape[0] // inner):
+            start = place // outer * outer * inner + place // n2 % n1 * s1 + place % n2 * s2
+            target = out[place * inner : (place + 1) * inner].reshape(n3, n4)
+            if s3 == 1 and s4 == n3:  # of a matrix that lies in one piece
+                transpose(x[start : start + inner].reshape(n4, n3), target)
+            else:
+                for k in range(n3):
+                    row, source = target[k], x[start + k * s3 :]
+                    if s4 == 1:
+                        for i in range(n4):
+                            row[i] = source[i]
+                    else:
+                        for i in range(n4):
+                            row[i] = source[i * s4]
+
+    @staticmethod
+    def backward(grad_out, n1, n2, n3, n4, s1, s2, s3, s4, grad_x):
+        inner, outer = n3 * n4, n1 * n2
+        for place in range(grad_out.shape[0] // inner):
+            start = place // outer * outer * inner + place // n2 % n1 * s1 + place % n2 * s2
+            source = grad_out[place * inner : (place + 1) * inner].reshape(n3, n4)
+            if s3 == 1 and s4 == n3:
+                transpose(source, grad_x[start : start + inner].reshape(n4, n3))
+            else:
+                for k in range(n3):
+                    row, target = source[k], grad_x[start + k * s3 :]
+                    if s4 == 1:
+                        for i in range(n4):
+                            target[i] = row[i]
+                    else:
+                        for i in range(n4):
+                            target[i * s4] = row[i]
+
+
 @register("permute")
-class Permute(Layer):
+class Permute(Rearranged):
     """Rows with their axes in another order: out[n] = x[n].transpose(...); grad_x is grad_out with the axes put back.
 
     Parameters
@@ -179,8 +252,6 @@ class Permute(Layer):
             [3., 6.]]], dtype=float32)
     """
 
-    flat = True
-
     def __init__(self, dims: Sequence[int]) -> None:
         self.dims = dims
         sequence = isinstance(dims, list | tuple)
@@ -191,53 +262,8 @@ class Permute(Layer):
         if len(in_shape) != len(self.dims):
             raise ShapeError(f"{self!r}: expected input rows of {len(self.dims)} axes, got {in_shape}")
         order = [dim - 1 for dim in self.dims]
-        sizes, strides = _merged(order, in_shape)
-        if len(sizes) > 4:
-            raise ShapeError(f"{self!r}: expected at most 4 groups of axes that stay together, got {len(sizes)}; permute twice")
-        empty = 4 - len(sizes)
-        self.n1, self.n2, self.n3, self.n4 = [1] * empty + sizes  # of the output
-        self.s1, self.s2, self.s3, self.s4 = [0] * empty + strides  # in the input
+        self.arrange(in_shape, order)
         return tuple(in_shape[axis] for axis in order)
-
-    def c(self) -> str:
-        return """
-            void forward(const real x[N], real out[N])
-            {
-                int i = 0;
-                for (int a = 0; a < n1; a++)
-                    for (int b = 0; b < n2; b++)
-                        for (int c = 0; c < n3; c++)
-                            for (int d = 0; d < n4; d++)
-                                out[i++] = x[a * s1 + b * s2 + c * s3 + d * s4];
-            }"""
-
-    @staticmethod
-    def forward(x, n1, n2, n3, n4, s1, s2, s3, s4, out):
-        inner, outer = n3 * n4, n1 * n2
-        for place in range(out.shape[0] // inner):
-            start = place // outer * outer * inner + place // n2 % n1 * s1 + place % n2 * s2
-            target = out[place * inner : (place + 1) * inner].reshape(n3, n4)
-            if s3 == 1 and s4 == n3:  # of a matrix that lies in one piece
-                transpose(x[start : start + inner].reshape(n4, n3), target)
-            else:
-                for k in range(n3):
-                    row, source = target[k], x[start + k * s3 :]
-                    for i in range(n4):
-                        row[i] = source[i * s4]
-
-    @staticmethod
-    def backward(grad_out, n1, n2, n3, n4, s1, s2, s3, s4, grad_x):
-        inner, outer = n3 * n4, n1 * n2
-        for place in range(grad_out.shape[0] // inner):
-            start = place // outer * outer * inner + place // n2 % n1 * s1 + place % n2 * s2
-            source = grad_out[place * inner : (place + 1) * inner].reshape(n3, n4)
-            if s3 == 1 and s4 == n3:
-                transpose(source, grad_x[start : start + inner].reshape(n4, n3))
-            else:
-                for k in range(n3):
-                    row, target = source[k], grad_x[start + k * s3 :]
-                    for i in range(n4):
-                        target[i * s4] = row[i]
 
     def onnx(self, graph, x):
         return graph.node("Transpose", x, perm=[0, *self.dims])
@@ -313,3 +339,61 @@ class Reshape(_View):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls((3, -1)), (6,))]
+
+
+@register("unflatten")
+class Unflatten(_View):
+    """One axis of a row as several: out[n] = x[n].reshape(...); grad_x is grad_out in the shape of x.
+
+    Parameters
+    ----------
+    dim : int, the axis, counted as in PyTorch: from 1 (0 is the batch), or from the end
+    unflattened_size : tuple of int: its size as those of several axes; one of them may be -1, which stands for what is left
+
+    Shape
+    -----
+    x: (N, ..., d, ...) -> out: (N, ..., *unflattened_size, ...)
+
+    Raises
+    ------
+    ShapeError
+        There is no such axis, or its size is not the product of the others.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.Unflatten(1, (2, -1))]).build((6, 5)).out_shape
+    (2, 3, 5)
+    """
+
+    elsewhere = ("dim", "unflattened_size")
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        self.dim = dim
+        self.unflattened_size = unflattened_size
+        self.require_axis("dim")
+        sizes = unflattened_size if isinstance(unflattened_size, list | tuple) else [0]
+        whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) for size in sizes)
+        self.require("unflattened_size", whole and len(sizes) > 0 and all(size > 0 or size == -1 for size in sizes)
+                     and list(sizes).count(-1) <= 1, "positive integers, at most one of them -1")  # fmt: skip
+
+    def build(self, in_shape: Shape) -> Shape:
+        axis = self.axis_of_row(self.dim, in_shape)
+        known = prod(size for size in self.unflattened_size if size != -1)
+        sizes = tuple(in_shape[axis] // known if size == -1 else size for size in self.unflattened_size)
+        if prod(sizes) != in_shape[axis]:
+            raise ShapeError(f"{self!r}: expected axis {self.dim} of size {known} (or a multiple, with -1), got rows of "
+                             f"{in_shape}")  # fmt: skip
+        return (*in_shape[:axis], *sizes, *in_shape[axis + 1 :])
+
+    def onnx(self, graph, x):
+        """A Reshape, as which it is read."""
+        return graph.node("Reshape", x, [0, *self._built.out_shape])
+
+    @classmethod
+    def from_onnx(cls, at):
+        return None
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(1, (2, -1)), (4, 3)), Example(cls(-1, (3, 2)), (2, 6))]

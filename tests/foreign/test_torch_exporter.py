@@ -54,6 +54,12 @@ READ = {
     "transposed convolution": lambda: (of.Sequential(of.AvgPool2d(2), of.ConvTranspose2d(1, 4, 2, stride=2),
                                                      of.GroupNorm(2, 4)), (1, 8, 8)),
     "upsampling": lambda: (of.Sequential(of.Upsample(scale_factor=2), of.Upsample(scale_factor=3, mode="bilinear")), (1, 3, 4)),
+    "bicubic": lambda: (of.Upsample(scale_factor=2, mode="bicubic"), (1, 3, 4)),
+    "padding": lambda: (of.Sequential(of.ReflectionPad2d((1, 2, 0, 1)), of.ReplicationPad2d(1), of.ZeroPad2d((1, 0, 2, 1)),
+                                      of.ConstantPad2d(1, 2.5)), (2, 3, 4)),
+    "shuffles": lambda: (of.Sequential(of.PixelShuffle(2), of.PixelUnshuffle(2), of.ChannelShuffle(2)), (4, 2, 4)),
+    "three axes": lambda: (of.Sequential(of.AvgPool3d(2), of.MaxPool3d((1, 2, 1)), of.Hardshrink(0.1), of.Softshrink(0.2)),
+                           (2, 4, 4, 4)),
     "global pooling": lambda: (of.Sequential(of.Conv2d(1, 4, 3), of.AdaptiveAvgPool2d(1), of.Flatten(),
                                              of.Linear(4, 2)), (1, 8, 8)),
     "adaptive pooling": lambda: (of.Sequential(of.AdaptiveAvgPool2d((2, 4)), of.Flatten(), of.Linear(8, 2)), (1, 8, 8)),
@@ -68,7 +74,6 @@ READ = {
 }  # fmt: skip
 REFUSED = {  # and what is named
     "unrolled RNN": (lambda: (Of(of.RNN(3, 4, batch_first=True), every), (6, 3)), "Transpose"),
-    "bicubic": (lambda: (of.Upsample(scale_factor=2, mode="bicubic"), (1, 3, 4)), r"Resize\) with mode='cubic'"),
     "uneven adaptive pooling": (lambda: (of.AdaptiveAvgPool2d((3, 2)), (1, 8, 8)), "Transpose"),
     "transformer": (lambda: (of.TransformerEncoderLayer(8, 2, 16, batch_first=True), (6, 8)), "Transpose"),
 }  # fmt: skip

@@ -1,8 +1,40 @@
-"""Pooling: windows of an image become single numbers. And the opposite, `Upsample`."""
+"""Pooling: boxes of an image become single numbers. And the opposite, `Upsample`."""
 
-from nnkit.layers.pooling.adaptive import AdaptiveAvgPool2d, GlobalAvgPool
-from nnkit.layers.pooling.average import AvgPool1d, AvgPool2d
-from nnkit.layers.pooling.maximum import MaxPool1d, MaxPool2d
-from nnkit.layers.pooling.upsample import Upsample
+from nnkit.layers.pooling.adaptive import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    GlobalAvgPool,
+)
+from nnkit.layers.pooling.average import AvgPool1d, AvgPool2d, AvgPool3d
+from nnkit.layers.pooling.fractional import FractionalMaxPool2d, FractionalMaxPool3d
+from nnkit.layers.pooling.maximum import MaxPool1d, MaxPool2d, MaxPool3d
+from nnkit.layers.pooling.norm import LPPool1d, LPPool2d, LPPool3d
+from nnkit.layers.pooling.upsample import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
-__all__ = ["AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "GlobalAvgPool", "MaxPool1d", "MaxPool2d", "Upsample"]
+__all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
+    "GlobalAvgPool",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
+]

@@ -1,4 +1,4 @@
-"""Means over a grid of parts of an image, whatever its size."""
+"""A grid of parts of an image, whatever its size: their means, or their largest numbers."""
 
 from __future__ import annotations
 
@@ -8,70 +8,61 @@ from typing import Any
 
 import numpy as np
 
-from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
-from nnkit.kernels.blocks import clear
-from nnkit.kernels.math import real
-from nnkit.layers.pooling.sums import average, share_out
-from nnkit.layers.windows import require_sizes, sizes
+from nnkit.layers.pooling.average import Mean
+from nnkit.layers.pooling.layer import MOST, Boxes, Spans
+from nnkit.layers.pooling.maximum import Maximum, largest_along
+from nnkit.layers.windows import ROWS, require_sizes
 
-__all__ = ["AdaptiveAvgPool2d", "GlobalAvgPool"]
+__all__ = [
+    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d", "GlobalAvgPool",
+]  # fmt: skip
 
 
-class _Adaptive(Layer):
-    """Means over a grid of parts of an image, whatever its size."""
-
-    blocked = True
+class Parts(Boxes):
+    """Boxes are the parts of a grid."""
 
     def c(self) -> str:
-        return """
-            void forward(const real x[C][H][W], real out[C][OH][OW])
-            {
+        return f"""
+            void forward(const real x[C][D][H][W], real out[C][OD][OH][OW])
+            {{
                 for (int c = 0; c < C; c++)
-                    for (int oh = 0; oh < OH; oh++) {
-                        const int top = oh * H / OH, bottom = ((oh + 1) * H + OH - 1) / OH;
-                        for (int ow = 0; ow < OW; ow++) {
-                            const int left = ow * W / OW, right = ((ow + 1) * W + OW - 1) / OW;
-                            real sum = 0.0;
-                            for (int h = top; h < bottom; h++)
-                                for (int w = left; w < right; w++)
-                                    sum += x[c][h][w];
-                            out[c][oh][ow] = sum / ((bottom - top) * (right - left));
-                        }
-                    }
-            }"""
+                    for (int od = 0; od < OD; od++) {{
+                        const int front = od * D / OD, back = ((od + 1) * D + OD - 1) / OD;
+                        for (int oh = 0; oh < OH; oh++) {{
+                            const int top = oh * H / OH, bottom = ((oh + 1) * H + OH - 1) / OH;
+                            for (int ow = 0; ow < OW; ow++) {{
+                                const int left = ow * W / OW, right = ((ow + 1) * W + OW - 1) / OW;
+                                {self.c_begin}
+                                for (int d = front; d < back; d++)
+                                    for (int h = top; h < bottom; h++)
+                                        for (int w = left; w < right; w++)
+                                            {self.c_each}
+                                {self.c_end}
+                            }}
+                        }}
+                    }}
+            }}"""
 
-    @staticmethod
-    def forward(x, out):
-        height, width, out_h, out_w = x.shape[2], x.shape[3], out.shape[2], out.shape[3]
-        for b in range(out.shape[0]):
-            for c in range(out.shape[1]):
-                for oh in range(out_h):
-                    top, bottom = part(oh, height, out_h)
-                    for ow in range(out_w):
-                        left, right = part(ow, width, out_w)
-                        count = real((bottom - top) * (right - left))
-                        average(x[b, c, top:bottom, left:right], count, out[b, c, oh, ow])
 
-    @staticmethod
-    def backward(grad_out, grad_x):
-        height, width, out_h, out_w = grad_x.shape[2], grad_x.shape[3], grad_out.shape[2], grad_out.shape[3]
-        clear(grad_x)
-        for b in range(grad_x.shape[0]):
-            for c in range(grad_x.shape[1]):
-                for oh in range(out_h):
-                    top, bottom = part(oh, height, out_h)
-                    for ow in range(out_w):
-                        left, right = part(ow, width, out_w)
-                        count = real((bottom - top) * (right - left))
-                        share_out(grad_out[b, c, oh, ow], count, grad_x[b, c, top:bottom, left:right])
+class _MeanOfParts(Mean, Parts):
+    """The mean of every part."""
+
+    c_end = "out[c][od][oh][ow] = sum / ((back - front) * (bottom - top) * (right - left));"
 
 
 def part(number, size, parts):
     """Where a part of an axis begins, and the place behind its end."""
     return number * size // parts, -(-(number + 1) * size // parts)
+
+
+def parts_of(size: int, parts: int) -> Spans:
+    """Where all parts of an axis lie, and how large they are."""
+    first, behind = part(np.arange(parts, dtype=np.int64), size, parts)
+    return np.stack([first, behind - first, behind - first], axis=1)
 
 
 def shares(size, parts):
@@ -81,8 +72,149 @@ def shares(size, parts):
     return within / within.sum(axis=1, keepdims=True)
 
 
+class _Grid(Parts):
+    """A grid of parts whose size is given."""
+
+    def __init__(self, output_size: Any = 1) -> None:
+        self.output_size = output_size
+        if isinstance(output_size, tuple | list) and len(output_size) == self.dims > 1:
+            known = tuple(1 if size is None else size for size in output_size)
+            self.require("output_size", all(map(_is_size, known)), f"integers of at least 1 (or None), {self.dims} of them")
+        else:
+            require_sizes(self, "output_size", self.dims)
+
+    def grid(self, in_shape: Shape) -> Shape:
+        """How many parts each axis has."""
+        several = isinstance(self.output_size, tuple | list)
+        given = self.output_size if several else (self.output_size,) * self.dims
+        return tuple(size if parts is None else int(parts) for size, parts in zip(in_shape[1:], given, strict=True))
+
+    def build(self, in_shape: Shape) -> Shape:
+        if len(in_shape) != 1 + self.dims:
+            raise ShapeError(f"{self!r}: expected input rows of shape {ROWS[self.dims]}, got {in_shape}")
+        grid = self.grid(in_shape)
+        if max(grid) > MOST:
+            raise ShapeError(f"{self!r}: expected at most {MOST} parts along an axis, got {max(grid)}")
+        self.see(in_shape, (in_shape[0], *grid), list(map(parts_of, in_shape[1:], grid)))
+        return (in_shape[0], *grid)
+
+    @classmethod
+    def of_grid(cls, at, sizes):
+        """The layer with a grid, if it is what comes there."""
+        return at.like([cls(sizes[0] if len(set(sizes)) == 1 else tuple(sizes))]) if sizes else None
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        grid, image = (3, 2, 3)[-cls.dims :], (2, 3, 4)[-cls.dims :]
+        return [Example(cls(grid if cls.dims > 1 else grid[0]), (2, *image))]
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
+
+
+class _AdaptiveAvgPool(_MeanOfParts, _Grid):
+    """The means of a grid of parts."""
+
+    def onnx(self, graph, x):
+        """Means along an axis are a product with a matrix of shares."""
+        channels, *image = self._built.in_shape
+        grid = self.grid(self._built.in_shape)
+        if set(grid) == {1}:
+            return graph.node("GlobalAveragePool", x)
+        *others, columns = (shares(size, parts).astype(graph.real) for size, parts in zip(image, grid, strict=True))
+        if self.dims == 3:
+            x = graph.node("Reshape", x, [0, channels, image[0], image[1] * image[2]])
+            x = graph.node("Reshape", graph.node("MatMul", others[0], x), [0, channels, grid[0], *image[1:]])
+        if self.dims > 1:
+            x = graph.node("MatMul", others[-1], x)
+        return graph.node("MatMul", x, columns.T)
+
+    @classmethod
+    def from_onnx(cls, at):
+        if at.rank != 1 + cls.dims:
+            return None
+        if mean_of_places(begin := at.copy()):
+            return begin.found(cls())
+        sizes: list[int] = []
+        here = at.copy()
+        for place in (1,) * (cls.dims - 1) + (0,):
+            if cls.dims == 3 and not sizes:
+                here.take("Reshape")
+            if (node := here.take("MatMul", place)) is None or not node.is_constant(1 - place):
+                return None
+            sizes.append(node.constant(1 - place).shape[-1 if place == 0 else 0])
+            if cls.dims == 3 and len(sizes) == 1:
+                here.take("Reshape")
+        return cls.of_grid(at, sizes)
+
+
+class _AdaptiveMaxPool(Maximum, _Grid):
+    """The largest numbers of a grid of parts."""
+
+    def onnx(self, graph, x):
+        """Along each axis, the largest of as many numbers as the largest part has; a smaller one has its last number again."""
+        grid = self.grid(self._built.in_shape)
+        if set(grid) == {1}:
+            return graph.node("GlobalMaxPool", x)
+        for axis, (size, parts) in enumerate(zip(self._built.in_shape[1:], grid, strict=True), 2):
+            first, count, _ = parts_of(size, parts).T
+            places = first[:, None] + np.minimum(np.arange(count.max()), count[:, None] - 1)
+            x = largest_along(graph, x, axis, places)
+        return x
+
+    @classmethod
+    def from_onnx(cls, at):
+        if at.rank != 1 + cls.dims:
+            return None
+        if at.ahead("GlobalMaxPool") is not None:
+            return at.after(at.ahead("GlobalMaxPool")).found(cls())
+        sizes: list[int] = []
+        here = at.copy()
+        for _ in range(cls.dims):
+            node = here.take("Gather")
+            if node is None or not node.is_constant(1) or node.constant(1).ndim != 2 or here.take("ReduceMax") is None:
+                return None
+            sizes.append(len(node.constant(1)))
+        return cls.of_grid(at, sizes)
+
+
+@register("adaptive_avg_pool1d")
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """Means over a grid of ``output_size`` parts of a sequence of any size.
+
+    Part o has the places from floor(o L / parts) up to ceil((o + 1) L / parts); out is its mean, and each of its places gets
+    grad_out divided by their number.
+
+    Parameters
+    ----------
+    output_size : int
+
+    Shape
+    -----
+    x: (N, C, L) -> out: (N, C, output_size)
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, L).
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.AdaptiveAvgPool1d(2)]).build((1, 3)).predict([[[1.0, 3.0, 2.0]]])
+    array([[[2. , 2.5]]], dtype=float32)
+
+    References
+    ----------
+    He, Zhang, Ren and Sun 2014, "Spatial pyramid pooling in deep convolutional networks for visual recognition".
+    """
+
+    dims = 1
+
+
 @register("adaptive_avg_pool2d")
-class AdaptiveAvgPool2d(_Adaptive):
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
     """Means over a grid of ``output_size`` parts of an image of any size.
 
     Part (oh, ow) has the rows from floor(oh H / OH) up to ceil((oh + 1) H / OH), likewise the columns; out is its mean, and
@@ -90,7 +222,7 @@ class AdaptiveAvgPool2d(_Adaptive):
 
     Parameters
     ----------
-    output_size : int or (height, width)
+    output_size : int or (height, width); None is as many as there are
 
     Shape
     -----
@@ -114,39 +246,143 @@ class AdaptiveAvgPool2d(_Adaptive):
     He, Zhang, Ren and Sun 2014, "Spatial pyramid pooling in deep convolutional networks for visual recognition".
     """
 
-    def __init__(self, output_size: Any = 1) -> None:
-        self.output_size = output_size
-        require_sizes(self, "output_size", 2)
+    dims = 2
 
-    def build(self, in_shape: Shape) -> Shape:
-        if len(in_shape) != 3:
-            raise ShapeError(f"{self!r}: expected input rows of shape (channels, height, width), got {in_shape}")
-        return (in_shape[0], *sizes(self.output_size, 2))
 
-    def onnx(self, graph, x):
-        """Means along an axis are a product with a matrix of shares."""
-        _, *image = self._built.in_shape
-        high, wide = sizes(self.output_size, 2)
-        if high == wide == 1:
-            return graph.node("GlobalAveragePool", x)
-        rows, columns = (shares(size, parts).astype(graph.real) for size, parts in zip(image, (high, wide), strict=True))
-        return graph.node("MatMul", graph.node("MatMul", rows, x), columns.T)
+@register("adaptive_avg_pool3d")
+class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+    """Means over a grid of ``output_size`` parts of a volume of any size.
 
-    @classmethod
-    def from_onnx(cls, at):
-        if at.rank != 3:
-            return None
-        if mean_of_places(at):
-            return at.found(cls())
-        rows = at.ahead("MatMul", place=1)
-        columns = at.copy().after(rows).ahead("MatMul") if rows else None
-        if columns is None or (rows.constant(0).shape[-1], columns.constant(1).shape[0]) != at.shape[1:]:
-            return None
-        return at.like([cls((rows.constant(0).shape[0], columns.constant(1).shape[-1]))])
+    Part o has the places from floor(o L / parts) up to ceil((o + 1) L / parts), along every axis; out is its mean, and each of
+    its places gets grad_out divided by their number.
 
-    @classmethod
-    def examples(cls) -> Sequence[Example]:
-        return [Example(cls((2, 3)), (2, 3, 4))]
+    Parameters
+    ----------
+    output_size : int or (depth, height, width); None is as many as there are
+
+    Shape
+    -----
+    x: (N, C, D, H, W) -> out: (N, C, *output_size)
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, D, H, W).
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.AdaptiveAvgPool3d((1, 1, 2))]).build((1, 1, 2, 3)).predict([[[[[1.0, 3.0, 2.0], [5.0, 0.0, 7.0]]]]])
+    array([[[[[2.25, 3.  ]]]]], dtype=float32)
+
+    References
+    ----------
+    He, Zhang, Ren and Sun 2014, "Spatial pyramid pooling in deep convolutional networks for visual recognition".
+    """
+
+    dims = 3
+
+
+@register("adaptive_max_pool1d")
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """The largest numbers of a grid of ``output_size`` parts of a sequence of any size.
+
+    Part o has the places from floor(o L / parts) up to ceil((o + 1) L / parts); out is its largest number, and grad_out goes to
+    the first place where that stands.
+
+    Parameters
+    ----------
+    output_size : int
+
+    Shape
+    -----
+    x: (N, C, L) -> out: (N, C, output_size)
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, L).
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.AdaptiveMaxPool1d(2)]).build((1, 3)).predict([[[1.0, 3.0, 2.0]]])
+    array([[[3., 3.]]], dtype=float32)
+
+    References
+    ----------
+    He, Zhang, Ren and Sun 2014, "Spatial pyramid pooling in deep convolutional networks for visual recognition".
+    """
+
+    dims = 1
+
+
+@register("adaptive_max_pool2d")
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+    """The largest numbers of a grid of ``output_size`` parts of an image of any size.
+
+    Part o has the places from floor(o L / parts) up to ceil((o + 1) L / parts), along every axis; out is its largest number,
+    and grad_out goes to the first place where that stands.
+
+    Parameters
+    ----------
+    output_size : int or (height, width); None is as many as there are
+
+    Shape
+    -----
+    x: (N, C, H, W) -> out: (N, C, *output_size)
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, H, W).
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.AdaptiveMaxPool2d((1, 2))]).build((1, 2, 3)).predict([[[[1.0, 3.0, 2.0], [5.0, 0.0, 7.0]]]])
+    array([[[[5., 7.]]]], dtype=float32)
+
+    References
+    ----------
+    He, Zhang, Ren and Sun 2014, "Spatial pyramid pooling in deep convolutional networks for visual recognition".
+    """
+
+    dims = 2
+
+
+@register("adaptive_max_pool3d")
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+    """The largest numbers of a grid of ``output_size`` parts of a volume of any size.
+
+    Part o has the places from floor(o L / parts) up to ceil((o + 1) L / parts), along every axis; out is its largest number,
+    and grad_out goes to the first place where that stands.
+
+    Parameters
+    ----------
+    output_size : int or (depth, height, width); None is as many as there are
+
+    Shape
+    -----
+    x: (N, C, D, H, W) -> out: (N, C, *output_size)
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, D, H, W).
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.AdaptiveMaxPool3d((1, 1, 2))]).build((1, 1, 2, 3)).predict([[[[[1.0, 3.0, 2.0], [5.0, 0.0, 7.0]]]]])
+    array([[[[[5., 7.]]]]], dtype=float32)
+
+    References
+    ----------
+    He, Zhang, Ren and Sun 2014, "Spatial pyramid pooling in deep convolutional networks for visual recognition".
+    """
+
+    dims = 3
 
 
 def mean_of_places(at):
@@ -161,7 +397,7 @@ def mean_of_places(at):
 
 
 @register("global_avg_pool")
-class GlobalAvgPool(_Adaptive):
+class GlobalAvgPool(_MeanOfParts):
     """The mean of every channel: out[n, c] = 1/P sum over all P places of x[n, c, ...]; each place gets grad_out / P.
 
     Shape
@@ -186,10 +422,13 @@ class GlobalAvgPool(_Adaptive):
     Lin, Chen and Yan 2014, "Network in network".
     """
 
+    dims = 1  # all places in a line
+
     def build(self, in_shape: Shape) -> Shape:
         if len(in_shape) < 2:
             raise ShapeError(f"{self!r}: expected input rows of shape (channels, ...), got {in_shape}")
-        self.view(x=(in_shape[0], 1, prod(in_shape[1:])), out=(in_shape[0], 1, 1))
+        places = prod(in_shape[1:])
+        self.see((in_shape[0], places), (in_shape[0], 1), [parts_of(places, 1)])
         return in_shape[:1]
 
     def onnx(self, graph, x):

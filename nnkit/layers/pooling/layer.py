@@ -1,21 +1,61 @@
-"""What pooling with windows shares: their sizes, also as ONNX says them."""
+"""What all pooling shares: which numbers of the input one of the output is made of, also as ONNX says it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nnkit.core.layer import Layer
 from nnkit.core.part import Shape
+from nnkit.errors import ShapeError
 from nnkit.layers.windows import Spatial, require_sizes, sizes
 
-__all__ = ["Pool"]
+__all__ = ["Boxes", "Pool"]
+
+MOST = 2**24  # windows along an axis, for each of which it is kept where it lies
+Spans = NDArray[np.int64]
 
 
-class Pool(Layer, Spatial):
-    """What pooling with windows shares."""
+class Boxes(Layer):
+    """Each number of the output is made of the numbers in a box of the input.
+
+    Kernels see three axes, whatever their number is. ``spans_d``, ``spans_h`` and ``spans_w`` (windows, 3) say for each window
+    along an axis where its first place is, how many it has within the image, and how many count as its size.
+    """
 
     blocked = True
+    dims: ClassVar[int]
+    dilation_d: int = 1
+    dilation_h: int = 1
+    dilation_w: int = 1
+    # What a box becomes, in C: before its numbers, for each of them, x[c][d][h][w], and behind them.
+    c_begin: ClassVar[str]
+    c_each: ClassVar[str]
+    c_end: ClassVar[str]
+
+    def see(self, in_shape: Shape, out_shape: Shape, spans: Sequence[Spans]) -> None:
+        """Let the kernels see three axes, of which the last ones have these spans."""
+        whole = np.array([[0, 1, 1]], np.int64)
+        self.spans_d, self.spans_h, self.spans_w = [whole] * (3 - self.dims) + list(spans)
+        self.view(x=three_axes(in_shape), out=three_axes(out_shape))
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        box = prod(int(spans[:, 1].max(initial=1)) for spans in (self.spans_d, self.spans_h, self.spans_w))
+        return prod(out_shape) * box // 4
+
+
+def three_axes(shape: Shape) -> Shape:
+    """(C, L) as (C, 1, 1, L), (C, H, W) as (C, 1, H, W)."""
+    return (shape[0], *(1, 1, *shape[1:])[-3:])
+
+
+class Pool(Boxes, Spatial):
+    """Boxes are windows that step over the image."""
+
     elsewhere: ClassVar[tuple[str, ...]] = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, *, ceil_mode: bool = False) -> None:
@@ -32,12 +72,53 @@ class Pool(Layer, Spatial):
 
     def build(self, in_shape: Shape) -> Shape:
         channels = self.channels_of(in_shape)
-        out_shape = (channels, *self.windows(in_shape, self.stride, self.ceil_mode))
-        self.view(x=self.with_two_axes(in_shape), out=self.with_two_axes(out_shape))
-        return out_shape
+        counts = self.windows(in_shape, self.stride, self.ceil_mode)
+        if max(counts) > MOST:
+            raise ShapeError(f"{self!r}: expected at most {MOST} windows along an axis, got {max(counts)}")
+        self.see(in_shape, (channels, *counts), [self.spans(axis, size, count) for axis, size, count in zip(
+            "dhw"[-self.dims :], in_shape[1:], counts, strict=True)])  # fmt: skip
+        return (channels, *counts)
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return prod(out_shape) * prod(sizes(self.kernel_size, self.dims)) // 4
+
+    def spans(self, axis: str, size: int, count: int) -> Spans:
+        """Where the windows along an axis lie; as many places count as there are within the image and its padding."""
+        names = ("stride", "padding", "dilation", "kernel")
+        stride, padding, dilation, kernel = (getattr(self, f"{name}_{axis}") for name in names)
+        origin = stride * np.arange(count, dtype=np.int64) - padding
+        skipped = np.maximum(0, -(origin // dilation))  # places before the first of the image
+        first = origin + dilation * skipped
+        within = np.clip(-(-(size - first) // dilation), 0, kernel - skipped)
+        return np.stack([first, within, np.minimum(origin + kernel, size + padding) - origin], axis=1)
+
+    def c(self) -> str:
+        return f"""
+            void forward(const real x[C][D][H][W], real out[C][OD][OH][OW])
+            {{
+                for (int c = 0; c < C; c++)
+                    for (int od = 0; od < OD; od++)
+                        for (int oh = 0; oh < OH; oh++)
+                            for (int ow = 0; ow < OW; ow++) {{
+                                const int front = stride_d * od - padding_d;
+                                const int top = stride_h * oh - padding_h;
+                                const int left = stride_w * ow - padding_w;
+                                {self.c_begin}
+                                for (int i = 0; i < kernel_d; i++) {{
+                                    const int d = front + dilation_d * i;
+                                    for (int j = 0; j < kernel_h && 0 <= d && d < D; j++) {{
+                                        const int h = top + dilation_h * j;
+                                        for (int k = 0; k < kernel_w && 0 <= h && h < H; k++) {{
+                                            const int w = left + dilation_w * k;
+                                            if (0 <= w && w < W) {{
+                                                {self.c_each}
+                                            }}
+                                        }}
+                                    }}
+                                }}
+                                {self.c_end}
+                            }}
+            }}"""
 
     def onnx_window(self) -> dict[str, Any]:
         """What ONNX calls the sizes of a window. Where a last window in the padding does not count, programs disagree about

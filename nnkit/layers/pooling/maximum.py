@@ -1,4 +1,4 @@
-"""The largest number of every window."""
+"""The largest number of every box: of windows, of a grid of parts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,95 @@ from nnkit.core.registry import register
 from nnkit.kernels.blocks import clear
 from nnkit.kernels.lanes import everywhere, load, store, where
 from nnkit.kernels.math import real
-from nnkit.layers.pooling.layer import Pool
-from nnkit.layers.pooling.sums import increase
+from nnkit.layers.pooling.layer import Boxes, Pool, Spans, three_axes
+from nnkit.layers.pooling.sums import increase, plane
 from nnkit.layers.windows import require_sizes
 
-__all__ = ["MaxPool1d", "MaxPool2d"]
+__all__ = ["Largest", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Maximum"]
 
 
-class _MaxPool(Pool):
-    """The kernels of MaxPool1d and MaxPool2d; ``place`` is where in its plane the largest number stands, h * W + w."""
+class Largest(Boxes):
+    """What the largest number of every box needs: ``place`` is where in the image it stands, (d * H + h) * W + w."""
+
+    c_begin = "real largest = -INFINITY;"
+    c_each = "if (x[c][d][h][w] > largest || isnan(x[c][d][h][w])) largest = x[c][d][h][w];"
+    c_end = "out[c][od][oh][ow] = largest;"
+
+    def see(self, in_shape: Shape, out_shape: Shape, spans: Sequence[Spans]) -> None:
+        super().see(in_shape, out_shape, spans)
+        self.scratch("place", three_axes(out_shape))
+
+
+class Maximum(Largest):
+    """The largest number of every box."""
+
+    @staticmethod
+    def forward(x, spans_d, spans_h, spans_w, dilation_d, dilation_h, dilation_w, place, out):
+        dilations = (dilation_d, dilation_h, dilation_w)
+        for b in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                maxima(x[b, c], spans_d, spans_h, spans_w, dilations, place[b, c], out[b, c])
+
+    @staticmethod
+    def backward(grad_out, spans_d, spans_h, spans_w, dilation_d, dilation_h, dilation_w, place, grad_x):
+        clear(grad_x)
+        dilations = (dilation_d, dilation_h, dilation_w)
+        for b in range(grad_x.shape[0]):
+            for c in range(grad_x.shape[1]):
+                give_back(grad_out[b, c], spans_d, spans_h, spans_w, dilations, place[b, c], grad_x[b, c])
+
+
+def maxima(x, spans_d, spans_h, spans_w, dilations, place, out):
+    """Of one channel, the largest number of every box, and where it stands; of the spans, see `Boxes`."""
+    height, width = x.shape[1], x.shape[2]
+    image = plane(x)
+    for od in range(out.shape[0]):
+        front, deep = spans_d[od, 0], spans_d[od, 1]
+        for oh in range(out.shape[1]):
+            top, high = front * height + spans_h[oh, 0], spans_h[oh, 1]
+            for ow in range(out.shape[2]):
+                first, wide = top * width + spans_w[ow, 0], spans_w[ow, 1]
+                target = out[od, oh, ow]
+                largest, best = everywhere(-np.inf, target), everywhere(-1.0, target)
+                for i in range(deep):
+                    for j in range(high):
+                        line = first + (dilations[0] * i * height + dilations[1] * j) * width
+                        for k in range(wide):
+                            here = max(0, line + dilations[2] * k)
+                            value = load(image[here])
+                            larger = (value > largest) | (value != value) | (best < 0.0)  # NaN stays NaN
+                            largest = where(larger, value, largest)
+                            best = where(larger, real(here), best)
+                store(largest, target)
+                store(best, place[od, oh, ow])
+
+
+def give_back(grad_out, spans_d, spans_h, spans_w, dilations, place, grad_x):
+    """Of one channel, add grad_out to where the largest numbers stand."""
+    height, width = grad_x.shape[1], grad_x.shape[2]
+    image = plane(grad_x)
+    for od in range(grad_out.shape[0]):
+        front, deep = spans_d[od, 0], spans_d[od, 1]
+        for oh in range(grad_out.shape[1]):
+            top, high = front * height + spans_h[oh, 0], spans_h[oh, 1]
+            for ow in range(grad_out.shape[2]):
+                first, wide = top * width + spans_w[ow, 0], spans_w[ow, 1]
+                given, best = load(grad_out[od, oh, ow]), load(place[od, oh, ow])
+                for i in range(deep):
+                    for j in range(high):
+                        line = first + (dilations[0] * i * height + dilations[1] * j) * width
+                        for k in range(wide):
+                            here = max(0, line + dilations[2] * k)
+                            increase(where(best == real(here), given, 0.0), image[here])
+
+
+def largest_along(graph, x, axis, places):
+    """In ONNX, the largest along an axis of the numbers at ``places`` (windows, numbers of each)."""
+    return graph.node("ReduceMax", graph.node("Gather", x, places, axis=axis), [axis + 1], keepdims=0)
+
+
+class _MaxPool(Maximum, Pool):
+    """The largest numbers of windows."""
 
     elsewhere = ("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode")
 
@@ -30,70 +110,6 @@ class _MaxPool(Pool):
         self.dilation = dilation
         super().__init__(kernel_size, stride, padding, ceil_mode=ceil_mode)
         require_sizes(self, "dilation", self.dims)
-
-    def build(self, in_shape: Shape) -> Shape:
-        out_shape = super().build(in_shape)
-        self.scratch("place", self.with_two_axes(out_shape))
-        return out_shape
-
-    def c(self) -> str:
-        return """
-            void forward(const real x[C][H][W], real out[C][OH][OW])
-            {
-                for (int c = 0; c < C; c++)
-                    for (int oh = 0; oh < OH; oh++)
-                        for (int ow = 0; ow < OW; ow++) {
-                            real largest = -INFINITY;
-                            for (int i = 0; i < kernel_h; i++) {
-                                const int h = stride_h * oh - padding_h + dilation_h * i;
-                                for (int j = 0; j < kernel_w; j++) {
-                                    const int w = stride_w * ow - padding_w + dilation_w * j;
-                                    if (0 <= h && h < H && 0 <= w && w < W && (x[c][h][w] > largest || isnan(x[c][h][w])))
-                                        largest = x[c][h][w];
-                                }
-                            }
-                            out[c][oh][ow] = largest;
-                        }
-            }"""
-
-    @staticmethod
-    def forward(x, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, place, out):
-        for b in range(out.shape[0]):
-            for c in range(out.shape[1]):
-                for oh in range(out.shape[2]):
-                    for ow in range(out.shape[3]):
-                        target = out[b, c, oh, ow]
-                        largest, best = everywhere(-np.inf, target), everywhere(-1.0, target)
-                        for i in range(kernel_h):
-                            h = stride_h * oh - padding_h + dilation_h * i
-                            if 0 <= h < x.shape[2]:
-                                for j in range(kernel_w):
-                                    w = stride_w * ow - padding_w + dilation_w * j
-                                    if 0 <= w < x.shape[3]:
-                                        value = load(x[b, c, h, w])
-                                        larger = (value > largest) | (value != value) | (best < 0.0)  # NaN stays NaN
-                                        largest = where(larger, value, largest)
-                                        best = where(larger, real(h * x.shape[3] + w), best)
-                        store(largest, target)
-                        store(best, place[b, c, oh, ow])
-
-    @staticmethod
-    def backward(grad_out, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, kernel_h, kernel_w, place, grad_x):
-        clear(grad_x)
-        for b in range(grad_x.shape[0]):
-            for c in range(grad_x.shape[1]):
-                for oh in range(grad_out.shape[2]):
-                    for ow in range(grad_out.shape[3]):
-                        given, best = load(grad_out[b, c, oh, ow]), load(place[b, c, oh, ow])
-                        for i in range(kernel_h):
-                            h = stride_h * oh - padding_h + dilation_h * i
-                            if 0 <= h < grad_x.shape[2]:
-                                for j in range(kernel_w):
-                                    w = stride_w * ow - padding_w + dilation_w * j
-                                    if 0 <= w < grad_x.shape[3]:
-                                        target = grad_x[b, c, h, w]
-                                        here = best == real(h * grad_x.shape[3] + w)
-                                        increase(where(here, given, 0.0), target)
 
     def onnx(self, graph, x):
         return graph.node("MaxPool", x, **self.onnx_window())
@@ -190,3 +206,44 @@ class MaxPool2d(_MaxPool):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(2), (2, 4, 3)), Example(cls((3, 2), stride=(2, 1), padding=1, ceil_mode=True), (1, 4, 4))]
+
+
+@register("max_pool3d")
+class MaxPool3d(_MaxPool):
+    """The largest number of every window of a volume.
+
+    out[n, c, od, oh, ow] = max over i, j, k of x[n, c, s od - p + d i, s oh - p + d j, s ow - p + d k]; grad_out goes to the
+    first place where the largest number stands, and adds up where windows overlap.
+
+    Parameters
+    ----------
+    kernel_size : int or (depth, height, width)
+    stride : int or one for each axis, by default kernel_size
+    padding : int or one for each axis, at most half of kernel_size: places outside, which never win
+    dilation : int or one for each axis, distance of neighbouring places in a window
+    ceil_mode : bool: last windows that do not fit count, too
+
+    Shape
+    -----
+    x: (N, C, D, H, W) -> out: (N, C, OD, OH, OW) with OD = floor((D + 2p - d (kernel_size - 1) - 1) / s) + 1 (with ceil_mode
+    rounded up), likewise OH and OW
+
+    Raises
+    ------
+    ShapeError
+        Rows are not (C, D, H, W), or smaller than the window.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Sequential([nn.MaxPool3d(2)]).build((6, 4, 24, 24)).out_shape
+    (6, 2, 12, 12)
+    >>> nn.Sequential([nn.MaxPool3d((2, 1, 2))]).build((1, 2, 1, 2)).predict([[[[[1.0, 3.0]], [[5.0, 0.0]]]]])
+    array([[[[[5.]]]]], dtype=float32)
+    """
+
+    dims = 3
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls((2, 3, 2), stride=(2, 1, 1), padding=(1, 0, 1), dilation=(2, 1, 1), ceil_mode=True), (1, 4, 3, 2))]
