@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod, sqrt
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
@@ -125,7 +125,10 @@ class _Channels(Layer):
     elsewhere = ("rate", "inplace")
     blocked = inplace = True
     dims: ClassVar[int | None] = None  # axes behind the channels; None: any number of them
-    rate: float | Schedule
+
+    def __init__(self, rate: Any = 0.5) -> None:
+        self.rate = rate
+        self.require_number("rate", 0.0, 1.0, below=True)
 
     def build(self, in_shape: Shape) -> Shape:
         if not in_shape or self.dims not in (None, len(in_shape) - 1):
@@ -153,8 +156,7 @@ class _DropChannels(_Channels):
     """The kernels of Dropout1d, Dropout2d and Dropout3d."""
 
     def __init__(self, rate: float | Schedule = 0.5) -> None:
-        self.rate = rate
-        self.require_number("rate", 0.0, 1.0, below=True)
+        super().__init__(rate)
 
     @staticmethod
     def forward(x, rate, threshold, training, seed, first_row, factors, out):
@@ -384,9 +386,8 @@ class FeatureAlphaDropout(_Channels):
     """
 
     def __init__(self, rate: float = 0.5) -> None:
-        self.rate = rate
+        super().__init__(rate)
         self.require("rate", not isinstance(rate, Schedule), "a number in [0, 1)")
-        self.require_number("rate", 0.0, 1.0, below=True)
 
     def build(self, in_shape: Shape) -> Shape:
         self.scale, self.shift = alpha_scale(self.rate)
