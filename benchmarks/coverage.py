@@ -25,8 +25,6 @@ ELSEWHERE = {
     "CosineAnnealingWarmRestarts": "CosineSchedule(restart=10, stretch=2)",
     "CrossMapLRN2d": "LocalResponseNorm",
     "NLLLoss2d": "NLLLoss",
-    "UpsamplingBilinear2d": "Upsample(scale_factor=2, mode='bilinear', align_corners=True)",
-    "UpsamplingNearest2d": "Upsample(scale_factor=2)",
     "AveragedModel": "SWA",
     "SWALR": "LinearSchedule().then('constant', after=10)",
     "get_ema_avg_fn": "EMA",
@@ -80,20 +78,7 @@ REASONS = {
 
 # What is to come.
 LATER = frozenset({
-    "AdaptiveAvgPool1d", "AdaptiveAvgPool3d", "AdaptiveLogSoftmaxWithLoss", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
-    "AdaptiveMaxPool3d", "AlphaDropout", "AvgPool3d", "BatchNorm3d", "Bilinear", "CTCLoss", "ChannelShuffle", "CircularPad1d",
-    "CircularPad2d", "CircularPad3d", "ConstantPad1d", "ConstantPad2d", "ConstantPad3d", "Conv3d", "ConvTranspose1d",
-    "ConvTranspose3d", "CosineEmbeddingLoss", "CosineSimilarity", "Dropout1d", "Dropout3d", "EmbeddingBag",
-    "FeatureAlphaDropout", "Fold", "FractionalMaxPool2d", "FractionalMaxPool3d", "GRUCell", "Hardshrink", "HingeEmbeddingLoss",
-    "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LPPool1d", "LPPool2d", "LPPool3d", "LSTMCell",
-    "LinearCrossEntropyLoss", "MarginRankingLoss", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",
-    "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "MultiMarginLoss", "PairwiseDistance", "PixelShuffle", "PixelUnshuffle",
-    "RNNCell", "RReLU", "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d", "ReplicationPad1d", "ReplicationPad2d",
-    "ReplicationPad3d", "SoftMarginLoss", "Softmax2d", "Softmin", "Softshrink", "Threshold", "Transformer",
-    "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer", "TripletMarginLoss",
-    "TripletMarginWithDistanceLoss", "Unflatten", "Unfold", "UpsamplingBilinear2d", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
-    "Adafactor", "Muon", "AveragedModel", "get_ema_avg_fn", "get_ema_multi_avg_fn", "get_swa_avg_fn", "get_swa_multi_avg_fn",
-    "update_bn",
+    "LinearCrossEntropyLoss", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "TripletMarginWithDistanceLoss",
 })  # fmt: skip
 
 
