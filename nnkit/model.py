@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import DTypeLike
 
 from nnkit.core.calls import brief, explained
 from nnkit.core.container import Model, changing, require_built, require_unchanged
@@ -48,7 +48,6 @@ class Sequential(Model):
 
     Attributes
     ----------
-    layers : list of layers
     last_fit : what the last `fit` was given: ``"loss"``, ``"optimizer"``, ``"epochs"``, ``"batch_size"``, ``"shuffle"``
 
     Examples
@@ -132,17 +131,10 @@ class Sequential(Model):
         'float64'
         """
         require_unchanged(self, "copy")
-        layers: list[Layer] = copy.deepcopy(self.layers)  # in Python, layers may keep things on themselves
-        rename: Callable[[str], str] = str
-        if output is not None:
-            layers[-1], rename = one_output(layers, output)
+        layers, rename = one_output(copy.deepcopy(self.layers), output)  # in Python, layers may keep things on themselves
         again = Sequential(layers)
         if (mine := self._network) is not None:
-            name = mine.dtype if dtype is None else np.dtype(dtype).name
-            network = Network.of(again._chain, again._chain.place(mine.in_shape), name)
-            arrays = {rename(path): array for path, array in mine.arrays().items()}
-            network.fill(arrays, mine.random_position, frozenset(map(rename, mine.frozen)) & network.parameters().keys())
-            again._network = network
+            again._network = mine.copied(again._chain, mine.dtype if dtype is None else np.dtype(dtype).name, rename)
         return again
 
     def parameters(self) -> LiveArrays:
@@ -160,8 +152,7 @@ class Sequential(Model):
 
     def gradients(self) -> LiveArrays:
         """The loss's gradients by the parameters, from the last backward pass: live views."""
-        network = self._built("gradients").network
-        return LiveArrays(network.views(network.gradient))
+        return LiveArrays(self._built("gradients").network.gradients())
 
     def states(self) -> LiveArrays:
         """All arrays that are kept but not trained, by name: live."""
@@ -184,12 +175,9 @@ class Sequential(Model):
 
         Parameters
         ----------
-        X : (N, ...) numbers: an array, a CSR matrix, or a frame of columns of numbers (pandas, Polars, PyArrow ...); a dict or
-            a tuple of these where there are several inputs (see `nnkit.Inputs`)
-        y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``); a dict or
-            a tuple of these where there are several outputs (see `nnkit.Heads`)
-        loss, optimizer : parts or their names; of several outputs a dict of losses
-        loss_weights : of several outputs, what each loss weighs in their sum: a dict of numbers, 1 where nothing is said
+        X : (N, ...) numbers: an array, a CSR matrix, a frame of columns of numbers; of several inputs a dict or tuple of these
+        y : targets that fit the loss: labels, or arrays of the output's shape; of several outputs a dict or tuple of these
+        loss, optimizer : parts or their names; of several outputs a dict of losses, and one of ``loss_weights`` in their sum
         epochs, batch_size, accumulate : int >= 1; a step is of so many batches, in memory for one; the last one may be smaller
         validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
         validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
@@ -260,12 +248,12 @@ class Sequential(Model):
 
         Parameters
         ----------
-        X : (N, *in_shape) array of numbers; NaN and infinity go through
+        X : (N, *in_shape) array of numbers, or of several inputs a dict or tuple of these; NaN and infinity go through
         n_threads : int, optional. The result does not depend on it.
 
         Returns
         -------
-        (N, *out_shape) array of the model's dtype
+        (N, *out_shape) array of the model's dtype, or of several outputs a dict of these
 
         Raises
         ------
@@ -285,14 +273,12 @@ class Sequential(Model):
 
     @overload
     def evaluate(
-        self, X: Any, y: Any, loss: Losses | None = None, sample_weight: Any = None, n_threads: int | None = None, *,
-        metrics: None = None,
-    ) -> float: ...  # fmt: skip
+        self, X: Any, y: Any, loss: Any = ..., sample_weight: Any = ..., n_threads: int | None = ..., *, metrics: None = ...
+    ) -> float: ...
     @overload
     def evaluate(
-        self, X: Any, y: Any, loss: Losses | None = None, sample_weight: Any = None, n_threads: int | None = None, *,
-        metrics: Any,
-    ) -> dict[str, float]: ...  # fmt: skip
+        self, X: Any, y: Any, loss: Any = ..., sample_weight: Any = ..., n_threads: int | None = ..., *, metrics: Any
+    ) -> dict[str, float]: ...
     @explained
     def evaluate(
         self, X: Any, y: Any, loss: Losses | None = None, sample_weight: Any = None, n_threads: int | None = None, *,
@@ -300,7 +286,7 @@ class Sequential(Model):
     ) -> float | dict[str, float]:  # fmt: skip
         """The loss on data, and metrics where they are asked for, in evaluation mode.
 
-        Rows are read block by block. Predictions are kept only for metrics, which are figures of all of them.
+        Predictions are kept only for metrics.
 
         Parameters
         ----------
@@ -310,8 +296,7 @@ class Sequential(Model):
         Returns
         -------
         float, or dict of floats
-            The loss. With ``metrics`` (also an empty list of them) a dict: ``"loss"``, and each metric by its name, as in the
-            history of a fit. What metrics the last fit had does not matter: what comes back depends on the call alone.
+            The loss. With ``metrics`` (also an empty list) a dict: ``"loss"``, and each metric by its name, as in a history.
 
         Raises
         ------
@@ -334,8 +319,7 @@ class Sequential(Model):
         """The model as a function of one row, in evaluation mode, for use inside your own ``@njit`` code (or from Python).
 
         ``f(x, out)`` writes the output for the row ``x`` into ``out``. With ``gradient``, ``f(x, out, grad_out, grad_x)`` also
-        writes the gradient of the input, grad_x_i = sum_j grad_out_j d out_j / d x_i. `nnkit.native.RowFunction` says more,
-        and has examples: an integrator of your own, and SciPy's.
+        writes the gradient of the input. `nnkit.native.RowFunction` says more, with examples.
 
         Raises
         ------
@@ -348,8 +332,7 @@ class Sequential(Model):
     def address(self) -> int:
         """A C function pointer, as an integer, to ``void f(const T *x, T *out)``: the output for one row, in evaluation mode.
 
-        It is that of `as_function` (see `nnkit.native.RowFunction`), and valid as long as the model lives and is not built
-        again. T is float or double, the model's dtype.
+        It is that of `as_function`, valid as long as the model lives and is not built again. T is float or double.
         """
         return self.as_function().address
 
@@ -444,7 +427,7 @@ class Sequential(Model):
 
     @explained
     def profile(
-        self, X: ArrayLike, y: ArrayLike, *, loss: Loss | str | None = None, optimizer: Optimizer | str | None = None,
+        self, X: Any, y: Any, *, loss: Losses | None = None, optimizer: Optimizer | str | None = None,
         batch_size: int = 64, n_threads: int | None = None, random_state: Any = None, seconds: float = 1.0,
     ) -> Profile:  # fmt: skip
         """Measure where the time of a training step goes, on copies of the model, which stays as it is, built or not.

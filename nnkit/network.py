@@ -252,6 +252,13 @@ class Network:
         self.seed, self.step = random_position
         self.frozen = self.frozen if frozen is None else frozen
 
+    def copied(self, chain: Chain, dtype: str, rename: Callable[[str], str]) -> Network:
+        """A chain of the same layers, or of some, with the same numbers under names that these have there."""
+        network = Network.of(chain, chain.place(self.in_shape), dtype)
+        arrays = {rename(name): array for name, array in self.arrays().items()}
+        network.fill(arrays, self.random_position, frozenset(map(rename, self.frozen)) & network.parameters().keys())
+        return network
+
     def take_over(self, other: Network) -> None:
         """Take all numbers of a network with the same layers and shapes.
 
@@ -327,6 +334,10 @@ class Network:
     def parameters(self) -> dict[str, NDArray[Any]]:
         """All trained arrays by name: live views."""
         return self.views(self.vector)
+
+    def gradients(self) -> dict[str, NDArray[Any]]:
+        """The loss's gradients by the parameters, by name: live views."""
+        return self.views(self.gradient)
 
     def states(self) -> dict[str, NDArray[Any]]:
         """All arrays that are kept but not trained, by name: live."""
@@ -428,14 +439,16 @@ def inputs_of(model: Model, X: Any) -> tuple[str, ...]:
     return chain_of(model).inputs if isinstance(X, dict | tuple) and not hasattr(X, "tocsr") else ()
 
 
-def one_output(layers: Sequence[Layer], output: str) -> tuple[Layer, Callable[[str], str]]:
-    """What takes the last layer's place, to compute one of its outputs alone; and the new names of arrays, by their old ones.
+def one_output(layers: list[Layer], output: str | None) -> tuple[list[Layer], Callable[[str], str]]:
+    """Layers of which the last one computes one of its outputs alone; and the new names of arrays, by their old ones.
 
     Raises
     ------
     ParameterError
         There is no such output.
     """
+    if output is None:
+        return layers, str
     last, before = layers[-1], str(len(layers) - 1)
     names = getattr(last, "_outs", ())
     if not isinstance(last, Container) or output not in names or isinstance(names, str):
@@ -450,7 +463,7 @@ def one_output(layers: Sequence[Layer], output: str) -> tuple[Layer, Callable[[s
         place, _, rest = rest.partition(".")
         return ".".join(filter(None, (before, places.get(place, "left out"), rest)))
 
-    return layer, renamed
+    return [*layers[:-1], layer], renamed
 
 
 def given_shape(in_shape: Any, inputs: Sequence[str], who: str) -> Any:
