@@ -8,7 +8,8 @@ PLUGINS := $(dir $(wildcard plugins/*/pyproject.toml))
 # What stands for the processors of other people, as Numba calls them: SSE 4.2, AVX2 with fused products and sums, and no more
 # than every x86-64 has; and the tests that look at numbers.
 PROCESSORS ?= nehalem haswell generic
-NUMBERS := $(addprefix tests/,contract $(addprefix unit/,$(addsuffix .py,test_engine test_gemm test_math test_numbers \
+NUMBERS := $(addprefix tests/,$(addprefix contract/,test_layers.py test_losses.py test_optimizers.py \
+	test_schedules_initializers.py) $(addprefix unit/,$(addsuffix .py,test_engine test_gemm test_math test_numbers \
 	test_recurrent test_attention_and_friends test_containers test_native test_textbook test_torch_parity)))
 
 # Tests that compile everything, as those do that start processes, would take hours.

@@ -3,19 +3,19 @@
 import pytest
 
 import nnkit as nn
-from nnkit.testing.checks import checks_of
+from tests.promises import checks, examples
 
-LAYERS = [example for part in nn.registry.layers.values() for example in part.examples()]
-ACTIVATIONS = [example for part in nn.registry.activations.values() for example in part.examples()]
+LAYERS = examples(nn.registry.layers.values())
+ACTIVATIONS = examples(nn.registry.activations.values())
 
 
-@pytest.mark.parametrize("check", checks_of(nn.Layer))
+@pytest.mark.parametrize("check", checks(nn.Layer))
 @pytest.mark.parametrize("example", LAYERS)
 def test_layer_keeps_its_contract(example, check):
     check(example)
 
 
-@pytest.mark.parametrize("check", checks_of(nn.Activation))
+@pytest.mark.parametrize("check", checks(nn.Activation))
 @pytest.mark.parametrize("example", ACTIVATIONS)
 def test_activation_keeps_its_contract(example, check):
     check(example)

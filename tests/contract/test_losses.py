@@ -3,12 +3,12 @@
 import pytest
 
 import nnkit as nn
-from nnkit.testing.checks import checks_of
+from tests.promises import checks, examples
 
-LOSSES = [example for part in nn.registry.losses.values() for example in part.examples()]
+LOSSES = examples(nn.registry.losses.values())
 
 
-@pytest.mark.parametrize("check", checks_of(nn.Loss))
+@pytest.mark.parametrize("check", checks(nn.Loss))
 @pytest.mark.parametrize("example", LOSSES)
 def test_loss_keeps_its_contract(example, check):
     check(example)

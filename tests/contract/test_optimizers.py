@@ -6,9 +6,9 @@ import pytest
 
 import nnkit as nn
 from nnkit.core.part import Example
-from nnkit.testing.checks import checks_of
+from tests.promises import checks, examples
 
-PLAIN = [example for part in nn.registry.optimizers.values() for example in part.examples()]
+PLAIN = examples(nn.registry.optimizers.values())
 
 
 def with_everything(example):
@@ -17,7 +17,7 @@ def with_everything(example):
     return Example(part)
 
 
-@pytest.mark.parametrize("check", checks_of(nn.Optimizer))
+@pytest.mark.parametrize("check", checks(nn.Optimizer))
 @pytest.mark.parametrize("example", [*PLAIN, *map(with_everything, PLAIN)])
 def test_optimizer_keeps_its_contract(example, check):
     check(example)
