@@ -67,6 +67,7 @@ REASONS = {
     "DataParallel": "fit takes all cores: fit(n_threads=...) says how many",
     "LinearCrossEntropyOptions": "how PyTorch computes LinearCrossEntropyLoss, not what it is",
     "SyncBatchNorm": "batch norms see the whole batch, whatever the number of threads",
+    "TripletMarginWithDistanceLoss": "its distance is a function in Python: write a PythonLoss",
     "LBFGS": "it evaluates the loss several times in a step",
     "SparseAdam": "gradients are dense",
     "swap_in_optimizer_params_and_state": "an optimizer's state belongs to the model that it is at work on",
@@ -78,7 +79,7 @@ REASONS = {
 
 # What is to come.
 LATER = frozenset({
-    "LinearCrossEntropyLoss", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "TripletMarginWithDistanceLoss",
+    "LinearCrossEntropyLoss", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",
 })  # fmt: skip
 
 
