@@ -16,7 +16,7 @@ from nnkit.layers.dropout import Dropout
 from nnkit.layers.linear import Linear
 from nnkit.layers.merge import Add, Concat, Merge
 from nnkit.layers.residual import alone
-from nnkit.layers.steps import Step, Steps, names_of, packed
+from nnkit.layers.steps import Step, Steps, names_of, packed, part_of
 
 __all__ = ["Branches", "Graph", "Heads", "Inputs"]
 
@@ -95,7 +95,7 @@ def _read(name: str, step: Any) -> tuple[str | tuple[str, ...], Layer]:
     if not (isinstance(names, list | tuple) and names and all(isinstance(item, str) for item in names)):
         raise ParameterError(f"Graph: expected {name}=(what it reads, layer), such as {name}=('x', nn.Linear(2)) or "
                              f"{name}=(('x', 'h'), nn.Concat()), got {step!r}")  # fmt: skip
-    return reads if isinstance(reads, str) else tuple(names), as_layer(step[1])
+    return reads if isinstance(reads, str) else tuple(names), part_of("Graph", name, step[1])
 
 
 MERGES: dict[str, Callable[[int], Merge]] = {  # how outputs come together, by the word for it
@@ -177,7 +177,7 @@ class Inputs(_Merged):
         if not parts:
             raise ParameterError("Inputs: expected a part for each input, such as image=[...], got none")
         self._merging()
-        self._layers = {name: as_layer(part) for name, part in parts.items()}
+        self._layers = {name: part_of("Inputs", name, part) for name, part in parts.items()}
 
     @property
     def _by_columns(self) -> bool:
@@ -239,7 +239,7 @@ class Heads(Steps):
         self.parts = parts
         if not parts:
             raise ParameterError("Heads: expected a part for each output, such as price=nn.Linear(1), got none")
-        self._steps = [Step(name, SELF, as_layer(part)) for name, part in parts.items()]
+        self._steps = [Step(name, SELF, part_of("Heads", name, part)) for name, part in parts.items()]
         self._outs = tuple(parts)
 
     def only(self, output: str) -> tuple[Layer, dict[str, str]]:

@@ -8,6 +8,7 @@ from math import inf, prod, sqrt
 
 import numpy as np
 
+from nnkit.core.fields import fields
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
@@ -221,7 +222,7 @@ class CosineSimilarity(Layer):
                         grad_v[j, q] = both * u[j, q] - second * v[j, q]
 
     def onnx(self, graph, x):
-        u, v = x.values()
+        u, v = fields(x).values()
         axes = [self.axis + 1]
         a, b = (graph.node("Max", graph.node("ReduceL2", part, axes, keepdims=0), self.eps) for part in (u, v))
         return graph.node("ReduceSum", u * v, axes, keepdims=0) / a / b
@@ -339,7 +340,7 @@ class PairwiseDistance(Layer):
                     second[j] = -first[j]
 
     def onnx(self, graph, x):
-        u, v = x.values()
+        u, v = fields(x).values()
         apart, axes, keep = abs(u - v + self.eps), [len(self._built.in_shape["x1"])], int(self.keepdim)
         if self.p == inf:
             return graph.node("ReduceMax", apart, axes, keepdims=keep)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple
 
-from nnkit.core.container import Chain, Container, Placed, Reader, V, Wiring, readers
+from nnkit.core.container import Chain, Container, Placed, Reader, V, Wiring, as_layer, readers
 from nnkit.core.fields import SELF, fields, picked, spelt
 from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Example, Shape, row_shape
@@ -16,7 +16,7 @@ from nnkit.errors import ParameterError, ShapeError
 from nnkit.layers.columns import Columns
 from nnkit.layers.shape import Reshape
 
-__all__ = ["Fields", "Step", "Steps", "names_of", "packed"]
+__all__ = ["Fields", "Step", "Steps", "names_of", "packed", "part_of"]
 
 
 class Step(NamedTuple):
@@ -124,6 +124,14 @@ class Steps(Container):
         return picked(values, self._outs)
 
 
+def part_of(who: str, name: str, given: Any) -> Layer:
+    """A layer, or a chain of layers, that a container is given under a name."""
+    try:
+        return as_layer(given)
+    except ParameterError as error:
+        raise ParameterError(f"{who}: {name}: {error}") from None
+
+
 def names_of(outs: str | Sequence[str]) -> Sequence[str]:
     """One name or several, as several."""
     return (outs,) if isinstance(outs, str) else outs
@@ -168,8 +176,9 @@ class Fields(Steps):
         self._outs = tuple(shapes)
         self._steps, begin = [], 0
         for name, shape in shapes.items():
-            end = begin + prod(row_shape(shape, f"Fields: {name}"))
-            self._steps.append(Step(name, SELF, Chain([Columns(range(begin, end)), Reshape(shape)])))
+            sizes = row_shape(shape, f"Fields: {name}")
+            end = begin + prod(sizes)
+            self._steps.append(Step(name, SELF, Chain([Columns(range(begin, end)), Reshape(sizes)])))
             begin = end
 
     @classmethod

@@ -36,7 +36,7 @@ def kind_behind(owner, name):
     """The kind of an attribute, or of what a method returns; "" where it is something else."""
     text = DECLARED.get(owner, {}).get(name, "")
     found = re.search(rf"\b({'|'.join(KINDS)})\b", text)
-    if found is None:
+    if found is None or text.startswith("dict["):
         return ""
     return (MANY if re.match(r"(list|Sequence|Iterator)\[", text) else "") + found[1]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.fields import fields
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.errors import ShapeError
@@ -125,7 +126,7 @@ class CrossAttention(Attention):
     def onnx(self, graph, x):
         width = self._built.out_shape[1]
         projected = []
-        for place, (name, value) in enumerate(zip("qkv", x.values(), strict=True)):
+        for place, (name, value) in enumerate(zip("qkv", fields(x).values(), strict=True)):
             part = value @ graph.array(f"{name}_proj_weight")
             if self.bias:
                 part = part + graph.array("in_proj_bias").array[place * width : (place + 1) * width]

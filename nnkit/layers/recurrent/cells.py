@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from nnkit.core.fields import fields
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
@@ -55,7 +56,7 @@ class Cell(Layer):
 
     def onnx(self, graph, x):
         """A sequence of one step, which begins with the state."""
-        x_t, hx = x.values()
+        x_t, hx = fields(x).values()
         states = graph.nodes(self.states, "Split", hx, [self.hidden_size] * self.states, axis=1) if self.states > 1 else [hx]
         states = [graph.node("Unsqueeze", state, [0]) for state in states]
         gates = operator_gates(graph, self.layer, self.hidden_size, self.bias, graph.array("weight_hh").array)
