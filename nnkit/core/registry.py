@@ -204,7 +204,7 @@ def register(key: str) -> Callable[[C], C]:
         if not part.__module__.startswith("nnkit."):  # whose parts the tests look at, not every import
             part.require_kept()
             part.require_sources()
-        part.validate()
+            part.validate()
         registry.add(key, part)
         part.key = key
         return part

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.core.calls import require_known
 from nnkit.core.container import Container
 from nnkit.core.part import Part
 
@@ -274,3 +275,30 @@ def test_all_figures_of_a_fit_have_a_direction_or_say_that_they_have_none():
 
     for split in (0.0, 0.2):
         nn.Sequential(["linear"]).fit(X, Y, epochs=1, metrics=["r2", Largest()], validation_split=split, callbacks=[Look()])
+
+
+BUILT_IN = [part for kind in nn.registry.__all__ for part in getattr(nn.registry, kind).values()]
+
+
+@pytest.mark.parametrize("part", BUILT_IN, ids=lambda part: part.__name__)
+def test_what_registering_looks_at_is_right(part):
+    """nnkit's own parts are not looked at as they are imported, which would take a tenth of a second."""
+    require_known(part, part.hooks)
+    part.require_whole()
+    part.validate()
+
+
+def test_what_registering_looks_at_is_looked_at_elsewhere():
+    with pytest.raises(nn.KernelError, match="names 'scal', which nobody provides"):
+
+        @nn.register("scaled_wrongly")
+        class Wrong(nn.Layer):
+            scale = 2.0
+
+            @staticmethod
+            def forward(x, scal, out):
+                out[:] = x * scal
+
+            @staticmethod
+            def backward(grad_out, grad_x):
+                grad_x[:] = grad_out
