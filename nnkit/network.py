@@ -436,7 +436,7 @@ def inputs_of(model: Model, X: Any) -> tuple[str, ...]:
     if model.is_built:
         in_shape = network_of(model).in_shape
         return tuple(in_shape) if isinstance(in_shape, dict) else ()
-    return chain_of(model).inputs if isinstance(X, dict | tuple) and not hasattr(X, "tocsr") else ()
+    return chain_of(model).inputs if isinstance(X, dict | tuple | list) and not hasattr(X, "tocsr") else ()
 
 
 def one_output(layers: list[Layer], output: str | None) -> tuple[list[Layer], Callable[[str], str]]:

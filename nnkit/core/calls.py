@@ -221,6 +221,7 @@ class _Misfit:
         kinds = [(name, item.kind) for name, item in self.parameters.items()]
         self.positional = [name for name, kind in kinds if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
         self.rest = next((name for name, kind in kinds if kind is inspect.Parameter.VAR_POSITIONAL), None)
+        self.any_name = next((name for name, kind in kinds if kind is inspect.Parameter.VAR_KEYWORD), None)
         self.too_many = self.rest is None and len(args) > len(self.positional)
         self.twice = [name for name in self.positional[: len(args)] if name in named]
         # Who gives too much by position means another library's order.
@@ -230,8 +231,9 @@ class _Misfit:
     def message(self) -> str:
         """Who, what was expected, what came, and what to write."""
         unexpected = [word for word in self.named if word not in self.parameters]
-        missing = [name for name, item in self.parameters.items() if item.default is item.empty and name != self.rest]
-        write = self._several() or self._written(missing)
+        free = (self.rest, self.any_name)
+        missing = [name for name, item in self.parameters.items() if item.default is item.empty and name not in free]
+        write = self._several() or self._under_names() or self._written(missing)
         write = write if write is not None and len(write) <= LONGEST_CALL else None
         call = self._call(self.args, self.named, self.order)
         if self.too_many:
@@ -252,6 +254,17 @@ class _Misfit:
         if first is None or not self.too_many or not str(first.annotation).startswith(("Sequence", "Iterable")):
             return None
         return self._call((list(self.args),), self.named, self.positional)
+
+    def _under_names(self) -> str | None:
+        """The call with a name for each value, where a constructor takes any names."""
+        if self.any_name is None or not self.too_many:
+            return None
+        self.notes.append("each goes by a name that you choose")
+        first = self.args[0]
+        if isinstance(first, Mapping):
+            return f"{self.who}(**{_shown(first) or '{...}'})"
+        values = list(first) if isinstance(first, list | tuple) and len(self.args) == 1 else self.args
+        return self._call((), dict(zip("abcdefgh", values, strict=False)), ())
 
     def _written(self, missing: list[str]) -> str | None:
         """The call as it is written here: by position what may be, and by name what was, under its name here."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, Self, TypeV
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from nnkit.core.calls import Familiar, shown
+from nnkit.core.calls import Absent, Familiar, shown
 from nnkit.core.fields import fields
 from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Example, Shape, listed
@@ -127,6 +127,10 @@ class Container(Layer):
     >>> nn.Sequential([Twice(nn.LeakyReLU(0.5))]).build((2,)).predict([[-4.0, 4.0]])
     array([[-1.,  4.]], dtype=float32)
     """
+
+    if not TYPE_CHECKING:
+        locals().update({name: Absent(name, f"a model has it: nn.Sequential([it]).{name}(...)")
+                         for name in ("fit", "predict", "evaluate", "save", "summary")})  # fmt: skip
 
     needed = ("connect",)
     hooks = (*Layer.hooks, "connect", "entries", "torch_order", "joins", "side_by_side", "goes_around", "framed")

@@ -41,6 +41,9 @@ class Criterion:
         """
         names = list(fields(out_shape))
         several = isinstance(out_shape, dict)
+        if several and isinstance(loss, list | tuple):
+            raise ParameterError(f"{who}: expected loss to be one for all outputs, or a dict of one for each, such as "
+                                 f"{{{names[0]!r}: 'mse'}}, got {loss!r}")  # fmt: skip
         for what, given in (("loss", loss), ("loss_weights", loss_weights)):
             if isinstance(given, Mapping) and not several:
                 raise ParameterError(f"{who}: expected one loss, as the model has one output, got {what} for "

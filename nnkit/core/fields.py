@@ -56,11 +56,13 @@ def picked(values: Mapping[str, Any], reads: str | Sequence[str], inputs: Sequen
     """One of some named values, or several of them as fields: by the names of ``inputs``, or else by their own."""
     if isinstance(reads, str):
         return values[reads]
+    if inputs and len(inputs) != len(reads):
+        raise ShapeError(f"expected values for {', '.join(inputs)}, got {', '.join(reads)}")
     return {known: values[name] for known, name in zip(inputs or reads, reads, strict=True)}
 
 
 def by_name(given: Any, names: Iterable[str], who: str, what: str) -> Any:
-    """What a user gives for fields of these names: a dict of arrays, or a tuple of them in this order.
+    """What a user gives for fields of these names: a dict of arrays, or a tuple or list of them in this order.
 
     Without names it is what it is: one array.
 
@@ -78,11 +80,11 @@ def by_name(given: Any, names: Iterable[str], who: str, what: str) -> Any:
                             "that begins with nn.Inputs, or ends with nn.Heads")  # fmt: skip
         return given
     listed = ", ".join(wanted)
-    if isinstance(given, tuple) and len(given) == len(wanted):
+    if isinstance(given, tuple | list) and len(given) == len(wanted):
         return dict(zip(wanted, given, strict=True))
     if not is_dict:
         plain = "one array" if hasattr(given, "shape") else shown(given)
-        came = f"a tuple of {len(given)}" if isinstance(given, tuple) else plain
+        came = f"{len(given)} of them" if isinstance(given, tuple | list) else plain
         raise ShapeError(f"{who}: expected {what} to be a dict of arrays for {listed}, or a tuple of them in this order, got "
                          f"{came}")  # fmt: skip
     if set(given) != set(wanted):

@@ -370,9 +370,10 @@ class Layer(Part):
         given = {*BACKWARD_NAMES, *self.inputs} - own
         if not name.isidentifier() or name in {*given, *self._built.declared()} or name.startswith(("grad_", "all_")):
             raise KernelError(f"{self!r}: the name {name!r} cannot be declared; it is taken or no identifier")
-        sizes = tuple(shape)
-        if not all(isinstance(size, int | np.integer) and size >= 0 for size in sizes):
-            raise KernelError(f"{self!r}: expected the shape of {name!r} to be integers of at least 0, got {sizes}")
+        sizes = tuple(shape) if isinstance(shape, Iterable) else (shape,)
+        if not sizes or not all(isinstance(size, int | np.integer) and size >= 0 for size in sizes):
+            hint = "; one number alone is an array of shape (1,)" * (not sizes)
+            raise KernelError(f"{self!r}: expected the shape of {name!r} to be integers of at least 0, got {sizes}{hint}")
         group[name] = Declared(name, tuple(int(size) for size in sizes), init, dtype, fixed)
 
     def place(self, in_shape: Shape, known: Places | None = None) -> Built:

@@ -93,7 +93,8 @@ class Part(Familiar):
     @classmethod
     def positions(cls, args: Sequence[Any]) -> tuple[str, ...]:
         """The names of arguments that are given by position, as who knows another library means them."""
-        return cls.elsewhere or tuple(parameter.name for parameter in _parameters(cast(Any, cls)))
+        parameters = _parameters(cast(Any, cls))
+        return cls.elsewhere or tuple(item.name for item in parameters if item.kind is not item.VAR_KEYWORD)
 
     @classmethod
     def require_whole(cls) -> None:

@@ -69,7 +69,10 @@ class Steps(Container):
         shapes = named(in_shape)
         whole = dict.fromkeys(shapes, True)  # whether a value is the input as it is given
         for step in self._steps:
-            given = picked(shapes, step.reads, step.layer.inputs)
+            try:
+                given = picked(shapes, step.reads, step.layer.inputs)
+            except ShapeError as error:
+                raise ShapeError(f"{self!r}: {step.name}: {error}") from None
             behind = not all(whole.get(name) for name in step.read)
             shapes[step.name] = self.within(step.layer, given, int(behind)).out_shape
             whole[step.name] = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from nnkit.core.activation import Activation
-from nnkit.core.fields import each
+from nnkit.core.fields import by_name, each
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer
@@ -247,7 +247,9 @@ def check_layer(
     >>> report.part, "gradients_are_the_derivatives" in report.checks
     (Linear(out_features=3), True)
     """
-    return _check(on_one_array(Example(Layer.make(layer), each(tuple, in_shape), low, high, tuple(kinks))))
+    part = Layer.make(layer)
+    shapes = each(tuple, by_name(in_shape, part.inputs, "check_layer", "in_shape"))
+    return _check(on_one_array(Example(part, shapes, low, high, tuple(kinks))))
 
 
 def check_activation(activation: Activation | type[Activation] | str, in_shape: Shape = (3, 4)) -> Report:

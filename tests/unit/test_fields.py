@@ -170,7 +170,7 @@ def test_it_comes_back_with_its_fields_in_order(again, tmp_path):
         ({"left": np.ones((3, 2))}, "arrays for left, right, got left"),
         ({"left": np.ones((3, 2)), "right": np.ones((3, 2)), "more": np.ones(3)}, "left, right, got left, right, more"),
         ({"left": np.ones((3, 2)), "right": np.ones((2, 2))}, "as many rows in every array of X, got 3 of left, 2 of right"),
-        ((np.ones((3, 2)),), "got a tuple of 1"),
+        ((np.ones((3, 2)),), "got 1 of them"),
         ({"left": np.ones((3, 4)), "right": np.ones((3, 2))}, r"X\['left'\] of shape \(N, 2\), got \(3, 4\)"),
     ],
 )
@@ -388,3 +388,57 @@ def test_a_monitor_looks_at_all_outputs():
     monitor = nn.Monitor()
     two_headed().fit(rows(40), targets(40), loss=LOSSES, epochs=2, callbacks=[monitor])
     assert len(monitor.looks) >= 2
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: nn.Heads([nn.Linear(1)]), nn.CallError, r"each goes by a name that you choose; write Heads\(a=Linear\(\)\)"),
+        (lambda: nn.Inputs(nn.ReLU(), nn.Tanh()), nn.CallError, r"write Inputs\(a=ReLU\(\), b=Tanh\(\)\)"),
+        (lambda: nn.Graph({"a": ("x", "relu")}), nn.CallError, r"write Graph\(\*\*\{'a': \('x', 'relu'\)\}\)"),
+        (lambda: nn.Graph(a=("x", "relu")).fit(1, 2), AttributeError, r"a model has it: nn.Sequential\(\[it\]\).fit"),
+        (lambda: nn.Sequential([nn.Graph(o=(("a", "b", "c"), Weighted()))]).build({"a": (2,), "b": (2,), "c": (2,)}),
+         nn.ShapeError, "o: expected values for x1, x2, got a, b, c"),
+        (lambda: two_headed().fit(rows(3), targets(3), loss=["mse", "mse"]), nn.ParameterError, "a dict of one for each"),
+    ],
+)
+def test_habits_are_told_what_to_write(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
+
+
+def test_lists_of_arrays_are_inputs_and_targets_in_order():
+    X, y = rows(20), targets(20)
+    model, other = two_headed(), two_headed()
+    model.fit([X["image"], X["kind"]], [y["price"], y["sort"]], loss=LOSSES, epochs=1, random_state=0)
+    other.fit(X, y, loss=LOSSES, epochs=1, random_state=0)
+    for name, array in model.parameters().items():
+        np.testing.assert_array_equal(other.parameters()[name], array)
+
+
+def test_shapes_are_integers_too_and_have_an_axis():
+    class Shift(nn.Layer):
+        def __init__(self, shape):
+            self.shape = shape
+
+        def build(self, in_shape):
+            self.parameter("shift", self.shape)
+            return in_shape
+
+        @staticmethod
+        def forward(x, shift, out):
+            for n in range(x.shape[0]):
+                for j in range(x.shape[1]):
+                    out[n, j] = x[n, j] + shift[j]
+
+        @staticmethod
+        def backward(grad_out, grad_x, grad_shift):
+            grad_shift[:] = 0.0
+            for n in range(grad_out.shape[0]):
+                for j in range(grad_out.shape[1]):
+                    grad_x[n, j] = grad_out[n, j]
+                    grad_shift[j] += grad_out[n, j]
+
+    assert nn.Sequential([Shift(3)]).build((3,)).parameters()["0.shift"].shape == (3,)
+    with pytest.raises(nn.KernelError, match=r"got \(\); one number alone is an array of shape \(1,\)"):
+        nn.Sequential([Shift(())]).build((3,))
