@@ -219,8 +219,9 @@ def check_layer(
     for them; its repr and pickle.
 
     All that can be found uncompiled is looked for first, within some tenths of a second; a line on a terminal tells what is
-    compiled then. A state that training changes is put back before each pass. Where backward takes such a state for a constant,
-    differences show only a part of the gradient: the report's ``notes`` say so.
+    compiled then. A state that training changes is put back before each pass. A backward may go on through such
+    a state, or take it for a constant, as most running statistics are meant; where only a part of the gradient could be told
+    from differences then, the report's ``notes`` say so.
 
     Parameters
     ----------

@@ -432,7 +432,7 @@ FAULTS = {
               message=r"factor is from 0.5 to 1.495, expected numbers in \[0, 1\], not all 0$"),
         fault(nn.ConstantSchedule, "factor", "np.ones_like(epoch)", "np.where(epoch < 5.0, 1.0, np.nan)",
               array="factor", index="100", count=100, wrong="are not finite"),
-        fault(nn.ConstantSchedule, "factor", "return", "epoch /= epochs\nreturn",
+        fault(nn.ConstantSchedule, "factor", "if self.gamma", "epoch /= epochs\nif self.gamma",
               array="epoch", index="199", count=199, cause="it works in place on the times that it is given"),
         fault(nn.ConstantSchedule, "factor", "(epoch)", "(epoch, np.float32)",
               message="factor gives float32, expected float64$"),
