@@ -310,7 +310,7 @@ class Network:
     def rows_of_matrices(self) -> float:
         """How many rows of its matrix products a row of a batch is, on average over the work: the steps of a sequence, or 1."""
         works = [built.work() for built in self.leaves]
-        folds = [prod(built.in_shape[:-1]) if built.layer.folds_rows else 1 for built in self.leaves]
+        folds = [prod(built.out_shape[:-1]) if built.layer.folds_rows else 1 for built in self.leaves]
         return sum(work * fold for work, fold in zip(works, folds, strict=True)) / max(sum(works), 1)
 
     @property

@@ -208,6 +208,8 @@ class Evaluator(_Sweep):
         """What metrics of each output say of the predictions of the last run, which have to be kept."""
         found: dict[str, float] = {}
         for output, several in metrics.items():
+            if not several:
+                continue
             given = self.y[output], fields(self.prediction)[output], self._criterion.losses[output], self.sample_weight[output]
             found |= {f"{output}{'_' * bool(output)}{name}": float(item(*given)) for name, item in several.items()}
         return found

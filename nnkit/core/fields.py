@@ -20,12 +20,12 @@ SELF = "x"  # what a plain row is called among named values
 
 def fields(value: Any) -> dict[str, Any]:
     """The fields by name; a plain value is the only one, under the name of no field."""
-    return value if isinstance(value, dict) else {"": value}
+    return value if type(value) is dict else {"": value}  # of a sparse matrix that is a dict, too, the type is another
 
 
 def each(function: Callable[..., Any], value: Any, *others: Any) -> Any:
     """What a function gives for a plain value, or for every field; ``others`` have the same fields."""
-    if isinstance(value, dict):
+    if type(value) is dict:
         return {name: function(item, *(other[name] for other in others)) for name, item in value.items()}
     return function(value, *others)
 

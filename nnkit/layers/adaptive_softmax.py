@@ -131,7 +131,6 @@ class ClusterLogSoftmax(Layer):
         return f"""
             void forward(const real x[J], real out[K])
             {{
-                static const int ends[] = {{{", ".join(map(str, self.ends))}}};
                 const int clusters = {len(self.ends) - 1};
                 real top = x[0], total = 0.0;
                 for (int k = 0; k < ends[0] + clusters; k++)

@@ -76,13 +76,12 @@ class Columns(Layer):
                 grad_x[n, chosen[k]] += grad_out[n, k]
 
     def c(self) -> str:
-        return f"""
+        return """
             void forward(const real x[N], real out[M])
-            {{
-                static const int chosen[] = {{{', '.join(map(str, self.chosen))}}};
+            {
                 for (int k = 0; k < M; k++)
                     out[k] = x[chosen[k]];
-            }}"""
+            }"""
 
     def onnx(self, graph, x):
         return graph.node("Gather", x, self.chosen, axis=1)

@@ -186,7 +186,7 @@ class MultiMarginLoss(OfClasses):
         total = 0.0
         for k in range(prediction.shape[0]):
             over = margin - prediction[label] + prediction[k]
-            if k != label and over > 0.0:
+            if k != label and not over <= 0.0:  # what is no number counts
                 total += over if p == 1 else over * over
         return weight_of(class_weight, label) * total / real(prediction.shape[0])
 
@@ -196,7 +196,7 @@ class MultiMarginLoss(OfClasses):
         for k in range(prediction.shape[0]):
             over = margin - prediction[label] + prediction[k]
             slope = 0.0
-            if k != label and over > 0.0:
+            if k != label and not over <= 0.0:  # what is no number counts
                 slope = share if p == 1 else 2.0 * over * share
             grad_prediction[k] = slope
             total += slope

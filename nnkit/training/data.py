@@ -48,7 +48,7 @@ def to_inputs(X: Any, names: Sequence[str], who: str, name: str = "X") -> Any:
         They are not as many rows everywhere, or cannot be used.
     """
     rows = by_name(X, names, who, name)
-    if not isinstance(rows, dict):
+    if type(rows) is not dict:
         return to_rows(rows, name)
     rows = {field: to_rows(array, f"{name}[{field!r}]") for field, array in rows.items()}
     counts = {field: array.shape[0] for field, array in rows.items()}

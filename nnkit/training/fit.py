@@ -184,7 +184,7 @@ class Fit:
         loss, loss_weights, metrics = self._given
         self._criterion = Criterion.make(loss, loss_weights, out_shape, "fit")
         self._metrics = metrics_of(metrics, out_shape, "fit")
-        self._y = targets_of(self._criterion, y, out_shape, rows, "fit")
+        self._y = targets_of(self._criterion, y, out_shape, rows, "fit", finite=True)
         self._weights = weights_of(self._criterion, sample_weight, out_shape, rows)
         if network.frozen and not any(segment.trained for segment in network.segments()):
             raise ParameterError("fit: expected parameters to train, got all of them frozen; model.unfreeze() trains all")
@@ -233,7 +233,7 @@ class Fit:
         check_row_shape(X, self.network.in_shape, "fit", "validation X")
         check_finite(X, "validation X")
         self.network.check_input(X, "validation X")
-        targets = targets_of(self._criterion, y, out_shape, count_of(X), "fit", "validation y")
+        targets = targets_of(self._criterion, y, out_shape, count_of(X), "fit", "validation y", finite=True)
         weights = weights_of(self._criterion, sample_weight, out_shape, count_of(X), "validation sample_weight")
         self._evaluate_on(X, targets, weights)
 

@@ -16,12 +16,14 @@ from nnkit.engine.operands import Array, Constant, Control, ControlWord, Order
 from nnkit.engine.program import Instruction
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import accumulate_loss, add_loss, gather_weights, uniform_weights
-from nnkit.training.data import check_weights, gather_targets
+from nnkit.training.data import check_finite, check_weights, gather_targets
 
 __all__ = ["Goal", "targets_of", "weights_of"]
 
 
-def targets_of(criterion: Criterion, y: Any, out_shape: Any, rows: int, who: str, name: str = "y") -> dict[str, NDArray[Any]]:
+def targets_of(
+    criterion: Criterion, y: Any, out_shape: Any, rows: int, who: str, name: str = "y", finite: bool = False
+) -> dict[str, NDArray[Any]]:
     """Targets as arrays that fit the losses, by the names of the outputs.
 
     Raises
@@ -34,6 +36,8 @@ def targets_of(criterion: Criterion, y: Any, out_shape: Any, rows: int, who: str
     for output, loss in criterion.losses.items():
         label = f"{name}[{output!r}]" if output else name
         targets[output] = to_array(given[output], label)
+        if finite:
+            check_finite(targets[output], label)
         loss.check_target(targets[output], fields(out_shape)[output], rows, label)
     return targets
 

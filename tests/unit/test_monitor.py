@@ -111,11 +111,12 @@ def test_units_are_features_or_maps():
 @pytest.mark.parametrize("activation", [part for part in nn.registry.activations.values() if part.elementwise])
 def test_slopes_of_every_activation_are_finite_differences(activation):
     """s'(z) from the activation's own backward: the share of flat numbers is that of differences."""
-    model = nn.Sequential([activation()]).build((1,), dtype="float64")
+    part = activation.examples()[0].part
+    model = nn.Sequential([part]).build((1,), dtype="float64")
     X = np.linspace(max(-9.0, activation.domain[0] + 1e-3), min(9.0, activation.domain[1]), 1001).reshape(-1, 1)
     monitor = nn.Monitor(rows=2000)
     monitor_fit = dict(loss="mse", optimizer=nn.SGD(lr=0.0001), epochs=1, callbacks=[monitor])
-    net = nn.Sequential([activation(), nn.Linear(1)]).build((1,), dtype="float64")
+    net = nn.Sequential([part, nn.Linear(1)]).build((1,), dtype="float64")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", nn.TrainingWarning)
         net.fit(X, X, **monitor_fit)

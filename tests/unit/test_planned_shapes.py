@@ -80,7 +80,8 @@ class Crossed(Container):
             return plan.forward(second, x)
         if self.how == "return":
             return plan.forward(first, x)
-        values = plan.branches(children, x)
+        with plan.holding(x):
+            values = [plan.forward(child, x) for child in children]
         return plan.add(values) if self.how == "add" else plan.concatenate(values, 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -141,7 +142,7 @@ class Summary:
         name = shortened(item.name, max(WIDTH - 2 * item.depth, 12))
         frozen = " frozen" if item.frozen and item.frozen == item.parameters else ""
         parameters = "(shared)" if item.shares else f"{count(item.parameters)}{frozen}" if item.parameters else "-"
-        return ["  " * item.depth + name, spelt(item.out_shape), parameters, _size(item.parameter_bytes),
+        return ["  " * item.depth + name, _output(item.out_shape), parameters, _size(item.parameter_bytes),
                 _size(item.activation_bytes), _flop(item.flops)]  # fmt: skip
 
     def __str__(self) -> str:
@@ -159,6 +160,12 @@ def _scaled(value: float, units: Sequence[str]) -> str:
     while value >= 999.5 and power < len(units) - 1:
         value, power = value / 1000, power + 1
     return f"{count(int(value)) if power == 0 else number(value)} {units[power]}"
+
+
+def _output(shape: Any) -> str:
+    """The shape of an output row; where it has many fields, their names."""
+    text = spelt(shape)
+    return text if len(text) <= 24 or not isinstance(shape, dict) else ", ".join(shape)
 
 
 def _size(size: int) -> str:
