@@ -153,8 +153,9 @@ class Executor:
             grad = each(lambda array: numeric(array, "grad_out"), by_name(grad_out, names, "Sequential.backward", "grad_out"))
             for name, shape in fields(out_shape).items():
                 if fields(grad)[name].shape != (rows, *shape):
-                    raise ShapeError(f"Sequential.backward: expected grad_out of shape {(rows, *shape)}, as the output{' ' * bool(name)}"
-                                     f"{name}, got {fields(grad)[name].shape}")  # fmt: skip
+                    which, came = f" {name}" if name else "", fields(grad)[name].shape
+                    raise ShapeError(f"Sequential.backward: expected grad_out of shape {(rows, *shape)}, as the output{which}, "
+                                     f"got {came}")  # fmt: skip
             return self._last.backward(grad)
 
     def update(self, optimizer: Optimizer, epoch: float, epochs: float) -> None:

@@ -19,7 +19,7 @@ from nnkit.layers.fold import Fold, Unfold
 from nnkit.layers.gated import GLU, SwiGLU
 from nnkit.layers.graph import Branches, Graph, Heads, Inputs
 from nnkit.layers.linear import Linear
-from nnkit.layers.merge import Add, Concat
+from nnkit.layers.merge import Add, Concat, Fields
 from nnkit.layers.normalization import LayerNorm, RMSNorm, Standardize
 from nnkit.layers.padding import (
     CircularPad1d,
@@ -67,7 +67,6 @@ from nnkit.layers.residual import Residual
 from nnkit.layers.response_norm import LocalResponseNorm
 from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze, Unflatten
 from nnkit.layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
-from nnkit.layers.steps import Fields
 from nnkit.layers.time_distributed import TimeDistributed
 from nnkit.layers.transformer import (
     Transformer,

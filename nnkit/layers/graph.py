@@ -14,9 +14,9 @@ from nnkit.errors import ParameterError, ShapeError
 from nnkit.layers.columns import Columns
 from nnkit.layers.dropout import Dropout
 from nnkit.layers.linear import Linear
-from nnkit.layers.merge import Add, Concat, Merge
+from nnkit.layers.merge import Add, Concat, Merge, packed
 from nnkit.layers.residual import alone
-from nnkit.layers.steps import Step, Steps, names_of, packed, part_of
+from nnkit.layers.steps import Step, Steps, names_of, part_of
 
 __all__ = ["Branches", "Graph", "Heads", "Inputs"]
 

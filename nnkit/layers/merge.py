@@ -1,19 +1,23 @@
-"""Several values of a row into one: their sum, their mean, or one after the other."""
+"""One array as several values of a row, and several values as one: their sum, their mean, or one after the other."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
-from nnkit.core.container import Container, Placed, V, Wiring
-from nnkit.core.fields import fields
-from nnkit.core.part import Example, Shape
+from nnkit.core.container import Chain, Container, Placed, V, Wiring
+from nnkit.core.fields import SELF, fields
+from nnkit.core.layer import Layer
+from nnkit.core.part import Example, Shape, row_shape
 from nnkit.core.registry import register
-from nnkit.errors import ShapeError
-from nnkit.layers.steps import packed
+from nnkit.errors import ParameterError, ShapeError
+from nnkit.layers.columns import Columns
+from nnkit.layers.shape import Reshape
+from nnkit.layers.steps import Step, Steps
 
-__all__ = ["Add", "Concat", "Merge"]
+__all__ = ["Add", "Concat", "Fields", "Merge", "packed"]
 
 
 class Merge(Container):
@@ -141,3 +145,52 @@ class Concat(Merge):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [packed(cls(), a=(3,), b=(2,)), packed(cls(dim=-1), a=(2, 3), b=(2, 1))]
+
+
+@register("fields")
+class Fields(Steps):
+    """One array as several values of a row, each some of its columns in a shape of its own.
+
+    grad_x is the gradients of the values, one after the other.
+
+    Parameters
+    ----------
+    **shapes : the shape of each value, by its name; they take the columns in this order
+
+    Shape
+    -----
+    x: (N, features) -> a dict of (N, *shape) by name
+
+    Raises
+    ------
+    ShapeError
+        The rows have fewer columns than that.
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> layers = [nn.Fields(image=(4, 4), table=(3,)), nn.Inputs(image=nn.Flatten(), table=nn.Linear(2))]
+    >>> nn.Sequential(layers).build((19,)).out_shape
+    (18,)
+    """
+
+    def __init__(self, **shapes: Shape) -> None:
+        self.shapes = shapes
+        if not shapes:
+            raise ParameterError("Fields: expected a shape for each value, such as image=(8, 8), got none")
+        self._outs = tuple(shapes)
+        self._steps, begin = [], 0
+        for name, shape in shapes.items():
+            sizes = row_shape(shape, f"Fields: {name}")
+            end = begin + prod(sizes)
+            self._steps.append(Step(name, SELF, Chain([Columns(range(begin, end)), Reshape(sizes)])))
+            begin = end
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(Chain([cls(a=(2, 2), b=(1, 2)), Concat()]), (6,))]
+
+
+def packed(layer: Layer, **shapes: Shape) -> Example:
+    """An example of a layer that reads several values, on one array: each value is some of its columns."""
+    return Example(Chain([Fields(**shapes), layer]), (sum(map(prod, shapes.values())),))

@@ -17,7 +17,7 @@ from nnkit.errors import ShapeError
 from nnkit.initializers import Uniform
 from nnkit.kernels.gemm import ACROSS, STRIP, add_bias, dot, dot_transposed, sum_rows
 from nnkit.kernels.math import real
-from nnkit.layers.steps import packed
+from nnkit.layers.merge import packed
 
 __all__ = ["Bilinear", "CosineSimilarity", "PairwiseDistance"]
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any, NamedTuple
 
-from nnkit.core.container import Chain, Container, Placed, Reader, V, Wiring, as_layer, readers
+from nnkit.core.container import Container, Placed, Reader, V, Wiring, as_layer, readers
 from nnkit.core.fields import SELF, fields, picked, spelt
 from nnkit.core.layer import Built, Layer
-from nnkit.core.part import Example, Shape, row_shape
-from nnkit.core.registry import register
 from nnkit.errors import ParameterError, ShapeError
-from nnkit.layers.columns import Columns
-from nnkit.layers.shape import Reshape
 
-__all__ = ["Fields", "Step", "Steps", "names_of", "packed", "part_of"]
+__all__ = ["Step", "Steps", "named", "names_of", "part_of"]
 
 
 class Step(NamedTuple):
@@ -143,52 +138,3 @@ def names_of(outs: str | Sequence[str]) -> Sequence[str]:
 def named(value: Any) -> dict[str, Any]:
     """The fields of a value by name; a plain one is called x."""
     return {name or SELF: item for name, item in fields(value).items()}
-
-
-@register("fields")
-class Fields(Steps):
-    """One array as several values of a row, each some of its columns in a shape of its own.
-
-    grad_x is the gradients of the values, one after the other.
-
-    Parameters
-    ----------
-    **shapes : the shape of each value, by its name; they take the columns in this order
-
-    Shape
-    -----
-    x: (N, features) -> a dict of (N, *shape) by name
-
-    Raises
-    ------
-    ShapeError
-        The rows have fewer columns than that.
-
-    Examples
-    --------
-    >>> import nnkit as nn
-    >>> layers = [nn.Fields(image=(4, 4), table=(3,)), nn.Inputs(image=nn.Flatten(), table=nn.Linear(2))]
-    >>> nn.Sequential(layers).build((19,)).out_shape
-    (18,)
-    """
-
-    def __init__(self, **shapes: Shape) -> None:
-        self.shapes = shapes
-        if not shapes:
-            raise ParameterError("Fields: expected a shape for each value, such as image=(8, 8), got none")
-        self._outs = tuple(shapes)
-        self._steps, begin = [], 0
-        for name, shape in shapes.items():
-            sizes = row_shape(shape, f"Fields: {name}")
-            end = begin + prod(sizes)
-            self._steps.append(Step(name, SELF, Chain([Columns(range(begin, end)), Reshape(sizes)])))
-            begin = end
-
-    @classmethod
-    def examples(cls) -> Sequence[Example]:
-        return []
-
-
-def packed(layer: Layer, **shapes: Shape) -> Example:
-    """An example of a layer that reads several values, on one array: each value is some of its columns."""
-    return Example(Chain([Fields(**shapes), layer]), (sum(map(prod, shapes.values())),))

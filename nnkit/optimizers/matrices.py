@@ -14,6 +14,7 @@ from nnkit.core.part import Example
 from nnkit.core.registry import register
 from nnkit.core.schedule import Schedule
 from nnkit.kernels.gemm import dot, transpose
+from nnkit.kernels.math import real
 
 __all__ = ["Adafactor", "Muon"]
 
@@ -115,6 +116,7 @@ class Adafactor(Optimizer):
                 value[i] -= scale * grad[i] / np.sqrt(max(rows[i], lowest))
             return
         height, width = shape[shape.shape[0] - 2], shape[shape.shape[0] - 1]
+        high, wide = real(height), real(width)
         for s in range(n // (height * width)):
             row, column = rows[s * height : (s + 1) * height], columns[s * width : (s + 1) * width]
             for j in range(width):
@@ -124,13 +126,13 @@ class Adafactor(Optimizer):
                 square = 0.0
                 for j in range(width):
                     square += g[j] * g[j]
-                row[k] = old * row[k] + fresh * square / width
+                row[k] = old * row[k] + fresh * square / wide
                 for j in range(width):
-                    column[j] += fresh * g[j] * g[j] / height
+                    column[j] += fresh * g[j] * g[j] / high
             mean = 0.0
             for k in range(height):
                 mean += row[k]
-            mean = max(mean / height, e1)
+            mean = max(mean / high, e1)
             for k in range(height):
                 g = grad[(s * height + k) * width : (s * height + k + 1) * width]
                 part = row[k] / mean
@@ -142,7 +144,7 @@ class Adafactor(Optimizer):
             mean = 0.0
             for k in range(height):
                 mean += row[k]
-            mean = max(mean / height, e1)
+            mean = max(mean / high, e1)
             for k in range(height):
                 g = grad[(s * height + k) * width : (s * height + k + 1) * width]
                 w = value[(s * height + k) * width : (s * height + k + 1) * width]

@@ -13,7 +13,7 @@ from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import Example, Part, Shape
 from nnkit.engine.program import Program
-from nnkit.layers.steps import packed
+from nnkit.layers.merge import packed
 from nnkit.testing.compare import CheckError
 from nnkit.testing.layers import (
     ACTIVATION_CHECKS,

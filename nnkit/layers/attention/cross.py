@@ -17,7 +17,7 @@ from nnkit.initializers import Uniform
 from nnkit.kernels.gemm import add_bias, dot, dot_transposed, sum_rows
 from nnkit.layers.attention.heads import attend, attend_back, require_sequence
 from nnkit.layers.attention.layer import Attention
-from nnkit.layers.steps import packed
+from nnkit.layers.merge import packed
 
 __all__ = ["CrossAttention"]
 

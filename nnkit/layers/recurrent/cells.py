@@ -16,12 +16,12 @@ from nnkit.core.span import Span
 from nnkit.errors import ShapeError
 from nnkit.initializers import Uniform
 from nnkit.kernels.gemm import ACROSS, STRIP, dot, dot_transposed, sum_rows
+from nnkit.layers.merge import packed
 from nnkit.layers.recurrent.gru import GRU, gru_step, gru_step_back
 from nnkit.layers.recurrent.layer import Recurrent, operator_gates
 from nnkit.layers.recurrent.lstm import LSTM, lstm_step, lstm_step_back
 from nnkit.layers.recurrent.rnn import RNN, rnn_step, rnn_step_back
 from nnkit.layers.recurrent.steps import add, assign
-from nnkit.layers.steps import packed
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 

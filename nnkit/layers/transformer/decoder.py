@@ -11,10 +11,9 @@ from nnkit.core.registry import register
 from nnkit.layers.attention import CrossAttention, MultiHeadAttention
 from nnkit.layers.attention.heads import require_sequence
 from nnkit.layers.graph import Graph
-from nnkit.layers.merge import Add
+from nnkit.layers.merge import Add, packed
 from nnkit.layers.normalization import LayerNorm
 from nnkit.layers.residual import Residual
-from nnkit.layers.steps import packed
 from nnkit.layers.transformer.blocks import Block, Composed, Stack
 from nnkit.layers.transformer.encoder import TransformerEncoder, TransformerEncoderLayer
 
