@@ -98,7 +98,7 @@ NEEDLESS: dict[str, str] = {
     **dict.fromkeys(("data_format", "channels_last"), _LAYOUT),
     **dict.fromkeys(("weight", "class_weight", "pos_weight"), _CLASS_WEIGHT),
     **dict.fromkeys(("size_average", "reduce"), "reduction='mean' or reduction='sum' says it"),
-    **dict.fromkeys(("epochs", "last_epoch", "T_max", "total_steps", "total_iters", "max_lr", "base_lr", "decay_steps",
+    **dict.fromkeys(("last_epoch", "T_max", "total_steps", "total_iters", "max_lr", "base_lr", "decay_steps",
                      "optimizer"), _TIME),
     **dict.fromkeys(("verbose", "verbosity"), _SHOWN),
     **dict.fromkeys(("dropout", "recurrent_dropout", "dropout_rate"),

@@ -212,7 +212,7 @@ class AdaptiveLogSoftmaxWithLoss(Container):
     >>> round(float(np.exp(model.predict(np.ones((1, 64)))).sum()), 4)
     1.0
     >>> sum(array.size for array in model.parameters().values()), 64 * 1000
-    (20288, 64000)
+    (8768, 64000)
 
     References
     ----------

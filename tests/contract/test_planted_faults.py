@@ -338,6 +338,10 @@ FAULTS = {
         fault(nn.CrossEntropyLoss, "fused", "total, mass, weighty = ", "if w == 0.0:\n    break\ntotal, mass, weighty = ",
               kernel="fused", array="loss", index=""),
     ],
+    losses.weightless_places_do_not_matter: [
+        fault(nn.CrossEntropyLoss, "fused", "p, t, g = prediction[n]", "p, t, g = prediction[0 if n == 3 else n]",
+              kernel="fused", array="loss", index=""),
+    ],
     losses.labels_equal_probabilities: [
         fault(nn.NLLLoss, "backward", "range(target.shape[0])", "range(1)", "forward", "range(target.shape[0])", "range(1)",
               array="loss", index=""),

@@ -1255,7 +1255,7 @@ def test_early_stopping_goes_back_to_the_best(make, weight):
 def test_early_stopping_holds_out_some_of_every_class():
     seen = []
     net = classifier(early_stopping=True, validation_fraction=0.2, epochs=1)
-    net.callbacks = [nn.LambdaCallback(lambda fit: seen.append(np.bincount(np.asarray(fit._y).ravel())))]
+    net.callbacks = [nn.LambdaCallback(lambda fit: seen.append(np.bincount(fit._y[""].ravel())))]
     net.fit(X, Y)
     np.testing.assert_array_equal(seen[0], [40, 40, 40])
 

@@ -351,7 +351,7 @@ def layer_of(part, case, module, given, grad_out, results, python):
         out, grad_x = model.forward(x, training=case.training), model.backward(grad_out)
     grads = {} if grad_x is None else {"grad_x": grad_x}
     if part.inputs:
-        grads = dict(zip(("grad_x", *(f"grad_{name}" for name in [*given][1:])), grad_x.values(), strict=True))
+        grads = dict(zip(("grad_x", *(f"grad_{name}" for name in [*given][1 : len(part.inputs)])), grad_x.values(), strict=True))
     ours = {"out": out, **grads, **model.gradients(), **model.states()}
     values = [name for name in results if name == "out" or name.startswith("grad_")]
     nn.torch_weights(theirs, {name: value for name, value in results.items() if name not in values})

@@ -17,6 +17,7 @@ from nnkit.commands import COMMANDS, data_file
 from nnkit.commands.data_file import open_data
 from nnkit.commands.parts import layers_of, part_of
 from nnkit.commands.tasks import task_of
+from nnkit.core.container import Chain
 from nnkit.engine import cache
 from nnkit.network import network_of
 
@@ -590,7 +591,8 @@ def test_nothing_else_is_taken_for_layers(text):
 def test_every_layer_can_be_typed_as_it_is_written(kind):
     for part in kind.values():
         for example in part.examples():
-            assert repr(layers_of(repr(example.part))[0]) == repr(example.part)
+            if not isinstance(example.part, Chain):  # which is typed as the layers that it has
+                assert repr(layers_of(repr(example.part))[0]) == repr(example.part)
 
 
 def test_parts_of_other_kinds():
