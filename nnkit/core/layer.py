@@ -97,8 +97,8 @@ class Built:
             yield from child.walk(f"{path}.{index}" if path else str(index))
 
 
-class Places(dict[int, Built]):
-    """The places of the layers (by id) that are built already, and the layers ``around`` the one that is being built."""
+class Places(dict["Layer", Built]):
+    """The places of the layers that are built already, and the layers ``around`` the one that is being built."""
 
     def __init__(self) -> None:
         self.around: list[Layer] = []
@@ -379,7 +379,7 @@ class Layer(Part):
     def place(self, in_shape: Shape, known: Places | None = None) -> Built:
         """Build a copy of this layer for input rows of ``in_shape``; the layer itself stays as it was.
 
-        ``known`` are the places of the layers (by id) before this one: a layer that is used again shares its parameters.
+        ``known`` are the places of the layers before this one: a layer that is used again shares its parameters.
         """
         known = Places() if known is None else known
         layer = copy.copy(self)
@@ -400,7 +400,7 @@ class Layer(Part):
         if layer.kernels():
             self._check_loops(built)
         check_kernel_names(built)
-        built.home = known.setdefault(id(self), built)
+        built.home = known.setdefault(self, built)
         if built.home is not built:
             self._check_shared(built, built.home)
         return built

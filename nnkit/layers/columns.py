@@ -91,7 +91,8 @@ class Columns(Layer):
         node = at.ahead("Gather")
         if node is None or at.rank != 1 or node.attributes["axis"] != 1 or not node.is_constant(1):
             return None
-        return at.after(node).found(cls(node.integers(1)))
+        columns = node.constant(1)
+        return at.after(node).found(cls(columns.tolist())) if columns.ndim == 1 and columns.size else None
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -156,7 +156,7 @@ class _Places(Places):
 
     placed = 0
 
-    def setdefault(self, key: int, default: Any = None) -> Any:
+    def setdefault(self, key: Layer, default: Any = None) -> Any:
         self.placed += 1
         if self.placed > PARTS_LIMIT:
             raise PersistenceError(f"expected a model of at most {PARTS_LIMIT} layers")

@@ -340,7 +340,7 @@ FAULTS = {
     ],
     losses.weightless_places_do_not_matter: [
         fault(nn.CrossEntropyLoss, "fused", "p, t, g = prediction[n]", "p, t, g = prediction[0 if n == 3 else n]",
-              kernel="fused", array="loss", index=""),
+              kernel="fused", array="loss", index="", in_shape=(2, 3)),
     ],
     losses.labels_equal_probabilities: [
         fault(nn.NLLLoss, "backward", "range(target.shape[0])", "range(1)", "forward", "range(target.shape[0])", "range(1)",

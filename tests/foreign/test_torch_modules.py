@@ -351,7 +351,8 @@ def layer_of(part, case, module, given, grad_out, results, python):
         out, grad_x = model.forward(x, training=case.training), model.backward(grad_out)
     grads = {} if grad_x is None else {"grad_x": grad_x}
     if part.inputs:
-        grads = dict(zip(("grad_x", *(f"grad_{name}" for name in [*given][1 : len(part.inputs)])), grad_x.values(), strict=True))
+        others = [*given][1 : len(part.inputs)]
+        grads = dict(zip(("grad_x", *(f"grad_{name}" for name in others)), grad_x.values(), strict=True))
     ours = {"out": out, **grads, **model.gradients(), **model.states()}
     values = [name for name in results if name == "out" or name.startswith("grad_")]
     nn.torch_weights(theirs, {name: value for name, value in results.items() if name not in values})
@@ -413,7 +414,7 @@ def test_what_is_not_taken_is_refused(pattern):
 def test_what_is_otherwise_on_purpose_still_is(pattern):
     assert reading(pattern)
     for case in reading(pattern):
-        with pytest.raises((AssertionError, nn.NnkitError, TypeError)):
+        with pytest.raises((AssertionError, nn.NnkitError, TypeError, RuntimeError)):  # PyTorch's own, of shapes
             compare(case, python=False)
 
 

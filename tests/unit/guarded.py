@@ -5,6 +5,7 @@ usage: guarded.py JOURNAL before|after layers|fits|others|planted [NUMBER]
 
 import contextlib
 import itertools
+import math
 import sys
 import warnings
 
@@ -100,10 +101,13 @@ def fits(guards, count):
     """Random nets on random data, every optimizer, every loss: nobody leaves an array, the user's included."""
     warnings.simplefilter("ignore", nn.TrainingWarning)  # of losses that do not fit a random last layer
     optimizers = itertools.cycle(ours(nn.registry.optimizers))
-    losses = itertools.cycle([part.examples()[0].part for part in ours(nn.registry.losses)])
+    losses = itertools.cycle([part.examples()[0] for part in ours(nn.registry.losses)])
     for number, kind in zip(range(count), itertools.cycle([vectors, images, steps, words]), strict=False):
         layers, shape, limit = kind()
-        loss, optimizer = next(losses) if kind is vectors else nn.CrossEntropyLoss(), next(optimizers)()
+        loss, optimizer = nn.CrossEntropyLoss(), next(optimizers)()
+        if kind is vectors:
+            example = next(losses)
+            loss, layers = example.part, [*layers, nn.Linear(math.prod(example.in_shape)), nn.Reshape(example.in_shape)]
         rows = int(RANDOM.integers(1, 90))
         batch, threads = int(RANDOM.integers(1, rows + 1)), int(RANDOM.integers(1, 3))
         print(number, layers, shape, rows, batch, threads, loss, optimizer, flush=True)
@@ -152,7 +156,7 @@ def others(guards):
         print(example.part, flush=True)
         with using(guards):
             prediction = own(RANDOM.uniform(example.low, example.high, (7, *example.in_shape)))
-            example.part(prediction, own(example.part.example_target(RANDOM, 7, example.in_shape)), own(np.ones(7)))
+            example.part.grade(prediction, own(example.part.example_target(RANDOM, 7, example.in_shape)), own(np.ones(7)))
     parts = [*nn.registry.layers.values(), *nn.registry.activations.values()]
     for example, bad in itertools.product((example for part in parts for example in part.examples()), (np.nan, np.inf, 1e30)):
         print(f"{example.part!r} {bad}", flush=True)

@@ -17,6 +17,11 @@ runtime = pytest.importorskip("onnxruntime")
 NETS = 300
 SEQUENCE = (5, 4)
 BEGIN = [SEQUENCE, SEQUENCE, SEQUENCE, (6,), (2, 4, 6)]  # rows that a net starts from
+# Of several values, which come back as other containers do, or not at all: tests/unit/test_fields.py has nets of them.
+SEVERAL = {nn.Graph, nn.Fields, nn.Inputs, nn.Heads, nn.Add, nn.Concat}
+# These come back as the layers that they are made of.
+COMPOSED = {nn.TransformerEncoderLayer, nn.TransformerEncoder, nn.TransformerDecoderLayer, nn.TransformerDecoder,
+            nn.Transformer, nn.AdaptiveLogSoftmaxWithLoss}  # fmt: skip
 
 
 @functools.cache
@@ -26,7 +31,16 @@ def parts():
              if not issubclass(kind, Container) and kind.__module__.startswith("nnkit.")]  # fmt: skip
     shown = [example.part for kind in dict.fromkeys(kinds) for example in kind.examples()]
     other = {nn.CELU: nn.CELU(1.5), nn.PositionalEmbedding: nn.PositionalEmbedding()}  # ELU is CELU(1)
-    return [other.get(type(part), part) for part in shown if part.input_dtype == "real"]
+    return [other.get(type(part), part) for part in shown if part.input_dtype == "real" and told_apart(part)]
+
+
+def told_apart(part):
+    """Whether operators tell the part from others: zeros are no bias, and running statistics are those of a batch norm."""
+    if type(part).__module__.startswith("nnkit.layers.channel_norm"):
+        return part.bias and not (type(part).__name__.startswith("Instance") and part.track_running_stats)
+    if isinstance(part, nn.AdaptiveAvgPool1d) or getattr(part, "proj_size", 0):  # a product with a matrix, as Linear is
+        return False
+    return not isinstance(part, Chain)  # of the inputs of a layer that reads several
 
 
 class Maker:
@@ -65,13 +79,16 @@ class Maker:
         """The layer and what it gives, if it fits."""
         if not layer.hyperparameters().get("layers", True):  # an empty one
             return None
-        if layer not in [item for _, item in self.made] and self.chance(0.8):
+        again = [before for before, item in self.made if item is layer]
+        if (not again and self.chance(0.8)) or any(before != shape for before in again):
             layer = layer.replace() if not isinstance(layer, Container) else layer
         try:
             out = layer.place(shape).out_shape
         except NnkitError:
             return None
-        if np.prod(out) > 64 or (keep and out != shape):
+        if not out or np.prod(out) > 64 or (keep and out != shape):
+            return None
+        if isinstance(layer, nn.Squeeze) and out == shape:  # which writes nothing
             return None
         self.made.append((shape, layer))
         return layer, out
@@ -107,7 +124,7 @@ class Maker:
 
     def each_step(self, shape, depth):
         """Layers for every step; a row without steps gets them as they are."""
-        if len(shape) < 2:
+        if len(shape) < 2 or shape[0] == 1:  # the operators for one step are a Reshape
             return self.within(shape, depth)
         return nn.TimeDistributed(self.chain(shape[1:], self.random.integers(1, 3), depth)[0])
 
@@ -139,14 +156,10 @@ CONTAINERS = {
 }  # fmt: skip
 
 
-# Of several values, which come back as other containers do, or not at all: tests/unit/test_fields.py has nets of them.
-SEVERAL = {nn.Graph, nn.Fields, nn.Inputs, nn.Heads, nn.Add, nn.Concat}
-
-
 def test_every_container_is_among_them():
     registered = {kind for kind in nn.registry.layers.values() if issubclass(kind, Container)}
     ours = {kind for kind in registered if kind.__module__.startswith("nnkit.")}
-    assert ours == (CONTAINERS.keys() - {Chain}) | SEVERAL
+    assert ours == (CONTAINERS.keys() - {Chain}) | SEVERAL | COMPOSED
 
 
 def structure(model):

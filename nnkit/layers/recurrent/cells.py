@@ -69,6 +69,10 @@ class Cell(Layer):
         """What the operator has to know beside the sizes."""
         return {}
 
+    @classmethod
+    def from_onnx(cls, at):
+        """Nothing: what is read is a layer of one input."""
+
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {name: array.T for name, array in arrays.items()}  # a bias is its own transpose
 
