@@ -25,6 +25,7 @@ from nnkit.kernels.data import scatter
 from nnkit.network import Network
 from nnkit.planner import Node, Plan
 from nnkit.training.data import count_of, gather_targets, gathered, sources_of
+from nnkit.training.goals import grade
 
 __all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor", "prediction_shards", "predictor_of"]
 
@@ -184,18 +185,22 @@ class Evaluator(_Sweep):
         self._weights: dict[str, RowWeights] = {}
         self._row_losses: dict[str, NDArray[Any]] = {}
         for name, loss in criterion.losses.items():
-            self._grade(name, loss, fields(self._result)[name], fields(network.out_shape)[name], y[name])
+            self._grade(name, loss, fields(self._result)[name], fields(network.out_shape)[name], y[name], predictions)
         self._prepare()
 
-    def _grade(self, name: str, loss: Loss, out: Array, out_shape: Shape, y: NDArray[Any]) -> None:
-        """Compute the losses of an output, row by row."""
+    def _grade(self, name: str, loss: Loss, out: Array, out_shape: Shape, y: NDArray[Any], kept: bool) -> None:
+        """Compute the losses of an output, row by row; of one that is ``kept`` as it is."""
         real, places = self._plan.real, loss.places(out_shape)
         self._weights[name] = RowWeights(loss, self.y[name], out_shape, self.sample_weight[name])
         self._row_losses[name] = np.empty((self._rows, prod(places)), real)
         weight, row_loss = (Array.rows(places, real) for _ in range(2))
         gather, targets = gather_targets(loss, y, out_shape, real)
         arrays = LossArrays(out, weight.flat(), row_loss.flat(), **targets)
-        self._plan.instructions += [gather, *loss.row_instructions(arrays, real)]
+        self._plan.instructions.append(gather)
+        if kept:
+            self._plan.instructions += loss.row_instructions(arrays, real)
+        else:
+            row_loss = grade(self._plan, loss, arrays)[0].unfolded(places)
         self._keep(row_loss, self._row_losses[name])
 
     def run(self, team: Team | None = None) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 
 from nnkit.core.container import Container, Placed
 from nnkit.core.fields import SELF, each, fields, spelt
-from nnkit.core.layer import Built, PythonLayer
+from nnkit.core.layer import Built, Layer, PythonLayer
 from nnkit.core.part import kernel_names
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Constant, Control, ControlWord, Operand, Seed, Storage, constant, lanes_of
@@ -43,6 +43,7 @@ class Node:
     copies: dict[int, PythonLayer] = field(default_factory=dict)  # of a Python layer, one for each shard
     grad_out: Array | None = None
     grads: dict[str, Array] = field(default_factory=dict)  # of the inputs
+    begin: int = 0  # of the instructions that are its own
     end: int = 0  # of the instructions that lead to ``out``
     trains: bool = False  # whether it has parameters to learn
 
@@ -194,7 +195,7 @@ class Plan:
         in_place = overwrites and next(iter(inputs)) not in backward_names and self._is_free(x)
         out = x.reshaped(built.out_shape) if in_place else self._like(x, built.out_shape)
         named = self._memory(placed, inputs, backward_names)
-        node = Node(placed.name, placed.home, built, len(self.nodes), inputs, out, named)
+        node = Node(placed.name, placed.home, built, len(self.nodes), inputs, out, named, begin=len(self.instructions))
         node.trains = any(prod(item.shape) and f"grad_{item.name}" in placed.arrays for item in built.parameters.values())
         self.nodes.append(node)
         arrays = {**inputs, "out": out}
@@ -214,6 +215,37 @@ class Plan:
             self._selected.add(id(node.out))
         return node.out
 
+    def maker(self, out: Array) -> Node | None:
+        """The layer that gave a value, if nothing was done with that value yet."""
+        step = next((step for step in self.steps if step.out is out), None)
+        read = any(value is out for step in self.steps for value in step.inputs)
+        return None if step is None or read else step.node
+
+    def exchange(self, out: Array, layer: Layer, memory: Mapping[str, Array]) -> Array:
+        """Let another layer stand for the one that gave a value; return what that gives.
+
+        Backward expects the gradient of this where it would have been that of ``out``.
+
+        Parameters
+        ----------
+        layer : has the same parameters
+        memory : some of its scratch, which is written by now
+        """
+        old = self.maker(out)
+        assert old is not None
+        self.steps = [step for step in self.steps if step.node is not old]
+        self.nodes.remove(old)
+        count = old.end - old.begin
+        del self.instructions[old.begin : old.end]
+        for node in self.nodes:
+            if node.begin >= old.end:
+                node.begin, node.end = node.begin - count, node.end - count
+        parameters = {name: array for name, array in old.named.items() if name.removeprefix("grad_") in old.built.parameters}
+        placed = Placed(old.name, layer.place(old.built.in_shape), old.home, {**parameters, **memory})
+        given = self._forward(placed, old.inputs)
+        self.steps[-1].out = out
+        return given
+
     def _memory(self, placed: Placed, inputs: dict[str, Array], backward_names: set[str]) -> dict[str, Operand]:
         """All arrays of a layer by name."""
         built, x = placed.built, next(iter(inputs.values()))
@@ -223,6 +255,8 @@ class Plan:
             return self.real if declared.dtype == "real" else str(declared.dtype)
 
         for declared in built.scratch.values():
+            if declared.name in placed.arrays:  # written by somebody else
+                continue
             named[declared.name] = self._like(x, declared.shape, dtype(declared))
             if f"grad_{declared.name}" in backward_names:
                 named[f"grad_{declared.name}"] = self._like(x, declared.shape, dtype(declared))

@@ -110,6 +110,7 @@ NEEDLESS: dict[str, str] = {
     ),
     "a": "gain=('leaky_relu', 0.2) says the slope",
     "activation": "an activation is a layer of its own: put 'relu', or another one, after it",
+    "num_classes": "the last layer, nn.Linear(classes), says how many classes there are",
     "batch_first": "sequences are always (N, steps, features)",
     "class_mode": "the loss says what targets are",
     "decoupled_weight_decay": "nn.AdamW decouples it",

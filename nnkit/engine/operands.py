@@ -187,6 +187,10 @@ class Array(Operand):
     def _seen(self, shape: tuple[int, ...], spread: int) -> Array:
         return replace(self, shape=shape, spread=spread, merged=self.is_blocked)
 
+    def unfolded(self, shape: tuple[int, ...]) -> Array:
+        """Seen as rows again, of this shape, after they were folded, or flat."""
+        return replace(self, shape=shape, spread=1)
+
     def split(self) -> Array:
         """Every step of a sequence as an entry of its own: rows of (steps, *shape) as ``steps`` times as many of ``shape``."""
         return replace(self, shape=self.shape[1:], multiple=self.multiple * self.shape[0])

@@ -8,7 +8,7 @@ import numpy as np
 
 from nnkit.kernels.math import Compiled, variant
 
-__all__ = ["STRIP", "add_bias", "dot", "dot_transposed", "multiply", "sum_rows", "transpose"]
+__all__ = ["STRIP", "add_bias", "dot", "dot_transposed", "multiply", "multiply_transposed", "sum_rows", "transpose"]
 
 # Up to so many multiplications one row is multiplied faster by a loop than in tiles. (4 x 32: 26 ns.)
 TINY = 1024
@@ -95,13 +95,19 @@ def dot_transposed(a: Any, b: Any, work: Any, out: Any) -> None:
                 total += row[j] * column[j]
             out[0, i] = total
     else:
-        for i in range(0, b.shape[0], ACROSS):
-            some = out[:, i : i + ACROSS]
-            for k in range(0, b.shape[1], STRIP):
-                piece = b[i : i + ACROSS, k : k + STRIP]
-                strip = work[: piece.shape[1], : piece.shape[0]]
-                transpose(piece, strip)
-                multiply(a[:, k : k + STRIP], strip, some, k == 0)
+        multiply_transposed(a, b, work, out, True)
+
+
+def multiply_transposed(a: Any, b: Any, work: Any, out: Any, fresh: bool) -> None:
+    """Out = a @ b.T, or, unless ``fresh``, out += a @ b.T; ``work`` is as for `dot_transposed`."""
+    _require_product(a, b, True, out)
+    for i in range(0, b.shape[0], ACROSS):
+        some = out[:, i : i + ACROSS]
+        for k in range(0, b.shape[1], STRIP):
+            piece = b[i : i + ACROSS, k : k + STRIP]
+            strip = work[: piece.shape[1], : piece.shape[0]]
+            transpose(piece, strip)
+            multiply(a[:, k : k + STRIP], strip, some, fresh and k == 0)
 
 
 def add_bias(bias, out):

@@ -4,6 +4,7 @@ from nnkit.losses.alignment import CTCLoss
 from nnkit.losses.binary import BCELoss, BCEWithLogitsLoss, MultiLabelSoftMarginLoss
 from nnkit.losses.classes import CrossEntropyLoss, NLLLoss
 from nnkit.losses.distributions import GaussianNLLLoss, KLDivLoss, PoissonNLLLoss
+from nnkit.losses.linear import LinearCrossEntropyLoss
 from nnkit.losses.margins import HingeEmbeddingLoss, HingeLoss, MultiLabelMarginLoss, MultiMarginLoss, SoftMarginLoss
 from nnkit.losses.overlap import DiceLoss
 from nnkit.losses.pairs import CosineEmbeddingLoss, MarginRankingLoss, TripletMarginLoss
@@ -31,6 +32,7 @@ __all__ = [
     "HuberLoss",
     "KLDivLoss",
     "L1Loss",
+    "LinearCrossEntropyLoss",
     "LogCoshLoss",
     "MSELoss",
     "MarginRankingLoss",

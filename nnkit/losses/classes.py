@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +127,9 @@ class CrossEntropyLoss(OfLabels):
     Vanhoucke, Ioffe, Shlens and Wojna 2016, "Rethinking the Inception architecture", section 7.
     """
 
-    elsewhere = ("weight", "size_average", "ignore_index", "reduce", "reduction", "label_smoothing")
+    elsewhere: ClassVar[tuple[str, ...]] = (
+        "weight", "size_average", "ignore_index", "reduce", "reduction", "label_smoothing",
+    )  # fmt: skip
     expects = (Span(), Span(-np.inf, 0.0, "exponentials"))
     advice = "leave the activation out: the loss takes the softmax itself"
 

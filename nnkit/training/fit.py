@@ -262,7 +262,7 @@ class Fit:
         plan.instructions += [*gathering, *(item for goal in self._goals.values() for item in goal.gather(real))]
         outs = fields(plan.run(network.placed(slabs, self._sources), x))
         for place, (name, goal) in enumerate(self._goals.items()):
-            plan.instructions += goal.grade(outs[name], real, more=place > 0)
+            goal.grade(plan, outs[name], more=place > 0)
         plan.backward({name: goal.grad for name, goal in self._goals.items()}, guard=True)
         waves, average = self._wave_rows < self.batch_size, averaging_of(self._callbacks)
         self._updater = Updater(

@@ -15,10 +15,11 @@ from nnkit.core.loss import Loss, LossArrays
 from nnkit.engine.operands import Array, Constant, Control, ControlWord, Order
 from nnkit.engine.program import Instruction
 from nnkit.kernels.control import Word
-from nnkit.kernels.data import accumulate_loss, add_loss, gather_weights, uniform_weights
+from nnkit.kernels.data import accumulate_loss, add_loss, gather_weights, silence, uniform_weights
+from nnkit.planner import Plan
 from nnkit.training.data import check_finite, check_weights, gather_targets
 
-__all__ = ["Goal", "targets_of", "weights_of"]
+__all__ = ["Goal", "grade", "targets_of", "weights_of"]
 
 
 def targets_of(
@@ -62,6 +63,24 @@ def weights_of(
     return weights
 
 
+def grade(plan: Plan, loss: Loss, arrays: LossArrays) -> tuple[Array, Array | None]:
+    """Compute the losses of a batch, row by row; return them, and what to go back from: the gradient, if there is one."""
+    real, out = plan.real, arrays.prediction
+    maker = plan.maker(out)
+    sparse = maker is not None and maker.x.dtype != real  # of which the rows are looked up
+    layer = None if sparse else loss.joined(None if maker is None else maker.built.layer)
+    if layer is None:
+        plan.instructions += loss.row_instructions(arrays, real)
+        return arrays.row_loss, arrays.grad
+    before, memory = loss.joined_memory(arrays, real)
+    plan.instructions += before
+    row_loss, places = plan.exchange(out, layer, memory).flat(), loss.places(out.shape)
+    if arrays.grad is not None and (arrays.gaps or arrays.ignored is not None):
+        operands = arrays.weight, row_loss, arrays.weight.unfolded(places).matrix(prod(places), 1)
+        plan.instructions.append(Instruction(silence, operands, type(loss).__name__, "loss"))
+    return row_loss, arrays.weight.unfolded((*places, 1))
+
+
 class Goal:
     """One output in a fit: its loss, its targets, and what the rows weigh in it.
 
@@ -93,16 +112,16 @@ class Goal:
         """What brings the targets and the weights of a batch."""
         places = self._loss.places(self._out_shape)
         self.weight, self.row_loss = (Array.rows(places, real).flat() for _ in range(2))
-        self.grad = Array.rows(self._out_shape, real)
+        self.grad: Array | None = Array.rows(self._out_shape, real)
         gather, self._targets = gather_targets(self._loss, self._y, self._out_shape, real)
         return [gather, self._weighing()]
 
-    def grade(self, out: Array, real: str, *, more: bool) -> list[Instruction]:
-        """What computes the loss of a batch and its gradient; ``more``: others have been computed before, and are added to."""
+    def grade(self, plan: Plan, out: Array, *, more: bool) -> None:
+        """Compute the loss of a batch and its gradient; ``more``: others have been computed before, and are added to."""
         arrays = LossArrays(out, self.weight, self.row_loss, self.grad, gaps=self._gaps, **self._targets)
-        total = (self.weight, self.row_loss, Control("float64"))
-        adding = Instruction(add_loss if more else accumulate_loss, total, type(self._loss).__name__, "loss")
-        return [*self._loss.row_instructions(arrays, real), adding]
+        row_loss, self.grad = grade(plan, self._loss, arrays)
+        total = (self.weight, row_loss, Control("float64"))
+        plan.instructions.append(Instruction(add_loss if more else accumulate_loss, total, type(self._loss).__name__, "loss"))
 
     def _weighing(self) -> Instruction:
         """How a shard's rows are weighed."""

@@ -59,7 +59,6 @@ READS = dict.fromkeys(("Bilinear", "RNNCell", "GRUCell", "LSTMCell", "Transforme
 NOT_HERE = {
     "sizes are inferred by every layer": """LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d LazyConvTranspose2d
         LazyConvTranspose3d""",
-    "a loss has no parameters": "LinearCrossEntropyLoss",
 }
 NOT_HERE = {name: reason for reason, names in NOT_HERE.items() for name in names.split()}
 
@@ -167,7 +166,7 @@ CASES = list(read_database())
 
 
 def excluded(case):
-    return any(re.search(pattern, str(case)) for pattern in (*REFUSED, *OTHERWISE))
+    return case.name == "LinearCrossEntropyLoss" or any(re.search(pattern, str(case)) for pattern in (*REFUSED, *OTHERWISE))
 
 
 # ------------------------------------------------------------------------------------------------------------ theirs
@@ -398,6 +397,40 @@ def test_module_equals_torchs(case, python):
     compare(case, python)
 
 
+# Of PyTorch's loss that holds the last layer: how it is computed is no matter of numbers; single rows, other axes and losses
+# of each row are CrossEntropyLoss's, whose cases are above.
+LAST = r"^\d+ LinearCrossEntropyLoss\((?!.*(options=Linear|out_features=\(\d|reduction=none)).* of \(8, 5"
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if re.search(LAST, str(case))], ids=str)
+def test_loss_that_takes_the_last_layer_equals_torchs(case):
+    """Its value, and its gradients as what a step of gradient descent changes; by the input, that is of a table of rows."""
+    words = {name: case.words[name] for name in ("weight", "ignore_index", "label_smoothing", "reduction")}
+    loss = nn.LinearCrossEntropyLoss(**{name: value for name, value in words.items() if value is not None})
+    module, given = twin(case)
+    if given["target"].is_floating_point():  # of probabilities
+        given["target"] = given["target"] / given["target"].sum(dim=1, keepdim=True)
+    rows, target = given["input"].numpy(), given["target"].numpy()
+    biased = module.linear.bias is not None
+    model = nn.Sequential([nn.Embedding(*rows.shape), nn.Linear(4, bias=biased)]).build((1,), dtype="float64")
+    state = {name.replace("linear", "1"): tensor for name, tensor in module.state_dict().items() if name.startswith("linear")}
+    nn.torch_weights(model, {"0.weight": torch.tensor(rows), **state})
+    before = model.copy().parameters()
+    history = model.fit(np.arange(len(rows))[:, None], target[:, None], loss=loss, optimizer=nn.SGD(lr=1.0), epochs=1,
+                        batch_size=len(rows))  # fmt: skip
+    steps = {name: before[name] - array for name, array in model.parameters().items()}
+    original = copy.deepcopy(module)
+    results = evaluate(module, given, torch.ones_like)
+    # What a step changes is the difference of numbers as they were and are.
+    allowed = {name: limit + EPS * largest(results[name]) + EPS * max(map(largest, (*given.values(), *module.parameters())))
+               for name, limit in tolerances(original, given, torch.ones_like, results).items()}  # fmt: skip
+    ours = {"out": np.asarray(history["loss"][0]), "grad_x": steps["0.weight"], "linear.weight": steps["1.weight"].T,
+            "linear.bias": steps.get("1.bias")}  # fmt: skip
+    for name, limit in allowed.items():
+        if name in ours:
+            np.testing.assert_allclose(ours[name], results[name], rtol=0, atol=limit, err_msg=name)
+
+
 def reading(pattern):
     return [case for case in CASES if re.search(pattern, str(case))]
 
@@ -419,6 +452,7 @@ def test_what_is_otherwise_on_purpose_still_is(pattern):
 
 
 OTHER_DEFAULTS = {
+    ("LinearCrossEntropyLoss", "ignore_index"): "-100, which PyTorch's None is for labels",
     ("Softmax", "dim"): "the last axis; PyTorch warns, and guesses by the number of axes",
     ("LogSoftmax", "dim"): "the last axis; PyTorch warns, and guesses by the number of axes",
     ("TransformerDecoderLayer", "activation"): "'relu'; PyTorch has the function",

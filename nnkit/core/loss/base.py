@@ -6,6 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnkit.core.arrays import numeric
 from nnkit.core.calls import no_attribute
+from nnkit.core.layer import Layer
 from nnkit.core.loss.arrays import LossArrays
 from nnkit.core.loss.loop import GIVEN, loss_loop
 from nnkit.core.loss.weights import RowWeights
@@ -91,6 +93,7 @@ class Loss(Part):
                               see the same numbers with it last
     per_output       ()       names of hyper-parameters of which there is a number for each number of a row: where forward and
                               backward are of numbers, they get that one; None where there are none
+    joined           method   a layer that gives this loss of each row from what the last layer reads; None: there is none
     workspace        method   the shape of memory that the kernels name ``workspace``: what is in it, nobody keeps
     classes          False    targets are class labels, or rows of a probability for each class
     ignore_index     None     a label of places that do not count
@@ -133,8 +136,8 @@ class Loss(Part):
     registry: ClassVar[Registry[Any]] = Registry("loss")
     needed = ("forward", "backward")
     hooks = (
-        *Part.hooks, "forward", "backward", "fused", "rowwise", "row_axes", "dim", "per_output", "workspace", "classes",
-        "ignore_index", "counts", "interpreted", "expects", "advice", "target_low", "target_high", "target_values",
+        *Part.hooks, "forward", "backward", "fused", "rowwise", "row_axes", "dim", "per_output", "joined", "workspace",
+        "classes", "ignore_index", "counts", "interpreted", "expects", "advice", "target_low", "target_high", "target_values",
         "prediction_low", "prediction_high", "kinks", "target_shape", "check_target", "example_target", "probabilities",
         "decide",
     )  # fmt: skip
@@ -221,6 +224,14 @@ class Loss(Part):
     def workspace(self, row: Shape, target: Shape) -> Shape:
         """Shape of memory that the kernels name ``workspace``, for rows of predictions and of targets of these shapes."""
         return ()
+
+    def joined(self, last: Layer | None) -> Layer | None:
+        """A layer with the parameters of the ``last`` one that gives this loss of each row (N, ..., 1); None: there is none.
+
+        ``last`` is None where the output is that of several layers, such as a sum. The new layer declares scratch named
+        ``label`` and ``target`` (N, ..., 1), which is written before; ``grad_out`` is what the rows weigh.
+        """
+        return None
 
     def suits(self, given: Span) -> bool:
         """Whether a layer whose outputs are such numbers may come last."""
@@ -425,6 +436,15 @@ class Loss(Part):
             given["workspace"] = Array.fixed(self.workspace(arrays.prediction.shape, row), real)
         operands = tuple(given.get(name) or self.operand(name, real) for name in names)
         return [*before, *spelling, Instruction(function, operands, who, "loss", self.interpreted), *after]
+
+    def joined_memory(self, arrays: LossArrays, real: str) -> tuple[list[Instruction], dict[str, Array]]:
+        """What comes before the layer that `joined` gives, and what its kernels get beside the arrays of the last layer."""
+        out_shape, who = arrays.prediction.shape, type(self).__name__
+        places = self.places(out_shape)
+        before, arrays, _ = replace(arrays, grad=None).rows(places, self.axis(out_shape), who)
+        spelling, targets = self._targets(arrays, real, ("target", "label"))
+        given = {name: array for name, array in targets.items() if array is not None}
+        return [*before, *spelling], {name: array.unfolded((*places, *(array.shape or (1,)))) for name, array in given.items()}
 
     def _per_output(self, name: str, prediction: Array, out_shape: Shape) -> Array:
         """A hyper-parameter of which there is a number for each of a row of predictions."""
