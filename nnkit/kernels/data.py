@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnkit.kernels.control import NOT_FINITE, Word, refuse
+from nnkit.kernels.gemm import transpose
 
 __all__ = [
     "LABELS",
@@ -165,21 +166,9 @@ def silence(weight, row_loss, grad):
 
 
 def swap_axes(x, out):
-    """Out[n, j, i] = x[n, i, j]: the longer axis in pieces, so that what is written or read with gaps stays in the cache."""
-    long = x.shape[2] > x.shape[1]
+    """Out[n, j, i] = x[n, i, j]."""
     for n in range(x.shape[0]):
-        if long:
-            for begin in range(0, x.shape[2], 64):
-                for i in range(x.shape[1]):
-                    row = x[n, i]
-                    for j in range(begin, min(begin + 64, x.shape[2])):
-                        out[n, j, i] = row[j]
-        else:
-            for begin in range(0, x.shape[1], 64):
-                for j in range(x.shape[2]):
-                    row = out[n, j]
-                    for i in range(begin, min(begin + 64, x.shape[1])):
-                        row[i] = x[n, i, j]
+        transpose(x[n], out[n])
 
 
 def accumulate_loss(weight, row_loss, control):
