@@ -20,6 +20,7 @@ from nnkit.engine.workers import Team
 from nnkit.errors import DataError, NotBuiltError, ShapeError
 from nnkit.metrics import metrics_of
 from nnkit.network import Network
+from nnkit.padding import without_padding
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards, predictor_of
 from nnkit.training.data import check_row_shape, count_of, is_sparse, to_inputs
 from nnkit.training.goals import targets_of, weights_of
@@ -106,7 +107,7 @@ class Executor:
         asked = None if metrics is None else metrics_of(metrics, out_shape, who)
         criterion = Criterion.make(loss, loss_weights, out_shape, who)
         targets = targets_of(criterion, y, out_shape, count, who)
-        weights = weights_of(criterion, sample_weight, out_shape, count)
+        weights = without_padding(network, criterion, rows, weights_of(criterion, sample_weight, out_shape, count))
         shards = prediction_shards(network, count, n_threads)
         kept = asked is not None and any(asked.values())
         evaluator = Evaluator(network, criterion, rows, targets, weights, shards=shards, predictions=kept)
@@ -158,7 +159,7 @@ class Executor:
                                      f"got {came}")  # fmt: skip
             return self._last.backward(grad)
 
-    def update(self, optimizer: Optimizer, epoch: float, epochs: float) -> None:
+    def update(self, optimizer: Optimizer, epoch: float | None, epochs: float) -> None:
         """One step of the optimizer from the present gradients; its state belongs to this network."""
         network = self.network
         with self._by_hand.by("Sequential.update"):

@@ -237,7 +237,7 @@ class Sequential(Model):
         """
         return self._built("backward").backward(grad_out)
 
-    def update(self, optimizer: Optimizer, epoch: float = 0.0, epochs: float = 1.0) -> None:
+    def update(self, optimizer: Optimizer, epoch: float | None = None, epochs: float = 1.0) -> None:
         """One step of the optimizer from the present gradients: what ``optimizer.step(model)`` does."""
         self._built("update").update(optimizer, epoch, epochs)
 

@@ -27,7 +27,7 @@ from nnkit.planner import Node, Plan
 from nnkit.training.data import count_of, gather_targets, gathered, sources_of
 from nnkit.training.goals import grade
 
-__all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor", "prediction_shards", "predictor_of"]
+__all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor", "Sweep", "prediction_shards", "predictor_of"]
 
 BLOCK = 256  # rows that one shard predicts at a time: small enough for the second-level cache
 SLICE = 256  # blocks between two looks at Ctrl-C
@@ -82,7 +82,7 @@ def predictor_of(network: Network, rows: int) -> Predictor:
     return FieldsPredictor(network, rows) if several else Predictor(network, rows)
 
 
-class _Sweep:
+class Sweep:
     """A forward pass over all rows of an array (or the ``chosen`` ones), read in place.
 
     Blocks of rows are handed to the shards in turn. Which rows make a block does not depend on the number of shards, so the
@@ -125,7 +125,7 @@ class _Sweep:
             self._runner.run(first, min(first + SLICE, self._runner.capacity), team)
 
 
-class BulkPredictor(_Sweep):
+class BulkPredictor(Sweep):
     """The outputs of a network for all rows of an array, written to ``out``; rows with fields are dicts of arrays."""
 
     def __init__(self, network: Network, X: Any, out: Any, shards: int = 1) -> None:
@@ -144,7 +144,7 @@ def prediction_shards(network: Network, rows: int, n_threads: int | None) -> int
     return max(1, min(available_threads(n_threads), -(-rows // BLOCK), work // 10_000_000))
 
 
-class Evaluator(_Sweep):
+class Evaluator(Sweep):
     """The loss of a model on data that stay the same (or the ``chosen`` rows of them), again and again.
 
     Parameters

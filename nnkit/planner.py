@@ -314,6 +314,24 @@ class Plan:
         self._masks[id(out)] = mask
         return out
 
+    def padding(self, value: Array) -> tuple[Array, int] | None:
+        """The mask of a value, and how many instructions lead to it; None where there is none that the input alone decides.
+
+        Behind layers that learn, what a mask says is no longer about the data.
+        """
+        mask = self._masks.get(id(value), self._no_mask)
+        maker = next((node for node in self.nodes if "mask" in node.built.scratch and node.named["mask"] is mask), None)
+        if maker is None or mask.multiple > 1 or mask.is_blocked or mask.shape != value.shape[:1]:
+            return None
+        before = {id(item) for item in maker.inputs.values()}
+        for step in reversed(self.steps):
+            if id(step.out) in before:
+                before |= {id(item) for item in step.inputs}
+                built = step.node and step.node.built
+                if built and (built.parameters or not all(state.fixed for state in built.states.values())):
+                    return None
+        return mask, maker.end
+
     @contextmanager
     def holding(self, *values: Array) -> Iterator[None]:
         """Keep values as they are: they will be read again."""

@@ -398,7 +398,7 @@ class Model(Familiar):
         """Outputs of the last layer, in evaluation mode."""
         raise NotImplementedError
 
-    def update(self, optimizer: Any, epoch: float = 0.0, epochs: float = 1.0) -> None:
+    def update(self, optimizer: Any, epoch: float | None = None, epochs: float = 1.0) -> None:
         """One step of an optimizer from the present gradients."""
         raise NotImplementedError
 

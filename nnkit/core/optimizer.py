@@ -18,7 +18,7 @@ from nnkit.core.container import Model, model_of
 from nnkit.core.groups import Piece, Segment, group_of, pieces
 from nnkit.core.part import Part, kernel_names
 from nnkit.core.registry import Registry
-from nnkit.core.schedule import Schedule
+from nnkit.core.schedule import Schedule, SteeredMomentum, at_times, is_timed
 from nnkit.core.words import NEEDLESS
 from nnkit.engine.hyperparameters import hyperparameter
 from nnkit.engine.lazy import lazy
@@ -166,6 +166,28 @@ class Optimizer(Part):
                                  f"give it to {type(self).__name__} itself")  # fmt: skip
         return self.replace(**{**values, "groups": None})
 
+    def steered(self, schedule: Schedule) -> Self:
+        """The optimizer with the momentum, or where it has none with the first of the betas, that a schedule says.
+
+        Raises
+        ------
+        ParameterError
+            It has neither.
+        """
+        known = self.hyperparameters()
+        if not schedule.cycle_momentum:
+            return self
+        then = copy.copy(self)
+        match known:
+            case {"momentum": own}:
+                vars(then)["momentum"] = SteeredMomentum(schedule, own)
+            case {"betas": (own, *others)}:
+                vars(then)["betas"] = SteeredMomentum(schedule, own), *others
+            case _:
+                raise ParameterError(f"{type(self).__name__}: expected a schedule that leaves momentum alone, as there is none "
+                                     f"here, got {schedule!r}; pass cycle_momentum=False to it")  # fmt: skip
+        return then
+
     def coefficients(self, lr: NDArray[np.float64], step: NDArray[np.float64]) -> dict[str, Any]:
         """Numbers that depend on the step alone, in float64 for many steps at once; ``update`` may name them."""
         return {}
@@ -189,16 +211,14 @@ class Optimizer(Part):
         Parameters
         ----------
         model : a built model
-        epoch, epochs : the time now and at the end, for the schedule; needed where there is one
+        epoch, epochs : the time now and at the end, for schedules; needed where there is one
 
         Raises
         ------
         ParameterError
-            There is a schedule, but no time for it.
+            There is a schedule, of the rate or of another number, but no time for it.
         """
-        if self.schedule is not None and epoch is None:
-            raise ParameterError(f"{self!r}: expected step(model, epoch=..., epochs=...) because of its schedule, got no epoch")
-        model_of(model, f"{type(self).__name__}.step").update(self, epoch or 0.0, epochs)
+        model_of(model, f"{type(self).__name__}.step").update(self, epoch, epochs)
 
     @classmethod
     def positions(cls, args: Sequence[Any]) -> tuple[str, ...]:
@@ -263,9 +283,10 @@ class _Group:
     def __init__(self, optimizer: Optimizer, begin: int, own_rate: bool = True) -> None:
         self.optimizer, self._own_rate = optimizer, own_rate
         self._timed = {name: copy.deepcopy(value) for name, value in optimizer.hyperparameters().items()
-                       if isinstance(value, Schedule) and name != "schedule"}  # fmt: skip
+                       if is_timed(value) and name != "schedule"}  # fmt: skip
         one = np.ones(1)
-        self.names = ["lr", "step", *self._at(one, 1.0).coefficients(one, one), *self._timed]
+        alone = [name for name, value in self._timed.items() if isinstance(value, Schedule)]
+        self.names = ["lr", "step", *self._at(one, 1.0).coefficients(one, one), *alone]
         self._places = {name: begin + place for place, name in enumerate(self.names)}
         self.end = begin + len(self.names)
 
@@ -274,8 +295,13 @@ class _Group:
         if not self._timed:
             return self.optimizer
         then = copy.copy(self.optimizer)
-        vars(then).update({name: schedule.factor(epoch, epochs) for name, schedule in self._timed.items()})
+        vars(then).update({name: at_times(value, epoch, epochs) for name, value in self._timed.items()})
         return then
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether some of its numbers follow schedules."""
+        return bool(self._timed)
 
     def operand(self, name: str, real: str) -> Operand:
         """A number by its name: one of the step, or a hyper-parameter."""
@@ -289,9 +315,7 @@ class _Group:
         """Write the numbers of these steps; return their rates. ``rate`` is that of a group without one of its own."""
         lr = (self.optimizer.lr if self._own_rate else rate) * factor
         then = self._at(epoch, epochs)
-        numbers = {"lr": lr, "step": step, **then.coefficients(lr, step)}
-        for name in self._timed:
-            numbers[name] = getattr(then, name)
+        numbers = {"lr": lr, "step": step, **then.coefficients(lr, step), **{name: getattr(then, name) for name in self._timed}}
         for name, place in self._places.items():
             rows[:, place] = numbers[name]
         return lr
@@ -369,9 +393,10 @@ class Updater:
         names = [segment.name for segment in segments]
         groups = self.optimizer.groups or {}
         self._group_of = group_of(list(groups), names, f"{type(self.optimizer).__name__}: groups")
-        self._groups = [_Group(self.optimizer, 0, own_rate=False)]
+        self._groups = [_Group(self.optimizer.steered(self.schedule), 0, own_rate=False)]
         for values in groups.values():
-            self._groups.append(_Group(self.optimizer.variant(values), self._groups[-1].end, own_rate="lr" in values))
+            of_group = self.optimizer.variant(values).steered(self.schedule)
+            self._groups.append(_Group(of_group, self._groups[-1].end, own_rate="lr" in values))
         self._first_live = self._groups[-1].end
         self._share = self._first_live + len(self._live)
 
@@ -489,9 +514,18 @@ class Updater:
     def _alone(self) -> Runner:
         return self.runner(Program([], self.real, python=self.update.python), 1)
 
-    def step(self, epoch: float = 0.0, epochs: float = 1.0) -> None:
-        """Update the parameters once, from the gradient that is there."""
-        self.fill(self._alone.coefficients, np.array([float(epoch)]), float(epochs))
+    def step(self, epoch: float | None = None, epochs: float = 1.0) -> None:
+        """Update the parameters once, from the gradient that is there.
+
+        Raises
+        ------
+        ParameterError
+            There is no time, but a schedule.
+        """
+        if epoch is None and (self.optimizer.schedule is not None or any(group.is_timed for group in self._groups)):
+            raise ParameterError(f"{self.optimizer!r}: expected step(model, epoch=..., epochs=...) because of its schedule, "
+                                 "got no epoch")  # fmt: skip
+        self.fill(self._alone.coefficients, np.array([float(epoch or 0.0)]), float(epochs))
         self._alone.order(0, 1, 0, 0, self.steps)
         self._alone.run(0, 1)
         self.steps += 1

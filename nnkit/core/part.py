@@ -269,6 +269,15 @@ class Part(Familiar):
             fits = fits and not (above and value == low) and not (below and value == high)
             self.require(name, bool(fits), f"a number in {ends}")
 
+    def require_fractions(self, name: str, count: int = 2) -> None:
+        """Refuse a hyper-parameter that is not so many numbers in [0, 1), or schedules of such."""
+        given = getattr(self, name)
+        fits = isinstance(given, tuple | list) and len(given) == count
+        for value in given if fits else ():
+            ends = value.extremes if isinstance(value, Part) and value.extremes is not None else (value,)
+            fits = fits and all(isinstance(end, int | float | np.number) and 0 <= end < 1 for end in ends)
+        self.require(name, fits, f"{('one', 'two', 'three')[count - 1]} numbers in [0, 1)")
+
     def require_eps(self) -> None:
         """Refuse an ``eps`` that is not a small number above 0: it only keeps a quotient finite."""
         self.require_number("eps", 0.0, 1.0, above=True, below=True)

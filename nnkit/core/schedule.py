@@ -13,7 +13,7 @@ from nnkit.core.part import Part, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.errors import ParameterError
 
-__all__ = ["Schedule", "followed"]
+__all__ = ["Schedule", "SteeredMomentum", "at_times", "followed", "is_timed"]
 
 
 class Schedule(Part):
@@ -23,27 +23,29 @@ class Schedule(Part):
 
     Another number than the learning rate can follow one, too: ``nn.Dropout(0.5 * nn.CosineSchedule())`` begins with a rate of
     0.5, and ``nn.AdamW(weight_decay=0.1 * nn.CosineSchedule())`` with a decay of 0.1. It is computed anew for every step.
-    It works for numbers that kernels read: hyper-parameters of optimizers, layers and losses.
+    It works for numbers that kernels read: hyper-parameters of optimizers, layers and losses, and each of an optimizer's betas.
 
     Hooks
     -----
     What a schedule may have, and what stands where it has none. ``needed``: it has to have it; ``method``: there is one, which
     may be overridden, and is described below.
 
-    ============  ==========  =================================================================================================
-    hook          default     what it is
-    ============  ==========  =================================================================================================
-    factor        needed      what the learning rate is multiplied by at some times, float64 in [0, 1]
-    extremes      (0.0, 1.0)  the least and the greatest factor
-    adaptive      False       it goes by the losses of past epochs, which `observe` is told: `fit` looks at every epoch
-    observe       method      is told the loss of an epoch; does nothing
-    observed      method      what it has noted, for a file: all attributes that are no hyper-parameters
-    resume        method      goes on with what another one has `observed`
-    examples      method      class method: ready-made ones, with legal inputs, that the checks take; one with its defaults,
-                              where the constructor needs no arguments
-    acts_outside  False       it writes files, runs commands or the like: a file from somebody else does not bring it along
-    elsewhere     ()          what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
-    ============  ==========  =================================================================================================
+    ==============  ==========  ===============================================================================================
+    hook            default     what it is
+    ==============  ==========  ===============================================================================================
+    factor          needed      what the learning rate is multiplied by at some times, float64 in [0, 1]
+    extremes        (0.0, 1.0)  the least and the greatest factor
+    adaptive        False       it goes by the losses of past epochs, which `observe` is told: `fit` looks at every epoch
+    momentum        method      what the optimizer's momentum is at some times, beside the learning rate: its own
+    cycle_momentum  False       `momentum` is asked; an optimizer without momentum or betas is refused
+    observe         method      is told the loss of an epoch; does nothing
+    observed        method      what it has noted, for a file: all attributes that are no hyper-parameters
+    resume          method      goes on with what another one has `observed`
+    examples        method      class method: ready-made ones, with legal inputs, that the checks take; one with its defaults,
+                                where the constructor needs no arguments
+    acts_outside    False       it writes files, runs commands or the like: a file from somebody else does not bring it along
+    elsewhere       ()          what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
+    ==============  ==========  ===============================================================================================
 
     Examples
     --------
@@ -60,14 +62,21 @@ class Schedule(Part):
 
     registry: ClassVar[Registry[Any]] = Registry("schedule")
     needed = ("factor",)
-    hooks = (*Part.hooks, "factor", "extremes", "adaptive", "observe", "observed", "resume")
+    hooks = (
+        *Part.hooks, "factor", "extremes", "adaptive", "momentum", "cycle_momentum", "observe", "observed", "resume",
+    )  # fmt: skip
 
     extremes: tuple[float, float] = (0.0, 1.0)
     adaptive: ClassVar[bool] = False
+    cycle_momentum: bool = False
 
     @abstractmethod
     def factor(self, epoch: NDArray[np.float64], epochs: float) -> NDArray[np.float64]:
         """What the learning rate is multiplied by, at each of the times ``epoch`` of ``epochs`` in all."""
+
+    def momentum(self, epoch: NDArray[np.float64], epochs: float, own: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the optimizer's momentum, or the first of its betas, is at these times; ``own`` is what it was made with."""
+        return own
 
     def then(self, schedule: Schedule | str, after: float) -> Schedule:
         """Another schedule after this one, which has the first ``after`` epochs.
@@ -124,6 +133,34 @@ class Schedule(Part):
                 raise ParameterError(f"{self!r}: expected what such a schedule has noted, got {name!r}")
             else:
                 setattr(self, name, value)
+
+
+class SteeredMomentum(Schedule):
+    """The momentum that a schedule of the learning rate says, as a schedule of its own.
+
+    Parameters
+    ----------
+    schedule : that of the learning rate
+    own : the optimizer's momentum, a number or a schedule
+    """
+
+    def __init__(self, schedule: Schedule, own: Any) -> None:
+        self.schedule, self.own = schedule, own
+
+    def factor(self, epoch: NDArray[np.float64], epochs: float) -> NDArray[np.float64]:
+        return self.schedule.momentum(epoch, epochs, np.broadcast_to(at_times(self.own, epoch, epochs), epoch.shape))
+
+
+def is_timed(value: Any) -> bool:
+    """Whether a hyper-parameter follows a schedule, or one of several numbers does."""
+    return isinstance(value, Schedule) or (isinstance(value, tuple | list) and any(map(is_timed, value)))
+
+
+def at_times(value: Any, epoch: NDArray[np.float64], epochs: float) -> Any:
+    """A hyper-parameter with what its schedules say at some times."""
+    if isinstance(value, Schedule):
+        return value.factor(epoch, epochs)
+    return tuple(at_times(item, epoch, epochs) for item in value) if is_timed(value) else value
 
 
 def followed(part: Part, kernels: Iterable[Callable[..., Any]]) -> dict[str, Schedule]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +173,7 @@ class Muon(Optimizer):
     Parameters
     ----------
     lr : float > 0
-    momentum : float in [0, 1)
+    momentum : float in [0, 1), or a `Schedule` of it
     nesterov : bool
     ns_coefficients : a, b and c
     eps : float > 0, the least norm that is divided by; the eps of `AdamW`, too
@@ -204,13 +204,13 @@ class Muon(Optimizer):
 
     _: KW_ONLY
     weight_decay: float | Schedule = 0.1
-    momentum: float = 0.95
+    momentum: float | Schedule = 0.95
     nesterov: bool = True
     ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315)
     eps: float = 1e-7
     ns_steps: int = 5
     adjust_lr_fn: str | None = None
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Any, Any] = (0.9, 0.999)
 
     whole = True
     states = ("m", "v")
@@ -228,8 +228,7 @@ class Muon(Optimizer):
         self.require("ns_steps", self.ns_steps < 100, "an integer below 100")
         known = (None, "original", "match_rms_adamw")
         self.require("adjust_lr_fn", self.adjust_lr_fn in known, "'original', 'match_rms_adamw' or None")
-        pair = isinstance(self.betas, tuple | list) and len(self.betas) == 2
-        self.require("betas", pair and all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
+        self.require_fractions("betas")
 
     @property
     def matches(self) -> bool:
@@ -239,7 +238,7 @@ class Muon(Optimizer):
     def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
         beta1, beta2 = self.betas
         return {
-            "fresh": 1 - self.momentum, "beta1": beta1, "fresh1": 1 - beta1, "beta2": beta2, "fresh2": 1 - beta2,
+            "fresh": 1 - cast(Any, self.momentum), "beta1": beta1, "fresh1": 1 - beta1, "beta2": beta2, "fresh2": 1 - beta2,
             "rate": lr / (1 - beta1**step), "unbias": 1 / np.sqrt(1 - beta2**step),
         }  # fmt: skip
 

@@ -14,6 +14,7 @@ from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import Example
 from nnkit.core.registry import register
 from nnkit.core.schedule import Schedule
+from nnkit.errors import ParameterError
 
 __all__ = ["Adam", "AdamW", "Adamax", "Lion", "NAdam", "RAdam"]
 
@@ -25,15 +26,14 @@ class _Moments(Optimizer):
     """Two running means: m of the gradient, v of its square."""
 
     _: KW_ONLY
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Any, Any] = (0.9, 0.999)
     eps: float = 1e-8
 
     states: ClassVar[tuple[str, ...]] = ("m", "v")
 
     def check(self) -> None:
         super().check()
-        pair = isinstance(self.betas, tuple | list) and len(self.betas) == 2
-        self.require("betas", pair and all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
+        self.require_fractions("betas")
         self.require_eps()
 
     def means(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Adam(_Moments):
     Parameters
     ----------
     lr : float > 0
-    betas : b1 and b2, in [0, 1)
+    betas : b1 and b2, in [0, 1), or schedules of them, such as ``(0.9 * nn.CosineSchedule(), 0.999)``
     eps : float > 0
     weight_decay : float >= 0, added to the gradient as an L2 penalty; `AdamW` decouples it
     amsgrad : bool; the largest v so far stands for v in the root, so that steps do not grow again
@@ -66,6 +66,8 @@ class Adam(_Moments):
     array([-0.0667, -0.0831, -0.1303])
     >>> walk(nn.Adam(lr=0.1, betas=(0.9, 0.5), amsgrad=True), [1.0, -0.5, 2.0, 0.5]).round(4)
     array([-0.1   , -0.1258, -0.1809, -0.2308])
+    >>> nn.Adam(lr=0.1, betas=(0.9 * nn.CosineSchedule(final=0.5), 0.999))  # the first falls to 0.45
+    Adam(lr=0.1, betas=(0.9 * CosineSchedule(final=0.5), 0.999))
 
     References
     ----------
@@ -194,7 +196,7 @@ class NAdam(_Moments):
 
     Parameters
     ----------
-    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule, maximize : as in `Adam`
+    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule, maximize : as in `Adam`; the first of the betas is a number
     momentum_decay : float >= 0, psi
     decoupled_weight_decay : bool; the decay shrinks w, as in `AdamW`, instead of being added to g
 
@@ -227,6 +229,10 @@ class NAdam(_Moments):
 
     def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
         beta1, beta2 = self.betas
+        if np.ndim(beta1) or isinstance(beta1, Schedule):
+            raise ParameterError(f"{type(self).__name__}: expected betas[0] to be a number, as every step needs the product of "
+                                 "those before, got one that follows a schedule; pass cycle_momentum=False to a schedule that "
+                                 "cycles it")  # fmt: skip
         mu, following = (beta1 * (1 - 0.5 * 0.96 ** (at * self.momentum_decay)) for at in (step, step + 1))
         products = _products(beta1, self.momentum_decay, 1 << int(step[-1] + 1).bit_length())
         now = np.minimum(step.astype(int) - 1, len(products) - 2)
@@ -314,7 +320,7 @@ class Lion(Optimizer):
     Parameters
     ----------
     lr : float > 0
-    betas : b1 and b2, in [0, 1)
+    betas : b1 and b2, in [0, 1), or schedules of them, such as ``(0.9 * nn.CosineSchedule(), 0.999)``
     weight_decay, clip_norm, clip_value, schedule, maximize : see `Optimizer`
 
     Examples
@@ -331,15 +337,14 @@ class Lion(Optimizer):
 
     lr: float = 1e-4
     _: KW_ONLY
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Any, Any] = (0.9, 0.99)
 
     states = ("m",)
     decoupled = True
 
     def check(self) -> None:
         super().check()
-        pair = isinstance(self.betas, tuple | list) and len(self.betas) == 2
-        self.require("betas", pair and all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
+        self.require_fractions("betas")
 
     def coefficients(self, lr: Numbers, step: Numbers) -> dict[str, Any]:
         beta1, beta2 = self.betas

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,10 @@ class _Several(Schedule):
     @property
     def adaptive(self) -> bool:  # type: ignore[override]
         return any(schedule.adaptive for schedule in self._made)
+
+    @property
+    def cycle_momentum(self) -> bool:  # type: ignore[override]
+        return any(schedule.cycle_momentum for schedule in self._made)
 
 
 @register("sequential")
@@ -63,12 +67,22 @@ class SequentialSchedule(_Several):
         self._observed = 0
 
     def factor(self, epoch: Times, epochs: float) -> Times:
-        begins = [0.0, *self.milestones]
         factor = np.ones_like(epoch)
-        for schedule, begin, end in zip(self._made, begins, [*self.milestones, epochs], strict=True):
-            own = schedule.factor(np.maximum(epoch - begin, 0.0), max(end - begin, 1e-9))
-            factor = np.where(epoch >= begin, own, factor)
+        for schedule, begin, within, length in self._spans(epoch, epochs):
+            factor = np.where(epoch >= begin, schedule.factor(within, length), factor)
         return factor
+
+    def momentum(self, epoch: Times, epochs: float, own: Times) -> Times:
+        momentum = own
+        for schedule, begin, within, length in self._spans(epoch, epochs):
+            momentum = np.where(epoch >= begin, schedule.momentum(within, length, own), momentum)
+        return momentum
+
+    def _spans(self, epoch: Times, epochs: float) -> Iterator[tuple[Schedule, float, Times, float]]:
+        """Each schedule, when it begins, the times by its clock, and how long training takes by that."""
+        begins = [0.0, *self.milestones]
+        for schedule, begin, end in zip(self._made, begins, [*self.milestones, epochs], strict=True):
+            yield schedule, begin, np.maximum(epoch - begin, 0.0), max(end - begin, 1e-9)
 
     @property
     def extremes(self) -> tuple[float, float]:  # type: ignore[override]
@@ -106,6 +120,11 @@ class ChainedSchedule(_Several):
 
     def factor(self, epoch: Times, epochs: float) -> Times:
         return np.asarray(np.prod([schedule.factor(epoch, epochs) for schedule in self._made], axis=0))
+
+    def momentum(self, epoch: Times, epochs: float, own: Times) -> Times:
+        for schedule in self._made:  # the last one that says something counts
+            own = schedule.momentum(epoch, epochs, own)
+        return own
 
     def observe(self, loss: float) -> None:
         for schedule in self._made:
@@ -150,6 +169,13 @@ class ScaledSchedule(Schedule):
 
     def factor(self, epoch: Times, epochs: float) -> Times:
         return np.asarray(self.scale * self._schedule.factor(epoch, epochs))
+
+    @property
+    def cycle_momentum(self) -> bool:  # type: ignore[override]
+        return self._schedule.cycle_momentum
+
+    def momentum(self, epoch: Times, epochs: float, own: Times) -> Times:
+        return self._schedule.momentum(epoch, epochs, own)
 
     def __rmul__(self, scale: float) -> Schedule:
         return ScaledSchedule(scale * self.scale, schedule=self.schedule)

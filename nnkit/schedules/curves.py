@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,12 @@ __all__ = [
 ]
 
 Times = NDArray[np.float64]
+
+# How much is left of the difference between two values, on the way from one to the other.
+WAYS: dict[str, Callable[[Times], Times]] = {
+    "cos": lambda part: np.asarray((1 + np.cos(np.pi * part)) / 2),
+    "linear": lambda part: np.asarray(1 - part),
+}
 
 
 def _periods(time: Times, length: float) -> Times:
@@ -157,6 +163,14 @@ class CyclicSchedule(Schedule):
     step_size_down : float > 0, optional, in epochs; by default as ``step_size_up``
     mode : "triangular", "triangular2" or "exp_range"
     gamma : float in (0, 1], for "exp_range": what the height is multiplied by in one epoch
+    cycle_momentum : bool; the optimizer's momentum, or the first of its betas, goes the other way, from ``max_momentum`` down
+        to ``base_momentum`` and up again: it is max_momentum - (max_momentum - base_momentum) h(t) a(t) in all groups
+    base_momentum, max_momentum : float in [0, 1)
+
+    Raises
+    ------
+    ParameterError
+        As training begins: the optimizer has neither momentum nor betas; pass ``cycle_momentum=False``.
 
     Examples
     --------
@@ -171,11 +185,15 @@ class CyclicSchedule(Schedule):
     Smith 2017, "Cyclical learning rates for training neural networks", section 3.
     """
 
-    elsewhere = ("base_lr", "max_lr", "step_size_up", "step_size_down", "mode", "gamma")
+    elsewhere = (
+        "base_lr", "max_lr", "step_size_up", "step_size_down", "mode", "gamma", "scale_fn", "scale_mode", "cycle_momentum",
+        "base_momentum", "max_momentum",
+    )  # fmt: skip
 
     def __init__(
         self, *, initial: float = 0.1, step_size_up: float = 2.0, step_size_down: float | None = None,
-        mode: str = "triangular", gamma: float = 1.0,
+        mode: str = "triangular", gamma: float = 1.0, cycle_momentum: bool = True, base_momentum: float = 0.8,
+        max_momentum: float = 0.9,
     ) -> None:  # fmt: skip
         self.initial = initial
         self.step_size_up = step_size_up
@@ -188,21 +206,35 @@ class CyclicSchedule(Schedule):
             self.require_number("step_size_down", 0.0, above=True)
         self.require("mode", mode in ("triangular", "triangular2", "exp_range"), "'triangular', 'triangular2' or 'exp_range'")
         self.require_number("gamma", 0.0, 1.0, above=True)
+        self.cycle_momentum = cycle_momentum
+        self.base_momentum = base_momentum
+        self.max_momentum = max_momentum
+        self.require_number("base_momentum", 0.0, 1.0, below=True)
+        self.require_number("max_momentum", 0.0, 1.0, below=True)
 
     def factor(self, epoch: Times, epochs: float) -> Times:
+        return np.asarray(self.initial + (1 - self.initial) * self._height(epoch))
+
+    def momentum(self, epoch: Times, epochs: float, own: Times) -> Times:
+        if not self.cycle_momentum:
+            return own
+        return np.asarray(self.max_momentum - (self.max_momentum - self.base_momentum) * self._height(epoch))
+
+    def _height(self, epoch: Times) -> Times:
+        """H a, between the lowest rate and the highest."""
         rise = self.step_size_up
         fall = rise if self.step_size_down is None else self.step_size_down
         cycles = _periods(epoch, rise + fall)
         within = np.maximum(epoch - cycles * (rise + fall), 0.0)
         height = np.minimum(within / rise, (rise + fall - within) / fall)
         falls = {"triangular": np.ones_like(epoch), "triangular2": 0.5**cycles, "exp_range": self.gamma**epoch}
-        return np.asarray(self.initial + (1 - self.initial) * np.maximum(height, 0.0) * falls[self.mode])
+        return np.asarray(np.maximum(height, 0.0) * falls[self.mode])
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [
             Example(cls()), Example(cls(step_size_up=1, step_size_down=2.5, mode="triangular2")),
-            Example(cls(initial=0.0, mode="exp_range", gamma=0.9)),
+            Example(cls(initial=0.0, mode="exp_range", gamma=0.9, cycle_momentum=False)),
         ]  # fmt: skip
 
 
@@ -359,14 +391,27 @@ class LinearWarmup(Schedule):
         self.after = after
         self.require_number("warmup", 0.0, above=True)
         self.require_number("initial", 0.0, 1.0)
-        self.adaptive = Schedule.make(after).adaptive  # type: ignore[misc]
         self._after = Schedule.make(after)
         self._observed = 0
 
+    @property
+    def adaptive(self) -> bool:  # type: ignore[override]
+        return self._after.adaptive
+
+    @property
+    def cycle_momentum(self) -> bool:  # type: ignore[override]
+        return self._after.cycle_momentum
+
     def factor(self, epoch: Times, epochs: float) -> Times:
         rising = self.initial + (1 - self.initial) * epoch / self.warmup
-        later = self._after.factor(np.maximum(epoch - self.warmup, 0.0), max(epochs - self.warmup, 1e-9))
-        return np.where(epoch < self.warmup, rising, later)
+        return np.where(epoch < self.warmup, rising, self._after.factor(*self._later(epoch, epochs)))
+
+    def momentum(self, epoch: Times, epochs: float, own: Times) -> Times:
+        return np.where(epoch < self.warmup, own, self._after.momentum(*self._later(epoch, epochs), own))
+
+    def _later(self, epoch: Times, epochs: float) -> tuple[Times, float]:
+        """The time of the schedule after it, and how long that has."""
+        return np.maximum(epoch - self.warmup, 0.0), max(epochs - self.warmup, 1e-9)
 
     def observe(self, loss: float) -> None:
         self._observed += 1
@@ -376,42 +421,87 @@ class LinearWarmup(Schedule):
 
 @register("one_cycle")
 class OneCycle(Schedule):
-    """Up from 1 / div to 1 over the first part of training, then down to 1 / (div final_div), along half cosines.
+    """Up from 1 / div to 1 over the first part of training, then down to 1 / (div final_div); momentum goes the other way.
+
+    From one to the other it is (1 + cos(pi u)) / 2, or with ``anneal_strategy="linear"`` 1 - u, with u the part that is over.
 
     Parameters
     ----------
     rise : float in (0, 1), the part of training that goes up
     div : float >= 1; lr is the highest learning rate, lr / div the first
     final_div : float >= 1
+    three_phase : bool; after as long a way down as up, to 1 / div, the rest of training leads on to 1 / (div final_div), and
+        momentum stays at ``max_momentum``; then ``rise`` is below 0.5
+    anneal_strategy : "cos" or "linear"
+    cycle_momentum : bool; the optimizer's momentum, or the first of its betas, goes from ``max_momentum`` down to
+        ``base_momentum`` while the rate goes up, and back while it goes down, in all groups
+    base_momentum, max_momentum : float in [0, 1)
+
+    Raises
+    ------
+    ParameterError
+        As training begins: the optimizer has neither momentum nor betas; pass ``cycle_momentum=False``.
 
     Examples
     --------
     >>> import nnkit as nn, numpy as np
-    >>> nn.OneCycle(rise=0.5, div=10, final_div=10).factor(np.array([0.0, 5.0, 10.0]), 10).round(6)
+    >>> schedule, times = nn.OneCycle(rise=0.5, div=10, final_div=10), np.array([0.0, 5.0, 10.0])
+    >>> schedule.factor(times, 10).round(6)
     array([0.1 , 1.  , 0.01])
+    >>> schedule.momentum(times, 10, own=times).round(6)  # whatever the optimizer's own is
+    array([0.95, 0.85, 0.95])
 
     References
     ----------
     Smith and Topin 2018, "Super-convergence: very fast training of neural networks using large learning rates".
     """
 
-    elsewhere = ("max_lr", "total_steps")
+    elsewhere = (
+        "max_lr", "total_steps", "epochs", "steps_per_epoch", "pct_start", "anneal_strategy", "cycle_momentum", "base_momentum",
+        "max_momentum", "div_factor", "final_div_factor", "three_phase",
+    )  # fmt: skip
 
-    def __init__(self, *, rise: float = 0.3, div: float = 25.0, final_div: float = 1e4) -> None:
+    def __init__(
+        self, *, rise: float = 0.3, div: float = 25.0, final_div: float = 1e4, three_phase: bool = False,
+        anneal_strategy: str = "cos", cycle_momentum: bool = True, base_momentum: float = 0.85, max_momentum: float = 0.95,
+    ) -> None:  # fmt: skip
         self.rise = rise
         self.div = div
         self.final_div = final_div
-        self.require_number("rise", 0.0, 1.0, above=True, below=True)
+        self.three_phase = three_phase
+        self.anneal_strategy = anneal_strategy
+        self.cycle_momentum = cycle_momentum
+        self.base_momentum = base_momentum
+        self.max_momentum = max_momentum
+        self.require_number("rise", 0.0, 0.5 if three_phase else 1.0, above=True, below=True)
         self.require_number("div", 1.0)
         self.require_number("final_div", 1.0)
+        self.require("anneal_strategy", isinstance(anneal_strategy, str) and anneal_strategy in WAYS, "'cos' or 'linear'")
+        self.require_number("base_momentum", 0.0, 1.0, below=True)
+        self.require_number("max_momentum", 0.0, 1.0, below=True)
 
     def factor(self, epoch: Times, epochs: float) -> Times:
-        u = np.minimum(epoch / epochs, 1.0)
-        rising = u < self.rise
-        first = np.where(rising, 1 / self.div, 1.0)
-        last = np.where(rising, 1.0, 1 / (self.div * self.final_div))
-        part = np.where(rising, u / self.rise, (u - self.rise) / (1 - self.rise))
-        return np.asarray(last + (first - last) * (1 + np.cos(np.pi * part)) / 2)
+        first, last = 1 / self.div, 1 / (self.div * self.final_div)
+        return self._along(epoch / epochs, [first, 1.0, *[first] * self.three_phase, last])
+
+    def momentum(self, epoch: Times, epochs: float, own: Times) -> Times:
+        if not self.cycle_momentum:
+            return own
+        high = self.max_momentum
+        return self._along(epoch / epochs, [high, self.base_momentum, high, *[high] * self.three_phase])
+
+    def _along(self, u: Times, values: list[float]) -> Times:
+        """From one of the values to the next, one phase after the other."""
+        ends = np.array([0.0, self.rise, *[2 * self.rise] * self.three_phase, 1.0])
+        u = np.minimum(u, 1.0)
+        phase = np.searchsorted(ends[1:-1], u, side="right")
+        first, last = np.array(values)[phase], np.array(values)[phase + 1]
+        part = (u - ends[phase]) / (ends[phase + 1] - ends[phase])
+        return np.asarray(last + (first - last) * WAYS[self.anneal_strategy](part))
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls()), Example(cls(rise=0.2, three_phase=True, anneal_strategy="linear"))]
 
 
 @register("reduce_on_plateau")
@@ -425,7 +515,10 @@ class ReduceOnPlateau(Schedule):
     gamma : float in (0, 1)
     patience : int >= 0, in epochs
     threshold : float >= 0; an improvement counts from this part of the best loss on
-    min_factor : float >= 0
+    min_factor : float >= 0; the least learning rate is lr min_factor
+    threshold_mode : "rel", or "abs": the threshold is a difference of losses, not a part of the best one
+    cooldown : int >= 0, epochs after a reduction that are not waited for
+    eps : float in (0, 1); a factor that would change by no more stays as it is
 
     Examples
     --------
@@ -437,12 +530,13 @@ class ReduceOnPlateau(Schedule):
     array([0.5])
     """
 
-    elsewhere = ("mode", "factor", "patience", "threshold")
+    elsewhere = ("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr", "eps")
     adaptive = True
 
     def __init__(
-        self, *, gamma: float = 0.1, patience: int = 10, threshold: float = 1e-4, min_factor: float = 0.0
-    ) -> None:
+        self, *, gamma: float = 0.1, patience: int = 10, threshold: float = 1e-4, min_factor: float = 0.0,
+        threshold_mode: str = "rel", cooldown: int = 0, eps: float = 1e-8,
+    ) -> None:  # fmt: skip
         self.gamma = gamma
         self.patience = patience
         self.threshold = threshold
@@ -451,20 +545,29 @@ class ReduceOnPlateau(Schedule):
         self.require_size("patience", 0)
         self.require_number("threshold", 0.0)
         self.require_number("min_factor", 0.0)
-        self._factor, self._best, self._waited = 1.0, np.inf, 0
+        self.threshold_mode = threshold_mode
+        self.cooldown = cooldown
+        self.eps = eps
+        self.require("threshold_mode", threshold_mode in ("rel", "abs"), "'rel' or 'abs'")
+        self.require_size("cooldown", 0)
+        self.require_eps()
+        self._factor, self._best, self._waited, self._cooling = 1.0, np.inf, 0, 0
 
     def factor(self, epoch: Times, epochs: float) -> Times:
         return np.full_like(epoch, self._factor)
 
     def observe(self, loss: float) -> None:
-        margin = abs(self._best) * self.threshold if np.isfinite(self._best) else 0.0
-        if loss < self._best - margin:  # neither NaN nor another infinity is better
-            self._best, self._waited = loss, 0
-            return
-        self._waited += 1
+        scale = abs(self._best) if self.threshold_mode == "rel" else 1.0
+        margin = scale * self.threshold if np.isfinite(self._best) else 0.0
+        better = loss < self._best - margin  # neither NaN nor another infinity is better
+        self._best = loss if better else self._best
+        self._waited = 0 if better or self._cooling else self._waited + 1
+        self._cooling = max(self._cooling - 1, 0)
         if self._waited > self.patience:
-            self._factor, self._waited = max(self._factor * self.gamma, self.min_factor), 0
+            reduced = max(self._factor * self.gamma, self.min_factor)
+            self._factor = reduced if self._factor - reduced > self.eps else self._factor
+            self._waited, self._cooling = 0, self.cooldown
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls()), Example(cls(gamma=0.5, patience=2))]
+        return [Example(cls()), Example(cls(gamma=0.5, patience=2)), Example(cls(threshold_mode="abs", cooldown=2))]

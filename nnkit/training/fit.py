@@ -31,6 +31,7 @@ from nnkit.kernels.control import NOT_FINITE
 from nnkit.kernels.random import permute
 from nnkit.metrics import confusion, metrics_of
 from nnkit.network import Network, adopt, inputs_of, network_of
+from nnkit.padding import without_padding
 from nnkit.passes import Evaluator
 from nnkit.planner import Plan
 from nnkit.training.averaging import Averaging, averaging_of
@@ -77,7 +78,9 @@ class Fit:
     sample_weight : (N,) weights of at least 0: a row of weight 2 counts as two, one of weight 0 is absent, as if it were
         not in the data. Where the loss is a mean, weights are divided by their mean over all rows that are trained on,
         and a batch's loss is the mean of weight times loss over its rows; so a row's weight is the same in every batch,
-        even in one of that row alone, and only the weights' ratios count. Equal weights are the same as none.
+        even in one of that row alone, and only the weights' ratios count. Equal weights are the same as none. Where a loss is
+        of every step of a sequence, weights may be, too, (N, steps), and steps that a mask says to be padding (of `Masking`, or
+        an `Embedding` with padding_idx) weigh nothing, whatever is given.
     metrics : metrics or their names (also those of scikit-learn's scorers), on the validation data where there are any; of
         several outputs a dict of these
     callbacks : callbacks or their names
@@ -185,7 +188,8 @@ class Fit:
         self._criterion = Criterion.make(loss, loss_weights, out_shape, "fit")
         self._metrics = metrics_of(metrics, out_shape, "fit")
         self._y = targets_of(self._criterion, y, out_shape, rows, "fit", finite=True)
-        self._weights = weights_of(self._criterion, sample_weight, out_shape, rows)
+        weights = weights_of(self._criterion, sample_weight, out_shape, rows)
+        self._weights = without_padding(network, self._criterion, self._X, weights, python=self._python)
         if network.frozen and not any(segment.trained for segment in network.segments()):
             raise ParameterError("fit: expected parameters to train, got all of them frozen; model.unfreeze() trains all")
         self._timed, self._live = self._criterion.live(network.dtype)
@@ -235,6 +239,7 @@ class Fit:
         self.network.check_input(X, "validation X")
         targets = targets_of(self._criterion, y, out_shape, count_of(X), "fit", "validation y", finite=True)
         weights = weights_of(self._criterion, sample_weight, out_shape, count_of(X), "validation sample_weight")
+        weights = without_padding(self.network, self._criterion, X, weights, python=self._python, name="validation X")
         self._evaluate_on(X, targets, weights)
 
     def _evaluate_on(

@@ -54,7 +54,8 @@ def test_a_part_with_pytorchs_name_is_found_by_itself(words):
 def test_arguments_that_are_not_here_are_told(words):
     without = {word.name: word.without for word in words}
     assert without["Linear"] == without["Adam"] == without["StepLR"] == ()
-    assert {"scale_fn", "cycle_momentum"} <= set(without["CyclicLR"])
+    assert set(without["CyclicLR"]) == {"scale_fn", "scale_mode"}
+    assert without["OneCycleLR"] == without["ReduceLROnPlateau"] == ()
 
 
 def test_totals_add_up(words):

@@ -24,6 +24,7 @@ EPS = np.finfo(np.float64).eps
 EPOCHS = 20
 steps_an_epoch = pytest.mark.parametrize("steps", [1, 7, 10])
 
+MOMENTUM = {name: name for name in ("cycle_momentum", "base_momentum", "max_momentum")}
 # PyTorch's words in ours; None: said by the time that is asked for.
 WORDS = {
     "StepLR": (nn.StepSchedule, {"step_size": "step_size", "gamma": "gamma"}),
@@ -37,7 +38,7 @@ WORDS = {
     "CyclicLR": (
         nn.CyclicSchedule,
         {"base_lr": "initial", "max_lr": None, "step_size_up": "step_size_up", "step_size_down": "step_size_down",
-         "mode": "mode", "gamma": "gamma"},
+         "mode": "mode", "gamma": "gamma", **MOMENTUM},
     ),
     "LambdaLR": (nn.LambdaSchedule, {"lr_lambda": "function"}),
     "MultiplicativeLR": (nn.MultiplicativeSchedule, {"lr_lambda": "function"}),
@@ -46,46 +47,44 @@ WORDS = {
     "OneCycleLR": (
         nn.OneCycle,
         {"max_lr": None, "total_steps": None, "epochs": None, "steps_per_epoch": None,
-         "pct_start": "rise", "div_factor": "div", "final_div_factor": "final_div"},
+         "pct_start": "rise", "div_factor": "div", "final_div_factor": "final_div", "three_phase": "three_phase",
+         "anneal_strategy": "anneal_strategy", **MOMENTUM},
     ),
     "ReduceLROnPlateau": (
-        nn.ReduceOnPlateau, {"factor": "gamma", "patience": "patience", "threshold": "threshold", "min_lr": "min_factor"}
+        nn.ReduceOnPlateau,
+        {"factor": "gamma", "patience": "patience", "threshold": "threshold", "min_lr": "min_factor",
+         "threshold_mode": "threshold_mode", "cooldown": "cooldown", "eps": "eps"},
     ),
 }  # fmt: skip
 NOT_HERE = {"LRScheduler": "their base class"}
 REFUSED = {
-    "cycle_momentum": "a schedule is one of the learning rate",
-    "base_momentum": "a schedule is one of the learning rate",
-    "max_momentum": "a schedule is one of the learning rate",
     "scale_fn": "a LambdaSchedule",
     "scale_mode": "a LambdaSchedule",
-    "anneal_strategy": "half cosines",
-    "three_phase": "two phases",
     "mode": "losses go down",
-    "threshold_mode": "relative",
-    "cooldown": "no such thing",
-    "eps": "every reduction counts",
 }
 NEEDS_NOTHING = sorted(key for key, part in nn.registry.schedules.items() if part.examples())
 MECHANICS = {"self", "optimizer", "last_epoch"}
 
 
-def their_rates(make, count):
-    """What PyTorch's rate is before each of so many calls of ``step``, and after the last."""
-    optimizer = torch.optim.SGD([torch.zeros(1, dtype=torch.float64)], lr=1.0)
+def their_rates(make, count, number="lr"):
+    """What PyTorch's rate, or another number, is before each of so many calls of ``step``, and after the last."""
+    optimizer = torch.optim.SGD([torch.zeros(1, dtype=torch.float64)], lr=1.0, momentum=0.5)
     schedule, rates = make(optimizer), []
     for _ in range(count):
-        rates.append(optimizer.param_groups[0]["lr"])
+        rates.append(optimizer.param_groups[0][number])
         optimizer.step()
         schedule.step()
-    return np.array([*rates, optimizer.param_groups[0]["lr"]])
+    return np.array([*rates, optimizer.param_groups[0][number]])
 
 
 def compare(ours, make, steps, epochs=EPOCHS):
     """Equal, as far as float64 can tell: PyTorch's rates come each from the one before, with at most 4 roundings."""
     count = steps * epochs
     rates = their_rates(make, count)
-    np.testing.assert_allclose(ours.factor(np.arange(count + 1) / steps, epochs), rates, rtol=0, atol=4 * count * EPS)
+    times = np.arange(count + 1) / steps
+    np.testing.assert_allclose(ours.factor(times, epochs), rates, rtol=0, atol=4 * count * EPS)
+    momenta = their_rates(make, count, "momentum")
+    np.testing.assert_allclose(ours.momentum(times, epochs, np.full(count + 1, 0.5)), momenta, rtol=0, atol=4 * count * EPS)
 
 
 @steps_an_epoch
@@ -140,12 +139,14 @@ def test_lines_and_powers_go_over_the_whole_training():
 @steps_an_epoch
 @pytest.mark.parametrize("mode", ["triangular", "triangular2", "exp_range"])
 @pytest.mark.parametrize(("up", "down"), [(1, None), (2, 3), (3, 1)])
-@pytest.mark.parametrize("initial", [0.0, 0.2])
-def test_cycles_equal_torchs(initial, up, down, mode, steps):
+@pytest.mark.parametrize(
+    ("initial", "momentum"), [(0.0, {"cycle_momentum": False}), (0.2, {}), (0.1, {"base_momentum": 0.3, "max_momentum": 0.97})]
+)
+def test_cycles_equal_torchs(initial, momentum, up, down, mode, steps):
     compare(
-        nn.CyclicSchedule(initial=initial, step_size_up=up, step_size_down=down, mode=mode, gamma=0.9),
+        nn.CyclicSchedule(initial=initial, step_size_up=up, step_size_down=down, mode=mode, gamma=0.9, **momentum),
         lambda o: lr_scheduler.CyclicLR(o, initial, 1.0, up * steps, down and down * steps, mode, 0.9 ** (1 / steps),
-                                        cycle_momentum=False),
+                                        **momentum),
         steps,
     )  # fmt: skip
 
@@ -266,17 +267,47 @@ def test_parts_of_schedules_observe_in_their_time_and_go_on_with_it():
     assert not nn.CosineSchedule().then("step", after=1).adaptive
 
 
-@pytest.mark.parametrize(("rise", "div", "final_div"), [*itertools.product([0.3, 0.5], [25.0, 2.0], [1e4, 1.0])])
+@pytest.mark.parametrize(("rise", "div", "final_div"), [*itertools.product([0.3, 0.4], [25.0, 2.0], [1e4, 1.0])])
+@pytest.mark.parametrize(
+    "options",
+    [{"cycle_momentum": False}, {}, {"three_phase": True}, {"three_phase": True, "anneal_strategy": "linear"},
+     {"anneal_strategy": "linear", "base_momentum": 0.2, "max_momentum": 0.6}],
+)  # fmt: skip
 @steps_an_epoch
-def test_one_cycle_equals_torchs(rise, div, final_div, steps):
+def test_one_cycle_equals_torchs(rise, div, final_div, options, steps):
     """PyTorch's steps are points from 0 to total_steps - 1, and the peak is the point pct_start * total_steps - 1."""
     count = EPOCHS * steps
 
     def make(optimizer):
         return lr_scheduler.OneCycleLR(optimizer, 1.0, count + 1, pct_start=(rise * count + 1) / (count + 1), div_factor=div,
-                                       final_div_factor=final_div, cycle_momentum=False)  # fmt: skip
+                                       final_div_factor=final_div, **options)  # fmt: skip
 
-    compare(nn.OneCycle(rise=rise, div=div, final_div=final_div), make, steps)
+    compare(nn.OneCycle(rise=rise, div=div, final_div=final_div, **options), make, steps)
+
+
+@steps_an_epoch
+def test_momentum_cycles_within_other_schedules_as_in_pytorch(steps):
+    """Before its turn the optimizer's own momentum counts, where PyTorch writes the cycle's first one down at once."""
+    cycle = nn.CyclicSchedule(step_size_up=2, base_momentum=0.3)
+    times, own = np.arange(0.0, 9.0, 1 / steps), np.full(9 * steps, 0.5)
+    alone = cycle.momentum(times, 9.0, own)
+    assert np.ptp(alone) > 0.5
+    late = np.where(times < 3, own, cycle.momentum(np.maximum(times - 3, 0.0), 6.0, own))
+    for several, expected in {
+        nn.ConstantSchedule().then(cycle, after=3): late,
+        nn.LinearWarmup(3, after=cycle): late,
+        nn.ChainedSchedule([cycle, "step"]): alone,
+        nn.ScaledSchedule(0.5, schedule=cycle): alone,
+    }.items():
+        assert several.cycle_momentum
+        np.testing.assert_array_equal(several.momentum(times, 9.0, own), expected, err_msg=repr(several))
+    assert not nn.ChainedSchedule(["cosine", "step"]).cycle_momentum
+    compare(
+        nn.ChainedSchedule([cycle, nn.StepSchedule(3, gamma=0.5)]),
+        lambda o: lr_scheduler.ChainedScheduler([
+            lr_scheduler.CyclicLR(o, 0.1, 1.0, 2 * steps, base_momentum=0.3), lr_scheduler.StepLR(o, 3 * steps, 0.5)]),
+        steps, epochs=2,
+    )  # fmt: skip
 
 
 LOSSES = {
@@ -290,12 +321,15 @@ LOSSES = {
 @pytest.mark.parametrize(
     ("gamma", "patience", "threshold", "least"), [*itertools.product([0.1, 0.5], [0, 2], [1e-4, 0.1], [0.0, 0.2])]
 )
-def test_plateau_equals_torchs(gamma, patience, threshold, least, losses):
+@pytest.mark.parametrize(
+    "options", [{}, {"cooldown": 1, "eps": 1e-30}, {"cooldown": 3, "threshold_mode": "abs"}, {"eps": 0.02}], ids=str
+)
+def test_plateau_equals_torchs(gamma, patience, threshold, least, options, losses):
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     theirs = lr_scheduler.ReduceLROnPlateau(
-        optimizer, factor=gamma, patience=patience, threshold=threshold, min_lr=least, eps=0.0
+        optimizer, factor=gamma, patience=patience, threshold=threshold, min_lr=least, **options
     )
-    ours = nn.ReduceOnPlateau(gamma=gamma, patience=patience, threshold=threshold, min_factor=least)
+    ours = nn.ReduceOnPlateau(gamma=gamma, patience=patience, threshold=threshold, min_factor=least, **options)
     for loss in LOSSES[losses]:
         theirs.step(loss)
         ours.observe(loss)
@@ -319,6 +353,8 @@ def test_a_step_by_hand_takes_the_rate_of_its_time(key):
     model = nn.Sequential([nn.Linear(1, bias=False)]).build((1,), dtype="float64")
     value, grad = model.parameters()["0.weight"], model.gradients()["0.weight"]
     schedule = nn.registry.schedules[key]()
+    if schedule.cycle_momentum:
+        schedule = schedule.replace(cycle_momentum=False)
     optimizer = nn.SGD(lr=0.5, schedule=schedule)
     for step in range(30):
         value[...], grad[...] = 0.0, 1.0

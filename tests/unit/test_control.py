@@ -694,6 +694,99 @@ def test_momentum_follows_a_schedule_also_in_a_group_and_by_hand():
     require_same(by_hand, layers)
 
 
+CYCLED = {
+    "SGD": nn.SGD(lr=0.05, momentum=0.5, groups={"0.*": {"momentum": 0.1, "weight_decay": 0.1}}),
+    "SGD without": nn.SGD(lr=0.05, nesterov=True, momentum=0.5),
+    "RMSprop": nn.RMSprop(lr=0.01),
+    "Adam": nn.Adam(lr=0.02, betas=(0.5, 0.9), groups={"0.*": {"betas": (0.7, 0.99)}}),
+    "AdamW": nn.AdamW(lr=0.02),
+    "Adamax": nn.Adamax(lr=0.02),
+    "RAdam": nn.RAdam(lr=0.02, betas=(0.9, 0.9)),
+}
+
+
+@pytest.mark.parametrize("which", CYCLED)
+@pytest.mark.parametrize("three_phase", [False, True])
+def test_one_cycle_takes_momentum_along_as_in_pytorch(which, three_phase):
+    """In every group, in a fit and by hand; for Adam and its kin it is the first of the betas."""
+    model, by_hand, layers, optimizer = net(), net(), twin(net()), CYCLED[which]
+    cls = getattr(torch.optim, which.split()[0])
+    words = {key: value for key, value in optimizer.hyperparameters().items()
+             if key in ("lr", "momentum", "betas", "nesterov", "weight_decay")}  # fmt: skip
+    told = [{"params": layers[0].parameters(), **(optimizer.groups or {}).get("0.*", {})}, {"params": layers[2].parameters()}]
+    stepped = cls(told, **words)
+    count = 12  # of which PyTorch's schedule sees one more: its last step is the end
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        stepped, words["lr"], count + 1, pct_start=(0.25 * count + 1) / (count + 1), three_phase=three_phase)  # fmt: skip
+    step_torch(layers, stepped, after=schedule.step, steps=count)
+    optimizer = optimizer.replace(schedule=nn.OneCycle(rise=0.25, three_phase=three_phase))
+    require_same(walk(model, optimizer, steps=count), layers, atol=1e-9)
+    for epoch in range(count):
+        by_hand.backward(nn.MSELoss()(by_hand.forward(X, training=True), Y).grad)
+        optimizer.step(by_hand, epoch=epoch, epochs=count)
+    require_same(by_hand, layers, atol=1e-9)
+
+
+def test_a_momentum_that_cycles_needs_one_that_can():
+    with pytest.raises(nn.ParameterError, match=r"Adagrad: expected a schedule that leaves .*pass cycle_momentum"):
+        walk(net(), nn.Adagrad(schedule="one_cycle"))
+    with pytest.raises(nn.ParameterError, match=r"NAdam: expected betas\[0\] to be a number"):
+        walk(net(), nn.NAdam(schedule="cyclic"))
+    for optimizer in (nn.Adagrad, nn.NAdam):
+        walk(net(), optimizer(schedule=nn.OneCycle(cycle_momentum=False)))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "Adamax", "RAdam"])
+def test_each_of_the_betas_follows_a_schedule(name, which):
+    schedule, plain = 0.9 * nn.CosineSchedule(final=0.5), (0.8, 0.95)
+    betas = tuple(schedule if place == which else beta for place, beta in enumerate(plain))
+    model, layers = net(), twin(net())
+    stepped = getattr(torch.optim, name)(layers.parameters(), lr=0.02)
+    times = iter(range(9))
+
+    def set_betas():
+        now = schedule.at(next(times), 8)
+        stepped.param_groups[0]["betas"] = tuple(now if place == which else beta for place, beta in enumerate(plain))
+
+    set_betas()
+    stepped.param_groups[0]["weight_decay"] = 0.01
+    step_torch(layers, stepped, after=set_betas)
+    optimizer = getattr(nn, name)(lr=0.02, betas=betas, weight_decay=0.01)
+    require_same(walk(model, optimizer), layers, atol=1e-9)
+    by_hand = net()
+    for epoch in range(8):
+        by_hand.backward(nn.MSELoss()(by_hand.forward(X, training=True), Y).grad)
+        optimizer.step(by_hand, epoch=epoch, epochs=8)
+    np.testing.assert_array_equal(network_of(by_hand).vector, network_of(model).vector)
+
+
+def test_betas_that_follow_schedules_are_checked_shown_saved_and_go_on(tmp_path):
+    optimizer = nn.Lion(betas=(0.9 * nn.CosineSchedule(), 0.99))
+    assert repr(optimizer) == "Lion(betas=(0.9 * CosineSchedule(), 0.99))"
+    assert repr(eval(repr(optimizer), vars(nn))) == repr(optimizer)
+    for wrong in ((nn.CosineSchedule(), 0.9), (0.9,), (2 * nn.CosineSchedule(), 0.9), 0.9 * nn.CosineSchedule(), ("a", "b")):
+        with pytest.raises(nn.ParameterError, match=r"betas to be two numbers in \[0, 1\)"):
+            nn.Adam(betas=wrong)
+    path = tmp_path / "training.safetensors"
+    optimizer = nn.Adam(betas=(0.9, 0.9 * nn.StepSchedule(2, gamma=0.5)), schedule="cyclic")
+    whole = walk(net(), optimizer, steps=6)
+    whole.save(tmp_path / "net.safetensors")
+    assert repr(nn.load(tmp_path / "net.safetensors").last_fit["optimizer"]) == repr(optimizer)
+    walk(net(), optimizer, steps=3, callbacks=[nn.Checkpoint(path)])
+    np.testing.assert_array_equal(network_of(walk(net(), optimizer, steps=6, resume=path)).vector, network_of(whole).vector)
+
+
+def test_by_hand_a_number_that_follows_a_schedule_needs_the_time():
+    model = net()
+    model.backward(nn.MSELoss()(model.forward(X, training=True), Y).grad)
+    for optimizer in (nn.SGD(momentum=0.9 * nn.CosineSchedule()), nn.Adam(betas=(0.9 * nn.CosineSchedule(), 0.9)),
+                      nn.SGD(groups={"0.*": {"l1": 0.1 * nn.CosineSchedule()}}), nn.SGD(schedule="cosine")):  # fmt: skip
+        with pytest.raises(nn.ParameterError, match=r"expected step\(model, epoch=..., epochs=...\) because of its schedule"):
+            optimizer.step(model)
+        optimizer.step(model, epoch=0, epochs=2)
+
+
 def test_a_monitor_knows_groups_frozen_parameters_and_schedules():
     loss = nn.CrossEntropyLoss(label_smoothing=0.1 * nn.CosineSchedule())
     optimizer = nn.SGD(lr=0.1, momentum=0.9 * nn.CosineSchedule(), max_norm=1.0, groups={"*.bias": {"lr": 0.01}})
