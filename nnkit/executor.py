@@ -20,10 +20,10 @@ from nnkit.engine.workers import Team
 from nnkit.errors import DataError, NotBuiltError, ShapeError
 from nnkit.metrics import metrics_of
 from nnkit.network import Network
-from nnkit.padding import without_padding
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards, predictor_of
 from nnkit.training.data import check_row_shape, count_of, is_sparse, to_inputs
 from nnkit.training.goals import targets_of, weights_of
+from nnkit.training.padding import without_padding
 
 if TYPE_CHECKING:
     from nnkit.native import RowFunction

@@ -12,6 +12,7 @@ from nnkit.core.calls import nearest
 from nnkit.core.registry import register
 from nnkit.core.training import RunningFit
 from nnkit.errors import ParameterError
+from nnkit.training.averaging import Mean
 
 __all__ = ["EMA", "SWA", "EarlyStopping", "LambdaCallback"]
 
@@ -168,11 +169,12 @@ class LambdaCallback(Callback):
 
 
 @register("ema")
-class EMA(Callback):
+class EMA(Mean):
     """Keep an exponential moving average of the parameters; it is what is validated, and what the net is after the fit.
 
     a <- decay a + (1 - decay) w after every step, beginning with the parameters after the first. It is computed in the compiled
-    loop, and callbacks see it after an epoch; training goes on from w.
+    loop, and callbacks see it after an epoch; training goes on from w. By hand, `update` does one step of it, and `averaged`
+    gives a model with it.
 
     Parameters
     ----------
@@ -180,16 +182,20 @@ class EMA(Callback):
 
     Examples
     --------
-    >>> import nnkit as nn
+    >>> import nnkit as nn, numpy as np
     >>> model = nn.Sequential(["linear"])
     >>> history = model.fit([[1.0], [2.0]], [[2.0], [4.0]], epochs=3, callbacks=[nn.EMA(0.9)])
+    >>> average = nn.EMA(0.9)
+    >>> for weight in (1.0, 2.0):  # by hand: where steps of an optimizer would be
+    ...     model.parameters()["0.weight"][...] = weight
+    ...     average.update(model)
+    >>> average.averaged(model).parameters()["0.weight"]
+    array([[1.1]], dtype=float32)
 
     References
     ----------
     Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; as in torch.optim.swa_utils.
     """
-
-    acts_outside = False
 
     def __init__(self, decay: float = 0.999) -> None:
         self.decay = decay
@@ -202,10 +208,12 @@ class EMA(Callback):
 
 
 @register("swa")
-class SWA(Callback):
+class SWA(Mean):
     """Keep the mean of the parameters at the ends of the last epochs; it is what is validated, and the net after the fit.
 
-    Running statistics of batch norm are computed anew for it, from the training data.
+    Running statistics of batch norm are computed anew for it, from the training data. By hand, each call of `update` counts as
+    an epoch, the first one as that with which the mean begins; `averaged` gives a model with it, and with ``batches`` computes
+    the statistics.
 
     Parameters
     ----------
@@ -214,9 +222,15 @@ class SWA(Callback):
 
     Examples
     --------
-    >>> import nnkit as nn
+    >>> import nnkit as nn, numpy as np
     >>> model = nn.Sequential(["linear"])
     >>> history = model.fit([[1.0], [2.0]], [[2.0], [4.0]], epochs=8, callbacks=[nn.SWA(start=0.5)])
+    >>> average = nn.SWA()
+    >>> for weight in (1.0, 2.0, 6.0):  # by hand: at the ends of epochs
+    ...     model.parameters()["0.weight"][...] = weight
+    ...     average.update(model)
+    >>> average.averaged(model, batches=[np.ones((2, 1))]).parameters()["0.weight"]
+    array([[3.]], dtype=float32)
 
     References
     ----------
@@ -224,7 +238,6 @@ class SWA(Callback):
     generalization", algorithm 1; as in torch.optim.swa_utils.
     """
 
-    acts_outside = False
     anew = True
 
     def __init__(self, start: float = 0.75, *, every: int = 1) -> None:

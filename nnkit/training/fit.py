@@ -31,7 +31,6 @@ from nnkit.kernels.control import NOT_FINITE
 from nnkit.kernels.random import permute
 from nnkit.metrics import confusion, metrics_of
 from nnkit.network import Network, adopt, inputs_of, network_of
-from nnkit.padding import without_padding
 from nnkit.passes import Evaluator
 from nnkit.planner import Plan
 from nnkit.training.averaging import Averaging, averaging_of
@@ -47,6 +46,7 @@ from nnkit.training.data import (
 from nnkit.training.diagnosis import check_parameters, diagnosis
 from nnkit.training.goals import Goal, targets_of, weights_of
 from nnkit.training.history import History
+from nnkit.training.padding import without_padding
 from nnkit.training.progress import Progress
 from nnkit.training.shards import shard_rows
 from nnkit.training.snapshot import Snapshot, digest, spelt
@@ -275,8 +275,9 @@ class Fit:
             average=average, live=[*network.live(), *self._live], python=self._python,
         )  # fmt: skip
         self._averaging = None if average is None else Averaging(
-            self.model, self._updater.states["averaged"], self._batches if average.anew else None, self._wave_rows, self._python
-        )
+            self.model, self._updater.states["averaged"], [segment for segment in network.segments() if segment.trained],
+            self._batches if average.anew else None, self._wave_rows, self._python,
+        )  # fmt: skip
         self._gradient = self._updater.gradient if waves or shards > 1 else None  # which is another one than the network's
         if self._before is not None:
             self._updater.take_over(self._before)

@@ -560,6 +560,102 @@ def test_swa_computes_running_statistics_anew():
         np.testing.assert_allclose(array, mean.get_buffer(name).numpy(), rtol=1e-9, err_msg=name)
 
 
+def stepped_by_hand(model, layers, average, theirs, count=9, every=1, frozen_from=None):
+    """Steps by hand here and in PyTorch, with a mean in both."""
+    optimizer, stepped = nn.SGD(lr=0.1, momentum=0.5), torch.optim.SGD(layers.parameters(), lr=0.1, momentum=0.5)
+    for step in range(count):
+        rows = slice(8 * step, 8 * step + 8)
+        if step == frozen_from:
+            model.freeze("0.*")
+            layers[0].requires_grad_(False)
+        stepped.zero_grad()
+        torch.nn.functional.mse_loss(layers(torch.from_numpy(X[rows])), torch.from_numpy(Y[rows])).backward()
+        stepped.step()
+        model.backward(nn.MSELoss()(model.forward(X[rows], training=True), Y[rows]).grad)
+        optimizer.step(model)
+        if step % every == every - 1:
+            average.update(model)
+            theirs.update_parameters(layers)
+
+
+SWA_UTILS = torch.optim.swa_utils
+MEANS = {"ema": (nn.EMA(0.8), {"multi_avg_fn": SWA_UTILS.get_ema_multi_avg_fn(0.8)}), "swa": (nn.SWA(0.5), {})}
+
+
+@pytest.mark.parametrize("which", MEANS)
+@pytest.mark.parametrize("named", [{}, {"every": 3}, {"frozen_from": 4}], ids=["each", "every third", "frozen"])
+def test_by_hand_means_are_averaged_models(which, named):
+    average, told = copy.deepcopy(MEANS[which][0]), MEANS[which][1]
+    model, layers = net(), twin(net())
+    theirs = torch.optim.swa_utils.AveragedModel(layers, **told)
+    stepped_by_hand(model, layers, average, theirs, **named)
+    before = network_of(model).vector.copy()
+    require_same(average.averaged(model), theirs.module)
+    require_same(pickle.loads(pickle.dumps(average)).averaged(model), theirs.module)
+    np.testing.assert_array_equal(network_of(model).vector, before)
+    require_same(model, layers)
+
+
+@pytest.mark.parametrize("which", MEANS)
+def test_by_hand_running_statistics_are_computed_anew_from_batches(which):
+    average, told = copy.deepcopy(MEANS[which][0]), MEANS[which][1]
+    layers = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.BatchNorm1d(5), torch.nn.Linear(5, 3)).double()
+    model = nn.Sequential([nn.Linear(5), nn.BatchNorm1d(), nn.Linear(3)]).build((6,), random_state=0, dtype="float64")
+    with torch.no_grad():
+        for name, array in model.parameters().items():
+            layers.get_parameter(name).copy_(torch.from_numpy(array.T.copy()))
+    theirs = torch.optim.swa_utils.AveragedModel(layers, **told)
+    stepped_by_hand(model, layers, average, theirs)
+    batches = [X[:40], X[40:56], X[56:]]
+    states = {name: array.copy() for name, array in model.states().items()}
+
+    def require_states(given, expected):
+        for name, array in given.states().items():
+            np.testing.assert_allclose(array, expected.get_buffer(name).numpy(), rtol=1e-9, err_msg=name)
+
+    require_states(average.averaged(model), theirs.module)
+    torch.optim.swa_utils.update_bn(map(torch.from_numpy, batches), theirs)
+    for given in (batches, iter(batches)):
+        averaged = average.averaged(model, given)
+        require_same(averaged, theirs.module)
+        require_states(averaged, theirs.module)
+    np.testing.assert_allclose(averaged.predict(X), theirs.eval()(torch.from_numpy(X)).detach().numpy(), atol=1e-9)
+    for name, array in model.states().items():
+        np.testing.assert_array_equal(array, states[name])
+
+
+def test_a_mean_by_hand_is_that_of_a_fit():
+    """To rounding: the compiled loop may join a product and a sum."""
+    for average in (nn.EMA(0.8), nn.SWA(0.0), nn.SWA(0.0, every=2)):
+        fitted, by_hand, mine = net(), net(), copy.deepcopy(average)
+        walk(fitted, nn.SGD(lr=0.1), callbacks=[average])
+        optimizer = nn.SGD(lr=0.1)
+        for _ in range(8):
+            by_hand.backward(nn.MSELoss()(by_hand.forward(X, training=True), Y).grad)
+            optimizer.step(by_hand)
+            mine.update(by_hand)
+        averaged = mine.averaged(by_hand)
+        np.testing.assert_allclose(network_of(averaged).vector, network_of(fitted).vector, rtol=1e-12, atol=1e-15)
+
+
+def test_a_mean_by_hand_says_what_it_needs():
+    average, model = nn.EMA(), net()
+    with pytest.raises(nn.ParameterError, match=r"EMA\.averaged: expected a mean, got none yet: call update\(model\)"):
+        average.averaged(model)
+    with pytest.raises(nn.NotBuiltError):
+        average.update(nn.Sequential(["linear"]))
+    average.update(model)
+    with pytest.raises(nn.ShapeError, match=r"EMA\.update: expected the model that it is the mean of"):
+        average.update(net(width=50))
+    with pytest.raises(nn.ShapeError, match="in float64, got others in float32"):
+        average.averaged(net(dtype="float32"))
+    for wrong, message in ((X, r"write \[X\]"), ([], "at least one batch"), ([X[:, :2]], "batch"), ([X[0]], "batch")):
+        with pytest.raises(nn.NnkitError, match=message):
+            average.averaged(model, wrong)
+    with pytest.raises(AttributeError, match=r"write average\.update\(model\)"):
+        average.update_parameters(model)
+
+
 def test_one_mean_is_enough():
     with pytest.raises(nn.ParameterError, match=r"one mean of the parameters, got EMA\(\) and SWA\(\)"):
         walk(net(), nn.SGD(), callbacks=[nn.EMA(), nn.SWA()])

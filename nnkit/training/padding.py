@@ -59,17 +59,14 @@ class _Present(Sweep):
 
     def __init__(self, network: Network, X: Any, python: bool) -> None:
         super().__init__(network, X, count_of(X), 1, None, python)
-        plan, found = self._plan, {}
-        for name, out in fields(self._result).items():
-            mask = plan.padding(out)
-            if mask is not None:
-                found[name] = mask
-        self._there: dict[str, NDArray[np.uint8]] = {}
-        plan.instructions = plan.instructions[: max((end for _, end in found.values()), default=0)]
-        for name, (mask, _) in found.items():
-            self._there[name] = np.empty((self._rows, *mask.shape), np.uint8)
+        plan = self._plan
+        found = {name: plan.padding(out) for name, out in fields(self._result).items()}
+        masks = {name: item for name, item in found.items() if item is not None}
+        self._there = {name: np.empty((self._rows, *mask.shape), np.uint8) for name, (mask, _) in masks.items()}
+        plan.instructions = plan.instructions[: max((end for _, end in masks.values()), default=0)]
+        for name, (mask, _) in masks.items():
             self._keep(mask, self._there[name])
-        if found:
+        if masks:
             self._prepare()
 
     def run(self) -> dict[str, NDArray[np.uint8]]:
