@@ -144,8 +144,8 @@ class Executor:
             self._last = last
             return out
 
-    def backward(self, grad_out: Any) -> Any:
-        """Gradients of the last batch: the parameters' are written, the input's is returned."""
+    def backward(self, grad_out: Any, accumulate: bool) -> Any:
+        """Gradients of the last batch: the parameters' are written, or added to what is there, the input's is returned."""
         with self._by_hand.by("Sequential.backward"):
             if self._last is None:
                 raise NotBuiltError("Sequential.backward: expected a forward pass before it, got none")
@@ -157,7 +157,11 @@ class Executor:
                     which, came = f" {name}" if name else "", fields(grad)[name].shape
                     raise ShapeError(f"Sequential.backward: expected grad_out of shape {(rows, *shape)}, as the output{which}, "
                                      f"got {came}")  # fmt: skip
-            return self._last.backward(grad)
+            before = self.network.gradient.copy() if accumulate else None
+            grad_x = self._last.backward(grad)
+            if before is not None:
+                self.network.gradient += before
+            return grad_x
 
     def update(self, optimizer: Optimizer, epoch: float | None, epochs: float) -> None:
         """One step of the optimizer from the present gradients; its state belongs to this network."""

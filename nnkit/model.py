@@ -230,12 +230,12 @@ class Sequential(Model):
         return self._built("forward").forward(x, training)
 
     @brief
-    def backward(self, grad_out: Any) -> Any:
+    def backward(self, grad_out: Any, accumulate: bool = False) -> Any:
         """Backpropagate the gradient of the loss by the output of the last `forward`.
 
-        Writes `gradients` and returns the gradient by the input (None where the input holds integers).
+        Writes `gradients`, or with ``accumulate`` adds to them; returns the gradient by the input (None where it is integers).
         """
-        return self._built("backward").backward(grad_out)
+        return self._built("backward").backward(grad_out, accumulate)
 
     def update(self, optimizer: Optimizer, epoch: float | None = None, epochs: float = 1.0) -> None:
         """One step of the optimizer from the present gradients: what ``optimizer.step(model)`` does."""

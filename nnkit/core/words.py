@@ -263,8 +263,8 @@ ELSEWHERE: dict[str, str] = {
     **dict.fromkeys(("MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"),
                     "pools keep no places for others; nn.Upsample or nn.ConvTranspose2d makes an image larger"),
     **dict.fromkeys(("AveragedModel", "swa_utils", "update_bn"),
-                    "write average = nn.EMA(0.999) or nn.SWA(), a callback of fit; by hand average.update(model) after steps, and "
-                    "average.averaged(model, batches) in the end"),
+                    "write average = nn.EMA(0.999) or nn.SWA(), a callback of fit; by hand average.update(model) after steps, "
+                    "and average.averaged(model, batches) in the end"),
     "Parameter": "write self.parameter(name, shape) in the layer's build",
     "calculate_gain": "write nn.KaimingUniform('relu'): initializers take the name of what comes after the layer",
     "autograd": "a part has a forward and a backward",

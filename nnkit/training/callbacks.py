@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from nnkit.core.callback import Callback
 from nnkit.core.calls import nearest
+from nnkit.core.container import Model, model_of
 from nnkit.core.registry import register
 from nnkit.core.training import RunningFit
-from nnkit.errors import ParameterError
+from nnkit.errors import ParameterError, ShapeError
+from nnkit.network import Network, network_of
 from nnkit.training.averaging import Mean
 
 __all__ = ["EMA", "SWA", "EarlyStopping", "LambdaCallback"]
@@ -20,6 +22,8 @@ __all__ = ["EMA", "SWA", "EarlyStopping", "LambdaCallback"]
 @register("early_stopping")
 class EarlyStopping(Callback):
     """Stop when a figure has not improved for some epochs, and go back to the parameters of the best one.
+
+    By hand, `update` is told the figure of each epoch and says whether to stop, and `restore` goes back.
 
     Parameters
     ----------
@@ -42,6 +46,11 @@ class EarlyStopping(Callback):
     >>> import nnkit as nn
     >>> nn.EarlyStopping(patience=5)
     EarlyStopping(patience=5)
+    >>> model, stopping = nn.Sequential(["linear"]).build((1,)), nn.EarlyStopping(patience=1)
+    >>> [stopping.update(model, val_loss) for val_loss in (3.0, 2.0, 2.5, 2.25)]
+    [False, False, False, True]
+    >>> stopping.restore(model)  # the number of the best epoch
+    1
 
     References
     ----------
@@ -51,6 +60,8 @@ class EarlyStopping(Callback):
     elsewhere = ("monitor", "min_delta", "patience", "verbose", "mode", "baseline", "restore_best")
     acts_outside = False
     interruptible = False  # it copies all parameters
+
+    _updates: int | None = None  # by hand
 
     def __init__(
         self,
@@ -87,58 +98,101 @@ class EarlyStopping(Callback):
         if rises is None and self.mode == "auto":
             raise ParameterError(f"{self!r}: expected mode='min' or mode='max', as {self._name} does not say whether the "
                                  "greater is the better (Metric.greater_is_better)")  # fmt: skip
-        self._rises = self.mode == "max" or (self.mode == "auto" and rises)
-        self._best, self._waited = np.inf, 0
+        self._begin(fit.network, bool(self.mode == "max" or (self.mode == "auto" and rises)))
+        self._updates = None
+
+    def _begin(self, network: Network, rises: bool) -> None:
+        self._rises = rises
+        self._best = self._figure = np.inf  # the best one, and that of the epoch that is kept; negative where they rise
+        self._waited = 0
         self._epoch: int | None = None
         self._kept: NDArray[Any] | None = None
         self._states: dict[str, NDArray[Any]] = {}
-        self._shapes = fit.network.vector.shape, {key: state.shape for key, state in fit.network.states().items()}
+        self._shapes = network.vector.shape, {key: state.shape for key, state in network.states().items()}
 
     def noted(self) -> dict[str, Any]:
-        return {name: getattr(self, f"_{name}") for name in ("best", "waited", "epoch", "kept", "states")}
+        return {name: getattr(self, f"_{name}") for name in ("best", "figure", "waited", "epoch", "kept", "states")}
 
     def resume(self, noted: dict[str, Any]) -> None:
         vector, states = self._shapes
         match noted:
-            case {"best": float(), "waited": int(waited), "epoch": None, "kept": None, "states": {}}:
+            case {"best": float(), "figure": float(), "waited": int(waited), "epoch": None, "kept": None, "states": {}}:
                 fits = waited >= 0 and not noted["states"]
-            case {"best": float(), "waited": int(waited), "epoch": int(epoch), "kept": kept, "states": dict(copies)}:
+            case {"best": float(), "figure": float(), "waited": int(waited), "epoch": int(epoch), "kept": kept,
+                  "states": dict(copies)}:  # fmt: skip
                 shapes = _shape(kept), {key: _shape(state) for key, state in copies.items()}
                 fits = min(waited, epoch) >= 0 and (kept is None or shapes == (vector, states))
             case _:
                 fits = False
-        if not fits or len(noted) != 5:
+        if not fits or len(noted) != 6:
             raise ParameterError(f"{self!r}: expected what such a callback has noted in a fit of this net, got something else")
         vars(self).update({f"_{name}": value for name, value in noted.items()})
 
     def on_epoch_end(self, fit: RunningFit) -> None:
-        value = fit.history.last()[self._name]
-        value = -value if self._rises else value
-        improved = value < self._best - self.min_delta  # never where it is NaN
-        if improved or (self.keep == "last_best" and self._is_as_good(fit)):
-            self._epoch = fit.epoch
-            if self.restore_best:
-                self._kept = fit.network.vector.copy()
-                self._states = {key: state.copy() for key, state in fit.network.states().items()}
-        if improved:
-            self._best, self._waited = value, 0
-            return
-        self._waited += 1
-        if self.stop and self._waited > self.patience:
+        if self._take(fit.network, fit.epoch, fit.history.last()[self._name]):
             fit.stop(f"{self._name} has not improved for {self._waited} epochs")
 
-    def _is_as_good(self, fit: RunningFit) -> bool:
-        """Whether this epoch is at least as good as the one that is kept."""
-        values = fit.history[self._name]
-        return self._epoch is not None and (values[-1] - values[self._epoch]) * (-1 if self._rises else 1) <= 0
-
     def on_fit_end(self, fit: RunningFit) -> None:
-        if self._kept is None:
-            return
-        fit.network.vector[:] = self._kept
-        for key, state in fit.network.states().items():
+        if self._kept is not None:
+            self._go_back(fit.network)
+            fit.history.best_epoch = self._epoch
+
+    def _take(self, network: Network, epoch: int, value: float) -> bool:
+        """Note the figure of an epoch, and its parameters where it is the best; whether it is time to stop."""
+        value = -value if self._rises else value
+        improved = value < self._best - self.min_delta  # never where it is NaN
+        if improved or (self.keep == "last_best" and self._epoch is not None and value <= self._figure):
+            self._epoch, self._figure = epoch, value
+            if self.restore_best:
+                self._kept = network.vector.copy()
+                self._states = {key: state.copy() for key, state in network.states().items()}
+        if improved:
+            self._best = value
+        self._waited = 0 if improved else self._waited + 1
+        return self.stop and self._waited > self.patience
+
+    def _go_back(self, network: Network) -> None:
+        network.vector[:] = self._kept
+        for key, state in network.states().items():
             state[...] = self._states[key]
-        fit.history.best_epoch = self._epoch
+
+    def update(self, model: Model, value: float) -> bool:
+        """By hand: take note of the figure of an epoch; returns whether it is time to stop.
+
+        The first call begins; ``mode="auto"`` is for losses.
+
+        Raises
+        ------
+        ParameterError, NotBuiltError, ShapeError
+            ``mode`` is needed; the model has no parameters yet, or others than at the last call.
+        """
+        network = self._network_of(model, "update")
+        if self._updates is None:
+            known = self.mode != "auto" or (self.monitor or "loss").endswith("loss")
+            self.require("mode", known, "'min' or 'max', by hand, for anything but a loss")
+            self._begin(network, self.mode == "max")
+        self._require_alike(network, "update")
+        epoch = self._updates or 0
+        self._updates = epoch + 1
+        return self._take(network, epoch, float(value))
+
+    def restore(self, model: Model) -> int | None:
+        """By hand: go back to the parameters of the best epoch; returns its number, from 0, or None where none was good."""
+        network = self._network_of(model, "restore")
+        if self._updates is None or self._kept is None:
+            return None
+        self._require_alike(network, "restore")
+        self._go_back(network)
+        return self._epoch
+
+    def _network_of(self, model: Model, method: str) -> Network:
+        who = f"{type(self).__name__}.{method}"
+        return network_of(model_of(model, who), who)
+
+    def _require_alike(self, network: Network, method: str) -> None:
+        if self._shapes != (network.vector.shape, {key: state.shape for key, state in network.states().items()}):
+            raise ShapeError(f"{type(self).__name__}.{method}: expected the model of the calls before, got one with other "
+                             "parameters; make one for each model")  # fmt: skip
 
 
 def _shape(array: Any) -> tuple[int, ...] | None:

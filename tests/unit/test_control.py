@@ -471,6 +471,31 @@ def test_callbacks_see_the_gradient_of_the_large_batch():
     np.testing.assert_allclose(*seen, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.parametrize("clip_norm", [None, 0.3])
+def test_gradients_are_accumulated_by_hand_as_in_pytorch_and_as_in_a_fit(clip_norm):
+    by_hand, fitted, layers = net().freeze("0.bias"), net().freeze("0.bias"), twin(net())
+    layers[0].bias.requires_grad_(False)
+    trained = [array for array in layers.parameters() if array.requires_grad]
+    stepped = torch.optim.AdamW(trained, lr=0.02)
+    optimizer = nn.AdamW(lr=0.02, clip_norm=clip_norm)
+    for _ in range(3):
+        stepped.zero_grad()
+        for part, rows in enumerate(np.split(np.arange(96), 4)):
+            (torch.nn.functional.mse_loss(layers(torch.from_numpy(X[rows])), torch.from_numpy(Y[rows])) / 4).backward()
+            grad = nn.MSELoss()(by_hand.forward(X[rows], training=True), Y[rows]).grad
+            by_hand.backward(grad / 4, accumulate=part > 0)
+        for name, array in by_hand.gradients().items():
+            theirs = layers.get_parameter(name).grad
+            np.testing.assert_allclose(array, 0.0 if theirs is None else theirs.numpy().T, atol=1e-13, err_msg=name)
+        if clip_norm:
+            torch.nn.utils.clip_grad_norm_(trained, clip_norm)
+        stepped.step()
+        optimizer.step(by_hand)
+    require_same(by_hand, layers, atol=1e-6 if clip_norm else 1e-12)  # PyTorch adds 1e-6 to the norm
+    fitted.fit(X, Y, optimizer=optimizer, batch_size=24, accumulate=4, epochs=3, shuffle=False, progress=False)
+    np.testing.assert_allclose(network_of(fitted).vector, network_of(by_hand).vector, rtol=1e-9, atol=1e-12)
+
+
 def test_accumulate_is_a_whole_number():
     with pytest.raises(nn.ParameterError, match="accumulate to be an integer of at least 1, got 0"):
         in_batches(net(), 8, accumulate=0)
@@ -664,19 +689,24 @@ def test_one_mean_is_enough():
 # ------------------------------------------------------------------------------------------------------------- early stopping
 
 
-def stopped(figures, **named):
-    """The epoch that is gone back to, and why training ended, where these are the losses."""
+def says(figures, rises=False):
+    """A metric that says these figures, one after the other."""
     given = iter(figures)
 
     class Says(nn.Metric):
-        greater_is_better = False
+        greater_is_better = rises
 
         def __call__(self, y, prediction, loss, sample_weight=None):
             return next(given)
 
+    return Says()
+
+
+def stopped(figures, **named):
+    """The epoch that is gone back to, and why training ended, where these are the losses."""
     model = net()
     stopping = nn.EarlyStopping("val_Says", **named)
-    history = model.fit(X, Y, metrics=[Says()], validation_data=(X, Y), epochs=len(figures) - 1, callbacks=[stopping],
+    history = model.fit(X, Y, metrics=[says(figures)], validation_data=(X, Y), epochs=len(figures) - 1, callbacks=[stopping],
                         optimizer=nn.SGD(lr=0.1), progress=False)  # fmt: skip
     return history.best_epoch, history.stopped
 
@@ -689,6 +719,46 @@ def test_early_stopping_may_keep_the_last_of_the_best_and_may_not_stop():
     assert stopped(figures, patience=0, keep="last_best") == (1, "val_Says has not improved for 1 epochs")
     with pytest.raises(nn.ParameterError, match="'best' or 'last_best'"):
         nn.EarlyStopping(keep="last")
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize(
+    "named", [{}, {"patience": 1}, {"keep": "last_best", "stop": False}, {"min_delta": 0.3, "patience": 2},
+              {"keep": "last_best", "min_delta": 0.5}, {"restore_best": False}], ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("seed", range(3))
+def test_early_stopping_by_hand_is_that_of_a_fit(mode, named, seed):
+    figures = np.random.default_rng(seed).choice([1.0, 1.5, 2.0, 2.25, np.nan], 12).tolist()
+    settings = {"patience": 3, "mode": mode, **named}
+    fitted, by_hand = net(nn.BatchNorm1d()), net(nn.BatchNorm1d())
+    history = fitted.fit(X, Y, metrics=[says([*figures, 0.0], mode == "max")], validation_data=(X, Y), epochs=12, batch_size=96,
+                         callbacks=[nn.EarlyStopping("val_Says", **settings)], optimizer=nn.SGD(lr=0.1), shuffle=False,
+                         progress=False)  # fmt: skip
+    stopping, optimizer, epochs = nn.EarlyStopping(**settings), nn.SGD(lr=0.1), 0
+    for figure in figures:
+        by_hand.backward(nn.MSELoss()(by_hand.forward(X, training=True), Y).grad)
+        optimizer.step(by_hand)
+        epochs += 1
+        if stopping.update(by_hand, figure):
+            break
+    assert epochs == history.epochs
+    assert stopping.restore(by_hand) == history.best_epoch
+    np.testing.assert_allclose(network_of(by_hand).vector, network_of(fitted).vector, rtol=1e-12, atol=1e-15)
+    for name, state in by_hand.states().items():
+        np.testing.assert_allclose(state, fitted.states()[name], rtol=1e-12, err_msg=name)
+
+
+def test_early_stopping_by_hand_says_what_it_needs():
+    model = net()
+    with pytest.raises(nn.ParameterError, match="mode to be 'min' or 'max', by hand, for anything but a loss"):
+        nn.EarlyStopping("accuracy").update(model, 0.5)
+    stopping = nn.EarlyStopping()
+    assert stopping.restore(model) is None
+    assert stopping.update(model, 1.0) is False
+    with pytest.raises(nn.ShapeError, match=r"EarlyStopping\.update: expected the model of the calls before"):
+        stopping.update(net(width=50), 1.0)
+    model.fit(X, Y, epochs=1, callbacks=[stopping], progress=False)
+    assert stopping.update(model, 5.0) is False and stopping.restore(model) == 0, "after a fit it begins anew"
 
 
 # ---------------------------------------------------------------------------------------- numbers that follow schedules
