@@ -181,7 +181,7 @@ class Sequential(Model):
         epochs, batch_size, accumulate : int >= 1; a step is of so many batches, in memory for one; the last one may be smaller
         validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
         validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
-        sample_weight : (N,) weights of at least 0: a row of weight 2 counts as two, one of weight 0 is absent
+        sample_weight : (N,) weights of at least 0: a row of weight 2 counts as two, one of weight 0 is absent, as padding is
         metrics, callbacks : parts or their names
         shuffle : draw the rows in a new order each epoch
         random_state : None, int, RandomState or Generator: decides parameters, order and dropout

@@ -32,7 +32,8 @@ class LambdaSchedule(_OfFunction):
     """factor(t) = function(t).
 
     The time is a real number, and goes on within an epoch: ``lambda t: 0.95 ** int(t)`` changes with the epochs alone. Files
-    hold no functions: a class that derives from `Schedule`, and is registered, goes into them.
+    hold no functions, not even by name, as a file could then name any function there is: a class that derives from `Schedule`,
+    and is registered, goes into them.
 
     Parameters
     ----------

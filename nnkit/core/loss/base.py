@@ -62,7 +62,8 @@ class Loss(Part):
     sum_n w_n sum_k l_nk. A row of weight 2 counts as two such rows, and one of weight 0 is absent. A step of a fit sees a
     batch of B rows of the data: a mean is sum_n v_n sum_k l_nk / (K B) there, where v_n is w_n divided by the mean weight of
     all rows that are trained on. So rows weigh the same whatever batch they are in. Weights w_nk may also be given for each
-    position of a row, such as the steps of a sequence: a padded or missing one has the weight 0.
+    position of a row, such as the steps of a sequence: a padded or missing one has the weight 0. Where a mask reaches the
+    output, as that of `Masking`, a fit and an evaluation give padded steps that weight by themselves; by hand nobody does.
 
     Where terms count differently, by the weights of their classes or because their label is `ignore_index`, a mean is
     sum_nk w_nk l_nk / sum_nk w_nk c_nk with c_nk what the term counts; by hand that is PyTorch's number. A step of a fit

@@ -18,7 +18,9 @@ class Masking(Layer):
     """Say which steps of a sequence are padding: those all of whose features are ``value``. The sequence passes unchanged.
 
     mask[n, t] = any_f(x[n, t, f] != value), and out = x; grad_x = grad_out. Layers behind it take the mask into account as far
-    as they know about steps: recurrent layers leave their state as it is at a padded step.
+    as they know about steps: recurrent layers leave their state as it is at a padded step. Where the mask reaches an output
+    that has a loss for every step, padded steps weigh nothing in losses and metrics, whatever the targets there are; `Reshape`
+    to the same shape ends a mask, and then they count.
 
     Parameters
     ----------
