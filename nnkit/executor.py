@@ -14,6 +14,7 @@ from nnkit.core.calls import brief, same
 from nnkit.core.criterion import Criterion
 from nnkit.core.fields import by_name, each, fields
 from nnkit.core.optimizer import Optimizer, Updater
+from nnkit.core.schedule import Schedule
 from nnkit.engine.critical import imported
 from nnkit.engine.exclusive import Exclusive
 from nnkit.engine.workers import Team
@@ -179,6 +180,8 @@ class Executor:
                     updater.take_over(known.updater.progress)
                 known = self._steppers[id(optimizer)] = _Stepper(self._forgetting(optimizer), settings, network.frozen, updater)
             known.updater.optimizer.lr = optimizer.lr
+            if isinstance(optimizer.schedule, Schedule):  # itself, as who steps tells it the losses
+                known.updater.schedule = optimizer.schedule
             known.updater.step(epoch, epochs)
 
     def _forgetting(self, optimizer: Optimizer) -> weakref.ref[Optimizer]:

@@ -68,7 +68,7 @@ class Optimizer(Part):
     weight_decay : float >= 0, or a `Schedule` of it, such as ``0.1 * nn.CosineSchedule()``: an L2 penalty
     clip_norm : float > 0, optional: the largest Euclidean norm of the whole gradient
     clip_value : float > 0, optional: the largest absolute value of each number of the gradient
-    schedule : Schedule or its name, optional: makes the learning rate a function of the epoch
+    schedule : Schedule or its name, optional: makes the learning rate a function of the epoch, and some the momentum, too
     maximize : bool: climb, instead of descending; what the weight decay does stays the same
     l1 : float >= 0, or a `Schedule` of it: an L1 penalty
     max_norm : float > 0, optional: the largest Euclidean norm of the weights that lead to one unit: of a column of a matrix

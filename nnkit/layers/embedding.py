@@ -71,8 +71,8 @@ class Embedding(_Table):
     num_embeddings : int >= 1, how many different numbers there are
     embedding_dim : int >= 1
     padding_idx : int, optional: the number that only fills a sequence up. Later layers see a mask of where it is, and where
-        that reaches an output that has a loss for every step, padded steps weigh nothing in losses and metrics (for that, PyTorch
-        wants an ``ignore_index`` of the loss; both may be given). Negative ones count from the end.
+        that reaches an output that has a loss for every step, padded steps weigh nothing in losses and metrics (for that, in
+        PyTorch the loss takes an ``ignore_index``; both may be given). Negative ones count from the end.
 
     Shape
     -----

@@ -508,7 +508,7 @@ class OneCycle(Schedule):
 class ReduceOnPlateau(Schedule):
     """Multiply the learning rate by ``gamma`` when the loss has not improved for ``patience`` epochs.
 
-    The loss is that of the validation data where there are any, else that of training.
+    The loss is that of the validation data where there are any, else that of training; by hand, `observe` tells it.
 
     Parameters
     ----------

@@ -943,6 +943,22 @@ def test_betas_that_follow_schedules_are_checked_shown_saved_and_go_on(tmp_path)
     np.testing.assert_array_equal(network_of(walk(net(), optimizer, steps=6, resume=path)).vector, network_of(whole).vector)
 
 
+def test_by_hand_a_plateau_is_told_the_losses_as_in_pytorch():
+    model, layers = net(), twin(net())
+    stepped = torch.optim.SGD(layers.parameters(), lr=0.1)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(stepped, factor=0.5, patience=1, cooldown=1)
+    schedule = nn.ReduceOnPlateau(gamma=0.5, patience=1, cooldown=1)
+    optimizer, losses = nn.SGD(lr=0.1, schedule=schedule), iter([3.0, 3.0, 3.0, 4.0, 3.0, 3.0, 3.0, 2.0])
+    given = iter([3.0, 3.0, 3.0, 4.0, 3.0, 3.0, 3.0, 2.0])
+    step_torch(layers, stepped, after=lambda: theirs.step(next(losses)))
+    assert stepped.param_groups[0]["lr"] < 0.05
+    for epoch in range(8):
+        model.backward(nn.MSELoss()(model.forward(X, training=True), Y).grad)
+        optimizer.step(model, epoch=epoch, epochs=8)
+        schedule.observe(next(given))
+    require_same(model, layers)
+
+
 def test_by_hand_a_number_that_follows_a_schedule_needs_the_time():
     model = net()
     model.backward(nn.MSELoss()(model.forward(X, training=True), Y).grad)

@@ -188,6 +188,23 @@ def test_rows_of_nothing_but_padding_are_absent():
     np.testing.assert_array_equal(*vectors)
 
 
+def share(y, prediction, sample_weight=None):
+    return np.average(y == prediction, weights=sample_weight)
+
+
+def test_who_watches_a_fit_sees_the_same():
+    """Metrics of one's own, a confusion matrix, a monitor and a profile."""
+    model = signals()[0].build((T, 3), random_state=0, dtype="float64")
+    monitor = nn.Monitor()
+    history = model.fit(SIGNALS, LABELS, loss="cross_entropy", metrics=[share, "accuracy"], epochs=2, random_state=1,
+                        callbacks=[monitor], progress=False)  # fmt: skip
+    right = model.predict(SIGNALS).argmax(axis=-1) == LABELS
+    assert history["share"][-1] == pytest.approx(right[PRESENT].mean())
+    assert np.sum(history.confusion) == PRESENT.sum() and np.trace(history.confusion) == right[PRESENT].sum()
+    assert monitor.looks
+    assert model.profile(SIGNALS, LABELS, loss="cross_entropy", seconds=0.01).kernels
+
+
 def test_it_goes_on_from_a_checkpoint(tmp_path):
     def fitted(epochs, **named):
         model = signals()[0].build((T, 3), random_state=0)
