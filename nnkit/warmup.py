@@ -11,7 +11,7 @@ import numpy as np
 from nnkit import registry
 from nnkit.engine.stub import statistics
 from nnkit.engine.workers import available_threads
-from nnkit.layers import Branches, Flatten, Linear, MaxPool2d, Residual
+from nnkit.layers import Branches, Flatten, Linear, Masking, MaxPool2d, Residual
 from nnkit.model import Sequential
 from nnkit.testing.checks import compile_kernels
 
@@ -59,12 +59,13 @@ def _compile_loop() -> float:
 
 
 def _compile_wiring() -> float:
-    """What containers need: sums, in place and not, and concatenations; and layers in rows between layers in blocks."""
+    """What containers need: sums, in place and not, and concatenations; layers in rows between layers in blocks; masks."""
     before = statistics.seconds
     joined = [Residual(Linear(4), "relu"), Branches("relu", Linear(4), "tanh"), Branches(Linear(4), Linear(4), merge="mean"),
               Residual(Branches("relu", Residual(Linear(4)), merge="add")), Linear(2)]  # fmt: skip
     images = [Branches(MaxPool2d(1), MaxPool2d(1)), Flatten(), Linear(2)]
     for layers, in_shape in ((joined, (4,)), (images, (1, 2, 2))):
         Sequential(layers).fit(np.zeros((64, *in_shape)), np.zeros(64, np.int64), loss="cross_entropy", epochs=1)
+    Sequential([Masking(), Linear(2)]).fit(np.ones((64, 2, 3)), np.zeros((64, 2), np.int64), loss="cross_entropy", epochs=1)
     return statistics.seconds - before
 
