@@ -149,7 +149,7 @@ def left_out(item: Any, written: str) -> tuple[str, ...]:
     own = inspect.signature(part).parameters
     here = {name for name in inspect.signature(item.__init__).parameters if {name, *RENAMED.get(name, ())} & own.keys()}
     no_such = NEEDLESS["foreach"]
-    mechanics = {"self", "args", "kwargs", "defaults", "foreach", "fused", "capturable", "differentiable"}
+    mechanics = {"self", "args", "kwargs", "defaults", "epochs", "foreach", "fused", "capturable", "differentiable"}
     return tuple(
         name for name in inspect.signature(item.__init__).parameters
         if name[0] != "_" and name not in mechanics | here and NEEDLESS.get(name, no_such) == no_such

@@ -66,6 +66,6 @@ def _compile_wiring() -> float:
     images = [Branches(MaxPool2d(1), MaxPool2d(1)), Flatten(), Linear(2)]
     for layers, in_shape in ((joined, (4,)), (images, (1, 2, 2))):
         Sequential(layers).fit(np.zeros((64, *in_shape)), np.zeros(64, np.int64), loss="cross_entropy", epochs=1)
-    Sequential([Masking(), Linear(2)]).fit(np.ones((64, 2, 3)), np.zeros((64, 2), np.int64), loss="cross_entropy", epochs=1)
+    Sequential([Masking(), Linear(2)]).fit(np.ones((64, 3, 4)), np.zeros((64, 3), np.int64), loss="cross_entropy", epochs=1)
     return statistics.seconds - before
 

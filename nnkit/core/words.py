@@ -99,7 +99,7 @@ NEEDLESS: dict[str, str] = {
     **dict.fromkeys(("weight", "class_weight", "pos_weight"), _CLASS_WEIGHT),
     **dict.fromkeys(("size_average", "reduce"), "reduction='mean' or reduction='sum' says it"),
     **dict.fromkeys(("last_epoch", "T_max", "total_steps", "total_iters", "max_lr", "base_lr", "decay_steps",
-                     "epochs", "optimizer"), _TIME),
+                     "optimizer"), _TIME),
     **dict.fromkeys(("verbose", "verbosity"), _SHOWN),
     **dict.fromkeys(("dropout", "recurrent_dropout", "dropout_rate"),
                     "dropout is a layer of its own: put nn.Dropout(0.2) after it"),
