@@ -53,8 +53,9 @@ def require_alike(one, other):
 @pytest.mark.parametrize(
     ("loss", "y"),
     [("cross_entropy", LABELS), ("mse", VALUES), (nn.MSELoss(reduction="sum"), VALUES),
-     (nn.CrossEntropyLoss(weight=[1.0, 2.0, 0.5, 1.5]), LABELS), ("bce_with_logits", (VALUES > 0).astype(float))],
-    ids=["classes", "values", "sum", "weighed classes", "truths"],
+     (nn.CrossEntropyLoss(weight=[1.0, 2.0, 0.5, 1.5]), LABELS), ("bce_with_logits", (VALUES > 0).astype(float)),
+     (nn.LinearCrossEntropyLoss(), LABELS)],
+    ids=["classes", "values", "sum", "weighed classes", "truths", "linear"],
 )  # fmt: skip
 def test_padded_steps_weigh_nothing(make, loss, y):
     """To the bit as with weights by step: training, validation, metrics, and an evaluation afterwards."""
