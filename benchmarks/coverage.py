@@ -78,9 +78,7 @@ REASONS = {
 }  # fmt: skip
 
 # What is to come.
-LATER = frozenset({
-    "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",
-})  # fmt: skip
+LATER: frozenset[str] = frozenset()
 
 
 class Word(NamedTuple):

@@ -260,8 +260,6 @@ ELSEWHERE: dict[str, str] = {
     **dict.fromkeys(("no_grad", "inference_mode"), "model.predict(X) computes no gradients"),
     **dict.fromkeys(("manual_seed", "seed"), "write model.fit(X, y, random_state=0), or model.build(in_shape, random_state=0)"),
     **dict.fromkeys(("set_num_threads", "get_num_threads"), "write model.fit(X, y, n_threads=2), or set NNKIT_NUM_THREADS"),
-    **dict.fromkeys(("MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"),
-                    "pools keep no places for others; nn.Upsample or nn.ConvTranspose2d makes an image larger"),
     **dict.fromkeys(("AveragedModel", "swa_utils", "update_bn"),
                     "write average = nn.EMA(0.999) or nn.SWA(), a callback of fit; by hand average.update(model) after steps, "
                     "and average.averaged(model, batches) in the end"),

@@ -30,7 +30,7 @@ BUILT_IN += [part for part in nn.registry.activations.values() if part.__module_
 REFUSED = {"rnn", "gru", "lstm", "masking", "multi_head_attention", "positional_embedding", "cross_attention", "bilinear",
            "cosine_similarity", "pairwise_distance", "rnn_cell", "gru_cell", "lstm_cell", "transformer_encoder_layer",
            "transformer_encoder", "transformer_decoder_layer", "transformer_decoder",
-           "transformer"}  # fmt: skip - what has no C, and no other part
+           "transformer", "max_unpool1d", "max_unpool2d", "max_unpool3d"}  # fmt: skip - what has no C, and no other part
 EXAMPLES = [example for part in BUILT_IN if part.key not in REFUSED for example in part.examples()]
 
 

@@ -14,7 +14,7 @@ from nnkit.core.part import Shape
 from nnkit.errors import ShapeError
 from nnkit.layers.windows import Spatial, require_sizes, sizes
 
-__all__ = ["Boxes", "Pool"]
+__all__ = ["Boxes", "Pool", "Windows"]
 
 MOST = 2**24  # windows along an axis, for each of which it is kept where it lies
 Spans = NDArray[np.int64]
@@ -39,9 +39,13 @@ class Boxes(Layer):
 
     def see(self, in_shape: Shape, out_shape: Shape, spans: Sequence[Spans]) -> None:
         """Let the kernels see three axes, of which the last ones have these spans."""
+        self.set_spans(spans)
+        self.view(x=three_axes(in_shape), out=three_axes(out_shape))
+
+    def set_spans(self, spans: Sequence[Spans]) -> None:
+        """Say where boxes lie along the last axes; along those before, there is one place."""
         whole = np.array([[0, 1, 1]], np.int64)
         self.spans_d, self.spans_h, self.spans_w = [whole] * (3 - self.dims) + list(spans)
-        self.view(x=three_axes(in_shape), out=three_axes(out_shape))
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         box = prod(int(spans[:, 1].max(initial=1)) for spans in (self.spans_d, self.spans_h, self.spans_w))
@@ -53,10 +57,8 @@ def three_axes(shape: Shape) -> Shape:
     return (shape[0], *(1, 1, *shape[1:])[-3:])
 
 
-class Pool(Boxes, Spatial):
-    """Boxes are windows that step over the image."""
-
-    elsewhere: ClassVar[tuple[str, ...]] = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+class Windows(Boxes, Spatial):
+    """Boxes are windows that step over the image; ``image`` and ``counts`` are how many places and windows each axis has."""
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, *, ceil_mode: bool = False) -> None:
         self.kernel_size = kernel_size
@@ -70,17 +72,15 @@ class Pool(Boxes, Spatial):
         halves = zip(sizes(padding, self.dims), sizes(kernel_size, self.dims), strict=True)
         self.require("padding", all(2 * pad <= kernel for pad, kernel in halves), "at most half of kernel_size")
 
-    def build(self, in_shape: Shape) -> Shape:
-        channels = self.channels_of(in_shape)
-        counts = self.windows(in_shape, self.stride, self.ceil_mode)
+    def see_windows(self, shape: Shape) -> Shape:
+        """Let the kernels see an image of this shape, and what its windows become; the shape of that."""
+        counts = self.windows(shape, self.stride, self.ceil_mode)
         if max(counts) > MOST:
             raise ShapeError(f"{self!r}: expected at most {MOST} windows along an axis, got {max(counts)}")
-        self.see(in_shape, (channels, *counts), [self.spans(axis, size, count) for axis, size, count in zip(
-            "dhw"[-self.dims :], in_shape[1:], counts, strict=True)])  # fmt: skip
-        return (channels, *counts)
-
-    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
-        return prod(out_shape) * prod(sizes(self.kernel_size, self.dims)) // 4
+        self.image, self.counts = shape[1:], counts
+        self.see(shape, (shape[0], *counts), [self.spans(axis, size, count) for axis, size, count in zip(
+            "dhw"[-self.dims :], shape[1:], counts, strict=True)])  # fmt: skip
+        return (shape[0], *counts)
 
     def spans(self, axis: str, size: int, count: int) -> Spans:
         """Where the windows along an axis lie; as many places count as there are within the image and its padding."""
@@ -91,6 +91,33 @@ class Pool(Boxes, Spatial):
         first = origin + dilation * skipped
         within = np.clip(-(-(size - first) // dilation), 0, kernel - skipped)
         return np.stack([first, within, np.minimum(origin + kernel, size + padding) - origin], axis=1)
+
+    def onnx_window(self) -> dict[str, Any]:
+        """What ONNX calls the sizes of a window. Where a last window in the padding does not count, programs disagree about
+        ceil_mode: the padding behind is then as long as the windows that count.
+        """
+        window: dict[str, Any] = {**super().onnx_window(), "ceil_mode": int(self.ceil_mode)}
+        kernel, strides, dilations = (window[name] for name in ("kernel_shape", "strides", "dilations"))
+        before, around = window["pads"][: self.dims], []
+        for size, count, k, s, d, pad in zip(self.image, self.counts, kernel, strides, dilations, before, strict=True):
+            reach = d * (k - 1) + 1
+            around.append((max(0, (count - 1) * s + reach - size - pad), -(-(size + 2 * pad - reach) // s) + 1 > count))
+        if self.ceil_mode and any(dropped for _, dropped in around):
+            window |= {"pads": [*before, *(behind for behind, _ in around)], "ceil_mode": 0}
+        return window
+
+
+class Pool(Windows):
+    """Each window becomes a number."""
+
+    elsewhere: ClassVar[tuple[str, ...]] = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+
+    def build(self, in_shape: Shape) -> Shape:
+        self.channels_of(in_shape)
+        return self.see_windows(in_shape)
+
+    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
+        return prod(out_shape) * prod(sizes(self.kernel_size, self.dims)) // 4
 
     def c(self) -> str:
         return f"""
@@ -119,21 +146,6 @@ class Pool(Boxes, Spatial):
                                 {self.c_end}
                             }}
             }}"""
-
-    def onnx_window(self) -> dict[str, Any]:
-        """What ONNX calls the sizes of a window. Where a last window in the padding does not count, programs disagree about
-        ceil_mode: the padding behind is then as long as the windows that count.
-        """
-        window: dict[str, Any] = {**super().onnx_window(), "ceil_mode": int(self.ceil_mode)}
-        kernel, strides, dilations = (window[name] for name in ("kernel_shape", "strides", "dilations"))
-        before, around = window["pads"][: self.dims], []
-        for size, count, k, s, d, pad in zip(self._built.in_shape[1:], self._built.out_shape[1:], kernel, strides, dilations,
-                                             before, strict=True):  # fmt: skip
-            reach = d * (k - 1) + 1
-            around.append((max(0, (count - 1) * s + reach - size - pad), -(-(size + 2 * pad - reach) // s) + 1 > count))
-        if self.ceil_mode and any(dropped for _, dropped in around):
-            window |= {"pads": [*before, *(behind for behind, _ in around)], "ceil_mode": 0}
-        return window
 
     @classmethod
     def read(cls, at, node, **modes):
