@@ -130,7 +130,8 @@ NEEDLESS: dict[str, str] = {
     "steps_per_epoch": "batch_size says it",
     "test_size": "validation_split is the part that is held out",
     "time_major": "sequences are always (N, steps, features)",
-    "track_running_stats": "running statistics are always kept",
+    "track_running_stats": "running statistics are always kept, as a prediction does not depend on the rows beside it; "
+                           "model.forward(x, training=True) takes those of the batch",
     "trainable": "write model.freeze('0.*') once the model is built",
     "validation_freq": "validation comes after every epoch",
     "workers": "n_threads says how many threads compute",

@@ -19,6 +19,8 @@ __all__ = ["torch_weights"]
 
 Arrays = dict[str, NDArray[Any]]
 
+COUNT = "num_batches_tracked"  # of PyTorch's layers with running statistics
+
 
 class _Place(NamedTuple):
     """A layer in its model, and its parameters and states there."""
@@ -35,7 +37,7 @@ def torch_weights(model: Model, state_dict: Mapping[str, Any]) -> None:
     or modules within it (MultiheadAttention keeps a Linear ``out_proj``). So the twin may be nested in any way, as long as it
     lists its modules in the order in which nnkit's layers stand; where it does not, pass a dict in that order. A layer that is
     used several times takes its arrays once. Each layer knows how PyTorch's arrays become its own (``Layer.from_torch``: a
-    Linear's weight is transposed). ``num_batches_tracked`` is ignored.
+    Linear's weight is transposed). ``num_batches_tracked`` is ignored where nothing depends on it.
 
     Parameters
     ----------
@@ -61,11 +63,14 @@ def torch_weights(model: Model, state_dict: Mapping[str, Any]) -> None:
     array([[13.]], dtype=float32)
     """
     places = list(_places(network_of(model, "torch_weights")))
-    left = {name: _to_array(value) for name, value in state_dict.items() if not name.endswith("num_batches_tracked")}
+    left = {name: _to_array(value) for name, value in state_dict.items()}
     pairs: list[tuple[NDArray[Any], NDArray[Any]]] = []
     for place in places:
-        taken = {name: left.pop(name) for name in _next_module(list(left), len(place.arrays))}
+        own = [name for name in left if COUNT in place.arrays or not name.endswith(COUNT)]
+        taken = {name: left.pop(name) for name in _next_module(own, len(place.arrays))}
+        left.pop(_prefix(taken) + COUNT, None)
         pairs += _fit(place, taken)
+    left = {name: array for name, array in left.items() if not name.endswith(COUNT)}
     if left:
         raise ShapeError(f"torch_weights: expected arrays for the {len(places)} layers that have parameters or states "
                          f"({_listed(place.name for place in places)}), got also {_listed(map(repr, left))}")  # fmt: skip

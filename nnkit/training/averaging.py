@@ -80,17 +80,26 @@ class Averaging:
     def _compute_states(self, network: Network, batches: Iterable[NDArray[Any]]) -> None:
         """States are the mean, over batches, of what each batch alone would leave behind: as of PyTorch's ``update_bn``.
 
-        These are the states of layers that move them by a hyper-parameter ``momentum`` towards those of a batch.
+        These are the states of layers that move them by a hyper-parameter ``momentum`` towards those of a batch. Where it is
+        None, they are such a mean already, once they begin anew.
         """
         copied = self._model.copy()
         again = network_of(copied)
         totals: dict[str, NDArray[np.float64]] = {}
+        means: list[str] = []
         for path, built in again.homes():
-            if built.layer.provides("momentum"):
+            if not built.layer.provides("momentum"):
+                continue
+            names = [f"{path}.{name}" for name, state in built.states.items() if not state.fixed]
+            if built.layer.momentum is None:  # type: ignore[attr-defined]
+                means += names
+            else:
                 built.layer.momentum = 1.0  # type: ignore[attr-defined]
-                totals |= {f"{path}.{name}": np.zeros(state.shape) for name, state in built.states.items() if not state.fixed}
-        if not totals:
+                totals |= {name: np.zeros(again.states()[name].shape) for name in names}
+        if not (totals or means):
             return
+        for name in means:
+            again.states()[name][...] = 0.0
         forward, count = Pass(again, self._rows, training=True, gradient=again.gradient, python=self._python), 0
         for batch in batches:
             count += 1
@@ -101,6 +110,8 @@ class Averaging:
         for name, state in network.states().items():
             if name in totals:
                 state[...] = totals[name] / count
+            elif name in means:
+                state[...] = again.states()[name]
 
 
 class Mean(Callback):

@@ -66,7 +66,6 @@ NOT_HERE = {name: reason for reason, names in NOT_HERE.items() for name in names
 REFUSED = {
     r"KLDivLoss\(.*log_target=True": "targets are probabilities",
     r"PoissonNLLLoss\(.*full=True": "constants are left out",
-    r"BatchNorm.*momentum=None": "a running mean forgets",
     r"BatchNorm.*track_running_stats=False": "a prediction does not depend on its batch",
     r"MaxPool.*return_indices=True": "a layer has one output",
     r"MultiheadAttention\(.*add_(bias_kv|zero_attn)=True": "the paper has no such thing",
@@ -244,7 +243,7 @@ def evaluate(module, given, cotangent, reads=1):
     out = out[0] if isinstance(out, tuple) else out
     out.backward(cotangent(out))
     learnt = {name: parameter.grad for name, parameter in module.named_parameters()} | dict(module.named_buffers())
-    learnt = {name: learnt[name].clone() for name in module.state_dict() if name != "num_batches_tracked"}
+    learnt = {name: learnt[name].clone() for name in module.state_dict()}
     grads = {f"grad_{name}": other.grad for name, other in zip(names[1:], others, strict=True)}
     return {"out": out.detach(), **({} if x.grad is None else {"grad_x": x.grad}), **grads, **learnt}
 

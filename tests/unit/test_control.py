@@ -571,9 +571,12 @@ def test_frozen_parameters_are_their_own_mean():
     np.testing.assert_array_equal(model.parameters()["0.weight"], net().parameters()["0.weight"])
 
 
-def test_swa_computes_running_statistics_anew():
-    layers = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.BatchNorm1d(5), torch.nn.Linear(5, 3)).double()
-    model = nn.Sequential([nn.Linear(5), nn.BatchNorm1d(), nn.Linear(3)]).build((6,), random_state=0, dtype="float64")
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_swa_computes_running_statistics_anew(momentum):
+    norm = torch.nn.BatchNorm1d(5, momentum=momentum)
+    layers = torch.nn.Sequential(torch.nn.Linear(6, 5), norm, torch.nn.Linear(5, 3)).double()
+    model = nn.Sequential([nn.Linear(5), nn.BatchNorm1d(momentum=momentum), nn.Linear(3)])
+    model.build((6,), random_state=0, dtype="float64")
     with torch.no_grad():
         for name, array in model.parameters().items():
             layers.get_parameter(name).copy_(torch.from_numpy(array.T.copy()))
@@ -582,7 +585,7 @@ def test_swa_computes_running_statistics_anew():
     walk(model, nn.SGD(lr=0.1), callbacks=[nn.SWA(0.5)])
     require_same(model, mean)
     for name, array in model.states().items():
-        np.testing.assert_allclose(array, mean.get_buffer(name).numpy(), rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(array, mean.get_buffer(name).reshape(-1).numpy(), rtol=1e-9, err_msg=name)
 
 
 def stepped_by_hand(model, layers, average, theirs, count=9, every=1, frozen_from=None):

@@ -35,9 +35,12 @@ def parts():
 
 
 def told_apart(part):
-    """Whether operators tell the part from others: zeros are no bias, and running statistics are those of a batch norm."""
+    """Whether operators tell the part from others: zeros are no bias, running statistics are those of a batch norm, and nothing
+    says that they are the means of all batches.
+    """
     if type(part).__module__.startswith("nnkit.layers.channel_norm"):
-        return part.bias and not (type(part).__name__.startswith("Instance") and part.track_running_stats)
+        means = getattr(part, "momentum", 0.1) is None
+        return part.bias and not means and not (type(part).__name__.startswith("Instance") and part.track_running_stats)
     if isinstance(part, nn.AdaptiveAvgPool1d) or getattr(part, "proj_size", 0):  # a product with a matrix, as Linear is
         return False
     return not isinstance(part, Chain)  # of the inputs of a layer that reads several

@@ -107,6 +107,8 @@ CASES = [
     (nn.BatchNorm1d(affine=False), torch.nn.BatchNorm1d(4, affine=False), (4,)),
     (nn.BatchNorm2d(), torch.nn.BatchNorm2d(4), (4, 5, 3)),
     (nn.BatchNorm2d(bias=False), torch.nn.BatchNorm2d(4, bias=False), (4, 1, 3)),
+    (nn.BatchNorm1d(momentum=None), torch.nn.BatchNorm1d(7, momentum=None), (7,)),
+    (nn.BatchNorm2d(momentum=None, bias=False), torch.nn.BatchNorm2d(4, momentum=None, bias=False), (4, 2, 3)),
     (nn.BatchNorm3d(momentum=0.3), torch.nn.BatchNorm3d(2, momentum=0.3), (2, 2, 1, 3)),
     (nn.InstanceNorm1d(), torch.nn.InstanceNorm1d(2), (2, 5)),
     (nn.InstanceNorm1d(track_running_stats=True), torch.nn.InstanceNorm1d(3, track_running_stats=True), (3, 7)),
@@ -154,7 +156,7 @@ def test_layer_equals_torchs(ours, theirs, shape, dtype):
         for name, parameter in theirs.named_parameters():
             close(model.gradients()[f"0.{name}"], parameter.grad, dtype)
         for name, state in model.states().items():
-            close(state, dict(theirs.named_buffers())[name.removeprefix("0.")], dtype)
+            close(state, dict(theirs.named_buffers())[name.removeprefix("0.")].reshape(-1), dtype)
         close(model.predict(x), theirs.eval()(tensor), dtype)
 
 

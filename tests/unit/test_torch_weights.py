@@ -56,6 +56,24 @@ def test_counters_of_batches_are_ignored():
     assert model.predict([[1.0, 2.0, 3.0]]) == 13.0
 
 
+def test_counters_of_batches_are_taken_where_something_depends_on_them():
+    """And only there: of the layer before and the one behind they are ignored."""
+    layers = [nn.BatchNorm1d(), nn.BatchNorm1d(momentum=None, affine=False), nn.BatchNorm1d()]
+    model = nn.Sequential(layers).build((2,), dtype="float64")
+    names = ("weight", "bias", "running_mean", "running_var")
+    arrays = {f"{place}.{name}": np.full(2, 1.0 + place) for place in range(3) for name in names[2 * (place == 1) :]}
+    counters = {f"{place}.num_batches_tracked": np.array(3 + place) for place in range(3)}
+    nn.torch_weights(model, {name: value for place in "012" for name, value in {**arrays, **counters}.items()
+                             if name.startswith(place)})  # fmt: skip
+    assert model.states()["1.num_batches_tracked"].tolist() == [4.0]
+    x = np.array([[1.0, 5.0], [3.0, 9.0]])
+    before = model.copy()
+    model.forward(x, training=True)
+    seen = before[:1].forward(x, training=True)
+    assert model.states()["1.num_batches_tracked"].tolist() == [5.0]
+    np.testing.assert_allclose(model.states()["1.running_mean"], (4.0 * 2.0 + seen.mean(axis=0)) / 5.0, rtol=1e-12)
+
+
 def test_nested_modules_are_taken_in_order():
     """Containers within containers, running statistics, and a layer that is used twice."""
     with warnings.catch_warnings():

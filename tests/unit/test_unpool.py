@@ -102,7 +102,7 @@ def squares(rows):
 def trained(n_threads=None):
     X, y = squares(200)
     model = nn.Sequential([segnet()])
-    history = model.fit(X, y, loss="bce_with_logits", optimizer=nn.Adam(lr=0.01), epochs=15, batch_size=25, random_state=0,
+    history = model.fit(X, y, loss="bce_with_logits", optimizer=nn.Adam(lr=0.01), epochs=20, batch_size=25, random_state=0,
                         progress=False, n_threads=n_threads)  # fmt: skip
     return model, history, X, y
 
@@ -115,7 +115,8 @@ def fitted():
 def test_a_segmenting_net_learns(fitted):
     model, history, X, y = fitted
     assert history["loss"][-1] < 0.5 * history["loss"][0]
-    assert ((model.predict(X) > 0.0) == (y > 0.5)).mean() > 0.95
+    wrong = ((model.predict(X) > 0.0) != (y > 0.5)).mean()
+    assert wrong < 0.5 * y.mean()  # which is wrong where all is background
 
 
 def test_threads_do_not_matter(fitted):

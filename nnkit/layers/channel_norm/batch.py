@@ -65,16 +65,24 @@ def affine(weight, bias, mean, scale, factors):
         factors[channels + c] = (bias[c] if bias.shape[0] > 0 else 0.0) - mean[channels + c] * factor
 
 
-def follow(count, momentum, mean, scale, running_mean, running_var):
-    """Move the running statistics by ``momentum`` towards those of the batch; the variance without bias.
+def follow(count, share, mean, scale, running_mean, running_var):
+    """Move the running statistics by a share towards those of the batch; the variance without bias.
 
     A single value says nothing of a variance: it stays as it was.
     """
     channels = running_mean.shape[0]
     for c in range(channels):
-        running_mean[c] += momentum * (mean[c] - running_mean[c] + mean[channels + c])
+        running_mean[c] += share * (mean[c] - running_mean[c] + mean[channels + c])
         if count > 1.0:
-            running_var[c] += momentum * (count / (count - 1.0) * scale[channels + c] - running_var[c])
+            running_var[c] += share * (count / (count - 1.0) * scale[channels + c] - running_var[c])
+
+
+def pace(momentum, num_batches_tracked):
+    """How far the running statistics move towards those of a batch: where the batches are counted, to the mean of all."""
+    if num_batches_tracked is None:
+        return momentum
+    num_batches_tracked[0] += 1.0
+    return 1.0 / num_batches_tracked[0]
 
 
 def add_up(all_sums, shards, totals):
@@ -100,12 +108,16 @@ void forward(const real x[N], const real weight[C], const real bias[C], const re
 
 
 def as_batch_normalization(layer, graph, x):
-    """A layer that has running statistics, as it is out of training."""
+    """A layer that has running statistics, as it is out of training.
+
+    ONNX has no word for the mean of all batches: there, the statistics then stay as they are.
+    """
     channels = layer._built.in_shape[0]
     weight = graph.array("weight") if layer.affine else np.ones(channels, graph.real)
     bias = graph.array("bias") if layer.affine and layer.bias else np.zeros(channels, graph.real)
     statistics = graph.array("running_mean"), graph.array("running_var")
-    numbers = {"epsilon": float(layer.eps), "momentum": 1.0 - layer.momentum}  # of what was before, not of what is new
+    kept = 1.0 if layer.momentum is None else 1.0 - layer.momentum  # of what was before, not of what is new
+    numbers = {"epsilon": float(layer.eps), "momentum": kept}
     return graph.node("BatchNormalization", x, weight, bias, *statistics, **numbers)
 
 
@@ -116,13 +128,16 @@ class _BatchNorm(Layer):
     mixes_rows = True
     ranks: ClassVar[tuple[int, ...]]  # numbers of axes that rows may have
 
-    def __init__(self, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True, bias: bool = True) -> None:
+    def __init__(
+        self, *, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, bias: bool = True
+    ) -> None:
         self.eps = eps
         self.momentum = momentum
         self.affine = affine
         self.bias = bias
         self.require_eps()
-        self.require_number("momentum", 0.0, 1.0)
+        if momentum is not None:
+            self.require_number("momentum", 0.0, 1.0)
 
     def declare(self, channels: int) -> None:
         """Declare everything for so many channels."""
@@ -130,6 +145,10 @@ class _BatchNorm(Layer):
         self.parameter("bias", (channels if self.affine and self.bias else 0,), init="zeros")
         self.state("running_mean", (channels,), init="zeros")
         self.state("running_var", (channels,), init="ones")
+        if self.momentum is None:
+            self.state("num_batches_tracked", (1,), init="zeros")
+        else:
+            self.num_batches_tracked = None
         self.partial("moments", (1 + 3 * channels,))
         self.partial("sums", (2 * channels,))
         self.workspace("mean", (2 * channels,))
@@ -151,7 +170,8 @@ class _BatchNorm(Layer):
         return at.found(cls(eps=eps, momentum=round(1.0 - kept, 7), affine=affine), **arrays)
 
     def from_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        return {name: array for name, array in arrays.items() if name in self._built.declared()}  # not num_batches_tracked
+        declared = self._built.declared()
+        return {name: np.atleast_1d(array) for name, array in arrays.items() if name in declared}
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
         return 4 * prod(in_shape)
@@ -184,12 +204,12 @@ class _BatchNorm(Layer):
 
     @staticmethod
     def forward(
-        x, weight, bias, running_mean, running_var, all_moments, shards, first_row, training, eps, momentum, mean, scale,
-        totals, out,
+        x, weight, bias, running_mean, running_var, all_moments, shards, first_row, training, eps, momentum,
+        num_batches_tracked, mean, scale, totals, out,
     ):  # fmt: skip
         count = combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
         if training and first_row == 0:
-            follow(count, momentum, mean, scale, running_mean, running_var)
+            follow(count, pace(momentum, num_batches_tracked), mean, scale, running_mean, running_var)
         affine(weight, bias, mean, scale, totals)
         for b in range(x.shape[0]):
             for c in range(x.shape[1]):
@@ -273,12 +293,12 @@ class _OfRows:
 
     @staticmethod
     def forward(
-        x, weight, bias, running_mean, running_var, all_moments, shards, first_row, training, eps, momentum, mean, scale,
-        totals, out,
+        x, weight, bias, running_mean, running_var, all_moments, shards, first_row, training, eps, momentum,
+        num_batches_tracked, mean, scale, totals, out,
     ):  # fmt: skip
         count = combine(all_moments, shards, running_mean, running_var, training, eps, mean, scale)
         if training and first_row == 0:
-            follow(count, momentum, mean, scale, running_mean, running_var)
+            follow(count, pace(momentum, num_batches_tracked), mean, scale, running_mean, running_var)
         channels = x.shape[1]
         affine(weight, bias, mean, scale, totals)
         factor, shift = totals[:channels], totals[channels:]
@@ -346,20 +366,21 @@ class BatchNorm1d(_BatchNorm):
     - dL/dbias = sum delta and dL/dweight = sum delta y,
     - dL/dx = weight / sqrt(v + eps) * (delta - 1/P sum delta - y/P sum delta y).
 
-    Training moves running_mean and running_var by ``momentum`` towards m and v P / (P - 1); out of training they take the
-    places of m and v, and dL/dx = weight / sqrt(v + eps) * delta. Shards of a batch meet to put their sums together, in a
-    fixed order: the statistics are those of the whole batch.
+    Training moves running_mean and running_var by ``momentum`` towards m and v P / (P - 1); without one, by 1 / the number of
+    batches so far, which num_batches_tracked counts. Out of training they take the places of m and v, and dL/dx = weight /
+    sqrt(v + eps) * delta. Shards of a batch meet to put their sums together, in a fixed order: the statistics are those of the
+    whole batch.
 
     Parameters
     ----------
     eps : float >= 0
-    momentum : float in [0, 1]
+    momentum : float in [0, 1], or None: the running statistics are the means over all batches so far
     affine : bool, whether there are weight and bias
     bias : bool, whether there is a bias beside the weight
 
     Shape
     -----
-    x: (N, C) or (N, C, L) -> out: the same; weight, bias, running_mean, running_var: (C,)
+    x: (N, C) or (N, C, L) -> out: the same; weight, bias, running_mean, running_var: (C,); num_batches_tracked: (1,)
 
     Raises
     ------
@@ -410,7 +431,7 @@ class BatchNorm1d(_BatchNorm):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (3,)), Example(cls(affine=False), (2,)), Example(cls(bias=False), (2,)),
+        return [Example(cls(), (3,)), Example(cls(affine=False), (2,)), Example(cls(momentum=None, bias=False), (2,)),
                 Example(cls(eps=1e-3, momentum=0.3), (2, 3))]  # fmt: skip
 
 
@@ -441,20 +462,21 @@ class BatchNorm2d(_OfImages):
     - dL/dbias = sum delta and dL/dweight = sum delta y,
     - dL/dx = weight / sqrt(v + eps) * (delta - 1/P sum delta - y/P sum delta y).
 
-    Training moves running_mean and running_var by ``momentum`` towards m and v P / (P - 1); out of training they take the
-    places of m and v, and dL/dx = weight / sqrt(v + eps) * delta. Shards of a batch meet to put their sums together, in a
-    fixed order: the statistics are those of the whole batch.
+    Training moves running_mean and running_var by ``momentum`` towards m and v P / (P - 1); without one, by 1 / the number of
+    batches so far, which num_batches_tracked counts. Out of training they take the places of m and v, and dL/dx = weight /
+    sqrt(v + eps) * delta. Shards of a batch meet to put their sums together, in a fixed order: the statistics are those of the
+    whole batch.
 
     Parameters
     ----------
     eps : float >= 0
-    momentum : float in [0, 1]
+    momentum : float in [0, 1], or None: the running statistics are the means over all batches so far
     affine : bool, whether there are weight and bias
     bias : bool, whether there is a bias beside the weight
 
     Shape
     -----
-    x: (N, C, H, W) -> out: the same; weight, bias, running_mean, running_var: (C,)
+    x: (N, C, H, W) -> out: the same; weight, bias, running_mean, running_var: (C,); num_batches_tracked: (1,)
 
     Raises
     ------
@@ -487,7 +509,7 @@ class BatchNorm2d(_OfImages):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (2, 2, 3))]
+        return [Example(cls(), (2, 2, 3)), Example(cls(momentum=None), (2, 1, 2))]
 
 
 @register("batch_norm3d")
@@ -503,13 +525,13 @@ class BatchNorm3d(_OfImages):
     Parameters
     ----------
     eps : float >= 0
-    momentum : float in [0, 1]
+    momentum : float in [0, 1], or None: the running statistics are the means over all batches so far
     affine : bool, whether there are weight and bias
     bias : bool, whether there is a bias beside the weight
 
     Shape
     -----
-    x: (N, C, D, H, W) -> out: the same; weight, bias, running_mean, running_var: (C,)
+    x: (N, C, D, H, W) -> out: the same; weight, bias, running_mean, running_var: (C,); num_batches_tracked: (1,)
 
     Raises
     ------
