@@ -138,7 +138,7 @@ class Network:
         read: dict[str, str] = {}
         for reader in readers(root):
             layer, given = reader.built.layer, read.get(reader.name)
-            wanted = dtype if reader.columns is not None or layer.input_dtype == "real" else layer.input_dtype
+            wanted = dtype if reader.columns is not None or reader.dtype == "real" else reader.dtype
             if given not in (None, wanted):
                 raise ShapeError(f"{layer!r}: expected layers that all read {reader.name or 'the input'} as {given}, got one "
                                  f"that takes {wanted}; give it an input of its own, with nn.Inputs")  # fmt: skip
@@ -321,7 +321,8 @@ class Network:
     def check_input(self, rows: Any, name: str) -> None:
         """Refuse rows that the layers which read them could not take; what is sparse is checked where it is copied."""
         for reader in readers(self.root):
-            if isinstance(fields(rows)[reader.name], np.ndarray):
+            beside = reader.dtype == "real" != reader.built.layer.input_dtype  # of what is looked up
+            if isinstance(fields(rows)[reader.name], np.ndarray) and not beside:
                 reader.built.layer.check_input(reader.of(rows), f"{name}[{reader.name!r}]" if reader.name else name)
 
     # ------------------------------------------------------------------------------------------------- its arrays

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nnkit.core.container import Container, Placed
-from nnkit.core.fields import SELF, each, fields, spelt
+from nnkit.core.fields import SELF, each, fields, of_field, spelt
 from nnkit.core.layer import Built, Layer, PythonLayer
 from nnkit.core.part import kernel_names
 from nnkit.engine.memory import aligned_zeros
@@ -133,14 +133,14 @@ class Plan:
                 raise ShapeError(f"{placed.name}: expected connect to return what build says, shape {spelt(built.out_shape)}, "
                                  f"got {spelt(shape)}")  # fmt: skip
             return out
-        wanted = self.real if layer.input_dtype == "real" else layer.input_dtype
-        inputs = {name or SELF: self._in(value, wanted, placed) for name, value in fields(x).items()}
+        inputs = {name or SELF: self._in(value, of_field(layer.input_dtype, name), placed) for name, value in fields(x).items()}
         if not layer.pointwise:
             inputs = {name: self._as(value, layer.blocked) for name, value in inputs.items()}
         return self._forward(placed, inputs) if layer.kernels() else self._view(placed, *inputs.values())
 
     def _in(self, value: Array, dtype: str, placed: Placed) -> Array:
         """A value in the dtype that a layer takes: what was selected from the input becomes whole where it is looked up."""
+        dtype = self.real if dtype == "real" else dtype
         if value.dtype == dtype:
             return value
         if id(value) not in self._selected:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nnkit.core.calls import Absent, Familiar, shown
-from nnkit.core.fields import fields
+from nnkit.core.fields import fields, of_field
 from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Example, Shape, listed
 from nnkit.engine.exclusive import Exclusive
@@ -212,7 +212,7 @@ class Chain(Container):
         return f"Sequential([{', '.join(map(repr, self.layers))}])"
 
     @property
-    def input_dtype(self) -> str:  # type: ignore[override]
+    def input_dtype(self) -> str | dict[str, str]:  # type: ignore[override]
         return self.layers[0].input_dtype if self.layers else "real"  # all were taken out of the list
 
     @property
@@ -450,11 +450,13 @@ class Reader:
     ----------
     built : the layer
     name : of the field that it reads, "" for plain rows
+    dtype : in which the layer reads it, "real" or "int64"
     columns : which of its columns, where a layer before it selects some
     """
 
     built: Built
     name: str = ""
+    dtype: str = "real"
     columns: NDArray[np.int64] | None = None
 
     def behind(self, layer: Any) -> Reader:
@@ -472,7 +474,8 @@ def readers(built: Built) -> Iterator[Reader]:
     if isinstance(built.layer, Container):
         yield from built.layer.readers(built.children)
     else:
-        yield from (Reader(built, name) for name in fields(built.in_shape))
+        dtypes = built.layer.input_dtype
+        yield from (Reader(built, name, of_field(dtypes, name)) for name in fields(built.in_shape))
 
 
 def _require_depth(layers: Sequence[Layer]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from nnkit.core.calls import shown
 from nnkit.errors import DataError, ShapeError
 
-__all__ = ["SELF", "by_name", "each", "fields", "numbers", "picked", "require_plain", "spelt"]
+__all__ = ["SELF", "by_name", "each", "fields", "numbers", "of_field", "picked", "require_plain", "spelt"]
 
 SELF = "x"  # what a plain row is called among named values
 
@@ -28,6 +28,11 @@ def each(function: Callable[..., Any], value: Any, *others: Any) -> Any:
     if type(value) is dict:
         return {name: function(item, *(other[name] for other in others)) for name, item in value.items()}
     return function(value, *others)
+
+
+def of_field(given: Any, name: str) -> Any:
+    """What holds of a field: the same of all of them, or one thing of each, by name."""
+    return given[name] if type(given) is dict else given
 
 
 def numbers(shape: Any) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.fields import SELF, each, fields, numbers, spelt
+from nnkit.core.fields import SELF, each, fields, numbers, of_field, spelt
 from nnkit.core.initializer import Given, Initializer
 from nnkit.core.interpreted import fill_by_copy, read_only
 from nnkit.core.part import Part, Shape, kernel_names
@@ -176,7 +176,7 @@ class Layer(Part):
     interpreted       False    kernels stay Python; so it is for every `PythonLayer`
     inputs            ()       the names of the values of a row that it reads, where these are several; (): one, ``x``
     selects           False    its outputs are some of its inputs, as they are: a layer behind it may look them up
-    input_dtype       'real'   "real": the model's dtype; "int64" for a layer that looks things up, which is a model's first
+    input_dtype       'real'   "real": the model's; "int64" for a layer that looks the model's input up; of `inputs` a dict
     input_limit       0        whole numbers of the input are from 0 to below this; who takes some says it, in `build` at last
     passes_mask       False    a row of the output has the steps of its row of the input, so that the same ones are padding
     gives             None     what numbers its outputs can be, a `nnkit.Span`, which `fit` compares with what the loss expects;
@@ -228,7 +228,7 @@ class Layer(Part):
     interpreted: ClassVar[bool] = False
     inputs: tuple[str, ...] = ()
     selects: ClassVar[bool] = False
-    input_dtype: ClassVar[str] = "real"
+    input_dtype: ClassVar[str | dict[str, str]] = "real"
     input_limit: int = 0
     passes_mask: bool = False
     gives: ClassVar[Span | None] = None
@@ -527,8 +527,8 @@ def check_kernel_names(built: Built) -> None:
                      if prod(item.shape) and f"grad_{name}" not in always]  # fmt: skip - backward_x is not always run
         if "backward_x" in kernels:
             always |= {*kernel_names(kernels["backward_x"])}
-        if layer.input_dtype == "real":
-            forgotten = [*(f"grad_{name}" for name in built.inputs if f"grad_{name}" not in always), *forgotten]
+        learnt = [f"grad_{name}" for name in built.inputs if of_field(layer.input_dtype, name) == "real"]
+        forgotten = [*(name for name in learnt if name not in always), *forgotten]
         if forgotten:
             raise KernelError(f"{layer!r}: expected backward to name (and write) {', '.join(forgotten)}")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.fields import fields
 from nnkit.core.initializer import Initializer
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
@@ -176,21 +177,27 @@ class EmbeddingBag(_Table):
     The number ``padding_idx`` is in no bag: bags may be of different sizes. An empty bag gives 0. Without the bag, `Embedding`
     gives a vector for each step.
 
+    With ``per_sample_weights``, s, which are a second input, a sum is out_j = sum_t s_t weight[x_t, j]; dL/dweight_i = sum of
+    s_t grad_out over all places t where x is i, and dL/ds_t = sum_j grad_out_j weight[x_t, j], or 0 for ``padding_idx``.
+
     Parameters
     ----------
     num_embeddings : int >= 1, how many different numbers there are
     embedding_dim : int >= 1
     mode : "sum", "mean" (default) or "max"
     padding_idx : int, optional: the number that only fills a row up. Negative ones count from the end.
+    per_sample_weights : bool, whether there is a second input of weights; only where the mode is "sum"
 
     Shape
     -----
-    x: (N, numbers) whole numbers -> out: (N, embedding_dim); weight: (num_embeddings, embedding_dim). First layer only.
+    x: (N, numbers) whole numbers, the model's input as it is -> out: (N, embedding_dim); weight: (num_embeddings,
+    embedding_dim). With ``per_sample_weights``, x is called numbers, and the weights, which other layers may have computed, are
+    per_sample_weights: (N, numbers).
 
     Raises
     ------
     ShapeError
-        Rows have other axes than one of numbers.
+        Rows have other axes than one of numbers, or not a weight for each number.
     DataError
         From fit, predict and the like: x holds numbers that are not whole, or none of 0 to num_embeddings - 1.
 
@@ -202,6 +209,13 @@ class EmbeddingBag(_Table):
     >>> bool((model.predict([[7, 2, 0, 0]]) == words.predict([[7, 2, 0, 0]]).sum(axis=1)).all())
     True
 
+    Weights that another part of the net computes:
+
+    >>> bag = nn.EmbeddingBag(10, 3, mode="sum", per_sample_weights=True)
+    >>> net = nn.Graph(shares=("scores", nn.Softmax()), out=(("words", "shares"), bag))
+    >>> nn.Sequential([net]).build({"scores": (4,), "words": (4,)}).out_shape
+    (3,)
+
     References
     ----------
     Joulin, Grave, Bojanowski and Mikolov 2017, "Bag of tricks for efficient text classification", section 2 (mean).
@@ -211,23 +225,41 @@ class EmbeddingBag(_Table):
     modes: ClassVar[tuple[str, ...]] = ("sum", "mean", "max")
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, *, mode: str = "mean", padding_idx: int | None = None
-    ) -> None:
+        self, num_embeddings: int, embedding_dim: int, *, mode: str = "mean", padding_idx: int | None = None,
+        per_sample_weights: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(num_embeddings, embedding_dim, padding_idx=padding_idx)
         self.mode = mode
+        self.per_sample_weights = per_sample_weights
         self.require("mode", mode in self.modes, "'sum', 'mean' or 'max'")
+        self.require("mode", mode == "sum" or not per_sample_weights, "'sum', as there are per_sample_weights")
 
-    def build(self, in_shape: Shape) -> Shape:
-        if len(in_shape) != 1:
-            raise ShapeError(f"{self!r}: expected input rows of shape (numbers,), got rows of shape {in_shape}")
+    @property
+    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("numbers", "per_sample_weights") if self.per_sample_weights else ()
+
+    @property
+    def input_dtype(self) -> str | dict[str, str]:  # type: ignore[override]
+        return {"numbers": "int64", "per_sample_weights": "real"} if self.per_sample_weights else "int64"
+
+    def build(self, in_shape: Any) -> Shape:
+        numbers, *weights = fields(in_shape).values()
+        if len(numbers) != 1:
+            raise ShapeError(f"{self!r}: expected input rows of shape (numbers,), got rows of shape {numbers}")
+        if weights not in ([], [numbers]):
+            raise ShapeError(f"{self!r}: expected a weight for each number, {numbers}, got per_sample_weights {weights[0]}")
         self.declare_weight()
         self.largest, self.average = self.mode == "max", self.mode == "mean"
         # Where the mode is "max": the numbers whose vectors are the largest.
         self.scratch("chosen", (self.embedding_dim if self.largest else 0,), dtype="int64")
         return (self.embedding_dim,)
 
-    def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
-        return in_shape[0] * out_shape[0]
+    def work(self, in_shape: Any, out_shape: Shape, parameters: int) -> int:
+        return int(next(iter(fields(in_shape).values()))[0]) * out_shape[0]
+
+    def kernels(self) -> dict[str, Callable[..., Any]]:
+        return {stage: getattr(_Weighted, stage) if self.per_sample_weights else kernel
+                for stage, kernel in super().kernels().items()}  # fmt: skip
 
     def c(self) -> str:
         return """
@@ -298,6 +330,12 @@ class EmbeddingBag(_Table):
                         target[j] += factor * grad[j]
 
     def onnx(self, graph, x):
+        if self.per_sample_weights:
+            x, weights = fields(x).values()
+            if self.padding_idx is not None:
+                weights = graph.node("Where", x != np.int64(self.padding), weights, 0.0)
+            vectors = graph.node("Gather", graph.array("weight"), x, axis=0)
+            return graph.node("ReduceSum", vectors * graph.node("Unsqueeze", weights, [2]), [1], keepdims=0)
         vectors = graph.node("Gather", graph.array("weight"), x, axis=0)
         if self.padding_idx is None:
             reduce = {"sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax"}[self.mode]
@@ -329,3 +367,32 @@ class EmbeddingBag(_Table):
             Example(cls(5, 2, mode="sum", padding_idx=1), (3,), 0, 5),
             Example(cls(4, 2, mode="max", padding_idx=-1), (2,), 0, 4),
         ]
+
+
+class _Weighted:
+    """The kernels of a bag of weighted vectors."""
+
+    @staticmethod
+    def forward(numbers, per_sample_weights, weight, padding, out):
+        for n in range(numbers.shape[0]):
+            row = out[n]
+            row[:] = 0.0
+            for t in range(numbers.shape[1]):
+                if numbers[n, t] != padding:
+                    vector, share = weight[numbers[n, t]], per_sample_weights[n, t]
+                    for j in range(row.shape[0]):
+                        row[j] += share * vector[j]
+
+    @staticmethod
+    def backward(numbers, per_sample_weights, weight, padding, grad_out, grad_weight, grad_per_sample_weights):
+        grad_weight[:] = 0.0
+        for n in range(numbers.shape[0]):
+            grad = grad_out[n]
+            for t in range(numbers.shape[1]):
+                number, share, total = numbers[n, t], per_sample_weights[n, t], 0.0
+                if number != padding:
+                    vector, target = weight[number], grad_weight[number]
+                    for j in range(grad.shape[0]):
+                        target[j] += share * grad[j]
+                        total += grad[j] * vector[j]
+                grad_per_sample_weights[n, t] = total

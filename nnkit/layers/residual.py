@@ -59,7 +59,7 @@ class Residual(Container):
         self._inner = Chain(layers)
 
     @property
-    def input_dtype(self) -> str:  # type: ignore[override]
+    def input_dtype(self) -> str | dict[str, str]:  # type: ignore[override]
         return self._inner.input_dtype
 
     def build(self, in_shape: Shape) -> Shape:

@@ -26,6 +26,15 @@ class Step(NamedTuple):
         """The names of what it reads."""
         return (self.reads,) if isinstance(self.reads, str) else self.reads
 
+    def known(self) -> dict[str, str]:
+        """The names of what it reads, by those that the layer has for them."""
+        return fields(picked({name: name for name in self.read}, self.reads, self.layer.inputs))
+
+    def looked_up(self) -> list[str]:
+        """The names of what it reads, but for real numbers beside whole ones."""
+        dtypes = self.layer.input_dtype
+        return [name for own, name in self.known().items() if not (type(dtypes) is dict and dtypes[own] == "real")]
+
 
 class Steps(Container):
     """Named values of a row, each computed from others by a layer; what a row is given and what it gives are some of them."""
@@ -44,7 +53,7 @@ class Steps(Container):
         return () if list(given) == [SELF] else tuple(given)
 
     @property
-    def input_dtype(self) -> str:  # type: ignore[override]
+    def input_dtype(self) -> str | dict[str, str]:  # type: ignore[override]
         """Of plain rows; each field has that of the layers that read it (see `reading`)."""
         return next((step.layer.input_dtype for step in self._steps if SELF in step.read), "real")
 
@@ -68,7 +77,7 @@ class Steps(Container):
                 given = picked(shapes, step.reads, step.layer.inputs)
             except ShapeError as error:
                 raise ShapeError(f"{self!r}: {step.name}: {error}") from None
-            behind = not all(whole.get(name) for name in step.read)
+            behind = not all(whole.get(name) for name in step.looked_up())
             shapes[step.name] = self.within(step.layer, given, int(behind)).out_shape
             whole[step.name] = False
         return picked(shapes, self._outs)
@@ -76,7 +85,7 @@ class Steps(Container):
     def readers(self, children: Sequence[Built]) -> Iterator[Reader]:
         written: set[str] = set()
         for step, child in zip(self._steps, children, strict=True):
-            mine = fields(picked({name: name for name in step.read}, step.reads, step.layer.inputs))
+            mine = step.known()
             for reader in readers(child):
                 if (name := mine[reader.name]) not in written:
                     yield replace(reader, name=name if self.inputs else "")

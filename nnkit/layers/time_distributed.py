@@ -49,7 +49,7 @@ class TimeDistributed(Container):
         self._inner: Layer = as_layer(layer)
 
     @property
-    def input_dtype(self) -> str:  # type: ignore[override]
+    def input_dtype(self) -> str | dict[str, str]:  # type: ignore[override]
         return self._inner.input_dtype
 
     def build(self, in_shape: Shape) -> Shape:

@@ -69,9 +69,13 @@ class _Written(Graph):
     def layer(self, built: Built, x: Any) -> Any:
         placed = self._placed[id(built)]
         self.where, self._part = placed.home, placed.name
-        if built.layer.kernels() and built.layer.input_dtype != "real" and id(x) not in self._whole:
-            x = self.node("Cast", x, to=INT64)  # columns of real numbers, some of which are looked up
+        if built.layer.kernels() and built.layer.input_dtype != "real":
+            x = each(self._in, x, built.layer.input_dtype)
         return super().layer(built, x)
+
+    def _in(self, x: Value, dtype: str) -> Value:
+        """A value as a layer takes it: of columns of real numbers, some may be looked up."""
+        return x if dtype == "real" or id(x) in self._whole else self.node("Cast", x, to=INT64)
 
 
 def to_proto(network: Network) -> Any:
