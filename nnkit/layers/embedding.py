@@ -65,7 +65,8 @@ class Embedding(_Table):
     """A learnt vector for each of the numbers 0 to num_embeddings - 1: out[...] = weight[x[...]].
 
     The number ``padding_idx`` gives zeros instead. dL/dweight_i = sum of grad_out over all places where x is i, and 0 for
-    ``padding_idx``.
+    ``padding_idx``. (PyTorch's ``max_norm``, which shortens vectors as they are looked up, is not here: only an optimizer
+    changes parameters.)
 
     Parameters
     ----------
