@@ -265,8 +265,8 @@ class Network:
             name, numbers = f"{path}.{own_name}", np.asarray(given)
             fits = name in arrays and arrays[name].shape == numbers.shape and numbers.dtype.kind in "biuf"
             if not fits or not np.isfinite(numbers).all():
-                expected = f"finite numbers of shape {arrays[name].shape}" if name in arrays else "the name of one of its arrays"
-                raise KernelError(f"{self.name_of(path)}: initialise: expected {expected}, got {own_name!r} of {numbers.dtype}, "
+                expected = f"finite numbers of shape {arrays[name].shape}" if name in arrays else "one of its arrays"
+                raise KernelError(f"{self.name_of(path)}: initialise: expected {expected}, got {own_name!r}, {numbers.dtype} of "
                                   f"shape {numbers.shape}")  # fmt: skip
             if name not in self.frozen:
                 arrays[name][...] = numbers

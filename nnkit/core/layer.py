@@ -467,7 +467,7 @@ class Layer(Part):
     def initialise(self, x: Any, random: np.random.Generator) -> dict[str, NDArray[Any]]:
         """What arrays of this built layer begin as, by their names, from rows that it reads.
 
-        With `from_data` it is asked before the first step of the first fit, unless somebody has set these arrays since they were
+        With `from_data` it is asked before the first step of the first fit, unless somebody has set its arrays since they were
         drawn; the layers before it have begun by then. All that it draws comes from ``random``.
 
         ``x`` is (n, *in_shape), in evaluation mode, of the model's dtype; of a layer with several ``inputs`` a dict of arrays.

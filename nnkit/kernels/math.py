@@ -184,7 +184,7 @@ def erf(x: Any) -> Any:
 
 
 def _cospi32(x: Any) -> Any:
-    """Absolute error < 2e-7: x = n + r with a whole n, which is exact; cos(pi x) = (-1)**n cos(pi r), even in r, to degree 10."""
+    """Absolute error < 2e-7: x = n + r with a whole n, exactly; cos(pi x) = (-1)**n cos(pi r), even in r, to degree 10."""
     n = np.floor(x + 0.5)
     r = x - n
     y = r * r

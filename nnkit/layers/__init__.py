@@ -40,8 +40,8 @@ from nnkit.layers.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from nnkit.layers.parametric import ParametricActivation
 from nnkit.layers.pairs import Bilinear, CosineSimilarity, PairwiseDistance
+from nnkit.layers.parametric import ParametricActivation
 from nnkit.layers.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,

@@ -198,9 +198,9 @@ class NTKLinear(Layer):
     out_features : int >= 1; the number of inputs is inferred
     bias : bool
     weight_init, bias_init : initializer or its name; by default normal with variance 1, and zeros
-    from_data : bool: the first fit begins with numbers that suit its rows. Every column of the weight, drawn as before, is divided
-        by the standard deviation of its outputs z = x @ weight / sqrt(I) over the rows, where they vary. Every bias becomes
-        -sum_k w_k z_k, of the outputs of five rows, drawn at random, with random shares w_k that add up to 1: the kink of an
+    from_data : bool: the first fit begins with numbers that suit its rows. Every column of the weight, drawn as before, is
+        divided by the standard deviation of its outputs z = x @ weight / sqrt(I) over the rows, where they vary. Every bias
+        becomes -sum_k w_k z_k, of the outputs of five rows, drawn at random, with random shares w_k that add up to 1: the kink of an
         activation lies among the data. ("std" and "he+5" in the paper.)
 
     Shape
@@ -308,4 +308,4 @@ class NTKLinear(Layer):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(3), (4,)), Example(cls(2, bias=False, from_data=True), (5,)), Example(cls(3, from_data=True), (2, 4))]
+        return [Example(cls(3), (4,)), Example(cls(2, bias=False), (5,)), Example(cls(3, from_data=True), (2, 4))]

@@ -127,7 +127,7 @@ class BatchEnsembleLinear(Layer):
     """Linear layers of several members that share one weight: out_m = s_m ((r_m x_m) @ weight) + bias_m.
 
     Member m has factors r_m for its inputs and s_m for its outputs, and a bias; the matrix product is one over the rows of all
-    members. Backward, with d = grad_out, z_m = (r_m x_m) @ weight and e_m = (s_m d_m) @ weight.T, sums over the rows of the batch:
+    members. Backward, with d = grad_out, z_m = (r_m x_m) @ weight, e_m = (s_m d_m) @ weight.T and sums over all rows:
 
     - dL/dweight = sum_m (r_m x_m).T @ (s_m d_m), dL/dbias_m = sum of d_m,
     - dL/ds_m = sum of d_m z_m, dL/dr_m = sum of x_m e_m,
@@ -286,8 +286,8 @@ class MemberLinear(Layer):
 
     Shape
     -----
-    x: (N, members, in_features) -> out: (N, members, out_features); weight: (members, in_features, out_features), bias: (members,
-    out_features), both at first uniform in [-1/sqrt(in_features), 1/sqrt(in_features)].
+    x: (N, members, in_features) -> out: (N, members, out_features); weight: (members, in_features, out_features), bias:
+    (members, out_features), both at first uniform in [-1/sqrt(in_features), 1/sqrt(in_features)].
 
     Raises
     ------

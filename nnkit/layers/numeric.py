@@ -198,7 +198,7 @@ def bin_of(value, lower):
 class PiecewiseLinearEmbedding(Layer):
     """A learnt function of each feature that is linear in each of some bins, once for every output.
 
-    The bins of feature j begin at b_j0 < b_j1 < ...; e_jt = (x_j - b_jt) / (b_j,t+1 - b_jt), cut off at 0 and 1, says how much
+    The bins of feature j begin at b_j0 < b_j1 < ...; e_jt = (x_j - b_jt) / (b_j,t+1 - b_jt), cut off at 0 and 1, is how much
     of bin t lies below x_j. (Below 0 it is not cut off in the first bin, nor above 1 in the last.) Then
 
         out_jd = slope_jd x_j + bias_jd + sum_t e_jt weight_jtd.
@@ -209,7 +209,7 @@ class PiecewiseLinearEmbedding(Layer):
     - grad_x_j = sum_d g_jd (slope_jd + weight_jkd / (b_j,k+1 - b_jk)),
     - dL/dweight_jtd = the sum of e_jt g_jd over all rows; dL/dslope_jd that of x_j g_jd, dL/dbias_jd that of g_jd.
 
-    The first `fit` puts the ends of the bins where quantiles of its rows are, once for each number. Before that, they lie evenly
+    The first `fit` puts the ends of the bins at quantiles of its rows, of equal ones but one. Before that, they lie evenly
     in [-3, 3].
 
     Parameters

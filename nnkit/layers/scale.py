@@ -109,4 +109,4 @@ class Scale(Layer):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (5,)), Example(cls(), (2, 3)), Example(cls(2), (2, 3)), Example(cls(2, init="normal"), (2, 2, 3))]
+        return [Example(cls(), (5,)), Example(cls(2), (2, 3)), Example(cls(2, init="normal"), (2, 2, 3))]

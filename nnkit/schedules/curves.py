@@ -366,7 +366,7 @@ class CosineSchedule(Schedule):
 
 @register("coslog")
 class CoslogSchedule(Schedule):
-    """Some cycles from 0 to 1 and back, each twice as long as the one before: factor(t) = (1 - cos(2 pi log2(1 + c t / T))) / 2.
+    """From 0 to 1 and back, several times, each twice as long as the last: factor(t) = (1 - cos(2 pi log2(1 + c t / T))) / 2.
 
     With c = 2**cycles - 1, log2 runs from 0 to ``cycles`` over the training of T epochs. It begins and ends at 0.
 

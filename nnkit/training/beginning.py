@@ -17,7 +17,7 @@ from nnkit.kernels.control import Word
 from nnkit.network import Network
 from nnkit.passes import rows_of
 from nnkit.planner import Node, Plan
-from nnkit.training.data import count_of, taken
+from nnkit.training.data import taken
 
 __all__ = ["begin_from_data"]
 
