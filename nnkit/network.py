@@ -266,8 +266,8 @@ class Network:
             fits = name in arrays and arrays[name].shape == numbers.shape and numbers.dtype.kind in "biuf"
             if not fits or not np.isfinite(numbers).all():
                 expected = f"finite numbers of shape {arrays[name].shape}" if name in arrays else "one of its arrays"
-                raise KernelError(f"{self.name_of(path)}: initialise: expected {expected}, got {own_name!r}, {numbers.dtype} of "
-                                  f"shape {numbers.shape}")  # fmt: skip
+                raise KernelError(f"{self.name_of(path)}: initialise: expected {expected}, got {own_name!r} of "
+                                  f"{numbers.dtype}, shape {numbers.shape}")  # fmt: skip
             if name not in self.frozen:
                 arrays[name][...] = numbers
 

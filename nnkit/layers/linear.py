@@ -200,8 +200,8 @@ class NTKLinear(Layer):
     weight_init, bias_init : initializer or its name; by default normal with variance 1, and zeros
     from_data : bool: the first fit begins with numbers that suit its rows. Every column of the weight, drawn as before, is
         divided by the standard deviation of its outputs z = x @ weight / sqrt(I) over the rows, where they vary. Every bias
-        becomes -sum_k w_k z_k, of the outputs of five rows, drawn at random, with random shares w_k that add up to 1: the kink of an
-        activation lies among the data. ("std" and "he+5" in the paper.)
+        becomes -sum_k w_k z_k, of the outputs of five rows, drawn at random, with random shares w_k that add up to 1: the kink
+        of an activation lies among the data. ("std" and "he+5" in the paper.)
 
     Shape
     -----

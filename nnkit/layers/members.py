@@ -200,7 +200,7 @@ class BatchEnsembleLinear(Layer):
     def c(self) -> str:
         return """
             void forward(const real x[M][I], const real weight[I][J], const real r[M][I], const real s[M][J],
-                         const real bias[B][J], real out[M][J])
+                         const real bias[B], real out[M][J])
             {
                 for (int m = 0; m < M; m++) {
                     for (int j = 0; j < J; j++)
@@ -209,7 +209,7 @@ class BatchEnsembleLinear(Layer):
                         for (int j = 0; j < J; j++)
                             out[m][j] += r[m][i] * x[m][i] * weight[i][j];
                     for (int j = 0; j < J; j++)
-                        out[m][j] = s[m][j] * out[m][j] + (bias ? bias[m][j] : 0.0);
+                        out[m][j] = s[m][j] * out[m][j] + (bias ? bias[m * J + j] : 0.0);
                 }
             }"""
 
@@ -322,11 +322,11 @@ class MemberLinear(Layer):
 
     def c(self) -> str:
         return """
-            void forward(const real x[M][I], const real weight[M][I][J], const real bias[B][J], real out[M][J])
+            void forward(const real x[M][I], const real weight[M][I][J], const real bias[B], real out[M][J])
             {
                 for (int m = 0; m < M; m++) {
                     for (int j = 0; j < J; j++)
-                        out[m][j] = bias ? bias[m][j] : 0.0;
+                        out[m][j] = bias ? bias[m * J + j] : 0.0;
                     for (int i = 0; i < I; i++)
                         for (int j = 0; j < J; j++)
                             out[m][j] += x[m][i] * weight[m][i][j];

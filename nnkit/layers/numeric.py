@@ -18,7 +18,7 @@ from nnkit.kernels.math import cospi, sinpi
 
 __all__ = ["PeriodicEmbedding", "PiecewiseLinearEmbedding"]
 
-FAR = float(np.finfo(np.float32).max)  # where a bin begins that nothing is in
+FAR = float(np.finfo(np.float32).max)  # where a bin ends that nothing is in
 
 
 def _require_plain(layer: Layer, in_shape: Shape) -> int:
@@ -171,23 +171,31 @@ class PeriodicEmbedding(Layer):
     def onnx(self, graph, x):
         features, hidden = self._built.parameters["frequency"].shape
         each = graph.node("Reshape", x, [-1, features, 1])
-        frequency = graph.array("frequency").array
-        waves = graph.node("Cos", each * graph.constant(2 * np.pi * frequency, "frequency") + graph.array("phase"))
+        waves = graph.node("Cos", each * graph.array("frequency") * (2 * np.pi) + graph.array("phase"))
         mixed = graph.node("Reshape", waves, [-1, features, 1, hidden]) @ graph.array("weight")
         mixed = graph.node("Reshape", mixed, [-1, features, self.out_features]) + graph.array("bias")
         return graph.node("Concat", mixed, each, axis=2)
+
+    @classmethod
+    def from_onnx(cls, at):
+        ahead = at.copy()
+        steps = [ahead.take(op) for op in ("Reshape", "Mul", "Mul", "Add", "Cos", "Reshape", "MatMul")]
+        if None in steps or steps[-1].constant(1).ndim != 3:
+            return None
+        _, hidden, outputs = steps[-1].constant(1).shape
+        return at.like([cls(outputs, hidden_features=hidden)])
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(), (3,)), Example(cls(2, hidden_features=5, sigma=0.3), (2,))]
 
 
-def bin_of(value, lower):
-    """The last bin that begins at or below a value; the first for what lies below them all."""
-    low, high = 0, lower.shape[0]
+def bin_of(value, ends):
+    """The last bin that begins at or below a value, of those that there are; the first for what lies below them all."""
+    low, high = 0, ends.shape[0] - 1
     while high - low > 1:
         middle = (low + high) // 2
-        if lower[middle] <= value:
+        if ends[middle] <= value and ends[middle + 1] < FAR:
             low = middle
         else:
             high = middle
@@ -233,8 +241,8 @@ class PiecewiseLinearEmbedding(Layer):
     >>> X = np.random.default_rng(0).uniform(size=(200, 1))
     >>> model = nn.Sequential([nn.PiecewiseLinearEmbedding(8, bins=4), nn.Flatten(), nn.Linear()])
     >>> history = model.fit(X, np.sin(9 * X), epochs=2, random_state=0)
-    >>> model.states()["0.lower"].round(2)
-    array([[0.  , 0.29, 0.56, 0.82]], dtype=float32)
+    >>> model.states()["0.ends"].round(2)
+    array([[0.  , 0.29, 0.56, 0.82, 1.  ]], dtype=float32)
 
     References
     ----------
@@ -244,6 +252,7 @@ class PiecewiseLinearEmbedding(Layer):
     """
 
     from_data = True
+    far = FAR
 
     def __init__(self, out_features: int = 16, *, bins: int = 48) -> None:
         self.out_features = out_features
@@ -257,8 +266,7 @@ class PiecewiseLinearEmbedding(Layer):
         self.parameter("weight", (features, self.bins, outputs))
         self.parameter("slope", (features, outputs), init=line)
         self.parameter("bias", (features, outputs), init=line)
-        self.constant("lower", np.tile(np.linspace(-3, 3, self.bins + 1)[:-1], (features, 1)))
-        self.constant("rate", np.full((features, self.bins), self.bins / 6))  # 1 / (b_j,t+1 - b_jt), or 0 without a bin
+        self.constant("ends", np.tile(np.linspace(-3, 3, self.bins + 1), (features, 1)))  # FAR where there are no more bins
         self.workspace("sums", (features, self.bins, outputs))
         return (features, outputs)
 
@@ -266,36 +274,32 @@ class PiecewiseLinearEmbedding(Layer):
         return 4 * prod(out_shape)
 
     def initialise(self, x: NDArray[Any], random: np.random.Generator) -> dict[str, NDArray[Any]]:
-        lower, rate = np.full((x.shape[1], self.bins), FAR), np.zeros((x.shape[1], self.bins))
+        ends = np.full((x.shape[1], self.bins + 1), FAR)
         quantiles = np.quantile(x.astype(np.float64), np.linspace(0, 1, self.bins + 1), axis=0).astype(x.dtype)
-        for feature, ends in enumerate(quantiles.T):
-            ends = np.unique(ends).astype(np.float64)
-            wide = np.diff(ends) > 1 / FAR
-            ends = ends[np.r_[True, wide]]
-            begins = ends[: max(len(ends) - 1, 1)]
-            lower[feature, : len(begins)] = begins
-            rate[feature, : len(ends) - 1] = 1 / np.diff(ends)
-        return {"lower": lower, "rate": rate}
+        for feature, several in enumerate(quantiles.T):
+            distinct = np.unique(several)
+            ends[feature, : len(distinct)] = distinct
+        return {"ends": ends}
 
     def c(self) -> str:
         return """
             void forward(const real x[F], const real weight[F][T][D], const real slope[F][D], const real bias[F][D],
-                         const real lower[F][T], const real rate[F][T], real out[F][D])
+                         const real ends[F][E], real out[F][D])
             {
                 for (int f = 0; f < F; f++) {
                     int k = 0;
                     for (int d = 0; d < D; d++)
                         out[f][d] = slope[f][d] * x[f] + bias[f][d];
-                    for (; k + 1 < T && lower[f][k + 1] <= x[f]; k++)
+                    for (; k + 1 < T && ends[f][k + 1] <= x[f] && ends[f][k + 2] < far; k++)
                         for (int d = 0; d < D; d++)
                             out[f][d] += weight[f][k][d];
                     for (int d = 0; d < D; d++)
-                        out[f][d] += (x[f] - lower[f][k]) * rate[f][k] * weight[f][k][d];
+                        out[f][d] += (x[f] - ends[f][k]) / (ends[f][k + 1] - ends[f][k]) * weight[f][k][d];
                 }
             }"""
 
     @staticmethod
-    def forward(x, weight, slope, bias, lower, rate, sums, out):
+    def forward(x, weight, slope, bias, ends, sums, out):
         for f in range(weight.shape[0]):  # what bins give that lie below each bin
             first = sums[f, 0]
             for d in range(first.shape[0]):
@@ -307,20 +311,21 @@ class PiecewiseLinearEmbedding(Layer):
         for n in range(x.shape[0]):
             for f in range(x.shape[1]):
                 value = x[n, f]
-                k = bin_of(value, lower[f])
-                e = (value - lower[f, k]) * rate[f, k]
+                k = bin_of(value, ends[f])
+                e = (value - ends[f, k]) / (ends[f, k + 1] - ends[f, k])
                 below, within, line, row = sums[f, k], weight[f, k], slope[f], out[n, f]
                 for d in range(row.shape[0]):
                     row[d] = below[d] + e * within[d] + value * line[d]
 
     @staticmethod
-    def backward(x, weight, slope, lower, rate, sums, grad_out, grad_x, grad_weight, grad_slope, grad_bias):
+    def backward(x, weight, slope, ends, sums, grad_out, grad_x, grad_weight, grad_slope, grad_bias):
         grad_weight[:], grad_slope[:], grad_bias[:], sums[:] = 0.0, 0.0, 0.0, 0.0
         for n in range(x.shape[0]):
             for f in range(x.shape[1]):
                 value = x[n, f]
-                k = bin_of(value, lower[f])
-                e, total = (value - lower[f, k]) * rate[f, k], 0.0
+                k = bin_of(value, ends[f])
+                width, total = ends[f, k + 1] - ends[f, k], 0.0
+                e = (value - ends[f, k]) / width
                 g, within, line, passed = grad_out[n, f], weight[f, k], slope[f], sums[f, k]
                 grad_within, grad_line = grad_weight[f, k], grad_slope[f]
                 for d in range(g.shape[0]):
@@ -329,7 +334,7 @@ class PiecewiseLinearEmbedding(Layer):
                     grad_within[d] += e * g[d]
                     grad_line[d] += value * g[d]
                 for d in range(g.shape[0]):
-                    total += g[d] * (rate[f, k] * within[d] + line[d])
+                    total += g[d] * (within[d] / width + line[d])
                 grad_x[n, f] = total
         for f in range(weight.shape[0]):  # a row counts in all bins below its own
             total = grad_bias[f]
@@ -341,17 +346,32 @@ class PiecewiseLinearEmbedding(Layer):
 
     def onnx(self, graph, x):
         features, bins, outputs = self._built.parameters["weight"].shape
-        lower, rate = graph.array("lower").array.copy(), graph.array("rate").array
-        least, most = np.zeros_like(rate), np.ones_like(rate)
-        least[:, 0], there = -FAR, lower < FAR
-        most[np.arange(features), there.sum(axis=1) - 1] = FAR
-        lower[~there] = 0.0
+        ends = graph.array("ends").array
+        least, most = np.zeros_like(ends[:, 1:]), np.ones_like(ends[:, 1:])
+        least[:, 0] = -FAR
+        most[np.arange(features), np.maximum((ends < FAR).sum(axis=1) - 2, 0)] = FAR
         each = graph.node("Reshape", x, [-1, features, 1])
-        e = (each - graph.constant(lower, "lower")) * graph.array("rate")
+        above = each - graph.constant(ends[:, :-1], "lower ends")
+        e = above / (above + (graph.constant(ends[:, 1:], "upper ends") - each))
         e = graph.node("Min", graph.node("Max", e, graph.constant(least, "least")), graph.constant(most, "most"))
         out = graph.node("Reshape", e, [-1, features, 1, bins]) @ graph.array("weight")
         out = graph.node("Reshape", out, [-1, features, outputs])
         return out + each * graph.array("slope") + graph.array("bias")
+
+    @classmethod
+    def from_onnx(cls, at):
+        ahead = at.copy()
+        steps = [ahead.take(op) for op in ("Reshape", "Sub", "Div", "Max", "Min", "Reshape", "MatMul")]
+        if None in steps or steps[-1].constant(1).ndim != 3:
+            return None
+        _, bins, outputs = steps[-1].constant(1).shape
+        each = at.copy()
+        each.take("Reshape")
+        upper = each.ahead("Sub", place=1)
+        if upper is None or not upper.is_constant(0) or not steps[1].is_constant(1):
+            return None
+        ends = np.concatenate([steps[1].constant(1), upper.constant(0)[:, -1:]], axis=1)
+        return at.like([cls(outputs, bins=bins)], ends=ends)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
