@@ -1,13 +1,12 @@
 """Learning-rate schedules. t is the time in epochs (fractional), T the number of epochs; lr(t) = lr factor(t)."""
 
 from nnkit.schedules.composed import ChainedSchedule, ScaledSchedule, SequentialSchedule
+from nnkit.schedules.cosines import CoslogSchedule, FlatCosineSchedule
 from nnkit.schedules.curves import (
     ConstantSchedule,
     CosineSchedule,
-    CoslogSchedule,
     CyclicSchedule,
     ExponentialSchedule,
-    FlatCosineSchedule,
     LinearSchedule,
     LinearWarmup,
     MultiStepSchedule,
