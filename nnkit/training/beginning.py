@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.fields import SELF, each, fields
+from nnkit.core.fields import SELF, each, numbers
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Program
 from nnkit.engine.runner import Runner
@@ -21,7 +20,7 @@ from nnkit.training.data import taken
 
 __all__ = ["begin_from_data"]
 
-LOOKED_AT = 1 << 23  # numbers of a layer's output at most; tables of 10 000 rows, and nets 800 wide, are looked at whole
+LOOKED_AT = 1 << 23  # numbers of a layer's rows at most; tables of 10 000 rows, and nets 800 wide, are looked at whole
 FEWEST = 64  # rows, however wide a layer is
 
 
@@ -41,8 +40,8 @@ def begin_from_data(network: Network, X: Any, rows: NDArray[np.int64], *, python
     if not waiting:
         return
     paths = [path for path, _ in network.homes()]
-    widest = max(prod(shape) for built in network.leaves for shape in (*fields(built.in_shape).values(), built.out_shape))
-    count = min(len(rows), max(FEWEST, LOOKED_AT // max(widest, 1)))
+    widest = max(numbers(shape) for built in network.leaves for shape in (built.in_shape, built.out_shape))
+    count = min(len(rows), max(FEWEST, LOOKED_AT // widest))
     random = np.random.default_rng((network.seed, len(paths)))
     sample = taken(X, rows if count == len(rows) else np.sort(random.choice(rows, count, replace=False)))
     plan = Plan(network.dtype, training=False, differentiate=False)
