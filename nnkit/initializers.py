@@ -28,6 +28,7 @@ __all__ = [
     "Normal",
     "Ones",
     "Orthogonal",
+    "Signs",
     "Sparse",
     "TruncatedNormal",
     "Uniform",
@@ -365,6 +366,21 @@ class LinearUniform(Initializer):
     def __call__(self, shape: Shape, random: np.random.Generator) -> Array:
         bound = 1 / sqrt(fans(shape)[0])
         return random.uniform(-bound, bound, shape)
+
+
+@register("signs")
+class Signs(Initializer):
+    """Every number 1 or -1, each as often.
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.Signs()((4,), np.random.default_rng(0))
+    array([ 1.,  1.,  1., -1.])
+    """
+
+    def __call__(self, shape: Shape, random: np.random.Generator) -> Array:
+        return random.choice([-1.0, 1.0], shape)
 
 
 @register("orthogonal")

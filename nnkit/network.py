@@ -7,6 +7,7 @@ on using it whatever becomes of the model. A model that is built again gets anot
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
@@ -16,14 +17,15 @@ from numpy.typing import NDArray
 
 from nnkit.core.arrays import refuse_masked
 from nnkit.core.container import Chain, Container, Model, Placed, chain_of, model_of, readers, require_unchanged
+from nnkit.core.csr import CSRLayer
 from nnkit.core.fields import by_name, each, fields
 from nnkit.core.groups import Segment, matching
-from nnkit.core.layer import Built, CSRLayer, Declared, Layer
+from nnkit.core.layer import Built, Declared, Layer
 from nnkit.core.part import row_shape
 from nnkit.core.schedule import Schedule, followed
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, own
 from nnkit.engine.operands import Array, Live, Operand, Storage
-from nnkit.errors import NotBuiltError, ParameterError, ShapeError
+from nnkit.errors import KernelError, NotBuiltError, ParameterError, ShapeError
 
 __all__ = ["LiveArrays", "Network", "adopt", "given_shape", "inputs_of", "network_of", "one_output", "root_of"]
 
@@ -113,6 +115,7 @@ class Network:
         self._names = {path: f"layer {path}, {built.layer!r}" for path, _, built in self._leaves}
         self._offsets: dict[str, int] = {}  # of each parameter in the vector
         self._states: dict[str, NDArray[Any]] = {}
+        self._drawn: dict[str, bytes] = {}  # of layers that are to begin from data: what was drawn for them
         self.vector: NDArray[Any]
         self.gradient: NDArray[Any]
         self.seed = self.step = 0
@@ -218,6 +221,7 @@ class Network:
             for declared in (*built.parameters.values(), *built.states.values()):
                 if prod(declared.shape):
                     arrays[f"{path}.{declared.name}"][...] = _drawn(built, declared, random)
+        self._drawn = {path: self._print_of(path) for path, built in self.homes() if built.layer.from_data}
         self._take_from_models(self.root)
         self.seed = int(random.integers(2**62))
 
@@ -235,8 +239,41 @@ class Network:
                                      "make a new model for another input shape")  # fmt: skip
                 if here is not None:
                     here[...] = array
+            self._drawn |= {(where := f"{path}.{place}"): self._print_of(where) for place in network_of(model).as_drawn()}
         for index, child in enumerate(built.children):
             self._take_from_models(child, f"{path}.{index}" if path else str(index))
+
+    def _print_of(self, path: str) -> bytes:
+        """What tells the present arrays of a layer from others."""
+        mine = (array for name, array in self.arrays().items() if name.rpartition(".")[0] == path)
+        return hashlib.blake2b(b"".join(array.tobytes() for array in mine), digest_size=16).digest()
+
+    def as_drawn(self) -> list[str]:
+        """The paths of the layers that are to begin from data, and whose arrays nobody has set since they were drawn."""
+        return [path for path, drawn in self._drawn.items() if self._print_of(path) == drawn]
+
+    def begin(self, path: str, values: Mapping[str, Any]) -> None:
+        """Have a layer begin with some of its arrays as `Layer.initialise` says; frozen parameters stay as they are.
+
+        Raises
+        ------
+        KernelError
+            It has no arrays of these names and shapes, or the numbers are not finite.
+        """
+        arrays = self.arrays()
+        for own_name, given in values.items():
+            name, numbers = f"{path}.{own_name}", np.asarray(given)
+            fits = name in arrays and arrays[name].shape == numbers.shape and numbers.dtype.kind in "biuf"
+            if not fits or not np.isfinite(numbers).all():
+                expected = f"finite numbers of shape {arrays[name].shape}" if name in arrays else "one of its arrays"
+                raise KernelError(f"{self.name_of(path)}: initialise: expected {expected}, got {own_name!r} of "
+                                  f"{numbers.dtype}, shape {numbers.shape}")  # fmt: skip
+            if name not in self.frozen:
+                arrays[name][...] = numbers
+
+    def begun(self) -> None:
+        """Nothing is to begin from data any more: training does."""
+        self._drawn = {}
 
     def fill(
         self, arrays: Mapping[str, NDArray[Any]], random_position: tuple[int, int], frozen: frozenset[str] | None = None
@@ -257,6 +294,8 @@ class Network:
         network = Network.of(chain, chain.place(self.in_shape), dtype)
         arrays = {rename(name): array for name, array in self.arrays().items()}
         network.fill(arrays, self.random_position, frozenset(map(rename, self.frozen)) & network.parameters().keys())
+        places = {path for path, _ in network.homes()} & {rename(f"{path}.").removesuffix(".") for path in self.as_drawn()}
+        network._drawn = {path: network._print_of(path) for path in places}
         return network
 
     def take_over(self, other: Network) -> None:

@@ -27,7 +27,7 @@ from nnkit.planner import Node, Plan
 from nnkit.training.data import count_of, gather_targets, gathered, sources_of
 from nnkit.training.goals import grade
 
-__all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor", "Sweep", "prediction_shards", "predictor_of"]
+__all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor", "Sweep", "prediction_shards", "predictor_of", "rows_of"]
 
 BLOCK = 256  # rows that one shard predicts at a time: small enough for the second-level cache
 SLICE = 256  # blocks between two looks at Ctrl-C
@@ -224,6 +224,15 @@ def _buffer(rows: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     return aligned_zeros(rows * prod(shape), dtype).reshape(rows, *shape)
 
 
+def rows_of(program: Program, array: Array, rows: int) -> NDArray[Any]:
+    """What an array of a program holds now, for so many rows of the batch; a copy where they lie in blocks."""
+    held = program.array(array)
+    if not array.is_blocked:
+        return held
+    apart: NDArray[Any] = np.moveaxis(held, -1, 1).reshape(held.shape[0] * array.lanes, *array.shape)
+    return apart[: rows * array.multiple]
+
+
 class Pass:
     """One forward and one backward pass of a batch, on memory of its own, one call at a time.
 
@@ -270,11 +279,7 @@ class Pass:
 
     def array(self, array: Array) -> NDArray[Any]:
         """What an array of the plan holds now; a copy where rows lie in blocks."""
-        held = self.program.array(array)
-        if not array.is_blocked:
-            return held
-        rows = np.moveaxis(held, -1, 1).reshape(held.shape[0] * array.lanes, *array.shape)
-        return rows[: self.current_rows * array.multiple]
+        return rows_of(self.program, array, self.current_rows)
 
     def forward(self, x: Any, step: int = 0, seed: int = 0) -> Any:
         """Output of a batch; rows with fields are dicts of arrays."""

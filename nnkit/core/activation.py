@@ -17,7 +17,7 @@ from nnkit.errors import KernelError
 if TYPE_CHECKING:
     from nnkit.core.exchange import Cursor, Found, Graph, Value
 
-__all__ = ["Activation"]
+__all__ = ["Activation", "kernel_of_text"]
 
 
 class Activation(Layer):
@@ -146,9 +146,13 @@ def _loop(cls: type[Activation], function: Callable[..., Any], name: str, target
         f"    for i in range({target}.shape[0]):\n"
         f"        {target}[i] = function({call})\n"
     )
-    namespace: dict[str, Any] = {"function": function}
+    return kernel_of_text(source, name, f"{cls.__module__}.{cls.__qualname__}.{name}", function=function)
+
+
+def kernel_of_text(source: str, name: str, described: str, **functions: Callable[..., Any]) -> Any:
+    """A kernel that is written as a text, which calls these functions."""
+    namespace: dict[str, Any] = dict(functions)
     exec(source, namespace)
-    loop = namespace[name]
-    loop.source = source
-    loop.described = f"{cls.__module__}.{cls.__qualname__}.{name}"
-    return loop
+    kernel = namespace[name]
+    kernel.source, kernel.described = source, described
+    return kernel

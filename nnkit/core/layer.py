@@ -27,7 +27,7 @@ from nnkit.errors import CallError, KernelError, OnnxError, ShapeError
 if TYPE_CHECKING:
     from nnkit.core.exchange import Cursor, Found, Graph, Value
 
-__all__ = ["Built", "CSRLayer", "Declared", "Layer", "Places", "PythonLayer"]
+__all__ = ["Built", "Declared", "Layer", "Places", "PythonLayer"]
 
 # What every kernel of a layer may name, beside what the layer declares and its own attributes.
 FORWARD_NAMES = ("out", "training", "seed", "first_row", "rows", "shards", "mask")
@@ -163,6 +163,8 @@ class Layer(Part):
     onnx              method   writes the layer in operators of ONNX; without it `nnkit.onnx.export` refuses it
     from_onnx         method   class method: reads the layer from operators of ONNX
     from_torch        method   its arrays, from those of its twin in PyTorch
+    from_data         False    before the first step of their first fit, `initialise` says what its arrays begin as
+    initialise        method   what its arrays begin as, from rows that it reads; nothing
     examples          method   class method: ready-made ones, with legal inputs, that the checks take; one with its defaults,
                                where the constructor needs no arguments
     mixes_rows        False    in training, a row of the output depends on other rows: a batch is not cut into shards, unless
@@ -214,11 +216,12 @@ class Layer(Part):
     needed: ClassVar[tuple[str, ...]] = ("forward", "backward")
     hooks: ClassVar[tuple[str, ...]] = (
         *Part.hooks, "forward", "backward", "backward_x", "forward_partial", "backward_partial", "forward_csr", "backward_csr",
-        "build", "check_input", "work", "c", "onnx", "from_onnx", "from_torch", "mixes_rows", "inplace", "folds_rows", "flat",
-        "blocked", "pointwise", "interpreted", "inputs", "selects", "input_dtype", "input_limit", "passes_mask", "gives",
-        "dense",
+        "build", "check_input", "work", "c", "onnx", "from_onnx", "from_torch", "from_data", "initialise",
+        "mixes_rows", "inplace", "folds_rows", "flat", "blocked", "pointwise", "interpreted", "inputs", "selects",
+        "input_dtype", "input_limit", "passes_mask", "gives", "dense",
     )  # fmt: skip
 
+    from_data: bool = False
     mixes_rows: ClassVar[bool] = False
     inplace: ClassVar[bool] = False
     folds_rows: bool = False
@@ -461,38 +464,20 @@ class Layer(Part):
         """The parameters and states of this built layer, from those of its twin in PyTorch by their names there."""
         return dict(arrays)
 
+    def initialise(self, x: Any, random: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """What arrays of this built layer begin as, by their names, from rows that it reads.
+
+        With `from_data` it is asked before the first step of the first fit, unless somebody has set its arrays since they were
+        drawn; the layers before it have begun by then. All that it draws comes from ``random``.
+
+        ``x`` is (n, *in_shape), in evaluation mode, of the model's dtype; of a layer with several ``inputs`` a dict of arrays.
+        """
+        return {}
+
     @classmethod
     def validate(cls) -> None:
         for example in cls.examples():
             example.part.place(example.in_shape)
-
-
-class CSRLayer(Layer):
-    """A built layer at work on a sparse matrix, whose rows it gets by number."""
-
-    needed = ()
-    input_dtype = "int64"
-
-    def __init__(self, layer: Layer) -> None:
-        self.layer = layer
-
-    def kernels(self) -> dict[str, Callable[..., Any]]:
-        kernels = {"forward": type(self.layer).forward_csr, "backward": type(self.layer).backward_csr}
-        return {name: kernel for name, kernel in kernels.items() if kernel is not None}
-
-    @classmethod
-    def of(cls, built: Built) -> Built:
-        """What takes a built layer's place where the input is sparse; the parameters are the same.
-
-        Raises
-        ------
-        ShapeError
-            The layer has no kernels for sparse input.
-        """
-        layer = built.layer
-        if type(layer).forward_csr is None:
-            raise ShapeError(f"{layer!r}: expected dense rows, got a sparse matrix; begin with Linear, or pass X.toarray()")
-        return Built(cls(layer), (), built.out_shape, parameters=built.parameters)
 
 
 def check_kernel_names(built: Built) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-__all__ = ["Compiled", "erf", "exp", "expm1", "log", "log1p", "real", "sigmoid", "softplus", "tanh"]
+__all__ = ["Compiled", "cospi", "erf", "exp", "expm1", "log", "log1p", "real", "sigmoid", "sinpi", "softplus", "tanh"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -181,3 +181,37 @@ def _erf32(x: Any) -> Any:
 def erf(x: Any) -> Any:
     """Error function, 2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x."""
     return math.erf(x)
+
+
+def _cospi32(x: Any) -> Any:
+    """Absolute error < 2e-7: x = n + r with a whole n, exactly; cos(pi x) = (-1)**n cos(pi r), even in r, to degree 10."""
+    n = np.floor(x + 0.5)
+    r = x - n
+    y = r * r
+    c = 4.058709164355378 + y * (-1.335212056741683 + y * (0.23493755908477315 + y * -0.024396716558882738))
+    c = 0.9999999997806648 + y * (-4.9348021372291315 + y * c)
+    half = 0.5 * n
+    return c * (1.0 - 4.0 * (half - np.floor(half)))
+
+
+@variant(float32=_cospi32)
+def cospi(x: Any) -> Any:
+    """cos(pi x), however large x is."""
+    return np.cos(np.pi * (x - 2.0 * np.floor(0.5 * x + 0.5)))
+
+
+def _sinpi32(x: Any) -> Any:
+    """Absolute error < 2e-7: as `cospi`, with sin(pi r) = r times an even function, to degree 9."""
+    n = np.floor(x + 0.5)
+    r = x - n
+    y = r * r
+    s = 2.5500776599585913 + y * (-0.5982921601035313 + y * 0.07765940830276494)
+    s = r * (3.1415926401845793 + y * (-5.167710090355379 + y * s))
+    half = 0.5 * n
+    return s * (1.0 - 4.0 * (half - np.floor(half)))
+
+
+@variant(float32=_sinpi32)
+def sinpi(x: Any) -> Any:
+    """sin(pi x), however large x is."""
+    return np.sin(np.pi * (x - 2.0 * np.floor(0.5 * x + 0.5)))

@@ -18,9 +18,11 @@ from nnkit.layers.embedding import Embedding, EmbeddingBag
 from nnkit.layers.fold import Fold, Unfold
 from nnkit.layers.gated import GLU, SwiGLU
 from nnkit.layers.graph import Branches, Graph, Heads, Inputs
-from nnkit.layers.linear import Linear
+from nnkit.layers.linear import Linear, NTKLinear
+from nnkit.layers.members import BatchEnsembleLinear, MemberLinear, Members
 from nnkit.layers.merge import Add, Concat, Fields
 from nnkit.layers.normalization import LayerNorm, RMSNorm, Standardize
+from nnkit.layers.numeric import PeriodicEmbedding, PiecewiseLinearEmbedding
 from nnkit.layers.padding import (
     CircularPad1d,
     CircularPad2d,
@@ -39,6 +41,7 @@ from nnkit.layers.padding import (
     ZeroPad3d,
 )
 from nnkit.layers.pairs import Bilinear, CosineSimilarity, PairwiseDistance
+from nnkit.layers.parametric import ParametricActivation
 from nnkit.layers.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -68,6 +71,7 @@ from nnkit.layers.pooling import (
 from nnkit.layers.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, Masking, RNNCell
 from nnkit.layers.residual import Residual
 from nnkit.layers.response_norm import LocalResponseNorm
+from nnkit.layers.scale import Scale
 from nnkit.layers.shape import Flatten, Permute, Reshape, Squeeze, Unflatten
 from nnkit.layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from nnkit.layers.time_distributed import TimeDistributed
@@ -96,6 +100,7 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "BatchEnsembleLinear",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
@@ -155,9 +160,15 @@ __all__ = [
     "MaxUnpool1d",
     "MaxUnpool2d",
     "MaxUnpool3d",
+    "MemberLinear",
+    "Members",
     "MultiHeadAttention",
+    "NTKLinear",
     "PairwiseDistance",
+    "ParametricActivation",
+    "PeriodicEmbedding",
     "Permute",
+    "PiecewiseLinearEmbedding",
     "PixelShuffle",
     "PixelUnshuffle",
     "PositionalEmbedding",
@@ -171,6 +182,7 @@ __all__ = [
     "ReplicationPad3d",
     "Reshape",
     "Residual",
+    "Scale",
     "Squeeze",
     "Standardize",
     "SwiGLU",

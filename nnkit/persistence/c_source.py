@@ -328,9 +328,9 @@ class _Named:
         return None
 
     def function(self, name: str) -> str | None:
-        """The C function for a static method of the layer, or a function in the module where its C stands."""
-        own = getattr(type(self.layer), name, None)
-        if own is not None:
+        """The C function for a function that the layer has, or one in the module where its C stands."""
+        own = getattr(self.layer, name, None)
+        if callable(own):
             numbers = {item: value for item in vars(self.layer) if (value := self.number(item)) is not None}
             return self.functions.scalar(own, numbers, self.key)
         other = type(self.layer).c.__globals__.get(name)

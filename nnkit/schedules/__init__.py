@@ -1,6 +1,7 @@
 """Learning-rate schedules. t is the time in epochs (fractional), T the number of epochs; lr(t) = lr factor(t)."""
 
 from nnkit.schedules.composed import ChainedSchedule, ScaledSchedule, SequentialSchedule
+from nnkit.schedules.cosines import CoslogSchedule, FlatCosineSchedule
 from nnkit.schedules.curves import (
     ConstantSchedule,
     CosineSchedule,
@@ -20,8 +21,10 @@ __all__ = [
     "ChainedSchedule",
     "ConstantSchedule",
     "CosineSchedule",
+    "CoslogSchedule",
     "CyclicSchedule",
     "ExponentialSchedule",
+    "FlatCosineSchedule",
     "LambdaSchedule",
     "LinearSchedule",
     "LinearWarmup",

@@ -21,6 +21,7 @@ from nnkit.engine.operands import Array
 from nnkit.engine.program import Program
 from nnkit.engine.workers import Team
 from nnkit.testing.arrays import looked_at
+from nnkit.testing.beginning import begins_as_rows_say
 from nnkit.testing.bench import Batch, Bench, Training, is_padded, kernel_of
 from nnkit.testing.compare import (
     Suspects,
@@ -418,6 +419,7 @@ _CHECKS: tuple[Check, ...] = (
 LAYER_CHECKS: tuple[Check, ...] = (
     *_CHECKS,
     states_follow_training,
+    begins_as_rows_say,
     large_inputs_give_numbers,
     padding_is_left_out,
     sparse_rows_equal_dense,

@@ -34,6 +34,7 @@ from nnkit.network import Network, adopt, inputs_of, network_of
 from nnkit.passes import Evaluator
 from nnkit.planner import Plan
 from nnkit.training.averaging import Averaging, averaging_of
+from nnkit.training.beginning import begin_from_data
 from nnkit.training.data import (
     check_finite,
     check_row_shape,
@@ -342,6 +343,8 @@ class Fit:
             self.model.last_fit["loss_weights"] = self._criterion.factors
         with uninterrupted:
             with self._progress.preparing():
+                if self._resumed is None:
+                    begin_from_data(self.network, self._X, self._rows, python=self._python)
                 self._call("on_fit_begin")
                 if self._resumed is not None:
                     self._go_on(self._resumed)

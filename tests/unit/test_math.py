@@ -236,3 +236,14 @@ def test_offset_of_all_logits_does_not_matter_to_cross_entropy():
         far, far_grad = loss((x + 1000).astype(np.float32), y)
         np.testing.assert_allclose(far, near, rtol=1e-6)
         np.testing.assert_allclose(far_grad, near_grad, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(("name", "reference"), [("cospi", np.cos), ("sinpi", np.sin)])
+def test_waves_are_exact_to_an_absolute_bound(name, reference):
+    """Their zeros are where they are, so that the error is of the size of 1, and as large far away."""
+    model = nn.Sequential([activation(name)]).build((1,))
+    x = np.concatenate([np.linspace(-6, 6, 20_001), 1e4 + np.linspace(0, 2, 2001)]).astype(np.float32)
+    got = model.predict(x[:, None])[:, 0]
+    assert np.abs(got - reference(np.pi * np.remainder(x.astype(np.float64), 2.0))).max() < 2e-7
+    assert np.isnan(model.predict([[np.nan], [np.inf], [-np.inf]])).all()
+    assert model.predict([[0.5 * 2.0**30], [3e38]])[:, 0].tolist() == ([1.0, 1.0] if name == "cospi" else [0.0, 0.0])
