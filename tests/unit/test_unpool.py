@@ -170,3 +170,9 @@ def test_wrong_sizes_are_refused():
                           (lambda: nn.MaxUnpool3d(2, (1, 1)), "stride")):  # fmt: skip
         with pytest.raises(nn.ParameterError, match=message):
             make()
+
+
+@pytest.mark.parametrize("layer", [nn.MaxPool1d(2), nn.AdaptiveMaxPool1d(2)], ids=repr)
+def test_places_that_float32_cannot_tell_apart_are_refused(layer):
+    with pytest.raises(nn.ShapeError, match="at most 16777216 places in a channel"):
+        nn.Sequential([layer]).build((1, 2**24 + 2))

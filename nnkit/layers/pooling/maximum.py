@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from nnkit.core.layer import Layer
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
+from nnkit.errors import ShapeError
 from nnkit.kernels.blocks import clear
 from nnkit.kernels.lanes import everywhere, load, store, where
 from nnkit.kernels.math import real
@@ -16,7 +19,16 @@ from nnkit.layers.pooling.layer import Boxes, Pool, Spans, three_axes
 from nnkit.layers.pooling.sums import increase, plane
 from nnkit.layers.windows import require_sizes
 
-__all__ = ["Largest", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Maximum"]
+__all__ = ["Largest", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Maximum", "maxima", "require_places"]
+
+
+MOST = 2**24  # places of a channel: float32 has a number for each of them
+
+
+def require_places(layer: Layer, shape: Shape) -> None:
+    """Refuse channels of so many places that a place is no number of float32."""
+    if prod(shape[1:]) > MOST:
+        raise ShapeError(f"{layer!r}: expected at most {MOST} places in a channel, got {shape}; cut the rows into pieces")
 
 
 class Largest(Boxes):
@@ -27,6 +39,7 @@ class Largest(Boxes):
     c_end = "out[c][od][oh][ow] = largest;"
 
     def see(self, in_shape: Shape, out_shape: Shape, spans: Sequence[Spans]) -> None:
+        require_places(self, in_shape)
         super().see(in_shape, out_shape, spans)
         self.scratch("place", three_axes(out_shape))
 
@@ -182,7 +195,7 @@ class MaxPool2d(_MaxPool):
     Raises
     ------
     ShapeError
-        Rows are not (C, H, W), or smaller than the window.
+        Rows are not (C, H, W), or smaller than the window; a channel has more than 2**24 places.
 
     Examples
     --------
@@ -231,7 +244,7 @@ class MaxPool3d(_MaxPool):
     Raises
     ------
     ShapeError
-        Rows are not (C, D, H, W), or smaller than the window.
+        Rows are not (C, D, H, W), or smaller than the window; a channel has more than 2**24 places.
 
     Examples
     --------

@@ -13,14 +13,11 @@ from nnkit.errors import ShapeError
 from nnkit.kernels.blocks import clear
 from nnkit.layers.merge import packed
 from nnkit.layers.pooling.layer import Spans, Windows, three_axes
-from nnkit.layers.pooling.maximum import maxima
+from nnkit.layers.pooling.maximum import maxima, require_places
 from nnkit.layers.pooling.sums import plane
 from nnkit.layers.windows import sizes
 
 __all__ = ["MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"]
-
-MOST = 2**24  # places of a channel: float32 has a number for each of them
-
 
 class _MaxUnpool(Windows):
     """Zeros, but for the places of the largest numbers of the windows of ``pooled``."""
@@ -38,8 +35,7 @@ class _MaxUnpool(Windows):
         if values not in ((channels, *counts), (channels, *more)):
             raise ShapeError(f"{self!r}: expected a value for each window of pooled, rows of shape {(channels, *counts)} for "
                              f"{pooled}, got {values}; pooled is what the max pool has read")  # fmt: skip
-        if prod(pooled[1:]) > MOST:
-            raise ShapeError(f"{self!r}: expected at most {MOST} places in a channel of pooled, got {pooled}")
+        require_places(self, pooled)
         self.ceil_mode = counts != more == values[1:]
         self.see_windows(pooled)
         return pooled
