@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import inspect
 import itertools
 import types
 from collections.abc import Callable, Iterator
@@ -212,8 +213,9 @@ def reached(cls: type[Any]) -> dict[types.FunctionType, set[str]]:
             if str(getattr(helper, "__module__", None)).partition(".")[0] == function.__module__.partition(".")[0]:
                 follow(helper, kernel)
 
-    for kernel in KERNELS:
-        follow(getattr(cls, kernel, None), kernel)
+    for kernel in KERNELS:  # a callback's ``update`` is none
+        if isinstance(inspect.getattr_static(cls, kernel, None), staticmethod) or getattr(cls, "interpreted", False):
+            follow(getattr(cls, kernel, None), kernel)
     return found
 
 
