@@ -371,7 +371,8 @@ class Sequential(Model):
     def to_c(self, path: Any, name: str = "predict") -> None:
         """Write the net as one C99 file that needs nothing but the C library: for machines without Python.
 
-        Of it, a program calls ``void predict(const float *x, float *out)`` for one row; ``name`` is that of the function.
+        Of it, a program calls ``void predict(const float *x, float *out)`` for one row; ``name`` is that of the function. Of
+        several inputs and outputs each is an argument, by its name.
         `nnkit.persistence.c_source.write_c` says what else is in it.
 
         Raises
