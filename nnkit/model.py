@@ -319,7 +319,8 @@ class Sequential(Model):
         """The model as a function of one row, in evaluation mode, for use inside your own ``@njit`` code (or from Python).
 
         ``f(x, out)`` writes the output for the row ``x`` into ``out``. With ``gradient``, ``f(x, out, grad_out, grad_x)`` also
-        writes the gradient of the input. `nnkit.native.RowFunction` says more, with examples.
+        writes the gradient of the input. Several inputs or outputs are tuples of arrays. `nnkit.native.RowFunction` says more,
+        with examples.
 
         Raises
         ------
