@@ -413,7 +413,8 @@ class Sequential(Model):
         return summary(root_of(self, in_shape, "summary"), dtype, batch_size, frozen)
 
     def plot(self, ax: Axes | None = None, in_shape: Any = None) -> Axes:
-        """Draw the model: a box for each layer, frames for containers, the shapes of rows on the arrows between.
+        """Draw the model: a box for each layer, frames for containers, the shapes of rows on the arrows between; an
+        `nnkit.Graph` by what its steps read.
 
         It is drawn on ``ax``, matplotlib's axes, by default those of a new figure of the size that is needed; ``in_shape`` is
         as for `summary`. ``model.plot().figure.savefig("net.png")`` writes a file.
