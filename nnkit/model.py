@@ -21,7 +21,7 @@ from nnkit.errors import ParameterError, TrainingWarning, warn
 from nnkit.executor import Executor
 from nnkit.network import LiveArrays, Network, given_shape, one_output, root_of
 from nnkit.training.fit import Fit
-from nnkit.training.last_layer import misfit
+from nnkit.training.last_layer import misfits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -204,7 +204,7 @@ class Sequential(Model):
         Warns
         -----
         TrainingWarning
-            The loss does not fit the last layer: a softmax before ``"cross_entropy"``, which takes it itself.
+            A loss does not fit the layer that its output is of: a softmax before ``"cross_entropy"``, which takes it itself.
         """
         from nnkit.persistence.checkpoint import snapshot_in
 
@@ -217,7 +217,7 @@ class Sequential(Model):
                 progress=progress, engine=engine, accumulate=accumulate, loss_weights=loss_weights,
                 resumed=snapshot_in(resume, listed(callbacks)) if resume else None,
             )  # fmt: skip
-            if wrong := misfit(loss, fit.network.root):
+            for wrong in misfits(fit.criterion, fit.network.root):
                 warn(f"fit: {wrong}", TrainingWarning)
             return fit.run()
 
