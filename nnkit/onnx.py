@@ -71,9 +71,9 @@ def load(path: str | os.PathLike[str], in_shape: Sequence[int] | Mapping[str, Se
     """Read a model from an ONNX file: a built `Sequential` with its weights, which can be trained further.
 
     The graph has to be made of what nnkit has layers for: one layer after the other, or ways that meet in an Add, a Sum, a Mean
-    or a Concat. That is what `export` writes, and what PyTorch exports for most nets. Weights that two layers have in common stay
-    shared. Several inputs or outputs (N, ...), and ways that are no branches, come back as a `nnkit.Graph`, whose inputs and
-    outputs have their names in the file.
+    or a Concat. That is what `export` writes, and what PyTorch exports for most nets. Weights that two layers have in common
+    stay shared. Several inputs or outputs (N, ...), and ways that are no branches, come back as a `nnkit.Graph`, whose inputs
+    and outputs have their names in the file.
 
     Parameters
     ----------
