@@ -21,7 +21,7 @@ from nnkit.errors import ParameterError, TrainingWarning, warn
 from nnkit.executor import Executor
 from nnkit.network import LiveArrays, Network, given_shape, one_output, root_of
 from nnkit.training.fit import Fit
-from nnkit.training.last_layer import misfit
+from nnkit.training.last_layer import misfits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -204,7 +204,7 @@ class Sequential(Model):
         Warns
         -----
         TrainingWarning
-            The loss does not fit the last layer: a softmax before ``"cross_entropy"``, which takes it itself.
+            A loss does not fit the layer that its output is of: a softmax before ``"cross_entropy"``, which takes it itself.
         """
         from nnkit.persistence.checkpoint import snapshot_in
 
@@ -217,7 +217,7 @@ class Sequential(Model):
                 progress=progress, engine=engine, accumulate=accumulate, loss_weights=loss_weights,
                 resumed=snapshot_in(resume, listed(callbacks)) if resume else None,
             )  # fmt: skip
-            if wrong := misfit(loss, fit.network.root):
+            for wrong in misfits(fit.criterion, fit.network.root):
                 warn(f"fit: {wrong}", TrainingWarning)
             return fit.run()
 
@@ -319,7 +319,8 @@ class Sequential(Model):
         """The model as a function of one row, in evaluation mode, for use inside your own ``@njit`` code (or from Python).
 
         ``f(x, out)`` writes the output for the row ``x`` into ``out``. With ``gradient``, ``f(x, out, grad_out, grad_x)`` also
-        writes the gradient of the input. `nnkit.native.RowFunction` says more, with examples.
+        writes the gradient of the input. Several inputs or outputs are tuples of arrays. `nnkit.native.RowFunction` says more,
+        with examples.
 
         Raises
         ------
@@ -371,7 +372,8 @@ class Sequential(Model):
     def to_c(self, path: Any, name: str = "predict") -> None:
         """Write the net as one C99 file that needs nothing but the C library: for machines without Python.
 
-        Of it, a program calls ``void predict(const float *x, float *out)`` for one row; ``name`` is that of the function.
+        Of it, a program calls ``void predict(const float *x, float *out)`` for one row; ``name`` is that of the function. Of
+        several inputs and outputs each is an argument, by its name.
         `nnkit.persistence.c_source.write_c` says what else is in it.
 
         Raises
@@ -411,7 +413,8 @@ class Sequential(Model):
         return summary(root_of(self, in_shape, "summary"), dtype, batch_size, frozen)
 
     def plot(self, ax: Axes | None = None, in_shape: Any = None) -> Axes:
-        """Draw the model: a box for each layer, frames for containers, the shapes of rows on the arrows between.
+        """Draw the model: a box for each layer, frames for containers, the shapes of rows on the arrows between; an
+        `nnkit.Graph` by what its steps read.
 
         It is drawn on ``ax``, matplotlib's axes, by default those of a new figure of the size that is needed; ``in_shape`` is
         as for `summary`. ``model.plot().figure.savefig("net.png")`` writes a file.

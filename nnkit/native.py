@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import prod
 from typing import Any, NoReturn
 
@@ -9,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.container import readers
-from nnkit.core.fields import require_plain
+from nnkit.core.fields import by_name, each, fields
+from nnkit.core.layer import Layer
 from nnkit.engine.operands import Argument, Array, Control
 from nnkit.engine.outside import Brought, NativeFunction
 from nnkit.engine.program import Instruction, Program
@@ -29,6 +31,9 @@ class RowFunction(NativeFunction):
     ``model.out_shape`` and of the model's dtype (``x`` of int64, where the first layer takes whole numbers). With ``gradient``,
     ``f(x, out, grad_out, grad_x)`` also writes the gradient of the input, grad_x_i = sum_j grad_out_j d out_j / d x_i.
 
+    Of several inputs or outputs, each of these is a tuple of arrays in the model's order: ``f((image, table), (price, kind))``.
+    From Python it may be a dict of them, too.
+
     It is called from your own ``@njit`` code, or from Python. It reads the model's present parameters whenever it is called,
     and keeps them alive, but knows nothing of a later ``build``. Many threads may call it at once. Nothing is compiled for it.
     Your function may have it as an argument or as a global; as an argument, the same compiled code serves all models whose
@@ -45,7 +50,8 @@ class RowFunction(NativeFunction):
     Attributes
     ----------
     address : a C function pointer, as an integer, to ``void f(const T *x, T *out)`` (with the gradient it takes four
-        pointers): T is float or double, the model's dtype; ``x`` points to int64_t, where the first layer takes whole numbers.
+        pointers; of several inputs or outputs there is one for each): T is float or double, the model's dtype; ``x`` points to
+        int64_t, where the first layer takes whole numbers.
         It needs no GIL, and may be called by many threads at once.
 
     Raises
@@ -100,33 +106,35 @@ class RowFunction(NativeFunction):
     def __init__(self, network: Network, gradient: bool = False) -> None:
         self._described = f"{network!r}.as_function({'gradient=True' * gradient})"
         self._network = network
-        first = next(readers(network.root)).built.layer
-        require_plain(network.in_shape, network.out_shape, repr(self))
-        real, whole = network.dtype, network.input_dtype != network.dtype
-        if gradient and whole:
-            raise NativeError(f"{self!r}: expected an input of real numbers, got {first!r}, which takes whole numbers: they "
+        first = [reader.built.layer for reader in readers(network.root)]
+        whole = [layer for layer in first if layer.input_dtype != "real"]
+        if gradient and set(fields(network.input_dtype).values()) != {network.dtype}:
+            raise NativeError(f"{self!r}: expected an input of real numbers, got {whole[0]!r}, which takes whole numbers: they "
                               "have no gradient; leave gradient out")  # fmt: skip
         if network.looks_at_input:
-            raise NativeError(f"{self!r}: expected a first layer that any input may be given to, got {first!r}, which has to "
+            looking = next(layer for layer in first if type(layer).check_input is not Layer.check_input)
+            raise NativeError(f"{self!r}: expected a first layer that any input may be given to, got {looking!r}, which has to "
                               "look at it in Python; let it say its input_limit")  # fmt: skip
         interpreted = [built.layer for built in network.leaves if built.layer.interpreted]
         if interpreted:
             raise NativeError(f"{self!r}: expected layers that are compiled, got {interpreted[0]!r}, which runs in Python; "
                               "derive it from Layer")  # fmt: skip
-        x = Brought("x", network.in_shape, network.input_dtype, written=False)
-        out = Brought("out", network.out_shape, real, written=True)
-        grad_out = Brought("grad_out", network.out_shape, real, written=False)
-        grad_x = Brought("grad_x", network.in_shape, real, written=True)
-        brought = [x, out, grad_out, grad_x] if gradient else [x, out]
+        real, in_shape, out_shape = network.dtype, network.in_shape, network.out_shape
+        arrays = {"x": _brought("x", in_shape, network.input_dtype), "out": _brought("out", out_shape, real, written=True)}
+        if gradient:
+            arrays["grad_out"] = _brought("grad_out", out_shape, real)
+            arrays["grad_x"] = _brought("grad_x", in_shape, real, written=True)
+        self._arguments = arrays
         plan = _plan(network, gradient)
         # More slots than threads, so that two seldom try the same one first.
-        super().__init__(Program(plan.instructions, real, shards=max(16, 4 * available_threads())), brought)
+        program = Program(plan.instructions, real, shards=max(16, 4 * available_threads()))
+        super().__init__(program, [array for argument in arrays.values() for array in fields(argument).values()])
 
     def __repr__(self) -> str:
         return self._described
 
-    def __call__(self, x: NDArray[Any], *others: NDArray[Any]) -> None:
-        """What it does in compiled code, from Python.
+    def __call__(self, x: Any, *others: Any) -> None:
+        """What it does in compiled code, from Python, where several arrays may also be a dict of them.
 
         Raises
         ------
@@ -134,14 +142,18 @@ class RowFunction(NativeFunction):
             Not the arrays of one row.
         """
         given = (x, *others)
-        if len(given) != len(self.brought):
-            names = ", ".join(item.name for item in self.brought)
-            raise ShapeError(f"{self!r}: expected the arrays {names}, got {len(given)} of them")
-        for array, wanted in zip(given, self.brought, strict=True):
-            if not _fits(array, wanted):
-                self._refuse(array, wanted)
-        self._network.check_input(x[None], "x")
-        self.c_function(*[array.ctypes.data for array in given])
+        if len(given) != len(self._arguments):
+            raise ShapeError(f"{self!r}: expected the arrays {', '.join(self._arguments)}, got {len(given)} of them")
+        arrays: list[NDArray[Any]] = []
+        for value, (name, wanted) in zip(given, self._arguments.items(), strict=True):
+            names = tuple(wanted) if isinstance(wanted, dict) else ()
+            arrays += fields(by_name(value, names, repr(self), name) if names else value).values()
+        for array, one in zip(arrays, self.brought, strict=True):
+            if not _fits(array, one):
+                self._refuse(array, one)
+        self._network.check_input(dict(zip(self._arguments["x"], (array[None] for array in arrays), strict=False))
+                                  if isinstance(self._arguments["x"], dict) else x[None], "x")  # fmt: skip
+        self.c_function(*[array.ctypes.data for array in arrays])
 
     def _refuse(self, array: Any, wanted: Brought) -> NoReturn:
         """Say what is wrong with an array that does not fit."""
@@ -163,23 +175,38 @@ def _fits(array: Any, wanted: Brought) -> bool:
     return bool(flags.c_contiguous and flags.aligned and (flags.writeable or not wanted.written))
 
 
+def _brought(argument: str, shapes: Any, dtypes: Any, written: bool = False) -> Any:
+    """The array of an argument, or a dict of its arrays."""
+    if isinstance(shapes, dict):
+        return {field: Brought(argument, field, shape, dtypes[field] if isinstance(dtypes, dict) else dtypes, written)
+                for field, shape in shapes.items()}  # fmt: skip
+    return Brought(argument, "", shapes, dtypes, written)
+
+
 def _plan(network: Network, gradient: bool) -> Plan:
     """Copy the input in, run the network, copy the output out; with ``gradient``, the same backward."""
     plan = Plan(network.dtype, training=False, differentiate=gradient, learn=False)
-    size, out_size = prod(network.in_shape), prod(network.out_shape)
-    x = Array.rows(network.in_shape, network.input_dtype)
+    places = itertools.count(1)
+
+    def rows(shape: Any, dtype: str = network.dtype) -> Array:
+        return Array.rows(shape, dtype)
+
+    def caller(array: Array) -> Argument:
+        return Argument(next(places), prod(array.shape), array.dtype)
 
     def move(function: Any, *operands: Any) -> None:
         plan.instructions.append(Instruction(function, operands, "caller", "data"))
 
-    move(copy, Argument(1, size, network.input_dtype), x.flat())
+    def bring(array: Array) -> None:
+        move(copy, caller(array), array.flat())
+
+    x = each(rows, network.in_shape, network.input_dtype)
+    each(bring, x)
     out = plan.run(network.placed(), x)
-    result = Argument(2, out_size, network.dtype)
-    move(copy_unless_stopped, out.flat(), Control(), result)
+    each(lambda array: move(copy_unless_stopped, array.flat(), Control(), caller(array)), out)
     if gradient:
-        grad_out = Array.rows(network.out_shape, network.dtype)
-        move(copy, Argument(3, out_size, network.dtype), grad_out.flat())
+        grad_out = each(rows, network.out_shape)
+        each(bring, grad_out)
         grad_x = plan.backward(grad_out, to_input=True)
-        assert grad_x is not None
-        move(copy, grad_x.flat(), Argument(4, size, network.dtype))
+        each(lambda array: move(copy, array.flat(), caller(array)), grad_x)
     return plan

@@ -7,7 +7,7 @@ from which operators it is read (``Layer.from_onnx``).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nnkit.about import install
 from nnkit.core.container import Model
@@ -67,17 +67,19 @@ def export(model: Model, path: str | os.PathLike[str]) -> None:
     write_atomically(path, to_proto(network_of(model, "onnx.export")).SerializeToString())
 
 
-def load(path: str | os.PathLike[str], in_shape: Sequence[int] | None = None) -> Sequential:
+def load(path: str | os.PathLike[str], in_shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None) -> Sequential:
     """Read a model from an ONNX file: a built `Sequential` with its weights, which can be trained further.
 
-    The graph has to be made of what nnkit has layers for: one input (N, ...) and one output, one layer after the other, or
-    branches that meet in an Add, a Sum, a Mean or a Concat. That is what `export` writes, and what PyTorch exports for most
-    nets. Weights that two layers have in common stay shared.
+    The graph has to be made of what nnkit has layers for: one layer after the other, or ways that meet in an Add, a Sum, a Mean
+    or a Concat. That is what `export` writes, and what PyTorch exports for most nets. Weights that two layers have in common
+    stay shared. Several inputs or outputs (N, ...), and ways that are no branches, come back as a `nnkit.Graph`, whose inputs
+    and outputs have their names in the file.
 
     Parameters
     ----------
     path : str or path
-    in_shape : shape of an input row, without the batch axis, where the file leaves some of it open
+    in_shape : shape of an input row, without the batch axis, where the file leaves some of it open; of several inputs a dict of
+        these
 
     Returns
     -------

@@ -69,6 +69,7 @@ class Step:
     out: Array
     backward: Callable[[Array, Sequence[bool]], Gradients]
     node: Node | None = None
+    strung: bool = False  # whether the numbers of ``out`` are those of the inputs, one input after the other
 
     @property
     def trains(self) -> bool:
@@ -110,8 +111,8 @@ class Plan:
         self._laid_out: dict[tuple[int, bool], Array] = {}  # values by their id, as rows or in blocks
         self._written: dict[Operand, Node] = {}  # gradients of parameters, and by whom
         self._selected: set[int] = set()  # values (by id) that are some of the input as it is
-        self._inputs: Any = None
-        self._outputs: Any = None
+        self.inputs: Any = None
+        self.outputs: Any = None
         self._no_mask = Array.rows((0,), "uint8")
         self._masks: dict[int, Array] = {}  # of values by their id: which steps of a sequence are not padding
 
@@ -119,9 +120,9 @@ class Plan:
 
     def run(self, placed: Placed, x: Any) -> Any:
         """Run a whole model; return its output as rows. Rows with fields are dicts of values."""
-        self._inputs = x
-        self._outputs = each(lambda value: self._as(value, blocked=False), self.forward(placed, x))
-        return self._outputs
+        self.inputs = x
+        self.outputs = each(lambda value: self._as(value, blocked=False), self.forward(placed, x))
+        return self.outputs
 
     def forward(self, placed: Placed, x: Any) -> Any:
         """Run a layer, or the layers of a container; return the output. Rows with fields are dicts of values."""
@@ -300,14 +301,14 @@ class Plan:
 
     def _stepped(
         self, inputs: tuple[Array, ...], out: Array, backward: Callable[[Array, Sequence[bool]], Gradients],
-        node: Node | None = None, mask: Operand | None = None,
+        node: Node | None = None, mask: Operand | None = None, strung: bool = False,
     ) -> Array:  # fmt: skip
         """Note what was done; return its output as a value of its own, though it may share memory with the input.
 
         Without a ``mask`` of its own, the output has that of all inputs, where it is one.
         """
         out = replace(out)
-        self.steps.append(Step(inputs, out, backward, node))
+        self.steps.append(Step(inputs, out, backward, node, strung))
         known = {id(item): item for item in (self._masks.get(id(value), self._no_mask) for value in inputs)}
         mask = next(iter(known.values())) if mask is None and len(known) == 1 else mask or self._no_mask
         assert isinstance(mask, Array)
@@ -347,7 +348,9 @@ class Plan:
         known = self._laid_out.get((id(x), blocked))
         if known is None:
             known = self._relaid(x, blocked, pad=True)
-            known = self._stepped((x,), known, lambda grad, wanted: [self._relaid(grad, not blocked, pad=False)])
+            known = self._stepped(
+                (x,), known, lambda grad, wanted: [self._relaid(grad, not blocked, pad=False)], strung=True
+            )  # fmt: skip
             self._laid_out[id(x), blocked] = known
         return known
 
@@ -433,7 +436,7 @@ class Plan:
                                   for part, begin in zip(parts, begins, strict=False) if part is not None]  # fmt: skip
             return parts
 
-        return self._stepped(tuple(values), out, backward)
+        return self._stepped(tuple(values), out, backward, strung=leading == 1)
 
     def split(self, x: Array) -> Array:
         """Every step of a sequence as an entry of its own."""
@@ -463,13 +466,13 @@ class Plan:
         to_input : also compute the gradient of the input, and return it; None for whole numbers
         guard : stop the shard where the gradient that reaches the first parameters is not finite
         """
-        wanted = {id(value) for value in fields(self._inputs).values() if to_input and value.dtype == self.real}
+        wanted = {id(value) for value in fields(self.inputs).values() if to_input and value.dtype == self.real}
         for step in self.steps:
             if (self.learn and step.trains) or any(id(value) in wanted for value in step.inputs):
                 wanted.add(id(step.out))
         first = next((step for step in self.steps if step.trains), None)
         grads: dict[int, Array] = {}
-        for out, given in zip(fields(self._outputs).values(), fields(grad).values(), strict=True):
+        for out, given in zip(fields(self.outputs).values(), fields(grad).values(), strict=True):
             grads[id(out)] = self._total(grads[id(out)], given) if id(out) in grads else given
         for step in reversed(self.steps):
             if id(step.out) not in grads or id(step.out) not in wanted:
@@ -482,7 +485,7 @@ class Plan:
             for value, given, want in zip(step.inputs, step.backward(grad, wants), wants, strict=True):
                 if want and given is not None:
                     grads[id(value)] = self._total(grads[id(value)], given) if id(value) in grads else given
-        return each(lambda value: grads.get(id(value)), self._inputs) if to_input else None
+        return each(lambda value: grads.get(id(value)), self.inputs) if to_input else None
 
     def _total(self, a: Array, b: Array) -> Array:
         """The sum of two gradients of one value."""

@@ -13,7 +13,7 @@ from typing import Any
 from nnkit.core.calls import shown
 from nnkit.errors import DataError, ShapeError
 
-__all__ = ["SELF", "by_name", "each", "fields", "numbers", "of_field", "picked", "require_plain", "spelt"]
+__all__ = ["SELF", "by_name", "each", "fields", "numbers", "of_field", "picked", "spelt"]
 
 SELF = "x"  # what a plain row is called among named values
 
@@ -43,18 +43,6 @@ def numbers(shape: Any) -> int:
 def spelt(shape: Any) -> str:
     """A shape in words: "(3, 4)", or "left (3,), right (4,)"."""
     return ", ".join(f"{name} {item}" for name, item in shape.items()) if isinstance(shape, dict) else str(shape)
-
-
-def require_plain(in_shape: Any, out_shape: Any, who: str) -> None:
-    """Refuse a model of several inputs or outputs, where nothing is made for that.
-
-    Raises
-    ------
-    ShapeError
-    """
-    if isinstance(in_shape, dict) or isinstance(out_shape, dict):
-        raise ShapeError(f"{who}: expected a model of one input and one output, got rows of {spelt(in_shape)} to "
-                         f"{spelt(out_shape)}")  # fmt: skip
 
 
 def picked(values: Mapping[str, Any], reads: str | Sequence[str], inputs: Sequence[str] = ()) -> Any:

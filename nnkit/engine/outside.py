@@ -19,6 +19,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import carray, types
+from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.core.imputils import lower_constant
 from numba.extending import (
@@ -26,12 +27,14 @@ from numba.extending import (
     intrinsic,
     lower_builtin,
     models,
+    overload,
     overload_method,
     register_jitable,
     register_model,
     typeof_impl,
     unbox,
 )
+from numba.np import arrayobj
 
 from nnkit.engine.abi import pointer
 from nnkit.engine.critical import Lock
@@ -50,6 +53,8 @@ __all__ = ["Brought", "NativeFunction"]
 _INT64 = ir.IntType(64)
 ENTRY, SIZES = 8, 9  # the block's words that hold the kernel's address, and from where on the sizes of the arguments
 
+Kind = tuple[str, str, int, str, bool]  # of an array: its argument, its name in a tuple, dimensions, dtype, whether written
+
 _lock = Lock()
 _alive: weakref.WeakSet[NativeFunction] = weakref.WeakSet()
 _frozen: list[NativeFunction] = []  # machine code that names them is never freed
@@ -57,12 +62,23 @@ _frozen: list[NativeFunction] = []  # machine code that names them is never free
 
 @dataclass(frozen=True)
 class Brought:
-    """An array that the caller brings."""
+    """An array that the caller brings: an argument of the function, or one (by the name ``field``) of a tuple that is."""
 
-    name: str
+    argument: str
+    field: str
     shape: tuple[int, ...]
     dtype: str
     written: bool
+
+    @property
+    def name(self) -> str:
+        """As messages call it."""
+        return f"{self.argument}[{self.field!r}]" if self.field else self.argument
+
+    @property
+    def kind(self) -> Kind:
+        """All of it that compiled code depends on."""
+        return self.argument, self.field, len(self.shape), self.dtype, self.written
 
 
 class NativeFunction:
@@ -97,7 +113,7 @@ class NativeFunction:
     @lazy
     def kind(self) -> FunctionType:
         """Its type in the user's compiled code."""
-        return FunctionType(tuple((item.name, len(item.shape), item.dtype, item.written) for item in self.brought))
+        return FunctionType(tuple(item.kind for item in self.brought))
 
     @lazy
     def _entry(self) -> tuple[Any, int]:
@@ -162,9 +178,9 @@ def _entry_point(kernel: int, block: int, arguments: int) -> tuple[Any, int]:
 class FunctionType(types.Type):
     """The Numba type of `NativeFunction` objects: what their arguments are, but not their sizes."""
 
-    def __init__(self, arguments: tuple[tuple[str, int, str, bool], ...]) -> None:
-        self.arguments = arguments
-        listed = ", ".join(f"{dtype}({dims}d) {name}" for name, dims, dtype, _ in arguments)
+    def __init__(self, arrays: tuple[Kind, ...]) -> None:
+        self.arrays = arrays
+        listed = ", ".join(f"{dtype}({dims}d) {argument} {field}".rstrip() for argument, field, dims, dtype, _ in arrays)
         # With the source: Numba keeps what it compiled for this type on disk.
         super().__init__(f"nnkit function({listed}) {of_module(__name__).digest}")
 
@@ -218,47 +234,86 @@ def _call_kernel(typing, kernel, words):
     return types.void(types.int64, words), generate
 
 
-def _refuse(kind: FunctionType, given: Sequence[Any]) -> None:
-    """Refuse arguments of other types, while the user's function is compiled."""
-    if len(given) != len(kind.arguments):
-        names = ", ".join(name for name, *_ in kind.arguments)
-        raise TypingError(f"nnkit function: expected the arguments {names}, got {len(given)} of them")
-    for array, (name, dims, dtype, written) in zip(given, kind.arguments, strict=True):
-        right = isinstance(array, types.Array) and (array.ndim, str(array.dtype), array.layout) == (dims, dtype, "C")
-        if not right or not array.aligned or (written and not array.mutable):
-            raise TypingError(f"nnkit function: expected {name} to be a {'writable ' * written}C-contiguous array of {dtype} "
-                              f"with {dims} dimensions, got {array}")  # fmt: skip
+@intrinsic
+def _pointers(typing, arrays):
+    """Where the arrays of a tuple begin, as a tuple."""
+
+    def generate(context, builder, signature, args):
+        words = []
+        for place, kind in enumerate(signature.args[0]):
+            array = arrayobj.make_array(kind)(context, builder, builder.extract_value(args[0], place))
+            words.append(builder.ptrtoint(array.data, _INT64))
+        return context.make_tuple(builder, signature.return_type, words)
+
+    return types.UniTuple(types.int64, len(arrays))(arrays), generate
+
+
+@intrinsic
+def _sizes(typing, arrays):
+    """The shapes of the arrays of a tuple, one after the other."""
+
+    def generate(context, builder, signature, args):
+        words = []
+        for place, kind in enumerate(signature.args[0]):
+            array = arrayobj.make_array(kind)(context, builder, builder.extract_value(args[0], place))
+            words += cgutils.unpack_tuple(builder, array.shape, kind.ndim)
+        return context.make_tuple(builder, signature.return_type, words)
+
+    return types.UniTuple(types.int64, sum(array.ndim for array in arrays))(arrays), generate
+
+
+def _flat(kind: FunctionType, given: Sequence[Any]) -> list[Any]:
+    """The types of all arrays; others than the function takes are refused, while the user's function is compiled."""
+    arguments = {argument: [array for array in kind.arrays if array[0] == argument] for argument, *_ in kind.arrays}
+    if len(given) != len(arguments):
+        raise TypingError(f"nnkit function: expected the arguments {', '.join(arguments)}, got {len(given)} of them")
+    found: list[Any] = []
+    for item, (argument, wanted) in zip(given, arguments.items(), strict=True):
+        names = [field for _, field, *_ in wanted if field]
+        if names and not (isinstance(item, types.BaseTuple) and len(item) == len(names)):
+            raise TypingError(f"nnkit function: expected {argument} to be a tuple of arrays for {', '.join(names)}, got {item}")
+        arrays = list(item) if names else [item]
+        for array, (_, field, dims, dtype, written) in zip(arrays, wanted, strict=True):
+            right = isinstance(array, types.Array) and (array.ndim, str(array.dtype), array.layout) == (dims, dtype, "C")
+            if not right or not array.aligned or (written and not array.mutable):
+                name = f"{argument}[{field!r}]" if field else argument
+                raise TypingError(f"nnkit function: expected {name} to be a {'writable ' * written}C-contiguous array of "
+                                  f"{dtype} with {dims} dimensions, got {array}")  # fmt: skip
+        found += arrays
+    return found
+
+
+def _tuple(value):
+    """A tuple as it is, and an array as a tuple of one."""
+
+
+@overload(_tuple)
+def _overload_tuple(value):
+    return (lambda value: tuple(value)) if isinstance(value, types.BaseTuple) else (lambda value: (value,))
 
 
 @register_jitable
-def _require_shape(shape, block, place):
-    for axis in range(len(shape) - 1):
-        if shape[axis] != block[place + axis]:
+def _call_with_arrays(function, arrays, words):
+    block = carray(pointer(_address_of(function)), (words,), np.int64)
+    place = SIZES
+    for size in _sizes(arrays):
+        if size != block[place]:
             raise ValueError("nnkit function: expected arrays of the shapes of one row, got another shape")
+        place += 1
+    _call_kernel(block[ENTRY], (_address_of(function), *_pointers(arrays)))
 
 
 @overload_method(FunctionType, "__call__")
 def _overload(function, x, out, grad_out=None, grad_x=None):
     given = [array for array in (x, out, grad_out, grad_x)
              if not (array is None or isinstance(array, types.Omitted | types.NoneType))]  # fmt: skip
-    _refuse(function, given)
-    words = SIZES + 2 * (x.ndim + out.ndim)
+    words = SIZES + sum(array.ndim for array in _flat(function, given))
 
-    # A 1 behind every shape, because the shape of a number is an empty tuple, which has no type of its items.
     def value(function, x, out, grad_out=None, grad_x=None):
-        block = carray(pointer(_address_of(function)), (words,), np.int64)
-        _require_shape(x.shape + (1,), block, SIZES)
-        _require_shape(out.shape + (1,), block, SIZES + x.ndim)
-        _call_kernel(block[ENTRY], (_address_of(function), np.int64(x.ctypes.data), np.int64(out.ctypes.data)))
+        _call_with_arrays(function, _tuple(x) + _tuple(out), words)
 
     def value_and_gradient(function, x, out, grad_out=None, grad_x=None):
-        block = carray(pointer(_address_of(function)), (words,), np.int64)
-        _require_shape(x.shape + (1,), block, SIZES)
-        _require_shape(out.shape + (1,), block, SIZES + x.ndim)
-        _require_shape(grad_out.shape + (1,), block, SIZES + x.ndim)
-        _require_shape(grad_x.shape + (1,), block, SIZES)
-        _call_kernel(block[ENTRY], (_address_of(function), np.int64(x.ctypes.data), np.int64(out.ctypes.data),
-                                    np.int64(grad_out.ctypes.data), np.int64(grad_x.ctypes.data)))  # fmt: skip
+        _call_with_arrays(function, _tuple(x) + _tuple(out) + _tuple(grad_out) + _tuple(grad_x), words)
 
     return value if len(given) == 2 else value_and_gradient
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -27,6 +27,11 @@ class Merge(Container):
     def from_onnx(cls, at):
         """Nothing: `nnkit.Branches` and `nnkit.Residual` are what such operators are read as."""
         return
+
+    @classmethod
+    def of_operator(cls, op: str, attributes: Mapping[str, Any]) -> Merge | None:
+        """The layer that an operator of several values is in ONNX; None where it is no such layer."""
+        return None
 
     def _require_fields(self, in_shape: Any) -> None:
         if not isinstance(in_shape, dict):
@@ -88,6 +93,10 @@ class Add(Merge):
     def connect(self, plan: Wiring[V], children: Sequence[Placed], x: Any) -> Any:
         return plan.add(list(x.values()), 1.0 / len(x) if self.mean else 1.0)
 
+    @classmethod
+    def of_operator(cls, op: str, attributes: Mapping[str, Any]) -> Merge | None:
+        return cls(mean=op == "Mean") if op in ("Add", "Sum", "Mean") else None
+
     def onnx(self, graph, x):
         return graph.node("Mean" if self.mean else "Sum", *fields(x).values())
 
@@ -138,6 +147,10 @@ class Concat(Merge):
 
     def connect(self, plan: Wiring[V], children: Sequence[Placed], x: Any) -> Any:
         return plan.concatenate(list(x.values()), self.axis)
+
+    @classmethod
+    def of_operator(cls, op: str, attributes: Mapping[str, Any]) -> Merge | None:
+        return cls(dim=attributes["axis"]) if op == "Concat" else None
 
     def onnx(self, graph, x):
         return graph.node("Concat", *fields(x).values(), axis=self.axis + 1)

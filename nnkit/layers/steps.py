@@ -53,6 +53,11 @@ class Steps(Container):
         return () if list(given) == [SELF] else tuple(given)
 
     @property
+    def wires(self) -> tuple[Sequence[Step], Sequence[str]]:
+        """The steps, and the names of the values that it gives."""
+        return self._steps, names_of(self._outs)
+
+    @property
     def input_dtype(self) -> str | dict[str, str]:  # type: ignore[override]
         """Of plain rows; each field has that of the layers that read it (see `reading`)."""
         return next((step.layer.input_dtype for step in self._steps if SELF in step.read), "real")

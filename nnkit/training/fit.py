@@ -99,6 +99,7 @@ class Fit:
     model, network, history : what is trained, and what was measured
     epoch, step : the present ones, from 0; ``step`` counts through all epochs
     loss : of the last step
+    criterion : the losses, and what each weighs
     failure : the exception that has ended it, once there is one, Ctrl-C included: an estimator raises that one and forgets the
         fit, unless a callback has set it back to None at the end
     engine : "compiled" or "python"
@@ -186,14 +187,14 @@ class Fit:
         network.check_input(self._X, "X")
         rows, out_shape = count_of(self._X), network.out_shape
         loss, loss_weights, metrics = self._given
-        self._criterion = Criterion.make(loss, loss_weights, out_shape, "fit")
+        self.criterion = Criterion.make(loss, loss_weights, out_shape, "fit")
         self._metrics = metrics_of(metrics, out_shape, "fit")
-        self._y = targets_of(self._criterion, y, out_shape, rows, "fit", finite=True)
-        weights = weights_of(self._criterion, sample_weight, out_shape, rows)
-        self._weights = without_padding(network, self._criterion, self._X, weights, python=self._python)
+        self._y = targets_of(self.criterion, y, out_shape, rows, "fit", finite=True)
+        weights = weights_of(self.criterion, sample_weight, out_shape, rows)
+        self._weights = without_padding(network, self.criterion, self._X, weights, python=self._python)
         if network.frozen and not any(segment.trained for segment in network.segments()):
             raise ParameterError("fit: expected parameters to train, got all of them frozen; model.unfreeze() trains all")
-        self._timed, self._live = self._criterion.live(network.dtype)
+        self._timed, self._live = self.criterion.live(network.dtype)
 
     def _split(self, validation_data: tuple[Any, ...] | None, validation_split: float) -> None:
         """Say which rows are trained on, and what is validated on."""
@@ -238,9 +239,9 @@ class Fit:
         check_row_shape(X, self.network.in_shape, "fit", "validation X")
         check_finite(X, "validation X")
         self.network.check_input(X, "validation X")
-        targets = targets_of(self._criterion, y, out_shape, count_of(X), "fit", "validation y", finite=True)
-        weights = weights_of(self._criterion, sample_weight, out_shape, count_of(X), "validation sample_weight")
-        weights = without_padding(self.network, self._criterion, X, weights, python=self._python, name="validation X")
+        targets = targets_of(self.criterion, y, out_shape, count_of(X), "fit", "validation y", finite=True)
+        weights = weights_of(self.criterion, sample_weight, out_shape, count_of(X), "validation sample_weight")
+        weights = without_padding(self.network, self.criterion, X, weights, python=self._python, name="validation X")
         self._evaluate_on(X, targets, weights)
 
     def _evaluate_on(
@@ -250,7 +251,7 @@ class Fit:
         """Evaluate on these rows after every epoch, with threads where there is work for them (a million multiplications)."""
         rows = count_of(y) if chosen is None else len(chosen)
         shards = max(1, min(self._threads, rows * self.network.work() // 1_000_000))
-        self._evaluator = Evaluator(self.network, self._criterion, X, y, weights, chosen=chosen, shards=shards,
+        self._evaluator = Evaluator(self.network, self.criterion, X, y, weights, chosen=chosen, shards=shards,
                                     python=self._python, predictions=any(self._metrics.values()))  # fmt: skip
 
     def _plan(self) -> None:
@@ -337,10 +338,10 @@ class Fit:
 
     def run(self) -> History:
         """Train; return the history. Signals come in between two slices of steps, and while code of others runs."""
-        self.model.last_fit = {"loss": self._criterion.given, "optimizer": self._optimizer, "epochs": self.epochs,
+        self.model.last_fit = {"loss": self.criterion.given, "optimizer": self._optimizer, "epochs": self.epochs,
                                "batch_size": self.batch_size, "shuffle": bool(self._shuffle)}  # fmt: skip
         if len(self._goals) > 1:
-            self.model.last_fit["loss_weights"] = self._criterion.factors
+            self.model.last_fit["loss_weights"] = self.criterion.factors
         with uninterrupted:
             with self._progress.preparing():
                 if self._resumed is None:
@@ -387,7 +388,7 @@ class Fit:
             return
         evaluator = self._evaluator or self._training_evaluator()
         evaluator.run()
-        table = confusion(evaluator.y[""], evaluator.prediction, self._criterion.losses[""], evaluator.sample_weight[""])
+        table = confusion(evaluator.y[""], evaluator.prediction, self.criterion.losses[""], evaluator.sample_weight[""])
         self.history.confusion = None if table is None else table.tolist()
 
     def _clock(self) -> None:
@@ -457,7 +458,7 @@ class Fit:
         """Record an epoch of the block, and whatever is measured after it."""
         piece = slice(index * self.steps_per_epoch, (index + 1) * self.steps_per_epoch)
         losses = self._runner.losses[piece]
-        if self._criterion.is_sum:
+        if self.criterion.is_sum:
             loss = float(losses.sum())
         else:  # a batch weighs as many rows as it has: weights are 1 on average over the data
             loss = float(np.average(losses, weights=self._runner.steps[piece, 1]))
@@ -500,7 +501,7 @@ class Fit:
         """Where metrics are asked for and nothing is held out, they are of the training data."""
         if not hasattr(self, "_on_training"):
             rows = None if len(self._rows) == count_of(self._X) else self._rows
-            self._on_training = Evaluator(self.network, self._criterion, self._X, self._y, self._weights, chosen=rows,
+            self._on_training = Evaluator(self.network, self.criterion, self._X, self._y, self._weights, chosen=rows,
                                           python=self._python, predictions=True)  # fmt: skip
         return self._on_training
 
@@ -538,7 +539,7 @@ class Fit:
         address, count, _, number = (int(item) for item in step)
         first = (address - order.ctypes.data) // 8
         rows = self._take(order[first : first + count])
-        return diagnosis(self.network, self._criterion, *rows, epoch=number // self.steps_per_epoch, step=number,
+        return diagnosis(self.network, self.criterion, *rows, epoch=number // self.steps_per_epoch, step=number,
                          seed=self._seed, python=self._python)  # fmt: skip
 
     # ----------------------------------------------------------------------------------------- stopping and going on
@@ -586,8 +587,8 @@ class Fit:
         """What has to be the same for a fit to go on: the net, the data (some rows of them), and how they are trained on."""
         evaluator, model = self._evaluator, self.model
         return {
-            "model": spelt(model), "dtype": self.network.dtype, "loss": spelt(self._criterion.given),
-            "loss_weights": spelt(self._criterion.factors), "optimizer": spelt(self._optimizer),
+            "model": spelt(model), "dtype": self.network.dtype, "loss": spelt(self.criterion.given),
+            "loss_weights": spelt(self.criterion.factors), "optimizer": spelt(self._optimizer),
             "batch_size": self.batch_size, "shuffle": bool(self._shuffle),
             "metrics": [name for metrics in self._metrics.values() for name in metrics],
             "callbacks": [type(callback).__name__ for callback in self._callbacks if not callback.late],

@@ -112,3 +112,36 @@ def test_what_no_layer_does_is_refused_by_name(name, tmp_path):
     exported(make, True, tmp_path / "net.onnx")
     with pytest.raises(nn.OnnxError, match=named):
         nn.onnx.load(tmp_path / "net.onnx")
+
+
+class Several(of.Module):
+    """Two inputs that meet, and two outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.image, self.table = of.Sequential(of.Conv2d(1, 2, 3), of.ReLU(), of.Flatten()), of.Linear(3, 4)
+        self.trunk, self.price, self.kind = of.Sequential(of.Linear(12, 5), of.Tanh()), of.Linear(5, 1), of.Linear(5, 3)
+
+    def forward(self, image, table):
+        h = self.trunk(torch.cat([self.image(image), torch.relu(self.table(table))], 1))
+        return self.price(h), torch.softmax(self.kind(h), -1)
+
+
+def test_several_inputs_and_outputs_are_read_with_the_same_numbers(tmp_path):
+    torch.manual_seed(0)
+    net, given = Several().eval(), (torch.randn(5, 1, 4, 4), torch.randn(5, 3))
+    shapes = tuple({0: torch.export.Dim("rows")} for _ in given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            torch.onnx.export(net, given, str(tmp_path / "net.onnx"), dynamo=True, input_names=["image", "table"],
+                              output_names=["price", "kind"], verbose=False, dynamic_shapes=shapes)  # fmt: skip
+        finally:
+            logging.disable(logging.NOTSET)
+    model = nn.onnx.load(tmp_path / "net.onnx")
+    assert model.in_shape == {"image": (1, 4, 4), "table": (3,)} and model.out_shape == {"price": (1,), "kind": (3,)}
+    for rows in (given, tuple(item[:2] for item in given)):
+        found = model.predict(tuple(item.numpy() for item in rows))
+        for out, expected in zip(found.values(), net(*rows), strict=True):
+            assert np.abs(out - expected.detach().numpy()).max() < 1e-5

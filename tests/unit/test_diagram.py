@@ -27,6 +27,19 @@ NETS = {
     "nested": ([nn.Sequential([nn.Linear(16), nn.Sequential([SHARED, nn.Residual(nn.Branches(
         nn.Linear(16), [nn.Linear(4), "relu", nn.Linear(16)], "identity", merge="mean"), "tanh")])]), SHARED,
         nn.Residual(nn.Residual(nn.Residual(SHARED)))], 16),
+    "graph": ([nn.Graph(code=("image", [nn.Linear(8), nn.ReLU()]), both=(("code", "table"), nn.Concat()),
+                        price=("both", nn.Linear(1)), kind=("both", [nn.Linear(3), nn.Softmax()]), outputs=("price", "kind"))],
+              {"image": (16,), "table": (2,)}),
+    "going around": ([nn.Linear(4), nn.Graph(a=("x", nn.ReLU()), b=("x", nn.Tanh()), c=(("x", "a"), nn.Add()),
+                                             d=(("c", "b", "x"), nn.Add())), nn.Linear(2)], 3),
+    "u": ([nn.Graph(
+        down=("x", [nn.Conv2d(4, 3, padding=1), nn.ReLU()]), middle=("down", [nn.MaxPool2d(2), nn.Conv2d(8, 1)]),
+        up=("middle", nn.Upsample(scale_factor=2)), both=(("up", "down"), nn.Concat()), out=("both", nn.Conv2d(1, 1)))],
+        (1, 8, 8)),
+    "graph of containers": ([nn.Graph(h=("a", nn.Residual(nn.Linear(3), nn.ReLU())), g=(("h", "b"), nn.Bilinear(4)),
+                                      k=("g", nn.Graph(x=("x", nn.Linear(2)), y=("x", nn.Tanh()))), forgotten=("k", nn.ReLU()),
+                                      s=("b", nn.Branches(nn.Linear(2), nn.Linear(3))), outputs=("k", "s", "h"))],
+                            {"a": (3,), "b": (2,)}),
 }  # fmt: skip
 
 
@@ -95,6 +108,21 @@ def test_a_container_is_drawn_as_what_it_says_of_itself():
     assert "times" in drawn(Gated(nn.Linear(4)))
     shared = nn.Linear(4)
     assert "1 Linear(out_features=4)\nparameters of layer 0" in drawn(shared, shared)
+
+
+def test_a_graph_is_drawn_by_what_reads_what():
+    layers, in_shape = NETS["graph"]
+    ax = nn.Sequential(layers).plot(in_shape=in_shape)
+    at = {text.split("\n")[0]: box for text, box in texts_of(ax)}
+    tops = {name: box.y1 for name, box in at.items()}
+    assert tops["image 16"] == pytest.approx(tops["table 2"], abs=2)
+    assert tops["table 2"] > tops["0.0.0 Linear(out_features=8)"] > tops["code 8"] > tops["0.1 Concat()"]
+    assert tops["0.1 Concat()"] > tops["both 10"] > tops["0.3.0 Linear(out_features=3)"]
+    assert tops["0.2 Linear()"] == pytest.approx(tops["0.3.0 Linear(out_features=3)"], abs=2)  # both read the same
+    heads = [text for text in ax.texts if getattr(text, "arrow_patch", None) is not None]
+    assert len(heads) == 2 + 2 + 5  # from outside and to there, within two chains, and one for each value that a step reads
+    sides = sorted(box.x0 for name, box in at.items() if name in ("image 16", "table 2"))
+    assert at["image 16"].x0 == sides[0] and at["table 2"].x0 == sides[1]
 
 
 def test_it_draws_on_the_axes_that_it_is_given():

@@ -120,6 +120,33 @@ def test_one_class_alone():
     assert "Softmax(), the last layer, has one number a row to add up to 1: its output is always the same" in said
 
 
+def several(layers, loss, y):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nn.Sequential(layers).fit(X, y, loss=loss, epochs=1, optimizer=nn.SGD(1e-6))
+    return [str(item.message) for item in caught]
+
+
+def test_each_head_is_looked_at():
+    heads = nn.Heads(kind=[nn.Linear(3), nn.Softmax(), nn.Reshape((3,))], yes=[nn.Linear(1), nn.Sigmoid()], size=nn.Linear(1))
+    y = {"kind": CODES, "yes": YES.astype(float), "size": X[:, :1]}
+    kind, yes = several([heads], {"kind": "cross_entropy", "yes": "bce_with_logits", "size": "mse"}, y)
+    assert kind.startswith("fit: kind: CrossEntropyLoss() expects") and "Softmax(), the last layer" in kind
+    assert yes.startswith("fit: yes: BCEWithLogitsLoss() expects") and "Sigmoid(), the last layer" in yes
+    right = nn.Heads(kind=nn.Linear(3), yes=[nn.Linear(1), nn.Sigmoid()], size=nn.Linear(1))
+    assert several([nn.Sequential([nn.Linear(4), right])], {"kind": "cross_entropy", "yes": "bce", "size": "mse"}, y) == []
+
+
+def test_outputs_of_a_graph_are_looked_at_by_their_names():
+    steps = {"h": ("x", [nn.Linear(3), nn.Softmax()]), "kind": ("h", nn.Linear(3)), "both": (("h", "kind"), nn.Add())}
+    y = {"h": CODES, "kind": CODES, "both": CODES}
+    (said,) = several([nn.Graph(**steps, outputs=("kind", "h", "both"))], "cross_entropy", y)
+    assert said.startswith("fit: h: ")
+    (said,) = told([nn.Graph(**steps, outputs="h")], "cross_entropy", CODES)
+    assert said.startswith("fit: CrossEntropyLoss() expects")
+    assert told([nn.Branches([nn.Linear(3), nn.Softmax()], nn.Linear(3), merge="add")], "cross_entropy", CODES) == []
+
+
 def test_a_part_of_ones_own_may_say_it():
     class Root(nn.Activation):
         gives = nn.Span(0.0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.core.fields import fields
 from nnkit.inspect.trace.formula import LATEX, MATHML, TEXT, Derivative, Equation, Symbol, _number, _rewritten, formula
 from nnkit.inspect.trace.replay import Replay
 from nnkit.network import network_of
@@ -216,7 +217,8 @@ def test_every_layer_is_printed_and_typeset(example):
 def test_the_numbers_of_every_layer_are_by_rows(example):
     model, x, y = drawn(example)
     for layer in nn.trace(model, x, y, "mse"):
-        known = [layer.x, layer.z, layer.a, layer.da_dz, layer.dL_da, layer.delta, layer.grad_x]
+        read = [*fields(layer.x).values(), *fields(layer.grad_x).values()]  # several, of a layer of several values
+        known = [*read, layer.z, layer.a, layer.da_dz, layer.dL_da, layer.delta]
         assert {len(array) for array in known if array is not None} == {len(x)}, layer
 
 

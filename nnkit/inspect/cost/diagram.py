@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from math import ceil, sqrt
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from nnkit.core.container import Container
+from nnkit.core.fields import SELF, fields
 from nnkit.core.layer import Built
 from nnkit.inspect.cost.summary import LayerSummary, summary
 from nnkit.inspect.pictures.figure import COLOURS, drawing, new_axes
 from nnkit.inspect.pictures.table import count, shortened, spelt
+from nnkit.layers.steps import Steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,6 +80,7 @@ class _Block(Protocol):
 
     width: float
     height: float
+    splits: ClassVar[bool]  # whether its input goes several ways
 
     def draw(self, pen: _Pen, x: float, y: float) -> None:
         """With the middle of its top at (x, y)."""
@@ -84,6 +88,8 @@ class _Block(Protocol):
 
 class _Box:
     """A layer alone."""
+
+    splits: ClassVar[bool] = False
 
     def __init__(self, row: LayerSummary) -> None:
         notes = [f"parameters of layer {row.shares}"] if row.shares else []
@@ -101,6 +107,8 @@ class _Box:
 class _Stack:
     """Blocks one after the other, with an arrow before each but the first; ``labels`` are the shapes of their outputs."""
 
+    splits: ClassVar[bool] = False
+
     def __init__(self, blocks: Sequence[_Block], labels: Sequence[str]) -> None:
         self.blocks, self.labels = blocks, labels
         self.width = max(*(block.width for block in blocks), *(2 * (_width(label) + 0.1) for label in labels))
@@ -117,6 +125,8 @@ class _Stack:
 
 class _Fan:
     """Blocks side by side on one input; their outputs come together below."""
+
+    splits: ClassVar[bool] = True
 
     def __init__(self, blocks: Sequence[_Block], labels: Sequence[str]) -> None:
         self.blocks, self.labels = blocks, labels
@@ -137,8 +147,113 @@ class _Fan:
             pen.wire((min(*middles, x), level), (max(*middles, x), level), arrow=False)
 
 
+@dataclass
+class _Value:
+    """A named value: the block that gives it (none for an input), and where it goes."""
+
+    label: str
+    reads: Sequence[int] = ()  # places of the values that the block reads
+    block: _Block | None = None
+    row: int = 0  # below all that it reads
+    last: int = 0  # the lowest row in which it is read
+    x: dict[int, float] = field(default_factory=dict)  # by rows: of its block, and then of its line
+
+    def width(self, row: int) -> float:
+        """Of what stands in a row for it, the label beside its line among that."""
+        if row > self.row:
+            return 0.1
+        return max(self.block.width if self.block else 0.1, 2 * (_width(self.label) + 0.1))
+
+
+class _Net:
+    """Blocks by what they read: each below all of that, with lines to it from the values that it reads."""
+
+    splits: ClassVar[bool] = True
+    named, gap = LINE + 0.08, 0.36  # below a row: where its values are named, and where their lines go elsewhere
+
+    def __init__(self, blocks: Sequence[_Block], labels: Sequence[str], layer: Steps, in_shape: Any) -> None:
+        steps, outs = layer.wires
+        self.values = [_Value(f"{name} {spelt(shape)}" if name else "") for name, shape in fields(in_shape).items()]
+        known = {name or SELF: place for place, name in enumerate(fields(in_shape))}
+        for step, block, label in zip(steps, blocks, labels, strict=True):
+            reads = [known[name] for name in step.read]
+            row = 1 + max(self.values[place].row for place in reads)
+            known[step.name] = len(self.values)
+            self.values.append(_Value(f"{step.name} {label}", reads, block, row))
+            for place in reads:
+                self.values[place].last = max(self.values[place].last, row)
+        self.bottom = 1 + max(value.row for value in self.values)
+        for name in outs:
+            self.values[known[name]].last = self.bottom
+        self.rows = [self._placed(row) for row in range(self.bottom + 1)]
+        ends = [abs(value.x[row]) + value.width(row) / 2 for row, values in enumerate(self.rows) for value in values]
+        self.width = 2 * max(ends)
+        self.heights = [max((value.block.height for value in values if value.block and value.row == row), default=0.0)
+                        for row, values in enumerate(self.rows)]  # fmt: skip
+        self.height = sum(self.heights) + self.bottom * (self.named + self.gap)
+
+    def _placed(self, row: int) -> list[_Value]:
+        """What stands in a row, left to right: blocks, and lines that go on; each below what it reads, if there is room."""
+        values = [value for value in self.values if value.row == row or value.row < row < value.last or
+                  row == value.last == self.bottom]  # fmt: skip
+        wish = {id(value): self._above(value, row) for value in values}
+        values.sort(key=lambda value: wish[id(value)])
+        end = float("-inf")
+        for value in values:
+            half = value.width(row) / 2
+            value.x[row] = max(wish[id(value)], end + SPACE + half)
+            end = value.x[row] + half
+        shift = sum(wish[id(value)] - value.x[row] for value in values) / max(len(values), 1)
+        for value in values:
+            value.x[row] += shift
+        return values
+
+    def _sources(self, value: _Value, row: int) -> list[_Value]:
+        """The values whose lines come to it in a row, from left to right."""
+        read = [value] if value.row < row else [self.values[place] for place in value.reads]
+        return sorted(read, key=lambda source: source.x[row - 1])
+
+    def _above(self, value: _Value, row: int) -> float:
+        sources = self._sources(value, row) if row else []
+        return sum(source.x[row - 1] for source in sources) / max(len(sources), 1)
+
+    def draw(self, pen: _Pen, x: float, y: float) -> None:
+        self._join(pen, x, y, 0)
+        for row, (values, height) in enumerate(zip(self.rows, self.heights, strict=True)):
+            bottom = y + height + self.named
+            for value in values:
+                middle, end = x + value.x[row], y
+                if row:
+                    self._lines(pen, x, y, value, row)
+                if value.row == row:
+                    if value.block is not None:
+                        value.block.draw(pen, middle, y)
+                        end += value.block.height
+                    pen.text(middle + 0.07, bottom - self.named / 2, value.label, ha="left", color=COLOURS[1])
+                if row < value.last:
+                    pen.wire((middle, end), (middle, bottom), arrow=False)
+            y = bottom + self.gap
+        self._join(pen, x, y - self.named - self.gap, self.bottom)
+
+    def _lines(self, pen: _Pen, x: float, y: float, value: _Value, row: int) -> None:
+        """The lines to a value's place in a row from the row above."""
+        sources = self._sources(value, row)
+        ends = value.block is not None and value.row == row
+        apart = min(0.3, value.block.width / (len(sources) + 1)) if value.block else 0.0
+        for place, source in enumerate(sources):
+            port = x + value.x[row] + (place - (len(sources) - 1) / 2) * apart
+            pen.wire((x + source.x[row - 1], y - self.gap), (port, y), arrow=ends)
+
+    def _join(self, pen: _Pen, x: float, y: float, row: int) -> None:
+        """A line along all inputs, or outputs."""
+        middles = [x, *(x + value.x[row] for value in self.rows[row])]
+        pen.wire((min(middles), y), (max(middles), y), arrow=False)
+
+
 class _Frame:
     """A container: its name, its layers, and how their outputs come together."""
+
+    splits: ClassVar[bool] = False
 
     def __init__(self, title: str, inner: _Block, layer: Container, label: str, depth: int) -> None:
         self.title, self.inner, self.layer, self.label, self.depth = title, inner, layer, label, depth
@@ -157,12 +272,12 @@ class _Frame:
         top = begin + self.split
         end = top + self.inner.height
         self.inner.draw(pen, x, top)
-        pen.wire((x, begin), (x, top), arrow=not self.layer.side_by_side)
+        pen.wire((x, begin), (x, top), arrow=not self.inner.splits)
         if not self.layer.joins:
             pen.wire((x, end), (x, y + self.height), arrow=False)
             return
         middle = end + ARROW + 0.12
-        pen.arrow(x, end, ARROW, "" if self.layer.side_by_side else self.label)
+        pen.arrow(x, end, ARROW, "" if self.inner.splits else self.label)
         pen.box(x, middle - 0.12, self.circle, 0.24, "#FFFFFF", WIRE, rounding=0.12)
         pen.text(x, middle - 0.01, self.layer.joins)
         if self.layer.goes_around:
@@ -201,6 +316,8 @@ class Diagram:
         blocks = [self._block(child, f"{path}.{index}", inner_depth) for index, child in enumerate(built.children)]
         labels = [spelt(child.out_shape) for child in built.children]
         inner: _Block = (_Fan if layer.side_by_side else _Stack)(blocks, labels)
+        if isinstance(layer, Steps) and not layer.side_by_side:
+            inner = _Net(blocks, labels, layer, built.in_shape)
         if not layer.framed:
             return inner
         entries = layer.entries(built.in_shape)

@@ -11,8 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.inspect.trace.formula import LATEX, MATHML, TEXT, Derivative, Equation, Sum, Symbol, added, formula, product, total
-from nnkit.inspect.trace.record import Record, TracedLayer
+from nnkit.core.fields import fields
+from nnkit.inspect.trace.flow import Input, Output, Piece
+from nnkit.inspect.trace.formula import (
+    LATEX,
+    MATHML,
+    TEXT,
+    Derivative,
+    Equation,
+    Name,
+    Sum,
+    Symbol,
+    added,
+    formula,
+    product,
+    total,
+)
+from nnkit.inspect.trace.record import Record, TracedInput, TracedLayer
 
 __all__ = ["Derivation", "Section", "derivation"]
 
@@ -113,13 +128,24 @@ def _html_of(equation: Equation) -> str:
 
 def derivation(record: Record, row: int) -> Derivation:
     """The chain rule of a batch, with the numbers of one row."""
-    rows, row = len(record.x), record.place_of(row)
-    writers = [_Writer(record, index, row) for index in range(len(record.layers))]
-    loss = _LossWriter(record, row)
-    title = record.title if rows == 1 else f"{record.title}; the numbers are those of row {row}"
-    forward = _abridged([writer.forward() for writer in writers])
-    backward = _abridged([writer.backward(loss) for writer in reversed(writers)])
-    return Derivation(title, [*forward, loss.section()], [*backward, *writers[0].input()])
+    row = record.place_of(row)
+    losses = {name: _LossWriter(record, name, row) for name in record.outputs}
+    writers = [_Writer(record, layer, row, losses) for layer in record.layers]
+    for writer in writers:
+        writer.uses = [other for other in writers if other.layer.home == writer.layer.home]
+    title = record.title if record.rows == 1 else f"{record.title}; the numbers are those of row {row}"
+    forward = [*_abridged([writer.forward() for writer in writers]), *(loss.section() for loss in losses.values())]
+    forward += [] if "" in losses else [_sum_of(record)]
+    backward = _abridged([writer.backward() for writer in reversed(writers)])
+    inputs = [_InputWriter(record, item, row).section() for item in record.inputs if item.grad_x is not None]
+    return Derivation(title, forward, [*backward, *inputs])
+
+
+def _sum_of(record: Record) -> Section:
+    """The loss of a net with several outputs."""
+    factors = record.criterion.factors
+    terms = [product(factors[name], Symbol("L", *_named(name), value=value)) for name, value in record.values.items()]
+    return Section("Loss", equations=[Equation(Symbol("L", value=record.value), added(*terms))])
 
 
 def _abridged(sections: list[Section]) -> list[Section]:
@@ -149,33 +175,39 @@ def _described(name: str, array: NDArray[Any]) -> str:
             f"mean {array.mean():.4g}, standard deviation {array.std():.4g}")  # fmt: skip
 
 
+def _named(name: str, *index: Any) -> tuple[Any, ...]:
+    """The indices of a quantity, behind the name of the input or output that it belongs to, where there are several."""
+    return (Name(name), *index) if name else index
+
+
 class _LossWriter:
-    """Writes the loss and its derivative by the output."""
+    """Writes the loss of an output, and its derivative by it."""
 
-    def __init__(self, record: Record, row: int) -> None:
-        self.record, self.row, self.loss = record, row, record.loss
-        self.scalar = not record.loss.rowwise and not record.loss.interpreted and record.out.ndim == 2
-        rows = len(record.out)
-        mean = record.loss.reduction == "mean"
-        self.share = 1.0 / (rows * record.loss.terms(record.out.shape[1:])) if mean else 1.0
+    def __init__(self, record: Record, name: str, row: int) -> None:
+        self.record, self.name, self.row = record, name, row
+        self.loss, self.factor = record.criterion.losses[name], record.criterion.factors[name]
+        self.out, self.y = fields(record.out)[name], record.targets[name]
+        self.scalar = not self.loss.rowwise and not self.loss.interpreted and self.out.ndim == 2
+        mean = self.loss.reduction == "mean"
+        self.share = 1.0 / (record.rows * self.loss.terms(self.out.shape[1:])) if mean else 1.0
 
-    def _term(self, function: Any, row: int, unit: Any, index: Any) -> Any:
-        a = Symbol("a", index, value=self.record.out[row, unit])
-        y = Symbol("y", index, value=self.record.y[row, unit])
+    def _term(self, function: Any, row: int, unit: Any, index: tuple[Any, ...], a: Symbol) -> Any:
+        y = Symbol("y", *_named(self.name, *index), value=self.y[row, unit])
         given = {name: getattr(self.loss, name) for name in self.loss.per_output}
-        own = {name: None if numbers is None else float(np.broadcast_to(numbers, self.record.out.shape[1:])[unit])
+        own = {name: None if numbers is None else float(np.broadcast_to(numbers, self.out.shape[1:])[unit])
                for name, numbers in given.items()}  # fmt: skip
         return formula(function, prediction=a, target=y, **_hyperparameters(self.loss), **own)
 
     def section(self) -> Section:
         """The value."""
-        section = Section(f"Loss: {self.loss!r}")
-        left = Symbol("L", value=self.record.value)
-        rows, units = self.record.out.shape if self.scalar else (0, 0)
+        section = Section(f"Loss {self.name}: {self.loss!r}" if self.name else f"Loss: {self.loss!r}")
+        left = Symbol("L", *_named(self.name), value=self.record.values[self.name])
+        rows, units = self.out.shape if self.scalar else (0, 0)
 
         def term(place: int) -> Any:
             n, j = divmod(place, units)
-            return self._term(type(self.loss).forward, n, j, j + 1 if rows == 1 else f"{n},{j + 1}")
+            index = (j + 1,) if rows == 1 else (f"{n},{j + 1}",)
+            return self._term(type(self.loss).forward, n, j, index, self._output(n, j))
 
         if 0 < rows * units <= WHOLE * WHOLE and _of_reasonable_length(term(0)) is not None:
             section.equations.append(Equation(left, product(self.share, total(rows * units, term, WHOLE))))
@@ -184,11 +216,129 @@ class _LossWriter:
             section.notes.append(type(self.loss).about())
         return section
 
-    def derivative(self, unit: int, by: Derivative) -> Equation:
-        """DL/da of one output."""
-        right = self._term(type(self.loss).backward, self.row, unit, unit + 1) if self.scalar else None
-        right = _of_reasonable_length(right)
-        return Equation(by, None if right is None else product(self.share, right))
+    def _output(self, row: int, unit: int) -> Symbol:
+        """A number of the output: the activation of a layer, or else by its name."""
+        of, place = _place(self.record.outputs[self.name], unit)
+        index = place + 1 if self.record.rows == 1 else f"{row},{place + 1}"
+        value = self.out[row, unit]
+        if isinstance(of, int):
+            alone = not self.name and len(self.record.outputs[self.name]) == 1
+            return Symbol("a", index, layer=None if alone else of, value=value)
+        if isinstance(of, Input):
+            return Symbol("x", *_named(of, index), value=value)
+        return Symbol("out", *_named(self.name, index), value=value)
+
+    def derivative(self, unit: int, a: Symbol) -> Any:
+        """The derivative by a number of the output; None where that is no formula."""
+        if not self.scalar:
+            return None
+        right = _of_reasonable_length(self._term(type(self.loss).backward, self.row, unit, (unit + 1,), a))
+        return None if right is None else product(self.factor, self.share, right)
+
+
+def _place(pieces: Sequence[Piece], place: int) -> tuple[Any, int]:
+    """Of what a number is that stands at this place of the pieces together, and where in that."""
+    for piece in pieces:
+        if place < piece.size:
+            return piece.of, place
+        place -= piece.size
+    raise AssertionError("expected pieces that are all of the value")
+
+
+def _spelt(piece: Piece) -> str:
+    """A piece in words: "a(1)", "x_table"."""
+    if isinstance(piece.of, int):
+        return f"a({piece.of})"
+    return "others" if piece.of is None else f"x_{piece.of}".rstrip("_")
+
+
+class _Back:
+    """Writes what comes back to a value from those that read it."""
+
+    def __init__(self, record: Record, readers: Sequence[Piece], row: int) -> None:
+        self.row = row
+        self.outputs = [piece for piece in readers if isinstance(piece.of, Output)]
+        self.layers = [(record.layers[piece.of - 1], piece.first) for piece in readers if isinstance(piece.of, int)]
+        # There are formulas for weighted sums, for functions of each number, and for the loss.
+        self.known = len(self.outputs) + len(self.layers) == len(readers) > 0 and all(
+            item.delta is not None and (item.is_dense or item.is_function) for item, _ in self.layers)  # fmt: skip
+
+    def rule(self, index: str, over: str) -> Any:
+        """For all units, in terms of those of the layers that read them; None where it is more than that."""
+        if not self.known or self.outputs:
+            return None
+
+        def back(layer: TracedLayer, first: int) -> Any:
+            place = f"{first}+{index}" if first else index
+            if layer.is_function:
+                return Symbol("delta", place, layer=layer.number)
+            w, delta = Symbol("w", place, over, layer=layer.number), Symbol("delta", over, layer=layer.number)
+            return Sum(over, product(w, delta))
+
+        return added(*(back(*item) for item in self.layers))
+
+    def terms(self, unit: int) -> list[Any]:
+        """Of one unit, what each of the layers that read it sends back."""
+        return [self._sum(layer, first + unit) for layer, first in self.layers]
+
+    def _sum(self, layer: TracedLayer, place: int) -> Any:
+        dense, deltas = layer.layers[0].dense, layer.delta
+        assert deltas is not None
+
+        def delta(k: int) -> Symbol:
+            return Symbol("delta", k + 1, layer=layer.number, value=deltas[self.row, k])
+
+        if dense is None:
+            return delta(place)
+
+        def term(k: int) -> Any:
+            w = Symbol("w", place + 1, k + 1, layer=layer.number, value=layer.parameters[dense[0]][place, k])
+            return product(w, delta(k))
+
+        return total(layer.z.shape[1], term)
+
+
+def _sizes(layer: TracedLayer) -> tuple[int, int]:
+    """How many inputs and outputs it has."""
+    return sum(array[0].size for array in fields(layer.x).values()), layer.z[0].size
+
+
+def _few(layer: TracedLayer) -> tuple[range, range]:
+    """Which of its inputs and outputs are written out."""
+    inputs, outputs = _sizes(layer)
+    few = inputs <= WHOLE and outputs <= WHOLE
+    return range(inputs if few else min(FIRST, inputs)), range(outputs if few else min(FIRST, outputs))
+
+
+def _is_abridged(layer: TracedLayer) -> bool:
+    """Whether that is not all."""
+    return tuple(map(len, _few(layer))) < _sizes(layer)
+
+
+class _InputWriter:
+    """Writes the gradient by an input of the net."""
+
+    def __init__(self, record: Record, given: TracedInput, row: int) -> None:
+        self.record, self.given, self.row = record, given, row
+        self.back = _Back(record, given.readers, row)
+
+    def section(self) -> Section:
+        """DL/dx."""
+        name, grad_x, back = self.given.name, self.given.grad_x, self.back
+        assert grad_x is not None
+        section = Section(f"Input {name}" if name else "Input")
+        size = grad_x[0].size
+        shown = min((len(_few(layer)[0]) for layer, _ in back.layers), default=0)
+        abridged = any(_is_abridged(layer) for layer, _ in back.layers) or shown < size
+        rule = back.rule("i", "j") if grad_x.ndim == 2 else None
+        if rule is not None:
+            section.rules.append(Equation(Derivative(Symbol("L"), Symbol("x", *_named(name, "i"))), rule, True))
+            for i in range(min(shown, size)):
+                by = Derivative(Symbol("L"), Symbol("x", *_named(name, i + 1)), grad_x[self.row, i])
+                section.equations.append(Equation(by, added(*back.terms(i))))
+        if abridged or rule is None:
+            section.notes.append(_described("dL/dx" + (f"_{name}" if name else ""), grad_x[self.row]))
+        return section
 
 
 class _Writer:
@@ -197,28 +347,24 @@ class _Writer:
     Units are spelt out where the layer is dense (its outputs are weighted sums, see ``Layer.dense``) and its rows are flat.
     """
 
-    def __init__(self, record: Record, index: int, row: int) -> None:
-        self.record, self.row = record, row
-        self.layer: TracedLayer = record.layers[index]
-        self.next: TracedLayer | None = record.layers[index + 1] if index + 1 < len(record.layers) else None
-        self.last = index == len(record.layers) - 1
-        names = self.layer.layers[0].dense
-        self.dense = names is not None and self.layer.x.ndim == 2
+    def __init__(self, record: Record, layer: TracedLayer, row: int, losses: dict[str, _LossWriter]) -> None:
+        self.record, self.layer, self.row, self.losses = record, layer, row, losses
+        self.dense = layer.is_dense
         self.weight: str
         self.bias: str
-        self.weight, self.bias = names or ("", "")
-        self.number = self.layer.number
-        inputs, outputs = self.layer.x[0].size, self.layer.z[0].size
-        few = inputs <= WHOLE and outputs <= WHOLE
-        self.units = range(outputs if few else min(FIRST, outputs))
-        self.sources = range(inputs if few else min(FIRST, inputs))
-        self.abridged = len(self.units) < outputs or len(self.sources) < inputs
+        self.weight, self.bias = layer.layers[0].dense or ("", "")
+        self.number = layer.number
+        self.uses = [self]  # of its parameters
+        self.back = _Back(record, layer.readers, row)
+        self.sources, self.units = _few(layer)
+        self.abridged = not self.dense or _is_abridged(layer)
 
     @property
     def heading(self) -> str:
         """Its number, its place, and what it is made of."""
         parts = ", ".join(f"{path} {layer!r}" for path, layer in zip(self.layer.paths, self.layer.layers, strict=True))
-        return f"Layer {self.number} ({'output' if self.last else 'hidden'}): {parts}"
+        outputs = [f"output {piece.of}".rstrip() for piece in self.back.outputs]
+        return f"Layer {self.number} ({', '.join(outputs) or 'hidden'}): {parts}"
 
     # ------------------------------------------------------------------------------------------------------- symbols
 
@@ -227,12 +373,17 @@ class _Writer:
         value = float("nan") if array is None else array[(self.row, *index)]
         return Symbol(letter, *(place + 1 for place in index), layer=layer, value=value)
 
-    def _source(self, i: Any) -> Symbol:
-        """An input: a unit of the layer before, or a number of the row."""
-        value = self.layer.x[self.row, i] if isinstance(i, int) else float("nan")
-        index = i + 1 if isinstance(i, int) else i
-        inner = self.layer.follows and self.number > 1
-        return Symbol("a" if inner else "x", index, layer=self.number - 1 if inner else None, value=value)
+    def _source(self, i: Any, local: int | None = None) -> Symbol:
+        """An input: a unit of a layer before, or a number of the row; what is neither is of the layer ``local``."""
+        pieces = self.layer.sources
+        if isinstance(i, int):
+            of, place = _place(pieces, i)
+            index, value = place + 1, self.layer.x[self.row, i]
+        else:
+            of, index, value = pieces[0].of if len(pieces) == 1 else None, i, float("nan")
+        if isinstance(of, int):
+            return Symbol("a", index, layer=of, value=value)
+        return Symbol("x", *_named(of or "", index), layer=local if of is None else None, value=value)
 
     def _entry(self, name: str, letter: str, *index: int, layer: int | None = None) -> Symbol:
         """A parameter."""
@@ -264,7 +415,9 @@ class _Writer:
             for j in self.units:
                 right = self._formula(type(activation).forward, x=self._symbol("z", layer.z, j))
                 section.equations.append(Equation(self._symbol("a", layer.a, j), right))
-        if self.abridged or not self.dense:
+        if len(layer.sources) > 1:
+            section.notes.append(f"{'x' if self.dense else 'its input'} is {', then '.join(map(_spelt, layer.sources))}")
+        if self.abridged:
             section.notes += [_described("z" if activation is not None else "a", layer.z[self.row])]
             section.notes += [_described("a", layer.a[self.row])] if activation is not None else []
         return section
@@ -275,20 +428,20 @@ class _Writer:
 
     # ------------------------------------------------------------------------------------------------------ backward
 
-    def backward(self, loss: _LossWriter) -> Section:
+    def backward(self) -> Section:
         """DL/da, da/dz, delta, and the gradients by the parameters."""
         section, layer = Section(self.heading), self.layer
         activation, flat = layer.activation, layer.z.ndim == 2
         if layer.delta is not None and flat and (self.dense or activation is not None):
             self._rules(section)
             for j in self.units:
-                section.equations += self._delta(j, loss)
+                section.equations += self._delta(j)
         if self.dense:
             for i in self.sources:
                 section.equations += [self._dL_dw(i, j) for j in self.units]
             if self.bias in layer.parameters:
                 section.equations += [self._dL_db(j) for j in self.units]
-        if self.abridged or not self.dense:
+        if self.abridged:
             if layer.delta is not None:
                 section.notes.append(_described("delta" if activation is not None else "dL/da", layer.delta[self.row]))
             section.notes += [_described(f"dL/d{name}", array) for name, array in layer.gradients.items()]
@@ -296,31 +449,28 @@ class _Writer:
 
     def _rules(self, section: Section) -> None:
         dL_da = Derivative(Symbol("L"), Symbol("a", "j"))
-        if self.next is not None and self.next.follows and self.next.layers[0].dense and self.next.x.ndim == 2:
-            outer = self.next.number
-            term = product(Symbol("w", "j", "k", layer=outer), Symbol("delta", "k", layer=outer))
-            section.rules.append(Equation(dL_da, Sum("k", term), True))
+        if (rule := self.back.rule("j", "k")) is not None:
+            section.rules.append(Equation(dL_da, rule, True))
         da_dz = Derivative(Symbol("a", "j"), Symbol("z", "j"))
         by_z = product(dL_da, da_dz) if self.layer.activation is not None else dL_da
         section.rules.append(Equation(Symbol("delta", "j"), by_z, True))
         if not self.dense:
             return
-        many = len(self.record.x) > 1
-        of_row, source = ("n",) if many else (), self._source("i")
-        delta = Symbol("delta", *of_row, "j")
-        by_weight = product(delta, Symbol(source.letter, *of_row, "i", layer=source.layer))
-        terms: dict[str, tuple[tuple[str, ...], Any]] = {"w": (("i", "j"), by_weight)}
+        deltas = [use._delta_of("j", self) for use in self.uses]
+        by_weight = [product(delta, use._read("i", self)) for use, delta in zip(self.uses, deltas, strict=True)]
+        sums: dict[str, tuple[tuple[str, ...], Sequence[Any]]] = {"w": (("i", "j"), by_weight)}
         if self.bias in self.layer.parameters:
-            terms["b"] = (("j",), delta)
-        for letter, (index, term) in terms.items():
+            sums["b"] = (("j",), deltas)
+        for letter, (index, terms) in sums.items():
             left = Derivative(Symbol("L"), Symbol(letter, *index))
-            section.rules.append(Equation(left, Sum("n", term) if many else term, True))
+            many = self.record.rows > 1
+            section.rules.append(Equation(left, added(*(Sum("n", term) if many else term for term in terms)), True))
 
-    def _delta(self, j: int, loss: _LossWriter) -> Iterator[Equation]:
+    def _delta(self, j: int) -> Iterator[Equation]:
         layer, L = self.layer, Symbol("L")
         assert layer.dL_da is not None
         dL_da = Derivative(L, self._symbol("a", layer.a, j), layer.dL_da[self.row, j])
-        yield loss.derivative(j, dL_da) if self.last else self._from_next(j, dL_da)
+        yield Equation(dL_da, self._dL_da(j))
         by_z: Any = dL_da
         if layer.activation is not None:
             a, z = self._symbol("a", layer.a, j), self._symbol("z", layer.z, j)
@@ -329,54 +479,45 @@ class _Writer:
             by_z = product(dL_da, da_dz)
         yield Equation(self._symbol("delta", layer.delta, j), by_z)
 
-    def _from_next(self, i: int, dL_da: Derivative) -> Equation:
-        """A hidden unit's gradient: what comes back along its weights."""
-        outer = self.next
-        names = outer.layers[0].dense if outer is not None and outer.follows and outer.x.ndim == 2 else None
-        if outer is None or names is None:
-            return Equation(dL_da)
-        return Equation(dL_da, self._back(outer, names[0], i))
+    def _dL_da(self, j: int) -> Any:
+        """What comes back to a unit from the loss and from the layers that read it; None where that is no formula."""
+        if not self.back.known:
+            return None
+        a = self._symbol("a", self.layer.a, j)
+        terms = [self.losses[str(piece.of)].derivative(piece.first + j, a) for piece in self.back.outputs]
+        terms += self.back.terms(j)
+        return None if any(term is None for term in terms) else added(*terms)
 
-    def _back(self, outer: TracedLayer, weight: str, i: int) -> Any:
-        def term(k: int) -> Any:
-            w = Symbol("w", i + 1, k + 1, layer=outer.number, value=outer.parameters[weight][i, k])
-            return product(w, self._symbol("delta", outer.delta, k, layer=outer.number))
-
-        return total(outer.z.shape[1], term)
-
-    def _over_rows(self, term: Callable[[int, str], Any]) -> Any:
-        """A sum over the rows of the batch; ``term`` gets a row and what it adds to indices."""
-        rows = len(self.record.x)
-        return total(rows, lambda n: term(n, f"{n}," if rows > 1 else ""), WHOLE)
+    # A parameter's gradient is a sum over the rows of the batch and, of a layer that is used again, over its uses.
 
     def _dL_dw(self, i: int, j: int) -> Equation:
-        layer, source = self.layer, self._source(i)
-
-        def term(n: int, row: str) -> Any:
-            x = Symbol(source.letter, f"{row}{i + 1}", layer=source.layer, value=layer.x[n, i])
-            return product(self._delta_of(n, row, j), x)
-
-        left = Derivative(Symbol("L"), Symbol("w", i + 1, j + 1), layer.gradients[self.weight][i, j])
-        return Equation(left, self._over_rows(term))
+        left = Derivative(Symbol("L"), Symbol("w", i + 1, j + 1), self.layer.gradients[self.weight][i, j])
+        return Equation(left, self._summed(lambda use, n: product(use._delta_of(j, self, n), use._read(i, self, n))))
 
     def _dL_db(self, j: int) -> Equation:
         left = Derivative(Symbol("L"), Symbol("b", j + 1), self.layer.gradients[self.bias][j])
-        return Equation(left, self._over_rows(lambda n, row: self._delta_of(n, row, j)))
+        return Equation(left, self._summed(lambda use, n: use._delta_of(j, self, n)))
 
-    def _delta_of(self, n: int, row: str, j: int) -> Symbol:
+    def _summed(self, term: Callable[[_Writer, int], Any]) -> Any:
+        return added(*(total(self.record.rows, partial(term, use), WHOLE) for use in self.uses))
+
+    def _of_row(self, place: Any, n: int | None) -> tuple[Any, ...]:
+        """The indices of a number of row ``n``, or of any."""
+        if self.record.rows == 1:
+            return (place,)
+        return ("n", place) if n is None else (f"{n},{place}",)
+
+    def _delta_of(self, j: Any, seen_from: _Writer, n: int | None = None) -> Symbol:
+        """Delta of a unit, or of any, as it is called in a layer."""
+        layer = None if seen_from is self else self.number
+        if n is None:
+            return Symbol("delta", *self._of_row(j, n), layer=layer)
         assert self.layer.delta is not None
-        return Symbol("delta", f"{row}{j + 1}", value=self.layer.delta[n, j])
+        return Symbol("delta", *self._of_row(j + 1, n), layer=layer, value=self.layer.delta[n, j])
 
-    def input(self) -> list[Section]:
-        """The gradient by the input of the whole net, for the first layer."""
-        layer = self.layer
-        if layer.grad_x is None:
-            return []
-        if not self.dense:
-            return [Section("Input", notes=[_described("dL/dx", layer.grad_x[self.row])])]
-        term = product(Symbol("w", "i", "j", layer=1), Symbol("delta", "j", layer=1))
-        rule = Equation(Derivative(Symbol("L"), Symbol("x", "i")), Sum("j", term), True)
-        equations = [Equation(Derivative(Symbol("L"), Symbol("x", i + 1), layer.grad_x[self.row, i]),
-                              self._back(layer, self.weight, i)) for i in self.sources]  # fmt: skip
-        notes = [_described("dL/dx", layer.grad_x[self.row])] if self.abridged else []
-        return [Section("Input", [rule], equations, notes)]
+    def _read(self, i: Any, seen_from: _Writer, n: int | None = None) -> Symbol:
+        """An input, or any, as it is called in a layer."""
+        source = self._source(i, None if seen_from is self else self.number)
+        *names, place = source.index
+        value = float("nan") if n is None else self.layer.x[n, i]
+        return Symbol(source.letter, *names, *self._of_row(place, n), layer=source.layer, value=value)

@@ -16,7 +16,8 @@ from typing import Any
 from nnkit.engine.source import definition
 
 __all__ = [
-    "LATEX", "MATHML", "TEXT", "Derivative", "Equation", "Notation", "Sum", "Symbol", "added", "formula", "product", "total",
+    "LATEX", "MATHML", "TEXT", "Derivative", "Equation", "Name", "Notation", "Sum", "Symbol", "added", "formula", "product",
+    "total",
 ]  # fmt: skip
 
 DOTS = ast.Constant(...)
@@ -33,6 +34,10 @@ class Symbol(ast.expr):
     def __init__(self, letter: str, *index: Any, layer: int | None = None, value: float = float("nan")) -> None:
         super().__init__()
         self.letter, self.index, self.layer, self.value = letter, index, layer, float(value)
+
+
+class Name(str):
+    """An index in words: what a quantity belongs to."""
 
 
 class Derivative(ast.expr):
@@ -263,10 +268,11 @@ class Notation(ABC):
     def parentheses(self, text: str) -> str: ...
 
 
-def _index(symbol: Symbol) -> str:
-    """Indices one after the other, with commas where one has two digits."""
-    parts = [str(item) for item in symbol.index]
-    return ("" if all(len(part) == 1 for part in parts) else ",").join(parts)
+def _index(symbol: Symbol, word: Callable[[str], str] = str) -> str:
+    """Indices one after the other, with commas where one has two digits or is a name."""
+    parts = [word(item) if isinstance(item, Name) else str(item) for item in symbol.index]
+    apart = any(isinstance(item, Name) or len(str(item)) > 1 for item in symbol.index)
+    return ("," if apart else "").join(parts)
 
 
 class _Text(Notation):
@@ -321,7 +327,8 @@ class _Latex(Notation):
         letter = rf"\{symbol.letter}" if symbol.letter in self.greek else symbol.letter
         letter = letter if len(symbol.letter) == 1 or symbol.letter in self.greek else rf"\mathrm{{{symbol.letter}}}"
         layer = f"^{{({symbol.layer})}}" if symbol.layer is not None else ""
-        return letter + (f"_{{{_index(symbol)}}}" if symbol.index else "") + layer
+        below = _index(symbol, self.word)
+        return letter + (f"_{{{below}}}" if symbol.index else "") + layer
 
     def derivative(self, derivative: Derivative) -> str:
         return rf"\frac{{\partial {self.symbol(derivative.upper)}}}{{\partial {self.symbol(derivative.lower)}}}"

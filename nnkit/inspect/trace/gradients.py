@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.fields import fields
 from nnkit.errors import ParameterError
 from nnkit.inspect.pictures.table import Table
 from nnkit.inspect.trace.differences import STEP, sides
@@ -121,19 +122,20 @@ def check_gradients(replay: Replay, most: int | None, random_state: int) -> Grad
     checker = _Checker(replay, _affordable(replay) if most is None else int(most), random_state)
     arrays: list[Compared] = []
     known: set[str] = set()  # parameters of layers that are used twice
-    parameters, gradients = replay.network.parameters(), replay.gradients()
+    parameters, gradients, flow = replay.network.parameters(), replay.gradients(), replay.flow()
     for number, group in reversed(list(enumerate(replay.groups(), 1))):
         names = ["delta"] if len(group) == 1 else ["delta", "dL/da"]
         for name, node in reversed(list(zip(names, group, strict=True))):
-            if node.grad_out is not None:
+            if node.grad_out is not None and flow.is_apart(node):
                 arrays.append(checker.value(number, name, node))
         for name in group[0].built.parameters:
             full = f"{group[0].home}.{name}"
             if full in parameters and full not in known:
                 known.add(full)
                 arrays.append(checker.array(number, f"dL/d{name}", parameters[full], gradients[full]))
-    if checker.grad_x is not None:
-        arrays.append(checker.array(0, "dL/dx", replay.x, checker.grad_x))
+    for name, grad_x in fields(checker.grad_x).items():
+        if grad_x is not None:
+            arrays.append(checker.array(0, "dL/dx" + (f"_{name}" if name else ""), fields(replay.x)[name], grad_x))
     return GradientCheck(arrays)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.inspect.pictures.figure import SIGNED, drawing, panel_axes, text_on
-from nnkit.inspect.trace.record import Record, TracedLayer
+from nnkit.inspect.trace.flow import Input
+from nnkit.inspect.trace.record import Record, TracedInput, TracedLayer
 
 __all__ = ["plot_trace"]
 
@@ -81,8 +82,8 @@ def _folded(values: NDArray[Any], width: int) -> NDArray[Any]:
 
 def plot_trace(record: Record, row: int, ax: Any) -> Any:
     """Draw activations forward and delta backward."""
-    rows, row = len(record.x), record.place_of(row)
-    panels = [_abridged(_forward(record.layers, row)), _abridged(_backward(record.layers, row))]
+    rows, row = record.rows, record.place_of(row)
+    panels = [_abridged(_forward(record, row)), _abridged(_backward(record, row))]
     tall = max(column.height for columns in panels for column in columns)
     width, height = COLUMN * len(panels[0]) + 1.6, tall + BELOW + 0.7
     with drawing("Trace.plot") as plt:
@@ -95,22 +96,49 @@ def plot_trace(record: Record, row: int, ax: Any) -> Any:
     return axes
 
 
-def _forward(layers: Sequence[TracedLayer], row: int) -> list[_Column]:
-    columns = [_Column("x", [], layers[0].x[row], None)]
-    for layer in layers:
-        columns.append(_Column(f"a({layer.number})", _names(layer), layer.a[row], _edges(layer, layer.parameters)))
-    return columns
+def _forward(record: Record, row: int) -> list[_Column]:
+    def before(given: TracedInput) -> _Column:
+        return _Column(_by(given, "x"), [], given.x[row], None)
+
+    def of(layer: TracedLayer, leads: bool) -> _Column:
+        return _Column(f"a({layer.number})", _names(layer), layer.a[row], _edges(layer, layer.parameters, leads))
+
+    return _columns(record, before, of)
 
 
-def _backward(layers: Sequence[TracedLayer], row: int) -> list[_Column]:
+def _backward(record: Record, row: int) -> list[_Column]:
     def known(values: NDArray[Any] | None, like: NDArray[Any]) -> NDArray[Any]:
         return np.full(like[row].shape, np.nan) if values is None else values[row]
 
-    columns = [_Column("dL/dx", [], known(layers[0].grad_x, layers[0].x), None)]
-    for layer in layers:
+    def before(given: TracedInput) -> _Column:
+        return _Column(_by(given, "dL/dx"), [], known(given.grad_x, given.x), None)
+
+    def of(layer: TracedLayer, leads: bool) -> _Column:
         delta = known(layer.delta, layer.z)
-        columns.append(_Column(f"delta({layer.number})", _names(layer), delta, _edges(layer, layer.gradients)))
-    return columns
+        return _Column(f"delta({layer.number})", _names(layer), delta, _edges(layer, layer.gradients, leads))
+
+    return _columns(record, before, of)
+
+
+def _columns(
+    record: Record, before: Callable[[TracedInput], _Column], of: Callable[[TracedLayer, bool], _Column]
+) -> list[_Column]:
+    """The layers one after the other, each input before the first layer that reads it."""
+    columns: list[_Column] = []
+    waiting = list(record.inputs)
+    for layer in record.layers:
+        read = [given for given in waiting if any(piece.of == layer.number for piece in given.readers)]
+        read = read if columns or read else waiting[:1]  # what it is read by is not known
+        columns += map(before, read)
+        waiting = [given for given in waiting if given not in read]
+        alone = len(layer.sources) == 1 and isinstance(layer.sources[0].of, Input)
+        columns.append(of(layer, layer.follows or (alone and bool(read))))
+    return [*columns, *map(before, waiting)]
+
+
+def _by(given: TracedInput, symbol: str) -> str:
+    """What is said below an input."""
+    return f"{symbol}_{given.name}" if given.name else symbol
 
 
 def _abridged(columns: list[_Column]) -> list[_Column]:
@@ -126,11 +154,10 @@ def _names(layer: TracedLayer) -> list[str]:
     return [type(item).__name__ for item in layer.layers]
 
 
-def _edges(layer: TracedLayer, arrays: dict[str, NDArray[Any]]) -> NDArray[Any] | None:
+def _edges(layer: TracedLayer, arrays: dict[str, NDArray[Any]], leads: bool) -> NDArray[Any] | None:
     """What the lines into a dense layer stand for, where they come from the column before."""
     names = layer.layers[0].dense
-    leads = layer.follows or layer.number == 1
-    return arrays.get(names[0]) if names is not None and leads and layer.x.ndim == 2 else None
+    return arrays.get(names[0]) if names is not None and leads and layer.is_dense else None
 
 
 def _draw(plt: Any, ax: Any, columns: Sequence[_Column], tall: float) -> None:

@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 
 from nnkit.core.activation import Activation
 from nnkit.core.container import Model
+from nnkit.core.criterion import Criterion
+from nnkit.core.fields import fields
 from nnkit.core.layer import Layer
-from nnkit.core.loss import Loss
 from nnkit.engine.operands import Array
 from nnkit.errors import ParameterError
+from nnkit.inspect.trace.flow import Flow, Piece
 from nnkit.inspect.trace.replay import Replay, is_scalar, leads
 from nnkit.inspect.trace.slopes import Slopes
 from nnkit.network import network_of
 from nnkit.planner import Node
+from nnkit.training.data import count_of
 
-__all__ = ["Record", "TracedLayer"]
+__all__ = ["Record", "TracedInput", "TracedLayer"]
 
 LONGEST = 110  # characters of a model that is spelt out in a title
 
@@ -33,8 +36,10 @@ class TracedLayer:
     ----------
     number : from 1, as in the textbook
     paths : of the model's layers that it is made of, such as "0" and "1"
+    home : path of its parameters: that of the first use, where it is used again
     layers : those layers
-    x : (N, ...), its input: the activations of the layer before; (N, T, ...) within a `TimeDistributed`
+    x : (N, ...), its input: the activations of the layer before; (N, T, ...) within a `TimeDistributed`. Of a layer that reads
+        several values a dict of them, as ``grad_x``
     z : (N, ...), what goes into the activation function
     a : (N, ...), its output; ``z`` where there is no activation function
     da_dz : (N, ...), slope of the activation function at ``z``; 1 where there is none
@@ -43,21 +48,36 @@ class TracedLayer:
     grad_x : (N, ...), gradient by the input; None where that holds whole numbers
     parameters, gradients : arrays by name. A gradient is the sum over the batch and, for a layer used twice, over its uses.
     follows : whether its input is the output of the layer numbered before it, which goes nowhere else
+    sources : what its input is, in order: outputs of layers, and inputs of the net
+    readers : where its output goes
     """
 
     number: int
     paths: tuple[str, ...]
+    home: str
     layers: tuple[Layer, ...]
-    x: NDArray[Any]
+    x: Any
     z: NDArray[Any]
     a: NDArray[Any]
     da_dz: NDArray[Any]
     dL_da: NDArray[Any] | None
     delta: NDArray[Any] | None
-    grad_x: NDArray[Any] | None
+    grad_x: Any
     parameters: dict[str, NDArray[Any]]
     gradients: dict[str, NDArray[Any]]
     follows: bool
+    sources: tuple[Piece, ...]
+    readers: tuple[Piece, ...]
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether its rows are flat, and what it computes are weighted sums (see ``Layer.dense``)."""
+        return self.layers[0].dense is not None and bool(self.x.ndim == 2)
+
+    @property
+    def is_function(self) -> bool:
+        """Whether its rows are flat, and it is a function of each number and nothing else."""
+        return is_scalar(self.layers[0]) and self.z.ndim == 2
 
     @property
     def dL_dW(self) -> NDArray[Any] | None:
@@ -84,81 +104,116 @@ class TracedLayer:
         return f"TracedLayer({self.number}: {self.name})"
 
 
+@dataclass(frozen=True, eq=False)
+class TracedInput:
+    """An input of the net; one of several has a name.
+
+    Attributes
+    ----------
+    name : "" where there is one
+    x : (N, ...)
+    grad_x : (N, ...); None where it holds whole numbers
+    readers : where it goes
+    """
+
+    name: str
+    x: NDArray[Any]
+    grad_x: NDArray[Any] | None
+    readers: tuple[Piece, ...]
+
+
 class Record:
     """A forward and a backward pass of a batch; the model is copied for it.
 
     Attributes
     ----------
     layers : the textbook's layers
-    loss : the loss; ``value`` is its value for the batch
+    inputs : the inputs of the net
+    loss : the loss; of several outputs a dict of losses. ``value`` is its value for the batch, or that of their weighted sum
     x, y : the batch
-    out : the output, that of the last layer
+    out : the output; dicts of arrays where there are several
     """
 
-    def __init__(self, model: Model, x: NDArray[Any], y: NDArray[Any], loss: Loss, training: bool) -> None:
-        self.model, self.x, self.y, self.loss, self.training = model, x, y, loss, training
+    def __init__(self, model: Model, x: Any, y: dict[str, NDArray[Any]], criterion: Criterion, training: bool) -> None:
+        self.model, self.x, self.targets, self.criterion, self.training = model, x, y, criterion, training
+        self.y, self.loss = y.get("", y), criterion.given
+        self.rows = count_of(x)
         replay = self.replay(network_of(model, "trace").dtype)
-        self.value = replay.forward()
+        self.value, self.values = replay.forward(), replay.values()
         self.out = replay.prediction
-        replay.backward()
-        self.layers = list(_layers(replay))
+        grad_x, flow = replay.backward(), replay.flow()
+        self.layers = list(_layers(replay, flow))
+        self.inputs = [TracedInput(name, array, fields(grad_x)[name], flow.readers(fields(flow.inputs)[name]))
+                       for name, array in fields(replay.x).items()]  # fmt: skip
+        self.outputs = {name: flow.sources(value) for name, value in fields(flow.outputs).items()}
 
     def replay(self, dtype: str) -> Replay:
         """The same passes once more."""
-        return Replay(self.model, self.x, self.y, self.loss, training=self.training, dtype=dtype)
+        return Replay(self.model, self.x, self.targets, self.criterion, training=self.training, dtype=dtype)
 
     @property
     def title(self) -> str:
         """What was run."""
-        rows = f"{len(self.x)} row{'s' if len(self.x) > 1 else ''}"
+        rows = f"{self.rows} row{'s' if self.rows > 1 else ''}"
         model = repr(self.model)
         if len(model) > LONGEST:
             model = f"{type(self.model).__name__} of {len(self.model.layers)} layers"
-        return f"{model}, {rows}, {type(self.loss).__name__}: L = {self.value:.5g}"
+        losses = " and ".join(type(loss).__name__ + (f" of {name}" if name else "")
+                              for name, loss in self.criterion.losses.items())  # fmt: skip
+        return f"{model}, {rows}, {losses}: L = {self.value:.5g}"
 
     def place_of(self, row: int) -> int:
         """Which row of the batch is meant, from 0; negative ones count from the end."""
-        rows = len(self.x)
+        rows = self.rows
         if isinstance(row, bool) or not isinstance(row, int | np.integer) or not -rows <= row < rows:
             raise ParameterError(f"trace: expected row to be one of the batch's {rows} rows, counted from 0, got {row!r}")
         return int(row) % rows
 
 
-def _layers(replay: Replay) -> Iterator[TracedLayer]:
+def _layers(replay: Replay, flow: Flow) -> Iterator[TracedLayer]:
     """The nodes of a pass as layers of the textbook."""
     before: list[Node] = []
     for number, group in enumerate(replay.groups(), 1):
-        yield _layer(replay, number, group, bool(before) and leads(before[-1], group[0]))
+        yield _layer(replay, flow, number, group, bool(before) and leads(before[-1], group[0]))
         before = group
 
 
-def _layer(replay: Replay, number: int, group: list[Node], follows: bool) -> TracedLayer:
+def _layer(replay: Replay, flow: Flow, number: int, group: list[Node], follows: bool) -> TracedLayer:
     first, last = group[0], group[-1]
     function = last.built.layer
     z = last.x if is_scalar(function) else last.out
 
     def numbers(array: Array) -> NDArray[Any]:  # a row may be several entries to a layer: those of TimeDistributed
-        held, rows = replay.array(array), len(replay.x)
+        held, rows = replay.array(array), count_of(replay.x)
         return held if len(held) == rows else held.reshape(rows, -1, *held.shape[1:])
 
     def value(array: Array | None) -> NDArray[Any] | None:
         return None if array is None else numbers(array)
 
+    def read(arrays: dict[str, Array]) -> Any:
+        """What is known by the names of the inputs, as arrays; of the only one, that."""
+        known = {name: numbers(array) for name, array in arrays.items()}
+        return known if len(first.inputs) > 1 else known.get(next(iter(first.inputs)))
+
+    real = {name: grad for name, grad in first.grads.items() if first.inputs[name].dtype == replay.network.dtype}
     values, gradients = replay.network.parameters(), replay.gradients()
     named = {name: f"{first.home}.{name}" for name in first.built.parameters if f"{first.home}.{name}" in gradients}
     held, a = numbers(z), numbers(last.out)
     return TracedLayer(
         number=number,
         paths=tuple(node.name.partition(",")[0].removeprefix("layer ") for node in group),
+        home=first.home,
         layers=tuple(node.built.layer for node in group),
-        x=numbers(first.x),
+        x=read(first.inputs),
         z=held,
         a=a,
         da_dz=Slopes(function, replay.network.dtype)(held, a) if is_scalar(function) else np.ones_like(held),
         dL_da=value(last.grad_out),
         delta=value(last.grad_x if is_scalar(function) else last.grad_out),
-        grad_x=value(first.grad_x) if first.x.dtype == replay.network.dtype else None,  # of whole numbers there is none
+        grad_x=read(real),  # of whole numbers there is none
         parameters={name: values[full].copy() for name, full in named.items()},
         gradients={name: gradients[full].copy() for name, full in named.items()},
         follows=follows,
+        sources=flow.sources(first.x),
+        readers=flow.readers(last.out),
     )

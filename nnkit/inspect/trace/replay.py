@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 from nnkit.core.activation import Activation
 from nnkit.core.container import Model
+from nnkit.core.criterion import Criterion
+from nnkit.core.fields import each, fields
 from nnkit.core.layer import Layer
-from nnkit.core.loss import BoundLoss, Loss
+from nnkit.core.loss import BoundLoss
 from nnkit.engine.operands import Array
+from nnkit.inspect.trace.flow import Flow
 from nnkit.network import network_of
 from nnkit.passes import Pass
 from nnkit.planner import Node
+from nnkit.training.data import count_of
 
 __all__ = ["Replay", "is_scalar", "leads"]
 
@@ -36,39 +40,45 @@ class Replay:
     Parameters
     ----------
     model : a built model, which is copied
-    x, y : checked rows and targets
-    loss : checked
+    x, y : checked rows, and targets by the names of the outputs
+    criterion : the losses
     training : whether dropout and the like are on: they draw what the model's next training pass would
     dtype : of the copy
     """
 
     def __init__(
-        self, model: Model, x: NDArray[Any], y: NDArray[Any], loss: Loss, *, training: bool, dtype: str
-    ) -> None:  # fmt: skip
+        self, model: Model, x: Any, y: dict[str, NDArray[Any]], criterion: Criterion, *, training: bool, dtype: str
+    ) -> None:
         self.network = network = network_of(model.copy(dtype), "trace")
         network.frozen = frozenset()  # what is looked at are the gradients of all
-        self.x = np.array(x, network.input_dtype)
-        self.prediction = np.empty((len(x), *network.out_shape), dtype)
+        rows = count_of(x)
+        self.x = each(np.array, x, network.input_dtype)
+        self.prediction = each(lambda shape: np.empty((rows, *shape), dtype), network.out_shape)
         self._seed, step = network.random_position
         self._step = step + training
-        self._grad = np.empty_like(self.prediction)
-        self._loss = BoundLoss(loss, self.prediction, y, None)
-        self._both = BoundLoss(loss, self.prediction, y, None, self._grad)
-        self._pass = Pass(network, len(x), training=training, gradient=network.gradient, keep=True)
+        self._grad = each(np.empty_like, self.prediction)
+        out, grad = fields(self.prediction), fields(self._grad)
+        self._factors = criterion.factors
+        self._losses = {name: BoundLoss(loss, out[name], y[name], None) for name, loss in criterion.losses.items()}
+        self._both = {name: BoundLoss(loss, out[name], y[name], None, grad[name]) for name, loss in criterion.losses.items()}
+        self._pass = Pass(network, rows, training=training, gradient=network.gradient, keep=True)
 
     def forward(self, after: Node | None = None) -> float:
         """The loss; ``after`` a node, only what comes after it is computed again."""
-        if after is None:
-            self.prediction[...] = self._pass.forward(self.x, self._step, self._seed)
-        else:
-            self.prediction[...] = self._pass.forward_after(after)
-        return self._loss.value()
+        out = self._pass.forward(self.x, self._step, self._seed) if after is None else self._pass.forward_after(after)
+        each(np.copyto, self.prediction, out)
+        return sum(self._factors[name] * value for name, value in self.values().items())
 
-    def backward(self) -> NDArray[Any] | None:
+    def values(self) -> dict[str, float]:
+        """The loss of each output."""
+        return {name: loss.value() for name, loss in self._losses.items()}
+
+    def backward(self) -> Any:
         """The gradient of the input, where that is of real numbers; those within lie in the nodes' arrays."""
-        self._both.value()
-        grad_x: NDArray[Any] | None = self._pass.backward(self._grad)
-        return grad_x
+        for name, grad in fields(self._grad).items():
+            self._both[name].value()
+            grad *= grad.dtype.type(self._factors[name])
+        return self._pass.backward(self._grad)
 
     def gradients(self) -> dict[str, NDArray[Any]]:
         """By the parameters, by their names: live views."""
@@ -85,6 +95,10 @@ class Replay:
             else:
                 groups.append([node])
         return groups
+
+    def flow(self) -> Flow:
+        """How the layers hand their numbers on."""
+        return Flow(self._pass.plan, self.groups())
 
     def array(self, array: Array) -> NDArray[Any]:
         """A copy of what an array holds, by rows."""

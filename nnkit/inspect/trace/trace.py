@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from nnkit.core.container import Model, model_of
-from nnkit.core.fields import require_plain
+from nnkit.core.criterion import Criterion
+from nnkit.core.fields import by_name, each
 from nnkit.core.loss import Loss
 from nnkit.errors import DataError
 from nnkit.inspect.trace.derivation import derivation
 from nnkit.inspect.trace.gradients import GradientCheck, check_gradients
 from nnkit.inspect.trace.picture import plot_trace
 from nnkit.inspect.trace.record import Record, TracedLayer
-from nnkit.network import network_of
-from nnkit.training.data import check_row_shape, to_array, to_rows
+from nnkit.network import Network, network_of
+from nnkit.training.data import check_row_shape, count_of, is_sparse, to_array, to_inputs, to_rows
+from nnkit.training.goals import targets_of
 
 __all__ = ["Trace", "trace"]
 
 
 def trace(
-    model: Model, x: ArrayLike, y: ArrayLike, loss: Loss | str | None = None, *, training: bool = False
+    model: Model, x: Any, y: Any, loss: Loss | str | Mapping[str, Loss | str] | None = None, *, training: bool = False,
+    loss_weights: Mapping[str, float] | None = None,
 ) -> Trace:  # fmt: skip
     """One forward and one backward pass, with every intermediate result kept.
 
@@ -36,10 +38,12 @@ def trace(
     Parameters
     ----------
     model : a built `Sequential`, or a fitted estimator: its net, to which classes are numbers from 0
-    x : (N, *in_shape), or one row
-    y : targets that fit the loss, or one row of them
-    loss : Loss or its name; by default that of the last `fit`, else "mse"
+    x : (N, *in_shape), or one row; of several inputs a dict or tuple of these
+    y : targets that fit the loss, or one row of them; of several outputs a dict or tuple of these
+    loss : Loss or its name, of several outputs a dict of them; by default that of the last `fit`, else "mse"
     training : whether dropout and the like are on
+    loss_weights : of several outputs, what each loss weighs in their sum, as for `fit`; by default, as in the last one, where
+        its loss is taken, too
 
     Returns
     -------
@@ -70,18 +74,39 @@ def trace(
     Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors".
     """
     model, network = model_of(model, "trace"), network_of(model, "trace")
-    require_plain(network.in_shape, network.out_shape, "trace")
-    given = Loss.make(model.last_fit.get("loss", "mse") if loss is None else loss, "loss")
-    rows, targets = to_rows(x, "x"), to_array([y] if np.isscalar(y) else y, "y")
-    if not isinstance(rows, np.ndarray):
-        raise DataError("trace: expected dense rows, got a sparse matrix; pass x.toarray()")
-    rows = rows[None] if rows.shape == network.in_shape else rows
-    check_row_shape(rows, network.in_shape, "trace")
+    last = model.last_fit
+    loss, loss_weights = (last.get("loss", "mse"), last.get("loss_weights")) if loss is None else (loss, loss_weights)
+    criterion = Criterion.make(loss, loss_weights, network.out_shape, "trace")
+    rows = _rows(network, x)
+    targets = _targets(network, criterion, y, count_of(rows))
+    return Trace(model, rows, targets_of(criterion, targets, network.out_shape, count_of(rows), "trace"), criterion, training)
+
+
+def _rows(network: Network, x: Any) -> Any:
+    """The rows of a batch, or the only one, as a batch."""
+    names = tuple(network.in_shape) if isinstance(network.in_shape, dict) else ()
+
+    def batch(shape: Any, given: Any) -> Any:
+        rows = to_rows(given, "x")
+        if is_sparse(rows):
+            raise DataError("trace: expected dense rows, got a sparse matrix; pass x.toarray()")
+        return rows[None] if rows.shape == shape else rows
+
+    rows = to_inputs(each(batch, network.in_shape, by_name(x, names, "trace", "x")), names, "trace", "x")
+    check_row_shape(rows, network.in_shape, "trace", "x")
     network.check_input(rows, "x")
-    if targets.shape == given.target_shape(network.out_shape) and len(rows) == 1:
-        targets = targets[None]
-    given.check_target(targets, network.out_shape, len(rows))
-    return Trace(model, rows, targets, given, training)
+    return rows
+
+
+def _targets(network: Network, criterion: Criterion, y: Any, rows: int) -> Any:
+    """The targets of a batch, or those of the only row, as a batch."""
+    names = tuple(network.out_shape) if isinstance(network.out_shape, dict) else ()
+
+    def batch(shape: Any, given: Any, loss: Loss) -> Any:
+        targets = to_array([given] if np.isscalar(given) else given, "y")
+        return targets[None] if targets.shape == loss.target_shape(shape) and rows == 1 else targets
+
+    return each(batch, network.out_shape, by_name(y, names, "trace", "y"), criterion.given)
 
 
 class Trace(Record, Sequence[TracedLayer]):
@@ -90,9 +115,10 @@ class Trace(Record, Sequence[TracedLayer]):
     Attributes
     ----------
     layers : the textbook's layers, each of `TracedLayer`; also by ``trace[index]``
-    loss : the loss; ``value`` is its value for the batch
+    inputs : the inputs of the net, each of `TracedInput`
+    loss : the loss, of several outputs a dict of losses; ``value`` is its value for the batch, or that of their weighted sum
     x, y : the batch
-    out : the output, that of the last layer
+    out : the output; of several inputs or outputs, these are dicts of arrays
 
     Examples
     --------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from nnkit.core.exchange import Node, Value
 from nnkit.persistence.onnx.parsing import Parsed
 
@@ -22,7 +24,7 @@ class Dataflow:
     def __init__(self, parsed: Parsed) -> None:
         self.nodes = parsed.nodes
         self.index = {id(node): index for index, node in enumerate(self.nodes)}
-        self.idle = _idle(self.nodes, parsed.out) if parsed.named else set()
+        self.idle = _idle(self.nodes, parsed.outputs.values()) if parsed.named else set()
         self.used: set[int] = set()
         self._consumers: dict[int, list[Node]] = {}
         for node in self.nodes:
@@ -35,8 +37,8 @@ class Dataflow:
         return self._consumers.get(id(value), [])
 
 
-def _idle(nodes: list[Node], out: Value) -> set[int]:
-    wanted, idle = {id(out)}, set()
+def _idle(nodes: list[Node], outputs: Iterable[Value]) -> set[int]:
+    wanted, idle = set(map(id, outputs)), set()
     for index, node in reversed([*enumerate(nodes)]):
         if wanted.isdisjoint(map(id, node.outputs)):
             idle.add(index)

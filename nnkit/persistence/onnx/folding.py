@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -28,12 +28,14 @@ class Shapes:
     What a constant is repeated for, once for every row, it is known for one.
     """
 
-    def __init__(self, x: Value, in_shape: list[int | str | None], rows: int | None) -> None:
-        self.x, self.in_shape, self.rows = x, in_shape, rows
-        self._of_rows = {id(x)}  # values whose first axis are the rows
+    def __init__(self, inputs: Iterable[tuple[Value, Sequence[int | str | None]]], rows: int | None) -> None:
+        self.rows = rows
+        self._of_rows: set[int] = set()  # values whose first axis are the rows
         self._shapes: dict[int, list[int]] = {}  # of values, by their ids
-        if all(isinstance(size, int) for size in in_shape):
-            self._shapes[id(x)] = [BATCH, *(size for size in in_shape if isinstance(size, int))]
+        for x, in_shape in inputs:
+            self._of_rows.add(id(x))
+            if all(isinstance(size, int) for size in in_shape):
+                self._shapes[id(x)] = [BATCH, *(size for size in in_shape if isinstance(size, int))]
         self._begins: set[int] = set()  # shapes of which only the number of rows is known, which comes first
         self.computed = self.bytes = 0  # numbers of constants that are no views of others, and their bytes as weights
         self._repeated: dict[int, set[int]] = {}  # axes along which a constant is one for every row, by its value's id

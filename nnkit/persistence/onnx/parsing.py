@@ -16,7 +16,7 @@ from nnkit.persistence.onnx.graph import Graph
 from nnkit.persistence.onnx.nodes import read_node
 from nnkit.persistence.onnx.tensors import Files, array_of
 
-__all__ = ["PRODUCER", "Parsed", "parse", "require_sane"]
+__all__ = ["PRODUCER", "Given", "Parsed", "parse", "require_sane"]
 
 NODES, READERS = 10_000, 500  # more nodes, and more of them that read the same value, are not read: it would take minutes
 PRODUCER = "nnkit"
@@ -24,15 +24,21 @@ NUMBERS = 1 << 26  # of a row, anywhere in the net
 OLDEST = 9  # opset
 
 
+class Given(NamedTuple):
+    """An input."""
+
+    value: Value
+    in_shape: list[int | str | None]  # of a row
+    integers: bool
+
+
 class Parsed(NamedTuple):
-    """A graph with one input and one output."""
+    """A graph, and its inputs and outputs by their names."""
 
     nodes: list[Node]  # in the order of computation
-    x: Value
-    out: Value
-    rows: int | None  # in the input, if they are fixed
-    in_shape: list[int | str | None]  # of a row
-    integers: bool  # in the input
+    inputs: dict[str, Given]
+    outputs: dict[str, Value]
+    rows: int | None  # in the inputs, if they are fixed
     real: str
     largest: int  # numbers of the largest constant
     numbers: int  # of all constants
@@ -66,10 +72,16 @@ def _parse(model: Any, folder: Path) -> Parsed:
     files, names = Files(folder), _Names()
     for tensor in proto.initializer:
         names.add(tensor.name, array=array_of(tensor, files))
-    given = _only_input(proto, names)
-    x = names.add(given.name)
-    rows, in_shape, integers, double = _input(given)
-    shapes = Shapes(x, in_shape, rows)
+    inputs, numbers, double = {}, set(), False
+    for given in _inputs(proto, names):
+        rows, in_shape, integers, is_double = _input(given)
+        inputs[given.name] = Given(names.add(given.name), in_shape, integers)
+        numbers.add(rows)
+        double = double or is_double
+    if len(numbers) > 1:
+        raise OnnxError(f"onnx.load: expected as many rows in all inputs, got {', '.join(map(str, numbers))}")
+    (rows,) = numbers
+    shapes = Shapes([(given.value, given.in_shape) for given in inputs.values()], rows)
     nodes = []
     for item in proto.node:
         node = read_node(names.graph, item, opset, files)
@@ -81,11 +93,11 @@ def _parse(model: Any, folder: Path) -> Parsed:
         elif node.outputs:
             node.outputs[0].array, node.outputs[0].node = known, None
     _require_few_readers(nodes)
-    if not nodes or proto.output[0].name not in names:
+    if not nodes or not proto.output or any(item.name not in names for item in proto.output):
         raise OnnxError("onnx.load: expected an output that is computed, got none")
     arrays = [value.array for value in names.values() if value.array is not None]
     return Parsed(
-        nodes, x, names[proto.output[0].name], rows, in_shape, integers,
+        nodes, inputs, {item.name: names[item.name] for item in proto.output}, rows,
         real="float64" if double or any(array.dtype == "float64" for array in arrays) else "float32",
         largest=max((array.size for array in arrays), default=0),
         numbers=sum(array.size for array in arrays) - shapes.computed * 7 // 8,  # others may have eight times as many when read
@@ -131,12 +143,12 @@ def _opset(model: Any) -> int:
     return int(min(versions[0], onnx.defs.onnx_opset_version()))
 
 
-def _only_input(proto: Any, names: _Names) -> Any:
-    """The input, which no constant is the default of."""
+def _inputs(proto: Any, names: _Names) -> list[Any]:
+    """The inputs, which no constants are the defaults of."""
     inputs = [item for item in proto.input if item.name not in names]
-    if len(inputs) != 1 or len(proto.output) != 1:
-        raise OnnxError(f"onnx.load: expected one input and one output, got {len(inputs)} and {len(proto.output)}")
-    return inputs[0]
+    if not inputs:
+        raise OnnxError("onnx.load: expected at least one input, got none")
+    return inputs
 
 
 def _input(item: Any) -> tuple[int | None, list[int | str | None], bool, bool]:

@@ -34,7 +34,7 @@ class Unreadable(OnnxError):
 
 
 class Reader:
-    """Reads a graph, from its input to its output."""
+    """Reads a graph, from its inputs to its outputs."""
 
     def __init__(self, parsed: Parsed) -> None:
         self.parsed = parsed
@@ -43,15 +43,17 @@ class Reader:
         self._parts = sorted(registered.values(), key=lambda part: issubclass(part, Container))  # containers last
         self._shared: dict[Any, list[tuple[Layer, list[dict[str, Array]]]]] = {}  # by what they are made of
         self._left = STEPS * (1 + len(parsed.nodes))
-        self._whole = Region(self.flow, parsed.x, parsed.out)
-        self._begins = masks_begun(self._parts, self.flow, self._at)
+        self._begins: dict[int, list[Begin]] = {}
+        if len(parsed.inputs) == len(parsed.outputs) == 1:  # a mask is of what follows one value
+            self._begins = masks_begun(self._parts, self.flow, self._in_whole)
 
-    def _at(self, value: Value, shape: Shape) -> Cursor:
-        return Cursor(self.parsed, self.chain, self._whole, value, shape)
+    def _in_whole(self, value: Value, shape: Shape) -> Cursor:
+        (given,), (out,) = self.parsed.inputs.values(), self.parsed.outputs.values()
+        return Cursor(self.parsed, self.chain, Region(self.flow, given.value, out), value, shape)
 
-    def whole(self, in_shape: Shape) -> Inner:
-        """The layers of the whole graph, for input rows of some shape."""
-        return self.chain(self._at(self.parsed.x, in_shape), self.parsed.out)
+    def between(self, start: Value, shape: Shape, end: Value) -> Inner:
+        """The layers from one value, whose rows are of some shape, to another."""
+        return self.chain(Cursor(self.parsed, self.chain, Region(self.flow, start, end), start, shape), end)
 
     def chain(self, at: Cursor, end: Value) -> Inner:
         """The layers from a place to a value."""
