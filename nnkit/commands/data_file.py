@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.about import install
-from nnkit.commands.cells import Notation, character, remedy
+from nnkit.commands.cells import character, notation_of, options_of, remedy
 from nnkit.errors import DataError, MissingLibraryError, ParameterError, printable
 from nnkit.persistence.disk import open_regular, reason
+from nnkit.tables.text import Notation
 
 __all__ = ["DataFile", "Rows", "listing", "open_data"]
 
@@ -209,7 +210,7 @@ def open_data(
     MissingLibraryError
         It is Parquet, and pyarrow is not installed.
     """
-    notation = Notation.named(decimal, thousands)
+    notation = notation_of(decimal, thousands)
     separator = None if delimiter is None else character(delimiter, "--delimiter")
     try:
         with open_regular(path) as file:  # a pipe could be read only once
@@ -217,7 +218,7 @@ def open_data(
     except (OSError, ValueError) as error:  # a path with a null byte
         raise DataError(f"cannot read {path!r}: {_why(path, error)}") from error
     said = {"--delimiter": delimiter, "--encoding": encoding}
-    options = [*notation.options, *(word for option, value in said.items() if value is not None for word in (option, value))]
+    options = [*options_of(notation), *(word for option, value in said.items() if value is not None for word in (option, value))]
     if begin.startswith(b"PAR1"):
         for option, value in said.items():
             if value is not None:

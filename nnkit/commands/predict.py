@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.commands.cells import MISSING
 from nnkit.commands.data_file import DataFile, Rows, listing, open_data
 from nnkit.commands.shell import require_apart
 from nnkit.commands.tasks import TASKS
@@ -22,6 +21,7 @@ from nnkit.errors import ParameterError, PersistenceWarning, printable
 from nnkit.inspect.pictures.table import count, number
 from nnkit.model import Sequential
 from nnkit.persistence.disk import write_atomically
+from nnkit.tables.text import MISSING
 
 __all__ = ["Predict"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nnkit.errors import DataError
 
-__all__ = ["Frame", "column_names", "of_objects"]
+__all__ = ["Frame", "column_names", "is_frame", "of_objects", "shared"]
 
 # What only frames, series and arrays of such libraries have.
 _SIGNS = ("to_numpy", "dtypes", "collect_schema", "__arrow_c_stream__", "__arrow_c_array__", "__dataframe__",
@@ -42,6 +42,11 @@ def of_objects(cells: NDArray[Any]) -> NDArray[Any] | None:
     except OverflowError:  # an integer beyond all dtypes
         return None
     return np.array(numbers, np.float64).reshape(cells.shape)
+
+
+def is_frame(data: Any) -> bool:
+    """Whether ``data`` may be a frame or a column of another library; it has what only those have."""
+    return type(data) is not np.ndarray and any(hasattr(type(data), sign) for sign in _SIGNS)
 
 
 def column_names(data: Any) -> Sequence[Any] | None:
@@ -78,7 +83,7 @@ class Frame:
         DataError
             It has not been read yet: a lazy frame.
         """
-        if type(data) is np.ndarray or not any(hasattr(type(data), sign) for sign in _SIGNS):
+        if not is_frame(data):
             return None
         if hasattr(type(data), "iloc") and hasattr(data, "columns"):  # pandas, and what is like it
             if all(isinstance(kind, np.dtype) and kind.kind in "biuf" for kind in data.dtypes):  # nobody has to be asked
@@ -93,7 +98,7 @@ class Frame:
         try:
             table = nw.from_native(data, allow_series=True, pass_through=True)
             if table is data:
-                table = nw.from_native(_shared(data), allow_series=True, pass_through=True)
+                table = nw.from_native(shared(data), allow_series=True, pass_through=True)
             if isinstance(table, nw.LazyFrame):
                 raise DataError(f"expected data, got a lazy {type(data).__name__}; read it first: collect() of Polars, "
                                 "compute() of Dask, df() of DuckDB")  # fmt: skip
@@ -173,7 +178,7 @@ class Frame:
         return DataError(f"{name}: expected columns of numbers, got {shown}; {'; '.join([*ways, 'or drop them'])}")
 
 
-def _shared(data: Any) -> Any:
+def shared(data: Any) -> Any:
     """What narwhals does not know, as data of pyarrow, by the protocols that libraries share; other data as they are.
 
     Raises
