@@ -87,7 +87,8 @@ def remedy(cell: str, notation: Notation) -> str | None:
             found.setdefault(number, habit)
     if re.match(DATE, cell.strip()) and not found:
         return "give times as numbers, such as days since some date"
-    told = [f"{shlex.join(options_of(habit) or ['--decimal', '.'])} reads it as {number:.15g}" for number, habit in found.items()]
+    told = [f"{shlex.join(options_of(habit) or ['--decimal', '.'])} reads it as {number:.15g}"
+            for number, habit in found.items()]  # fmt: skip
     return ", and ".join(told) or None
 
 

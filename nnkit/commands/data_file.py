@@ -218,7 +218,8 @@ def open_data(
     except (OSError, ValueError) as error:  # a path with a null byte
         raise DataError(f"cannot read {path!r}: {_why(path, error)}") from error
     said = {"--delimiter": delimiter, "--encoding": encoding}
-    options = [*options_of(notation), *(word for option, value in said.items() if value is not None for word in (option, value))]
+    named = [word for option, value in said.items() if value is not None for word in (option, value)]
+    options = [*options_of(notation), *named]
     if begin.startswith(b"PAR1"):
         for option, value in said.items():
             if value is not None:

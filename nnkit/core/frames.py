@@ -153,6 +153,11 @@ class Frame:
         DataError
             A label is missing.
         """
+        arrays = self.label_columns(name)
+        return arrays[0] if self.names is None else np.column_stack(arrays)
+
+    def label_columns(self, name: str) -> list[NDArray[Any]]:
+        """The same, each column by itself."""
         arrays = []
         for column, kind in zip(self._columns(), self._kinds, strict=True):
             cells = np.asarray(column) if kind not in ("Categorical", "Enum") else _objects(column)
@@ -162,7 +167,7 @@ class Frame:
                 if hole is not None:
                     raise DataError(f"{name}: expected a label in every row, got none in row {hole}; drop the row")
             arrays.append(cells if numbers is None else numbers)
-        return arrays[0] if self.names is None else np.column_stack(arrays)
+        return arrays
 
     def _refusal(self, name: str, places: Sequence[int]) -> DataError:
         """The error about columns that are no numbers."""

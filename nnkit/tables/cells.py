@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nnkit.core.frames import of_objects
 from nnkit.errors import DataError
-from nnkit.tables.text import Notation, times_of
+from nnkit.tables.text import Notation, times_of, without_markers
 
 __all__ = ["Cells", "Numbers", "Times", "Words", "label_of", "of_array", "of_objects_of_python"]
 
@@ -121,10 +121,10 @@ class Words(Cells):
 
     @classmethod
     def of(cls, codes: NDArray[Any], labels: Sequence[str], declared: bool = False) -> Self:
-        """Of labels in any order, the same one perhaps several times, or never."""
-        codes = codes.astype(np.int64, copy=False)
+        """Of labels in any order, the same one perhaps several times, or never; spaces around them do not count."""
+        codes, labels = codes.astype(np.int64, copy=False), [label.strip() for label in labels]
         used = np.bincount(codes + 1, minlength=len(labels) + 1)[1:] > 0
-        order = sorted({label for label, occurs in zip(labels, used, strict=True) if occurs})
+        order = sorted({label for label, occurs in zip(labels, used, strict=True) if occurs and label})
         places = dict(zip(order, range(len(order)), strict=True))
         new = np.array([*(places.get(label, -1) for label in labels), -1], np.int64)  # the last is what -1 leads to
         whole = np.empty(len(order), object)
@@ -152,17 +152,17 @@ class Words(Cells):
 
     def said_numbers(self, notation: Notation) -> Numbers | None:
         """The numbers that the text says; None where it is other text."""
-        values = notation.numbers(self.labels.tolist())
+        values = notation.numbers(without_markers(self.labels.tolist()))
         return None if values is None else Numbers(np.append(values, np.nan)[self.codes])
 
     def said_times(self) -> Times | None:
         """The times that the text says; None where it is other text."""
-        ticks = times_of(self.labels.tolist())
+        ticks = times_of(without_markers(self.labels.tolist()))
         return None if ticks is None else Times(np.append(ticks, np.datetime64("NaT"))[self.codes])
 
     def _unlike(self, form: type[Cells], row: int) -> DataError:
         read = Notation().number if form is Numbers else lambda label: times_of([label])
-        wrong = [code for code, label in enumerate(self.labels) if read(label) is None]
+        wrong = [code for code, label in enumerate(without_markers(self.labels.tolist())) if label and read(label) is None]
         places = np.flatnonzero(np.isin(self.codes, wrong)) if wrong else [row]
         return super()._unlike(form, int(places[0]))
 
@@ -197,8 +197,9 @@ def label_of(cell: Any) -> str:
         return cell.decode(errors="backslashreplace")
     if isinstance(cell, bool | np.bool_):
         return str(int(cell))
-    if isinstance(cell, float | np.floating) and float(cell).is_integer() and abs(cell) < EXACT:
-        return str(int(cell))
+    if isinstance(cell, float | np.floating):
+        number = float(cell)
+        return str(int(number)) if number.is_integer() and abs(number) < EXACT else str(number)
     return str(cell)
 
 
@@ -246,8 +247,7 @@ def of_objects_of_python(cells: NDArray[Any]) -> Cells:
     for family, read in _FAMILIES:
         if all(issubclass(kind, family) for kind in kinds):
             return read(present, there)
-    strange = [kind.__name__ for kind in kinds if not issubclass(kind, _WORDS) and kind.__str__ is object.__str__ or
-               issubclass(kind, list | tuple | dict | set | np.ndarray)]  # fmt: skip
+    strange = [kind.__name__ for kind in kinds if kind.__str__ in _NOT_SHOWN and not issubclass(kind, _WORDS)]
     if strange:
         raise DataError(f"expected numbers, text, categories or dates, got cells of type {strange[0]}")
     labels = list(map(label_of, present))
@@ -293,6 +293,7 @@ def _of_spans(cells: NDArray[Any], there: NDArray[np.bool_]) -> Cells:
 
 
 _WORDS = (str, bytes, Number, date, time, timedelta, np.generic)  # what may stand beside other things in a column
+_NOT_SHOWN: set[Any] = {object.__str__, np.ndarray.__str__}  # of what has no words of its own: lists, arrays, plain objects
 _FAMILIES: list[tuple[Any, Any]] = [
     ((date, np.datetime64), _of_dates), (time, _of_clocks), ((timedelta, np.timedelta64), _of_spans),
 ]  # fmt: skip

@@ -13,8 +13,8 @@ from nnkit.tables.text import Notation, is_code
 __all__ = ["KINDS", "chosen"]
 
 KINDS = ("numeric", "categorical", "dates", "ignore")  # what users may say that a column is
-IDS = {"id", "ids", "uid", "uuid", "guid", "index", "idx", "key", "row", "rows", "rownames", "rowname", "rownum", "unnamed",
-       "serial", "nr", "obs"}  # fmt: skip
+IDS = {"id", "ids", "uid", "pid", "uuid", "guid", "idno", "idnum", "caseid", "patid", "unitid", "userid", "subjectid"}
+ROWS = {"index", "idx", "key", "row", "rows", "rownames", "rowname", "rownum", "unnamed", "serial", "nr", "obs"}
 
 
 def chosen(name: str, cells: Cells, said: str | None, max_one_hot: int | None) -> Column:
@@ -41,8 +41,7 @@ def chosen(name: str, cells: Cells, said: str | None, max_one_hot: int | None) -
         return _of_text(name, cells, max_one_hot)
     if isinstance(cells, Times):
         return _of_times(name, cells)
-    numbers = cells.numbers()
-    return LeftOut(name, "ids: a different whole number in every row") if _are_ids(name, numbers) else _of_numbers(name, numbers)
+    return _of_ids(name, cells.numbers(), max_one_hot) or _of_numbers(name, cells.numbers())
 
 
 def _of_text(name: str, words: Words, max_one_hot: int | None) -> Column:
@@ -51,7 +50,7 @@ def _of_text(name: str, words: Words, max_one_hot: int | None) -> Column:
     Few different numbers are categories: flags tell a net all that numbers would. Where most rows have a label of their own,
     those that come will have others.
     """
-    few = max_one_hot is None or len(words.labels) <= max_one_hot
+    few = len(words.labels) <= (8 if max_one_hot is None else max_one_hot)
     if not words.declared:
         numbers = words.said_numbers(Notation())
         if numbers is not None and not any(map(is_code, words.labels)) and not (few and _are_whole(numbers)):
@@ -59,11 +58,15 @@ def _of_text(name: str, words: Words, max_one_hot: int | None) -> Column:
         times = words.said_times()
         if times is not None:
             return chosen(name, times, None, max_one_hot)
-        once = np.count_nonzero(words.counts() == 1)
-        rows = np.count_nonzero(~words.missing)
-        if 2 * once > rows and len(words.labels) > (max_one_hot or 8):
-            return LeftOut(name, f"text or ids: {len(words.labels)} different ones in {rows} rows")
-    return _of_words(name, words, max_one_hot)
+    return _of_words(name, words, max_one_hot) if words.declared or few or not _mostly_once(words) else _alone(name, words)
+
+
+def _mostly_once(words: Words) -> bool:
+    return bool(2 * np.count_nonzero(words.counts() == 1) > np.count_nonzero(~words.missing))
+
+
+def _alone(name: str, words: Words) -> LeftOut:
+    return LeftOut(name, f"text or ids: {len(words.labels)} different ones in {np.count_nonzero(~words.missing)} rows")
 
 
 def _of_numbers(name: str, numbers: Numbers) -> Column:
@@ -92,9 +95,14 @@ def _are_whole(numbers: Numbers) -> bool:
     return bool((there == np.round(there)).all())
 
 
-def _are_ids(name: str, numbers: Numbers) -> bool:
-    """Whether numbers are those of rows: the name says so, and none is there twice."""
+def _of_ids(name: str, numbers: Numbers, max_one_hot: int | None) -> Column | None:
+    """Whole numbers that are names, as the column's own name says: of rows, where none is there twice, or of groups of rows."""
     spoken = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
-    if not (spoken & IDS or not name.strip()) or numbers.missing.any() or not _are_whole(numbers):
-        return False
-    return len(np.unique(numbers.values)) == len(numbers)
+    if not (spoken & (IDS | ROWS) or not name.strip()) or not _are_whole(numbers):
+        return None
+    words = numbers.words()
+    if len(words.labels) == len(words) > 1:
+        return LeftOut(name, "ids: a different whole number in every row")
+    if not spoken & IDS:
+        return None
+    return _alone(name, words) if _mostly_once(words) else _of_words(name, words, max_one_hot)

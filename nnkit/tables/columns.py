@@ -79,14 +79,15 @@ class Column(ABC):
         PersistenceError
             It tells of none.
         """
-        kind = cls.kinds.get(record.get("kind")) if isinstance(record, dict) else None
+        kind = cls.kinds.get(str(record.get("kind"))) if isinstance(record, dict) else None
         if kind is None:
             raise PersistenceError(f"expected a column, one of {', '.join(cls.kinds)}")
         said = {name: value for name, value in record.items() if name != "kind"}
         types = {item.name: _TYPES[str(item.type)] for item in fields(kind)}
         if said.keys() != types.keys() or not all(types[name](value) for name, value in said.items()):
             raise PersistenceError(f"expected {', '.join(types)} of a column that is a {kind.kind}")
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in said.items()})
+        fields_of: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+        return kind(**fields_of)
 
 
 def _plain(value: Any) -> Any:

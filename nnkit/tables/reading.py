@@ -1,9 +1,10 @@
-"""Tables as they come: frames of any library that narwhals knows, arrays and lists; columns by name, each read when asked for."""
+"""Tables as they come: frames of any library that narwhals knows, arrays and lists; each column is read when asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -51,28 +52,27 @@ class Table:
     def of_cells(cls, columns: dict[str, Cells]) -> Self:
         """A table of columns that are read already."""
         cells = list(columns.values())
-        return cls([*columns], len(cells[0]) if cells else 0, True, [lambda column=column: column for column in cells])
+        return cls([*columns], len(cells[0]) if cells else 0, True, [partial(_itself, column) for column in cells])
 
     @classmethod
     def _of_array(cls, array: NDArray[Any], name: str) -> Self:
         if array.dtype.names and array.ndim == 1:
             names = array.dtype.names
-            return cls([*names], len(array), True, [lambda field=field: of_array(array[field]) for field in names])
+            return cls([*names], len(array), True, [partial(_of_field, array, field) for field in names])
         if array.ndim != 2:
-            raise DataError(f"{name}: Expected 2D array, got {array.ndim}D array of shape {array.shape} instead: a table has rows "
-                            "and columns. Reshape your data: array.reshape(-1, 1) if it is one column, array.reshape(1, -1) if "
-                            "it is one row")  # fmt: skip
-        columns = [lambda place=place: of_array(array[:, place]) for place in range(array.shape[1])]
+            raise DataError(f"{name}: Expected 2D array, got {array.ndim}D array of shape {array.shape} instead: a table has "
+                            "rows and columns. Reshape your data: array.reshape(-1, 1) if it is one column, "
+                            "array.reshape(1, -1) if it is one row")  # fmt: skip
+        columns = [partial(_of_field, array, (slice(None), place)) for place in range(array.shape[1])]
         return cls([f"x{place}" for place in range(array.shape[1])], len(array), False, columns)
 
     @classmethod
     def _of_frame(cls, data: Any, name: str) -> Self:
         import narwhals.stable.v2 as nw
 
-        names = getattr(data, "column_names", getattr(data, "columns", None))
-        names = None if names is None or callable(names) else list(names)
-        if names is not None and len({*map(str, names)}) < len(names) or any(not isinstance(item, str) for item in names or ()):
-            data = _numbered(data, len(names or ()))
+        names = _loose_names(data)
+        if len({name for name in names if isinstance(name, str)}) < len(names):
+            data = _numbered(data, len(names))
         frame = nw.from_native(data, allow_series=True, pass_through=True)
         if frame is data:
             frame = nw.from_native(shared(data), allow_series=True, pass_through=True)
@@ -85,7 +85,7 @@ class Table:
         if not isinstance(frame, nw.DataFrame):
             return cls._of_array(_as_array(data, name), name)
         names = names or [*frame.columns]
-        columns = [lambda place=place: _cells_of(frame[:, place]) for place in range(len(names))]
+        columns = [partial(_of_series, frame, place) for place in range(len(names))]
         return cls([*map(str, names)], len(frame), all(isinstance(item, str) for item in names), columns)
 
     def column(self, place: int) -> Cells:
@@ -107,6 +107,14 @@ class Table:
         return Table([self.names[place] for place in places], self.rows, self.named, [self._columns[place] for place in places])
 
 
+def _itself(column: Cells) -> Cells:
+    return column
+
+
+def _of_field(array: NDArray[Any], field: Any) -> Cells:
+    return of_array(array[field])
+
+
 def _as_array(data: Any, name: str) -> NDArray[Any]:
     """An array of numbers, or of whatever objects there are: NumPy would make text of numbers beside text."""
     if hasattr(data, "toarray") and hasattr(data, "nnz"):
@@ -122,17 +130,27 @@ def _as_array(data: Any, name: str) -> NDArray[Any]:
     return array
 
 
+def _loose_names(data: Any) -> list[Any]:
+    """The names of columns where several may have the same one: of pandas, where they may be anything, and of PyArrow."""
+    if hasattr(data, "set_axis"):
+        return list(getattr(data, "columns", ()))  # a series has none
+    return list(data.column_names) if hasattr(data, "rename_columns") else []
+
+
 def _numbered(data: Any, columns: int) -> Any:
     """A frame whose columns are called by their places: narwhals wants a different text for each."""
     places = list(map(str, range(columns)))
     return data.set_axis(places, axis=1) if hasattr(data, "set_axis") else data.rename_columns(places)
 
 
-def _cells_of(series: Any) -> Cells:
+def _of_series(frame: Any, place: int) -> Cells:
     """The cells of a column of narwhals, by its type."""
     import narwhals.stable.v2 as nw
 
+    series = frame[:, place]
     kind = series.dtype
+    if kind == nw.Decimal:  # whose cast to floats rounds twice in some libraries
+        return of_objects_of_python(_objects(series.to_list()))
     if kind.is_numeric() or kind == nw.Boolean:
         return of_array(series.cast(nw.Float64).to_numpy())
     if kind in (nw.String, nw.Categorical, nw.Enum):

@@ -17,7 +17,9 @@ LARGEST = float(np.finfo(np.float64).max)
 
 @dataclass(frozen=True)
 class RobustScale:
-    """Columns centred at their median, scaled by their quartiles, and bent at the ends::
+    """Columns centred at their median, scaled by their quartiles, and bent at the ends.
+
+    ::
 
         s = 1/(q75 - q25), or 2/(max - min) where that is 0, or 0 where both are
         z = s * (x - median)

@@ -78,9 +78,9 @@ class TableScheme(TransformerMixin, BaseEstimator):
 
     Examples
     --------
-    >>> from nnkit.tables.scheme import TableScheme
+    >>> import nnkit as nn
     >>> rows = [[1.0, "red"], [2.0, "green"], [3.0, None], [4.0, "red"]]
-    >>> scheme = TableScheme().fit(rows)
+    >>> scheme = nn.TableScheme().fit(rows)
     >>> print(scheme.about())
     2 columns: 1 number, 1 category
     >>> numbers, codes = scheme.encode(rows)
@@ -122,8 +122,8 @@ class TableScheme(TransformerMixin, BaseEstimator):
         table = Table.of(X)
         for count, what in ((table.rows, "sample"), (len(table.names), "feature")):
             if not count:
-                raise DataError(f"X: Found array with 0 {what}(s) (shape={(table.rows, len(table.names))}) while a minimum of 1 is "
-                                "required.")  # fmt: skip
+                raise DataError(f"X: Found array with 0 {what}(s) (shape={(table.rows, len(table.names))}) while a minimum of "
+                                "1 is required.")  # fmt: skip
         said = self._said(table)
         columns, encoded = [], Encoded()
         for place, name in enumerate(table.names):
@@ -187,11 +187,11 @@ class TableScheme(TransformerMixin, BaseEstimator):
                 continue  # whatever it is, it need not be read
             with _naming(column.name):
                 encoded = column.encode(table.column(place))
-            for arrays, at in ((encoded.values, value), (encoded.flags, flag)):
-                for array in arrays:
-                    numbers[:, to] = self.scale_.apply(array, to := next(at))
-            for array in encoded.codes:
-                codes[:, next(code)] = array
+            for at, arrays in ((value, encoded.values), (flag, encoded.flags)):
+                for array, to in zip(arrays, at, strict=False):
+                    numbers[:, to] = self.scale_.apply(array, to)
+            for array, to in zip(encoded.codes, code, strict=False):
+                codes[:, to] = array
         return EncodedTable(numbers, codes)
 
     def transform(self, X: Any) -> NDArray[Any]:
@@ -295,7 +295,7 @@ def _naming(column: str) -> Iterator[None]:
 def _places(table: Table, item: Any, kind: str) -> list[int]:
     """Where the columns are that a user calls so."""
     found = [place for place, name in enumerate(table.names) if name == str(item)]
-    if not found and isinstance(item, Integral) and 0 <= item < len(table.names):
+    if not found and isinstance(item, Integral) and 0 <= int(item) < len(table.names):
         return [int(item)]
     if not found:
         near = nearest(str(item), table.names)

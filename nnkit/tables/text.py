@@ -11,9 +11,10 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MISSING", "SPACES", "Notation", "is_code", "times_of"]
+__all__ = ["MISSING", "SPACES", "Notation", "is_code", "times_of", "without_markers"]
 
 MISSING = {"", "na", "nan", "n/a", "#n/a", "<na>", "null"}  # in lower case: what stands for a number that is not there
+MARKERS = {"?", ".", "-", "--", "*", "none", "missing", "unknown"}  # the same, where all other cells of a column are numbers
 TRUTH = {"true": 1.0, "false": 0.0}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII)  # in lower case, too
 SPACES = " \u00a0\u202f"  # the usual one, and those that do not break, wide and narrow
@@ -70,6 +71,11 @@ class Notation:
                 return None
             found[place] = number
         return found
+
+
+def without_markers(cells: Sequence[str]) -> list[str]:
+    """Cells of numbers or dates, those that only say that one is missing empty."""
+    return ["" if cell.strip().lower() in MARKERS else cell for cell in cells]
 
 
 def is_code(label: str) -> bool:
