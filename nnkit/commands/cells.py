@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.errors import ParameterError
-from nnkit.tables.text import SPACES, Notation
+from nnkit.tables.cells import Cells, Numbers, Words
+from nnkit.tables.text import SPACES, Notation, is_code
 
-__all__ = ["character", "likely", "notation_of", "options_of", "remedy", "to_labels"]
+__all__ = ["character", "likely", "notation_of", "options_of", "remedy", "spoken", "to_labels", "typed"]
 
 DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}"  # what may follow is a time
 SIGNS = SPACES + "%$\u20ac\u00a3\u00a5"  # what people write around numbers
@@ -58,6 +59,7 @@ def options_of(notation: Notation) -> list[str]:
     return [item for option, here, standard in given if here != standard for item in (option, words.get(here, here))]
 
 
+COMMAS = [Notation(","), Notation(",", ".")]
 HABITS = [Notation(*marks) for marks in
           ((".", ""), (".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (".", "_"))]  # fmt: skip
 
@@ -90,6 +92,33 @@ def remedy(cell: str, notation: Notation) -> str | None:
     told = [f"{shlex.join(options_of(habit) or ['--decimal', '.'])} reads it as {number:.15g}"
             for number, habit in found.items()]  # fmt: skip
     return ", and ".join(told) or None
+
+
+def typed(cells: Sequence[str], notation: Notation) -> Cells:
+    """The cells of a column as what they say: numbers, if all are and none is a code (02139), or words; which may be dates."""
+    numbers = notation.numbers(cells)
+    if numbers is not None and not any(cell[:1] == "0" and is_code(cell.strip()) for cell in cells):
+        return Numbers(numbers)
+    words = Words.of_text(cells)
+    return words if any(map(is_code, words.labels)) else words.said_numbers(notation) or words
+
+
+def spoken(columns: Sequence[Sequence[str]], notation: Notation) -> Notation:
+    """How numbers are written in columns: with decimal commas, where the user says nothing of it and the cells leave no doubt.
+
+    1,5 is a number with a decimal comma; 1,500 alone may be one of thousands. Where numbers with decimal points are in other
+    columns, commas are something else.
+    """
+    if notation != Notation():
+        return notation
+    text = [Words.of_text(cells) for cells in columns if notation.numbers(cells) is None]
+    for comma in COMMAS:
+        read = [words for words in text if words.said_numbers(notation) is None and words.said_numbers(comma) is not None]
+        certain = any(re.search(r",(?!\d{3}$)", label) for words in read for label in words.labels)
+        pointed = any("." in cell for cells in columns if notation.numbers(cells) is not None for cell in cells)
+        if certain and not pointed:
+            return comma
+    return notation
 
 
 def to_labels(texts: Sequence[str]) -> NDArray[np.int64] | NDArray[np.str_]:

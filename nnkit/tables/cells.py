@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nnkit.core.frames import of_objects
 from nnkit.errors import DataError
-from nnkit.tables.text import Notation, times_of, without_markers
+from nnkit.tables.text import MISSING, Notation, times_of, without_markers
 
 __all__ = ["Cells", "Numbers", "Times", "Words", "label_of", "of_array", "of_objects_of_python"]
 
@@ -130,6 +130,12 @@ class Words(Cells):
         whole = np.empty(len(order), object)
         whole[:] = order
         return cls(new[codes], whole, declared)
+
+    @classmethod
+    def of_text(cls, cells: Sequence[str]) -> Self:
+        """Of the cells of a file, where some words say that there is nothing."""
+        codes, labels = _numbered(cells)
+        return cls.of(codes, ["" if label.strip().lower() in MISSING else label for label in labels])
 
     @property
     def missing(self) -> NDArray[np.bool_]:
@@ -250,11 +256,15 @@ def of_objects_of_python(cells: NDArray[Any]) -> Cells:
     strange = [kind.__name__ for kind in kinds if kind.__str__ in _NOT_SHOWN and not issubclass(kind, _WORDS)]
     if strange:
         raise DataError(f"expected numbers, text, categories or dates, got cells of type {strange[0]}")
-    labels = list(map(label_of, present))
-    order = dict.fromkeys(labels)
-    places = dict(zip(order, range(len(order)), strict=True))
-    codes = np.fromiter(map(places.__getitem__, labels), np.int64, len(labels))
-    return Words.of(_spread(codes, there, -1, "i8"), [*order])
+    codes, labels = _numbered(list(map(label_of, present)))
+    return Words.of(_spread(codes, there, -1, "i8"), labels)
+
+
+def _numbered(cells: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+    """Which label each cell is, and the labels."""
+    labels = [*dict.fromkeys(cells)]
+    places = dict(zip(labels, range(len(labels)), strict=True))
+    return np.fromiter(map(places.__getitem__, cells), np.int64, len(cells)), labels
 
 
 def _is_missing(cell: Any) -> bool:
