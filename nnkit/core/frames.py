@@ -58,8 +58,7 @@ def column_names(data: Any) -> Sequence[Any] | None:
 class Frame:
     """A table of another library, or one column of such.
 
-    Its columns are looked at through narwhals, which scikit-learn brings since 1.9; where it is not installed, each column says
-    as an array what it holds.
+    Its columns are looked at through narwhals.
 
     Attributes
     ----------
@@ -90,11 +89,9 @@ class Frame:
                 return cls(data, [*data.columns], [NUMBER] * data.shape[1], lambda: [column for _, column in data.items()])
             if hasattr(data, "sparse"):
                 return None  # all columns are, which scikit-learn reads
-        try:
-            import narwhals.stable.v2 as nw
-            from narwhals.exceptions import DuplicateError
-        except ImportError:
-            return cls._of_arrays(data)
+        import narwhals.stable.v2 as nw
+        from narwhals.exceptions import DuplicateError
+
         try:
             table = nw.from_native(data, allow_series=True, pass_through=True)
             if table is data:
@@ -115,16 +112,6 @@ class Frame:
             return [(item.cast(nw.Float64) if type(item.dtype).__name__ in _FOREIGN else item).to_native() for item in found]
 
         return cls(table.to_native(), None if alone else [*table.columns], kinds, columns)
-
-    @classmethod
-    def _of_arrays(cls, data: Any) -> Self | None:
-        """Without narwhals."""
-        names = getattr(data, "column_names", getattr(data, "columns", None))
-        if names is None:
-            return cls(data, None, [UNKNOWN], lambda: [data]) if np.ndim(data) == 1 else None
-        if not hasattr(data, "__getitem__") or len(set(names)) < len(names):
-            return None
-        return cls(data, [*names], [UNKNOWN] * len(names), lambda: [data[name] for name in names])
 
     def numbers(self, name: str) -> NDArray[Any]:
         """The cells as numbers and truth values, NaN where one is missing; not copied where they are together.

@@ -56,9 +56,11 @@ def typed_file(path, content, **said):
 def test_text_dates_and_missing_cells_in_any_dress(here, delimiter, decimal, encoding, said):
     data, rows, scheme = typed_file(here / "a.csv", csv_of(ROWS, delimiter, decimal).encode(encoding), **said)
     assert [column.kind for column in scheme.columns_] == KINDS[:-1]
-    frame = pd.DataFrame({"name": ["M\u00fcller, Jo", 'Li "L"', "two\nlines", "x"],
-                          "born": ["1980-01-31", "1990-02-01", None, "1985-06-15"],
-                          "height": [1.8, None, 1.65, 1.7], "married": [True, False, None, True], "plz": ["01067", "80331", "01067", "10115"], "rank": [1, None, 2.5, 3]})  # fmt: skip
+    frame = pd.DataFrame({
+        "name": ["M\u00fcller, Jo", 'Li "L"', "two\nlines", "x"], "born": ["1980-01-31", "1990-02-01", None, "1985-06-15"],
+        "height": [1.8, None, 1.65, 1.7], "married": [True, False, None, True], "plz": ["01067", "80331", "01067", "10115"],
+        "rank": [1, None, 2.5, 3],
+    })  # fmt: skip
     assert np.array_equal(scheme.transform(rows.table), TableScheme(dtype="float64").fit_transform(frame))
     assert rows.labels == ["a", "b", "a", ""] and rows.lines.tolist() == [2, 3, 4, 6]
     assert data.options[:2] == (["--decimal", ","] if decimal == "," else data.options[:2])
