@@ -151,7 +151,9 @@ def _of_series(frame: Any, place: int) -> Cells:
     kind = series.dtype
     if kind == nw.Decimal:  # whose cast to floats rounds twice in some libraries
         return of_objects_of_python(_objects(series.to_list()))
-    if kind.is_numeric() or kind == nw.Boolean:
+    if kind.is_numeric():
+        return of_array(series.to_numpy())
+    if kind == nw.Boolean:
         return of_array(series.cast(nw.Float64).to_numpy())
     if kind in (nw.String, nw.Categorical, nw.Enum):
         codes, labels = _numbered_labels(series.to_native())

@@ -84,6 +84,18 @@ def test_the_same_table_is_the_same_bits_in_every_library(seed):
             assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other, library
 
 
+@pytest.mark.parametrize("missing", [[], [None]])
+@pytest.mark.parametrize("kind", ["int8", "int64", "uint64", "float32", "float64", "bool"])
+def test_numbers_of_every_size_are_the_same_in_every_library(kind, missing):
+    largest = {"int64": 2**62 + 1, "uint64": 2**64 - 1, "int8": -128, "float32": 2.0**100, "float64": 1e300, "bool": True}[kind]
+    cells = [largest, False, True, *missing] if kind == "bool" else [largest, 0, 1, *missing]
+    arrow = pa.table({"a": pa.array(cells, kind)})
+    plain = arrow.to_pandas()
+    for table in (arrow, pl.from_arrow(arrow), plain, plain.convert_dtypes(), arrow.to_pandas(types_mapper=pd.ArrowDtype)):
+        values = Table.of(table).column(0).numbers().values
+        assert np.array_equal(values, np.array(cells, float), equal_nan=True), type(table)
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_columns_are_found_by_name(library):
     columns = random_columns(np.random.default_rng(0), 40)
