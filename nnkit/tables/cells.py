@@ -6,17 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from numbers import Number
+from decimal import Decimal
+from numbers import Number, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.frames import of_objects
 from nnkit.errors import DataError
 from nnkit.tables.text import MISSING, Notation, times_of, without_markers
 
-__all__ = ["Cells", "Numbers", "Times", "Words", "label_of", "of_array", "of_objects_of_python"]
+__all__ = ["Cells", "Numbers", "Times", "Words", "label_of", "of_array", "of_objects"]
 
 TICK = "M8[us]"  # of times: microseconds, from the year -290 000 to 290 000
 SECOND = 1_000_000  # ticks
@@ -230,11 +230,11 @@ def of_array(array: NDArray[Any]) -> Cells:
         found, codes = np.unique(array, return_inverse=True)
         return Words.of(codes, list(map(label_of, found.tolist())))
     if array.dtype == object:
-        return of_objects_of_python(array)
+        return of_objects(array)
     raise DataError(f"expected numbers, text, categories or dates, got {array.dtype}")
 
 
-def of_objects_of_python(cells: NDArray[Any]) -> Cells:
+def of_objects(cells: NDArray[Any]) -> Cells:
     """The cells of an array of objects, by their types.
 
     Raises
@@ -247,9 +247,6 @@ def of_objects_of_python(cells: NDArray[Any]) -> Cells:
     kinds = set(map(type, present))
     if not kinds:
         return Numbers(np.full(len(cells), np.nan))
-    numbers = of_objects(present)
-    if numbers is not None:
-        return Numbers(_spread(numbers, there, np.nan, "f8"))
     for family, read in _FAMILIES:
         if all(issubclass(kind, family) for kind in kinds):
             return read(present, there)
@@ -285,6 +282,18 @@ def _seconds(spans: NDArray[Any]) -> NDArray[np.float64]:
     return spans.astype("m8[us]") / np.timedelta64(1, "s")
 
 
+def _of_numbers(cells: NDArray[Any], there: NDArray[np.bool_]) -> Cells:
+    """Numbers of Python, which may be beyond all dtypes."""
+    return Numbers(_spread(list(map(_nearest, cells)), there, np.nan, "f8"))
+
+
+def _nearest(cell: Any) -> float:
+    try:
+        return float(cell)
+    except OverflowError:
+        return np.inf if cell > 0 else -np.inf
+
+
 def _of_dates(cells: NDArray[Any], there: NDArray[np.bool_]) -> Cells:
     """Dates, with and without a time of the day, on the clock of the wall that they were read from."""
     clocks = [cell.replace(tzinfo=None) if isinstance(cell, datetime) else cell for cell in cells]
@@ -305,5 +314,6 @@ def _of_spans(cells: NDArray[Any], there: NDArray[np.bool_]) -> Cells:
 _WORDS = (str, bytes, Number, date, time, timedelta, np.generic)  # what may stand beside other things in a column
 _NOT_SHOWN: set[Any] = {object.__str__, np.ndarray.__str__}  # of what has no words of its own: lists, arrays, plain objects
 _FAMILIES: list[tuple[Any, Any]] = [
-    ((date, np.datetime64), _of_dates), (time, _of_clocks), ((timedelta, np.timedelta64), _of_spans),
+    ((Real, Decimal, np.bool_), _of_numbers), ((date, np.datetime64), _of_dates), (time, _of_clocks),
+    ((timedelta, np.timedelta64), _of_spans),
 ]  # fmt: skip

@@ -20,7 +20,7 @@ ROWS = {"index", "idx", "key", "row", "rows", "rownames", "rowname", "rownum", "
 def chosen(name: str, cells: Cells, said: str | None, max_one_hot: int | None) -> Column:
     """The column that cells are of.
 
-    ``said``: what the user says that it is, one of `KINDS`; ``max_one_hot``: labels from which on codes are better than flags.
+    ``said``: what the user says that it is, one of `KINDS`; ``max_one_hot``: labels that have flags, at most.
 
     Raises
     ------

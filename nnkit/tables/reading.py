@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nnkit.core.arrays import refuse_masked
 from nnkit.core.frames import is_frame, shared
 from nnkit.errors import DataError
-from nnkit.tables.cells import Cells, Words, label_of, of_array, of_objects_of_python
+from nnkit.tables.cells import Cells, Words, label_of, of_array, of_objects
 
 __all__ = ["Table"]
 
@@ -125,6 +125,8 @@ def _as_array(data: Any, name: str) -> NDArray[Any]:
             array = np.asarray(data, object)
     except ValueError as error:
         raise DataError(f"{name}: expected rows of the same length, got a ragged table ({error})") from error
+    except (RuntimeError, TypeError) as error:  # whatever library the data are from
+        raise DataError(f"{name}: expected a table that NumPy can read, got {type(data).__name__} ({error})") from error
     if array.dtype.kind == "c":
         raise DataError(f"{name}: Complex data not supported; give the real and the imaginary parts as columns of their own")
     return array
@@ -150,10 +152,10 @@ def _of_series(frame: Any, place: int) -> Cells:
     series = frame[:, place]
     kind = series.dtype
     if kind == nw.Decimal:  # whose cast to floats rounds twice in some libraries
-        return of_objects_of_python(_objects(series.to_list()))
-    if kind.is_numeric():
+        return of_objects(_objects(series.to_list()))
+    if kind.is_numeric() and kind not in (nw.Int128, nw.UInt128):
         return of_array(series.to_numpy())
-    if kind == nw.Boolean:
+    if kind.is_numeric() or kind == nw.Boolean:
         return of_array(series.cast(nw.Float64).to_numpy())
     if kind in (nw.String, nw.Categorical, nw.Enum):
         codes, labels = _numbered_labels(series.to_native())
@@ -166,7 +168,7 @@ def _of_series(frame: Any, place: int) -> Cells:
         array = series.to_numpy()
         if array.dtype.kind in "Mm":
             return of_array(array)
-    return of_objects_of_python(_objects(series.to_list()))
+    return of_objects(_objects(series.to_list()))
 
 
 def _objects(items: list[Any]) -> NDArray[Any]:
@@ -191,5 +193,5 @@ def _numbered_labels(column: Any) -> tuple[NDArray[Any], list[Any]]:
         labels = column.drop_nulls().unique().cast(polars.String).to_list()
         codes = column.cast(polars.String).cast(polars.Enum(labels)).to_physical().cast(polars.Int64)
         return codes.fill_null(-1).to_numpy(), labels
-    cells = of_objects_of_python(_objects(column.to_list())).words()
+    cells = of_objects(_objects(column.to_list())).words()
     return cells.codes, cells.labels.tolist()

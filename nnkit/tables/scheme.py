@@ -43,7 +43,8 @@ class TableScheme(TransformerMixin, BaseEstimator):
 
     - Numbers, truth values and spans of time (in seconds) are numbers. So is text that is written as numbers, where these are
       not few whole ones, nor have zeros before them (02139).
-    - Other text, and categories, are categories: flags for up to ``max_one_hot`` of them, codes for more.
+    - Other text, and categories, are categories: flags for up to ``max_one_hot`` of them, codes for more. So are whole numbers
+      in a column called id, if they repeat.
     - Dates are the days since 1970, and sine and cosine of their place in the year, the week and the day, where they differ in
       it. Text is a date where all of it is: 2024-01-31, 31.01.2024, 01/31/2024, 12:30.
     - Left out is what says nothing: constant and empty columns, text that is different in most rows, and ids: columns called
@@ -201,7 +202,10 @@ class TableScheme(TransformerMixin, BaseEstimator):
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """What the columns of `transform` are called: age, age_missing, colour_red, day_week_sin."""
         check_is_fitted(self)
-        names = self._names([str(name) for name in _check_feature_names_in(self, input_features)])
+        given = [column.name for column in self.columns_]
+        if input_features is not None:
+            given = list(map(str, _check_feature_names_in(self, input_features)))
+        names = self._names(given)
         return np.array([*names.values, *names.flags, *names.codes], object)
 
     def _names(self, names: list[str]) -> Encoded:

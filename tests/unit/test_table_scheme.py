@@ -128,6 +128,7 @@ def test_names_of_any_kind(names):
     scheme = TableScheme().fit(frame)
     assert scheme.transform(frame).shape == (3, 3) and [column.name for column in scheme.columns_] == list(map(str, names))
     assert hasattr(scheme, "feature_names_in_") == (names[0] == "a")
+    assert scheme.get_feature_names_out().tolist() == [*map(str, names[:2]), f"{names[2]}_x"]
 
 
 # ------------------------------------------------------------------------------------------------- what a column is taken for
@@ -145,6 +146,7 @@ CHOICES = {
     "spaces": ([" no", "yes", "no ", "  "] * 8, Category("c", ("no", "yes"))),
     "nine words": (MANY[:9] * 4, Category("c", tuple(sorted(MANY[:9])), True)),
     "eight words": (MANY[:8] * 4, Category("c", tuple(MANY[:8]), False)),
+    "numbers beyond all dtypes": ([10**30, 10**400, 1] * 10, Number("c", True, False)),
     "mixed": ([1, "a", 2.0, None, b"b"] * 6, Category("c", ("1", "2", "a", "b"))),
     "text": (MANY, LeftOut("c", "text or ids: 30 different ones in 30 rows")),
     "numbers as text": ([f"{number / 8}" for number in range(30)], Number("c", True, False)),
