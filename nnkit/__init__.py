@@ -53,11 +53,13 @@ if TYPE_CHECKING:
     from nnkit.inspect.decision import plot_decision as plot_decision
     from nnkit.inspect.trace.trace import trace as trace
     from nnkit.loading import load as load
+    from nnkit.tables.scheme import TableScheme as TableScheme
 
 # What is slow to import is loaded when it is asked for: names and where they are, and modules.
 _LATER = {
     "NNClassifier": "nnkit.estimators",
     "NNRegressor": "nnkit.estimators",
+    "TableScheme": "nnkit.tables.scheme",
     "load": "nnkit.loading",
     "plot_decision": "nnkit.inspect.decision",
     "trace": "nnkit.inspect.trace.trace",

@@ -16,6 +16,7 @@ FLOORS = [
     {"kernels"},
     {"engine"},
     {"core"},
+    {"tables"},
     {"layers", "activations", "losses", "optimizers", "initializers", "schedules", "metrics", "registry"},
     {"network"},
     {"planner", "passes", "native", "executor", "training", "inspect"},

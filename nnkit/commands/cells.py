@@ -1,4 +1,4 @@
-"""Cells of tables: which texts are numbers, which stand for one that is missing, and how labels are told from them."""
+"""Cells of tables as the command line is told of them: how numbers are written, and what helps where they are not."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.errors import ParameterError
+from nnkit.tables.cells import Cells, Numbers, Words
+from nnkit.tables.text import SPACES, Notation, is_code
 
-__all__ = ["MISSING", "Notation", "character", "is_code", "likely", "remedy", "to_labels"]
+__all__ = ["character", "likely", "notation_of", "options_of", "remedy", "spoken", "to_labels", "typed"]
 
-MISSING = {"", "na", "nan", "n/a", "#n/a", "<na>", "null"}  # in lower case: what stands for a number that is not there
-TRUTH = {"true": 1.0, "false": 0.0}
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII)  # in lower case, too
 DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}"  # what may follow is a time
-SPACES = " \u00a0\u202f"  # the usual one, and those that do not break, wide and narrow
 SIGNS = SPACES + "%$\u20ac\u00a3\u00a5"  # what people write around numbers
 NAMES = {"tab": "\t", r"\t": "\t", "space": " "}  # what is hard to type in a shell
 
@@ -40,82 +36,30 @@ def character(text: str, option: str) -> str:
     return one
 
 
-@dataclass(frozen=True)
-class Notation:
-    """How numbers are written.
+def notation_of(decimal: str, thousands: str | None) -> Notation:
+    """The notation that the options of the command line say.
 
-    A number has digits from 0 to 9 with at most one decimal mark, perhaps a sign before and an exponent after them
-    (``-1.5e3``); spaces around it do not count. With ``thousands``, that character may stand before each three digits of the
-    whole part. Truth values are 1 and 0.
-
-    Attributes
-    ----------
-    decimal : the decimal mark
-    thousands : what stands between groups of three digits; "" for nothing
+    Raises
+    ------
+    ParameterError
+        They are no characters, or the same one.
     """
-
-    decimal: str = "."
-    thousands: str = ""
-
-    @classmethod
-    def named(cls, decimal: str, thousands: str | None) -> Notation:
-        """The one that the options of the command line say.
-
-        Raises
-        ------
-        ParameterError
-            They are no characters, or the same one.
-        """
-        mark = character(decimal, "--decimal")
-        between = "" if thousands is None else character(thousands, "--thousands")
-        if mark == between:
-            raise ParameterError(f"--thousands: expected another character than the decimal mark, got {between!r} for both; "
-                                 "--decimal says what that is")  # fmt: skip
-        return cls(mark, between)
-
-    @property
-    def options(self) -> list[str]:
-        """What to type for it."""
-        usual, words = Notation(), {char: word for word, char in NAMES.items()}
-        given = (("--decimal", self.decimal, usual.decimal), ("--thousands", self.thousands, usual.thousands))
-        return [item for option, here, standard in given if here != standard for item in (option, words.get(here, here))]
-
-    def number(self, cell: str) -> float | None:
-        """What a cell says; NaN where a number is missing, None where it is text."""
-        short = cell.strip().lower()
-        if short in MISSING:
-            return np.nan
-        if short in TRUTH:
-            return TRUTH[short]
-        between = SPACES if self.thousands == " " else self.thousands
-        if any(char in short for char in between):
-            group = f"[{re.escape(between)}]"
-            if not re.fullmatch(rf"[+-]?[0-9]{{1,3}}({group}[0-9]{{3}})+(?![0-9])[^{re.escape(between)}]*", short):
-                return None
-            short = re.sub(group, "", short)
-        if self.decimal != ".":
-            if "." in short:
-                return None
-            short = short.replace(self.decimal, ".")
-        return float(short) if NUMBER.fullmatch(short) else None
-
-    def numbers(self, cells: Sequence[str]) -> NDArray[np.float64] | None:
-        """What cells say; None where one of them is text."""
-        whole = "".join(cells)
-        pointed = self.decimal == "."
-        if whole.isascii() and not any(char and char in whole for char in ("_", self.thousands, "" if pointed else ".")):
-            plain = cells if pointed else [cell.replace(self.decimal, ".") for cell in cells]
-            with suppress(ValueError):  # `float` is fast, and takes nothing else where there is none of these
-                return np.fromiter(map(float, plain), np.float64, len(cells))
-        found = np.empty(len(cells))
-        for place, cell in enumerate(cells):
-            number = self.number(cell)
-            if number is None:
-                return None
-            found[place] = number
-        return found
+    mark = character(decimal, "--decimal")
+    between = "" if thousands is None else character(thousands, "--thousands")
+    if mark == between:
+        raise ParameterError(f"--thousands: expected another character than the decimal mark, got {between!r} for both; "
+                             "--decimal says what that is")  # fmt: skip
+    return Notation(mark, between)
 
 
+def options_of(notation: Notation) -> list[str]:
+    """What to type for it."""
+    usual, words = Notation(), {char: word for word, char in NAMES.items()}
+    given = (("--decimal", notation.decimal, usual.decimal), ("--thousands", notation.thousands, usual.thousands))
+    return [item for option, here, standard in given if here != standard for item in (option, words.get(here, here))]
+
+
+COMMAS = [Notation(","), Notation(",", ".")]
 HABITS = [Notation(*marks) for marks in
           ((".", ""), (".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (".", "_"))]  # fmt: skip
 
@@ -145,13 +89,36 @@ def remedy(cell: str, notation: Notation) -> str | None:
             found.setdefault(number, habit)
     if re.match(DATE, cell.strip()) and not found:
         return "give times as numbers, such as days since some date"
-    told = [f"{shlex.join(habit.options or ['--decimal', '.'])} reads it as {number:.15g}" for number, habit in found.items()]
+    told = [f"{shlex.join(options_of(habit) or ['--decimal', '.'])} reads it as {number:.15g}"
+            for number, habit in found.items()]  # fmt: skip
     return ", and ".join(told) or None
 
 
-def is_code(label: str) -> bool:
-    """Whether digits are no number: those of 02139 name a place."""
-    return re.fullmatch("0[0-9]+", label) is not None
+def typed(cells: Sequence[str], notation: Notation) -> Cells:
+    """The cells of a column as what they say: numbers, if all are and none is a code (02139), or words; which may be dates."""
+    numbers = notation.numbers(cells)
+    if numbers is not None and not any(cell[:1] == "0" and is_code(cell.strip()) for cell in cells):
+        return Numbers(numbers)
+    words = Words.of_text(cells)
+    return words if any(map(is_code, words.labels)) else words.said_numbers(notation) or words
+
+
+def spoken(columns: Sequence[Sequence[str]], notation: Notation) -> Notation:
+    """How numbers are written in columns: with decimal commas, where the user says nothing of it and the cells leave no doubt.
+
+    1,5 is a number with a decimal comma; 1,500 alone may be one of thousands. Where numbers with decimal points are in other
+    columns, commas are something else.
+    """
+    if notation != Notation():
+        return notation
+    text = [Words.of_text(cells) for cells in columns if notation.numbers(cells) is None]
+    for comma in COMMAS:
+        read = [words for words in text if words.said_numbers(notation) is None and words.said_numbers(comma) is not None]
+        certain = any(re.search(r",(?!\d{3}$)", label) for words in read for label in words.labels)
+        pointed = any("." in cell for cells in columns if notation.numbers(cells) is not None for cell in cells)
+        if certain and not pointed:
+            return comma
+    return notation
 
 
 def to_labels(texts: Sequence[str]) -> NDArray[np.int64] | NDArray[np.str_]:

@@ -22,11 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.about import install
-from nnkit.commands.cells import Notation, character, remedy
+from nnkit.commands.cells import character, notation_of, options_of, remedy, spoken, typed
+from nnkit.commands.source import Source
 from nnkit.errors import DataError, MissingLibraryError, ParameterError, printable
-from nnkit.persistence.disk import open_regular, reason
+from nnkit.persistence.disk import reason
+from nnkit.tables.reading import Table
+from nnkit.tables.text import Notation
 
-__all__ = ["DataFile", "Rows", "listing", "open_data"]
+__all__ = ["DataFile", "Rows", "TypedRows", "listing", "open_data"]
 
 DELIMITERS = ",;\t|"
 SAMPLE = 1000  # rows that say which of these it is
@@ -55,6 +58,21 @@ class Rows:
     """
 
     numbers: NDArray[np.float64]
+    labels: list[str]
+    lines: NDArray[np.int64]
+
+
+@dataclass
+class TypedRows:
+    """What was read of a table whose columns may be of any type.
+
+    Attributes
+    ----------
+    table : the columns in the order that was asked for
+    labels, lines : as those of `Rows`
+    """
+
+    table: Table
     labels: list[str]
     lines: NDArray[np.int64]
 
@@ -96,6 +114,7 @@ class DataFile(ABC):
     Attributes
     ----------
     path : as the user gave it
+    source : where its bytes are
     names : of the columns, in order
     notation : how numbers are written in it
     options : what the user has said about it, to be typed again
@@ -104,8 +123,9 @@ class DataFile(ABC):
     unit = "line"  # what the file counts rows in
     one_column = ""  # what to ask where there is but one
 
-    def __init__(self, path: str, names: Sequence[str], notation: Notation, options: Sequence[str]) -> None:
-        self.path, self.names, self.notation, self.options = path, list(names), notation, list(options)
+    def __init__(self, source: Source, names: Sequence[str], notation: Notation, options: Sequence[str]) -> None:
+        self.path, self.source, self.names = source.name, source, list(names)
+        self.notation, self.options = notation, list(options)
         several = [name for name, times in Counter(self.names).items() if times > 1]
         if several:
             places = [str(place) for place, name in enumerate(self.names, 1) if name == several[0]]
@@ -140,12 +160,7 @@ class DataFile(ABC):
             raise self.error(f"expected a name for each column, got none for column {place} (is it an index? pandas leaves it "
                              "out with to_csv(index=False)); name it, or --drop ''")  # fmt: skip
         columns, found, lines = [_Column(name, self.notation) for name in numbers], [], []
-        rows, most = 0, _memory() // (16 * max(len(numbers), 1))  # every number is kept twice for a moment
-        for where, cells, answers in self._blocks(numbers, labels):
-            rows += len(where)
-            if rows > most:
-                raise self.error(f"expected a table that fits into memory, at most {most} rows of {len(numbers)} columns, got "
-                                 "more; split the file, or leave columns out")  # fmt: skip
+        for where, cells, answers in self._fitting(numbers, labels, 16):  # every number is kept twice for a moment
             lines.append(where)
             for column, piece in zip(columns, cells, strict=True):
                 if isinstance(piece, np.ndarray):
@@ -161,6 +176,45 @@ class DataFile(ABC):
         for place, column in enumerate(columns):
             matrix[:, place] = column.values
         return Rows(matrix, found, whole)
+
+    def table(self, names: Sequence[str], labels: str | None = None) -> TypedRows:
+        """Read columns of any type, and one whose cells stay as they are. Cells may be missing.
+
+        Where the user has not said how numbers are written, columns may say it: ``notation`` and ``options`` tell what was
+        found.
+
+        Raises
+        ------
+        DataError
+            A row has another number of cells; the file has no rows; ...
+        """
+        columns: list[list[str]] = [[] for _ in names]
+        found, lines = [], []
+        for where, cells, answers in self._fitting(names, labels, 100):  # a text of some letters
+            lines.append(np.asarray(where))
+            for column, piece in zip(columns, cells, strict=True):
+                column += piece
+            found += [cell.strip() for cell in answers]
+        if not lines:
+            raise self.error("expected rows, got a header only")
+        self._speak(spoken(columns, self.notation))
+        read = {name: typed(column, self.notation) for name, column in zip(names, columns, strict=True)}
+        return TypedRows(Table.of_cells(read), found, np.concatenate(lines))
+
+    def _speak(self, notation: Notation) -> None:
+        """Read numbers in this notation from now on."""
+        if notation != self.notation:
+            self.notation, self.options = notation, [*options_of(notation), *self.options]
+
+    def _fitting(self, names: Sequence[str], labels: str | None, size: int) -> Iterator[tuple[Any, list[Any], Sequence[str]]]:
+        """The blocks of a table that fits into memory, where a cell takes ``size`` bytes."""
+        rows, most = 0, _memory() // (size * max(len(names), 1))
+        for where, cells, answers in self._blocks(names, labels):
+            rows += len(where)
+            if rows > most:
+                raise self.error(f"expected a table that fits into memory, at most {most} rows of {len(names)} columns, got "
+                                 "more; split the file, or leave columns out")  # fmt: skip
+            yield where, cells, answers
 
     def _check(self, columns: Sequence[_Column], lines: NDArray[np.int64], optional: bool) -> None:
         """Refuse text, cells that are missing, and numbers that are not finite."""
@@ -196,7 +250,7 @@ class DataFile(ABC):
 def open_data(
     path: str, *, delimiter: str | None = None, decimal: str = ".", thousands: str | None = None, encoding: str | None = None
 ) -> DataFile:
-    """The table in a file, CSV or Parquet: whatever it is called, by what it begins with.
+    """The table in a file, or on standard input (``-``), CSV or Parquet: whatever it is called, by what it begins with.
 
     What else is said of it is what the options of the command line say; CSV alone has a delimiter and an encoding.
 
@@ -209,20 +263,22 @@ def open_data(
     MissingLibraryError
         It is Parquet, and pyarrow is not installed.
     """
-    notation = Notation.named(decimal, thousands)
+    notation = notation_of(decimal, thousands)
     separator = None if delimiter is None else character(delimiter, "--delimiter")
     try:
-        with open_regular(path) as file:  # a pipe could be read only once
+        source = Source.of(path)
+        with source.open() as file:
             begin = file.read(4096)
     except (OSError, ValueError) as error:  # a path with a null byte
         raise DataError(f"cannot read {path!r}: {_why(path, error)}") from error
     said = {"--delimiter": delimiter, "--encoding": encoding}
-    options = [*notation.options, *(word for option, value in said.items() if value is not None for word in (option, value))]
+    named = [word for option, value in said.items() if value is not None for word in (option, value)]
+    options = [*options_of(notation), *named]
     if begin.startswith(b"PAR1"):
         for option, value in said.items():
             if value is not None:
                 raise DataError(f"{path}: expected CSV, which has what {option} says, got a Parquet file; leave that out")
-        return ParquetFile(path, notation, options)
+        return ParquetFile(source, notation, options)
     if path.lower().endswith((".parquet", ".pq")):
         raise DataError(f"{path}: expected a Parquet file, got one that does not begin like any; is it damaged?")
     for magic, what in ((b"PK\3\4", "an Excel or zip file"), (b"\xd0\xcf\x11\xe0", "an Excel file"), (b"%PDF", "a PDF file"),
@@ -232,7 +288,7 @@ def open_data(
     codec = encoding_of(path, begin, encoding)
     if not begin.strip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0"):
         raise DataError(f"{path}: expected a header and rows, got an empty file")
-    return CsvFile(path, notation, options, codec, separator)
+    return CsvFile(source, notation, options, codec, separator)
 
 
 def encoding_of(path: str, begin: bytes, named: str | None) -> str:
@@ -281,8 +337,11 @@ class CsvFile(DataFile):
 
     one_column = " (is there another character between the cells? --delimiter says which)"
 
-    def __init__(self, path: str, notation: Notation, options: Sequence[str], encoding: str, delimiter: str | None) -> None:
-        self.path, self.notation, self._encoding, self._named = path, notation, encoding, "--encoding" in options
+    def __init__(
+        self, source: Source, notation: Notation, options: Sequence[str], encoding: str, delimiter: str | None
+    ) -> None:
+        self.path, self.source = source.name, source
+        self.notation, self._encoding, self._named = notation, encoding, "--encoding" in options
         with self._text() as file:
             said = re.fullmatch(r'"?sep=(.)"?\s*', file.readline())  # Excel's own line above the header
         self._skipped = said is not None
@@ -290,7 +349,7 @@ class CsvFile(DataFile):
         _, names = next(self._rows(), (0, []))
         if not names:
             raise self.error("expected a header and rows, got an empty file")
-        super().__init__(path, [name.strip() for name in names], notation, options)
+        super().__init__(source, [name.strip() for name in names], notation, options)
         if all(number is not None and np.isfinite(number) for number in map(notation.number, self.names)):
             raise self.error(f"expected the names of the columns in the first line, got numbers: {listing(self.names)}; "
                              "write a header above")  # fmt: skip
@@ -323,7 +382,7 @@ class CsvFile(DataFile):
     def _text(self) -> Iterator[Any]:
         """The file, open to be read."""
         try:
-            with io.TextIOWrapper(io.BufferedReader(open_regular(self.path)), self._encoding, newline="") as file:
+            with io.TextIOWrapper(io.BufferedReader(self.source.open()), self._encoding, newline="") as file:
                 yield file
         except UnicodeError as error:
             way = "leave --encoding out" if self._named else "save it as UTF-8"
@@ -337,7 +396,7 @@ class CsvFile(DataFile):
         """What is not in the encoding that it should be in, and where."""
         if not isinstance(error, UnicodeDecodeError) or self._encoding.startswith(("utf-16", "utf-32")):
             return str(error)
-        with io.BufferedReader(open_regular(self.path)) as raw:
+        with io.BufferedReader(self.source.open()) as raw:
             for line, content in enumerate(raw, 1):
                 try:
                     content.decode(self._encoding)
@@ -393,17 +452,17 @@ class ParquetFile(DataFile):
 
     unit = "row"
 
-    def __init__(self, path: str, notation: Notation, options: Sequence[str]) -> None:
+    def __init__(self, source: Source, notation: Notation, options: Sequence[str]) -> None:
         try:
             from pyarrow import ArrowException, parquet
         except ImportError:
-            raise MissingLibraryError(f"{path}: expected the library pyarrow to read Parquet, which is not installed; "
+            raise MissingLibraryError(f"{source.name}: expected the library pyarrow to read Parquet, which is not installed; "
                                       f"{install('parquet')}") from None  # fmt: skip
         self._failure = (ArrowException, OSError)
-        self.path = path
-        with self._readable():
-            self._file = parquet.ParquetFile(path, memory_map=False)
-        super().__init__(path, self._file.schema_arrow.names, notation, options)
+        self.path = source.name
+        with self._readable(), source.open() as file:
+            names = parquet.read_schema(file).names
+        super().__init__(source, names, notation, options)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -412,10 +471,23 @@ class ParquetFile(DataFile):
         except self._failure as error:
             raise self.error(f"expected a Parquet file, got one that cannot be read: {str(error)[:200]}") from error
 
+    def table(self, names: Sequence[str], labels: str | None = None) -> TypedRows:
+        from pyarrow import parquet
+
+        wanted = [*dict.fromkeys([*names, *([] if labels is None else [labels])])]
+        with self._readable(), self.source.open() as file:
+            whole = parquet.read_table(file, columns=wanted)
+        if not whole.num_rows:
+            raise self.error("expected rows, got a header only")
+        answers = [] if labels is None else [cell.strip() for cell in _texts(whole.column(labels))]
+        return TypedRows(Table.of(whole.select(names)), answers, np.arange(1, whole.num_rows + 1))
+
     def _blocks(self, numbers: Sequence[str], labels: str | None) -> Iterator[tuple[NDArray[np.int64], list[Any], list[str]]]:
+        from pyarrow import parquet
+
         done, names = 0, [*dict.fromkeys([*numbers, *([] if labels is None else [labels])])]
-        with self._readable():
-            for batch in self._file.iter_batches(max(1, min(BLOCK, CELLS // max(len(names), 1))), columns=names):
+        with self._readable(), self.source.open() as file:
+            for batch in parquet.ParquetFile(file).iter_batches(max(1, min(BLOCK, CELLS // max(len(names), 1))), columns=names):
                 if batch.num_rows:
                     cells = [_cells(batch.column(name)) for name in numbers]
                     answers = [] if labels is None else _texts(batch.column(labels))

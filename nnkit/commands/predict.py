@@ -6,42 +6,47 @@ import csv
 import io
 import sys
 import warnings
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, replace
+from importlib.util import find_spec
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.commands.cells import MISSING
+from nnkit.about import install
 from nnkit.commands.data_file import DataFile, Rows, listing, open_data
 from nnkit.commands.shell import require_apart
 from nnkit.commands.tasks import TASKS
 from nnkit.core.terminal import is_terminal
-from nnkit.errors import ParameterError, PersistenceWarning, printable
+from nnkit.errors import MissingLibraryError, ParameterError, PersistenceWarning, printable
 from nnkit.inspect.pictures.table import count, number
 from nnkit.model import Sequential
 from nnkit.persistence.disk import write_atomically
+from nnkit.tables.text import MISSING
 
 __all__ = ["Predict"]
+
+STANDARD_OUTPUT = "-"
 
 
 @dataclass(frozen=True)
 class Predict:
-    """Predict the rows of a table (CSV or Parquet) with a saved net, as CSV.
+    """Predict the rows of a table (CSV or Parquet) with a saved net, as CSV or Parquet.
 
     What `nnkit train` has saved knows its columns: they are found by their names, in any order, and others are ignored. Where
     the target is among them, the score is printed, too (on standard error). Other nets take all columns in the order of the
     file. Which cells are numbers, `nnkit train --help` says.
 
-    What is written is CSV in UTF-8, with commas and decimal points; labels are as they were in the table that the net was
-    trained on.
+    What is written is CSV in UTF-8, with commas and decimal points, or Parquet where the output's name ends so; labels are as
+    they were in the table that the net was trained on.
 
     Parameters
     ----------
     model : file of a saved estimator, or of a saved model, whose raw outputs are written
-    file : CSV with a header, or Parquet, as for `nnkit train`
-    output : file to write (default: standard output)
+    file : CSV with a header, or Parquet, as for `nnkit train`; - is standard input
+    output : file to write, Parquet (extra "parquet") if it ends with .parquet or .pq, else CSV (default, or -: standard output)
     probabilities : write those of the classes, too
     target : the column with the right answers, if there are any (default: the one that `nnkit train` was given)
     drop : columns to leave out, for a net that does not know its columns by name
@@ -70,6 +75,9 @@ class Predict:
 
     def run(self) -> int:
         """Do it, and return the exit status."""
+        if self.output == STANDARD_OUTPUT:
+            return replace(self, output=None).run()
+        write = writer_of(self.output)
         if self.output is None and sys.stdout is None:
             raise ParameterError("predict: expected --output, or a standard output to write to, got neither")
         require_apart({"the model": self.model, "the data": self.file}, {"--output": self.output})
@@ -83,7 +91,7 @@ class Predict:
         data.require(features, "a feature of the net")
         rows = data.read(features, target, optional=known is None)
         header, columns = predicted(net, rows.numbers, self.probabilities)
-        self._write(header, columns)
+        self._write(write(header, columns), len(columns[0]))
         if target is not None and header[0] == "prediction":
             print(printable(score(net, data, target, rows, columns[0])), file=sys.stderr)
         return 0
@@ -114,15 +122,15 @@ class Predict:
                              "leave some out with --drop, the one with the answers with --target")  # fmt: skip
         return names
 
-    def _write(self, header: list[str], columns: list[NDArray[Any]]) -> None:
+    def _write(self, content: bytes, rows: int) -> None:
         """Write the predictions to the file, or to standard output."""
-        text = as_csv(header, columns)
         if self.output is None:
+            text = content.decode()
             sys.stdout.write(printable(text) if is_terminal(sys.stdout) else text)
             sys.stdout.flush()
         else:
-            write_atomically(self.output, text.encode())
-            print(printable(f"{count(len(columns[0]))} predictions: {self.output}"), file=sys.stderr)
+            write_atomically(self.output, content)
+            print(printable(f"{count(rows)} predictions: {self.output}"), file=sys.stderr)
 
 
 def predicted(net: Any, X: NDArray[np.float64], probabilities: bool) -> tuple[list[str], list[NDArray[Any]]]:
@@ -145,13 +153,39 @@ def predicted(net: Any, X: NDArray[np.float64], probabilities: bool) -> tuple[li
     return header, columns
 
 
-def as_csv(header: list[str], columns: list[NDArray[Any]]) -> str:
+def writer_of(path: str | None) -> Callable[[list[str], list[NDArray[Any]]], bytes]:
+    """What makes a file of columns: Parquet or CSV, by its name.
+
+    Raises
+    ------
+    MissingLibraryError
+        It is to be Parquet, and pyarrow is not installed.
+    """
+    if path is None or not path.lower().endswith((".parquet", ".pq")):
+        return as_csv
+    if find_spec("pyarrow") is None:
+        raise MissingLibraryError(f"{path}: expected the library pyarrow to write Parquet, which is not installed; "
+                                  f"{install('parquet')}")  # fmt: skip
+    return as_parquet
+
+
+def as_parquet(header: list[str], columns: list[NDArray[Any]]) -> bytes:
+    """Columns as Parquet: numbers and labels of the types that they have."""
+    import pyarrow
+    from pyarrow import parquet
+
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.table([pyarrow.array(column) for column in columns], header), file)
+    return file.getvalue()
+
+
+def as_csv(header: list[str], columns: list[NDArray[Any]]) -> bytes:
     """Columns as CSV: numbers in the fewest digits that give them back."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(zip(*(map(str, column) for column in columns), strict=True))
-    return text.getvalue()
+    return text.getvalue().encode()
 
 
 def score(net: Any, data: DataFile, target: str, rows: Rows, prediction: NDArray[Any]) -> str:

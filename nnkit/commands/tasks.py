@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.commands.cells import MISSING, is_code, likely, remedy, to_labels
+from nnkit.commands.cells import likely, remedy, to_labels
 from nnkit.commands.data_file import DataFile, Rows, listing
 from nnkit.core.loss import Loss
 from nnkit.errors import ShapeError
 from nnkit.inspect.pictures.table import Table, count, number
+from nnkit.tables.text import MISSING, is_code
 
 __all__ = ["TASKS", "Classification", "Regression", "Task", "task_of"]
 

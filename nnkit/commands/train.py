@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nnkit.commands.data_file import DataFile, listing, open_data
 from nnkit.commands.report import Told, about_net, about_scores, about_training, how_it_ended
 from nnkit.commands.shell import INTERRUPTED, program, require_apart
+from nnkit.commands.source import STANDARD_INPUT
 from nnkit.commands.tasks import Task, task_of
 from nnkit.core.callback import Callback
 from nnkit.core.terminal import is_terminal
@@ -49,13 +50,14 @@ class Train:
 
     Parameters
     ----------
-    file : CSV with a header (commas, semicolons, tabs or bars between cells), or Parquet (extra "parquet")
+    file : CSV with a header (commas, semicolons, tabs or bars between cells), or Parquet (extra "parquet"); - is standard input
     target : the column to predict
     layers : hidden layers: numbers of units, and names as `nnkit list` shows them, with arguments: "64, relu, dropout(0.2), 32,
         relu"; the output layer is added
     task : what the target is: classes, or numbers; auto: text, few different whole numbers, and whole numbers with zeros
         before them (02139) are classes
-    output : file to save the net in (default: that of the data, with .safetensors, in the present folder)
+    output : file to save the net in (default: that of the data, with .safetensors, in the present folder; model.safetensors for
+        standard input)
     report : file for what is printed
     drop : columns to leave out
     epochs : times to go through the data, at most
@@ -104,7 +106,8 @@ class Train:
 
     def run(self) -> int:
         """Do it, and return the exit status."""
-        settings, saved = self._settings(), self.output or f"{Path(self.file).stem}.safetensors"
+        name = "model" if self.file == STANDARD_INPUT else Path(self.file).stem
+        settings, saved = self._settings(), self.output or f"{name}.safetensors"
         data = open_data(
             self.file, delimiter=self.delimiter, decimal=self.decimal, thousands=self.thousands, encoding=self.encoding
         )
@@ -114,7 +117,7 @@ class Train:
         task = task_of(data, self.target, rows, self.task)
         train, held = task.split(data, rows, self.validation, self.seed)
         told = Told()
-        told.say(f"{self.file}: {count(len(rows.lines))} rows, {count(len(train))} to train on, {count(len(held))} held out")
+        told.say(f"{data.path}: {count(len(rows.lines))} rows, {count(len(train))} to train on, {count(len(held))} held out")
         told.say(f"features: {len(features)}: {listing(features, 40)}")
         told.say(f"target: {self.target}, {task.about()}")
 

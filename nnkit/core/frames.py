@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nnkit.errors import DataError
 
-__all__ = ["Frame", "column_names", "of_objects"]
+__all__ = ["Frame", "column_names", "is_frame", "of_objects", "shared"]
 
 # What only frames, series and arrays of such libraries have.
 _SIGNS = ("to_numpy", "dtypes", "collect_schema", "__arrow_c_stream__", "__arrow_c_array__", "__dataframe__",
@@ -44,6 +44,11 @@ def of_objects(cells: NDArray[Any]) -> NDArray[Any] | None:
     return np.array(numbers, np.float64).reshape(cells.shape)
 
 
+def is_frame(data: Any) -> bool:
+    """Whether ``data`` may be a frame or a column of another library; it has what only those have."""
+    return type(data) is not np.ndarray and any(hasattr(type(data), sign) for sign in _SIGNS)
+
+
 def column_names(data: Any) -> Sequence[Any] | None:
     """The names of a frame's columns; None for everything else."""
     frame = Frame.of(data)
@@ -53,8 +58,7 @@ def column_names(data: Any) -> Sequence[Any] | None:
 class Frame:
     """A table of another library, or one column of such.
 
-    Its columns are looked at through narwhals, which scikit-learn brings since 1.9; where it is not installed, each column says
-    as an array what it holds.
+    Its columns are looked at through narwhals.
 
     Attributes
     ----------
@@ -78,22 +82,20 @@ class Frame:
         DataError
             It has not been read yet: a lazy frame.
         """
-        if type(data) is np.ndarray or not any(hasattr(type(data), sign) for sign in _SIGNS):
+        if not is_frame(data):
             return None
         if hasattr(type(data), "iloc") and hasattr(data, "columns"):  # pandas, and what is like it
             if all(isinstance(kind, np.dtype) and kind.kind in "biuf" for kind in data.dtypes):  # nobody has to be asked
                 return cls(data, [*data.columns], [NUMBER] * data.shape[1], lambda: [column for _, column in data.items()])
             if hasattr(data, "sparse"):
                 return None  # all columns are, which scikit-learn reads
-        try:
-            import narwhals.stable.v2 as nw
-            from narwhals.exceptions import DuplicateError
-        except ImportError:
-            return cls._of_arrays(data)
+        import narwhals.stable.v2 as nw
+        from narwhals.exceptions import DuplicateError
+
         try:
             table = nw.from_native(data, allow_series=True, pass_through=True)
             if table is data:
-                table = nw.from_native(_shared(data), allow_series=True, pass_through=True)
+                table = nw.from_native(shared(data), allow_series=True, pass_through=True)
             if isinstance(table, nw.LazyFrame):
                 raise DataError(f"expected data, got a lazy {type(data).__name__}; read it first: collect() of Polars, "
                                 "compute() of Dask, df() of DuckDB")  # fmt: skip
@@ -110,16 +112,6 @@ class Frame:
             return [(item.cast(nw.Float64) if type(item.dtype).__name__ in _FOREIGN else item).to_native() for item in found]
 
         return cls(table.to_native(), None if alone else [*table.columns], kinds, columns)
-
-    @classmethod
-    def _of_arrays(cls, data: Any) -> Self | None:
-        """Without narwhals."""
-        names = getattr(data, "column_names", getattr(data, "columns", None))
-        if names is None:
-            return cls(data, None, [UNKNOWN], lambda: [data]) if np.ndim(data) == 1 else None
-        if not hasattr(data, "__getitem__") or len(set(names)) < len(names):
-            return None
-        return cls(data, [*names], [UNKNOWN] * len(names), lambda: [data[name] for name in names])
 
     def numbers(self, name: str) -> NDArray[Any]:
         """The cells as numbers and truth values, NaN where one is missing; not copied where they are together.
@@ -148,6 +140,11 @@ class Frame:
         DataError
             A label is missing.
         """
+        arrays = self.label_columns(name)
+        return arrays[0] if self.names is None else np.column_stack(arrays)
+
+    def label_columns(self, name: str) -> list[NDArray[Any]]:
+        """The same, each column by itself."""
         arrays = []
         for column, kind in zip(self._columns(), self._kinds, strict=True):
             cells = np.asarray(column) if kind not in ("Categorical", "Enum") else _objects(column)
@@ -157,7 +154,7 @@ class Frame:
                 if hole is not None:
                     raise DataError(f"{name}: expected a label in every row, got none in row {hole}; drop the row")
             arrays.append(cells if numbers is None else numbers)
-        return arrays[0] if self.names is None else np.column_stack(arrays)
+        return arrays
 
     def _refusal(self, name: str, places: Sequence[int]) -> DataError:
         """The error about columns that are no numbers."""
@@ -173,7 +170,7 @@ class Frame:
         return DataError(f"{name}: expected columns of numbers, got {shown}; {'; '.join([*ways, 'or drop them'])}")
 
 
-def _shared(data: Any) -> Any:
+def shared(data: Any) -> Any:
     """What narwhals does not know, as data of pyarrow, by the protocols that libraries share; other data as they are.
 
     Raises

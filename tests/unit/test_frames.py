@@ -285,40 +285,6 @@ def test_plots_of_any_library():
         axes.figure.clear()
 
 
-# ---------------------------------------------------------------------------------------------------- without narwhals
-
-
-WITHOUT = """
-import datetime, sys
-sys.modules["narwhals.stable.v2"] = None  # as with scikit-learn before 1.9
-import numpy as np, pandas as pd, polars as pl, pyarrow as pa
-import nnkit as nn
-from nnkit.core.arrays import numeric
-data = {"u": [1, 2, 3], "v": [0.5, 1.5, 2.5]}
-for make in (pd.DataFrame, pl.DataFrame, pa.table):
-    net = nn.Sequential([nn.Linear(1)])
-    net.fit(make(data), [[1.0], [2.0], [3.0]], epochs=1, random_state=0)
-    assert numeric(make(data), "X").tolist() == [[1, 0.5], [2, 1.5], [3, 2.5]]
-    assert np.isnan(numeric(make({"u": [1, None], "v": [True, None]}), "X")).tolist() == [[False, False], [True, True]]
-    for wrong in (["x", "y", "z"], [datetime.datetime(2020, 1, 1)] * 3):
-        try:
-            numeric(make({"u": wrong, "v": [1.0, 2.0, 3.0]}), "X")
-        except nn.DataError as error:
-            assert "X: expected columns of numbers, got 'u' (" in str(error), error
-        else:
-            raise AssertionError(make)
-for series in (pd.Series([1, 2]), pl.Series([1, 2]), pa.chunked_array([[1, 2]])):
-    assert numeric(series, "y").tolist() == [1, 2]
-assert numeric(pd.Series([1, None], dtype="Int64"), "y")[0] == 1
-print("done")
-"""
-
-
-def test_without_narwhals_columns_are_looked_at_as_arrays():
-    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
-    assert done.stdout == "done\n", done.stderr
-
-
 def test_arrays_and_lists_need_no_library():
     code = "import sys, nnkit as nn; nn.Sequential([nn.Linear(1)]).fit([[1.0]], [[1.0]]); print('narwhals' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

@@ -9,9 +9,10 @@ import pytest
 
 import nnkit as nn
 from nnkit.__main__ import main
-from nnkit.commands.cells import Notation, remedy, to_labels
+from nnkit.commands.cells import remedy, to_labels
 from nnkit.commands.data_file import open_data
 from nnkit.commands.tasks import task_of
+from nnkit.tables.text import Notation
 
 QUICK = ("--epochs", "3", "--layers", "4, relu")
 
