@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from nnkit import testing as testing
     from nnkit.estimators import NNClassifier as NNClassifier
     from nnkit.estimators import NNRegressor as NNRegressor
+    from nnkit.estimators import TableClassifier as TableClassifier
+    from nnkit.estimators import TableRegressor as TableRegressor
     from nnkit.inspect.decision import plot_decision as plot_decision
     from nnkit.inspect.trace.trace import trace as trace
     from nnkit.loading import load as load
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
 _LATER = {
     "NNClassifier": "nnkit.estimators",
     "NNRegressor": "nnkit.estimators",
+    "TableClassifier": "nnkit.estimators",
+    "TableRegressor": "nnkit.estimators",
     "TableScheme": "nnkit.tables.scheme",
     "load": "nnkit.loading",
     "plot_decision": "nnkit.inspect.decision",

@@ -3,5 +3,6 @@
 from nnkit.estimators.classifier import NNClassifier
 from nnkit.estimators.regressor import NNRegressor
 from nnkit.estimators.saving import restored
+from nnkit.estimators.table import TableClassifier, TableRegressor
 
-__all__ = ["NNClassifier", "NNRegressor", "restored"]
+__all__ = ["NNClassifier", "NNRegressor", "TableClassifier", "TableRegressor", "restored"]

@@ -10,10 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils._repr_html.estimator import _VisualBlock
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_array,
     check_is_fitted,
     check_non_negative,
@@ -24,7 +22,6 @@ from sklearn.utils.validation import (
 from nnkit.core.arrays import in_native_order, refuse_masked
 from nnkit.core.callback import Callback
 from nnkit.core.calls import Absent, explained
-from nnkit.core.container import changing
 from nnkit.core.frames import Frame
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
@@ -32,11 +29,10 @@ from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import listed
 from nnkit.core.span import Span
 from nnkit.core.travel import bring_all, taken_along
-from nnkit.engine.critical import interruptible
-from nnkit.errors import DataError, NnkitError, ParameterError, ShapeError
+from nnkit.errors import NnkitError, ParameterError, ShapeError
 from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
 from nnkit.estimators.learned import Learner
-from nnkit.estimators.parameters import is_auto
+from nnkit.estimators.parameters import is_auto, random_of
 from nnkit.estimators.saving import described
 from nnkit.estimators.splitting import TrainingSet, split
 from nnkit.estimators.tags import takes_axes, takes_sparse
@@ -45,7 +41,6 @@ from nnkit.model import Sequential
 from nnkit.persistence.file import write
 from nnkit.training.callbacks import EarlyStopping
 from nnkit.training.data import check_finite, is_sparse
-from nnkit.training.fit import Fit
 
 __all__ = ["Estimator"]
 
@@ -57,8 +52,6 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
     """What the classifier and the regressor share: hyper-parameters, the net, training, hidden activations."""
 
     _default_loss: str
-    loss_curve_: list[float]
-    n_iter_: int
     n_outputs_: int
     n_features_in_: int
     target_name_: str
@@ -233,7 +226,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             raise ValueError("fit: expected both X_val and y_val, or none, got one of them")
         watched = bool(getattr(self, "_skl_callbacks", None)) or hasattr(self, "_parent_callback_ctx")
         validation = None if X_val is None else (X_val, y_val)
-        return self._train(X, y, sample_weight, self.epochs, reset=not again, validation=validation, watched=watched)
+        return self._learn(X, y, sample_weight, self.epochs, reset=not again, validation=validation, watched=watched)
 
     def _check_partial(self) -> None:
         """Refuse to stop early in `partial_fit`: it would hold out rows of every call, which nothing is learned from."""
@@ -243,21 +236,9 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
                 "score of rows that you keep yourself, or call fit (with X_val and y_val, if you like)"
             )
 
-    def _train(self, X: Any, y: Any, sample_weight: Any, epochs: int, **how: Any) -> Self:
-        """Train the net as `_plan` says, which also says what else may be given; Ctrl-C raises, whatever it comes in."""
-        with self._all_or_nothing():
-            with interruptible():
-                settings = self._plan(X, y, sample_weight, **how)
-            with changing(self.model_, "fit"):
-                with interruptible():
-                    fit = Fit(self.model_, **settings, epochs=epochs)
-                self.history_ = fit.run()
-            if fit.failure is not None:
-                raise fit.failure
-            self._before = fit.updater_progress
-            self.loss_curve_ = self.loss_curve_ + self.history_.get("loss", [])
-            self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else fit.loss
-            self.n_iter_ += self.history_.epochs
+    def _learn(self, X: Any, y: Any, sample_weight: Any, epochs: int, **how: Any) -> Self:
+        """Train the net as `_plan` says, which also says what else may be given."""
+        self._train(lambda: {**self._plan(X, y, sample_weight, **how), "epochs": epochs})
         return self
 
     def _plan(
@@ -311,18 +292,10 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             )
         return loss
 
-    def _usable_weights(self, sample_weight: Any, X: Any, loss: Loss) -> NDArray[np.float64] | None:
-        if sample_weight is None:
-            return None
-        with self._naming("sample_weight", DataError):
-            refuse_masked(sample_weight, "sample_weight")
-            checked = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        return loss.usable_weights(checked)
-
     def _make_net(self, X: Any) -> None:
         """A net for these rows, with parameters that are drawn; nothing is learned yet."""
         with self._naming("random_state"):
-            self._random = _random_of(self.random_state)
+            self._random = random_of(self.random_state)
         self.model_ = Sequential([*self._hidden(), Linear(self.n_outputs_)])
         self.model_.build(X.shape[1:], self._random, self._dtype(X))
         if self.model_.out_shape != (self.n_outputs_,):
@@ -477,15 +450,6 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
 def _looks_up(layer: Layer) -> bool:
     """Whether a layer takes whole numbers, which stand for something else."""
     return layer.input_dtype != "real"
-
-
-def _random_of(random_state: Any) -> np.random.RandomState:
-    """What scikit-learn makes of a random state."""
-    try:
-        return check_random_state(random_state)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ParameterError(f"expected None, an integer from 0 to 2**32 - 1 or a RandomState ({error}); "
-                             "0 will do") from error  # fmt: skip
 
 
 def _numbers_of(frame: Frame) -> NDArray[Any]:

@@ -224,7 +224,7 @@ class NNClassifier(ClassifierMixin, Estimator):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if not first and classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}")
-        return self._train(X, y, sample_weight, 1, reset=first, labels=classes)
+        return self._learn(X, y, sample_weight, 1, reset=first, labels=classes)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels; for several labels a row, 0 and 1 for each."""

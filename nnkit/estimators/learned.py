@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import _check_sample_weight
 
+from nnkit.core.arrays import refuse_masked
+from nnkit.core.container import changing
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import UpdaterProgress
-from nnkit.engine.critical import uninterrupted
-from nnkit.errors import PersistenceError
+from nnkit.engine.critical import interruptible, uninterrupted
+from nnkit.errors import DataError, PersistenceError
 from nnkit.estimators.parameters import Nested
 from nnkit.model import Sequential
 from nnkit.network import network_of
+from nnkit.training.fit import Fit
 from nnkit.training.history import History
 
 __all__ = ["Learner"]
@@ -31,6 +36,9 @@ class Learner(Nested):
     }  # fmt: skip
     model_: Sequential
     history_: History
+    loss_curve_: list[float]
+    loss_: float
+    n_iter_: int
     _before: UpdaterProgress | None  # the optimizer, where the last fit has left it
     _random: np.random.RandomState  # goes on from fit to fit, or each would drop the same units in the same order
 
@@ -38,6 +46,22 @@ class Learner(Nested):
         """All that a fit leaves behind, as it is now."""
         return {name: value for name, value in vars(self).items()
                 if name.endswith("_") or name in self._kinds or name in ("_before", "_loss")}  # fmt: skip
+
+    def noted(self) -> dict[str, Any]:
+        """The same, as a file can hold it."""
+        return self._learned()
+
+    @classmethod
+    def recalled(cls, noted: dict[str, Any], model: Sequential) -> dict[str, Any]:
+        """What `noted` has told of, beside the net.
+
+        Raises
+        ------
+        PersistenceError
+            It was not told so: the file may come from anybody.
+        """
+        cls.check_learned(noted, model)
+        return noted
 
     @classmethod
     def check_learned(cls, learned: dict[str, Any], model: Sequential) -> None:
@@ -55,6 +79,32 @@ class Learner(Nested):
             raise PersistenceError("expected the name of a target")
         if "_loss" in learned and not isinstance(learned["_loss"], Loss):
             raise PersistenceError("expected the loss of a fit")
+
+    def _train(self, plan: Callable[[], dict[str, Any]]) -> Fit:
+        """Make a net, or take the one that is there, and train it as ``plan`` says; Ctrl-C raises, whatever it comes in."""
+        with self._all_or_nothing():
+            with interruptible():
+                settings = plan()
+            with changing(self.model_, "fit"):
+                with interruptible():
+                    fit = Fit(self.model_, **settings)
+                self.history_ = fit.run()
+            if fit.failure is not None:
+                raise fit.failure
+            self._before = fit.updater_progress
+            self.loss_curve_ = self.loss_curve_ + self.history_.get("loss", [])
+            self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else fit.loss
+            self.n_iter_ += self.history_.epochs
+        return fit
+
+    def _usable_weights(self, sample_weight: Any, X: Any, loss: Loss) -> NDArray[np.float64] | None:
+        """Weights of rows, one for each of X, as the loss takes them."""
+        if sample_weight is None:
+            return None
+        with self._naming("sample_weight", DataError):
+            refuse_masked(sample_weight, "sample_weight")
+            checked = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        return loss.usable_weights(checked)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:

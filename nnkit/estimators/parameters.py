@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 
 from nnkit.core.callback import Callback
 from nnkit.core.calls import Called
@@ -22,7 +23,7 @@ from nnkit.errors import DataError, NnkitError, ParameterError, RegistryError, S
 
 P = TypeVar("P", bound=Part)
 
-__all__ = ["KINDS", "Nested", "is_auto"]
+__all__ = ["KINDS", "Nested", "is_auto", "random_of"]
 
 KINDS: dict[str, type[Part]] = {  # what a name stands for, by the hyper-parameter that it is the value of
     "layers": Layer, "activation": Layer, "loss": Loss, "optimizer": Optimizer, "metrics": Metric, "callbacks": Callback,
@@ -104,6 +105,15 @@ class Nested(BaseEstimator, metaclass=Called):
 
 def _is_of_text(error: Exception) -> bool:
     return str(error).startswith("could not convert string to float")
+
+
+def random_of(random_state: Any) -> np.random.RandomState:
+    """What scikit-learn makes of a random state."""
+    try:
+        return check_random_state(random_state)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ParameterError(f"expected None, an integer from 0 to 2**32 - 1 or a RandomState ({error}); "
+                             "0 will do") from error  # fmt: skip
 
 
 def is_auto(value: Any) -> bool:

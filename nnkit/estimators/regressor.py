@@ -79,7 +79,7 @@ class NNRegressor(RegressorMixin, Estimator):
             ``early_stopping`` is True: rows of every call would be held out.
         """
         self._check_partial()
-        return self._train(X, y, sample_weight, 1, reset=not hasattr(self, "model_"))
+        return self._learn(X, y, sample_weight, 1, reset=not hasattr(self, "model_"))
 
     def rescale(self, center: float, scale: float) -> Self:
         """Predict ``scale * p + center`` from now on, where the prediction was p.

@@ -45,7 +45,7 @@ def described(estimator: Learner) -> tuple[dict[str, Any], dict[str, NDArray[Any
         raise PersistenceError(f"{who}.save: expected one of {', '.join(ESTIMATORS)}; save its net, {who}.model_, instead")
     if not hasattr(estimator, "model_"):
         raise NotBuiltError(f"{who}.save: expected a fitted estimator; call fit first")
-    describer, learned = Describer(), estimator._learned()
+    describer, learned = Describer(), estimator.noted()
     net, history, before = (learned.pop(name) for name in ("model_", "history_", "_before"))
     network = network_of(net, f"{who}.save")
     model = describe(network, net.last_fit, describer)
@@ -76,7 +76,7 @@ def restored(described: Any, restorer: Restorer, model: Sequential) -> Learner:
     kind = ESTIMATORS[described["class"]]
     parameters, learned = ({name: restorer.restore(value) for name, value in described[group].items()}
                            for group in ("parameters", "learned"))  # fmt: skip
-    kind.check_learned(learned, model)
+    learned = kind.recalled(learned, model)
     who = described["class"]
     if "_loss" in learned:
         restorer.accepted(learned["_loss"], f"{who}'s loss")

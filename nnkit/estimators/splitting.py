@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 
 from nnkit.errors import DataError, ParameterError
 
-__all__ = ["TrainingSet", "split"]
+__all__ = ["TrainingSet", "held_out", "split"]
 
 OWN = "give rows of your own to fit: X_val, y_val"
 
@@ -62,3 +62,26 @@ def split(rows: int, labels: NDArray[Any] | None, fraction: Any, random: np.rand
                         f"(n_samples={rows})")  # fmt: skip
     left, out = train_test_split(np.arange(rows), test_size=fraction, random_state=random, stratify=labels)
     return left, out
+
+
+def held_out(labels: NDArray[Any] | None, rows: int, fraction: Any, random: np.random.RandomState) -> NDArray[np.int64]:
+    """Numbers of rows to hold out, in order: the same share of each class, but never a class's only row.
+
+    Few rows are no error, as they are of `split`: then there may be none to hold out. 0 holds none out.
+
+    Raises
+    ------
+    ParameterError
+        ``fraction`` is no share.
+    """
+    number = isinstance(fraction, float | int | np.floating) and not isinstance(fraction, bool)
+    if not number or not 0 <= fraction < 1:
+        raise ParameterError(f"validation_fraction: expected a share of the rows from 0 to below 1, got {fraction!r}")
+    order = random.permutation(rows)
+    first = [0]
+    if labels is not None:  # one class after the other
+        order = order[np.argsort(labels[order], kind="stable")]
+        _, first = np.unique(labels[order], return_index=True)  # type: ignore[assignment]
+    free = np.delete(order, first)
+    counted = np.floor(np.arange(len(free) + 1) * fraction + 0.5)
+    return np.sort(free[np.diff(counted) > 0])
