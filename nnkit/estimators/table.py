@@ -328,7 +328,8 @@ class TableClassifier(ClassifierMixin, TableEstimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels, (n_samples,)."""
-        return self.targets_.decode(self._raw(X).argmax(axis=1)[:, None])
+        raw = self._raw(X)
+        return self.targets_.decode(raw.argmax(axis=1)[:, None])
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probability of each class, (n_samples, n_classes)."""
@@ -384,7 +385,8 @@ class TableRegressor(RegressorMixin, TableEstimator):
 
     def predict(self, X: Any) -> NDArray[np.float64]:
         """Predicted values, (n_samples,) or (n_samples, n_outputs), as y was."""
-        given = self.targets_.decode(self._raw(X))
+        raw = self._raw(X)
+        given = self.targets_.decode(raw)
         return self.targets_.clamped(given) if recipe_of(self.recipe_).clamps else given
 
     def __sklearn_tags__(self) -> Any:
