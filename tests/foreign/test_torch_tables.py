@@ -1,0 +1,118 @@
+"""The recipes for tables, written out in PyTorch: from the same start, on the same batches, training takes the same path."""
+
+import warnings
+from math import cos, log2, pi, sqrt
+
+import numpy as np
+import pytest
+
+import nnkit as nn
+from nnkit.estimators.recipes import RECIPES
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    torch = pytest.importorskip("torch")
+
+EPOCHS, ROWS, BATCH, HIDDEN = 20, 96, 32, [12, 10, 8]
+EPS = np.finfo(np.float64).eps
+
+
+class Start(nn.Callback):
+    """Notes the parameters that training begins with, after layers have looked at the data."""
+
+    def on_fit_begin(self, fit):
+        self.parameters = {name: array.copy() for name, array in fit.model.parameters().items()}
+
+
+def table(rng):
+    """Numbers, flags and codes of twelve categories."""
+    rows = [[number, colour, f"town {town}"] for number, colour, town in
+            zip(rng.normal(size=ROWS).tolist(), rng.choice(["red", "blue", "green"], ROWS).tolist(),
+                rng.permutation(np.arange(ROWS) % 12).tolist(), strict=True)]  # fmt: skip
+    number = np.array([row[0] for row in rows])
+    return rows, np.sin(3 * number) + 0.1 * rng.normal(size=ROWS)
+
+
+def ntk(x, weight, bias):
+    return x @ weight / sqrt(x.shape[1]) + bias
+
+
+def embedded(x, start, values, numbers):
+    """PBLD of the numbers, each beside its own waves; flags as they are; vectors for codes."""
+    given = iter(start)
+    frequency, phase, weight, bias = (next(given) for _ in range(4))
+    waves = torch.cos(2 * pi * x[:, :values, None] * frequency + phase)
+    waves = torch.einsum("nfh,fho->nfo", waves, weight) + bias
+    parts = [torch.cat([waves, x[:, :values, None]], 2).flatten(1), x[:, values:numbers]]
+    parts += [next(given)[x[:, place].long()] for place in range(numbers, x.shape[1])]
+    return torch.cat(parts, 1)
+
+
+class Oracle:
+    """A recipe by its paper: ``rates`` and ``decays`` are factors of each parameter."""
+
+    def __init__(self, recipe, classes, start, scheme):
+        self.recipe, self.classes, self.scheme = recipe, classes, scheme
+        self.names = [*start]
+        self.values = [torch.tensor(array, requires_grad=True) for array in start.values()]
+        self.lr = {("td-s", True): 0.04, ("td-s", False): 0.07, ("td", True): 0.04, ("td", False): 0.2}[recipe, classes]
+        self.rates = [self.rate(name) for name in self.names]
+        self.decays = [0.0 if recipe == "td-s" or (name.endswith("bias") and not name.startswith("0.0."))
+                       else 0.02 * self.rate(name) for name in self.names]  # fmt: skip
+
+    def rate(self, name):
+        if name.startswith("0.0."):
+            return 0.1  # waves
+        return {"scale": 6.0, "bias": 0.1, "share": 0.1}.get(name.rpartition(".")[2], 1.0)
+
+    def forward(self, x):
+        activation = torch.nn.functional.selu if self.classes else torch.nn.functional.mish
+        values = iter(self.values)
+        if self.recipe == "td":
+            x = embedded(x, [next(values) for _ in range(4 + self.scheme.n_codes_)], self.scheme.n_values_, self.scheme.n_numbers_)
+        x = x * next(values)
+        for _ in HIDDEN:
+            x = ntk(x, next(values), next(values))
+            x = activation(x) if self.recipe == "td-s" else x + next(values) * (activation(x) - x)
+        return ntk(x, next(values), next(values))
+
+    def losses(self, x, y):
+        """The mean loss of each epoch."""
+        adam = torch.optim.Adam([{"params": [value]} for value in self.values], betas=(0.9, 0.95))
+        loss = torch.nn.CrossEntropyLoss(label_smoothing=0.1) if self.classes else torch.nn.MSELoss()
+        batches, found = ROWS // BATCH, []
+        for step in range(EPOCHS * batches):
+            part = slice(step % batches * BATCH, (step % batches + 1) * BATCH)
+            t = step / (EPOCHS * batches)
+            rate = self.lr * (1 - cos(2 * pi * log2(1 + 15 * t))) / 2
+            flat = (1 + cos(pi * (max(1, 2 * t) - 1))) / 2
+            value = loss(self.forward(x[part]), y[part])
+            adam.zero_grad()
+            value.backward()
+            for group, factor, decay in zip(adam.param_groups, self.rates, self.decays, strict=True):
+                group["lr"] = rate * factor
+                group["params"][0].data.mul_(1 - rate * factor * decay * flat)
+            adam.step()
+            found.append(value.item())
+        return np.reshape(found, (EPOCHS, batches)).mean(axis=1)
+
+
+@pytest.mark.parametrize("classes", [True, False], ids=["classes", "numbers"])
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_the_recipe_is_that_of_the_paper(recipe, classes):
+    rows, number = table(np.random.default_rng(0))
+    target = (number > 0).astype(np.int64) if classes else (number - number.mean())[:, None] / number.std()
+    made = RECIPES[recipe]
+    scheme = nn.TableScheme(max_one_hot=made.max_one_hot, dtype="float64").fit(rows)
+    x = scheme.transform(rows)
+    layers = made.layers(scheme, HIDDEN, 2 if classes else 1, classes=classes)
+    model = nn.Sequential([layer for layer in layers if not isinstance(layer, nn.Dropout)])
+    model.build(x.shape[1:], random_state=0, dtype="float64")
+    loss = nn.CrossEntropyLoss(label_smoothing=0.1) if classes else nn.MSELoss()
+    history = model.fit(x, target, loss=loss, optimizer=made.optimizer(scheme, classes=classes), epochs=EPOCHS, batch_size=BATCH,
+                        shuffle=False, callbacks=[start := Start()])  # fmt: skip
+    oracle = Oracle(recipe, classes, start.parameters, scheme)
+    expected = oracle.losses(torch.tensor(x), torch.tensor(target))
+    assert expected[-1] < 0.9 * expected[0]  # it has learned something
+    # 60 steps of Adam: where a gradient is near 0, its sign is that of rounding, and a step goes lr this way or that
+    np.testing.assert_allclose(history["loss"], expected, rtol=2**26 * EPS)
