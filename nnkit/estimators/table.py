@@ -223,15 +223,16 @@ class TableEstimator(Learner):
     def recalled(cls, noted: dict[str, Any], model: Sequential) -> dict[str, Any]:
         if noted.keys() != cls._kinds.keys():
             raise PersistenceError(f"expected the attributes {', '.join(cls._kinds)} of a fitted {cls.__name__}")
-        learned = noted | {"scheme_": TableScheme.of_record(noted["scheme_"]), "targets_": cls._targets.of_record(noted["targets_"])}
+        scheme, targets = TableScheme.of_record(noted["scheme_"]), cls._targets.of_record(noted["targets_"])
+        learned = noted | {"scheme_": scheme, "targets_": targets}
         if wrong := [name for name, kind in cls._kinds.items() if not isinstance(learned[name], kind)]:
             raise PersistenceError(f"expected {', '.join(wrong)} as a fit leaves them")
         try:
             recipe_of(learned["recipe_"])
         except ParameterError as error:
             raise PersistenceError(str(error)) from error
-        scheme = learned["scheme_"]
-        if model.in_shape != (max(scheme.n_numbers_ + scheme.n_codes_, 1),) or model.out_shape != (cls._width(learned["targets_"]),):
+        columns = max(scheme.n_numbers_ + scheme.n_codes_, 1)
+        if model.in_shape != (columns,) or model.out_shape != (cls._width(targets),):
             raise PersistenceError(f"expected the net of a {cls.__name__} to fit its columns and its targets")
         return learned
 
@@ -249,7 +250,7 @@ class TableEstimator(Learner):
 
 
 def _even(rows: int, batch_size: int) -> int:
-    """The size of batches of about ``batch_size`` that are about equal: a last one of a few rows would count as much as others."""
+    """The size of batches of about ``batch_size`` that are about equal: one of a few rows would count as much as the others."""
     return max(1, ceil(rows / max(1, round(rows / batch_size))))
 
 

@@ -69,7 +69,8 @@ class Oracle:
         activation = torch.nn.functional.selu if self.classes else torch.nn.functional.mish
         values = iter(self.values)
         if self.recipe == "td":
-            x = embedded(x, [next(values) for _ in range(4 + self.scheme.n_codes_)], self.scheme.n_values_, self.scheme.n_numbers_)
+            start = [next(values) for _ in range(4 + self.scheme.n_codes_)]
+            x = embedded(x, start, self.scheme.n_values_, self.scheme.n_numbers_)
         x = x * next(values)
         for _ in HIDDEN:
             x = ntk(x, next(values), next(values))
@@ -109,8 +110,9 @@ def test_the_recipe_is_that_of_the_paper(recipe, classes):
     model = nn.Sequential([layer for layer in layers if not isinstance(layer, nn.Dropout)])
     model.build(x.shape[1:], random_state=0, dtype="float64")
     loss = nn.CrossEntropyLoss(label_smoothing=0.1) if classes else nn.MSELoss()
-    history = model.fit(x, target, loss=loss, optimizer=made.optimizer(scheme, classes=classes), epochs=EPOCHS, batch_size=BATCH,
-                        shuffle=False, callbacks=[start := Start()])  # fmt: skip
+    optimizer = made.optimizer(scheme, classes=classes)
+    history = model.fit(x, target, loss=loss, optimizer=optimizer, epochs=EPOCHS, batch_size=BATCH, shuffle=False,
+                        callbacks=[start := Start()])  # fmt: skip
     oracle = Oracle(recipe, classes, start.parameters, scheme)
     expected = oracle.losses(torch.tensor(x), torch.tensor(target))
     assert expected[-1] < 0.9 * expected[0]  # it has learned something
