@@ -37,7 +37,7 @@ def load(path: str | PathLike[str], *, self_test: bool = True, trust: bool = Fal
 
     Returns
     -------
-    Sequential, NNClassifier or NNRegressor : what was saved
+    Sequential, NNClassifier, NNRegressor, TableClassifier or TableRegressor : what was saved
 
     Raises
     ------
