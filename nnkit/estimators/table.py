@@ -293,7 +293,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
     >>> rows = [[20.0, "red"], [30.0, "blue"], [None, "red"], [25.0, "blue"]] * 10
     >>> labels = ["apple", "plum", "apple", "plum"] * 10
     >>> net = nn.TableClassifier("td-s", hidden=16, epochs=20, random_state=0).fit(rows, labels)
-    >>> net.predict([[22.0, "red"], [None, "blue"]]).tolist()
+    >>> net.predict([[22.0, "red"], [28.0, "blue"]]).tolist()
     ['apple', 'plum']
 
     References
