@@ -11,6 +11,7 @@ from nnkit.core.calls import nearest
 from nnkit.core.layer import Layer
 from nnkit.core.optimizer import Optimizer
 from nnkit.errors import ParameterError
+from nnkit.initializers import Normal
 from nnkit.layers import Columns, Dropout, Embedding, Flatten, Inputs, NTKLinear, ParametricActivation, PeriodicEmbedding, Scale
 from nnkit.optimizers import Adam, AdamW
 from nnkit.schedules import CoslogSchedule, FlatCosineSchedule
@@ -47,7 +48,8 @@ class TDS(Recipe):
 
     def layers(self, scheme: TableScheme, hidden: Sequence[int], outputs: int, *, classes: bool) -> list[Layer]:
         activation = SELU if classes else Mish
-        inner = [layer for size in hidden for layer in (NTKLinear(size, bias_init="normal"), activation())]
+        inner = [layer for size in hidden
+                 for layer in (NTKLinear(size, weight_init=Normal(std=1.0), bias_init=Normal(std=1.0)), activation())]  # fmt: skip
         return [Scale(), *inner, NTKLinear(outputs, weight_init="zeros")]
 
     def optimizer(self, scheme: TableScheme, *, classes: bool) -> Optimizer:

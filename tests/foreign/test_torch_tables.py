@@ -118,3 +118,12 @@ def test_the_recipe_is_that_of_the_paper(recipe, classes):
     assert expected[-1] < 0.9 * expected[0]  # it has learned something
     # 60 steps of Adam: where a gradient is near 0, its sign is that of rounding, and a step goes lr this way or that
     np.testing.assert_allclose(history["loss"], expected, rtol=2**26 * EPS)
+
+
+def test_td_s_begins_with_numbers_of_variance_1():
+    scheme = nn.TableScheme(max_one_hot=None).fit(np.random.default_rng(0).normal(size=(20, 30)))
+    model = nn.Sequential(RECIPES["td-s"].layers(scheme, [200, 200], 3, classes=True)).build((30,), random_state=0)
+    drawn = {name: array for name, array in model.parameters().items() if name.startswith(("1.", "3."))}
+    for name, array in drawn.items():
+        assert abs(array.std() - 1) < 6 / np.sqrt(2 * array.size), name  # six standard errors
+    assert not model.parameters()["5.weight"].any() and not model.parameters()["5.bias"].any()
