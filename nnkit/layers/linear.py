@@ -15,6 +15,7 @@ from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.core.span import Span
 from nnkit.errors import OnnxError, ShapeError
+from nnkit.initializers import Normal
 from nnkit.kernels.gemm import ACROSS, STRIP, add_bias, dot, dot_transposed, sum_rows
 
 __all__ = ["Linear", "NTKLinear"]
@@ -197,7 +198,7 @@ class NTKLinear(Layer):
     ----------
     out_features : int >= 1; the number of inputs is inferred
     bias : bool
-    weight_init, bias_init : initializer or its name; by default normal with variance 1, and zeros
+    weight_init, bias_init : initializer or its name; by default (None) normal with variance 1, and zeros
     from_data : bool: the first fit begins with numbers that suit its rows. Every column of the weight, drawn as before, is
         divided by the standard deviation of its outputs z = x @ weight / sqrt(I) over the rows, where they vary. Every bias
         becomes -sum_k w_k z_k, of the outputs of five rows, drawn at random, with random shares w_k that add up to 1: the kink
@@ -234,7 +235,7 @@ class NTKLinear(Layer):
     gives = Span()
 
     def __init__(
-        self, out_features: int = 1, *, bias: bool = True, weight_init: Any = "normal", bias_init: Any = "zeros",
+        self, out_features: int = 1, *, bias: bool = True, weight_init: Any = None, bias_init: Any = "zeros",
         from_data: bool = False,
     ) -> None:  # fmt: skip
         self.out_features = out_features
@@ -249,14 +250,18 @@ class NTKLinear(Layer):
             raise ShapeError(f"{self!r}: expected input rows with a feature axis, (N, ..., in_features), got shape (N,)")
         *leading, in_features = in_shape
         self.factor = 1 / sqrt(in_features)
-        self.parameter("weight", (in_features, self.out_features), init=self.weight_init)
+        self.parameter("weight", (in_features, self.out_features), init=self._drawn())
         self.parameter("bias", (self.out_features,) if self.bias else (0,), init=self.bias_init)
         self.workspace("strip", (min(STRIP, self.out_features), ACROSS))
         return (*leading, self.out_features)
 
+    def _drawn(self) -> Any:
+        """What the weight is drawn by."""
+        return Normal(std=1.0) if self.weight_init is None else self.weight_init
+
     def initialise(self, x: NDArray[Any], random: np.random.Generator) -> dict[str, NDArray[Any]]:
         rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
-        weight = np.broadcast_to(Initializer.make(self.weight_init)((rows.shape[1], self.out_features), random),
+        weight = np.broadcast_to(Initializer.make(self._drawn())((rows.shape[1], self.out_features), random),
                                  (rows.shape[1], self.out_features))  # fmt: skip
         z = self.factor * rows @ weight
         std = z.std(axis=0)
