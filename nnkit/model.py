@@ -319,7 +319,7 @@ class Sequential(Model):
         """The model as a function of one row, in evaluation mode, for use inside your own ``@njit`` code (or from Python).
 
         ``f(x, out)`` writes the output for the row ``x`` into ``out``. With ``gradient``, ``f(x, out, grad_out, grad_x)`` also
-        writes the gradient of the input. Of several inputs or outputs there are tuples. `nnkit.native.RowFunction` has examples.
+        writes the gradient of the input. Several inputs are a tuple. `nnkit.native.RowFunction` says more, with examples.
 
         Raises
         ------
@@ -371,8 +371,8 @@ class Sequential(Model):
     def to_c(self, path: Any, name: str = "predict") -> None:
         """Write the net as one C99 file that needs nothing but the C library: for machines without Python.
 
-        Of it, a program calls ``void predict(const float *x, float *out)`` for one row; ``name`` is that of the function. Each
-        input and output is an argument by its name. `nnkit.persistence.c_source.write_c` says what else is in it.
+        Of it, a program calls ``void predict(const float *x, float *out)`` for one row; ``name`` is that of the function.
+        `nnkit.persistence.c_source.write_c` says what else is in it, and how several inputs and outputs are arguments.
 
         Raises
         ------
@@ -411,7 +411,7 @@ class Sequential(Model):
         return summary(root_of(self, in_shape, "summary"), dtype, batch_size, frozen)
 
     def plot(self, ax: Axes | None = None, in_shape: Any = None) -> Axes:
-        """Draw the model: a box for each layer, frames for containers, shapes of rows on arrows; a `Graph` by what steps read.
+        """Draw the model: a box for each layer, frames for containers, the shapes of rows on the arrows between.
 
         It is drawn on ``ax``, matplotlib's axes, by default those of a new figure of the size that is needed; ``in_shape`` is
         as for `summary`. ``model.plot().figure.savefig("net.png")`` writes a file.

@@ -83,13 +83,17 @@ class _Array:
     name: str
     kind: str  # "real", or "int64_t"
     value: Value
-    side: str  # "inputs" or "outputs"
-    read_only: bool
+    written: bool  # an output
     net: str  # the function
 
     def named(self, what: str) -> str:
         """What belongs to it: predict_rows, or predict_rows_image."""
         return f"{self.net}_{what}_{self.name}" if self.field else f"{self.net}_{what}"
+
+    @property
+    def side(self) -> str:
+        """What it is one of."""
+        return "outputs" if self.written else "inputs"
 
     @property
     def size(self) -> str:
@@ -100,7 +104,7 @@ class _Array:
     @property
     def declared(self) -> str:
         """As an argument."""
-        return f"{'const ' * self.read_only}{self.kind} *{self.name}"
+        return f"{'' if self.written else 'const '}{self.kind} *{self.name}"
 
 
 class _File:
@@ -116,9 +120,9 @@ class _File:
         x = each(Value.new, network.in_shape)
         kinds = each(lambda dtype: "int64_t" if dtype == "int64" else "real", network.input_dtype)
         used = {name, f"{name}_with", f"{name}_work", f"{name}_differs", self.work, "work", "n", "wrong"}
-        self.inputs = self._arrays("inputs", "x", x, kinds, used)
+        self.inputs = self._arrays(False, x, kinds, used)
         # The values of the outputs are not there yet: their names have to be, so that functions get others.
-        self.outputs = self._arrays("outputs", "out", each(Value.new, network.out_shape),
+        self.outputs = self._arrays(True, each(Value.new, network.out_shape),
                                     each(lambda shape: "real", network.out_shape), used)  # fmt: skip
         self.calls = Calls(Functions(self.dtype, sorted(used)))
         out = self.calls.run(network.placed(), x)
@@ -134,14 +138,15 @@ class _File:
         self.names = ", ".join(item.name for item in self.arrays)
         self.signature, self.signature_with = f"void {name}({arguments})", f"void {name}_with({arguments}, real *work)"
 
-    def _arrays(self, side: str, plain: str, values: Any, kinds: Any, used: set[str]) -> list[_Array]:
-        """Inputs or outputs, by names that nothing else in the file has; ``plain`` is one alone; ``used`` grows by them."""
+    def _arrays(self, written: bool, values: Any, kinds: Any, used: set[str]) -> list[_Array]:
+        """Inputs or outputs, by names that nothing else in the file has; ``used`` grows by them."""
         listed: list[_Array] = []
         for place, (field, value) in enumerate(fields(values).items()):
+            plain = "out" if written else "x"
             wishes = (field, f"{plain}_{field}") if field else (plain,)
             name = next((wish for wish in wishes if not field or _is_free(wish, used)), f"{plain}_{place}")
-            item = _Array(field, name, fields(kinds)[field], value, side, plain == "x", self.name)
-            used |= {name, item.size, *map(item.named, (side, "rows", "expected"))}
+            item = _Array(field, name, fields(kinds)[field], value, written, self.name)
+            used |= {name, item.size, *map(item.named, (item.side, "rows", "expected"))}
             listed.append(item)
         return listed
 
