@@ -204,7 +204,7 @@ def reached(cls: type[Any]) -> dict[types.FunctionType, set[str]]:
     found: dict[types.FunctionType, set[str]] = {}
 
     def follow(function: Any, kernel: str) -> None:
-        plain = isinstance(function, types.FunctionType)
+        plain = isinstance(function, types.FunctionType) and function.__module__ is not None  # one of a text has no lines
         if not plain or function.__module__.startswith(OTHERS) or kernel in found.setdefault(function, set()):
             return
         found[function].add(kernel)
