@@ -107,7 +107,9 @@ def fits(guards, count):
         loss, optimizer = nn.CrossEntropyLoss(), next(optimizers)()
         if kind is vectors:
             example = next(losses)
-            loss, layers = example.part, [*layers, nn.Linear(math.prod(example.in_shape)), nn.Reshape(example.in_shape)]
+            *leading, last = example.in_shape
+            loss = example.part
+            layers = [*layers, nn.Linear(3 * math.prod(leading)), nn.Reshape((*leading, 3)), nn.Linear(last)]
         rows = int(RANDOM.integers(1, 90))
         batch, threads = int(RANDOM.integers(1, rows + 1)), int(RANDOM.integers(1, 3))
         print(number, layers, shape, rows, batch, threads, loss, optimizer, flush=True)

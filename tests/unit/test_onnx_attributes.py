@@ -132,8 +132,16 @@ def more_inputs(item, rows):
 
 
 def changed(model, rows):
-    """Copies of a model, each with one attribute, or one optional input, that is another."""
+    """Copies of a model, each with one attribute, or one optional input, that is another.
+
+    Of nodes that say the same, as the many products and sums of a transformer do, the first is changed.
+    """
+    seen = set()
     for index, item in enumerate(model.graph.node):
+        said = item.op_type, len(item.input), *sorted(attribute.SerializeToString() for attribute in item.attribute)
+        if said in seen:
+            continue
+        seen.add(said)
         given = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in item.attribute}
         for name, declared in onnx.defs.get_schema(item.op_type, OPSET).attributes.items():
             default = declared.default_value
