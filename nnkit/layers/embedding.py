@@ -263,6 +263,20 @@ class EmbeddingBag(_Table):
                 for stage, kernel in super().kernels().items()}  # fmt: skip
 
     def c(self) -> str:
+        if self.per_sample_weights:
+            return """
+            void forward(const int64_t numbers[T], const real per_sample_weights[T], const real weight[V][D], real out[D])
+            {
+                int outside = 0;
+                for (int t = 0; t < T; t++)
+                    outside |= numbers[t] < 0 || numbers[t] >= V;
+                for (int d = 0; d < D; d++) {
+                    out[d] = outside ? NAN : 0.0;
+                    for (int t = 0; t < T && !outside; t++)
+                        if (numbers[t] != padding)
+                            out[d] += per_sample_weights[t] * weight[numbers[t]][d];
+                }
+            }"""
         return """
             void forward(const int64_t x[T], const real weight[V][D], real out[D])
             {

@@ -27,7 +27,7 @@ class CoslogSchedule(Schedule):
     --------
     >>> import nnkit as nn, numpy as np
     >>> nn.CoslogSchedule(2).factor(np.array([0.0, 1.0, 3.0, 9.0]), 9).round(6)
-    array([0.      , 0.844311, 0.      , 0.      ])
+    array([0.      , 0.930431, 0.      , 0.      ])
 
     References
     ----------

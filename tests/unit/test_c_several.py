@@ -59,6 +59,8 @@ NETS = {
     "layer": ([nn.Graph(a=("left", nn.Linear(2)), out=(("a", "right"), Scaled()))], {"left": (3,), "right": (2,)}),
     "numbers": ([nn.Inputs(kind=[nn.Embedding(5, 2), nn.Flatten()], size=nn.Linear(2)), nn.Heads(out=nn.Linear(1), x=nn.ELU())],
                 {"kind": (2,), "size": (3,)}),
+    "bag": ([nn.Graph(bag=(("kind", "size"), nn.EmbeddingBag(5, 3, mode="sum", padding_idx=1, per_sample_weights=True)))],
+            {"kind": (4,), "size": (4,)}),
     "odd": ([nn.Inputs(**{name: nn.Linear(2) for name in ODD}), nn.Heads(**{name: nn.Linear(1) for name in ODD})],
             dict.fromkeys(ODD, (2,))),
 }  # fmt: skip

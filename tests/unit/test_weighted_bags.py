@@ -116,7 +116,6 @@ def test_words_have_to_be_whole_numbers_and_weights_need_not():
     (lambda: nn.Sequential([bag()]).build((4,)), nn.ShapeError, "fields numbers, per_sample_weights"),
     (lambda: nn.Sequential([nn.Graph(words=("a", nn.Linear(4)), out=(("words", "b"), bag()))]).build({"a": (4,), "b": (4,)}),
      nn.ShapeError, "takes integers"),
-    (lambda: nn.Sequential([bag()]).build(SHAPES).to_c("net.c"), nn.NnkitError, "one input"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused(make, error, message):
     with pytest.raises(error, match=message):
