@@ -174,11 +174,12 @@ def computed(model, x):
         return None
 
 
-def check_changes(model, x, path):
-    """Whatever is changed is understood or refused; how many are."""
+def check_changes(model, x, path, most=10**6):
+    """Whatever is changed is understood or refused; how many are. Of very many changes, some spread over all are made."""
     model.graph.output[0].type.tensor_type.ClearField("shape")
     agree, wrong = 0, []
-    for what, other in changed(model, len(x)):
+    changes = list(changed(model, len(x)))
+    for what, other in changes[:: -(-len(changes) // most) or 1]:
         out = computed(other, x)
         if out is None:
             continue
@@ -204,7 +205,7 @@ def test_a_changed_attribute_of_what_nnkit_writes_is_understood_or_refused(examp
     nn.onnx.export(model, tmp_path / "net.onnx")
     x = random.uniform(example.low, example.high, (3, *example.in_shape)).astype("float32")
     x = np.floor(x).astype("int64") if example.low == 0 else x
-    check_changes(onnx.load(tmp_path / "net.onnx"), x, tmp_path / "net.onnx")
+    check_changes(onnx.load(tmp_path / "net.onnx"), x, tmp_path / "net.onnx", most=100)
 
 
 @pytest.mark.parametrize("name", OTHERS)
