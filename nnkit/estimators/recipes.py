@@ -48,8 +48,7 @@ class TDS(Recipe):
 
     def layers(self, scheme: TableScheme, hidden: Sequence[int], outputs: int, *, classes: bool) -> list[Layer]:
         activation = SELU if classes else Mish
-        drawn: dict[str, Any] = {"weight_init": Normal(std=1.0), "bias_init": Normal(std=1.0)}
-        inner = [layer for size in hidden for layer in (NTKLinear(size, **drawn), activation())]
+        inner = [layer for size in hidden for layer in (NTKLinear(size, bias_init=Normal(std=1.0)), activation())]
         return [Scale(), *inner, NTKLinear(outputs, weight_init="zeros")]
 
     def optimizer(self, scheme: TableScheme, *, classes: bool) -> Optimizer:

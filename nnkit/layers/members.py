@@ -16,7 +16,7 @@ from nnkit.core.registry import register
 from nnkit.core.span import Span
 from nnkit.errors import ShapeError
 from nnkit.initializers import Uniform
-from nnkit.kernels.gemm import ACROSS, STRIP, dot, dot_transposed
+from nnkit.kernels.gemm import ACROSS, STRIP, add_bias, dot, dot_transposed, sum_rows
 
 __all__ = ["BatchEnsembleLinear", "MemberLinear", "Members"]
 
@@ -338,25 +338,16 @@ class MemberLinear(Layer):
         biased = bias.size > 0
         for m in range(weight.shape[0]):
             dot(x[:, m], weight[m], out[:, m])
-        for n in range(out.shape[0]):
-            for m in range(weight.shape[0]):
-                if biased:
-                    row, shift = out[n, m], bias[m]
-                    for j in range(row.shape[0]):
-                        row[j] += shift[j]
+            if biased:
+                add_bias(bias[m], out[:, m])
 
     @staticmethod
     def backward(x, grad_out, grad_weight, grad_bias):
         biased = grad_bias.size > 0
-        grad_bias[:] = 0.0
         for m in range(grad_weight.shape[0]):
             dot(x[:, m].T, grad_out[:, m], grad_weight[m])
-        for n in range(grad_out.shape[0]):
-            for m in range(grad_weight.shape[0]):
-                if biased:
-                    g, shift = grad_out[n, m], grad_bias[m]
-                    for j in range(g.shape[0]):
-                        shift[j] += g[j]
+            if biased:
+                sum_rows(grad_out[:, m], grad_bias[m])
 
     @staticmethod
     def backward_x(weight, grad_out, strip, grad_x):

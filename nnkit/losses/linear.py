@@ -87,6 +87,15 @@ class LinearCrossEntropyLoss(CrossEntropyLoss):
         return [Example(cls(), (4,)), Example(cls(weight=[1.0, 0.5, 2.0], label_smoothing=0.2), (2, 3))]
 
 
+def mass_of(target, label, class_weight):
+    """What the targets of a row add up to, alone and times the weights of their classes."""
+    mass, weighty = 0.0, 0.0
+    for i in range(target.shape[0]):
+        mass += target[i]
+        weighty += weight_of(class_weight, label + i) * target[i]
+    return mass, weighty
+
+
 class LinearCrossEntropy(Layer):
     """`Linear` and `CrossEntropyLoss` in one: ``out`` is the loss of each row, its gradient what the rows weigh."""
 
@@ -136,18 +145,13 @@ class LinearCrossEntropy(Layer):
                     matched += share * z[label[n, 0] + i - begin] if share != 0.0 else 0.0
                 out[n, 0] -= (1.0 - label_smoothing) * matched
                 if label_smoothing > 0.0:
-                    mass, everything = 0.0, 0.0
-                    for i in range(t.shape[0]):
-                        mass += t[i]
+                    mass, everything = mass_of(t, label[n, 0], class_weight)[0], 0.0
                     for k in range(z.shape[0]):
                         everything += weight_of(class_weight, begin + k) * z[k]
                     out[n, 0] -= smooth * mass * everything
         for n in range(x.shape[0]):
             log_total[n, 0] = top[n, 0] + log(log_total[n, 0])
-            mass, weighty = 0.0, 0.0
-            for i in range(target.shape[1]):
-                mass += target[n, i]
-                weighty += weight_of(class_weight, label[n, 0] + i) * target[n, i]
+            mass, weighty = mass_of(target[n], label[n, 0], class_weight)
             out[n, 0] += ((1.0 - label_smoothing) * weighty + smooth * mass * classes) * log_total[n, 0]
 
     @staticmethod
@@ -165,10 +169,7 @@ class LinearCrossEntropy(Layer):
             add_bias(bias[begin : begin + BLOCK], block)
             for n in range(x.shape[0]):
                 z, t, w = block[n], target[n], grad_out[n, 0]
-                mass, weighty = 0.0, 0.0
-                for i in range(t.shape[0]):
-                    mass += t[i]
-                    weighty += weight_of(class_weight, label[n, 0] + i) * t[i]
+                mass, weighty = mass_of(t, label[n, 0], class_weight)
                 uniform = w * smooth * mass
                 scale = w * (1.0 - label_smoothing) * weighty + uniform * classes
                 for k in range(z.shape[0]):
