@@ -120,16 +120,15 @@ def _told(error: Exception) -> str:
     said = str(error) if isinstance(error, NegativeIndex | NewArray) else f"{type(error).__name__}: {error}"
     stack = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)
              if not _FRAMEWORK.match(frame.f_globals.get("__name__", ""))]  # fmt: skip
-    kernel = stack[0][0].f_code.co_name if stack else ""
-    for frame, line in reversed(stack):
+    for depth in range(len(stack) - 1, -1, -1):
+        frame, line = stack[depth]
         try:
             lines, first = inspect.getsourcelines(frame.f_code)
         except (OSError, TypeError):
             continue
         text = lines[line - first].strip()
-        function = frame.f_code.co_name
-        within = "" if function == kernel else f"{kernel}: "
-        told = f"{within}{function} fails at `{text}`: "
+        callers = [caller.f_code.co_name for caller, _ in stack[: depth + 1]]
+        told = f"{': '.join(callers)} fails at `{text}`: "
         if isinstance(error, NegativeIndex):
             return told + said
         if isinstance(error, IndexError):
