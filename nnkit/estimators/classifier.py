@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
@@ -19,6 +18,7 @@ from nnkit.errors import NnkitError, ParameterError, PersistenceError
 from nnkit.estimators.base import Estimator
 from nnkit.estimators.parameters import is_auto
 from nnkit.estimators.saving import saved
+from nnkit.estimators.weights import class_weighted
 from nnkit.model import Sequential
 
 __all__ = ["NNClassifier"]
@@ -185,20 +185,8 @@ class NNClassifier(ClassifierMixin, Estimator):
         return raw > 0 if given is None else given > 0.5
 
     def _weights(self, y: Any, sample_weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
-        if self.class_weight is None:
-            return sample_weight
-        weights = np.ones(len(y)) if sample_weight is None else sample_weight
-        if not isinstance(self.class_weight, str):
-            with self._naming("class_weight"), np.errstate(over="ignore"):  # infinite ones are refused
-                return np.asarray(weights * compute_sample_weight(self.class_weight, y))
-        if self.class_weight != "balanced":
-            raise ParameterError(f"NNClassifier: class_weight: expected None, 'balanced' or a dict, got {self.class_weight!r}")
-        balanced = weights.copy()
-        for column in y.reshape(len(y), -1).T:
-            _, codes = np.unique(column, return_inverse=True)
-            mass = np.bincount(codes, weights)  # of each class; scikit-learn before 1.9 would count rows
-            balanced *= weights.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0))[codes]
-        return balanced
+        with self._naming("class_weight"):
+            return class_weighted(self.class_weight, y, sample_weight)
 
     def _strata(self, y: Any) -> Any:
         return None if self._multilabel else y

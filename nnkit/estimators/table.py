@@ -22,6 +22,7 @@ from nnkit.estimators.parameters import random_of
 from nnkit.estimators.recipes import recipe_of
 from nnkit.estimators.saving import described, saved
 from nnkit.estimators.splitting import held_out
+from nnkit.estimators.weights import class_weighted
 from nnkit.losses import CrossEntropyLoss, MSELoss
 from nnkit.model import Sequential
 from nnkit.persistence.file import write
@@ -126,7 +127,7 @@ class TableEstimator(Learner):
         self.targets_ = self._targets.of(y)
         rows, target, loss = self._matrix(X), self._encoded(y), self._loss()
         check_consistent_length(rows, target)
-        weights = self._usable_weights(sample_weight, rows, loss)
+        weights = self._weights(target, self._usable_weights(sample_weight, rows, loss))
         chosen = np.arange(len(rows)) if weights is None else np.flatnonzero(weights)
         held = np.empty(0, np.int64)
         if validation is None:
@@ -166,6 +167,10 @@ class TableEstimator(Learner):
     def _encoded(self, y: Any) -> NDArray[Any]:
         """Targets as the net learns them."""
         return self.targets_.encode(y)
+
+    def _weights(self, target: NDArray[Any], sample_weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        """Weights of rows with such targets."""
+        return sample_weight
 
     # --------------------------------------------------------------------------------------------------- using the net
 
@@ -271,6 +276,8 @@ class TableClassifier(ClassifierMixin, TableEstimator):
     validation_fraction : float in [0, 1), held out of `fit`, the same share of each class, where it is given no X_val; with 0
         the parameters of the last epoch are kept
     categorical, numeric, dates, ignore : names or places of columns, see `TableScheme`
+    class_weight : None, "balanced", or a dict from labels to weights, which those of rows are multiplied by; they count for the
+        rows held out, too
     callbacks : callbacks or their names
     random_state : None, int or RandomState
     n_threads : int, optional; all cores by default. The result does not depend on it.
@@ -307,8 +314,37 @@ class TableClassifier(ClassifierMixin, TableEstimator):
     _monitor = "val_accuracy"
     targets_: Classes
 
+    def __init__(
+        self,
+        recipe: str = "td",
+        *,
+        hidden: Any = (256, 256, 256),
+        epochs: int = 256,
+        batch_size: int = 256,
+        validation_fraction: float = 0.2,
+        categorical: Any = (),
+        numeric: Any = (),
+        dates: Any = (),
+        ignore: Any = (),
+        class_weight: Any = None,
+        callbacks: Any = (),
+        random_state: Any = None,
+        n_threads: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            recipe, hidden=hidden, epochs=epochs, batch_size=batch_size, validation_fraction=validation_fraction,
+            categorical=categorical, numeric=numeric, dates=dates, ignore=ignore, callbacks=callbacks,
+            random_state=random_state, n_threads=n_threads, verbose=verbose,
+        )  # fmt: skip
+        self.class_weight = class_weight
+
     def _loss(self) -> Loss:
         return CrossEntropyLoss(label_smoothing=0.1)
+
+    def _weights(self, target: NDArray[Any], sample_weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        with self._naming("class_weight"):
+            return class_weighted(self.class_weight, self.targets_.decode(target[:, None]), sample_weight)
 
     def _encoded(self, y: Any) -> NDArray[Any]:
         codes = super()._encoded(y)

@@ -143,6 +143,31 @@ def test_rows_of_weight_zero_are_not_trained_on():
     np.testing.assert_array_equal(*given)
 
 
+@pytest.mark.parametrize("labels", [["no", "yes"], [False, True], [3, 5]])
+def test_classes_weigh_what_the_user_says(labels):
+    X, y = np.arange(30.0)[:, None], np.array(labels)[(np.arange(30) % 3 == 0).astype(int)]
+    weighed = {
+        "balanced": np.where(y == labels[1], 30 / 20, 30 / 40), "dict": np.where(y == labels[1], 7.0, 2.0),
+    }  # fmt: skip
+    of = {"balanced": "balanced", "dict": {labels[0]: 2.0, labels[1]: 7.0}}
+    for name, weights in weighed.items():
+        by_class = TableClassifier("td-s", **FEW, class_weight=of[name]).fit(X, y)
+        by_row = TableClassifier("td-s", **FEW).fit(X, y, weights)
+        np.testing.assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
+        assert by_class.history_["val_loss"] == by_row.history_["val_loss"]
+    own = np.arange(30) % 5 + 1.0
+    mass = np.array([own[y == label].sum() for label in labels])
+    both = TableClassifier("td-s", **FEW, class_weight="balanced").fit(X, y, own).predict_proba(X)
+    by_row = TableClassifier("td-s", **FEW).fit(X, y, own * (own.sum() / (2 * mass))[(y == labels[1]).astype(int)])
+    np.testing.assert_array_equal(both, by_row.predict_proba(X))
+
+
+@pytest.mark.parametrize("given", ["even", 3, {0: -1.0, 1: 1.0}, {0: np.inf, 1: 1.0}, {7: 1.0}])
+def test_weights_of_classes_that_are_none_are_refused(given):
+    with pytest.raises((ParameterError, DataError), match="weight"):
+        TableClassifier("td-s", **FEW, class_weight=given).fit(np.arange(20.0)[:, None], np.arange(20) % 2)
+
+
 def test_rows_of_ones_own_are_validated_on_and_none_held_out():
     X, y = np.arange(24.0)[:, None], np.arange(24) % 2
     own = TableClassifier("td-s", **FEW).fit(X, y, X_val=X[:6], y_val=y[:6])
