@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nnkit.core.terminal import is_terminal
 from nnkit.engine.stub import statistics
@@ -17,7 +17,7 @@ from nnkit.errors import ParameterError, printable
 if TYPE_CHECKING:
     from nnkit.training.history import History
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "SeveralProgress"]
 
 REFRESH = 0.1  # seconds between two updates of the line, at least
 MONTHS = 1e7  # seconds: nobody waits longer
@@ -76,7 +76,7 @@ class Progress:
             self._watch.close()
             failing.pop_all()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         self._watch.enter_context(statistics.watched(self.compiling))
         return self
 
@@ -130,6 +130,23 @@ class Progress:
                 self._display.show(line, step / (self._epochs * self.steps))
         with suppress(Exception):
             self._display.close()
+
+
+class SeveralProgress(Progress):
+    """The line of several fits that run side by side: how many are done, and the time left."""
+
+    def __init__(self, show: bool | str, fits: int) -> None:
+        super().__init__(show, fits)
+        self._fits = fits
+
+    def look(self, parts: Sequence[float], done: int, last: bool = False) -> None:
+        """Show that ``done`` fits have ended, and which parts (from 0 to 1) of those that have begun."""
+        now = time.perf_counter()
+        if not self.shown or (now < self._due and not last):
+            return
+        part, seconds = min(1.0, sum(parts) / self._fits), now - self._begin
+        left = f"{timedelta(seconds=round(min(seconds * (1 / part - 1), MONTHS)))} left" if 0 < part < 1 else f"{seconds:.1f} s"
+        self._show(printable(f"{done} of {self._fits} nets  {left}"), part, now)
 
 
 class _Terminal:

@@ -4,6 +4,7 @@ import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
 import nnkit as nn
+from nnkit.estimators.recipes import RECIPES
 
 FEW = {"hidden": (16,), "epochs": 40, "batch_size": 64}  # of which nothing depends but how long it takes
 FAILED = {
@@ -15,7 +16,7 @@ FAILED = {
 
 
 @pytest.mark.filterwarnings("ignore")  # what a check does on purpose; those about warnings look for themselves
-@pytest.mark.parametrize("recipe", ["td-s", "td"])
+@pytest.mark.parametrize("recipe", list(RECIPES))
 @pytest.mark.parametrize("kind", [nn.TableClassifier, nn.TableRegressor])
 def test_every_check_passes(kind, recipe):
     results = check_estimator(kind(recipe, **FEW), expected_failed_checks=FAILED, on_fail=None, on_skip=None)

@@ -14,7 +14,8 @@ import nnkit as nn
 from nnkit.errors import DataError, ParameterError, PersistenceError
 from nnkit.estimators.recipes import RECIPES
 from nnkit.estimators.splitting import held_out
-from nnkit.estimators.table import TableClassifier, TableRegressor, _even
+from nnkit.estimators.table import TableClassifier, TableRegressor
+from nnkit.estimators.tabular import _even
 
 FEW = {"hidden": (8,), "epochs": 6, "batch_size": 16, "random_state": 0}
 KINDS = [TableClassifier, TableRegressor]
@@ -104,7 +105,7 @@ def test_a_file_with_other_attributes_is_refused(fitted):
 
 def test_the_last_of_the_best_epochs_is_kept(fitted):
     net, _ = fitted
-    figure = np.array(net.history_[net._monitor]) * (-1 if net._monitor == "val_accuracy" else 1)
+    figure = np.array(net.history_[f"val_{net._metric.name}"]) * (-1 if net._metric.greater_is_better else 1)
     assert net.history_.best_epoch == len(figure) - 1 - figure[::-1].argmin()
     assert net.n_iter_ == len(net.loss_curve_) == 6
 
