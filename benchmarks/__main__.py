@@ -26,9 +26,12 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, metavar="PATH", help="draw them, too (PNG, SVG or PDF)")
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that everything runs, figures are rough")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
+    parser.add_argument("--keep", type=Path, metavar="PATH", help="tables: write figures down one by one, and go on from there")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="tables: the libraries to measure now")
     given = parser.parse_args()
     try:
-        run(given.suites, json=given.json, chart=given.chart, quick=given.quick, threads=given.threads)
+        run(given.suites, json=given.json, chart=given.chart, quick=given.quick, threads=given.threads,
+            keep=given.keep, only=given.only)
     except ParameterError as error:
         parser.error(str(error))
 

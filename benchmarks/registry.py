@@ -19,6 +19,8 @@ class Options:
 
     quick: bool = False
     threads: tuple[int, ...] = (1, 2)
+    keep: Path | None = None  # where figures of hours are written down, to go on from there
+    only: tuple[str, ...] = ()  # of the libraries that a suite compares
 
     def choose(self, full: int, quick: int) -> int:
         return quick if self.quick else full

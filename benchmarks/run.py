@@ -24,6 +24,8 @@ def run(
     chart: str | Path | None = None,
     quick: bool = False,
     threads: Sequence[int] = (1, 2),
+    keep: Path | None = None,
+    only: Sequence[str] = (),
 ) -> int:
     """Run suites by their names, all of them where there is none; returns the exit status."""
     from rich.console import Console
@@ -44,7 +46,7 @@ def run(
     cores = f"{machine['usable_cores']} of {machine['cores']} cores"
     console.print(f"{machine['processor']}, {cores}, {machine['system']}; {about['date']}")
     console.print(", ".join(f"{name} {version}" for name, version in versions.items() if version))
-    options = Options(quick, tuple(threads))
+    options = Options(quick, tuple(threads), keep, tuple(only))
     sections = {}
     for name in dict.fromkeys(names or known):
         begin = time.perf_counter()
