@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from nnkit.inspect.decision import plot_decision as plot_decision
     from nnkit.inspect.trace.trace import trace as trace
     from nnkit.loading import load as load
+    from nnkit.many import fit_many as fit_many
     from nnkit.tables.scheme import TableScheme as TableScheme
 
 # What is slow to import is loaded when it is asked for: names and where they are, and modules.
@@ -64,6 +65,7 @@ _LATER = {
     "TableClassifier": "nnkit.estimators",
     "TableRegressor": "nnkit.estimators",
     "TableScheme": "nnkit.tables.scheme",
+    "fit_many": "nnkit.many",
     "load": "nnkit.loading",
     "plot_decision": "nnkit.inspect.decision",
     "trace": "nnkit.inspect.trace.trace",

@@ -22,6 +22,7 @@ FLOORS = [
     {"planner", "passes", "native", "executor", "training", "inspect"},
     {"persistence"},
     {"model"},
+    {"many"},
     {"estimators", "onnx"},
     {"loading", "testing", "warmup", "commands", "__main__", "__init__"},
 ]

@@ -19,7 +19,9 @@ Task = Callable[[], tuple[Model, dict[str, Any]]]  # a model and what `Fit` is t
 LOOK = 0.05  # seconds between two looks at Ctrl-C and the progress line
 
 
-def fit_together(tasks: Sequence[Task], *, n_threads: int | None = None, progress: bool | str = False) -> list[Fit]:
+def fit_together(
+    tasks: Sequence[Task], *, n_threads: int | None = None, progress: bool | str = False, keep: bool = False
+) -> list[Fit]:
     """Run fits side by side, as many at a time as there are threads; threads that are left are shared out among them.
 
     Every fit gives the bits that it would give alone. Callbacks are called in the threads of their fits.
@@ -29,6 +31,7 @@ def fit_together(tasks: Sequence[Task], *, n_threads: int | None = None, progres
     tasks : for each fit a function that makes its model and its settings
     n_threads : int, optional; all cores by default
     progress : as that of `Fit`; of several fits the line says how many are done
+    keep : after Ctrl-C return those that have begun, which have been stopped, instead of raising it
 
     Returns
     -------
@@ -37,15 +40,15 @@ def fit_together(tasks: Sequence[Task], *, n_threads: int | None = None, progres
     Raises
     ------
     KeyboardInterrupt
-        Ctrl-C: all have been stopped.
+        Ctrl-C, without ``keep``: all have been stopped.
     NnkitError
         What the first of the fits has raised that could not go on; the others have been stopped.
     """
     threads = available_threads(n_threads)
-    at_once = min(threads, len(tasks))
-    together = _Together(threads // max(1, at_once), progress if len(tasks) == 1 else False)
+    at_once = max(1, min(threads, len(tasks)))
+    together = _Together(threads // at_once, progress if len(tasks) == 1 else False)
     if at_once == 1:  # nothing to wait for: in this thread, which hears signals itself
-        return [together.run(task) for task in tasks]
+        return together.one_by_one(tasks, keep)
     with uninterrupted, SeveralProgress(progress, len(tasks)) as line, ThreadPoolExecutor(at_once) as pool:
         pending: list[Future[Fit]] = [pool.submit(together.run, task) for task in tasks]
         try:
@@ -55,14 +58,18 @@ def fit_together(tasks: Sequence[Task], *, n_threads: int | None = None, progres
                 if not left or any(future.exception() for future in done):
                     break
                 check()
+        except KeyboardInterrupt:
+            together.stop("interrupted")
+            if not keep:
+                raise
         finally:
-            together.stop()
+            together.stop("others have ended")
             for future in pending:
                 future.cancel()
     failed = [error for future in pending if not future.cancelled() and (error := future.exception())]
     if failed:
         raise failed[0]
-    return [future.result() for future in pending]
+    return [future.result() for future in pending if not future.cancelled()]
 
 
 class _Together:
@@ -71,7 +78,18 @@ class _Together:
     def __init__(self, threads: int, progress: bool | str) -> None:
         self.threads, self.progress = threads, progress
         self.fits: list[Fit] = []
-        self._lock, self._stopped = threading.Lock(), False
+        self._lock, self._stopped = threading.Lock(), ""
+
+    def one_by_one(self, tasks: Sequence[Task], keep: bool) -> list[Fit]:
+        """All of them, in this thread."""
+        fits: list[Fit] = []
+        for task in tasks:
+            fits.append(self.run(task))
+            if (failure := fits[-1].failure) is not None:
+                if not keep:
+                    raise failure
+                break
+        return fits
 
     def run(self, task: Task) -> Fit:
         """One of them."""
@@ -83,10 +101,8 @@ class _Together:
             with self._lock:
                 self.fits.append(fit)
                 if self._stopped:
-                    fit.stop("others have ended")
+                    fit.stop(self._stopped)
             fit.run()
-        if fit.failure is not None:
-            raise fit.failure
         return fit
 
     def parts(self) -> list[float]:
@@ -94,9 +110,9 @@ class _Together:
         with self._lock:
             return [fit.step / (fit.epochs * fit.steps_per_epoch) for fit in self.fits]
 
-    def stop(self) -> None:
+    def stop(self, reason: str) -> None:
         """End them all after their epochs."""
         with self._lock:
-            self._stopped = True
+            self._stopped = self._stopped or reason
             for fit in self.fits:
-                fit.stop("others have ended")
+                fit.stop(reason)
