@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,9 +119,10 @@ def _labels(words: Words) -> tuple[Places, list[str], int]:
     return rows, [labels[code] for code in order], int(np.count_nonzero(counts)) - len(order)
 
 
-def _in_order(label: str) -> tuple[float, str]:
-    """Numbers in their order, then words."""
+def _in_order(label: str) -> tuple[float, list[Any]]:
+    """Numbers in their order, then words, in which numbers count as such."""
+    words = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", label)]
     try:
-        return float(label), label
+        return float(label), words
     except ValueError:
-        return np.inf, label
+        return np.inf, words

@@ -35,14 +35,36 @@ WHO = "expected_gradients"
 class ExpectedGradients:
     """What each column has added to predictions; a table as text and in notebooks, and a picture.
 
+    ::
+
+        value_j(x) = mean over x', a of (x_j - x'_j) dF/dx_j(x' + a (x - x'))
+
+    with rows x' of the background and a uniform between 0 and 1. The values of a row add up to F(x) less the mean of F over
+    the background, but for an error of sampling, about 1 / sqrt(n_samples), which is in ``gap``. Each row of the background
+    comes as often as the others, and there is one a in each of as many equal pieces as there are samples: so the error is about
+    that of independent samples or less (Owen 1997), and none for linear nets.
+
+    F is what the net gives, without a softmax: log-odds of the second of two classes; a score for each of more classes (which
+    the softmax takes); numbers in the units of y (before they are clamped, by the recipe "td", and before ``decide`` of a loss
+    such as "poisson_nll"); the raw outputs of a `Sequential`.
+
+    Of a table, gradients are by the numbers that the net reads: what its scheme makes of a column (flags of categories and of
+    missing cells, waves of dates) is summed for that column. A category that has codes has no gradient; the line from x' to x
+    then leads from one embedded vector to the other, and the products are summed over the vector. So it is for all layers that
+    look numbers up, tokens of text too. Columns that are left out have 0.
+
     Attributes
     ----------
     names : of the columns; of rows with more axes there are none
     values : (N, columns), or (N, columns, outputs) of several outputs, float64
     base_values : () or (outputs,), the mean prediction of the background's rows that were taken
-    predictions : (N,) or (N, outputs)
+    predictions : (N,) or (N, outputs), F
     data : (N, columns) the cells of X: numbers, or objects
     output_names : of the outputs
+
+    References
+    ----------
+    Owen 1997, "Monte Carlo variance of scrambled net quadrature", on samples of which there is one in each piece.
     """
 
     names: list[str]
@@ -113,25 +135,10 @@ class ExpectedGradients:
 def expected_gradients(
     model: Any, X: Any, background: Any, *, n_samples: int = 200, random_state: Any = None
 ) -> ExpectedGradients:
-    """What each column has added to the prediction of each row, beside what is predicted for the background on average.
+    """What each column has added to the prediction of each row, beside what is predicted for a background on average.
 
-    ::
-
-        value_j(x) = mean over x', a of (x_j - x'_j) dF/dx_j(x' + a (x - x'))
-
-    with rows x' of the background and a uniform between 0 and 1. The values of a row add up to F(x) less the mean of F over
-    the background; of a net that is not linear but for an error of sampling, about 1 / sqrt(n_samples), which is in ``gap``.
-    Every row of the background comes as often as the others, and there is one a in each of ``n_samples`` equal pieces, so that
-    the error is about that of independent samples or less; of linear nets it is 0.
-
-    F is what the net gives, without a softmax: log-odds of the second of two classes, a score for each of more classes (that
-    which the softmax takes), numbers in the units of y (before they are clamped, by the recipe "td"; before ``decide`` of a
-    loss such as "poisson_nll"), and the raw outputs of a `Sequential`.
-
-    Of a table, gradients are by the numbers that the net reads: what its scheme makes of a column (flags of categories and of
-    missing cells, waves of dates) is summed for that column. A category that has codes has no gradient; the line from x' to x
-    then leads from one embedded vector to the other, and the products are summed over the vector. So it is for all layers that
-    look numbers up, tokens of text too. Columns that are left out have 0.
+    The mean of (x - x') * dF/dx along lines from rows x' of the background to the row x: `ExpectedGradients` has the formula,
+    what F is, and how categories count. The values of a row add up to its prediction less the mean one.
 
     Parameters
     ----------
@@ -140,14 +147,13 @@ def expected_gradients(
     X : rows as the model takes them, which are explained
     background : rows of that kind, to compare with: some 100 of the training data. Of more than ``n_samples``, so many are
         drawn at random.
-    n_samples : int >= 1, pairs of x' and a for each row; a little more where it is no multiple of the background's rows
+    n_samples : int >= 1, points for each row; a little more where it is no multiple of the background's rows
     random_state : None, int, RandomState or Generator
 
     Returns
     -------
     ExpectedGradients
-        With ``values``, ``base_values``, ``predictions`` and ``names``; `ExpectedGradients.to_shap` gives a
-        ``shap.Explanation``.
+        With ``values``, ``base_values``, ``predictions`` and ``names``; its `to_shap` gives a ``shap.Explanation``.
 
     Raises
     ------
@@ -168,32 +174,33 @@ def expected_gradients(
     References
     ----------
     Erion, Janizek, Sturmfels, Lundberg and Lee 2021, "Improving performance of deep learning models with axiomatic attribution
-    priors and expected gradients"; Sundararajan, Taly and Yan 2017, "Axiomatic attribution for deep networks" (integrated
-    gradients). Owen 1997, "Monte Carlo variance of scrambled net quadrature", on samples that are one in each piece.
+    priors and expected gradients"; Sundararajan, Taly and Yan 2017, "Axiomatic attribution for deep networks".
     """
     if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
         raise ParameterError(f"{WHO}: expected n_samples to be an integer of at least 1, got {n_samples!r}")
-    slopes = Slopes(model_of(model, WHO), WHO)
-    seen, compared = _seen(model, X, "X"), _seen(model, background, "background")
-    directions, offset, output_names = _meaning(model, slopes.outputs)
-    random = generator(random_state)
-    others = compared.rows
+    random, slopes = generator(random_state), Slopes(model_of(model, WHO), WHO)
+    seen, others = _seen(model, X, "X"), _seen(model, background, "background").rows
     if len(others) > n_samples:
         others = others[np.sort(random.choice(len(others), int(n_samples), replace=False))]
-    begin, base = slopes.look(others)
-    end, said = slopes.look(seen.rows)
-    values = np.zeros((len(seen.rows), prod(slopes.in_shape), len(directions)))
-    repeats = -(-int(n_samples) // len(others))
-    for rows, compare, share in _pairs(len(seen.rows), len(others), repeats, slopes.most, random):
-        parts = slopes.along(begin.taken(compare), end.taken(rows), share, directions)
+    return _explained(slopes, seen, others, -(-int(n_samples) // len(others)), _meaning(model, slopes.outputs), random)
+
+
+def _explained(
+    slopes: Slopes, seen: _Seen, others: NDArray[Any], repeats: int, meaning: _Meaning, random: np.random.Generator
+) -> ExpectedGradients:
+    """What columns add, compared with ``others``, each of them ``repeats`` times for each row."""
+    (begin, base), (end, said) = slopes.look(others), slopes.look(seen.rows)
+    values = np.zeros((*end.rows.shape, len(meaning.names)))
+    for rows, compared, share in _pairs(len(seen.rows), len(others), repeats, slopes.most, random):
+        parts = slopes.along(begin.taken(compared), end.taken(rows), share, meaning.directions)
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
         values[rows[starts]] += np.add.reduceat(parts, starts, axis=0)
     values /= repeats * len(others)
-    shape = (-1,) if len(directions) == 1 else (-1, len(directions))
+    shape = (len(meaning.names),) if len(meaning.names) > 1 else ()
     return ExpectedGradients(
-        names=seen.names, values=seen.gathered(values).reshape(*seen.data.shape, *shape[1:]),
-        base_values=(base.mean(axis=0) @ directions.T + offset).reshape(shape[1:]),
-        predictions=(said @ directions.T + offset).reshape(shape), data=seen.data, output_names=output_names,
+        names=seen.names, values=seen.gathered(values).reshape(*seen.data.shape, *shape),
+        base_values=meaning.of(base).mean(axis=0).reshape(shape), predictions=meaning.of(said).reshape(-1, *shape),
+        data=seen.data, output_names=meaning.names,
     )  # fmt: skip
 
 
@@ -260,19 +267,30 @@ def _words(cells: Cells) -> NDArray[Any]:
     return np.array([str(tick) for tick in cells.times().ticks.tolist()], object)
 
 
-def _meaning(model: Any, outputs: int) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """What is explained, F = directions @ outputs + offset, and what it is called: (directions, outputs), (directions,)."""
+class _Meaning(NamedTuple):
+    """What is explained: F = directions @ outputs + offset, with ``names``."""
+
+    directions: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    names: list[str]
+
+    def of(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """F of rows of outputs."""
+        found: NDArray[np.float64] = outputs @ self.directions.T + self.offset
+        return found
+
+
+def _meaning(model: Any, outputs: int) -> _Meaning:
+    """What people want to know of so many outputs."""
     every, nothing = np.eye(outputs), np.zeros(outputs)
     classes, targets = getattr(model, "classes_", None), getattr(model, "targets_", None)
     if classes is not None:
         labels = list(map(str, classes))
         if len(labels) == outputs == 2:
-            return np.array([[-1.0, 1.0]]), np.zeros(1), labels[1:]
-        return every, nothing, labels if len(labels) == outputs else labels[-1:]
+            return _Meaning(np.array([[-1.0, 1.0]]), np.zeros(1), labels[1:])
+        return _Meaning(every, nothing, labels if len(labels) == outputs else labels[-1:])
     names = [f"output {k}" for k in range(outputs)]
-    if targets is not None:
-        return every * targets.std[:, None], targets.mean, names
-    return every, nothing, names
+    return _Meaning(every, nothing, names) if targets is None else _Meaning(every * targets.std[:, None], targets.mean, names)
 
 
 def _pairs(

@@ -15,7 +15,7 @@ from nnkit.core.frames import Frame
 from nnkit.core.loss import Loss
 from nnkit.errors import ParameterError, ShapeError
 from nnkit.inspect.effects.ranking import draw_bars
-from nnkit.inspect.effects.rows import rows_of
+from nnkit.inspect.effects.rows import Rows, rows_of
 from nnkit.inspect.pictures.table import Table, number, several
 from nnkit.metrics import named
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["FeatureImportance", "feature_importance"]
+
+WHO = "feature_importance"
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,10 @@ def feature_importance(
 ) -> FeatureImportance:
     """How much worse a fitted model becomes when a column is shuffled: permutation importance.
 
-    ::
-
-        importance_j = score(X, y) - mean over repeats of score(X with column j shuffled, y)
+    importance_j = score(X, y) - mean over repeats of score(X with column j shuffled, y).
 
     Of two columns that say the same, each may look unimportant: the model still has the other one. Take rows that the model
-    was not trained on: of others, it is also told what was learned by heart. A column that the model leaves out has 0.
-
-    It is scikit-learn's ``permutation_importance`` that shuffles, so the numbers for a seed are the same; here X may be of any
-    library, and the model a net.
+    was not trained on. A column that it leaves out has 0. The numbers of a seed are scikit-learn's, which shuffles.
 
     Parameters
     ----------
@@ -135,8 +132,7 @@ def feature_importance(
 
     Returns
     -------
-    FeatureImportance
-        With ``mean``, ``std`` and ``importances`` by column, a table as text, and ``plot``.
+    FeatureImportance : ``mean``, ``std`` and ``importances`` by column, a table as text, ``plot``
 
     Raises
     ------
@@ -148,40 +144,49 @@ def feature_importance(
     Examples
     --------
     >>> import nnkit as nn, numpy as np
-    >>> X = np.random.default_rng(0).normal(size=(200, 3))
-    >>> net = nn.NNRegressor(layers=[], epochs=100, random_state=0).fit(X, 3 * X[:, 0] + X[:, 1])
-    >>> nn.feature_importance(net, X, 3 * X[:, 0] + X[:, 1], random_state=0).order.tolist()
-    [0, 1, 2]
+    >>> net = nn.Sequential([nn.Linear(1)]).build((3,))
+    >>> net.parameters()["0.weight"] = [[1.0], [3.0], [0.0]]
+    >>> X = np.random.default_rng(0).normal(size=(100, 3))
+    >>> nn.feature_importance(net, X, net.predict(X), random_state=0).order.tolist()
+    [1, 0, 2]
 
     References
     ----------
     Breiman 2001, "Random forests", section 10; Fisher, Rudin and Dominici 2019, "All models are wrong, but many are useful".
     """
-    from sklearn.inspection import permutation_importance
-
-    who = "feature_importance"
     if isinstance(n_repeats, bool) or not isinstance(n_repeats, Integral) or n_repeats < 1:
-        raise ParameterError(f"{who}: expected n_repeats to be an integer of at least 1, got {n_repeats!r}")
-    rows = rows_of(model, X, who)
-    series = Frame.of(y)
+        raise ParameterError(f"{WHO}: expected n_repeats to be an integer of at least 1, got {n_repeats!r}")
+    rows, series = rows_of(model, X, WHO), Frame.of(y)
     target = np.asarray(y) if series is None else series.labels("y")
     if target.ndim == 0 or len(target) != rows.count:
-        raise ShapeError(f"{who}: expected y with {rows.count} rows, as X has, got shape {target.shape}")
+        raise ShapeError(f"{WHO}: expected y with {rows.count} rows, as X has, got shape {target.shape}")
     measure = _measure_of_net(model, scoring) if isinstance(model, Model) else _measure_of_estimator(model, scoring)
-
-    def shuffled(_: Any, sources: NDArray[np.int64], y: Any, **weights: Any) -> float:
-        return measure.score(rows.taken(np.arange(rows.count), rows.read, list(sources.T)), y, **weights)
-
-    # What is shuffled are the numbers of the rows, a column of them for each of X: those are alike in all libraries.
-    numbers = np.repeat(np.arange(rows.count)[:, None], max(1, len(rows.read)), axis=1)
     weights = {} if sample_weight is None else {"sample_weight": np.asarray(sample_weight)}
+    plain = float(measure.value(rows.taken(np.arange(rows.count)), target, **weights))
     importances = np.zeros((len(rows.names), n_repeats))
     if rows.read:
-        found = permutation_importance(model, numbers, target, scoring=shuffled, n_repeats=int(n_repeats),
-                                       random_state=_seed(random_state), **weights)  # fmt: skip
-        importances[rows.read] = found.importances
-    plain = float(measure.value(rows.taken(np.arange(rows.count)), target, **weights))
+        importances[rows.read] = _shuffled(model, rows, target, measure, weights, int(n_repeats), random_state)
     return FeatureImportance(rows.names, importances, plain, measure.name, measure.rises)
+
+
+def _shuffled(
+    model: Any, rows: Rows, y: NDArray[Any], measure: _Measure, weights: dict[str, Any], n_repeats: int, random_state: Any
+) -> NDArray[np.float64]:
+    """By how much the score falls, (columns that are read, repeats).
+
+    What scikit-learn shuffles are the numbers of the rows, a column of them for each of X: those are alike in all libraries.
+    """
+    from sklearn.inspection import permutation_importance
+
+    every = np.arange(rows.count)
+
+    def score(_: Any, sources: NDArray[np.int64], y: Any, **weights: Any) -> float:
+        return measure.score(rows.taken(every, rows.read, list(sources.T)), y, **weights)
+
+    sources = np.repeat(every[:, None], len(rows.read), axis=1)
+    seed = int(random_state.integers(2**31)) if isinstance(random_state, np.random.Generator) else random_state
+    found = permutation_importance(model, sources, y, scoring=score, n_repeats=n_repeats, random_state=seed, **weights)
+    return np.asarray(found.importances, np.float64)
 
 
 def _measure_of_estimator(model: Any, scoring: Any) -> _Measure:
@@ -193,7 +198,7 @@ def _measure_of_estimator(model: Any, scoring: Any) -> _Measure:
         name = "accuracy" if is_classifier(model) else "R2" if is_regressor(model) else "score"
         return _Measure(name, lambda X, y, **weights: model.score(X, y, **weights))
     if not callable(scoring) and not isinstance(scoring, str):
-        raise ParameterError(f"feature_importance: expected scoring to be the name of a scorer or a function, got {scoring!r}")
+        raise ParameterError(f"{WHO}: expected scoring to be the name of a scorer or a function, got {scoring!r}")
     scorer = scoring if callable(scoring) else get_scorer(scoring)
     name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
     return _Measure(name, lambda X, y, **weights: float(scorer(model, X, y, **weights)))
@@ -206,12 +211,7 @@ def _measure_of_net(model: Any, scoring: Any) -> _Measure:
         return _Measure(type(loss).__name__, lambda X, y, **weights: model.evaluate(X, y, loss, **weights), rises=False)
     ((name, metric),) = named(scoring).items()
     if metric.greater_is_better is None:
-        raise ParameterError(f"feature_importance: expected scoring to say whether greater is the better, {metric!r} does not; "
+        raise ParameterError(f"{WHO}: expected scoring to say whether greater is the better, {metric!r} does not; "
                              "make it a Metric with greater_is_better")  # fmt: skip
     return _Measure(name, lambda X, y, **weights: model.evaluate(X, y, metrics=[metric], **weights)[name],
                     rises=metric.greater_is_better)  # fmt: skip
-
-
-def _seed(random_state: Any) -> Any:
-    """As scikit-learn takes it."""
-    return int(random_state.integers(2**31)) if isinstance(random_state, np.random.Generator) else random_state

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.inspect.effects.effect import Effect
-from nnkit.inspect.pictures.figure import COLOURS, drawing, panel_axes
+from nnkit.inspect.pictures.figure import COLOURS, colours_of, drawing, panel_axes
 from nnkit.inspect.pictures.table import shortened
 
 __all__ = ["draw_effects"]
@@ -20,14 +20,15 @@ ACROSS = 3  # panels
 LETTERS, LABEL = 34, 16  # of the name of a column, and of a category
 LONG = 24  # letters of all labels of a panel that are written side by side
 BESIDE, WIDE = 0.22, 0.12  # of the bar of missing cells: how far from the curve, and its width, of the curve's
-LINES = ("-", "--", ":", "-.")
+LINES = ("-",) * 7 + ("--",) * 7 + (":",) * 7 + ("-.",) * 7  # the colours come again, darker
 
 
 def draw_effects(
     effects: Sequence[Effect], names: Sequence[str], unit: str, mean: NDArray[np.float64], kind: str, ax: Any
 ) -> NDArray[Any]:
     """A panel for each effect; what is predicted is called ``unit``, its outputs ``names``, and is ``mean`` by itself."""
-    brush = _Brush(names, mean if len(mean) == 1 else np.zeros(len(mean)), kind != "individual", kind != "average")
+    begin = mean if len(mean) == 1 else np.zeros(len(mean))
+    brush = _Brush(begin, colours_of(len(mean)), kind != "individual", kind != "average")
     with drawing("plot_effects") as plt:
         axes = panel_axes(plt, ax, len(effects), (3.7, 3.0), ACROSS)
         for panel, effect in zip(axes, effects, strict=False):
@@ -38,7 +39,7 @@ def draw_effects(
             panel.set_ylabel(unit)
         if len(names) > 1:
             corner = axes[min(ACROSS, len(axes)) - 1]
-            handles = [plt.Line2D([], [], color=brush.colour(k), linestyle=brush.line(k)) for k in range(len(names))]
+            handles = [plt.Line2D([], [], **brush.look(k)) for k in range(len(names))]
             shown = [shortened(name, LABEL) for name in names]
             corner.legend(handles, shown, loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=-(-len(names) // 14))
     return axes
@@ -50,23 +51,19 @@ class _Brush:
 
     Attributes
     ----------
-    names : of the outputs
     begin : (outputs,) where bars begin
+    colours : of the outputs
     average, curves : whether averages are drawn, and single rows
     """
 
-    names: Sequence[str]
     begin: NDArray[np.float64]
+    colours: NDArray[np.float64]
     average: bool
     curves: bool
 
-    def colour(self, k: int) -> str:
-        """Of an output."""
-        return COLOURS[1 + k % (len(COLOURS) - 1)]
-
-    def line(self, k: int) -> str:
-        """Of an output: the colours come again with another one."""
-        return LINES[k // (len(COLOURS) - 1) % len(LINES)]
+    def look(self, k: int) -> dict[str, Any]:
+        """Of the line of an output."""
+        return {"color": self.colours[k], "linestyle": LINES[k % len(LINES)]}
 
     def limits(self, effects: Sequence[Effect]) -> tuple[float, float]:
         """From where to where all panels go."""
@@ -100,11 +97,10 @@ class _Brush:
         values, deciles = (_positions(item) for item in (effect.values, effect.deciles))
         count, span = len(values), float(np.ptp(values)) or 1.0
         for k in range(len(self.begin)):
-            look = {"color": self.colour(k), "linestyle": self.line(k)}
             if self.curves:
-                panel.plot(values, _some(effect.said)[:, :count, k].T, alpha=0.3, linewidth=0.7, **look)
+                panel.plot(values, _some(effect.said)[:, :count, k].T, alpha=0.3, linewidth=0.7, **self.look(k))
             if self.average:
-                panel.plot(values, effect.average[:count, k], marker="o" if count < 8 else "", markersize=4, **look)
+                panel.plot(values, effect.average[:count, k], marker="o" if count < 8 else "", markersize=4, **self.look(k))
         panel.plot(deciles, np.zeros(len(deciles)), "|", color=COLOURS[0], markersize=9, markeredgewidth=0.8,
                    transform=panel.get_xaxis_transform())  # fmt: skip
         panel.set_xlim(values[0] - 0.04 * span, values[-1] + (0.04 + (BESIDE + WIDE) * effect.misses) * span)
@@ -118,7 +114,7 @@ class _Brush:
         """Bars of each output side by side, and dots of rows."""
         wide = width / len(self.begin)
         for k, begin in enumerate(self.begin):
-            middle, colour = at + (k + 0.5) * wide - width / 2, self.colour(k)
+            middle, colour = at + (k + 0.5) * wide - width / 2, self.colours[k : k + 1]
             if self.average:
                 panel.bar(middle, said[:, :, k].mean(axis=0) - begin, 0.92 * wide, begin, color=colour, linewidth=0)
             if self.curves:

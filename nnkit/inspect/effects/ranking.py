@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.inspect.pictures.figure import COLOURS, drawing, new_axes
+from nnkit.inspect.pictures.figure import COLOURS, colours_of, drawing, new_axes
 from nnkit.inspect.pictures.table import shortened
 
 if TYPE_CHECKING:
@@ -29,9 +29,8 @@ def draw_bars(
     with drawing(what) as plt:
         axes = new_axes(plt, ax, (6.0, 1.0 + 0.3 * len(order)))
         begin, places = np.zeros(len(order)), np.arange(len(order))
-        for k, part in enumerate(parts[order].T):
-            axes.barh(places, part, left=begin, height=0.7, color=COLOURS[1 + k % (len(COLOURS) - 1)],
-                      label=labels[k] if len(labels) > 1 else None)  # fmt: skip
+        for part, colour, label in zip(parts[order].T, colours_of(len(labels)), labels, strict=True):
+            axes.barh(places, part, left=begin, height=0.7, color=[colour], label=label)
             begin = begin + part
         if spread is not None:
             axes.errorbar(begin, places, xerr=spread[order], fmt="none", ecolor=COLOURS[0], elinewidth=1.2, capsize=2)
@@ -40,5 +39,5 @@ def draw_bars(
         left = len(names) - len(order)
         axes.set(xlabel=xlabel, ylim=(len(order) - 0.4, -0.6), title=f"the first {MANY}, {left} left out" if left else "")
         if len(labels) > 1:
-            axes.legend(loc="lower right")
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return axes
