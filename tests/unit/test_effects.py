@@ -16,7 +16,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 import nnkit as nn
-from tests.unit.test_learning_plots import assert_legible
+from tests.pictures import assert_legible
 
 matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")

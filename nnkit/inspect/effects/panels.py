@@ -19,7 +19,7 @@ CURVES = 50  # rows, of which no more are drawn
 ACROSS = 3  # panels
 LETTERS, LABEL = 34, 16  # of the name of a column, and of a category
 LONG = 24  # letters of all labels of a panel that are written side by side
-BESIDE, WIDE = 0.22, 0.12  # of the bar of missing cells: how far from the curve, and its width, of the curve's
+BESIDE, WIDE = 0.26, 0.12  # of the bar of missing cells: how far from the curve, and its width, of the curve's
 LINES = ("-",) * 7 + ("--",) * 7 + (":",) * 7 + ("-.",) * 7  # the colours come again, darker
 
 
