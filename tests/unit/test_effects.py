@@ -8,10 +8,15 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator
+from sklearn.compose import make_column_transformer
 from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.linear_model import LinearRegression, RidgeClassifier
 from sklearn.metrics import make_scorer, mean_absolute_error
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -137,6 +142,20 @@ def test_importance_of_nns_and_of_other_estimators(library):
         found = nn.feature_importance(fitted, data, Y, random_state=1)
         oracle = permutation_importance(model.fit(X, Y), X, Y, random_state=1)
         np.testing.assert_array_equal(found.importances, oracle.importances)
+
+
+def test_importance_of_pipelines_and_searches():
+    """Any index, names that are no text, nullable types and categories."""
+    frame = pd.DataFrame({0: pd.Categorical(FRAME["town"].fillna("Ulm")), 1: X[:, 0]}, index=np.arange(N)[::-1] * 3)
+    frame[2] = pd.array([None if row % 5 == 0 else row % 3 for row in range(N)], "Int64")
+    encode = make_column_transformer((OneHotEncoder(), [0]), ("passthrough", [1]))
+    pipeline = make_pipeline(encode, nn.NNClassifier(layers=[4], epochs=5, random_state=0)).fit(frame, Y)
+    search = GridSearchCV(nn.TableClassifier("td-s", hidden=4, random_state=0), {"epochs": [2]}, cv=2).fit(frame, Y)
+    for model in (pipeline, search):
+        found = nn.feature_importance(model, frame, Y, random_state=2)
+        oracle = permutation_importance(model, frame, Y, random_state=2)
+        np.testing.assert_array_equal(found.importances, oracle.importances)
+        assert len(nn.plot_effects(model, frame)) == 3
 
 
 def test_scorers_and_weights():
@@ -390,6 +409,8 @@ WRONG = {
     "scoring": (lambda: nn.feature_importance(TREE, X, Y, scoring=3), nn.ParameterError, "name of a scorer"),
     "metric": (lambda: nn.feature_importance(BUILT, X, X[:, :1], scoring=lambda y, p: 0.0), nn.ParameterError, "greater"),
     "unknown": (lambda: nn.feature_importance(BUILT, X, X[:, :1], scoring="acuracy"), nn.RegistryError, "accuracy"),
+    "sparse": (lambda: nn.feature_importance(TREE, csr_matrix(X), Y), nn.DataError, "a dense table"),
+    "lazy": (lambda: nn.plot_effects(TREE, pl.LazyFrame(X)), nn.DataError, "read it first: collect"),
     "not built": (lambda: nn.feature_importance(nn.Sequential(["linear"]), X, Y), nn.NotBuiltError, "built model"),
     "images": (lambda: nn.plot_effects(IMAGES, np.ones((2, 1, 5, 5))), nn.ParameterError, "columns of a table"),
     "width": (lambda: nn.plot_effects(BUILT, X[:, :2]), nn.ShapeError, r"expected X of shape \('N', 3\)"),

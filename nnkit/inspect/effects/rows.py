@@ -80,9 +80,9 @@ class _Plain(Rows):
 
 
 class _Array(_Plain):
-    def __init__(self, array: NDArray[Any]) -> None:
-        super().__init__(array)
-        self._array = array
+    def __init__(self, X: Any) -> None:
+        super().__init__(X)
+        self._array: NDArray[Any] = np.asarray(X)
 
     def taken(self, rows: Places, places: Sequence[int] = (), others: Sequence[Places] = ()) -> Any:
         out = self._array[rows]
@@ -101,7 +101,7 @@ class _Frame(_Plain):
 
     def taken(self, rows: Places, places: Sequence[int] = (), others: Sequence[Places] = ()) -> Any:
         names = self._frame.columns
-        columns = [self._frame[names[place]][other].alias(names[place]) for place, other in zip(places, others, strict=True)]
+        columns = [self._frame[:, place][other].alias(names[place]) for place, other in zip(places, others, strict=True)]
         frame = self._frame[rows]
         return (frame.with_columns(*columns) if columns else frame).to_native()
 
@@ -122,7 +122,7 @@ def rows_of(model: Any, X: Any, who: str) -> Rows:
         raise ParameterError(f"{who}: expected a model with predict, got {model!r}")
     if (scheme := getattr(model, "scheme_", None)) is not None:
         return _Known(scheme, X)
-    return _Array(np.asarray(X)) if Frame.of(X) is None else _Frame(X)
+    return _Array(X) if Frame.of(X) is None else _Frame(X)
 
 
 def _rows_of_net(model: Model, X: Any, who: str) -> Rows:
