@@ -236,6 +236,33 @@ def test_predictions_of_tables_are_in_the_units_of_y(regressor):
     assert found.base_values == pytest.approx(found.predictions.mean())
 
 
+SEVERAL = {"tabm": {"recipe": "tabm"}, "folds": {"recipe": "td", "n_members": 2}}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_of_several_nets_it_is_their_mean(name):
+    model = nn.TableRegressor(hidden=8, epochs=4, random_state=0, **SEVERAL[name]).fit(FRAME, RENT)
+    few, many = (nn.expected_gradients(model, FRAME[:5], FRAME, n_samples=n, random_state=0) for n in (60, 6000))
+    said = model.targets_.clamped(many.predictions) if name == "folds" else many.predictions
+    np.testing.assert_allclose(said, model.predict(FRAME[:5]), rtol=1e-6)
+    assert few.values.shape == (5, 5)
+    assert np.abs(many.gap).max() < np.abs(few.gap).max() / 3
+    assert np.abs(many.gap).max() < 0.02 * np.abs(many.values).max()
+    labels = np.array(["a", "b", "c"])[np.arange(N) % 3]
+    classifier = nn.TableClassifier(hidden=4, epochs=2, random_state=0, **SEVERAL[name]).fit(FRAME, labels)
+    found = nn.expected_gradients(classifier, FRAME, FRAME, n_samples=6, random_state=0)
+    scores = classifier.model_.predict(classifier.net_rows(FRAME).rows)
+    np.testing.assert_allclose(found.predictions, scores.mean(axis=1, dtype=float), rtol=0, atol=1e-6)
+
+
+def test_a_temperature_divides_the_scores():
+    labels = np.array(["no", "yes"])[np.arange(N) % 2]
+    model = nn.TableClassifier("td-s", hidden=4, epochs=20, calibrate=True, random_state=0).fit(FRAME, labels)
+    assert model.temperature_ != 1
+    found, probability = nn.expected_gradients(model, FRAME, FRAME, n_samples=6), model.predict_proba(FRAME)
+    np.testing.assert_allclose(np.exp(found.predictions), probability[:, 1] / probability[:, 0], rtol=1e-4)
+
+
 def test_classes_are_scores_and_two_are_log_odds():
     for labels in (np.array(["no", "yes"])[np.arange(N) % 2], np.array(["a", "b", "c"])[np.arange(N) % 3]):
         for model in (nn.TableClassifier("td-s", hidden=4, epochs=3, random_state=0).fit(FRAME, labels),
@@ -350,6 +377,7 @@ BAG = nn.Sequential([nn.EmbeddingBag(9, 2), nn.Linear(1)]).build((3,))
 PADDED = nn.Sequential([nn.Embedding(9, 2, padding_idx=0), nn.Flatten(), nn.Linear(1)]).build((3,))
 TWO = nn.Sequential([nn.Inputs(a=nn.Linear(2), b=nn.Linear(2)), nn.Linear(1)]).build({"a": (2,), "b": (3,)})
 TABLE = nn.TableRegressor("td-s", hidden=2, epochs=1, random_state=0).fit(X, X[:, 0])
+STEPS = nn.Sequential([nn.TimeDistributed(nn.Linear(2))]).build((4, 1))
 WRONG = {
     "samples": (lambda: nn.expected_gradients(NET, X, X, n_samples=0), nn.ParameterError, "n_samples .* at least 1, got 0"),
     "model": (lambda: nn.expected_gradients("net", X, X), nn.ParameterError, "expected a Sequential"),
@@ -363,6 +391,7 @@ WRONG = {
     "word": (lambda: nn.expected_gradients(word_net(), WORDS + 9, OTHERS), nn.DataError, "from 0 to 8"),
     "bag": (lambda: nn.expected_gradients(BAG, WORDS, OTHERS), nn.ParameterError, "no vector for each"),
     "padding": (lambda: nn.expected_gradients(PADDED, WORDS, OTHERS), nn.ParameterError, "leaves padding out"),
+    "sequence": (lambda: nn.expected_gradients(STEPS, X[:, :, None], X[:, :, None]), nn.ParameterError, r"shape \(4, 2\)"),
     "inputs": (lambda: nn.expected_gradients(TWO, X, X), nn.ParameterError, "a model of one input"),
     "random": (lambda: nn.expected_gradients(NET, X, X, random_state="a"), nn.ParameterError, "random_state"),
 }  # fmt: skip

@@ -46,7 +46,7 @@ class ExpectedGradients:
 
     F is what the net gives, without a softmax: log-odds of the second of two classes; a score for each of more classes (which
     the softmax takes); numbers in the units of y (before they are clamped, by the recipe "td", and before ``decide`` of a loss
-    such as "poisson_nll"); the raw outputs of a `Sequential`.
+    such as "poisson_nll"); the raw outputs of a `Sequential`. Of several nets side by side, it is the mean of theirs.
 
     Of a table, gradients are by the numbers that the net reads: what its scheme makes of a column (flags of categories and of
     missing cells, waves of dates) is summed for that column. A category that has codes has no gradient; the line from x' to x
@@ -182,7 +182,7 @@ def expected_gradients(
     seen, others = _seen(model, X, "X"), _seen(model, background, "background").rows
     if len(others) > n_samples:
         others = others[np.sort(random.choice(len(others), int(n_samples), replace=False))]
-    return _explained(slopes, seen, others, -(-int(n_samples) // len(others)), _meaning(model, slopes.outputs), random)
+    return _explained(slopes, seen, others, -(-int(n_samples) // len(others)), _meaning(model, slopes.out_shape), random)
 
 
 def _explained(
@@ -280,17 +280,26 @@ class _Meaning(NamedTuple):
         return found
 
 
-def _meaning(model: Any, outputs: int) -> _Meaning:
-    """What people want to know of so many outputs."""
-    every, nothing = np.eye(outputs), np.zeros(outputs)
+def _meaning(model: Any, out_shape: tuple[int, ...]) -> _Meaning:
+    """What people want to know of outputs: those of several nets side by side, (members, outputs), as their mean.
+
+    Raises
+    ------
+    ParameterError
+        They have more axes than that.
+    """
     classes, targets = getattr(model, "classes_", None), getattr(model, "targets_", None)
+    if len(out_shape) != 1 + (len(out_shape) == 2 and targets is not None):
+        raise ParameterError(f"{WHO}: expected a model of one row of outputs, (N, outputs), got rows of shape {out_shape}")
+    outputs, members = out_shape[-1], prod(out_shape[:-1])
+    mean, nothing = np.tile(np.eye(outputs), members) / members, np.zeros(outputs)
     if classes is not None:
-        labels = list(map(str, classes))
+        labels, warmth = list(map(str, classes)), getattr(model, "temperature_", 1.0)
         if len(labels) == outputs == 2:
-            return _Meaning(np.array([[-1.0, 1.0]]), np.zeros(1), labels[1:])
-        return _Meaning(every, nothing, labels if len(labels) == outputs else labels[-1:])
+            return _Meaning(np.array([[-1.0, 1.0]]) @ mean / warmth, nothing[:1], labels[1:])
+        return _Meaning(mean / warmth, nothing, labels if len(labels) == outputs else labels[-1:])
     names = [f"output {k}" for k in range(outputs)]
-    return _Meaning(every, nothing, names) if targets is None else _Meaning(every * targets.std[:, None], targets.mean, names)
+    return _Meaning(mean, nothing, names) if targets is None else _Meaning(mean * targets.std[:, None], targets.mean, names)
 
 
 def _pairs(

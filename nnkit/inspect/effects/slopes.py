@@ -64,8 +64,7 @@ class Slopes:
 
     Attributes
     ----------
-    in_shape : of a row
-    outputs : how many
+    in_shape, out_shape : of a row
     most : points that it takes at a time
     """
 
@@ -73,10 +72,10 @@ class Slopes:
         network = network_of(model.copy(), who)  # in Python, layers may keep things on themselves
         network.frozen = frozenset()  # or nothing would lead back to the vectors
         shape, out_shape = network.in_shape, network.out_shape
-        if isinstance(shape, dict) or isinstance(out_shape, dict) or len(out_shape) != 1:
-            raise ParameterError(f"{who}: expected a model of one input and one row of outputs, got in_shape {shape} and "
-                                 f"out_shape {out_shape}")  # fmt: skip
-        self.in_shape, self.outputs = shape, int(out_shape[0])
+        if isinstance(shape, dict) or isinstance(out_shape, dict):
+            raise ParameterError(f"{who}: expected a model of one input and one output, got in_shape {shape} and out_shape "
+                                 f"{out_shape}")  # fmt: skip
+        self.in_shape, self.out_shape = shape, out_shape
         looking = [reader for reader in readers(network.root) if reader.dtype != "real"]
         looks = bool(looking)
         self.most = max(1, min(MOST, NUMBERS // sum(prod(built.out_shape) for built in network.leaves)))
@@ -93,11 +92,12 @@ class Slopes:
                                      f"{why}")  # fmt: skip
 
     def look(self, rows: NDArray[Any]) -> tuple[Points, Floats]:
-        """Rows as points, and the outputs there, (points, outputs)."""
+        """Rows as points, and the outputs there, (points, outputs), flat."""
         said: list[Floats] = []
         found: list[list[Floats]] = [[] for _ in self._lookups]
         for first in range(0, len(rows), self.most):
-            said.append(self._pass.forward(rows[first : first + self.most]).astype(np.float64))
+            some = rows[first : first + self.most]
+            said.append(self._pass.forward(some).reshape(len(some), -1).astype(np.float64))
             for vectors, lookup in zip(found, self._lookups, strict=True):
                 vectors.append(lookup.vectors(self._pass.array(lookup.node.out)))
         flat = rows.reshape(len(rows), -1).astype(np.float64)
@@ -119,7 +119,7 @@ class Slopes:
         self._go(rows, [first + share[:, None, None] * jump for first, jump in zip(begin.vectors, jumps, strict=True)])
         found = np.zeros((*step.shape, len(directions)))
         for k, direction in enumerate(directions):
-            by_rows = self._pass.backward(np.broadcast_to(direction, (len(share), self.outputs)))
+            by_rows = self._pass.backward(np.broadcast_to(direction.reshape(self.out_shape), (len(share), *self.out_shape)))
             if by_rows is not None:  # there are other numbers than those that are looked up
                 found[:, :, k] = step * by_rows.reshape(step.shape)
             for jump, lookup in zip(jumps, self._lookups, strict=True):
