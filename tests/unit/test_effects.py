@@ -396,6 +396,23 @@ def test_infinite_numbers_are_no_values():
     assert len(axes.patches) == 1  # missing
 
 
+def test_columns_that_are_empty_in_these_rows_and_classes_that_are_one(regressor):
+    axes = nn.plot_effects(regressor, FRAME.assign(size=np.nan, town=None), ["size", "town"])
+    for panel in axes:
+        assert [label.get_text() for label in panel.get_xticklabels()] == ["missing"]
+    assert_legible(axes)
+    alone = nn.NNClassifier(layers=[2], epochs=1).fit(X, ["yes"] * N)
+    assert nn.plot_effects(alone, X, 0)[0].get_ylabel() == "probability"
+
+
+@pytest.mark.parametrize("largest", [1e300, 1e-300])
+def test_numbers_of_any_size(largest):
+    data = np.column_stack([np.linspace(-largest, largest, N), X])
+    model = nn.TableRegressor("td-s", hidden=4, epochs=1, random_state=0).fit(data, X[:, 1])
+    (axes,) = nn.plot_effects(model, data, 0, n_points=9)
+    assert len(curve(axes)[0]) == 9
+
+
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 BUILT = nn.Sequential([nn.Linear(1)]).build((3,))
@@ -410,6 +427,7 @@ WRONG = {
     "metric": (lambda: nn.feature_importance(BUILT, X, X[:, :1], scoring=lambda y, p: 0.0), nn.ParameterError, "greater"),
     "unknown": (lambda: nn.feature_importance(BUILT, X, X[:, :1], scoring="acuracy"), nn.RegistryError, "accuracy"),
     "sparse": (lambda: nn.feature_importance(TREE, csr_matrix(X), Y), nn.DataError, "a dense table"),
+    "no rows": (lambda: nn.plot_effects(TREE, X[:0]), nn.DataError, "plot_effects: expected rows in X, got none"),
     "lazy": (lambda: nn.plot_effects(TREE, pl.LazyFrame(X)), nn.DataError, "read it first: collect"),
     "not built": (lambda: nn.feature_importance(nn.Sequential(["linear"]), X, Y), nn.NotBuiltError, "built model"),
     "images": (lambda: nn.plot_effects(IMAGES, np.ones((2, 1, 5, 5))), nn.ParameterError, "columns of a table"),

@@ -51,7 +51,8 @@ class Answers:
 
         look = predict(some)
         width = look.shape[1]
-        of_second = unit == "probability" and (width == 1 or (width == 2 and np.allclose(look.sum(axis=1), 1)))
+        one_says_all = width == 1 or (width == 2 and np.allclose(look.sum(axis=1), 1))
+        of_second = unit == "probability" and len(labels) == 2 and one_says_all
         known = labels or [f"output {k}" for k in range(width)]
         known = [str(name) for name in (known if names is None else names)]
         if len(known) != (2 if of_second else width):

@@ -29,7 +29,7 @@ class Effect:
     Attributes
     ----------
     name : of the column
-    labels : of categories, or empty where ``values`` are numbers
+    labels : of categories; None where there are ``values``
     values : (values,) float64 or datetime64, of numbers and dates
     said : (rows, values, outputs); the last one of the values is none at all where ``misses``
     misses : whether the column has missing cells
@@ -38,7 +38,7 @@ class Effect:
     """
 
     name: str
-    labels: list[str]
+    labels: list[str] | None
     values: NDArray[Any]
     said: NDArray[np.float64]
     misses: bool
@@ -64,7 +64,7 @@ def effect_of(rows: Rows, answers: Answers, place: int, chosen: Places, categori
         raise ParameterError(f"plot_effects: expected a column that the model reads, {rows.names[place]!r} is left out")
     cells = rows.cells(place)
     words = cells if isinstance(cells, Words) else None
-    labels: list[str] = []
+    labels: list[str] | None = None
     values, deciles, left = np.empty(0), np.empty(0), 0
     if words is None:
         numbers = _comparable(cells)
@@ -101,10 +101,12 @@ def _spread(values: NDArray[Any], most: int) -> Places:
     """Where values are that go from one end to the other in about equal steps, each once."""
     found, first = np.unique(values, return_index=True)
     if len(found) > most:
-        low, high = np.quantile(values, ENDS, method="inverted_cdf")
-        steps = low + (high - low) * np.arange(most) / (most - 1)
-        after = np.searchsorted(found, steps).clip(1, len(found) - 1)
-        before_is_nearer = steps - found[after - 1] <= found[after] - steps
+        low, high = np.quantile(values, ENDS, method="inverted_cdf").astype(np.float64)  # of dates, microseconds
+        places, share = found.astype(np.float64), np.arange(most) / (most - 1)
+        steps = low * (1 - share) + high * share
+        after = np.searchsorted(places, steps).clip(1, len(places) - 1)
+        with np.errstate(over="ignore"):
+            before_is_nearer = steps - places[after - 1] <= places[after] - steps
         first = first[np.unique(after - before_is_nearer)]
     return np.asarray(first, np.int64)
 
@@ -119,9 +121,9 @@ def _labels(words: Words) -> tuple[Places, list[str], int]:
     return rows, [labels[code] for code in order], int(np.count_nonzero(counts)) - len(order)
 
 
-def _in_order(label: str) -> tuple[float, list[Any]]:
+def _in_order(label: str) -> tuple[float, list[str]]:
     """Numbers in their order, then words, in which numbers count as such."""
-    words = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", label)]
+    words = [part.zfill(12) if part.isdecimal() else part for part in re.split(r"(\d+)", label)]
     try:
         return float(label), words
     except ValueError:

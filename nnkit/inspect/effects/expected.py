@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.container import Model, model_of
+from nnkit.core.container import model_of
 from nnkit.core.frames import column_names
 from nnkit.core.random_state import generator
 from nnkit.errors import DataError, MissingLibraryError, ParameterError, ShapeError
@@ -227,7 +227,7 @@ def _seen(model: Any, X: Any, name: str) -> _Seen:
     ShapeError, DataError
         They do not fit, are not finite, or none.
     """
-    if isinstance(model, Model):
+    if not hasattr(model, "net_rows"):  # a net, or somebody else's estimator around one
         network, rows, columns = network_of(model, WHO), to_array(X, name), column_names(X)
         if rows.shape[1:] != network.in_shape:
             raise ShapeError(f"{WHO}: expected {name} of shape {('N', *network.in_shape)}, as the model reads it, got "

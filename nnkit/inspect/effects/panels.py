@@ -77,13 +77,13 @@ class _Brush:
         """An effect in its panel."""
         if len(self.begin) == 1:
             panel.axhline(self.begin[0], color=COLOURS[0], linestyle=":", linewidth=0.9, zorder=0)
-        if effect.labels:
-            self._draw_labels(panel, effect)
-        else:
+        if effect.labels is None:
             self._draw_numbers(plt, panel, effect)
+        else:
+            self._draw_labels(panel, effect, effect.labels)
 
-    def _draw_labels(self, panel: Any, effect: Effect) -> None:
-        labels = [*(shortened(label, LABEL) for label in effect.labels), *["missing"] * effect.misses]
+    def _draw_labels(self, panel: Any, effect: Effect, known: Sequence[str]) -> None:
+        labels = [*(shortened(label, LABEL) for label in known), *["missing"] * effect.misses]
         self._draw_bars(panel, np.arange(float(len(labels))), effect.said, 0.8)
         steep = sum(map(len, labels)) > LONG
         panel.set_xticks(range(len(labels)), labels, rotation=90 if steep else 0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nnkit.core.calls import nearest
 from nnkit.core.container import Model
 from nnkit.core.frames import Frame, column_names, shared
-from nnkit.errors import ParameterError, ShapeError
+from nnkit.errors import DataError, ParameterError, ShapeError
 from nnkit.network import network_of
 from nnkit.tables.cells import Cells, Numbers
 from nnkit.tables.reading import Table
@@ -116,8 +116,13 @@ def rows_of(model: Any, X: Any, who: str) -> Rows:
     ParameterError
         The model reads no table.
     """
-    if isinstance(model, Model):
-        return _rows_of_net(model, X, who)
+    rows = _rows_of_net(model, X, who) if isinstance(model, Model) else _rows_of_estimator(model, X, who)
+    if not rows.count:
+        raise DataError(f"{who}: expected rows in X, got none")
+    return rows
+
+
+def _rows_of_estimator(model: Any, X: Any, who: str) -> Rows:
     if not hasattr(model, "predict"):
         raise ParameterError(f"{who}: expected a model with predict, got {model!r}")
     if (scheme := getattr(model, "scheme_", None)) is not None:
