@@ -61,6 +61,23 @@ def decision(path: Path, given: Given) -> None:
 
 
 @picture
+def effects(path: Path, given: Given) -> None:
+    """What a net has learned of rents that were made up, with missing cells."""
+    import numpy as np
+
+    import nnkit as nn
+
+    random = np.random.default_rng(0)
+    area, built = random.normal(70, 20, 600).clip(25), random.integers(1900, 2020, 600).astype(float)
+    towns = np.array(["Bonn", "Jena", "Ulm", "Kiel"])[random.integers(0, 4, 600)]
+    rent = area * (8 + 4 * (towns == "Bonn") + 2 * (towns == "Kiel")) + 0.05 * (built - 1950) ** 2 + random.normal(0, 60, 600)
+    area, towns = (np.where(random.random(600) < 0.9, cells.astype(object), None) for cells in (area, towns))
+    table = np.rec.fromarrays([area, towns, built], names="area, town, built")
+    net = nn.TableRegressor(hidden=64, epochs=60, random_state=0).fit(table, rent)
+    nn.plot_effects(net, table)[0].figure.savefig(path)
+
+
+@picture
 def profile(path: Path, given: Given) -> None:
     """Where the time of a training step goes: the digits net of the README."""
     import nnkit as nn

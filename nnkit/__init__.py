@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from nnkit.estimators import TableClassifier as TableClassifier
     from nnkit.estimators import TableRegressor as TableRegressor
     from nnkit.inspect.decision import plot_decision as plot_decision
+    from nnkit.inspect.effects.dependence import plot_effects as plot_effects
+    from nnkit.inspect.effects.expected import expected_gradients as expected_gradients
+    from nnkit.inspect.effects.importance import feature_importance as feature_importance
     from nnkit.inspect.trace.trace import trace as trace
     from nnkit.loading import load as load
     from nnkit.many import fit_many as fit_many
@@ -65,9 +68,12 @@ _LATER = {
     "TableClassifier": "nnkit.estimators",
     "TableRegressor": "nnkit.estimators",
     "TableScheme": "nnkit.tables.scheme",
+    "expected_gradients": "nnkit.inspect.effects.expected",
+    "feature_importance": "nnkit.inspect.effects.importance",
     "fit_many": "nnkit.many",
     "load": "nnkit.loading",
     "plot_decision": "nnkit.inspect.decision",
+    "plot_effects": "nnkit.inspect.effects.dependence",
     "trace": "nnkit.inspect.trace.trace",
 }
 _MODULES = ("onnx", "testing")

@@ -240,6 +240,7 @@ class Pass:
     ----------
     rows : the most rows that it has memory for
     gradient : flat vector that backward writes parameter gradients into
+    learn : whether backward has to write those, or gives the gradient of the input alone
     keep : leave every intermediate result where it can be looked at
     """
 
@@ -250,6 +251,7 @@ class Pass:
         *,
         training: bool,
         gradient: NDArray[Any],
+        learn: bool = True,
         keep: bool = False,
         python: bool = False,
         poison: int = 0,
@@ -257,7 +259,7 @@ class Pass:
         real = network.dtype
         self.rows = rows
         self.current_rows = 0
-        self.plan = plan = Plan(real, training=training, differentiate=True, keep=keep)
+        self.plan = plan = Plan(real, training=training, differentiate=True, learn=learn, keep=keep)
         self._x = x = each(Array.rows, network.in_shape, network.input_dtype)
         self._grad_out = each(lambda shape: Array.rows(shape, real), network.out_shape)
         self._out = plan.run(network.placed(gradient), x)
@@ -269,7 +271,7 @@ class Pass:
         outside = [array for array in (*ends, *inner) if isinstance(array, Array) and array.storage.shared is None]
         self.program = Program(plan.instructions, real, rows=rows, python=python, poison=poison, keep=keep, outside=outside)
         self._end = forward
-        self._after: dict[int, Runner] = {}  # what is left to do from an instruction on
+        self._after: dict[tuple[int, int], Runner] = {}  # some of the instructions of forward
         self._forward = Runner(self.program, rows, part=slice(0, forward))
         self._backward = Runner(self.program, rows, part=slice(forward, None))
 
@@ -298,13 +300,13 @@ class Pass:
         """What arrays hold now; None where there is none."""
         return each(lambda array: None if array is None else self.program.array(array).copy(), arrays)
 
-    def forward_after(self, node: Node) -> Any:
-        """Output of the batch, computed on from what the output of a node holds now (needs ``keep``)."""
+    def forward_after(self, node: Node, until: Node | None = None) -> Any:
+        """Output of the batch, computed on from what the output of a node holds now (needs ``keep``); ``until`` another one."""
         seed, step = (int(self.program.controls[0, word]) for word in (Word.SEED, Word.STEP))
-        runner = self._after.get(node.end)
+        part = (node.end, self._end if until is None else until.end)
+        runner = self._after.get(part)
         if runner is None:
-            part = slice(node.end, self._end)
-            runner = self._after[node.end] = Runner(self.program, self.rows, seed=seed, part=part)
+            runner = self._after[part] = Runner(self.program, self.rows, seed=seed, part=slice(*part))
         runner.order(0, self.current_rows, 0, 0, step)
         runner.run(0, 1)
         return self._held(self._out)

@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
 from nnkit.core.arrays import in_native_order, refuse_masked
 from nnkit.core.callback import Callback
 from nnkit.core.calls import Absent, explained
-from nnkit.core.frames import Frame
+from nnkit.core.frames import Frame, column_names
 from nnkit.core.layer import Layer
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer
@@ -31,7 +31,7 @@ from nnkit.core.span import Span
 from nnkit.core.travel import bring_all, taken_along
 from nnkit.errors import NnkitError, ParameterError, ShapeError
 from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
-from nnkit.estimators.learned import Learner
+from nnkit.estimators.learned import Learner, NetRows
 from nnkit.estimators.parameters import is_auto, random_of
 from nnkit.estimators.saving import described
 from nnkit.estimators.splitting import TrainingSet, split
@@ -373,6 +373,14 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         write(path, *described(self))
 
     # --------------------------------------------------------------------------------------------------- using the net
+
+    def net_rows(self, X: Any) -> NetRows:
+        check_is_fitted(self, "model_")
+        names, rows = column_names(X), self._check_rows(X)
+        rows = rows.toarray() if is_sparse(rows) else rows
+        places = np.arange(prod(rows.shape[1:]))
+        unnamed = [f"x{place}" for place in places] if rows.ndim == 2 else []
+        return NetRows(rows, places, unnamed if names is None else list(map(str, names)))
 
     def _raw(self, X: Any) -> NDArray[Any]:
         """What the last layer gives."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,22 @@ from nnkit.network import network_of
 from nnkit.training.fit import Fit
 from nnkit.training.history import History
 
-__all__ = ["Learner"]
+__all__ = ["Learner", "NetRows"]
+
+
+class NetRows(NamedTuple):
+    """Rows as the net of an estimator reads them.
+
+    Attributes
+    ----------
+    rows : (N, ...)
+    origins : of which number in a row of X each number in one of these is made
+    names : of the columns of X; of rows with more axes there are none
+    """
+
+    rows: NDArray[Any]
+    origins: NDArray[np.int64]
+    names: list[str]
 
 
 class Learner(Nested):
@@ -41,6 +57,10 @@ class Learner(Nested):
     n_iter_: int
     _before: UpdaterProgress | None  # the optimizer, where the last fit has left it
     _random: np.random.RandomState  # goes on from fit to fit, or each would drop the same units in the same order
+
+    @abstractmethod
+    def net_rows(self, X: Any) -> NetRows:
+        """Rows as the net reads them: who looks at the net, ``model_``, wants those. It raises what `predict` does."""
 
     def _learned(self) -> dict[str, Any]:
         """All that a fit leaves behind, as it is now."""

@@ -22,7 +22,7 @@ from nnkit.engine.critical import interruptible
 from nnkit.engine.workers import available_threads
 from nnkit.errors import ParameterError, PersistenceError
 from nnkit.estimators.budget import TRIAL, Deadline, Until, fitting, require_seconds, seconds_of
-from nnkit.estimators.learned import Learner
+from nnkit.estimators.learned import Learner, NetRows
 from nnkit.estimators.members import OfMembers, by_member, side_by_side
 from nnkit.estimators.parameters import random_of
 from nnkit.estimators.recipes import Recipe, recipe_of
@@ -316,6 +316,12 @@ class TableEstimator(Learner):
         """Rows as the net reads them: one column of zeros where there is nothing to learn from."""
         rows = self.scheme_.transform(X)
         return rows if rows.shape[1] else np.zeros((len(rows), 1), rows.dtype)
+
+    def net_rows(self, X: Any) -> NetRows:
+        check_is_fitted(self, "model_")
+        rows = self._matrix(X)
+        origins = np.resize(self.scheme_.origins(), rows.shape[1])  # where there is nothing, the zeros are of the first
+        return NetRows(rows, origins, [column.name for column in self.scheme_.columns_])
 
     def _said(self, X: Any) -> NDArray[np.float64]:
         """What the nets say, (rows, members, width)."""

@@ -13,7 +13,7 @@ from nnkit.core.container import Model
 from nnkit.core.frames import Frame, column_names
 from nnkit.core.loss import Loss
 from nnkit.errors import DataError, NotBuiltError, ParameterError, ShapeError
-from nnkit.inspect.pictures.figure import COLOURS, SEQUENTIAL, drawing, new_axes
+from nnkit.inspect.pictures.figure import COLOURS, SEQUENTIAL, colours_of, drawing, new_axes
 from nnkit.network import network_of
 from nnkit.training.data import check_finite, to_array
 
@@ -26,7 +26,6 @@ MARGIN = 0.08  # of the data's range, on each side
 MANY = 4000  # points, of which no more are drawn
 FAINT, FULL = 0.10, 0.55  # saturation where a class is as probable as the others, and where it is certain
 MARKERS = "os^DvPX<>*"
-DARKER = 0.55  # the colours come again so, after the seventh class
 
 Rows = NDArray[Any]
 Predict = Callable[[Rows], NDArray[Any]]
@@ -143,8 +142,7 @@ class _Classes:
 
     def __init__(self, predict: Predict, names: Sequence[str], target: NDArray[np.int64], probable: bool) -> None:
         self.predict, self._names, self._target, self._probable = predict, names, target, probable
-        hues = np.array([_rgb(colour) for colour in COLOURS[1:]])  # black is for lines
-        self._colours = np.array([hues[k % len(hues)] * DARKER ** (k // len(hues)) for k in range(len(names))])
+        self._colours = colours_of(len(names))
 
     def draw(self, axes: Any, decided: _Map, points: Rows, chosen: Rows, title: Any) -> None:
         values, classes = decided.values, decided.values.shape[-1]
@@ -270,11 +268,6 @@ def _single(values: Any) -> NDArray[Any]:
     if numbers.ndim > 1 and numbers[0].size != 1:
         raise ShapeError(f"plot_decision: expected a model of one number a row, got {numbers[0].size}")
     return numbers
-
-
-def _rgb(colour: str) -> tuple[float, ...]:
-    """Red, green and blue, from 0 to 1, of "#rrggbb"."""
-    return tuple(int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
 
 
 def _places(labels: NDArray[Any], known: Sequence[Any]) -> NDArray[np.int64]:

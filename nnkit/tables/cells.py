@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from numbers import Number, Real
@@ -44,6 +44,10 @@ class Cells(ABC):
     @abstractmethod
     def shown(self, row: int) -> str:
         """A cell, for a message."""
+
+    @abstractmethod
+    def taken(self, rows: NDArray[np.int64]) -> Self:
+        """The cells of these rows, in this order, some perhaps several times."""
 
     def numbers(self) -> Numbers:
         """The same as numbers.
@@ -95,6 +99,9 @@ class Numbers(Cells):
     def shown(self, row: int) -> str:
         return label_of(float(self.values[row]))
 
+    def taken(self, rows: NDArray[np.int64]) -> Self:
+        return replace(self, values=self.values[rows])
+
     def words(self) -> Words:
         there = ~self.missing
         found, codes = np.unique(self.values[there], return_inverse=True)
@@ -110,7 +117,7 @@ class Words(Cells):
     Attributes
     ----------
     codes : (rows,) which label it is; -1 where it is missing
-    labels : those that occur, different ones in the order of their letters
+    labels : those that occur, different ones in the order of their letters; after `taken`, those that did
     declared : whether their type says that they are categories, whatever the labels look like
     """
 
@@ -147,6 +154,9 @@ class Words(Cells):
 
     def shown(self, row: int) -> str:
         return repr(self.labels[self.codes[row]])[:60]
+
+    def taken(self, rows: NDArray[np.int64]) -> Self:
+        return replace(self, codes=self.codes[rows])
 
     def numbers(self, notation: Notation | None = None) -> Numbers:
         said = self.said_numbers(notation or Notation())
@@ -186,6 +196,9 @@ class Times(Cells):
 
     def shown(self, row: int) -> str:
         return str(self.ticks[row])
+
+    def taken(self, rows: NDArray[np.int64]) -> Self:
+        return replace(self, ticks=self.ticks[rows])
 
     def words(self) -> Words:
         there = ~self.missing

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.errors import PersistenceError
-from nnkit.tables.cells import Cells, Times
+from nnkit.tables.cells import Cells, Numbers, Times, Words
 
 __all__ = ["Category", "Column", "Date", "Encoded", "LeftOut", "Number"]
 
@@ -51,6 +51,10 @@ class Column(ABC):
 
     def __init_subclass__(cls) -> None:
         Column.kinds[cls.kind] = cls
+
+    def read(self, cells: Cells) -> Cells:
+        """The cells in the form that a column of this kind has; it raises what `encode` does."""
+        return cells
 
     @abstractmethod
     def encode(self, cells: Cells) -> Encoded:
@@ -124,8 +128,11 @@ class Number(Column):
     varies: bool = True
     misses: bool = False
 
+    def read(self, cells: Cells) -> Numbers:
+        return cells.numbers()
+
     def encode(self, cells: Cells) -> Encoded:
-        numbers = cells.numbers()
+        numbers = self.read(cells)
         return Encoded([numbers.values] * self.varies, [_missing_flag(numbers)] if self.misses else [])
 
     def names(self, name: str) -> Encoded:
@@ -148,8 +155,11 @@ class Category(Column):
     def cardinality(self) -> int:
         return len(self.labels) + 1 if self.embedded else 0
 
+    def read(self, cells: Cells) -> Words:
+        return cells.words()
+
     def encode(self, cells: Cells) -> Encoded:
-        words, places = cells.words(), {label: place for place, label in enumerate(self.labels)}
+        words, places = self.read(cells), {label: place for place, label in enumerate(self.labels)}
         known = np.array([*(places.get(label, -1) for label in words.labels), -1], np.int64)  # the last is what -1 leads to
         code = known[words.codes]
         if self.embedded:
@@ -210,8 +220,11 @@ class Date(Column):
         differs = {"year": month.astype(np.int64) % 12, "week": (day - month.astype("M8[D]")), "day": ticks - day}
         return tuple(cycle for cycle, of in differs.items() if len(of) and of.min() != of.max())
 
+    def read(self, cells: Cells) -> Times:
+        return cells.times()
+
     def encode(self, cells: Cells) -> Encoded:
-        times = cells.times()
+        times = self.read(cells)
         angles = [2 * np.pi * self.places[cycle](times) for cycle in self.cycles]
         waves = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
         return Encoded([_days(times), *waves], [_missing_flag(times)] if self.misses else [])

@@ -52,7 +52,12 @@ class Table:
     def of_cells(cls, columns: dict[str, Cells]) -> Self:
         """A table of columns that are read already."""
         cells = list(columns.values())
-        return cls([*columns], len(cells[0]) if cells else 0, True, [partial(_itself, column) for column in cells])
+        return cls.of_columns([*columns], len(cells[0]) if cells else 0, cells)
+
+    @classmethod
+    def of_columns(cls, names: list[str], rows: int, columns: Sequence[Cells]) -> Self:
+        """The same, where several may have one name."""
+        return cls(names, rows, True, [partial(_itself, column) for column in columns])
 
     @classmethod
     def _of_array(cls, array: NDArray[Any], name: str) -> Self:

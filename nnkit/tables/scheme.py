@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from nnkit.core.calls import nearest
 from nnkit.errors import DataError, ParameterError, PersistenceError, warn
+from nnkit.tables.cells import Cells
 from nnkit.tables.choice import KINDS, chosen
 from nnkit.tables.columns import Column, Encoded, LeftOut
 from nnkit.tables.reading import Table
@@ -195,6 +196,19 @@ class TableScheme(TransformerMixin, BaseEstimator):
                 codes[:, to] = array
         return EncodedTable(numbers, codes)
 
+    def read(self, X: Any) -> dict[int, Cells]:
+        """The cells of the columns that are not left out, by their places in the fit: what `encode` makes its arrays of.
+
+        It raises what `encode` does.
+        """
+        check_is_fitted(self)
+        table, cells = self._matched(Table.of(X)), {}
+        for place, column in enumerate(self.columns_):
+            if not isinstance(column, LeftOut):
+                with _naming(column.name):
+                    cells[place] = column.read(table.column(place))
+        return cells
+
     def transform(self, X: Any) -> NDArray[Any]:
         """Rows as one matrix, (rows, n_numbers_ + n_codes_): the numbers, and the codes as numbers after them."""
         return np.hstack(self.encode(X), dtype=self.dtype, casting="same_kind")
@@ -207,6 +221,15 @@ class TableScheme(TransformerMixin, BaseEstimator):
             given = list(map(str, _check_feature_names_in(self, input_features)))
         names = self._names(given)
         return np.array([*names.values, *names.flags, *names.codes], object)
+
+    def origins(self) -> NDArray[np.int64]:
+        """Of which column of the table each column of `transform` is."""
+        check_is_fitted(self)
+        found = Encoded()
+        for place, column in enumerate(self.columns_):
+            names = column.names(column.name)
+            found.add(Encoded(*([place] * len(each) for each in (names.values, names.flags, names.codes))))
+        return np.array([*found.values, *found.flags, *found.codes], np.int64)
 
     def _names(self, names: list[str]) -> Encoded:
         found = Encoded()

@@ -84,6 +84,30 @@ def test_the_same_table_is_the_same_bits_in_every_library(seed):
             assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other, library
 
 
+def test_columns_that_are_read_and_taken_in_another_order_are_encoded_so():
+    columns = random_columns(np.random.default_rng(0), 60)
+    scheme = TableScheme().fit(pd.DataFrame(columns))
+    cells, rows = scheme.read(pd.DataFrame(columns)), np.random.default_rng(1).integers(0, 60, 90)
+    kinds = [column.kind for column in scheme.columns_]
+    assert [place in cells for place in range(len(kinds))] == [kind != "left out" for kind in kinds]
+    nothing = cells[0].taken(rows)  # where nobody reads
+    taken = [cells[place].taken(rows) if place in cells else nothing for place in range(len(kinds))]
+    found = scheme.transform(Table.of_columns([*columns], 90, taken))
+    assert np.array_equal(found, scheme.transform(pd.DataFrame(columns))[rows])
+
+
+def test_a_scheme_knows_of_which_column_each_number_is():
+    columns = random_columns(np.random.default_rng(0), 60)
+    scheme = TableScheme(max_one_hot=5).fit(pd.DataFrame(columns))
+    plain, names = scheme.transform(pd.DataFrame(columns)), [*columns]
+    assert len(scheme.origins()) == plain.shape[1]
+    for place, name in enumerate(names):
+        other = pd.DataFrame(columns | {name: columns[name][::-1]})
+        changed = (scheme.transform(other) != plain).any(axis=0)
+        assert set(scheme.origins()[changed]) <= {place}
+        assert changed.any() == (scheme.columns_[place].kind != "left out")
+
+
 @pytest.mark.parametrize("missing", [[], [None]])
 @pytest.mark.parametrize("kind", ["int8", "int64", "uint64", "float32", "float64", "bool"])
 def test_numbers_of_every_size_are_the_same_in_every_library(kind, missing):

@@ -25,6 +25,7 @@ reveal_type(nn.NNClassifier)
 reveal_type(nn.NNRegressor().fit([[0.0]], [1.0]))
 reveal_type(nn.load)
 reveal_type(nn.plot_decision)
+reveal_type(nn.feature_importance)
 reveal_type(nn.trace)
 reveal_type(nn.onnx.export)
 reveal_type(nn.testing.check_layer)
@@ -169,7 +170,8 @@ def test_what_pages_show_passes(checker, request):
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_every_name_has_its_type(checker, request):
     seen = [message for file, _, message in request.getfixturevalue(checker) if file == "seen"]
-    expected = ["NNClassifier", "NNRegressor", "path", "model", "model", "path", "Report", "History", "Graded"]
+    expected = ["NNClassifier", "NNRegressor", "path", "model", "FeatureImportance", "model", "path", "Report", "History",
+                "Graded"]  # fmt: skip
     assert len(seen) == len(expected), seen
     for message, word in zip(seen, expected, strict=True):
         assert re.search("[Rr]evealed type|Type of", message)

@@ -15,12 +15,13 @@ from nnkit.errors import MissingLibraryError, ParameterError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "SEQUENTIAL", "SIGNED", "drawing", "given_axes", "new_axes", "panel_axes", "text_on"]
+__all__ = ["COLOURS", "SEQUENTIAL", "SIGNED", "colours_of", "drawing", "given_axes", "new_axes", "panel_axes", "text_on"]
 
 # Okabe and Ito 2008, "Color universal design": black, blue, orange, green, purple, sky, vermilion, yellow.
 COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 SIGNED = "PuOr_r"  # negative purple, zero white, positive orange; names are matplotlib's
 SEQUENTIAL = "cividis"
+DARKER = 0.55  # the colours come again so, after the seventh
 
 _STYLE = {
     "font.size": 10,
@@ -75,6 +76,20 @@ def given_axes(ax: Any) -> NDArray[Any]:
     if not len(axes) or not all(hasattr(item, "plot") and hasattr(item, "figure") for item in axes):
         raise ParameterError(f"plot: expected ax to be matplotlib's Axes, or several, got {ax!r}")
     return axes
+
+
+def colours_of(count: int) -> NDArray[np.float64]:
+    """So many colours that can be told apart, (count, 3) red, green and blue from 0 to 1; black is for lines.
+
+    Examples
+    --------
+    >>> colours_of(8)[[0, 7]].round(2).tolist()
+    [[0.0, 0.45, 0.7], [0.0, 0.25, 0.38]]
+    """
+    hues = np.array([[int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)] for colour in COLOURS[1:]])
+    places = np.arange(count)
+    found: NDArray[np.float64] = hues[places % len(hues)] * DARKER ** (places // len(hues))[:, None]
+    return found
 
 
 def text_on(colour: Sequence[float]) -> str:
