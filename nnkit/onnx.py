@@ -62,9 +62,13 @@ def export(model: Model, path: str | os.PathLike[str]) -> None:
     True
     """
     _require_onnx("export")
-    from nnkit.persistence.onnx.writing import to_proto
+    from nnkit.persistence.onnx.writing import Written, of_network, to_proto
 
-    write_atomically(path, to_proto(network_of(model, "onnx.export")).SerializeToString())
+    network, whole = network_of(model, "onnx.export"), getattr(model, "write_onnx", None)
+    graph = of_network(network) if whole is None else Written()
+    if whole is not None:
+        whole(graph)
+    write_atomically(path, to_proto(graph, repr(model)).SerializeToString())
 
 
 def load(path: str | os.PathLike[str], in_shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None) -> Sequential:
