@@ -199,7 +199,7 @@ _NAMES = {
     "multiply": "Mul", "divide": "Div", "subtract": "Sub", "negative": "Neg", "absolute": "Abs", "power": "Pow",
     "maximum": "Max", "minimum": "Min", "arctan": "Atan", "arcsin": "Asin", "arccos": "Acos", "arcsinh": "Asinh",
     "arccosh": "Acosh", "arctanh": "Atanh", "greater_equal": "GreaterOrEqual", "less_equal": "LessOrEqual",
-    "logical_and": "And", "logical_or": "Or", "logical_not": "Not", "isnan": "IsNaN",
+    "logical_and": "And", "logical_or": "Or", "logical_not": "Not", "isnan": "IsNaN", "rint": "Round",
 }  # fmt: skip
 
 

@@ -45,13 +45,13 @@ class Column(ABC):
     ----------
     kind : the word for what it is
     name : of the column
-    given : what its cells were: "numbers", "text" or "dates"
+    given : what its cells were: "numbers", "text" or "dates"; columns are equal where nets see the same of them
     """
 
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Column]]] = {}
     name: str
-    given: str = field(default=Numbers.what, kw_only=True)
+    given: str = field(default=Numbers.what, kw_only=True, compare=False)
 
     @property
     def cardinality(self) -> int:
@@ -223,12 +223,17 @@ def _in_year(days: Any) -> Any:
 
 
 def _in_week(days: Any) -> Any:
-    weeks = (days + MONDAY) / 7
-    return weeks - np.floor(weeks)
+    days = days + MONDAY
+    return (days - 7 * np.floor(days / 7)) / 7
 
 
 def _in_day(days: Any) -> Any:
     return days - np.floor(days)
+
+
+def _rounded(wave: Any) -> Any:
+    """A wave to the precision of float32: places at which it is the same get the same number, to the last bit."""
+    return np.rint(2.0**24 * wave) / 2.0**24
 
 
 @dataclass(frozen=True)
@@ -269,7 +274,7 @@ class Date(Column):
     def _seen(self, days: Any, missing: Any) -> Encoded:
         places = [self.places[cycle](days) for cycle in self.cycles]
         turns = [place + ahead for place in places for ahead in (0.0, 0.25)]  # a cosine is a sine a quarter ahead
-        waves = [np.sin(2 * np.pi * turn) for turn in turns]  # of doubles not every runtime of ONNX has the cosine
+        waves = [_rounded(np.sin(2 * np.pi * turn)) for turn in turns]  # not every runtime of ONNX has cosines of doubles
         return Encoded([days, *waves], [_flag(missing)] if self.misses else [])
 
     def names(self, name: str) -> Encoded:

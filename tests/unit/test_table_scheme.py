@@ -392,6 +392,7 @@ def test_files_keep_it_without_pickle():
     described = describer.describe(scheme.record(), "a table's scheme")
     restorer = Restorer(describer.parts, describer.names, describer.arrays.__getitem__)
     back = TableScheme.of_record(restorer.restore(described))
+    assert [column.given for column in back.columns_] == [column.given for column in scheme.columns_]
     assert back.columns_ == scheme.columns_ and back.get_params() == scheme.get_params()
     assert np.array_equal(back.transform(frame), scheme.transform(frame))
     assert back.feature_names_in_.tolist() == scheme.feature_names_in_.tolist()
@@ -403,8 +404,9 @@ def broken_records():
     yield from ({**record, "center": record["center"][1:]}, {**record, "factor": "1"}, {**record, "columns": [first]}, None, {})
     yield from ({**record, "more": 1}, {**record, "parameters": {}}, {**record, "columns": {}})
     for column in ({**first, "kind": "layer"}, {**first, "varies": 1}, {**first, "more": 1}, {"kind": "number"}, 5,
-                   {"kind": "category", "name": "c", "labels": [1], "embedded": True},
-                   {"kind": "date", "name": "c", "cycles": ["moon"], "misses": False}):  # fmt: skip
+                   {"kind": "category", "name": "c", "labels": [1], "embedded": True, "given": "text"},
+                   {"kind": "date", "name": "c", "cycles": ["moon"], "misses": False, "given": "dates"},
+                   {**first, "given": None}):  # fmt: skip
         yield {**record, "columns": [column, *record["columns"][1:]]}
 
 

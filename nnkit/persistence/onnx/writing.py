@@ -60,7 +60,8 @@ class Written(Graph):
 
     def input(self, name: str, dtype: Any, shape: Sequence[int]) -> Value:
         if not name or any(name == port.name for port in self.inputs):
-            raise OnnxError(f"onnx.export: expected a name of its own for each input, got {name!r} twice or no name; rename it")
+            came = f"{name!r} twice" if name else "none"
+            raise OnnxError(f"onnx.export: expected a name of its own for each input, got {came}; rename the columns")
         self.inputs.append(Port(name, dtype, shape))
         return Value(self, name=name)
 
