@@ -191,4 +191,3 @@ def _names(graph: Written, nodes: list[Node]) -> dict[int, str]:
         for index, value in enumerate(node.outputs):
             names[id(value)] = graph.names.get(id(value)) or (f"{name}:{index}" if index else name)
     return names
-
