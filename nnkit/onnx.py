@@ -35,9 +35,20 @@ def export(model: Model, path: str | os.PathLike[str]) -> None:
     written as double, which not every runtime has for every operator. Operators are those of opset 18. A layer that is used
     several times has its weights in the file once. The file takes the place of another of its name when it is complete.
 
+    Of a `TableClassifier` or `TableRegressor` all is written: what the columns are, the net, and what its outputs mean.
+
+    - Where all columns of the table hold numbers or truth values, the input is ``x``, float64 (N, columns), NaN where one is
+      missing. Else each column that is read is an input with its name, (N, 1). Text and categories are strings, spelt as
+      ``scheme_.columns_`` has them, "" where one is missing; numbers are float64, also those that were text; dates are seconds
+      since 1970 began, float64, as ``(frame["day"] - pandas.Timestamp(0)).dt.total_seconds()`` gives them.
+    - A classifier's outputs are ``label`` (N,), text or numbers, and ``probabilities``, float64 (N, classes); a regressor's is
+      ``out``, float64 (N, outputs), in the units of the targets. An output that is called as an input gets ``_out`` behind it.
+
+    They are predicted as nnkit does, to the rounding of float32. Such a file is not read by `load`: it is more than a net.
+
     Parameters
     ----------
-    model : a built Sequential, or a fitted estimator, of which the net is written: its outputs, raw
+    model : a built Sequential, or a fitted estimator; of `NNClassifier` and `NNRegressor` the net is written: its outputs, raw
     path : str or path
 
     Raises
@@ -45,7 +56,8 @@ def export(model: Model, path: str | os.PathLike[str]) -> None:
     NotBuiltError
         The shapes of the model are not known yet.
     OnnxError
-        A part has no form in ONNX, or the library onnx is not installed.
+        A part has no form in ONNX, or the library onnx is not installed; columns of a table have the same name, or all of
+        them say nothing; labels are neither text nor numbers.
     PersistenceError
         The system refuses to write; a file that was there before is as it was.
 
@@ -62,9 +74,17 @@ def export(model: Model, path: str | os.PathLike[str]) -> None:
     True
     """
     _require_onnx("export")
-    from nnkit.persistence.onnx.writing import to_proto
+    from nnkit.persistence.onnx.writing import Written, of_network, to_proto
 
-    write_atomically(path, to_proto(network_of(model, "onnx.export")).SerializeToString())
+    network, whole = network_of(model, "onnx.export"), getattr(model, "write_onnx", None)
+    graph = of_network(network) if whole is None else Written()
+    if whole is not None:
+        whole(graph)
+    try:
+        content = to_proto(graph, repr(model)).SerializeToString()
+    except UnicodeEncodeError as error:
+        raise OnnxError(f"onnx.export: expected text that UTF-8 can write, got {error.object[:60]!r}") from None
+    write_atomically(path, content)
 
 
 def load(path: str | os.PathLike[str], in_shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None) -> Sequential:

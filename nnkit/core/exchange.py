@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from nnkit.core.part import Shape
 from nnkit.errors import OnnxError
 
-__all__ = ["Cursor", "Found", "Graph", "Inner", "Node", "Value", "Write"]
+__all__ = ["Cursor", "File", "Found", "Graph", "Inner", "Node", "Value", "Write"]
 
 Array = NDArray[Any]
+DTYPES = {"float32": 1, "int32": 6, "int64": 7, "float64": 11}  # ONNX's numbers of them
 
 # The classes of layers name what is here, so they stand above, and type checkers let anything pass for them.
 Layer = Any
@@ -107,11 +108,15 @@ class Value:
     def __float__(self) -> float:
         raise OnnxError("a number is not known yet while it is written in ONNX; take functions from nnkit.kernels.math")
 
-    def __array_ufunc__(self, function: np.ufunc, method: str, *inputs: Any, **options: Any) -> Value:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Value:
         """NumPy's functions of numbers, as far as ONNX has them by the same name."""
         if method != "__call__" or options:
-            raise OnnxError(f"numpy.{function.__name__}.{method} has no form in ONNX")
-        return self.graph.node(_NAMES.get(function.__name__, function.__name__.capitalize()), *inputs)
+            raise OnnxError(f"numpy.{ufunc.__name__}.{method} has no form in ONNX")
+        return self.graph.node(_NAMES.get(ufunc.__name__, ufunc.__name__.capitalize()), *inputs)
+
+    def astype(self, dtype: str) -> Value:
+        """The same in another dtype."""
+        return self.graph.node("Cast", self, to=DTYPES[dtype])
 
     def __neg__(self) -> Value:
         return self.graph.node("Neg", self)
@@ -194,7 +199,7 @@ _NAMES = {
     "multiply": "Mul", "divide": "Div", "subtract": "Sub", "negative": "Neg", "absolute": "Abs", "power": "Pow",
     "maximum": "Max", "minimum": "Min", "arctan": "Atan", "arcsin": "Asin", "arccos": "Acos", "arcsinh": "Asinh",
     "arccosh": "Acosh", "arctanh": "Atanh", "greater_equal": "GreaterOrEqual", "less_equal": "LessOrEqual",
-    "logical_and": "And", "logical_or": "Or", "logical_not": "Not",
+    "logical_and": "And", "logical_or": "Or", "logical_not": "Not", "isnan": "IsNaN", "rint": "Round",
 }  # fmt: skip
 
 
@@ -242,6 +247,25 @@ class Graph(Protocol):
 
     def decide(self, condition: Value) -> bool:
         """Whether a condition is taken as true on the path that a function is on; a `Value` asks for it."""
+
+
+class File(Graph, Protocol):
+    """The graph of a whole file, as estimators write it."""
+
+    def input(self, name: str, dtype: Any, shape: Sequence[int]) -> Value:
+        """A new input, (N, *shape); its dtype is that of objects for text.
+
+        Raises
+        ------
+        OnnxError
+            Another one has this name.
+        """
+
+    def output(self, name: str, value: Value, dtype: Any, shape: Sequence[int]) -> None:
+        """Let a value be an output, (N, *shape); it is called ``<name>_out`` where an input has the name."""
+
+    def net(self, network: Any, x: Any, within: str = "") -> Any:
+        """What a net gives for a value, or a dict of them; ``within`` begins the names of its parts where there are several."""
 
 
 Write = Callable[[Layer, Graph, Value], Value]  # how a layer is written, as by its method ``onnx``

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
 
+from nnkit.core.exchange import File, Value
 from nnkit.errors import DataError
 from nnkit.estimators.doubt import half_width, probabilities, temperature_of
 from nnkit.estimators.members import MeanAccuracy, MeanError
@@ -164,6 +165,13 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         mean = each.mean(axis=1)
         return (mean, self._spread(each)) if return_std else mean
 
+    def _onnx_out(self, graph: File, said: Value) -> None:
+        each = graph.node("Softmax", said / self.temperature_, axis=2)
+        mean = graph.node("ReduceMean", each, [1], keepdims=0)
+        label, dtype = self.targets_.onnx(graph, graph.node("ArgMax", mean, axis=1, keepdims=0))
+        graph.output("label", label, dtype, ())
+        graph.output("probabilities", mean, "float64", (self._width(self.targets_),))
+
 
 @saved
 class TableRegressor(RegressorMixin, TableEstimator):
@@ -235,6 +243,11 @@ class TableRegressor(RegressorMixin, TableEstimator):
         if not return_std:
             return mean
         return mean, (self._spread(said) * self.targets_.std).reshape(mean.shape)
+
+    def _onnx_out(self, graph: File, said: Value) -> None:
+        given = self.targets_.in_units(graph.node("ReduceMean", said, [1], keepdims=0))
+        clamps = recipe_of(self.recipe_).clamps
+        graph.output("out", self.targets_.clamped(given) if clamps else given, "float64", (self._width(self.targets_),))
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> NDArray[np.float64]:
         """Least and largest value that are to be expected, (n_samples, 2) or (n_samples, n_outputs, 2).

@@ -7,7 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from math import ceil
+from math import ceil, prod
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from nnkit.core.callback import Callback
 from nnkit.core.calls import explained
+from nnkit.core.exchange import File, Value
 from nnkit.core.part import listed
 from nnkit.engine.critical import interruptible
 from nnkit.engine.workers import available_threads
@@ -29,6 +30,7 @@ from nnkit.estimators.recipes import Recipe, recipe_of
 from nnkit.estimators.resampling import resampled
 from nnkit.estimators.saving import described
 from nnkit.model import Sequential
+from nnkit.network import network_of
 from nnkit.persistence.file import write
 from nnkit.tables.scheme import TableScheme
 from nnkit.tables.targets import Classes, Scaled
@@ -354,6 +356,16 @@ class TableEstimator(Learner):
             A hyper-parameter or a label cannot be described, or the system refuses.
         """
         write(path, *described(self))
+
+    def write_onnx(self, graph: File) -> None:
+        """Write all to the graph of a file: the table's columns as its inputs, what is predicted as its outputs."""
+        network, width = network_of(self.model_, "onnx.export"), self._width(self.targets_)
+        out = graph.net(network, self.scheme_.onnx(graph).astype(network.input_dtype)).astype("float64")
+        self._onnx_out(graph, graph.node("Reshape", out, [-1, prod(network.out_shape) // width, width]))
+
+    @abstractmethod
+    def _onnx_out(self, graph: File, said: Value) -> None:
+        """Write the outputs, of what the nets say, (N, members, width)."""
 
     def noted(self) -> dict[str, Any]:
         learned = super().noted()

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nnkit.errors import PersistenceError
-from nnkit.tables.cells import Cells, Numbers, Times, Words
+from nnkit.core.exchange import Graph, Value
+from nnkit.errors import OnnxError, PersistenceError
+from nnkit.tables.cells import SECOND, Cells, Numbers, Times, Words
+from nnkit.tables.text import Notation
 
 __all__ = ["Category", "Column", "Date", "Encoded", "LeftOut", "Number"]
 
-Floats = NDArray[np.float64]
-DAY = 86_400 * 10**6  # ticks
+DAY = 86_400  # seconds
 MONDAY = 3  # days from one to the Thursday that 1970 began with
+EPOCH = 719_528  # days from the first one of the year 0 to that of 1970
 
 
 @dataclass
@@ -38,11 +39,19 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Column(ABC):
-    """A column that is known from a fit: ``kind`` is the word for it, ``name`` that of the column."""
+    """A column that is known from a fit.
+
+    Attributes
+    ----------
+    kind : the word for what it is
+    name : of the column
+    given : what its cells were: "numbers", "text" or "dates"; columns are equal where nets see the same of them
+    """
 
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Column]]] = {}
     name: str
+    given: str = field(default=Numbers.what, kw_only=True, compare=False)
 
     @property
     def cardinality(self) -> int:
@@ -65,6 +74,15 @@ class Column(ABC):
         DataError
             They are not of this kind.
         """
+
+    @abstractmethod
+    def onnx(self, graph: Graph, cells: Value) -> Encoded:
+        """The same in ONNX, of cells (N, 1): text where `onnx_text`, else numbers, NaN where one is missing."""
+
+    @property
+    def onnx_text(self) -> bool:
+        """Whether files of ONNX take the cells as text, empty where one is missing."""
+        return False
 
     @abstractmethod
     def names(self, name: str) -> Encoded:
@@ -105,9 +123,9 @@ _TYPES = {  # what a file may hold for each field
 }
 
 
-def _missing_flag(cells: Cells) -> Floats:
+def _flag(missing: Any) -> Any:
     """1 where a cell is missing, else -1: a category of two values."""
-    return np.where(cells.missing, 1.0, -1.0)
+    return 2.0 * missing.astype("float64") - 1.0
 
 
 @dataclass(frozen=True)
@@ -133,7 +151,10 @@ class Number(Column):
 
     def encode(self, cells: Cells) -> Encoded:
         numbers = self.read(cells)
-        return Encoded([numbers.values] * self.varies, [_missing_flag(numbers)] if self.misses else [])
+        return Encoded([numbers.values] * self.varies, [_flag(numbers.missing)] if self.misses else [])
+
+    def onnx(self, graph: Graph, cells: Value) -> Encoded:
+        return Encoded([cells] * self.varies, [_flag(np.isnan(cells))] if self.misses else [])
 
     def names(self, name: str) -> Encoded:
         return Encoded([name] * self.varies, [f"{name}_missing"] * self.misses)
@@ -168,38 +189,69 @@ class Category(Column):
             return Encoded(flags=[np.array([1.0, -1.0, 0.0])[code]])
         return Encoded(flags=[np.equal(code, place).astype(np.float64) for place in range(len(self.labels))])
 
+    @property
+    def onnx_text(self) -> bool:
+        return self.given != Numbers.what
+
+    def onnx(self, graph: Graph, cells: Value) -> Encoded:
+        code = self._onnx_code(graph, cells)
+        if self.embedded:
+            return Encoded(codes=[code])
+        flags = (code == np.arange(1, len(self.labels) + 1, dtype=np.int64)).astype("float64")  # (N, labels)
+        return Encoded(flags=[flags @ np.array([[1.0], [-1.0]]) if len(self.labels) == 2 else flags])
+
+    def _onnx_code(self, graph: Graph, cells: Value) -> Value:
+        """The number of a label from 1, and 0 for what is none, (N, 1)."""
+        count = len(self.labels)
+        if self.onnx_text:
+            return graph.node("ai.onnx.ml.LabelEncoder", cells, keys_strings=[*self.labels],
+                              values_int64s=[*range(1, count + 1)], default_int64=0)  # fmt: skip
+        numbers = Notation().numbers(self.labels)
+        if numbers is None:
+            raise OnnxError(f"column {self.name!r}: expected labels of numbers, got text")
+        return ((cells == numbers).astype("float64") @ np.arange(1.0, count + 1)[:, None]).astype("int64")
+
     def names(self, name: str) -> Encoded:
         if self.embedded:
             return Encoded(codes=[name])
         return Encoded(flags=[f"{name}_{label}" for label in (self.labels[:1] if len(self.labels) == 2 else self.labels)])
 
 
-def _days(times: Times) -> Floats:
-    days: Floats = times.ticks.view(np.int64) / DAY
-    days[times.missing] = np.nan
-    return days
+# Of days since 1970 began, and of whole years; functions that arrays have, and values of ONNX.
 
 
-def _in_year(times: Times) -> Floats:
-    year = times.ticks.astype("M8[Y]")
-    begin, end = year.astype("M8[us]"), (year + 1).astype("M8[us]")
-    share: Floats = (times.ticks - begin) / (end - begin)
-    return share
+def _begin(year: Any) -> Any:
+    """Days from the first one of the year 0 to that of another: every 4th has one more, but every 100th, but every 400th."""
+    return 365 * year + np.ceil(year / 4) - np.ceil(year / 100) + np.ceil(year / 400)
 
 
-def _in_week(times: Times) -> Floats:
-    return np.mod(_days(times) + MONDAY, 7) / 7
+def _in_year(days: Any) -> Any:
+    days = days + EPOCH
+    year = np.floor((days - 2) / 365.2425)  # this one or the one before: it began within 2 days of 365.2425 times it
+    year = year + 1 + np.floor((days - _begin(year + 1)) / 400)
+    return (days - _begin(year)) / (_begin(year + 1) - _begin(year))
 
 
-def _in_day(times: Times) -> Floats:
-    return np.mod(_days(times), 1)
+def _in_week(days: Any) -> Any:
+    days = days + MONDAY
+    return (days - 7 * np.floor(days / 7)) / 7
+
+
+def _in_day(days: Any) -> Any:
+    return days - np.floor(days)
+
+
+def _rounded(wave: Any) -> Any:
+    """A wave to the precision of float32: places at which it is the same get the same number, to the last bit."""
+    return np.rint(2.0**24 * wave) / 2.0**24
 
 
 @dataclass(frozen=True)
 class Date(Column):
     """Dates and times: the days since 1970 began, and where in a cycle they are: of the year, the week, the day.
 
-    A place p in a cycle, from 0 to 1, is sin(2 pi p) and cos(2 pi p), so that its end is beside its beginning.
+    A place p in a cycle, from 0 to 1, is sin(2 pi p) and cos(2 pi p), so that its end is beside its beginning. In ONNX a date
+    is the seconds since 1970 began.
 
     Attributes
     ----------
@@ -225,9 +277,18 @@ class Date(Column):
 
     def encode(self, cells: Cells) -> Encoded:
         times = self.read(cells)
-        angles = [2 * np.pi * self.places[cycle](times) for cycle in self.cycles]
-        waves = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
-        return Encoded([_days(times), *waves], [_missing_flag(times)] if self.misses else [])
+        days = times.ticks.view(np.int64) / (DAY * SECOND)
+        days[times.missing] = np.nan
+        return self._seen(days, times.missing)
+
+    def onnx(self, graph: Graph, cells: Value) -> Encoded:
+        return self._seen(cells / DAY, np.isnan(cells))
+
+    def _seen(self, days: Any, missing: Any) -> Encoded:
+        places = [self.places[cycle](days) for cycle in self.cycles]
+        turns = [place + ahead for place in places for ahead in (0.0, 0.25)]  # a cosine is a sine a quarter ahead
+        waves = [_rounded(np.sin(2 * np.pi * turn)) for turn in turns]  # not every runtime of ONNX has cosines of doubles
+        return Encoded([days, *waves], [_flag(missing)] if self.misses else [])
 
     def names(self, name: str) -> Encoded:
         waves = [f"{name}_{cycle}_{wave}" for cycle in self.cycles for wave in ("sin", "cos")]
@@ -242,6 +303,9 @@ class LeftOut(Column):
     reason: str = ""
 
     def encode(self, cells: Cells) -> Encoded:
+        return Encoded()
+
+    def onnx(self, graph: Graph, cells: Value) -> Encoded:
         return Encoded()
 
     def names(self, name: str) -> Encoded:

@@ -9,6 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.exchange import Graph, Value
+
 __all__ = ["RobustScale"]
 
 FAR = 1e9  # x / sqrt(1 + (x/3)**2) is 3 to the last digit from here on; the square of a larger number may be infinite
@@ -55,6 +57,13 @@ class RobustScale:
         z /= np.sqrt(1 + (z / 3) ** 2)
         z[np.isnan(z)] = 0.0
         return z
+
+    def onnx(self, graph: Graph, columns: Value) -> Value:
+        """The same of all columns at once, in ONNX: (N, columns)."""
+        z = (columns - self.center) * self.factor
+        z = graph.node("Where", np.isnan(z), 0.0, z)
+        z = graph.node("Clip", z, -FAR, FAR)
+        return z / np.sqrt(1 + (z / 3) ** 2)
 
 
 def _center_and_factor(column: NDArray[np.float64]) -> tuple[float, float]:

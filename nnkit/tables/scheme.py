@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
@@ -13,8 +14,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from nnkit.core.calls import nearest
-from nnkit.errors import DataError, ParameterError, PersistenceError, warn
-from nnkit.tables.cells import Cells
+from nnkit.core.exchange import File, Value
+from nnkit.errors import DataError, OnnxError, ParameterError, PersistenceError, warn
+from nnkit.tables.cells import Cells, Numbers
 from nnkit.tables.choice import KINDS, chosen
 from nnkit.tables.columns import Column, Encoded, LeftOut
 from nnkit.tables.reading import Table
@@ -131,7 +133,8 @@ class TableScheme(TransformerMixin, BaseEstimator):
         for place, name in enumerate(table.names):
             cells = table.column(place)
             with _naming(name):
-                columns.append(column := chosen(name, cells, said.get(place), self.max_one_hot))
+                column = replace(chosen(name, cells, said.get(place), self.max_one_hot), given=cells.what)
+                columns.append(column)
                 encoded.add(column.encode(cells))
         return self._take(columns, RobustScale.of([*encoded.values, *encoded.flags]), table.named)
 
@@ -212,6 +215,41 @@ class TableScheme(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> NDArray[Any]:
         """Rows as one matrix, (rows, n_numbers_ + n_codes_): the numbers, and the codes as numbers after them."""
         return np.hstack(self.encode(X), dtype=self.dtype, casting="same_kind")
+
+    def onnx(self, graph: File) -> Value:
+        """The same in ONNX: (N, n_numbers_ + n_codes_) of the file's inputs.
+
+        Where all columns hold numbers, there is one input ``x`` of them, float64 (N, n_features_in_); else one for each column
+        that is read, with its name, (N, 1): text, or float64.
+
+        Raises
+        ------
+        OnnxError
+            No column says anything; several have one name.
+        """
+        encoded = Encoded()
+        for column, cells in self._onnx_cells(graph):
+            encoded.add(column.onnx(graph, cells))
+        parts = []
+        if self.n_numbers_:
+            parts.append(self.scale_.onnx(graph, _beside(graph, [*encoded.values, *encoded.flags])).astype(self.dtype))
+        if self.n_codes_:
+            parts.append(_beside(graph, encoded.codes).astype(self.dtype))
+        if not parts:
+            raise OnnxError("onnx.export: expected a table with a column to learn from, got none: "
+                            f"{self.about()[:200]}")  # fmt: skip
+        return _beside(graph, parts)
+
+    def _onnx_cells(self, graph: File) -> Iterator[tuple[Column, Value]]:
+        """The columns that are read, and their cells as inputs."""
+        count = len(self.columns_)
+        if all(column.given == Numbers.what for column in self.columns_):
+            cells = graph.nodes(count, "Split", graph.input("x", "float64", (count,)), axis=1, num_outputs=count)
+            yield from zip(self.columns_, cells, strict=True)
+            return
+        for column in self.columns_:
+            if not isinstance(column, LeftOut):
+                yield column, graph.input(column.name, object if column.onnx_text else "float64", (1,))
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """What the columns of `transform` are called: age, age_missing, colour_red, day_week_sin."""
@@ -317,6 +355,11 @@ def _naming(column: str) -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(f"column {column!r}: {error}") from error
+
+
+def _beside(graph: File, values: list[Value]) -> Value:
+    """Values of ONNX as one, side by side."""
+    return graph.node("Concat", *values, axis=1) if len(values) > 1 else values[0]
 
 
 def _places(table: Table, item: Any, kind: str) -> list[int]:

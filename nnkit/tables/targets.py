@@ -12,8 +12,9 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.multiclass import check_classification_targets
 
 from nnkit.core.arrays import refuse_masked
+from nnkit.core.exchange import Graph, Value
 from nnkit.core.frames import Frame, of_objects
-from nnkit.errors import DataError, PersistenceError, warn
+from nnkit.errors import DataError, OnnxError, PersistenceError, warn
 
 __all__ = ["Classes", "Scaled", "Targets"]
 
@@ -164,6 +165,21 @@ class Classes(Targets):
         kinds = {column.dtype for column in columns}
         return np.column_stack(columns if len(kinds) == 1 else [column.astype(object) for column in columns])
 
+    def onnx(self, graph: Graph, codes: Value) -> tuple[Value, Any]:
+        """The labels of these numbers, (N,), of one output, in ONNX, and their dtype: that of objects is text.
+
+        Raises
+        ------
+        OnnxError
+            They are neither text nor numbers.
+        """
+        (labels,) = self.labels
+        text = labels.dtype.kind in "UO" and all(isinstance(label, str) for label in labels.tolist())
+        if not text and labels.dtype.kind not in "biuf":
+            raise OnnxError(f"onnx.export: expected labels that are text or numbers, got {labels[0]!r}; fit with text for them")
+        kept = labels.astype(object if text else "float64" if labels.dtype.kind == "f" else labels.dtype)
+        return graph.node("Gather", kept, codes, axis=0), kept.dtype
+
     def record(self) -> dict[str, Any]:
         return {"labels": list(self.labels), "single": self.single}
 
@@ -260,12 +276,16 @@ class Scaled(Targets):
 
     def decode(self, encoded: NDArray[Any]) -> NDArray[np.float64]:
         """Std times that, and the mean."""
-        numbers: NDArray[np.float64] = encoded * self.std + self.mean
+        numbers: NDArray[np.float64] = self.in_units(encoded)
         return numbers[:, 0] if self.single else numbers
 
-    def clamped(self, y: Any) -> NDArray[np.float64]:
-        """Predictions within what occurred in the fit."""
-        return np.clip(y, self.low, self.high)
+    def in_units(self, encoded: Any) -> Any:
+        """The same, always (rows, outputs); also of a value of ONNX."""
+        return encoded * self.std + self.mean
+
+    def clamped(self, y: Any) -> Any:
+        """Predictions within what occurred in the fit; also of a value of ONNX."""
+        return np.minimum(np.maximum(y, self.low), self.high)
 
     def record(self) -> dict[str, Any]:
         return {"mean": self.mean, "std": self.std, "low": self.low, "high": self.high, "single": self.single}

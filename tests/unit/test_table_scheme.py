@@ -257,6 +257,39 @@ def test_dates_in_text(text, first):
 # ------------------------------------------------------------------------------------------------------------ what a net sees
 
 
+def test_places_in_the_year_the_week_and_the_day_are_those_of_the_calendar():
+    days = np.arange(-1_000_000, 1_000_000, 7)  # of more than 5000 years
+    dates = days.astype("M8[D]")
+    begin, end = (year.astype("M8[D]") for year in (dates.astype("M8[Y]"), dates.astype("M8[Y]") + 1))
+    np.testing.assert_array_equal(Date.places["year"](days + 0.0), (dates - begin) / (end - begin))
+    for year in (1900, 1904, 2000, 2023):  # the first day and the last one, the first moment and the last one
+        first, last = (np.datetime64(f"{year}-{day}").astype(int) for day in ("01-01", "12-31"))
+        places = Date.places["year"](np.array([first, last, last + 1 - 1e-9]))
+        assert places[0] == 0 and places[1] == 1 - 1 / (last + 1 - first) and 1 - 1e-11 < places[2] < 1
+    monday = np.datetime64("2024-01-01").astype(float)
+    assert Date.places["week"](monday + np.arange(-7, 7)).tolist() == [*np.arange(7) / 7] * 2
+    assert Date.places["day"](np.array([-0.25, 0.0, 1.5])).tolist() == [0.75, 0.0, 0.5]
+    assert all(np.isnan(place(np.array([np.nan]))).all() for place in Date.places.values())
+
+
+def test_the_same_place_in_a_cycle_is_the_same_number_whenever_it_is():
+    times = pd.to_datetime("1999-03-01") + pd.to_timedelta(np.arange(0, 24 * 4000, 6), unit="h")
+    scheme = TableScheme(dtype="float64").fit(pd.DataFrame({"day": times}))
+    seen = dict(zip(scheme.get_feature_names_out(), scheme.transform(pd.DataFrame({"day": times})).T, strict=True))
+    assert [len(np.unique(seen[f"day_day_{wave}"])) for wave in ("sin", "cos")] == [3, 3]  # 0, 6, 12 and 18 o'clock
+    week = np.column_stack([seen["day_week_sin"], seen["day_week_cos"]])
+    assert len(np.unique(week, axis=0)) == 28
+
+
+@pytest.mark.parametrize("what", ["numbers", "text", "dates"])
+def test_columns_know_what_their_cells_were(what):
+    cells = {"numbers": [1.0, 2.0, 2.0, 5.0], "text": ["1.5", "2.5", "2.5", "7.0"],
+             "dates": [dt.date(2020, month, 1) for month in (1, 2, 2, 3)]}[what]  # fmt: skip
+    for said in ({}, {"categorical": "c"}, {"ignore": "c"}):
+        (column,) = TableScheme(**said, max_one_hot=2).fit(pd.DataFrame({"c": pd.Series(cells, dtype=object)})).columns_
+        assert column.given == Column.of_record(column.record()).given == what
+
+
 def test_scaling_is_that_of_its_docstring():
     rng = np.random.default_rng(0)
     column = rng.normal(3, 20, 1001)
@@ -416,6 +449,7 @@ def test_files_keep_it_without_pickle():
     described = describer.describe(scheme.record(), "a table's scheme")
     restorer = Restorer(describer.parts, describer.names, describer.arrays.__getitem__)
     back = TableScheme.of_record(restorer.restore(described))
+    assert [column.given for column in back.columns_] == [column.given for column in scheme.columns_]
     assert back.columns_ == scheme.columns_ and back.get_params() == scheme.get_params()
     assert np.array_equal(back.transform(frame), scheme.transform(frame))
     assert back.feature_names_in_.tolist() == scheme.feature_names_in_.tolist()
@@ -427,8 +461,9 @@ def broken_records():
     yield from ({**record, "center": record["center"][1:]}, {**record, "factor": "1"}, {**record, "columns": [first]}, None, {})
     yield from ({**record, "more": 1}, {**record, "parameters": {}}, {**record, "columns": {}})
     for column in ({**first, "kind": "layer"}, {**first, "varies": 1}, {**first, "more": 1}, {"kind": "number"}, 5,
-                   {"kind": "category", "name": "c", "labels": [1], "embedded": True},
-                   {"kind": "date", "name": "c", "cycles": ["moon"], "misses": False}):  # fmt: skip
+                   {"kind": "category", "name": "c", "labels": [1], "embedded": True, "given": "text"},
+                   {"kind": "date", "name": "c", "cycles": ["moon"], "misses": False, "given": "dates"},
+                   {**first, "given": None}):  # fmt: skip
         yield {**record, "columns": [column, *record["columns"][1:]]}
 
 

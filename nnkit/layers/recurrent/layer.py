@@ -23,7 +23,6 @@ from nnkit.layers.recurrent.steps import assign, mirrored
 
 __all__ = ["Recurrent", "operator_gates"]
 
-ONNX_FLOAT, ONNX_INT32 = 1, 6  # types by their numbers in onnx.TensorProto
 DEEPEST = 1000  # layers of a stack: every one is made and placed, and a slip of the pen shall not take all memory
 
 
@@ -134,8 +133,8 @@ class Recurrent(Layer):
         gates = operator_gates(graph, type(self), self.hidden_size, self.bias, self.onnx_recurrence(graph))
         lengths = None
         if graph.mask is not None:  # take the steps that are no padding first, in their order
-            present = graph.node("Cast", graph.mask, to=ONNX_FLOAT)
-            lengths = graph.node("ReduceSum", graph.node("Cast", graph.mask, to=ONNX_INT32), [1], keepdims=0)
+            present = graph.mask.astype("float32")
+            lengths = graph.node("ReduceSum", graph.mask.astype("int32"), [1], keepdims=0)
             order = graph.nodes(2, "TopK", present, [steps], axis=1)[1]
             place = graph.nodes(2, "TopK", order, [steps], axis=1, largest=0)[1]
             x = self._onnx_taken(graph, x, order, self._built.in_shape[1])
