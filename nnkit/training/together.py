@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -78,7 +77,7 @@ class _Together:
     def __init__(self, threads: int, progress: bool | str) -> None:
         self.threads, self.progress = threads, progress
         self.fits: list[Fit] = []
-        self._lock, self._stopped = threading.Lock(), ""
+        self._stopped = ""
 
     def one_by_one(self, tasks: Sequence[Task], keep: bool) -> list[Fit]:
         """All of them, in this thread."""
@@ -98,21 +97,18 @@ class _Together:
         with changing(model, "fit"):
             with interruptible():
                 fit = Fit(model, **settings, n_threads=self.threads, progress=self.progress)
-            with self._lock:
-                self.fits.append(fit)
-                if self._stopped:
-                    fit.stop(self._stopped)
+            self.fits.append(fit)
+            if self._stopped:  # looked at after it is in the list, from which `stop` takes it
+                fit.stop(self._stopped)
             fit.run()
         return fit
 
     def parts(self) -> list[float]:
         """Which part of each is done, of those that have begun."""
-        with self._lock:
-            return [fit.step / (fit.epochs * fit.steps_per_epoch) for fit in self.fits]
+        return [fit.step / (fit.epochs * fit.steps_per_epoch) for fit in [*self.fits]]
 
     def stop(self, reason: str) -> None:
         """End them all after their epochs."""
-        with self._lock:
-            self._stopped = self._stopped or reason
-            for fit in self.fits:
-                fit.stop(reason)
+        self._stopped = self._stopped or reason
+        for fit in [*self.fits]:
+            fit.stop(reason)
