@@ -101,6 +101,11 @@ class JavaScript:
         """The file."""
         return "\n".join(self._texts.values())
 
+    @property
+    def names(self) -> list[str]:
+        """Of its functions."""
+        return list(self._texts)
+
     def function(self, function: Callable[..., Any], numbers: Mapping[str, Any] | None = None, stem: str = "") -> str:
         """The name of the JavaScript function that does what a Python function does.
 
@@ -260,6 +265,8 @@ class _Translator:
                 return f"{self(several)}.length"
             case ast.Call(func, arguments, []):
                 return f"{self._callee(node, func, len(arguments))}({', '.join(map(self, arguments))})"
+            case ast.Tuple(items):
+                return f"[{', '.join(map(self, items))}]"
             case ast.Name() | ast.Attribute():
                 return self._outside(node)
         raise self.refuse(node)
