@@ -258,7 +258,7 @@ def _showing(record: Record, row: int, lr: float, why: str) -> Sheet:
     """A net of which the page shows what was recorded."""
     size = sum(layer.a.size for layer in record.layers)
     kept = slice(None) if size <= KEPT else slice(row, row + 1)
-    differences = list(_differences(record, row))
+    differences = list(_differences(record))
     stages = []
     for layer in record.layers:
         stage = _stage(layer)
@@ -313,9 +313,10 @@ def _reader(piece: Piece) -> str:
     return "what follows" if piece.of is None else f"layer {piece.of}"
 
 
-def _differences(record: Record, row: int) -> Iterator[Mapping[str, Any]]:
+def _differences(record: Record) -> Iterator[Mapping[str, Any]]:
     """Some gradients beside central differences."""
     for item in check_gradients(record.replay("float64"), LOOKED_AT, 0).arrays:
-        for place, gradient, difference in zip(item.places, item.gradient, item.difference, strict=True):
-            yield {"layer": item.layer, "of": item.name, "place": [index + 1 for index in place],
-                   "gradient": float(gradient), "difference": float(difference)}  # fmt: skip
+        columns = item.places, item.gradient, item.difference, item.wrong, item.kinks
+        for place, gradient, difference, wrong, kink in zip(*columns, strict=True):
+            yield {"layer": item.layer, "of": item.name, "place": [index + 1 for index in place], "gradient": float(gradient),
+                   "difference": float(difference), "verdict": "wrong" if wrong else "at a kink" if kink else "✓"}  # fmt: skip

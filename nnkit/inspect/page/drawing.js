@@ -1,8 +1,11 @@
 // The picture: the net as SVG, pictures of many numbers, and three small charts.
 
-const SINGLE = 8; // units of a column that are drawn one by one; more are cells of a picture
+const SINGLE = 6; // units of a column that are drawn one by one; more are cells of a picture
 const LABELLED = 12; // weights of a layer that have room for their numbers
-const COLUMN = 168, UNIT = 92, RADIUS = 25, MAP = 132, TOP = 46, MARGIN = 70;
+const UNIT = 112, RADIUS = 29, MAP = 132, TOP = 46, MARGIN = 76;
+const WIDE_COLUMN = 236, COLUMN = 196, FEW_LAYERS = 3; // columns are closer where there are more
+const ALONG = [0.3, 0.22, 0.4, 0.5, 0.6, 0.7]; // where on its line a weight may stand
+const LABEL = {width: 66, height: 29};
 
 /** An element of SVG as text. */
 function tag(name, attributes, ...inner) {
@@ -24,20 +27,22 @@ function handle(place, label, value, changeable) {
 function layout(net) {
   const sizes = [0, ...range(net.layers.length)].map(column => sizeOf(net, column));
   const heights = sizes.map(size => size <= SINGLE ? size * UNIT : 2 * MAP + 50);
-  const height = Math.max(...heights, 2 * UNIT);
+  const height = Math.max(...heights, 2 * UNIT), apart = net.layers.length > FEW_LAYERS ? COLUMN : WIDE_COLUMN;
   const columns = sizes.map((size, column) => ({
-    column, size, single: size <= SINGLE, x: MARGIN + column * COLUMN,
+    column, size, single: size <= SINGLE, x: MARGIN + column * apart,
     y: at => TOP + height / 2 + (at - (size - 1) / 2) * UNIT,
     top: TOP + (height - heights[column]) / 2,
   }));
-  return {columns, height: height + TOP + 24, width: MARGIN + sizes.length * COLUMN + 110};
+  return {columns, height: height + TOP + 24, width: MARGIN + sizes.length * apart + 60};
 }
 
 /** The net with the numbers that are known at a step. */
 function picture(view, step, reached) {
   const {columns, width, height} = layout(view.net);
   const lit = litBy(step), context = {view, step, reached, lit, columns};
-  const heading = column => text(columns[column].x, 18, column ? `Layer ${column}` : "Input", "heading");
+  const shapeOf = column => (column ? view.net.layers[column - 1].shape : view.net.xShape).join(" × ");
+  const heading = column => text(columns[column].x, 18, column ? `Layer ${column}` : "Input", "heading")
+    + (columns[column].single ? "" : text(columns[column].x, 34, shapeOf(column), "small"));
   const parts = [
     ...columns.map((_, column) => heading(column)),
     ...view.net.layers.map(layer => edges(context, layer)),
@@ -64,17 +69,28 @@ function edges(context, layer) {
   if (!layer.weight) return from.size === to.size ? range(to.size).map(j => line(j - 1, j - 1, {class: "edge"})).join("") : "";
   const {weight} = layer, largest = Math.max(...weight.map(row => Math.max(...row.map(Math.abs))), 1e-12);
   const labelled = from.size * to.size <= LABELLED, gradient = reached("dL_dw", layer.number);
-  const drawn = [], labels = [];
+  const drawn = [], labels = [], free = freePlaces();
   weight.forEach((row, i) => row.forEach((w, j) => {
     const place = `weight-${layer.number}-${i + 1}-${j + 1}`, sign = w < 0 ? "negative" : "positive";
     drawn.push(line(i, j, {class: `edge ${sign}${lit.of(place)}`, "stroke-width": 0.8 + 4 * Math.abs(w) / largest, "data-lit": place}));
     if (!labelled) return;
-    const along = 0.3, x = from.x + RADIUS + along * (to.x - from.x - 2 * RADIUS), y = from.y(i) + along * (to.y(j) - from.y(i));
+    const {x, y} = free(along => ({x: from.x + RADIUS + along * (to.x - from.x - 2 * RADIUS), y: from.y(i) + along * (to.y(j) - from.y(i))}));
     const slope = gradient ? text(x, y + 14, `∂ ${short(view.state.gradients[layer.number - 1].weight[i][j])}`, "number gradient") : "";
     labels.push(tag("g", {class: `label${lit.of(place)}`, ...handle(place, `weight from unit ${i + 1} to unit ${j + 1} of layer ${layer.number}`, w, view.net.computes)},
       text(x, y + 3, short(w), "number weight"), slope));
   }));
   return drawn.join("") + labels.join("");
+}
+
+/** A function that finds a place on a line where no label stands yet, or takes the first. */
+function freePlaces() {
+  const taken = [];
+  return onLine => {
+    const far = at => taken.every(other => Math.abs(at.x - other.x) > LABEL.width || Math.abs(at.y - other.y) > LABEL.height);
+    const place = ALONG.map(onLine).find(far) ?? onLine(ALONG[0]);
+    taken.push(place);
+    return place;
+  };
 }
 
 /** Many weights as one band. */
@@ -102,7 +118,7 @@ function units({view, reached, lit}, {column, size, x, y}) {
         circle, text(x, y(at) + 4, short(given[at]), "number inside"), text(x - RADIUS - 6, y(at) + 4, `x${unit}`, "name"),
         number(state.rows[n].dL_dx?.[at], RADIUS + 13, "gradient", reached("dL_dx", 0), "∂ "));
     const under = bias && tag("g", {class: `label${lit.of(`bias-${column}-${unit}`)}`, ...handle(`bias-${column}-${unit}`, `bias of unit ${unit} of layer ${column}`, bias[at], net.computes)},
-      text(x + RADIUS + 4, y(at) - RADIUS + 8, `b ${short(bias[at])}`, "number weight start"));
+      text(x - RADIUS - 2, y(at) + RADIUS + 1, `b ${short(bias[at])}`, "number weight end"));
     return tag("g", {class: `place${lit.of(place)}`, "data-unit": place}, circle,
       number(passed.a[at], 4, "inside", reached("a", column), ""),
       number(passed.z[at], -RADIUS - 5, "", reached("z", column), "z "),
@@ -114,10 +130,10 @@ function maps({view, reached, lit}, {column, x, top, size}) {
   const {net, state, n, chosen} = view, layer = column ? net.layers[column - 1] : null;
   const shape = layer ? layer.shape : net.xShape, passed = layer ? state.rows[n].layers[column - 1] : {a: state.rows[n].x};
   const isLit = [...lit.sources, ...lit.results].some(place => place.startsWith(`unit-${column}-`)) ? " source" : "";
-  const drawn = (values, name, y, known) => known && values ? text(x, y + 10, name, "small") + mapAt(values, shape, x - MAP / 2, y + 16, column, chosen[column]) : "";
+  const drawn = (values, name, y, known) => known && values ? text(x, y + 10, `${name}, unit ${chosen[column]}: ${short(values[chosen[column] - 1])}`, "small") + mapAt(values, shape, x - MAP / 2, y + 16, column, chosen[column]) : "";
   const back = column ? passed.delta : state.rows[n].dL_dx;
   return tag("g", {class: `place${isLit}`},
-    drawn(passed.a, `${column ? "a" : "x"}, ${shape.join(" × ")}`, top, !column || reached("a", column)),
+    drawn(passed.a, column ? "a" : "x", top, !column || reached("a", column)),
     drawn(back, column ? "δ" : "∂L/∂x", top + MAP + 26, column ? reached("delta", column) : reached("dL_dx", 0)));
 }
 
@@ -135,7 +151,7 @@ function mapAt(values, shape, x, y, column, chosen) {
 /** The targets, the probabilities where there are some, and the loss. */
 function result({view, columns, reached, lit}) {
   const {net, state, n} = view, {x, y, size, single} = columns.at(-1), last = net.layers.length;
-  const right = x + COLUMN - 30, middle = single ? (y(0) + y(size - 1)) / 2 : columns.at(-1).top + MAP / 2 + 16;
+  const right = x + 138, middle = single ? (y(0) + y(size - 1)) / 2 : columns.at(-1).top + MAP / 2 + 16;
   const parts = [];
   if (net.loss && single) {
     const targets = targetsOf(net, n);
@@ -143,10 +159,11 @@ function result({view, columns, reached, lit}) {
       const place = `target-${unit}`, at = unit - 1, known = net.loss.probability && reached("p", last);
       parts.push(tag("line", {x1: x + RADIUS, y1: y(at), x2: right + 40, y2: middle, class: "edge"}));
       parts.push(tag("g", {class: `label${lit.of(place)}`, ...handle(place, `target ${unit}`, targets[at], net.computes)},
-        text(x + RADIUS + 34, y(at) + 16, `y${unit} = ${short(targets[at])}`, "number weight"),
-        known ? text(x + RADIUS + 34, y(at) + 31, `p ${short(valueOf(view, symbol("p", [unit])))}`, "number") : ""));
+        text(x + RADIUS + 44, y(at) + 16, `y${unit} = ${short(targets[at])}`, "number weight"),
+        known ? text(x + RADIUS + 44, y(at) + 31, `p ${short(valueOf(view, symbol("p", [unit])))}`, "number") : ""));
     }
   }
+  if (net.loss?.labels) parts.push(text(right + 54, middle + 36, `class ${net.loss.y[n][0] + 1} of ${size}`, "small"));
   parts.push(tag("rect", {x: right + 8, y: middle - 19, width: 92, height: 38, rx: 6, class: `loss${lit.of("loss")}`, "data-lit": "loss"}));
   parts.push(text(right + 54, middle + 5, reached("L", last) ? `L = ${short(state.L)}` : "L", "number inside"));
   return parts.join("");

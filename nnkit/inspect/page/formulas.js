@@ -69,12 +69,14 @@ function quantitiesIn(node) {
 const FUNCTIONS = {abs: Math.abs, exp: Math.exp, log: Math.log, sqrt: Math.sqrt, max: Math.max, min: Math.min, tanh: Math.tanh};
 const SIGNS = {
   "+": (a, b) => a + b, "-": (a, b) => a - b, "*": (a, b) => a * b, "/": (a, b) => a / b, "**": (a, b) => a ** b,
-  minus: a => -a,
+  minus: a => -a, "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b,
+  "=": (a, b) => a === b, "!=": (a, b) => a !== b, and: (a, b) => a && b, or: (a, b) => a || b, not: a => !a,
 };
 
 /** The number that a tree of numbers is. */
 function evaluated(node) {
   if (typeof node === "number") return node;
+  if (node.when !== undefined) return evaluated(node.of[evaluated(node.when) ? 0 : 1]);
   const parts = node.of.map(evaluated);
   return (node.call ? FUNCTIONS[node.call] : SIGNS[node.sign])(...parts);
 }
@@ -106,7 +108,7 @@ function mathNumber(value, around) {
   const {digits, exponent} = written(value);
   const mantissa = element("mn", digits);
   const text = exponent === null ? mantissa
-    : row(mantissa, operator("·"), element("msup", element("mn", "10"), element("mn", Number(exponent))));
+    : row(mantissa, operator("·"), element("msup", element("mn", "10"), element("mn", String(Number(exponent)).replace("-", "−"))));
   return around && (value < 0 || (exponent !== null && around === POWER)) ? parenthesised(text) : text;
 }
 
@@ -138,28 +140,39 @@ function math(node, at, around = 0) {
   if (node.call) return element("mi", escaped(node.call)) + operator("\u2061") + parenthesised(node.of.map(item => inner(item)).join(operator(",")));
   if (node.when !== undefined) {
     const line = (value, when) => element("mtr", element("mtd", value), element("mtd", when));
-    const cases = line(inner(node.of[0]), element("mtext", "if ") + inner(node.when)) + line(inner(node.of[1]), element("mtext", "else"));
+    const cases = line(inner(node.of[0]), element("mtext", "if\u00a0") + inner(node.when)) + line(inner(node.of[1]), element("mtext", "else"));
     return row(operator("{"), element("mtable", cases));
   }
   return mathSign(node, inner, within);
 }
 
-function mathSign({sign, of: [left, right]}, inner, within) {
-  if (sign === "minus") return within(operator("−") + inner(left, PRODUCT), SUM);
-  if (sign === "not") return element("mtext", "not ") + inner(left);
+/** A product of something with itself as a square. */
+function withSquares(node) {
+  const [left, right] = node.of, text = JSON.stringify(right);
+  if (node.sign !== "*" || typeof right === "number") return node;
+  if (JSON.stringify(left) === text) return {sign: "**", of: [right, 2]};
+  const isLast = left.sign === "*" && JSON.stringify(left.of[1]) === text;
+  return isLast ? times(left.of[0], {sign: "**", of: [right, 2]}) : node;
+}
+
+function mathSign(node, inner, within) {
+  const {sign, of: [left, right]} = withSquares(node);
+  if (sign === "minus") return within(row(operator("−"), inner(left, PRODUCT)), SUM);
+  if (sign === "not") return element("mtext", "not\u00a0") + inner(left);
   if (sign === "/") return element("mfrac", row(inner(left)), row(inner(right)));
   if (sign === "**") return element("msup", row(inner(left, POWER)), row(inner(right)));
   if (sign === "*") return within(inner(left, PRODUCT) + operator("·") + inner(right, SIGN), PRODUCT);
   if (sign === "+" || sign === "-") return within(inner(left, SUM) + operator(sign === "-" ? "−" : "+") + inner(right, sign === "-" ? PRODUCT : SUM + 0.5), SUM);
-  if (sign === "and" || sign === "or") return inner(left) + element("mtext", ` ${sign} `) + inner(right);
+  if (sign === "and" || sign === "or") return inner(left) + element("mtext", `\u00a0${sign}\u00a0`) + inner(right);
   return inner(left) + operator({"<=": "≤", ">=": "≥", "!=": "≠"}[sign] ?? sign) + inner(right);
 }
 
-/** Some trees as one displayed equation. */
+/** Some trees as one equation, which may be broken before its second and later signs of equality. */
 function equation(sides, at) {
   const texts = sides.map(side => math(side, at));
-  const different = texts.filter((text, k) => !k || text !== texts[k - 1]);
-  return `<math display="block" displaystyle="true">${different.map(text => row(text)).join(operator("="))}</math>`;
+  const [left, ...others] = texts.filter((text, k) => !k || text !== texts[k - 1]).map(text => row(text));
+  const pieces = others.map((text, k) => `<math displaystyle="true">${k ? "" : left}${operator("=")}${text}</math>`);
+  return `<span class="equation">${pieces.join("") || `<math displaystyle="true">${left}</math>`}</span>`;
 }
 
 // ------------------------------------------------------------------------------------------------------------- speaking

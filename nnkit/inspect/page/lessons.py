@@ -111,7 +111,7 @@ def vanishing() -> Sheet:
     """Eight layers of sigmoids: delta shrinks from each to the one before."""
     caption = [
         "Delta vanishes. From layer to layer it is multiplied by the weights and by s′(z), which is never more than 1/4: look at the "
-        "bars of |delta|. Layer 1 gets a millionth of what the last one has, and hardly learns.",
+        "bars of |delta|. Layer 1 has less than a ten-thousandth of what the last one has, and hardly learns.",
         "Every page lets you drag the weights: with weights of about 4 the two factors nearly cancel, with more delta explodes "
         "until the units saturate.",
     ]

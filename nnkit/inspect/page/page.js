@@ -23,6 +23,7 @@ function open(at) {
   page.losses = [page.view.state.L];
   page.steps = stepsOf(page.view);
   page.position = net.look ? Math.max(0, page.steps.findIndex(({stage, layer}) => stage === net.look[0] && layer === net.look[1])) : 0;
+  find("sheets").value = at;
   find("caption").innerHTML = net.caption.map(paragraph => `<p>${escaped(paragraph)}</p>`).join("");
   find("why").hidden = net.computes;
   find("why").textContent = `These are the recorded numbers of the trace, which stay as they are: ${net.why}.`;
@@ -92,6 +93,7 @@ function show() {
     find(id).disabled = position === at;
   showStages();
   find("picture").innerHTML = picture(view, step, reached);
+  scrollToResult();
   find("maps").innerHTML = weightMaps(view, layer);
   find("charts").innerHTML = (view.net.computes ? lossChart(page.losses) : "") + deltaChart(view) + activationChart(view, layer);
   find("lr").value = view.net.lr;
@@ -99,6 +101,14 @@ function show() {
   if (find("changes").open) showSliders();
   if (find("everything").open) showEverything();
   if (focused?.startsWith("handle-")) find(focused)?.focus({preventScroll: true});
+}
+
+/** What a step computes is brought into view, where the picture is wider than the window. */
+function scrollToResult() {
+  const frame = find("picture"), result = frame.querySelector("circle.result, .result circle, .result text, line.result, rect.result");
+  if (!result || frame.scrollWidth <= frame.clientWidth) return;
+  const {left, width} = result.getBoundingClientRect(), here = left + width / 2 - frame.getBoundingClientRect().left;
+  frame.scrollLeft += here - frame.clientWidth / 2;
 }
 
 /** An equation, and beside a gradient its finite difference. */
@@ -117,9 +127,9 @@ function lineText(step, line) {
 function recordedDifferences({phase, layer}) {
   const found = phase === "Backward" ? (page.view.net.recorded.differences ?? []).filter(item => item.layer === layer) : [];
   if (!found.length) return "";
-  const line = ({of, place, gradient, difference}) =>
-    `<tr><td>${escaped(of)}</td><td>[${place}]</td><td>${numberText(gradient)}</td><td>${numberText(difference)}</td></tr>`;
-  return `<table><tr><th>gradient</th><th>at</th><th>backward</th><th>finite difference</th></tr>${found.map(line).join("")}</table>`;
+  const line = ({of, place, gradient, difference, verdict}) => `<tr>${[escaped(of), `[${place}]`, numberText(gradient),
+    numberText(difference), verdict].map(cell => `<td>${cell}</td>`).join("")}</tr>`;
+  return `<table><tr><th>gradient</th><th>at</th><th>backward</th><th>finite difference</th><th></th></tr>${found.map(line).join("")}</table>`;
 }
 
 /** The list of stages, in groups: forward, loss, backward, update. */

@@ -20,6 +20,9 @@ HEIGHT = 940  # of the page in a notebook, in pixels
 class Page(str):
     """A page of HTML, with everything in it; a notebook shows it in a frame."""
 
+    def __repr__(self) -> str:
+        return f"Page({len(self)} characters)"
+
     def _repr_html_(self) -> str:
         return (f'<iframe title="Backpropagation, step by step" style="width: 100%; height: {HEIGHT}px; border: 0" '
                 f'srcdoc="{html.escape(self)}"></iframe>')  # fmt: skip
