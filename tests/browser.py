@@ -1,6 +1,7 @@
 """Chromium without a window, driven by its DevTools protocol over two pipes: what the tests of pages need, and no more."""
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -20,10 +21,13 @@ class Browser:
     """One page of a browser, in a folder of its own."""
 
     def __init__(self, folder):
-        (theirs, ours), (mine, their) = os.pipe(), os.pipe()  # the browser reads its file 3 and writes its file 4
+        (read, ours), (mine, write) = os.pipe(), os.pipe()  # the browser reads its file 3 and writes its file 4
+        theirs, their = (fcntl.fcntl(number, fcntl.F_DUPFD, 10) for number in (read, write))  # and not one of these two
+        for number in (read, write):
+            os.close(number)
         command = f'exec "$0" "$@" 3<&{theirs} 4>&{their}'
         self._log = Path(folder, "chromium.log").open("wb")
-        self._process = subprocess.Popen(["sh", "-c", command, FOUND, *FLAGS, f"--user-data-dir={folder}/profile"],
+        self._process = subprocess.Popen(["bash", "-c", command, FOUND, *FLAGS, f"--user-data-dir={folder}/profile"],
                                          pass_fds=(theirs, their), stdout=self._log, stderr=self._log)  # fmt: skip
         os.close(theirs)
         os.close(their)

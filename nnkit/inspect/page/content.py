@@ -223,9 +223,8 @@ def _computing(record: Record, row: int, lr: float) -> Sheet:
 
 def _chained(record: Record, layer: TracedLayer) -> Stage:
     """A layer that reads the one before it, and nothing else."""
-    before = Input("") if layer.number == 1 else layer.number - 1
     after = Output("") if layer.number == len(record.layers) else layer.number + 1
-    alone = [piece.of for piece in layer.sources] == [before] and [piece.of for piece in layer.readers] == [after]
+    alone = [piece.of for piece in layer.sources] == [_before(layer)] and [piece.of for piece in layer.readers] == [after]
     if not alone or layer.home != layer.paths[0]:
         raise KernelError(f"layer {layer.number} is not in a chain: it is used twice, or several layers read it")
     stage = _stage(layer)
@@ -239,6 +238,11 @@ def _chained(record: Record, layer: TracedLayer) -> Stage:
         stage.about = f"{stage.about} Here it hands its numbers on as they are."
         return stage
     raise KernelError(f"layer {layer.number}, {layer.name}, is more than weighted sums and functions of numbers")
+
+
+def _before(layer: TracedLayer) -> int | Input:
+    """What a layer in a chain reads."""
+    return Input("") if layer.number == 1 else layer.number - 1
 
 
 def _stage(layer: TracedLayer) -> Stage:
@@ -295,7 +299,9 @@ def _recorded(record: Record, layer: TracedLayer, kept: slice) -> dict[str, Any]
         "parameters": {name: array.shape for name, array in layer.parameters.items()},
         "names": list(layer.layers[0].dense or ()),
         "shapes": {"z": layer.z.shape[1:], "a": layer.a.shape[1:]},
-        "readers": [_reader(piece) for piece in layer.readers],
+        "readers": list(map(_spelt, layer.readers)),
+        "sources": list(map(_spelt, layer.sources)),
+        "follows": [piece.of for piece in layer.sources] == [_before(layer)],
         "chained": follows in ([layer.number + 1], [Output("")]) and _is_known(record, layer),
     }  # fmt: skip
 
@@ -306,11 +312,13 @@ def _is_known(record: Record, layer: TracedLayer) -> bool:
     return isinstance(piece.of, Output) or (isinstance(piece.of, int) and record.layers[piece.of - 1].is_dense and piece.first == 0)
 
 
-def _reader(piece: Piece) -> str:
-    """What reads a layer, in words."""
-    if isinstance(piece.of, Output):
-        return f"the loss {piece.of}".rstrip()
-    return "what follows" if piece.of is None else f"layer {piece.of}"
+def _spelt(piece: Piece) -> str:
+    """What reads a layer, or what it reads, in words."""
+    if isinstance(piece.of, int):
+        return f"layer {piece.of}"
+    if piece.of is None:
+        return "more than one layer"
+    return f"{'the loss' if isinstance(piece.of, Output) else 'the input'} {piece.of}".rstrip()
 
 
 def _differences(record: Record) -> Iterator[Mapping[str, Any]]:

@@ -64,6 +64,7 @@ function litBy(step) {
 
 function edges(context, layer) {
   const {columns, view, lit, reached} = context, from = columns[layer.number - 1], to = columns[layer.number];
+  if (layer.recorded.follows === false) return "";
   if (!from.single || !to.single) return band(context, from, to, layer);
   const line = (i, j, more) => tag("line", {x1: from.x + RADIUS, y1: from.y(i), x2: to.x - RADIUS, y2: to.y(j), ...more});
   if (!layer.weight) return from.size === to.size ? range(to.size).map(j => line(j - 1, j - 1, {class: "edge"})).join("") : "";

@@ -66,7 +66,6 @@ function quantitiesIn(node) {
   return found;
 }
 
-const FUNCTIONS = {abs: Math.abs, exp: Math.exp, log: Math.log, sqrt: Math.sqrt, max: Math.max, min: Math.min, tanh: Math.tanh};
 const SIGNS = {
   "+": (a, b) => a + b, "-": (a, b) => a - b, "*": (a, b) => a * b, "/": (a, b) => a / b, "**": (a, b) => a ** b,
   minus: a => -a, "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b,
@@ -78,7 +77,7 @@ function evaluated(node) {
   if (typeof node === "number") return node;
   if (node.when !== undefined) return evaluated(node.of[evaluated(node.when) ? 0 : 1]);
   const parts = node.of.map(evaluated);
-  return (node.call ? FUNCTIONS[node.call] : SIGNS[node.sign])(...parts);
+  return (node.call ? Math[node.call] : SIGNS[node.sign])(...parts);
 }
 
 // ------------------------------------------------------------------------------------------------------------- writing

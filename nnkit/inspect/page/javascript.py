@@ -138,13 +138,21 @@ class JavaScript:
 
 
 def constant(value: Any) -> str:
-    """A number, None, or several numbers, in JavaScript."""
+    """A number, None, or several numbers, in JavaScript.
+
+    Raises
+    ------
+    KernelError
+        It is something else.
+    """
     if isinstance(value, np.ndarray | tuple | list):
         return f"[{', '.join(map(constant, value))}]"
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if value is not None and not isinstance(value, bool | int | float):
+        raise KernelError(f"expected a number, several of them, or None, got {value!r}, which a page does not have")
     return json.dumps(value)
 
 

@@ -7,7 +7,12 @@
 const FEW = 4; // units that are all written out
 const ROWS = "n";
 
-const inputOf = (l, index, row = null) => l === 1 ? symbol("x", [index], null, row) : symbol("a", [index], l - 1, row);
+/** An input of a layer: of the net, of the layer before, or where it reads something else, one of its own. */
+function inputOf({number, recorded: {follows}}, index, row = null) {
+  if (follows === false) return symbol("x", [index], number, row);
+  return number === 1 ? symbol("x", [index], null, row) : symbol("a", [index], number - 1, row);
+}
+
 const L = symbol("L");
 const lossBy = lower => derivative(L, lower);
 const pair = (left, right) => ({left, right});
@@ -20,6 +25,12 @@ const sizeOf = (net, column) => column ? net.layers[column - 1].outputs : net.x[
 function writtenOut({net, chosen}, column) {
   const size = sizeOf(net, column);
   return size <= FEW ? range(size) : [chosen[column]];
+}
+
+/** Of the inputs of a layer. */
+function inputsWrittenOut(view, {number, weight, recorded: {follows}}) {
+  if (follows !== false) return writtenOut(view, number - 1);
+  return weight.length <= FEW ? range(weight.length) : [1];
 }
 
 /** A formula of a part, with the layer that its letters are of. */
@@ -37,8 +48,9 @@ function shareOf({net, n}) {
 // ------------------------------------------------------------------------------------------------------------ the rules
 
 /** z_j = sum_i w_ij a_i + b_j */
-function ruleOfSum({weight, bias, number}, inputs) {
-  const term = weight ? sumOver("i", inputs, times(symbol("w", ["i", "j"], number), inputOf(number, "i"))) : inputOf(number, "j");
+function ruleOfSum(layer) {
+  const {weight, bias, number} = layer;
+  const term = weight ? sumOver("i", weight.length, times(symbol("w", ["i", "j"], number), inputOf(layer, "i"))) : inputOf(layer, "j");
   return pair(symbol("z", ["j"], number), bias ? plus(term, symbol("b", ["j"], number)) : term);
 }
 
@@ -75,11 +87,12 @@ function ruleOfDelta({activation, number, outputs}) {
 }
 
 /** dL/dw_ij = delta_j a_i and dL/db_j = delta_j, summed over the rows of the batch */
-function rulesOfGradients({net, state}, {number}) {
+function rulesOfGradients({net, state}, layer) {
+  const {number} = layer;
   const rows = net.x.length, row = rows > 1 ? ROWS : null, delta = symbol("delta", ["j"], number, row);
   const summed = term => !state.all && rows > 1 ? null : row ? sumOver(ROWS, rows, term) : term;
   return {
-    weight: pair(lossBy(symbol("w", ["i", "j"], number)), summed(times(delta, inputOf(number, "i", row)))),
+    weight: pair(lossBy(symbol("w", ["i", "j"], number)), summed(times(delta, inputOf(layer, "i", row)))),
     bias: pair(lossBy(symbol("b", ["j"], number)), summed(delta)),
   };
 }
@@ -124,9 +137,10 @@ function forwardSteps(view, layer) {
   const name = nameOf(view, layer), sizes = {all: layer.outputs};
   if (isShownOnly(layer))
     return [{phase: "Forward", stage: "a", layer: layer.number, heading: `${name}: what it gives`, rules: [], lines: [], note: layer.about}];
-  const inputs = sizeOf(view.net, layer.number - 1), sum = ruleOfSum(layer, inputs);
+  const sum = ruleOfSum(layer), {follows, sources} = layer.recorded;
+  const note = follows === false ? `Its input x is ${sources.join(" and ")}.` : "";
   const steps = stepsByUnit(view, layer,
-    {phase: "Forward", stage: "z", heading: `${name}: the weighted sum z`, rules: [sum]}, j => [lineOf(sum, {j}, sizes)]);
+    {phase: "Forward", stage: "z", heading: `${name}: the weighted sum z`, rules: [sum], note}, j => [lineOf(sum, {j}, sizes)]);
   if (!layer.activation) {
     const rule = pair(symbol("a", ["j"], layer.number), symbol("z", ["j"], layer.number));
     return [...steps, ...stepsByUnit(view, layer,
@@ -156,10 +170,10 @@ function lossSteps(view) {
     return [...steps, {...common, stage: "L", heading, rules: term ? [rule] : [], lines: [lineOf(rule, {}, sizes)], note: term ? "" : loss.about}];
   }
   const ofRow = pair(symbol("L", [], null, ROWS), term), even = loss.share.every(share => share === loss.share[0]);
-  const whole = pair(L, even && state.all ? times(shareOf(view), sumOver(ROWS, rows, symbol("L", [], null, ROWS))) : null);
+  const whole = pair(L, even && net.computes ? times(shareOf(view), sumOver(ROWS, rows, symbol("L", [], null, ROWS))) : null);
   const lineOfRow = lineOf(pair(ofRow.left, term), {[ROWS]: n + 1}, sizes);
   return [...steps, {...common, stage: "L", heading, rules: term ? [ofRow, whole] : [whole],
-    lines: [...(term ? [lineOfRow] : []), lineOf(whole, {}, sizes)], note: term ? "" : loss.about}];
+    lines: [...(term && net.computes ? [lineOfRow] : []), lineOf(whole, {}, sizes)], note: term ? "" : loss.about}];
 }
 
 function backwardSteps(view, layer) {
@@ -186,7 +200,7 @@ function backwardSteps(view, layer) {
   if (!layer.weight) return steps;
   const all = view.net.x.length > 1 ? ", summed over all rows" : "";
   steps.push(...stepsByUnit(view, layer, {...common, stage: "dL_dw", heading: `${name}: the gradients ∂L/∂w${all}`, rules: [gradients.weight]},
-    j => writtenOut(view, layer.number - 1).map(i => lineOf(gradients.weight, {i, j}, sizes))));
+    j => inputsWrittenOut(view, layer).map(i => lineOf(gradients.weight, {i, j}, sizes))));
   if (layer.bias)
     steps.push(...stepsByUnit(view, layer, {...common, stage: "dL_db", heading: `${name}: the gradient ∂L/∂b${all}`, rules: [gradients.bias]},
       j => [lineOf(gradients.bias, {j}, sizes)]));
@@ -217,7 +231,7 @@ function updateSteps(view, layer) {
   const {number} = layer, heading = `Layer ${number}: a step against the gradient, with the learning rate η`;
   const weight = ruleOfUpdate(symbol("w", ["i", "j"], number)), bias = ruleOfUpdate(symbol("b", ["j"], number));
   return stepsByUnit(view, layer, {phase: "Update", stage: "update", heading, rules: layer.bias ? [weight, bias] : [weight]}, j => [
-    ...writtenOut(view, number - 1).map(i => lineOf(weight, {i, j})),
+    ...inputsWrittenOut(view, layer).map(i => lineOf(weight, {i, j})),
     ...(layer.bias ? [lineOf(bias, {j})] : []),
   ]);
 }
@@ -232,7 +246,7 @@ function valueOf(view, quantity) {
   const n = row === null || row === undefined ? view.n : row - 1, passed = state.rows[n], last = net.layers.length;
   const changed = lower => valueOf(view, {...quantity, symbol: lower}) - net.lr * valueOf(view, lossBy({...quantity, symbol: lower}));
   switch (letter) {
-    case "x": return passed.x[i];
+    case "x": return (layer ? passed.layers[layer - 1] : passed).x[i];
     case "y": return targetsOf(net, n)[i];
     case "w": return net.layers[layer - 1].weight[i][j];
     case "b": return net.layers[layer - 1].bias[i];
@@ -288,7 +302,7 @@ function placeOf(quantity) {
   const {symbol: letter, index, layer} = quantity.lower ?? quantity;
   const [i, j] = index;
   switch (letter.replace("⁺", "")) {
-    case "x": return `unit-0-${i}`;
+    case "x": return layer ? `input-of-${layer}` : `unit-0-${i}`;
     case "w": return `weight-${layer}-${i}-${j}`;
     case "b": return `bias-${layer}-${i}`;
     case "z": case "a": case "delta": return `unit-${layer}-${i}`;

@@ -101,7 +101,7 @@ def dead() -> Sheet:
         "Drag its bias b1 up until one row has a positive z: the unit lives. Or raise the learning rate far and train: one too large "
         "step kills the other one.",
     ]
-    stages = _net(([[0.6, 0.8], [-0.4, 0.5]], [-2.0, 0.1], ReLU()), ([[0.7], [0.9]], [0.1], None))
+    stages = _net(([[0.6, 0.8], [-0.4, 0.5]], [-2.0, 0.2], ReLU()), ([[0.7], [0.9]], [0.1], None))
     x = [[1.0, 0.5], [0.5, -1.0], [-0.5, 1.0], [1.5, 1.0]]
     return _lesson("A ReLU dies", caption, stages, x, [[1.0], [-0.5], [0.5], [1.5]], HalfSquaredErrorLoss(), lr=0.1,
                    look=("da_dz", 1))  # fmt: skip
