@@ -95,9 +95,14 @@ class Browser:
 
     def drag(self, selector, by):
         """Move the middle of an element to the right by so many pixels, with the mouse."""
-        x, y = self.evaluate(f"(() => {{ const e = document.querySelector({selector!r}); e.scrollIntoView({{block: 'center'}}); "
-                             "const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()")  # fmt: skip
-        for kind, moved, held in (("mousePressed", 0, 1), ("mouseMoved", by / 2, 1), ("mouseMoved", by, 1), ("mouseReleased", by, 0)):
+        x, y = self.evaluate(f"""(() => {{
+          const element = document.querySelector({selector!r});
+          element.scrollIntoView({{block: "center"}});
+          const box = element.getBoundingClientRect();
+          return [box.x + box.width / 2, box.y + box.height / 2];
+        }})()""")
+        way = ("mousePressed", 0, 1), ("mouseMoved", by / 2, 1), ("mouseMoved", by, 1), ("mouseReleased", by, 0)
+        for kind, moved, held in way:
             self("Input.dispatchMouseEvent", type=kind, x=x + moved, y=y, button="left", buttons=held, clickCount=1)
 
     def size(self, width, height, dark=False, mobile=False):

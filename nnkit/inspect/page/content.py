@@ -79,8 +79,8 @@ class Sheet:
         """As the page reads it; its functions are added to the file."""
         shape = self.stages[-1].shape
         return {
-            "name": self.name, "caption": list(self.caption), "lr": self.lr, "row": self.row, "look": self.look, "why": self.why,
-            "x": _encoded(self.x.reshape(len(self.x), -1)), "xShape": self.x.shape[1:],
+            "name": self.name, "caption": list(self.caption), "lr": self.lr, "row": self.row, "look": self.look,
+            "why": self.why, "x": _encoded(self.x.reshape(len(self.x), -1)), "xShape": self.x.shape[1:],
             "layers": [self._layer(stage, file) for stage in self.stages],
             "loss": None if self.loss is None else _loss(self.loss, self.y, shape, file, bool(self.why)),
             "recorded": self.recorded,
@@ -210,8 +210,8 @@ def _computing(record: Record, row: int, lr: float) -> Sheet:
     if not (set(record.outputs) == {""} and len(record.inputs) == 1):
         raise KernelError("the net has several inputs or outputs")
     loss, y = record.criterion.losses[""], record.targets[""]
-    if loss.interpreted or record.out.ndim != 2 or loss.rowwise and loss.row_axes != 1:
-        raise KernelError(f"{type(loss).__name__} is no function of numbers, or of flat rows, that can be translated to JavaScript")
+    if loss.interpreted or record.out.ndim != 2 or (loss.rowwise and loss.row_axes != 1):
+        raise KernelError(f"{type(loss).__name__} is no compiled function of numbers, or of flat rows")
     if record.criterion.factors[""] != 1.0:
         raise KernelError("the loss is weighted")
     stages = [_chained(record, layer) for layer in record.layers]
@@ -273,10 +273,10 @@ def _showing(record: Record, row: int, lr: float, why: str) -> Sheet:
     if len(record.inputs) == 1:
         x = x.reshape(np.asarray(record.inputs[0].x).shape)
     y = np.concatenate([np.asarray(y, float).reshape(record.rows, -1) for y in record.targets.values()], axis=1)
-    grad_x = [item.grad_x for item in record.inputs]
+    grad_x = record.inputs[0].grad_x if len(record.inputs) == 1 else None
     recorded = {
         "all": kept == slice(None), "value": float(record.value), "differences": differences,
-        "grad_x": _encoded(grad_x[0][kept].reshape(len(grad_x[0][kept]), -1)) if len(grad_x) == 1 and grad_x[0] is not None else None,
+        "grad_x": None if grad_x is None else _encoded(grad_x[kept].reshape(len(grad_x[kept]), -1)),
     }  # fmt: skip
     y = record.targets[""] if loss is not None else y
     return Sheet("Your net", [record.title], stages, x, np.asarray(y), loss, lr, row, None, why, recorded)
@@ -309,7 +309,9 @@ def _recorded(record: Record, layer: TracedLayer, kept: slice) -> dict[str, Any]
 def _is_known(record: Record, layer: TracedLayer) -> bool:
     """Whether what reads a layer is the loss, or a layer of weighted sums: what comes back from there is a formula."""
     piece = layer.readers[0]
-    return isinstance(piece.of, Output) or (isinstance(piece.of, int) and record.layers[piece.of - 1].is_dense and piece.first == 0)
+    if isinstance(piece.of, int):
+        return record.layers[piece.of - 1].is_dense and piece.first == 0
+    return isinstance(piece.of, Output)
 
 
 def _spelt(piece: Piece) -> str:

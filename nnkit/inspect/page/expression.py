@@ -43,7 +43,7 @@ def expression(node: ast.AST) -> Expression:
             return {"symbol": node.letter, "index": list(map(str, node.index))}
         case Sum():
             return {"sum": node.index, "of": [expression(node.term)]}
-        case ast.Constant(value):
+        case ast.Constant(bool() | int() | float() as value):
             return float(value)
         case ast.BinOp(left, operator, right):
             return {"sign": SIGNS[type(operator)], "of": [expression(left), expression(right)]}

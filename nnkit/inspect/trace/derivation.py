@@ -438,7 +438,7 @@ class _Writer:
             section.notes.append(type(layer.layers[0]).about())
         if self.dense:
             has_bias = self.bias in layer.parameters
-            rule = Sum("i", product(Symbol("w", "i", "j"), self._source("i")))
+            rule: Any = Sum("i", product(Symbol("w", "i", "j"), self._source("i")))
             section.rules.append(Equation(Symbol("z", "j"), added(rule, Symbol("b", "j")) if has_bias else rule, True))
             for j in self.units:
                 summed = total(layer.x.shape[1], partial(self._weighted, j))
@@ -487,7 +487,8 @@ class _Writer:
         dL_da = Derivative(Symbol("L"), Symbol("a", "j"))
         if (rule := self.back.rule("j", "k")) is not None:
             section.rules.append(Equation(dL_da, rule, True))
-        da_dz, by_z = Derivative(Symbol("a", "j"), Symbol("z", "j")), dL_da
+        da_dz = Derivative(Symbol("a", "j"), Symbol("z", "j"))
+        by_z: Any = dL_da
         if self.layer.is_mixing:
             across = Derivative(Symbol("a", "k"), Symbol("z", "j"))
             by_z = Sum("k", product(Derivative(Symbol("L"), Symbol("a", "k")), across))

@@ -42,8 +42,8 @@ class TracedLayer:
         several values a dict of them, as ``grad_x``
     z : (N, ...), what goes into the activation function
     a : (N, ...), its output; ``z`` where there is no activation function
-    da_dz : (N, ...), slope of the activation function at ``z``; 1 where there is none. Of a function of a whole row of K numbers,
-        such as softmax, (N, K, K): ``da_dz[n, k, j]`` is da_k/dz_j; None where rows are not flat, or long
+    da_dz : (N, ...), slope of the activation function at ``z``; 1 where there is none. Of a function of a whole row of K
+        numbers, such as softmax, (N, K, K): ``da_dz[n, k, j]`` is da_k/dz_j; None where rows are not flat, or long
     dL_da : (N, ...), gradient of the loss by the output; None where nobody needs it
     delta : (N, ...), gradient by ``z``; None where nobody needs it
     grad_x : (N, ...), gradient by the input; None where that holds whole numbers
