@@ -1,7 +1,6 @@
 """Chromium without a window, driven by its DevTools protocol over two pipes: what the tests of pages need, and no more."""
 
 import base64
-import fcntl
 import json
 import os
 import select
@@ -11,7 +10,8 @@ import time
 from itertools import count
 from pathlib import Path
 
-FOUND = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+NAMES = ("chromium", "chromium-browser", "google-chrome") if os.name == "posix" else ()  # elsewhere pipes are not handed on so
+FOUND = next(filter(None, map(shutil.which, NAMES)), None)
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
          "--disable-background-networking", "--disable-extensions", "--remote-debugging-pipe", "about:blank")  # fmt: skip
 SECONDS = 60.0  # that anything may take
@@ -21,6 +21,8 @@ class Browser:
     """One page of a browser, in a folder of its own."""
 
     def __init__(self, folder):
+        import fcntl  # which Windows does not have
+
         (read, ours), (mine, write) = os.pipe(), os.pipe()  # the browser reads its file 3 and writes its file 4
         theirs, their = (fcntl.fcntl(number, fcntl.F_DUPFD, 10) for number in (read, write))  # and not one of these two
         for number in (read, write):
