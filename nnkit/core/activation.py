@@ -44,7 +44,7 @@ class Activation(Layer):
     high         3.0          to here
     kinks        ()           inputs where there is no derivative; the checks keep away from them
     domain       (-inf, inf)  legal inputs; of those from -10000 to 10000 none may overflow
-    formulas     None         what a lecture writes where its kernels are loops, for `trace`: `nnkit.core.formulas.Formulas`
+    formulas     None         what a lecture writes where its kernels are loops, for `trace`: `nnkit.Formulas`
     ===========  ===========  =============================================================================================
 
     Examples

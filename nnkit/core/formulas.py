@@ -15,6 +15,14 @@ class Formulas(NamedTuple):
     forward : of an activation a_j, in ``z_j``; of a loss that of a row, in ``a_j``, ``y_j`` and ``p_j``
     backward : of an activation da_k/dz_j, in ``a_j`` and ``z_j``; of a loss its derivative by ``a_j``
     probability : of a loss, what ``p_j`` is, in ``a_j``; "" where neither names it
+
+    Examples
+    --------
+    >>> import nnkit as nn
+    >>> nn.Softmax.formulas.forward
+    'exp(z_j) / sum_k(exp(z_k))'
+    >>> nn.CrossEntropyLoss().formulas.backward
+    'p_j - y_j'
     """
 
     forward: str

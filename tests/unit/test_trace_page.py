@@ -1,6 +1,7 @@
 """The page of a trace, in a browser: every number is the trace's, and what is computed in the page is what nnkit computes."""
 
 import json
+from functools import partial
 from importlib.resources import files
 
 import numpy as np
@@ -101,6 +102,8 @@ NETS = {
                     Cubed(reduction="sum")),
     "weighted": lambda: (net(nn.Linear(2)), drawn(2, 2), [[0.0, 1.0], [1.0, 1.0]],
                          nn.BCEWithLogitsLoss(pos_weight=[2.0, 3.0])),
+    **{f"rows of {key}": partial(lambda cls: (net(nn.Linear(4), cls()), drawn(2, 2), drawn(2, 4), "mse"), cls)
+       for key, cls in nn.registry.activations.items() if cls.formulas is not None and len(cls.examples()[0].in_shape) < 3},
     "large": lambda: (net(nn.Linear(9), nn.ReLU(), nn.Linear(12)), drawn(2, 2), [3, 7], "cross_entropy"),
 }  # fmt: skip
 
@@ -160,6 +163,7 @@ def test_every_number_is_the_trace_s(name, shown):
         assert line["shown"] > 0 and line["said"].startswith("Step ") and "undefined" not in line["said"]
     stages = set(page.evaluate("page.steps.map(step => step.stage)"))
     assert {"z", "a", "L", "dL_da", "delta", "dL_dw", "update"} <= stages
+    assert set(page.evaluate("page.steps.map(step => step.layer)")) >= set(range(1, len(trace) + 1))
 
 
 @in_a_browser
@@ -523,6 +527,9 @@ def test_units_of_large_layers_are_chosen_with_a_click(shown):
       image.dispatchEvent(new MouseEvent("click", {bubbles: true, clientX: x + 0.9 * width, clientY: y + 0.5 * height}));
     })()""")
     assert page.evaluate("page.view.chosen[1]") == 6  # of nine, three by three
+    for unit, chosen in ((4, 4), (10, 4), (0, 4)):  # by the keyboard
+        page.evaluate(f"find('unit').value = {unit}, find('unit').dispatchEvent(new Event('change'))")
+        assert page.evaluate("page.view.chosen[1]") == chosen
 
 
 def test_the_page_is_one_small_file(tmp_path):

@@ -110,7 +110,7 @@ class Loss(Part):
     prediction_low   -2.0     the checks draw predictions from here
     prediction_high  2.0      to here
     kinks            ()       values of prediction - target where there is no derivative; the checks keep away from them
-    formulas         None     what a lecture writes where its kernels are loops, for `trace`: `nnkit.core.formulas.Formulas`
+    formulas         None     what a lecture writes where its kernels are loops, for `trace`: `nnkit.Formulas`
     target_shape     method   the shape of a row of targets, for rows of predictions of a shape
     check_target     method   refuses targets that do not fit, or are out of range
     example_target   method   legal targets that the checks take

@@ -31,7 +31,8 @@ function netOf(data) {
 
 /** The targets of a row as numbers, one for each output: a class is a row of zeros with a one. */
 function targetsOf(net, n) {
-  const {loss} = net, given = loss.y[n];
+  const {loss} = net,
+    given = loss.y[n];
   if (!loss.labels) return given;
   return Float64Array.from({length: net.layers.at(-1).outputs}, (_, k) => Number(k === given[0]));
 }
@@ -50,7 +51,11 @@ const unit = (length, k) => Float64Array.from({length}, (_, j) => Number(j === k
 function weightedSums({weight, bias, outputs}, x) {
   if (!weight) return x;
   const z = bias ? bias.slice() : zeros(outputs);
-  weight.forEach((row, i) => row.forEach((w, j) => { z[j] += w * x[i]; }));
+  weight.forEach((row, i) =>
+    row.forEach((w, j) => {
+      z[j] += w * x[i];
+    }),
+  );
   return z;
 }
 
@@ -73,7 +78,8 @@ function slopes(activation, z, a) {
 /** delta_j = dL/da_j s'(z_j); of a function of the whole row, sum_k dL/da_k da_k/dz_j */
 function sentBack(activation, z, a, dL_da) {
   if (!activation) return dL_da.slice();
-  if (!activation.mixing) return dL_da.map((grad_out, j) => call(activation.backward, {x: z[j], out: a[j], grad_out}));
+  if (!activation.mixing)
+    return dL_da.map((grad_out, j) => call(activation.backward, {x: z[j], out: a[j], grad_out}));
   const delta = zeros(z.length);
   call(activation.backward, {x: [z], out: [a], grad_out: [dL_da], grad_x: [delta]});
   return delta;
@@ -81,26 +87,38 @@ function sentBack(activation, z, a, dL_da) {
 
 /** What a kernel of the loss is given of a row; a class is a label with a target of one number where it takes labels. */
 function givenToLoss(net, n, prediction) {
-  const {labels, readsLabels, y} = net.loss, whole = targetsOf(net, n);
-  return labels && readsLabels ? {prediction, target: [1], label: y[n][0]} : {prediction, target: whole, label: 0};
+  const {labels, readsLabels, y} = net.loss,
+    whole = targetsOf(net, n);
+  return labels && readsLabels
+    ? {prediction, target: [1], label: y[n][0]}
+    : {prediction, target: whole, label: 0};
 }
 
 /** The numbers that a loss has for each output, of one of them. */
-const eachOf = ({each}, j) => Object.fromEntries(Object.entries(each).map(([name, numbers]) => [name, numbers[j]]));
+const eachOf = ({each}, j) =>
+  Object.fromEntries(Object.entries(each).map(([name, numbers]) => [name, numbers[j]]));
 
 /** The loss of a row, before it is weighed. */
 function lossOfRow(net, n, a) {
-  const {loss} = net, given = givenToLoss(net, n, a);
+  const {loss} = net,
+    given = givenToLoss(net, n, a);
   if (loss.rowwise) return call(loss.forward, given);
-  return a.reduce((total, prediction, j) =>
-    total + call(loss.forward, {prediction, target: given.target[j], ...eachOf(loss, j)}), 0);
+  return a.reduce(
+    (total, prediction, j) =>
+      total + call(loss.forward, {prediction, target: given.target[j], ...eachOf(loss, j)}),
+    0,
+  );
 }
 
 /** dL/da_j */
 function gradientOfLoss(net, n, a) {
-  const {loss} = net, given = givenToLoss(net, n, a), share = loss.share[n];
+  const {loss} = net,
+    given = givenToLoss(net, n, a),
+    share = loss.share[n];
   if (!loss.rowwise)
-    return a.map((prediction, j) => share * call(loss.backward, {prediction, target: given.target[j], ...eachOf(loss, j)}));
+    return a.map(
+      (prediction, j) => share * call(loss.backward, {prediction, target: given.target[j], ...eachOf(loss, j)}),
+    );
   const gradient = zeros(a.length);
   call(loss.backward, {...given, grad_prediction: gradient});
   return gradient.map(number => share * number);
@@ -138,7 +156,8 @@ function forward(net, nudge) {
 function backwardOfRow(net, n, row) {
   let back = gradientOfLoss(net, n, row.layers.at(-1).a);
   for (let l = net.layers.length - 1; l >= 0; l--) {
-    const {activation, weight} = net.layers[l], {z, a} = row.layers[l];
+    const {activation, weight} = net.layers[l],
+      {z, a} = row.layers[l];
     const delta = sentBack(activation, z, a, back);
     Object.assign(row.layers[l], {dL_da: back, da_dz: slopes(activation, z, a), delta});
     back = weight ? weight.map(w => w.reduce((total, w_ij, j) => total + w_ij * delta[j], 0)) : delta;
@@ -151,7 +170,10 @@ function gradientsOf(net, rows, l) {
   const {weight, bias} = net.layers[l];
   const summed = (length, factor) => {
     const total = zeros(length);
-    for (const row of rows) row.layers[l].delta.forEach((delta, j) => { total[j] += delta * factor(row.layers[l]); });
+    for (const row of rows)
+      row.layers[l].delta.forEach((delta, j) => {
+        total[j] += delta * factor(row.layers[l]);
+      });
     return total;
   };
   return {
@@ -169,19 +191,28 @@ function computed(net) {
 
 /** The numbers of the trace, where the page cannot compute them. */
 function recorded(net) {
-  const layers = net.layers.map(({recorded: kept}) => Object.fromEntries(
-    ["x", "z", "a", "da_dz", "dL_da", "delta"].map(name => [name, decoded(kept[name])])));
+  const layers = net.layers.map(({recorded: kept}) =>
+    Object.fromEntries(["x", "z", "a", "da_dz", "dL_da", "delta"].map(name => [name, decoded(kept[name])])),
+  );
   const grad_x = decoded(net.recorded.grad_x);
   const rows = net.x.map((x, n) => {
     const at = net.recorded.all ? n : 0;
-    return {x, dL_dx: grad_x?.[at], layers: layers.map((layer, l) => ({
-      ...Object.fromEntries(Object.entries(layer).map(([name, numbers]) => [name, numbers?.[at]])),
-      da_dz: squared(layer.da_dz?.[at], net.layers[l]),
-    }))};
+    return {
+      x,
+      dL_dx: grad_x?.[at],
+      layers: layers.map((layer, l) => ({
+        ...Object.fromEntries(Object.entries(layer).map(([name, numbers]) => [name, numbers?.[at]])),
+        da_dz: squared(layer.da_dz?.[at], net.layers[l]),
+      })),
+    };
   });
-  const gradients = net.layers.map(({recorded: {gradients: given, names: [weight, bias]}}) =>
-    ({weight: decoded(given[weight]), bias: decoded(given[bias])?.[0] ?? null,
-      named: Object.fromEntries(Object.entries(given).map(([name, array]) => [name, decoded(array)]))}));
+  const gradients = net.layers.map(
+    ({
+      recorded: {
+        gradients: {weight, bias},
+      },
+    }) => ({weight: decoded(weight), bias: decoded(bias)}),
+  );
   return {rows, L: net.recorded.value, gradients, all: net.recorded.all};
 }
 
@@ -201,7 +232,8 @@ function differenceOnTheWay(net, place, value) {
 
 /** The same by a number in an array that the net reads: a weight or a bias. */
 function differenceBy(net, array, at) {
-  const value = array[at], h = STEP * Math.max(1, Math.abs(value));
+  const value = array[at],
+    h = STEP * Math.max(1, Math.abs(value));
   const losses = [h, -h].map(by => {
     array[at] = value + by;
     return forward(net).L;
@@ -213,14 +245,24 @@ function differenceBy(net, array, at) {
 /** (a_k(z_j + h) - a_k(z_j - h)) / 2h */
 function differenceOfActivation({activation}, z, k, j) {
   const h = STEP * Math.max(1, Math.abs(z[j]));
-  const moved = by => activated(activation, z.map((number, at) => at === j ? number + by : number))[k];
+  const moved = by =>
+    activated(
+      activation,
+      z.map((number, at) => (at === j ? number + by : number)),
+    )[k];
   return (moved(h) - moved(-h)) / (2 * h);
 }
 
 /** w := w - eta dL/dw, of every weight and bias. */
 function descend(net, gradients) {
   net.layers.forEach(({weight, bias}, l) => {
-    weight?.forEach((row, i) => row.forEach((_, j) => { row[j] -= net.lr * gradients[l].weight[i][j]; }));
-    bias?.forEach((_, j) => { bias[j] -= net.lr * gradients[l].bias[j]; });
+    weight?.forEach((row, i) =>
+      row.forEach((_, j) => {
+        row[j] -= net.lr * gradients[l].weight[i][j];
+      }),
+    );
+    bias?.forEach((_, j) => {
+      bias[j] -= net.lr * gradients[l].bias[j];
+    });
   });
 }

@@ -247,12 +247,16 @@ def _before(layer: TracedLayer) -> int | Input:
 
 def _stage(layer: TracedLayer) -> Stage:
     parts = ", ".join(f"{path} {part!r}" for path, part in zip(layer.paths, layer.layers, strict=True))
-    weight, bias = layer.layers[0].dense or ("", "")
-    dense = layer.is_dense
-    return Stage(
-        parts, layer.a.shape[1:], layer.parameters[weight] if dense else None, layer.parameters.get(bias) if dense else None,
-        layer.activation if layer.z.ndim == 2 else None, "" if dense else type(layer.layers[0]).about(),
-    )  # fmt: skip
+    weight, bias = (layer.parameters.get(name) for name in _dense(layer) or ("", ""))
+    activation = layer.activation if layer.z.ndim == 2 else None
+    known = weight is not None or (activation is not None and len(layer.layers) == 1)
+    return Stage(parts, layer.a.shape[1:], weight, bias, activation, "" if known else type(layer.layers[0]).about())
+
+
+def _dense(layer: TracedLayer) -> tuple[str, ...]:
+    """The names of a weight and a bias that a page has room for; () where there are none."""
+    names = layer.layers[0].dense if layer.is_dense else None
+    return () if names is None or layer.parameters[names[0]].size > MOST else names
 
 
 # ------------------------------------------------------------------------------------------- numbers that are only shown
@@ -294,11 +298,9 @@ def _recorded(record: Record, layer: TracedLayer, kept: slice) -> dict[str, Any]
     return {
         "x": flat(layer.x), "z": flat(layer.z), "a": flat(layer.a), "delta": flat(layer.delta), "dL_da": flat(layer.dL_da),
         "da_dz": None if layer.da_dz is None else _encoded(layer.da_dz[kept]) if mixing else flat(layer.da_dz),
-        "gradients": {name: _encoded(array.reshape(len(array), -1) if array.ndim > 1 else array.reshape(1, -1))
-                      for name, array in layer.gradients.items()},
-        "parameters": {name: array.shape for name, array in layer.parameters.items()},
-        "names": list(layer.layers[0].dense or ()),
-        "shapes": {"z": layer.z.shape[1:], "a": layer.a.shape[1:]},
+        "gradients": {name: _encoded(layer.gradients[at]) for name, at in zip(("weight", "bias"), _dense(layer), strict=False)
+                      if at in layer.gradients},
+        "parameters": list(layer.parameters),
         "readers": list(map(_spelt, layer.readers)),
         "sources": list(map(_spelt, layer.sources)),
         "follows": [piece.of for piece in layer.sources] == [_before(layer)],
