@@ -102,6 +102,7 @@ NETS = {
                     Cubed(reduction="sum")),
     "weighted": lambda: (net(nn.Linear(2)), drawn(2, 2), [[0.0, 1.0], [1.0, 1.0]],
                          nn.BCEWithLogitsLoss(pos_weight=[2.0, 3.0])),
+    "two outputs a target": lambda: (net(nn.Linear(4)), drawn(2, 2), drawn(2, 2), "gaussian_nll"),
     **{f"rows of {key}": partial(lambda cls: (net(nn.Linear(4), cls()), drawn(2, 2), drawn(2, 4), "mse"), cls)
        for key, cls in nn.registry.activations.items() if cls.formulas is not None and len(cls.examples()[0].in_shape) < 3},
     "large": lambda: (net(nn.Linear(9), nn.ReLU(), nn.Linear(12)), drawn(2, 2), [3, 7], "cross_entropy"),

@@ -210,7 +210,9 @@ def _computing(record: Record, row: int, lr: float) -> Sheet:
     if not (set(record.outputs) == {""} and len(record.inputs) == 1):
         raise KernelError("the net has several inputs or outputs")
     loss, y = record.criterion.losses[""], record.targets[""]
-    if loss.interpreted or record.out.ndim != 2 or (loss.rowwise and loss.row_axes != 1):
+    if record.out.ndim != 2:
+        raise KernelError(f"rows of the output are not flat, but have shape {record.out.shape[1:]}")
+    if loss.interpreted or (loss.rowwise and loss.row_axes != 1):
         raise KernelError(f"{type(loss).__name__} is no compiled function of numbers, or of flat rows")
     if record.criterion.factors[""] != 1.0:
         raise KernelError("the loss is weighted")

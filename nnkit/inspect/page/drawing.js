@@ -2,14 +2,8 @@
 
 const SINGLE = 6; // units of a column that are drawn one by one; more are cells of a picture
 const LABELLED = 12; // weights of a layer that have room for their numbers
-const UNIT = 112,
-  RADIUS = 29,
-  MAP = 132,
-  TOP = 46,
-  MARGIN = 76;
-const WIDE_COLUMN = 236,
-  COLUMN = 196,
-  FEW_LAYERS = 3; // columns are closer where there are more
+// In pixels: from column to column, from unit to unit, half a unit, a picture of many numbers, and what is left free.
+const [COLUMN, UNIT, RADIUS, MAP, TOP, MARGIN] = [236, 112, 29, 132, 46, 76];
 const ALONG = [0.3, 0.22, 0.4, 0.5, 0.6, 0.7]; // where on its line a weight may stand
 const LABEL = {width: 66, height: 29};
 
@@ -45,17 +39,16 @@ function handle(place, label, value, changeable) {
 function layout(net) {
   const sizes = [0, ...range(net.layers.length)].map(column => sizeOf(net, column));
   const heights = sizes.map(size => (size <= SINGLE ? size * UNIT : 2 * MAP + 50));
-  const height = Math.max(...heights, 2 * UNIT),
-    apart = net.layers.length > FEW_LAYERS ? COLUMN : WIDE_COLUMN;
+  const height = Math.max(...heights, 2 * UNIT);
   const columns = sizes.map((size, column) => ({
     column,
     size,
     single: size <= SINGLE,
-    x: MARGIN + column * apart,
+    x: MARGIN + column * COLUMN,
     y: at => TOP + height / 2 + (at - (size - 1) / 2) * UNIT,
     top: TOP + (height - heights[column]) / 2,
   }));
-  return {columns, height: height + TOP + 24, width: MARGIN + sizes.length * apart + 60};
+  return {columns, height: height + TOP + 24, width: MARGIN + sizes.length * COLUMN + 60};
 }
 
 /** The net with the numbers that are known at a step. */
@@ -316,7 +309,7 @@ function result({view, columns, reached, lit}) {
   const parts = [];
   if (net.loss && single) {
     const targets = targetsOf(net, n);
-    for (const unit of range(size)) {
+    for (const unit of range(size).slice(0, targets.length)) {
       const place = `target-${unit}`,
         at = unit - 1,
         known = net.loss.probability && reached("p", last);
