@@ -105,6 +105,8 @@ NETS = {
     "two outputs a target": lambda: (net(nn.Linear(4)), drawn(2, 2), drawn(2, 2), "gaussian_nll"),
     **{f"rows of {key}": partial(lambda cls: (net(nn.Linear(4), cls()), drawn(2, 2), drawn(2, 4), "mse"), cls)
        for key, cls in nn.registry.activations.items() if cls.formulas is not None and len(cls.examples()[0].in_shape) < 3},
+    **{f"loss {key}": partial(lambda loss: (net(nn.Linear(3)), drawn(3, 2), [1, 0, 2], loss), key)
+       for key, cls in nn.registry.losses.items() if cls.examples()[0].part.formulas is not None},
     "large": lambda: (net(nn.Linear(9), nn.ReLU(), nn.Linear(12)), drawn(2, 2), [3, 7], "cross_entropy"),
 }  # fmt: skip
 
