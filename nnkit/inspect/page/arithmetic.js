@@ -45,7 +45,7 @@ function call({name, arguments: names}, given) {
 }
 
 const zeros = length => new Float64Array(length);
-const unit = (length, k) => Float64Array.from({length}, (_, j) => Number(j === k));
+const oneHot = (length, k) => Float64Array.from({length}, (_, j) => Number(j === k));
 
 /** z_j = sum_i w_ij x_i + b_j */
 function weightedSums({weight, bias, outputs}, x) {
@@ -72,7 +72,7 @@ function activated(activation, z) {
 function slopes(activation, z, a) {
   if (!activation) return z.map(() => 1);
   if (!activation.mixing) return z.map((x, j) => call(activation.backward, {x, out: a[j], grad_out: 1}));
-  return z.length > LONGEST ? null : Array.from(z, (_, k) => sentBack(activation, z, a, unit(z.length, k)));
+  return z.length > LONGEST ? null : Array.from(z, (_, k) => sentBack(activation, z, a, oneHot(z.length, k)));
 }
 
 /** delta_j = dL/da_j s'(z_j); of a function of the whole row, sum_k dL/da_k da_k/dz_j */

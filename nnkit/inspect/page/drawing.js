@@ -12,7 +12,8 @@ function tag(name, attributes, ...inner) {
   const given = Object.entries(attributes).filter(
     ([, value]) => value !== undefined && value !== false && value !== null,
   );
-  return `<${name}${given.map(([key, value]) => ` ${key}="${escaped(value).replace(/"/g, "&quot;")}"`).join("")}>${inner.join("")}</${name}>`;
+  const texts = given.map(([key, value]) => ` ${key}="${escaped(value).replace(/"/g, "&quot;")}"`);
+  return `<${name}${texts.join("")}>${inner.join("")}</${name}>`;
 }
 
 const text = (x, y, content, kind, more = {}) => tag("text", {x, y, class: kind, ...more}, escaped(content));
@@ -168,7 +169,7 @@ function freePlaces() {
 }
 
 /** Many weights as one band. */
-function band({columns, lit}, from, to, layer) {
+function band({lit}, from, to, layer) {
   if (!layer.weight && !layer.about) return "";
   const edge = (column, side) => {
     const half = column.single ? RADIUS : MAP / 2,
@@ -247,7 +248,7 @@ function units({view, reached, lit}, {column, size, x, y}) {
     .join("");
 }
 
-function maps({view, reached, lit}, {column, x, top, size}) {
+function maps({view, reached, lit}, {column, x, top}) {
   const {net, state, n, chosen} = view,
     layer = column ? net.layers[column - 1] : null;
   const shape = layer ? layer.shape : net.xShape,

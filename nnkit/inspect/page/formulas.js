@@ -128,8 +128,8 @@ function numberText(value) {
 const element = (tag, ...inner) => `<${tag}>${inner.join("")}</${tag}>`;
 const escaped = text => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const operator = text => element("mo", escaped(text));
-const row = (...inner) => element("mrow", ...inner);
-const parenthesised = text => row(operator("("), text, operator(")"));
+const mrow = (...inner) => element("mrow", ...inner);
+const parenthesised = text => mrow(operator("("), text, operator(")"));
 const letters = {delta: "δ", eta: "η"};
 
 function mathNumber(value, around) {
@@ -138,7 +138,7 @@ function mathNumber(value, around) {
   const text =
     exponent === null
       ? mantissa
-      : row(
+      : mrow(
           mantissa,
           operator("·"),
           element("msup", element("mn", "10"), element("mn", String(Number(exponent)).replace("-", "−"))),
@@ -176,16 +176,16 @@ function math(node, at, around = 0) {
   if (node.upper)
     return element(
       "mfrac",
-      row(operator("∂"), mathSymbol(node.upper, at)),
-      row(operator("∂"), mathSymbol(node.lower, at)),
+      mrow(operator("∂"), mathSymbol(node.upper, at)),
+      mrow(operator("∂"), mathSymbol(node.lower, at)),
     );
   if (node.sum)
     return within(
       element("munder", operator("∑"), element("mi", node.sum)) + inner(node.of[0], PRODUCT),
       PRODUCT,
     );
-  if (node.call === "exp") return element("msup", element("mi", "e"), row(inner(node.of[0])));
-  if (node.call === "abs") return row(operator("|"), inner(node.of[0]), operator("|"));
+  if (node.call === "exp") return element("msup", element("mi", "e"), mrow(inner(node.of[0])));
+  if (node.call === "abs") return mrow(operator("|"), inner(node.of[0]), operator("|"));
   if (node.call === "sqrt") return element("msqrt", inner(node.of[0]));
   if (node.call)
     return (
@@ -198,7 +198,7 @@ function math(node, at, around = 0) {
     const cases =
       line(inner(node.of[0]), element("mtext", "if\u00a0") + inner(node.when)) +
       line(inner(node.of[1]), element("mtext", "else"));
-    return row(operator("{"), element("mtable", cases));
+    return mrow(operator("{"), element("mtable", cases));
   }
   return mathSign(node, inner, within);
 }
@@ -218,10 +218,10 @@ function mathSign(node, inner, within) {
     sign,
     of: [left, right],
   } = withSquares(node);
-  if (sign === "minus") return within(row(operator("−"), inner(left, PRODUCT)), SUM);
+  if (sign === "minus") return within(mrow(operator("−"), inner(left, PRODUCT)), SUM);
   if (sign === "not") return element("mtext", "not\u00a0") + inner(left);
-  if (sign === "/") return element("mfrac", row(inner(left)), row(inner(right)));
-  if (sign === "**") return element("msup", row(inner(left, POWER)), row(inner(right)));
+  if (sign === "/") return element("mfrac", mrow(inner(left)), mrow(inner(right)));
+  if (sign === "**") return element("msup", mrow(inner(left, POWER)), mrow(inner(right)));
   if (sign === "*") return within(inner(left, PRODUCT) + operator("·") + inner(right, SIGN), PRODUCT);
   if (sign === "+" || sign === "-")
     return within(
@@ -236,7 +236,7 @@ function mathSign(node, inner, within) {
 /** Some trees as one equation, which may be broken before its second and later signs of equality. */
 function equation(sides, at) {
   const texts = sides.map(side => math(side, at));
-  const [left, ...others] = texts.filter((text, k) => !k || text !== texts[k - 1]).map(text => row(text));
+  const [left, ...others] = texts.filter((text, k) => !k || text !== texts[k - 1]).map(text => mrow(text));
   const pieces = others.map(
     (text, k) => `<math displaystyle="true">${k ? "" : left}${operator("=")}${text}</math>`,
   );

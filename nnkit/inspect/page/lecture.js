@@ -216,7 +216,7 @@ function forwardSteps(view, layer) {
 }
 
 function lossSteps(view) {
-  const {net, n, state} = view,
+  const {net, n} = view,
     loss = net.loss,
     outputs = net.layers.at(-1).outputs,
     last = net.layers.length;
@@ -284,7 +284,8 @@ function backwardSteps(view, layer) {
   if (!passed.delta) return [];
   if (isShownOnly(layer)) {
     const names = (layer.recorded.parameters ?? []).map(item => `dL/d${item}`);
-    const note = `The gradient by what it gives${names.length ? `, and the gradients ${names.join(" and ")}, summed over all rows` : ""}.`;
+    const others = names.length ? `, and the gradients ${names.join(" and ")}, summed over all rows` : "";
+    const note = `The gradient by what it gives${others}.`;
     return [
       {
         ...common,

@@ -91,16 +91,13 @@ function look(change) {
 
 // --------------------------------------------------------------------------------------------------------------- showing
 
-/** Whether a quantity of a layer has been computed by the step that is shown. */
+/** Whether a quantity of a layer has been computed by the step that is shown; where it has no step, the layer's others. */
 function reached(stage, layer) {
-  const {steps, position} = page,
-    {net} = page.view;
+  const {steps, position} = page;
   const first = steps.findIndex(step => step.stage === stage && step.layer === layer);
-  if (first < 0 && layer > 0)
-    return steps.some(
-      (step, at) => at <= position && step.layer === layer && (step.phase !== "Forward") >= (stage === "delta"),
-    );
-  return first <= position && first >= 0 && net !== null;
+  if (first >= 0) return first <= position;
+  const phases = stage === "delta" ? ["Backward"] : ["Forward", "Backward"];
+  return steps.slice(0, position + 1).some(step => step.layer === layer && phases.includes(step.phase));
 }
 
 function show() {
@@ -169,28 +166,32 @@ function scrollToResult() {
 
 /** An equation, and beside a gradient its finite difference. */
 function lineText(step, line) {
-  const {view} = page,
-    difference = differenceOf(view, line);
-  let check = "";
-  if (difference !== null) {
-    const value = valueOf(view, line.left);
-    const agrees =
-      Math.abs(value - difference) <= AGREE * Math.abs(value) + OF_LOSS * Math.max(1, Math.abs(view.state.L));
-    check = `<span class="check${agrees ? "" : " apart"}">finite difference ${numberText(Number(difference.toPrecision(9)))} ${agrees ? "✓" : "✗ (at a kink?)"}</span>`;
-  }
-  return `<div class="line">${equation(sidesOf(view, line), step.layer)}${check}</div>`;
+  return `<div class="line">${equation(sidesOf(page.view, line), step.layer)}${checkText(line)}</div>`;
 }
+
+/** The finite difference of what a line computes, and whether the two agree. */
+function checkText(line) {
+  const {view} = page;
+  const difference = differenceOf(view, line);
+  if (difference === null) return "";
+  const value = valueOf(view, line.left);
+  const near = AGREE * Math.abs(value) + OF_LOSS * Math.max(1, Math.abs(view.state.L));
+  const [kind, verdict] =
+    Math.abs(value - difference) <= near ? ["check", "✓"] : ["check apart", "✗ (at a kink?)"];
+  return `<span class="${kind}">finite difference ${numberText(difference)} ${verdict}</span>`;
+}
+
+const tableRow = (kind, ...cells) => element("tr", ...cells.map(cell => element(kind, cell)));
 
 /** Where nothing is computed, the differences of the trace. */
 function recordedDifferences({phase, layer}) {
   const found =
     phase === "Backward" ? (page.view.net.recorded.differences ?? []).filter(item => item.layer === layer) : [];
   if (!found.length) return "";
-  const line = ({of, place, gradient, difference, verdict}) =>
-    `<tr>${[escaped(of), `[${place}]`, numberText(gradient), numberText(difference), verdict]
-      .map(cell => `<td>${cell}</td>`)
-      .join("")}</tr>`;
-  return `<table><tr><th>gradient</th><th>at</th><th>backward</th><th>finite difference</th><th></th></tr>${found.map(line).join("")}</table>`;
+  const rows = found.map(({of, place, gradient, difference, verdict}) =>
+    tableRow("td", escaped(of), `[${place}]`, numberText(gradient), numberText(difference), verdict),
+  );
+  return element("table", tableRow("th", "gradient", "at", "backward", "finite difference", ""), ...rows);
 }
 
 /** The list of stages, in groups: forward, loss, backward, update. */
@@ -298,26 +299,25 @@ function showSliders() {
   const places = all.length <= SHOWN ? all : all.filter(place => lit.has(place));
   const focused = document.activeElement?.dataset?.slider;
   if (focused && document.activeElement.type === "range" && places.includes(focused)) return; // it is being dragged
-  find("sliders").innerHTML =
-    places
-      .map(place => {
-        const [array, at] = numberAt(place),
-          value = array[at],
-          far = Math.max(3, Math.ceil(2 * Math.abs(value)));
-        const [kind, ...where] = place.split("-"),
-          name = {input: "x", target: "y", weight: "w", bias: "b"}[kind] + where.at(-1);
-        const label =
-          kind === "weight"
-            ? `w${where[1]}${where[2]}(${where[0]})`
-            : kind === "bias"
-              ? `${name}(${where[0]})`
-              : name;
-        return (
-          `<label>${label} <input type="range" data-slider="${place}" min="${-far}" max="${far}" step="0.001" value="${value}" aria-label="${label}">` +
-          `<input type="number" data-slider="${place}" step="any" value="${Number(value.toPrecision(8))}" aria-label="${label}, as a number"></label>`
-        );
-      })
-      .join("") || "<p>None of this step.</p>";
+  find("sliders").innerHTML = places.map(sliderText).join("") || "<p>None of this step.</p>";
+}
+
+/** A slider, and beside it the number. */
+function sliderText(place) {
+  const [array, at] = numberAt(place),
+    value = array[at],
+    far = Math.max(3, Math.ceil(2 * Math.abs(value)));
+  const [kind, ...where] = place.split("-");
+  const label = {
+    input: () => `x${where[0]}`,
+    target: () => `y${where[0]}`,
+    bias: () => `b${where[1]}(${where[0]})`,
+    weight: () => `w${where[1]}${where[2]}(${where[0]})`,
+  }[kind]();
+  const common = `data-slider="${place}" aria-label="${label}"`;
+  const range = `<input type="range" ${common} min="${-far}" max="${far}" step="0.001" value="${value}">`;
+  const number = `<input type="number" ${common} step="any" value="${Number(value.toPrecision(8))}">`;
+  return `<label>${label} ${range}${number}</label>`;
 }
 
 // --------------------------------------------------------------------------------------------------------------- playing
