@@ -51,8 +51,8 @@ def trace(
     -------
     Trace
         ``print`` writes the chain rule out with its numbers, a notebook shows it typeset; ``trace[0]`` is the first layer,
-        ``trace[-1].delta`` an array; ``check()`` compares with finite differences, ``plot()`` draws, and ``to_html()`` makes a page
-        on which the net computes step by step.
+        ``trace[-1].delta`` an array; ``check()`` compares with finite differences, ``plot()`` draws, and ``to_html()``
+        makes a page on which the net computes step by step.
 
     Raises
     ------
