@@ -16,6 +16,7 @@ from nnkit.activations import *  # noqa: F403
 from nnkit.core.activation import Activation as Activation
 from nnkit.core.callback import Callback as Callback
 from nnkit.core.calls import nearest as _nearest
+from nnkit.core.formulas import Formulas as Formulas
 from nnkit.core.initializer import Initializer as Initializer
 from nnkit.core.layer import Layer as Layer
 from nnkit.core.layer import PythonLayer as PythonLayer

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nnkit.core.activation import Activation
+from nnkit.core.formulas import Formulas
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
 from nnkit.core.span import Span
@@ -1137,6 +1138,7 @@ class Softmax(_OverAxis):
     """
 
     operator = "Softmax"
+    formulas = Formulas("exp(z_j) / sum_k(exp(z_k))", "a_j * (1 - a_j) if k == j else -a_k * a_j")
     c_term, c_result = "out[k] = exp(x[k] - top)", "/= total"
 
     @property
@@ -1197,6 +1199,7 @@ class Softmin(_OverAxis):
     """
 
     operator = "Softmax"
+    formulas = Formulas("exp(-z_j) / sum_k(exp(-z_k))", "-a_j * (1 - a_j) if k == j else a_k * a_j")
     c_sign, c_term, c_result = "-", "out[k] = exp(-x[k] - top)", "/= total"
 
     @property
@@ -1303,6 +1306,7 @@ class LogSoftmax(_OverAxis):
     """
 
     operator = "LogSoftmax"
+    formulas = Formulas("z_j - log(sum_k(exp(z_k)))", "1 - exp(a_j) if k == j else -exp(a_j)")
     c_term, c_result = "exp(x[k] - top)", "= x[k] - top - log(total)"
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from nnkit.core.formulas import Formulas
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example, kernel_names
 from nnkit.core.registry import Registry
@@ -43,6 +44,7 @@ class Activation(Layer):
     high         3.0          to here
     kinks        ()           inputs where there is no derivative; the checks keep away from them
     domain       (-inf, inf)  legal inputs; of those from -10000 to 10000 none may overflow
+    formulas     None         what a lecture writes where its kernels are loops, for `trace`: `nnkit.Formulas`
     ===========  ===========  =============================================================================================
 
     Examples
@@ -61,13 +63,14 @@ class Activation(Layer):
 
     registry: ClassVar[Registry[Any]] = Registry("activation", within=Layer.registry)
 
-    hooks = (*Layer.hooks, "elementwise", "low", "high", "kinks", "domain")
+    hooks = (*Layer.hooks, "elementwise", "low", "high", "kinks", "domain", "formulas")
     elementwise: ClassVar[bool] = True
     # What follows is a property where it depends on hyper-parameters.
     low: ClassVar[float] = -3.0
     high: ClassVar[float] = 3.0
     kinks: ClassVar[tuple[float, ...]] = ()
     domain: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
+    formulas: ClassVar[Formulas | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.formulas import Formulas
 from nnkit.core.loss import Loss
 from nnkit.core.part import Example, Shape
 from nnkit.core.registry import register
@@ -146,6 +147,11 @@ class CrossEntropyLoss(OfLabels):
         self.require_number("label_smoothing", 0.0, 1.0, below=True)
         super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction, dim=dim)
 
+    @property
+    def formulas(self) -> Formulas | None:  # type: ignore[override]
+        plain = self.label_smoothing == 0.0 and self.weight is None
+        return Formulas("-sum_j(y_j * log(p_j))", "p_j - y_j", "exp(a_j) / sum_k(exp(a_k))") if plain else None
+
     @staticmethod
     def forward(prediction, target, label, label_smoothing, class_weight):
         top = prediction[0]
@@ -273,6 +279,10 @@ class NLLLoss(OfLabels):
     @property
     def expects(self) -> tuple[Span, ...]:  # type: ignore[override]
         return (Span(-np.inf, 0.0, "exponentials" if self.dim in (None, -1) else ""),)
+
+    @property
+    def formulas(self) -> Formulas | None:  # type: ignore[override]
+        return Formulas("-sum_j(y_j * a_j)", "-y_j") if self.weight is None else None
 
     @staticmethod
     def forward(prediction, target, label, class_weight):

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnkit.core.arrays import numeric
 from nnkit.core.calls import no_attribute
+from nnkit.core.formulas import Formulas
 from nnkit.core.layer import Layer
 from nnkit.core.loss.arrays import LossArrays
 from nnkit.core.loss.loop import GIVEN, loss_loop
@@ -109,6 +110,7 @@ class Loss(Part):
     prediction_low   -2.0     the checks draw predictions from here
     prediction_high  2.0      to here
     kinks            ()       values of prediction - target where there is no derivative; the checks keep away from them
+    formulas         None     what a lecture writes where its kernels are loops, for `trace`: `nnkit.Formulas`
     target_shape     method   the shape of a row of targets, for rows of predictions of a shape
     check_target     method   refuses targets that do not fit, or are out of range
     example_target   method   legal targets that the checks take
@@ -140,7 +142,7 @@ class Loss(Part):
         *Part.hooks, "forward", "backward", "fused", "rowwise", "row_axes", "dim", "per_output", "joined", "workspace",
         "classes", "ignore_index", "counts", "interpreted", "expects", "advice", "target_low", "target_high", "target_values",
         "prediction_low", "prediction_high", "kinks", "target_shape", "check_target", "example_target", "probabilities",
-        "decide",
+        "decide", "formulas",
     )  # fmt: skip
 
     rowwise: ClassVar[bool] = False
@@ -159,6 +161,7 @@ class Loss(Part):
     prediction_low: ClassVar[float] = -2.0
     prediction_high: ClassVar[float] = 2.0
     kinks: ClassVar[tuple[float, ...]] = ()
+    formulas: ClassVar[Formulas | None] = None
 
     reduction: str = "mean"  # also of a loss whose constructor leaves it out
 

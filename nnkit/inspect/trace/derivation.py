@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.fields import fields
+from nnkit.core.formulas import Formulas
+from nnkit.core.loss.weights import RowWeights
 from nnkit.inspect.trace.flow import Input, Output, Piece
 from nnkit.inspect.trace.formula import (
     LATEX,
@@ -26,6 +29,7 @@ from nnkit.inspect.trace.formula import (
     formula,
     product,
     total,
+    written,
 )
 from nnkit.inspect.trace.record import Record, TracedInput, TracedLayer
 
@@ -120,7 +124,7 @@ def _folded(sides: Sequence[str]) -> Iterator[str]:
 
 def _html_of(equation: Equation) -> str:
     sides = "<mo>=</mo>".join(f"<mrow>{side}</mrow>" for side in equation.sides(MATHML))
-    return f'<div style="margin-left: 2em"><math>{sides}</math></div>'
+    return f'<div style="margin-left: 2em"><math displaystyle="true">{sides}</math></div>'
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
@@ -133,7 +137,7 @@ def derivation(record: Record, row: int) -> Derivation:
     writers = [_Writer(record, layer, row, losses) for layer in record.layers]
     for writer in writers:
         writer.uses = [other for other in writers if other.layer.home == writer.layer.home]
-    title = record.title if record.rows == 1 else f"{record.title}; the numbers are those of row {row}"
+    title = record.title if record.rows == 1 else f"{record.title}; the numbers are those of row {row + 1}"
     forward = [*_abridged([writer.forward() for writer in writers]), *(loss.section() for loss in losses.values())]
     forward += [] if "" in losses else [_sum_of(record)]
     backward = _abridged([writer.backward() for writer in reversed(writers)])
@@ -175,6 +179,12 @@ def _described(name: str, array: NDArray[Any]) -> str:
             f"mean {array.mean():.4g}, standard deviation {array.std():.4g}")  # fmt: skip
 
 
+def _share(weight: float) -> Any:
+    """What a row weighs in the loss, as 1 / N where that is what it is."""
+    count = round(1.0 / weight) if weight else 0
+    return ast.BinOp(ast.Constant(1), ast.Div(), ast.Constant(count)) if count > 1 and 1.0 / count == weight else weight
+
+
 def _named(name: str, *index: Any) -> tuple[Any, ...]:
     """The indices of a quantity, behind the name of the input or output that it belongs to, where there are several."""
     return (Name(name), *index) if name else index
@@ -188,8 +198,8 @@ class _LossWriter:
         self.loss, self.factor = record.criterion.losses[name], record.criterion.factors[name]
         self.out, self.y = fields(record.out)[name], record.targets[name]
         self.scalar = not self.loss.rowwise and not self.loss.interpreted and self.out.ndim == 2
-        mean = self.loss.reduction == "mean"
-        self.share = 1.0 / (record.rows * self.loss.terms(self.out.shape[1:])) if mean else 1.0
+        self.share = _share(float(RowWeights(self.loss, self.y, self.out.shape[1:], None).share[row, 0]))
+        self.written = self.loss.formulas if self.loss.rowwise and self.out.ndim == 2 else None
 
     def _term(self, function: Any, row: int, unit: Any, index: tuple[Any, ...], a: Symbol) -> Any:
         y = Symbol("y", *_named(self.name, *index), value=self.y[row, unit])
@@ -206,7 +216,7 @@ class _LossWriter:
 
         def term(place: int) -> Any:
             n, j = divmod(place, units)
-            index = (j + 1,) if rows == 1 else (f"{n},{j + 1}",)
+            index = (j + 1,) if rows == 1 else (f"{n + 1},{j + 1}",)
             return self._term(type(self.loss).forward, n, j, index, self._output(n, j))
 
         if 0 < rows * units <= WHOLE * WHOLE and _of_reasonable_length(term(0)) is not None:
@@ -214,12 +224,35 @@ class _LossWriter:
         else:
             section.equations.append(Equation(left))
             section.notes.append(type(self.loss).about())
+        if self.written is not None:
+            section.rules += self._written_rules(self.written)
         return section
+
+    def _written_rules(self, formulas: Formulas) -> Iterator[Equation]:
+        """Of a loss that a lecture writes for a whole row."""
+        if formulas.probability:
+            yield Equation(Symbol("p", "j"), written(formulas.probability), True)
+        yield Equation(Symbol("L", "n"), written(formulas.forward), True)
+        yield Equation(Derivative(Symbol("L"), Symbol("a", "j")), self._graded(written(formulas.backward)), True)
+
+    def _graded(self, right: Any) -> Any:
+        """A derivative, times what the row and the loss weigh."""
+        return product(self.factor, self.share, right)
+
+    def _graded_of(self, formulas: Formulas, unit: int, a: Symbol) -> Any:
+        """The same with the numbers of a unit; a label is a row of zeros with a one."""
+        y, out = self.y[self.row], self.out[[self.row]]
+        if self.loss.are_labels(self.y, self.out.shape[1:]):
+            y = np.arange(out.shape[1]) == y
+        p = self.loss.probabilities(out)
+        known = {"a_j": a, "y_j": Symbol("y", unit + 1, value=float(y[unit]))}
+        known |= {} if p is None else {"p_j": Symbol("p", unit + 1, value=float(p[0, unit]))}
+        return self._graded(written(formulas.backward, **known))
 
     def _output(self, row: int, unit: int) -> Symbol:
         """A number of the output: the activation of a layer, or else by its name."""
         of, place = _place(self.record.outputs[self.name], unit)
-        index = place + 1 if self.record.rows == 1 else f"{row},{place + 1}"
+        index = place + 1 if self.record.rows == 1 else f"{row + 1},{place + 1}"
         value = self.out[row, unit]
         if isinstance(of, int):
             alone = not self.name and len(self.record.outputs[self.name]) == 1
@@ -230,10 +263,12 @@ class _LossWriter:
 
     def derivative(self, unit: int, a: Symbol) -> Any:
         """The derivative by a number of the output; None where that is no formula."""
+        if self.written is not None:
+            return self._graded_of(self.written, unit, a)
         if not self.scalar:
             return None
         right = _of_reasonable_length(self._term(type(self.loss).backward, self.row, unit, (unit + 1,), a))
-        return None if right is None else product(self.factor, self.share, right)
+        return None if right is None else self._graded(right)
 
 
 def _place(pieces: Sequence[Piece], place: int) -> tuple[Any, int]:
@@ -403,14 +438,15 @@ class _Writer:
             section.notes.append(type(layer.layers[0]).about())
         if self.dense:
             has_bias = self.bias in layer.parameters
-            rule = Sum("i", product(Symbol("w", "i", "j"), self._source("i")))
+            rule: Any = Sum("i", product(Symbol("w", "i", "j"), self._source("i")))
             section.rules.append(Equation(Symbol("z", "j"), added(rule, Symbol("b", "j")) if has_bias else rule, True))
             for j in self.units:
                 summed = total(layer.x.shape[1], partial(self._weighted, j))
                 right = added(summed, self._entry(self.bias, "b", j)) if has_bias else summed
                 section.equations.append(Equation(self._symbol("z", layer.z, j), right))
         if activation is not None and layer.z.ndim == 2:
-            rule = self._formula(type(activation).forward, x=Symbol("z", "j"))
+            formulas = activation.formulas
+            rule = written(formulas.forward) if formulas else self._formula(type(activation).forward, x=Symbol("z", "j"))
             section.rules += [] if rule is None else [Equation(Symbol("a", "j"), rule, True)]
             for j in self.units:
                 right = self._formula(type(activation).forward, x=self._symbol("z", layer.z, j))
@@ -423,7 +459,7 @@ class _Writer:
         return section
 
     def _formula(self, function: Any, **known: Any) -> Any:
-        """What the activation function computes, if it can be written on a line."""
+        """What the activation function computes, if it can be read from its source on a line."""
         return _of_reasonable_length(formula(function, **known, **_hyperparameters(self.layer.activation)))
 
     # ------------------------------------------------------------------------------------------------------ backward
@@ -452,7 +488,14 @@ class _Writer:
         if (rule := self.back.rule("j", "k")) is not None:
             section.rules.append(Equation(dL_da, rule, True))
         da_dz = Derivative(Symbol("a", "j"), Symbol("z", "j"))
-        by_z = product(dL_da, da_dz) if self.layer.activation is not None else dL_da
+        by_z: Any = dL_da
+        if self.layer.is_mixing:
+            across = Derivative(Symbol("a", "k"), Symbol("z", "j"))
+            by_z = Sum("k", product(Derivative(Symbol("L"), Symbol("a", "k")), across))
+            formulas = self.layer.activation.formulas if self.layer.activation else None
+            section.rules += [Equation(across, written(formulas.backward), True)] if formulas else []
+        elif self.layer.activation is not None:
+            by_z = product(dL_da, da_dz)
         section.rules.append(Equation(Symbol("delta", "j"), by_z, True))
         if not self.dense:
             return
@@ -472,12 +515,21 @@ class _Writer:
         dL_da = Derivative(L, self._symbol("a", layer.a, j), layer.dL_da[self.row, j])
         yield Equation(dL_da, self._dL_da(j))
         by_z: Any = dL_da
-        if layer.activation is not None:
+        if layer.is_mixing:
+            by_z = None if layer.da_dz is None else total(layer.z.shape[1], partial(self._across, j))
+        elif layer.activation is not None and layer.da_dz is not None:
             a, z = self._symbol("a", layer.a, j), self._symbol("z", layer.z, j)
             da_dz = Derivative(a, z, layer.da_dz[self.row, j])
             yield Equation(da_dz, self._formula(type(layer.activation).backward, x=z, out=a, grad_out=1.0))
             by_z = product(dL_da, da_dz)
         yield Equation(self._symbol("delta", layer.delta, j), by_z)
+
+    def _across(self, j: int, k: int) -> Any:
+        """What comes back to z_j by way of a_k."""
+        layer = self.layer
+        assert layer.dL_da is not None and layer.da_dz is not None
+        a, z = self._symbol("a", layer.a, k), self._symbol("z", layer.z, j)
+        return product(Derivative(Symbol("L"), a, layer.dL_da[self.row, k]), Derivative(a, z, layer.da_dz[self.row, k, j]))
 
     def _dL_da(self, j: int) -> Any:
         """What comes back to a unit from the loss and from the layers that read it; None where that is no formula."""
@@ -505,7 +557,7 @@ class _Writer:
         """The indices of a number of row ``n``, or of any."""
         if self.record.rows == 1:
             return (place,)
-        return ("n", place) if n is None else (f"{n},{place}",)
+        return ("n", place) if n is None else (f"{n + 1},{place}",)
 
     def _delta_of(self, j: Any, seen_from: _Writer, n: int | None = None) -> Symbol:
         """Delta of a unit, or of any, as it is called in a layer."""

@@ -17,7 +17,7 @@ from nnkit.engine.source import definition
 
 __all__ = [
     "LATEX", "MATHML", "TEXT", "Derivative", "Equation", "Name", "Notation", "Sum", "Symbol", "added", "formula", "product",
-    "total",
+    "total", "written",
 ]  # fmt: skip
 
 DOTS = ast.Constant(...)
@@ -152,6 +152,30 @@ def formula(function: Callable[..., Any], **known: ast.expr | float | None) -> a
         else:
             return None
     return None
+
+
+def written(text: str, **known: Symbol) -> ast.expr:
+    """A formula of a part's ``formulas``: ``a_j`` is a symbol with an index, unless it is known, and ``sum_k(...)`` a sum.
+
+    Examples
+    --------
+    >>> TEXT(written("exp(z_j) / sum_k(exp(z_k))", z_j=Symbol("z", 2)))
+    'exp(z_2) / sum_k(exp(z_k))'
+    """
+
+    def change(node: ast.AST) -> ast.AST | None:
+        match node:
+            case ast.Call(ast.Name(name), [term]) if name.startswith("sum_"):
+                return Sum(name.removeprefix("sum_"), _rewritten(term, change))
+            case ast.Call():
+                return ast.Call(node.func, _rewritten(node.args, change), [])
+            case ast.Name(name):
+                letter, _, index = name.partition("_")
+                return known.get(name) or (Symbol(letter, index) if index else Symbol(letter))
+        return None
+
+    result: ast.expr = _rewritten(ast.parse(text, mode="eval").body, change)
+    return result
 
 
 def _number(node: ast.AST) -> ast.AST | None:

@@ -17,8 +17,8 @@ from nnkit.core.layer import Layer
 from nnkit.engine.operands import Array
 from nnkit.errors import ParameterError
 from nnkit.inspect.trace.flow import Flow, Piece
-from nnkit.inspect.trace.replay import Replay, is_scalar, leads
-from nnkit.inspect.trace.slopes import Slopes
+from nnkit.inspect.trace.replay import Replay, is_function, is_scalar, leads
+from nnkit.inspect.trace.slopes import Slopes, jacobian
 from nnkit.network import network_of
 from nnkit.planner import Node
 from nnkit.training.data import count_of
@@ -42,7 +42,8 @@ class TracedLayer:
         several values a dict of them, as ``grad_x``
     z : (N, ...), what goes into the activation function
     a : (N, ...), its output; ``z`` where there is no activation function
-    da_dz : (N, ...), slope of the activation function at ``z``; 1 where there is none
+    da_dz : (N, ...), slope of the activation function at ``z``; 1 where there is none. Of a function of a whole row of K
+        numbers, such as softmax, (N, K, K): ``da_dz[n, k, j]`` is da_k/dz_j; None where rows are not flat, or long
     dL_da : (N, ...), gradient of the loss by the output; None where nobody needs it
     delta : (N, ...), gradient by ``z``; None where nobody needs it
     grad_x : (N, ...), gradient by the input; None where that holds whole numbers
@@ -59,7 +60,7 @@ class TracedLayer:
     x: Any
     z: NDArray[Any]
     a: NDArray[Any]
-    da_dz: NDArray[Any]
+    da_dz: NDArray[Any] | None
     dL_da: NDArray[Any] | None
     delta: NDArray[Any] | None
     grad_x: Any
@@ -91,9 +92,14 @@ class TracedLayer:
 
     @property
     def activation(self) -> Activation | None:
-        """The function of each number that ends it."""
+        """The activation function that ends it: of each number or, as softmax, of a whole row."""
         last = self.layers[-1]
-        return last if is_scalar(last) else None
+        return last if isinstance(last, Activation) and (len(self.layers) > 1 or not self.parameters) else None
+
+    @property
+    def is_mixing(self) -> bool:
+        """Whether that function is one of a whole row."""
+        return self.activation is not None and not self.activation.elementwise
 
     @property
     def name(self) -> str:
@@ -178,10 +184,18 @@ def _layers(replay: Replay, flow: Flow) -> Iterator[TracedLayer]:
         before = group
 
 
+def _slope(function: Layer | None, z: NDArray[Any], a: NDArray[Any]) -> NDArray[Any] | None:
+    """Derivative of an activation function, where there is one, for each row."""
+    if function is None:
+        return np.ones_like(z)
+    assert isinstance(function, Activation)
+    return Slopes(function, z.dtype.name)(z, a) if is_scalar(function) else jacobian(function, z, a)
+
+
 def _layer(replay: Replay, flow: Flow, number: int, group: list[Node], follows: bool) -> TracedLayer:
     first, last = group[0], group[-1]
-    function = last.built.layer
-    z = last.x if is_scalar(function) else last.out
+    function = last.built.layer if is_function(last) else None
+    z = last.out if function is None else last.x
 
     def numbers(array: Array) -> NDArray[Any]:  # a row may be several entries to a layer: those of TimeDistributed
         held, rows = replay.array(array), count_of(replay.x)
@@ -207,9 +221,9 @@ def _layer(replay: Replay, flow: Flow, number: int, group: list[Node], follows: 
         x=read(first.inputs),
         z=held,
         a=a,
-        da_dz=Slopes(function, replay.network.dtype)(held, a) if is_scalar(function) else np.ones_like(held),
+        da_dz=_slope(function, held, a),
         dL_da=value(last.grad_out),
-        delta=value(last.grad_x if is_scalar(function) else last.grad_out),
+        delta=value(last.grad_out if function is None else last.grad_x),
         grad_x=read(real),  # of whole numbers there is none
         parameters={name: values[full].copy() for name, full in named.items()},
         gradients={name: gradients[full].copy() for name, full in named.items()},

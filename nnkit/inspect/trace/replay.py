@@ -21,12 +21,17 @@ from nnkit.passes import Pass
 from nnkit.planner import Node
 from nnkit.training.data import count_of
 
-__all__ = ["Replay", "is_scalar", "leads"]
+__all__ = ["Replay", "is_function", "is_scalar", "leads"]
 
 
 def is_scalar(layer: Layer) -> TypeGuard[Activation]:
     """Whether a layer is a function of each number, without parameters."""
     return isinstance(layer, Activation) and layer.elementwise
+
+
+def is_function(node: Node) -> bool:
+    """Whether a node is an activation function without parameters: of each number or, as softmax, of a whole row."""
+    return isinstance(node.built.layer, Activation) and not node.built.parameters
 
 
 def leads(first: Node, second: Node) -> bool:
@@ -85,12 +90,12 @@ class Replay:
         return self.network.views(self.network.gradient)
 
     def groups(self) -> list[list[Node]]:
-        """The nodes as layers of the textbook: each alone, or with the function of each number that follows it."""
+        """The nodes as layers of the textbook: each alone, or with the activation function that follows it."""
         groups: list[list[Node]] = []
         for node in self._pass.nodes():
             before = groups[-1] if groups else []
-            alone = len(before) == 1 and not is_scalar(before[0].built.layer)
-            if alone and is_scalar(node.built.layer) and leads(before[0], node):
+            alone = len(before) == 1 and not is_function(before[0])
+            if alone and is_function(node) and leads(before[0], node):
                 before.append(node)
             else:
                 groups.append([node])

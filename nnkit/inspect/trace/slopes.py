@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from nnkit.core.part import kernel_names
 from nnkit.engine.lazy import lazy
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction, Program
+from nnkit.errors import KernelError
 from nnkit.kernels.control import Word
 
-__all__ = ["Slopes"]
+__all__ = ["Slopes", "jacobian"]
 
 SATURATED = 0.01  # of the largest slope: a tanh beyond 3, a sigmoid beyond 6
+LONGEST = 64  # numbers of a row of which all derivatives by each other are computed
 REACH = 8.0  # how far from 0 the largest slope is looked for
 
 
@@ -55,11 +58,33 @@ class Slopes:
         return slope
 
     def _run(self, stage: str, **arrays: NDArray[Any]) -> None:
-        kernel = self._layer.kernels()[stage]
-        given = {name: replace(Array.view(array), shape=(), batched=True) for name, array in arrays.items()}
-        operands = tuple(given[name] if name in given else self._layer.operand(name, self._dtype)
-                         for name in kernel_names(kernel))  # fmt: skip
-        instruction = Instruction(kernel, operands, repr(self._layer), stage, self._layer.interpreted)
-        program = Program([instruction], self._dtype, python=self._python)
-        program.controls[0, Word.ROWS] = next(iter(arrays.values())).size
-        program.run()
+        _run(self._layer, stage, (), self._python, **arrays)
+
+
+def jacobian(layer: Activation, z: NDArray[Any], out: NDArray[Any]) -> NDArray[Any] | None:
+    """The derivatives of an activation of whole rows, da_k/dz_j for each row: (N, K, K), by its own backward kernel.
+
+    None where rows are not flat, or longer than 64, or where the kernel works on more than them.
+    """
+    if z.ndim != 2 or z.shape[1] > LONGEST:
+        return None
+    rows, size = z.shape
+    grad_out = np.tile(np.eye(size, dtype=z.dtype), (rows, 1))  # of each row one pass for each k
+    slopes = np.empty_like(grad_out)
+    try:
+        _run(layer, "backward", (size,), x=np.repeat(z, size, axis=0), out=np.repeat(out, size, axis=0), grad_out=grad_out,
+             grad_x=slopes)  # fmt: skip
+    except KernelError:
+        return None
+    return slopes.reshape(rows, size, size)
+
+
+def _run(layer: Activation, stage: str, shape: tuple[int, ...], python: bool = False, **arrays: NDArray[Any]) -> None:
+    """Run a kernel on rows of a shape."""
+    kernel, first = layer.kernels()[stage], next(iter(arrays.values()))
+    dtype = first.dtype.name
+    given = {name: replace(Array.view(array), shape=shape, batched=True) for name, array in arrays.items()}
+    operands = tuple(given[name] if name in given else layer.operand(name, dtype) for name in kernel_names(kernel))
+    program = Program([Instruction(kernel, operands, repr(layer), stage, layer.interpreted)], dtype, python=python)
+    program.controls[0, Word.ROWS] = first.size // prod(shape)
+    program.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from nnkit.core.container import Model, model_of
 from nnkit.core.criterion import Criterion
 from nnkit.core.fields import by_name, each
 from nnkit.core.loss import Loss
-from nnkit.errors import DataError
+from nnkit.errors import DataError, ParameterError
+from nnkit.inspect.page.page import Page, page_of
 from nnkit.inspect.trace.derivation import derivation
 from nnkit.inspect.trace.gradients import GradientCheck, check_gradients
 from nnkit.inspect.trace.picture import plot_trace
@@ -49,7 +51,8 @@ def trace(
     -------
     Trace
         ``print`` writes the chain rule out with its numbers, a notebook shows it typeset; ``trace[0]`` is the first layer,
-        ``trace[-1].delta`` an array; ``check()`` compares with finite differences, ``plot()`` draws.
+        ``trace[-1].delta`` an array; ``check()`` compares with finite differences, ``plot()`` draws, and ``to_html()``
+        makes a page on which the net computes step by step.
 
     Raises
     ------
@@ -183,6 +186,45 @@ class Trace(Record, Sequence[TracedLayer]):
 
     def _repr_html_(self) -> str:
         return derivation(self, 0).html()
+
+    def to_html(self, path: str | Path | None = None, *, row: int = 0, lr: float = 0.5) -> Page:
+        """A page for a browser, on which the net computes its backpropagation step by step: one file that needs nothing else.
+
+        Every stage has its formula, the same with numbers, the places in a picture of the net that they come from, and for a
+        gradient its finite difference. Weights, biases, inputs, targets and the learning rate may be dragged, and "one step"
+        trains: the page computes with the parts' own functions, translated to JavaScript, those of plugins, too. A net that is
+        no chain of weighted sums and functions, or has a part that cannot be translated, is shown with the numbers of this
+        trace, and the page says why. Worked examples and scenes come with every page.
+
+        Parameters
+        ----------
+        path : of the file, such as "backprop.html"; None: it is not written
+        row : of the batch, from 0, which is shown at first
+        lr : learning rate of the update of a weight, above 0
+
+        Returns
+        -------
+        Page
+            A str with the HTML; a notebook shows it.
+
+        Raises
+        ------
+        ParameterError
+
+        Examples
+        --------
+        >>> import nnkit as nn
+        >>> model = nn.Sequential([nn.Linear(2), nn.Sigmoid()]).build((3,), random_state=0)
+        >>> page = nn.trace(model, [0.1, 0.2, 0.3], [0.0, 1.0], "half_squared_error").to_html()
+        >>> page[:15], len(page) < 150_000
+        ('<!DOCTYPE html>', True)
+        """
+        if isinstance(lr, bool) or not isinstance(lr, int | float | np.number) or not 0.0 < lr < np.inf:
+            raise ParameterError(f"Trace.to_html: expected lr to be a finite number above 0, got {lr!r}")
+        page = page_of(self, row, float(lr))
+        if path is not None:
+            Path(path).write_text(page, "utf-8", newline="\n")
+        return page
 
     def check(self, most: int | None = None, random_state: int = 0) -> GradientCheck:
         """Compare every gradient with central differences, (L(p + h) - L(p - h)) / 2h, in float64.
