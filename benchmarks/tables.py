@@ -67,8 +67,8 @@ def tables(options: Options) -> list[Section]:
 def _errors(options: Options, kept: Kept, workers: dict[str, Worker]) -> list[Section]:
     """Errors on the rows left out, on average over the seeds, by LightGBM's."""
     chosen = options.choose(len(TABLES), 2)
-    for place, table in enumerate(TABLES[:chosen]):
-        for seed in range(options.choose(SEEDS, 1)):
+    for seed in range(options.choose(SEEDS, 1)):
+        for place, table in enumerate(TABLES[:chosen]):
             for name, worker in workers.items():
                 key = ("error", table.name, name, seed)
                 if key not in kept.known:
@@ -82,24 +82,25 @@ def _errors(options: Options, kept: Kept, workers: dict[str, Worker]) -> list[Se
 
 def _table_of_errors(title: str, names: list[str], kept: Kept) -> Section:
     rows, totals = [], {}
-    learners = [name for name in LEARNERS if any(key[0] == "error" and key[2] == name for key in kept.known)]
+    measured = {key[1:]: figures for key, figures in kept.known.items() if key[0] == "error" and key[1] in names}
+    learners = [name for name in LEARNERS if any(who == name for _, who, _ in measured)]
     for table in names:
-        found = {learner: [figures["error"] for (what, where, who, _), figures in kept.known.items()
-                           if (what, where, who) == ("error", table, learner)] for learner in learners}  # fmt: skip
-        average = {learner: mean(errors) for learner, errors in found.items() if errors}
-        if average.get(BASE):
-            row: dict[str, Any] = {"table": table, "base": average[BASE]}
-            row |= {learner: error / average[BASE] for learner, error in average.items()}
+        row: dict[str, Any] = {"table": table}
+        for learner in learners:
+            seeds = [seed for seed in range(SEEDS) if {(table, learner, seed), (table, BASE, seed)} <= measured.keys()]
+            if seeds:  # the same splits of both
+                error, base = (mean(measured[table, who, seed]["error"] for seed in seeds) for who in (learner, BASE))
+                row |= {learner: error / base, "base": base, f"{learner} seconds": mean(measured[table, learner, seed]["seconds"]
+                                                                                       for seed in seeds)}  # fmt: skip
+        if len(row) > 1:
             rows.append(row)
     whole = [learner for learner in learners if rows and all(learner in row for row in rows)]
     for learner in whole:
         ranks = [sorted(whole, key=row.__getitem__).index(learner) + 1 for row in rows]
-        seconds = [figures["seconds"] for (what, where, who, _), figures in kept.known.items()
-                   if (what, who) == ("error", learner) and where in names]  # fmt: skip
         least = min(row[learner] for row in rows if row[learner] > 0)
         totals[learner] = {"mean": geometric_mean(max(row[learner], least) for row in rows), "rank": mean(ranks),
-                           "seconds": sum(seconds) / SEEDS}  # fmt: skip
-    for key, words in (("mean", "geometric mean"), ("rank", "mean rank"), ("seconds", "seconds of all fits of a seed")):
+                           "seconds": sum(row[f"{learner} seconds"] for row in rows)}  # fmt: skip
+    for key, words in (("mean", "geometric mean"), ("rank", "mean rank"), ("seconds", "seconds of all fits")):
         rows.append({"table": words, **{learner: f"{totals[learner][key]:.3g}" for learner in whole}})
     columns = [Column("table", "table", left=True), Column(f"{BASE}'s\nerror", "base", lambda value: f"{value:.4f}"),
                *(Column(learner.replace(" ", "\n", 1), learner, lambda value: f"{value:.2f}") for learner in learners
