@@ -90,8 +90,8 @@ def _table_of_errors(title: str, names: list[str], kept: Kept) -> Section:
             seeds = [seed for seed in range(SEEDS) if {(table, learner, seed), (table, BASE, seed)} <= measured.keys()]
             if seeds:  # the same splits of both
                 error, base = (mean(measured[table, who, seed]["error"] for seed in seeds) for who in (learner, BASE))
-                row |= {learner: error / base, "base": base, f"{learner} seconds": mean(measured[table, learner, seed]["seconds"]
-                                                                                       for seed in seeds)}  # fmt: skip
+                seconds = mean(measured[table, learner, seed]["seconds"] for seed in seeds)
+                row |= {learner: error / base, "base": base, f"{learner} seconds": seconds}
         if len(row) > 1:
             rows.append(row)
     whole = [learner for learner in learners if rows and all(learner in row for row in rows)]
