@@ -1,0 +1,276 @@
+"""What there is to know of a net that has learned: figures, as a table for a terminal and as a picture for a page."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnkit.errors import printable
+from nnkit.inspect.pictures.figure import COLOURS, SEQUENTIAL, text_on
+from nnkit.inspect.pictures.learning import plot_figures
+from nnkit.inspect.pictures.table import Table, count, number
+from nnkit.tables.reading import Table as Data
+
+__all__ = ["Agreement", "Calibration", "Confusion", "Finding", "Importance", "Learning", "Residuals"]
+
+SHOWN = 10  # classes and columns in tables
+DRAWN = 30  # the same in pictures
+NUMBERED = 12  # classes of a picture that has room for numbers
+LETTERS = 24  # of a name in a picture
+POINTS = 2000  # of a picture
+GROUP, GROUPS = 10, 10  # rows of a group of like predictions, at least, and groups, at most
+REPEATS = 5  # shuffles of a column
+ROWS, COLUMNS, PREDICTED = 1000, 1000, 400_000  # of importances, at most; all three: some seconds
+
+
+def _name(text: object) -> str:
+    """A name for a picture."""
+    whole = printable(str(text)).replace("\n", "\\n")
+    return whole if len(whole) <= LETTERS else whole[: LETTERS - 3] + "..."
+
+
+def _groups(values: NDArray[Any]) -> list[NDArray[np.int64]]:
+    """Rows whose values are alike, in groups of about the same size, from the smallest to the greatest."""
+    return np.array_split(np.argsort(values, kind="stable"), int(np.clip(len(values) // GROUP, 1, GROUPS)))
+
+
+class Finding(ABC):
+    """Something to know of a net, told twice."""
+
+    @abstractmethod
+    def table(self) -> Table:
+        """As figures."""
+
+    @abstractmethod
+    def draw(self, plt: Any) -> Any:
+        """As a picture: matplotlib's figure."""
+
+
+@dataclass
+class Learning(Finding):
+    """The losses of the epochs; ``history`` is the estimator's."""
+
+    history: Any
+
+    def table(self) -> Table:
+        history = self.history
+        names = {"loss": "loss", "val_loss": "validation loss", "val_accuracy": "validation accuracy"}
+        known = [name for name in names if name in history]
+        places = {*(np.round(np.geomspace(1, history.epochs, 8)).astype(int) - 1).tolist(), self.kept}
+        rows = [[str(place + 1), *(number(history[name][place]) for name in known),
+                 "kept" if place == history.best_epoch else ""] for place in sorted(places)]  # fmt: skip
+        return Table("Training", ["epoch", *(names[name] for name in known), ""], rows)
+
+    @property
+    def kept(self) -> int:
+        """The epoch, from 0, whose net is saved."""
+        history = self.history
+        return int(history.epochs - 1 if history.best_epoch is None else history.best_epoch)
+
+    def draw(self, plt: Any) -> Any:
+        return plot_figures({**self.history}, self.history.best_epoch)[0].figure
+
+
+@dataclass
+class Confusion(Finding):
+    """Which classes rows belong to, and which they are taken for.
+
+    Attributes
+    ----------
+    column, classes : names
+    matrix : (classes, classes) rows of each class (down), and what they are taken for (across)
+    """
+
+    column: str
+    classes: NDArray[Any]
+    matrix: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, column: str, classes: NDArray[Any], truth: NDArray[Any], said: NDArray[Any]) -> Confusion:
+        """That of labels, true ones and predicted ones; ``classes`` are sorted."""
+        matrix = np.zeros((len(classes), len(classes)), np.int64)
+        np.add.at(matrix, (np.searchsorted(classes, truth), np.searchsorted(classes, said)), 1)
+        return cls(column, classes, matrix)
+
+    def table(self) -> Table:
+        matrix, classes = self.matrix, self.classes
+        rows, right = matrix.sum(axis=1), matrix.diagonal()
+        recall = [number(right[i] / rows[i]) if rows[i] else "-" for i in range(len(classes))]
+        if len(classes) <= SHOWN:
+            headers = [self.column, *(f"as {label}" for label in classes), "recall"]
+            cells = [[str(label), *map(str, matrix[i]), recall[i]] for i, label in enumerate(classes)]
+            return Table("Rows of each class (lines), and what they were taken for", headers, cells)
+        worst = np.argsort(right / np.maximum(rows, 1), kind="stable")[:SHOWN]
+        wrong = matrix - np.diag(right)
+        cells = [[str(classes[i]), str(rows[i]), recall[i],
+                  f"{classes[wrong[i].argmax()]} ({wrong[i].max()})" if wrong[i].any() else "-"] for i in worst]  # fmt: skip
+        return Table(f"The {SHOWN} classes of the lowest recall", [self.column, "rows", "recall", "mostly taken for"], cells)
+
+    def draw(self, plt: Any) -> Any:
+        size = len(self.classes)
+        shares = self.matrix / np.maximum(self.matrix.sum(axis=1, keepdims=True), 1)
+        side = float(np.clip(1.5 + 0.55 * size, 4, 9))
+        figure, ax = plt.subplots(figsize=(side + 1, side))
+        image = ax.imshow(shares, cmap=SEQUENTIAL, vmin=0, vmax=1)
+        figure.colorbar(image, ax=ax, label="share of the class", shrink=0.8)
+        step = -(-size // DRAWN)
+        for axis, turn in ((ax.xaxis, 90 if size > 4 else 0), (ax.yaxis, 0)):
+            axis.set_ticks(range(0, size, step), [_name(label) for label in self.classes[::step]], rotation=turn)
+        if size <= NUMBERED:
+            for (down, across), rows in np.ndenumerate(self.matrix):
+                colour = text_on(image.to_rgba(shares[down, across]))
+                ax.text(across, down, count(int(rows)), ha="center", va="center", color=colour)
+        ax.set(title="Confusion matrix", xlabel="taken for", ylabel=_name(self.column))
+        return figure
+
+
+@dataclass
+class Calibration(Finding):
+    """Whether probabilities can be believed: of the rows of which the net is 80 % sure, 80 % should be right.
+
+    Attributes
+    ----------
+    rows : (groups,) of rows of which the net is about as sure
+    said : (groups,) the mean probability of the class that they are taken for
+    right : (groups,) the share of them that are of this class
+    """
+
+    rows: NDArray[np.int64]
+    said: NDArray[np.float64]
+    right: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, sure: NDArray[np.float64], right: NDArray[np.bool_]) -> Calibration:
+        """That of rows: how sure the net is of what it takes each for, and whether it is right."""
+        groups = _groups(sure)
+        said, true = (np.array([values[group].mean() for group in groups]) for values in (sure, right))
+        return cls(np.array(list(map(len, groups))), said, true)
+
+    def table(self) -> Table:
+        off = float(self.rows @ np.abs(self.said - self.right) / self.rows.sum())  # the expected calibration error
+        cells = [[f"{said:.1%}", f"{right:.1%}", count(int(rows))]
+                 for rows, said, right in zip(self.rows, self.said, self.right, strict=True)]  # fmt: skip
+        note = f"They differ by {off:.1%} in the mean; groups of rows, from the least sure to the surest."
+        return Table("Calibration: how sure the net is, and how often it is right", ["sure", "right", "rows"], cells, 0, [note])
+
+    def draw(self, plt: Any) -> Any:
+        figure, ax = plt.subplots(figsize=(5, 4))
+        spread = np.sqrt(self.right * (1 - self.right) / self.rows)
+        low = min(self.said.min(), (self.right - spread).min(), 0.95)
+        ax.plot([low, 1], [low, 1], color="#888888", linestyle="--", linewidth=1, label="as it should be")
+        ax.errorbar(self.said, self.right, spread, color=COLOURS[1], marker="o", markersize=5, capsize=3, label="the net")
+        ax.set(title="Calibration", xlabel="how sure the net is", ylabel="how often it is right")
+        ax.legend(loc="upper left")
+        return figure
+
+
+@dataclass
+class Residuals(Finding):
+    """What is wrong with predictions of numbers: ``truth`` and ``said`` are (rows,) of the column."""
+
+    column: str
+    truth: NDArray[np.float64]
+    said: NDArray[np.float64]
+
+    def table(self) -> Table:
+        shares = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+        found = np.quantile(self.truth - self.said, shares)
+        headers = ["least", *(f"{share:.0%}" for share in shares[1:-1]), "most"]
+        return Table(f"Residuals: {self.column} minus what was predicted, quantiles", headers, [list(map(number, found))], 0)
+
+    def draw(self, plt: Any) -> Any:
+        figure, ax = plt.subplots(figsize=(5, 4))
+        some = slice(POINTS)
+        ax.plot(self.said[some], (self.truth - self.said)[some], ".", color=COLOURS[1], alpha=0.5, markersize=4)
+        ax.axhline(0, color="#888888", linestyle="--", linewidth=1)
+        ax.set(title="Residuals", xlabel=f"{_name(self.column)}, predicted", ylabel="true minus predicted")
+        return figure
+
+
+@dataclass
+class Agreement(Finding):
+    """Whether predictions of numbers are right in the mean, low ones and high ones; as `Residuals` has them."""
+
+    column: str
+    truth: NDArray[np.float64]
+    said: NDArray[np.float64]
+
+    def table(self) -> Table:
+        cells = [[number(self.said[group].mean()), number(self.truth[group].mean()), count(len(group))]
+                 for group in _groups(self.said)]  # fmt: skip
+        title = f"{self.column}: predicted and true means of groups of rows, from the lowest prediction to the highest"
+        return Table(title, ["predicted", "true", "rows"], cells, 0)
+
+    def draw(self, plt: Any) -> Any:
+        figure, ax = plt.subplots(figsize=(5, 4))
+        both = np.concatenate([self.truth, self.said])
+        ax.plot([both.min(), both.max()], [both.min(), both.max()], color="#888888", linestyle="--", linewidth=1)
+        some = slice(POINTS)
+        ax.plot(self.said[some], self.truth[some], ".", color=COLOURS[1], alpha=0.5, markersize=4)
+        ax.set(title="Predicted and true", xlabel=f"{_name(self.column)}, predicted", ylabel="true")
+        return figure
+
+
+@dataclass
+class Importance(Finding):
+    """How much worse predictions are where a column's cells are those of other rows.
+
+    Attributes
+    ----------
+    measure : what falls, such as "accuracy"
+    names : of the columns, the most important one first
+    mean, spread : (columns,) how much it falls, and the standard deviation over the shuffles
+    rows : of which predictions were looked at
+    """
+
+    measure: str
+    names: list[str]
+    mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    rows: int
+
+    @classmethod
+    def of(cls, net: Any, X: Data, score: Callable[[NDArray[Any], NDArray[Any]], float], measure: str, seed: int) -> Importance:
+        """That of the columns of rows, where ``score`` says what predictions of some of them are worth.
+
+        References
+        ----------
+        Breiman 2001, "Random forests", section 10.
+        """
+        from sklearn.inspection import permutation_importance
+
+        names = X.names[:COLUMNS]
+        some = np.random.RandomState(seed).permutation(X.rows)[: int(np.clip(PREDICTED // (REPEATS * len(names)), 50, ROWS))]
+        def scored(net: Any, places: NDArray[np.int64], rows: NDArray[np.int64]) -> float:
+            """``places`` says for each cell from which row it comes: what is shuffled need not be an array."""
+            others = np.tile(rows[:, None], len(X.names) - len(names))
+            return score(rows, net.predict(X.take(np.hstack([places, others]))))
+
+        places = np.tile(some[:, None], len(names))
+        found = permutation_importance(net, places, some, scoring=scored, n_repeats=REPEATS, random_state=seed)
+        order = np.argsort(-found.importances_mean, kind="stable")
+        mean, spread = found.importances_mean[order], found.importances_std[order]
+        return cls(measure, [names[place] for place in order], mean, spread, len(some))
+
+    def table(self) -> Table:
+        cells = [[name, number(mean), number(spread)]
+                 for name, mean, spread in zip(self.names[:SHOWN], self.mean, self.spread, strict=False)]  # fmt: skip
+        notes = [f"Shuffled {REPEATS} times in {count(self.rows)} rows; +- is the standard deviation."]
+        if len(self.names) > SHOWN:
+            notes.append(f"The first {SHOWN} of {count(len(self.names))} columns.")
+        title = f"The most important columns: how much {self.measure} falls where one is shuffled"
+        return Table(title, ["column", "falls by", "+-"], cells, notes=notes)
+
+    def draw(self, plt: Any) -> Any:
+        shown = min(len(self.names), 20)
+        figure, ax = plt.subplots(figsize=(6, 1.2 + 0.28 * shown))
+        ax.barh(range(shown), self.mean[:shown], xerr=self.spread[:shown], color=COLOURS[1], ecolor="#888888", height=0.7)
+        ax.set_yticks(range(shown), [_name(name) for name in self.names[:shown]])
+        ax.invert_yaxis()
+        ax.set(title="The most important columns", xlabel=f"how much {self.measure} falls where it is shuffled")
+        return figure
