@@ -26,9 +26,9 @@ from nnkit.commands.cells import character, notation_of, options_of, remedy, spo
 from nnkit.commands.source import Source
 from nnkit.errors import DataError, MissingLibraryError, ParameterError, printable
 from nnkit.persistence.disk import reason
-from nnkit.tables.cells import Numbers
+from nnkit.tables.cells import Numbers, Words
 from nnkit.tables.reading import Table
-from nnkit.tables.text import Notation
+from nnkit.tables.text import Notation, without_markers
 
 __all__ = ["DataFile", "Rows", "listing", "open_data"]
 
@@ -198,6 +198,23 @@ class DataFile(ABC):
         read = {name: typed(column, self.notation) for name, column in zip(names, columns, strict=True)}
         return Rows(Table.of_cells(read), found, np.concatenate(lines))
 
+    def require_numbers(self, rows: Rows, places: Sequence[int]) -> None:
+        """Refuse text in columns of numbers that were read with others.
+
+        Raises
+        ------
+        DataError
+            A cell is no number; the message says in which line.
+        """
+        usual = Notation()  # what was written in another is read already
+        for place in places:
+            cells = rows.table.column(place)
+            if isinstance(cells, Words) and cells.said_numbers(usual) is None:
+                labels = without_markers(cells.labels.tolist())
+                strange = [code for code, label in enumerate(labels) if usual.number(label) is None]
+                first = int(np.isin(cells.codes, strange).argmax())
+                raise self._no_number(rows.table.names[place], rows.lines[first], labels[cells.codes[first]])
+
     def _speak(self, notation: Notation) -> None:
         """Read numbers in this notation from now on."""
         if notation != self.notation:
@@ -209,8 +226,7 @@ class DataFile(ABC):
         for where, cells, answers in self._blocks(names, labels):
             rows += len(where)
             if rows > most:
-                raise self.error(f"expected a table that fits into memory, at most {most} rows of {len(names)} columns, got "
-                                 "more; split the file, or leave columns out")  # fmt: skip
+                raise self._too_large(most, len(names))
             yield where, cells, answers
 
     def _check(self, columns: Sequence[_Column], lines: NDArray[np.int64], optional: bool) -> None:
@@ -224,8 +240,7 @@ class DataFile(ABC):
         if text:
             name, (line, value) = next(iter(text.items()))
             others = f"; there is text in {len(text)} columns: {listing([*text])}" if len(text) > 1 else ""
-            raise self.error(f"expected numbers in column {name!r}, got {value[:40]!r} in {self.unit} {line}{others}; "
-                             f"{remedy(value, self.notation) or 'encode it as numbers'}{or_drop(text)}")  # fmt: skip
+            raise self._no_number(name, line, value, others, or_drop(text))
         holes = {column.name: np.flatnonzero(np.isnan(column.values)) for column in columns}
         holes = {name: places for name, places in holes.items() if len(places)}
         if holes:
@@ -238,6 +253,14 @@ class DataFile(ABC):
             if len(infinite):
                 raise self.error(f"expected finite numbers in column {column.name!r}, got {column.values[infinite[0]]} in "
                                  f"{self.unit} {lines[infinite[0]]}")  # fmt: skip
+
+    def _too_large(self, most: int, columns: int) -> DataError:
+        return self.error(f"expected a table that fits into memory, at most {most} rows of {columns} columns, got more; split "
+                          "the file, or leave columns out")  # fmt: skip
+
+    def _no_number(self, name: str, line: int, cell: str, others: str = "", ways: str = "") -> DataError:
+        return self.error(f"expected numbers in column {name!r}, got {cell[:40]!r} in {self.unit} {line}{others}; "
+                          f"{remedy(cell, self.notation) or 'encode it as numbers'}{ways}")  # fmt: skip
 
     @abstractmethod
     def _blocks(self, numbers: Sequence[str], labels: Sequence[str]) -> Iterator[tuple[Any, list[Any], list[Any]]]:
@@ -474,27 +497,38 @@ class ParquetFile(DataFile):
             raise self.error(f"expected a Parquet file, got one that cannot be read: {str(error)[:200]}") from error
 
     def table(self, names: Sequence[str], labels: Sequence[str] = ()) -> Rows:
-        from pyarrow import parquet
+        from pyarrow import Table as Arrow
 
         wanted = [*dict.fromkeys([*names, *labels])]
-        with self._readable(), self.source.open() as file:
-            whole = parquet.read_table(file, columns=wanted)
-        if not whole.num_rows:
+        batches: list[Any] = []
+        size, most = 0, _memory()
+        for batch in self._batches(wanted):
+            size += batch.nbytes
+            if size > most:
+                raise self._too_large(sum(map(len, batches)), len(wanted))
+            batches.append(batch)
+        if not batches:
             raise self.error("expected rows, got a header only")
+        whole = Arrow.from_batches(batches)
         found = {name: [cell.strip() for cell in _texts(whole.column(name))] for name in labels}
         return Rows(Table.of(whole.select(names)), found, np.arange(1, whole.num_rows + 1))
 
     def _blocks(self, numbers: Sequence[str], labels: Sequence[str]) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+        done, names = 0, [*dict.fromkeys([*numbers, *labels])]
+        for batch in self._batches(names):
+            cells = [_cells(batch.column(name)) for name in numbers]
+            yield np.arange(done + 1, done + 1 + batch.num_rows), cells, [_texts(batch.column(name)) for name in labels]
+            done += batch.num_rows
+
+    def _batches(self, names: list[str]) -> Iterator[Any]:
+        """Some rows at a time, as pyarrow has them."""
         from pyarrow import parquet
 
-        done, names = 0, [*dict.fromkeys([*numbers, *labels])]
+        rows = max(1, min(BLOCK, CELLS // max(len(names), 1)))
         with self._readable(), self.source.open() as file:
-            for batch in parquet.ParquetFile(file).iter_batches(max(1, min(BLOCK, CELLS // max(len(names), 1))), columns=names):
+            for batch in parquet.ParquetFile(file).iter_batches(rows, columns=names):
                 if batch.num_rows:
-                    cells = [_cells(batch.column(name)) for name in numbers]
-                    answers = [_texts(batch.column(name)) for name in labels]
-                    yield np.arange(done + 1, done + 1 + batch.num_rows), cells, answers
-                done += batch.num_rows
+                    yield batch
 
 
 def _cells(column: Any) -> Any:

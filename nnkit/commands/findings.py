@@ -29,9 +29,9 @@ ROWS, COLUMNS, PREDICTED = 1000, 1000, 400_000  # of importances, at most; all t
 
 
 def _name(text: object) -> str:
-    """A name for a picture."""
+    """A name for a picture, where dollars begin no formula."""
     whole = printable(str(text)).replace("\n", "\\n")
-    return whole if len(whole) <= LETTERS else whole[: LETTERS - 3] + "..."
+    return (whole if len(whole) <= LETTERS else whole[: LETTERS - 3] + "...").replace("$", r"\$")
 
 
 def _groups(values: NDArray[Any]) -> list[NDArray[np.int64]]:
@@ -73,7 +73,11 @@ class Learning(Finding):
         return int(history.epochs - 1 if history.best_epoch is None else history.best_epoch)
 
     def draw(self, plt: Any) -> Any:
-        return plot_figures({**self.history}, self.history.best_epoch)[0].figure
+        figures = {name: values for name, values in self.history.items() if name != "lr"}
+        panels = len({name.removeprefix("val_") for name in figures})
+        figure, axes = plt.subplots(panels, 1, figsize=(5, 3 * panels), squeeze=False)
+        plot_figures(figures, self.history.best_epoch, axes)
+        return figure
 
 
 @dataclass
@@ -155,7 +159,7 @@ class Calibration(Finding):
         off = float(self.rows @ np.abs(self.said - self.right) / self.rows.sum())  # the expected calibration error
         cells = [[f"{said:.1%}", f"{right:.1%}", count(int(rows))]
                  for rows, said, right in zip(self.rows, self.said, self.right, strict=True)]  # fmt: skip
-        note = f"They differ by {off:.1%} in the mean; groups of rows, from the least sure to the surest."
+        note = f"Groups of rows, the least sure first; mean difference: {off:.1%}."
         return Table("Calibration: how sure the net is, and how often it is right", ["sure", "right", "rows"], cells, 0, [note])
 
     def draw(self, plt: Any) -> Any:
@@ -180,8 +184,9 @@ class Residuals(Finding):
     def table(self) -> Table:
         shares = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
         found = np.quantile(self.truth - self.said, shares)
-        headers = ["least", *(f"{share:.0%}" for share in shares[1:-1]), "most"]
-        return Table(f"Residuals: {self.column} minus what was predicted, quantiles", headers, [list(map(number, found))], 0)
+        names = ["least", *(f"{share:.0%} are below" for share in shares[1:-1]), "greatest"]
+        cells = [[name, number(value)] for name, value in zip(names, found, strict=True)]
+        return Table("Residuals", ["", f"{self.column}, true minus predicted"], cells)
 
     def draw(self, plt: Any) -> Any:
         figure, ax = plt.subplots(figsize=(5, 4))
@@ -203,8 +208,8 @@ class Agreement(Finding):
     def table(self) -> Table:
         cells = [[number(self.said[group].mean()), number(self.truth[group].mean()), count(len(group))]
                  for group in _groups(self.said)]  # fmt: skip
-        title = f"{self.column}: predicted and true means of groups of rows, from the lowest prediction to the highest"
-        return Table(title, ["predicted", "true", "rows"], cells, 0)
+        title, note = f"{self.column}: means of groups of rows", "The group of the lowest predictions is the first."
+        return Table(title, ["predicted", "true", "rows"], cells, 0, [note])
 
     def draw(self, plt: Any) -> Any:
         figure, ax = plt.subplots(figsize=(5, 4))

@@ -25,9 +25,7 @@ section > div { flex: 1 1 22rem; min-width: 0; overflow-x: auto } svg { max-widt
 table { border-collapse: collapse; margin: .5rem 0 } th, td { padding: .15rem .8rem .15rem 0; vertical-align: top }
 thead th { border-bottom: 1px solid #999 } td { font-variant-numeric: tabular-nums }
 """
-SETTINGS = {  # names are letters of the page's own font, and no formulas
-    "svg.fonttype": "none", "svg.hashsalt": "nnkit", "text.parse_math": False,
-}  # fmt: skip
+SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "nnkit"}  # letters are those of the page's own font
 
 
 def require_pictures() -> None:

@@ -94,8 +94,9 @@ class Predict:
         except DataError as error:
             raise data.error(str(error)) from error
         self._write(write(columns), len(rows.lines))
-        for target, (name, column) in zip(targets, columns.items(), strict=False):
-            if name.startswith("prediction") and len(targets) == len(targets_of(net) or [target]):
+        said = [column for name, column in columns.items() if name.startswith("prediction")]
+        if len(said) == len(targets):
+            for target, column in zip(targets, said, strict=True):
                 print(printable(score(net, data, target, rows, column)), file=sys.stderr)
         return 0
 
@@ -122,6 +123,7 @@ class Predict:
             vars(net).pop("feature_names_in_", None)  # nobody has to look at them again
             return data.read(features, targets, optional=known is None)
         rows = data.table(features, targets)
+        data.require_numbers(rows, [at for at, column in enumerate(net.scheme_.columns_) if column.kind == "number"])
         return rows if known is not None else replace(rows, table=replace(rows.table, named=False))
 
     def _columns(self, net: Any, data: DataFile, targets: list[str]) -> list[str]:

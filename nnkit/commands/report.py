@@ -36,19 +36,25 @@ class Told:
     def say(self, text: str, wrap: bool = True) -> None:
         """A paragraph, its later lines indented."""
         self.blocks.append(text)
-        width = min(WIDTH, shutil.get_terminal_size().columns) if is_terminal(sys.stdout) else WIDTH
-        self._print("\n".join(textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False)) if wrap else text)
+        self._print(_paragraph(text) if wrap else text)
 
     def show(self, *blocks: Block) -> None:
-        """Tables, with empty lines between."""
+        """Tables and paragraphs, with empty lines between."""
         self.blocks += blocks
-        shown = [block.table() if isinstance(block, Finding) else block for block in blocks]
+        shown = [_paragraph(block) if isinstance(block, str) else block.table() if isinstance(block, Finding) else block
+                 for block in blocks]  # fmt: skip
         self._print("\n" + "\n\n".join(map(str, shown)) + "\n")
 
     def _print(self, text: str) -> None:
         text = printable(text)  # names of columns and files are anybody's
         print(text, flush=True)
         self.text += f"{text}\n"
+
+
+def _paragraph(text: str) -> str:
+    """Text in lines that fit, the later ones indented."""
+    width = min(WIDTH, shutil.get_terminal_size().columns) if is_terminal(sys.stdout) else WIDTH
+    return "\n".join(textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False))
 
 
 def how_it_ended(history: Any) -> str:

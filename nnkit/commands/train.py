@@ -127,6 +127,8 @@ class Train:
             raise data.error("expected numbers in several targets, got classes in "
                              f"{listing([task.column for task in tasks if task.classes])}; train a net for each, or --task "
                              "regression")  # fmt: skip
+        if not rows.table.names:
+            raise data.error(f"expected columns that say something, got {way.columns(rows)}")
         parts = self._parts(tasks)
         told = Told()
         shares = ", ".join(f"{count(len(of))} {what}" for what, of in parts.items())

@@ -86,8 +86,6 @@ class ByRecipe(Way):
         rows = data.table(features, targets)
         columns = self.scheme.fit(rows.table).columns_
         used = [place for place, column in enumerate(columns) if not isinstance(column, LeftOut)]
-        if not used:
-            raise data.error(f"expected columns that say something, got {self.scheme.about()}")
         return replace(rows, table=rows.table.chosen(used))
 
     def columns(self, rows: Rows) -> str:
@@ -144,6 +142,8 @@ class ByHand(Way):
         }  # fmt: skip
 
     def read(self, data: DataFile, features: Sequence[str], targets: Sequence[str]) -> Rows:
+        if len(targets) > 1:
+            raise ParameterError(f"--target: expected one column for a net by hand, got {len(targets)}; recipes take several")
         return data.read(features, targets, optional=True)
 
     def columns(self, rows: Rows) -> str:
@@ -153,8 +153,6 @@ class ByHand(Way):
         from nnkit.layers import Standardize
         from nnkit.training.callbacks import EarlyStopping
 
-        if len(tasks) > 1:
-            raise ParameterError(f"--target: expected one column for a net by hand, got {len(tasks)}; recipes take several")
         (task,), numbers, train = tasks, np.asarray(X), parts["training"]
         loss = Loss.make(self.settings["loss"] or task.loss)
         batch_size = self.settings.get("batch_size") or int(np.clip(len(train) // 20, 16, 256))
