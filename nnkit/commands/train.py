@@ -53,7 +53,7 @@ class Train:
     ----------
     file : CSV with a header (commas, semicolons, tabs or bars between cells), or Parquet (extra "parquet"); - is standard input
     target : the column to predict; several of numbers with commas between, or one --target for each
-    recipe : "td", or "td-s", which is smaller and faster (default: td)
+    recipe : of the net, as nn.TableClassifier has them: "td", or "td-s", which is smaller and faster (default: td)
     task : what the target is: classes, or numbers; auto: text, few different whole numbers, and whole numbers with zeros
         before them (02139) are classes
     output : file to save the net in (default: that of the data, with .safetensors, in the present folder; model.safetensors for
@@ -76,7 +76,7 @@ class Train:
     threads : how many (default: NNKIT_NUM_THREADS, or one for each core that it may use)
     delimiter : what separates the cells of CSV: one character, or tab or space (default: what a first line sep=; says, else the
         one of , ; tab | that splits all rows into as many cells)
-    decimal : the decimal mark: ',' for 1,5; where numbers are written so beyond doubt, it need not be said
+    decimal : the decimal mark: ',' for 1,5; recipes see it themselves where numbers are written so beyond doubt
     thousands : what stands between groups of three digits: ',' for 1,100, space for 1 100 (default: nothing)
     encoding : of CSV: cp1252, latin-1, utf-16-le ... (default: by the mark that UTF-8 and UTF-16 may begin with, else utf-8)
 
