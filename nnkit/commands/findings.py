@@ -25,7 +25,9 @@ LETTERS = 24  # of a name in a picture
 POINTS = 2000  # of a picture
 GROUP, GROUPS = 10, 10  # rows of a group of like predictions, at least, and groups, at most
 REPEATS = 5  # shuffles of a column
-ROWS, COLUMNS, PREDICTED = 1000, 1000, 400_000  # of importances, at most; all three: some seconds
+ROWS = 50, 1000  # of the rows that importances are of, at least and at most
+PREDICTED, CELLS = 400_000, 1 << 27  # rows and cells that are predicted for them: some seconds
+BLOCK = 1 << 22  # cells at once
 
 
 def _name(text: object) -> str:
@@ -231,6 +233,7 @@ class Importance(Finding):
     names : of the columns, the most important one first
     mean, spread : (columns,) how much it falls, and the standard deviation over the shuffles
     rows : of which predictions were looked at
+    columns : of the table; a very wide one has more than ``names``
     """
 
     measure: str
@@ -238,36 +241,44 @@ class Importance(Finding):
     mean: NDArray[np.float64]
     spread: NDArray[np.float64]
     rows: int
+    columns: int
 
     @classmethod
     def of(cls, net: Any, X: Data, score: Callable[[NDArray[Any], NDArray[Any]], float], measure: str, seed: int) -> Importance:
-        """That of the columns of rows, where ``score`` says what predictions of some of them are worth.
+        """That of the columns of a table, where ``score`` says what predictions of some of its rows are worth.
+
+        Many shuffled copies are predicted at once: of a wide table, each call takes its time for every column.
 
         References
         ----------
         Breiman 2001, "Random forests", section 10.
         """
-        from sklearn.inspection import permutation_importance
-
-        names = X.names[:COLUMNS]
-        some = np.random.RandomState(seed).permutation(X.rows)[: int(np.clip(PREDICTED // (REPEATS * len(names)), 50, ROWS))]
-        def scored(net: Any, places: NDArray[np.int64], rows: NDArray[np.int64]) -> float:
-            """``places`` says for each cell from which row it comes: what is shuffled need not be an array."""
-            others = np.tile(rows[:, None], len(X.names) - len(names))
-            return score(rows, net.predict(X.take(np.hstack([places, others]))))
-
-        places = np.tile(some[:, None], len(names))
-        found = permutation_importance(net, places, some, scoring=scored, n_repeats=REPEATS, random_state=seed)
-        order = np.argsort(-found.importances_mean, kind="stable")
-        mean, spread = found.importances_mean[order], found.importances_std[order]
-        return cls(measure, [names[place] for place in order], mean, spread, len(some))
+        random, wide = np.random.RandomState(seed), len(X.names)
+        affordable = min(PREDICTED, CELLS // wide) // REPEATS  # rows, times columns that are shuffled
+        rows = random.permutation(X.rows)[: int(np.clip(affordable // wide, *ROWS))]
+        looked = min(wide, max(1, affordable // len(rows)))
+        shuffles = [(place, random.permutation(rows)) for place in range(looked) for _ in range(REPEATS)]
+        plain, at_once, falls = score(rows, net.predict(X.take(rows))), max(1, BLOCK // (len(rows) * wide)), []
+        for first in range(0, len(shuffles), at_once):
+            some = shuffles[first : first + at_once]
+            sources = np.tile(rows[:, None], (len(some), 1, wide))  # (copies, rows, columns): from which row a cell comes
+            for copy, (place, others) in zip(sources, some, strict=True):
+                copy[:, place] = others
+            said = np.split(net.predict(X.take(sources.reshape(-1, wide))), len(some))
+            falls += [plain - score(rows, given) for given in said]
+        found = np.array(falls).reshape(looked, REPEATS)
+        order = np.argsort(-found.mean(axis=1), kind="stable")
+        names = [X.names[place] for place in order]
+        return cls(measure, names, found.mean(axis=1)[order], found.std(axis=1)[order], len(rows), wide)
 
     def table(self) -> Table:
         cells = [[name, number(mean), number(spread)]
                  for name, mean, spread in zip(self.names[:SHOWN], self.mean, self.spread, strict=False)]  # fmt: skip
         notes = [f"Shuffled {REPEATS} times in {count(self.rows)} rows; +- is the standard deviation."]
         if len(self.names) > SHOWN:
-            notes.append(f"The first {SHOWN} of {count(len(self.names))} columns.")
+            notes.append(f"{SHOWN} of {count(len(self.names))} columns.")
+        if len(self.names) < self.columns:
+            notes.append(f"Only the first {count(len(self.names))} of {count(self.columns)} columns were shuffled.")
         title = f"The most important columns: how much {self.measure} falls where one is shuffled"
         return Table(title, ["column", "falls by", "+-"], cells, notes=notes)
 

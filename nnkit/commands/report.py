@@ -16,7 +16,7 @@ from nnkit.commands.tasks import Task
 from nnkit.commands.ways import Parts
 from nnkit.core.terminal import is_terminal
 from nnkit.errors import printable
-from nnkit.inspect.pictures.table import Table, count, number
+from nnkit.inspect.pictures.table import Table, number, several
 from nnkit.tables.reading import Table as Data
 
 __all__ = ["Told", "about_scores", "findings_of", "how_it_ended", "judging"]
@@ -64,7 +64,7 @@ def how_it_ended(history: Any) -> str:
         reason += f"; the net of epoch {history.best_epoch + 1} is kept"
     elif history.stopped == "interrupted":
         reason += ": the net is saved as it was then"
-    return (f"{history.epochs} epochs, {count(history.steps)} steps in {history.seconds:.2f} s, "
+    return (f"{several(history.epochs, 'epoch')}, {several(history.steps, 'step')} in {history.seconds:.2f} s, "
             f"{history.compile_seconds:.2f} s more to compile or load kernels; {reason}")  # fmt: skip
 
 

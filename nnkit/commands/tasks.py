@@ -53,8 +53,11 @@ class Task(ABC):
         """An estimator for it whose layers the user has named, not fitted."""
 
     @abstractmethod
-    def table_net(self, **settings: Any) -> Any:
-        """An estimator for it that takes columns of any kind, and has its layers by a recipe; not fitted."""
+    def table_net(self, *, validated: bool, **settings: Any) -> Any:
+        """An estimator for it that takes columns of any kind, and has its layers by a recipe; not fitted.
+
+        ``validated``: it will be given validation rows.
+        """
 
     @abstractmethod
     def about(self) -> str:
@@ -115,10 +118,10 @@ class Classification(Task):
 
         return NNClassifier(**settings)
 
-    def table_net(self, **settings: Any) -> Any:
+    def table_net(self, *, validated: bool, **settings: Any) -> Any:
         from nnkit.estimators.table import TableClassifier
 
-        return TableClassifier(**settings)
+        return TableClassifier(calibrate=validated, **settings)
 
     def about(self) -> str:
         classes, counts = np.unique(self.y, return_counts=True)
@@ -172,7 +175,7 @@ class Regression(Task):
 
         return NNRegressor(**settings)
 
-    def table_net(self, **settings: Any) -> Any:
+    def table_net(self, *, validated: bool, **settings: Any) -> Any:
         from nnkit.estimators.table import TableRegressor
 
         return TableRegressor(**settings)

@@ -53,7 +53,9 @@ class Train:
     ----------
     file : CSV with a header (commas, semicolons, tabs or bars between cells), or Parquet (extra "parquet"); - is standard input
     target : the column to predict; several of numbers with commas between, or one --target for each
-    recipe : of the net, as nn.TableClassifier has them: "td", or "td-s", which is smaller and faster (default: td)
+    recipe : of the net, as nn.TableClassifier has them: "td"; "td-s", which is smaller and faster; or "tabm", 32 nets in one,
+        which is slower (default: td)
+    seconds : how long training may take, about, with a recipe: as many epochs as fit in, and several nets where there is time
     task : what the target is: classes, or numbers; auto: text, few different whole numbers, and whole numbers with zeros
         before them (02139) are classes
     output : file to save the net in (default: that of the data, with .safetensors, in the present folder; model.safetensors for
@@ -91,6 +93,7 @@ class Train:
     _: KW_ONLY
     target: list[str]
     recipe: str | None = None
+    seconds: float | None = None
     task: Literal["auto", "classification", "regression"] = "auto"
     output: str | None = None
     report: str | None = None
@@ -114,6 +117,7 @@ class Train:
     def run(self) -> int:
         """Do it, and return the exit status."""
         name = "model" if self.file == STANDARD_INPUT else Path(self.file).stem
+        self._require()
         way, saved = self._way(), self.output or f"{name}.safetensors"
         data = open_data(
             self.file, delimiter=self.delimiter, decimal=self.decimal, thousands=self.thousands, encoding=self.encoding
@@ -154,13 +158,12 @@ class Train:
         told.say(f"saved: {saved} ({count(parameters(net))} parameters, {os.path.getsize(saved) / 1e3:.0f} kB)")
         told.say(f"next:  {program()} predict {shlex.join([saved, self.file, *data.options])}", wrap=False)
         if self.report is not None:
-            is_page = self.report.lower().endswith(PAGES)
-            text = page(f"{data.path}: {listing(targets)}", told.blocks) if is_page else told.text
+            text = page(f"{data.path}: {listing(targets)}", told.blocks) if self._is_page else told.text
             write_atomically(self.report, text.encode())
         return INTERRUPTED if net.history_.stopped == "interrupted" else 0
 
-    def _way(self) -> Way:
-        """How the net comes about; whatever the user has misspelt is found before the data are read."""
+    def _require(self) -> None:
+        """Refuse numbers that are none of these options', before the data are read."""
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("threads", 1), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and not least <= value < 2**31:
@@ -170,16 +173,27 @@ class Train:
             share = getattr(self, name)
             if not 0 <= share < 1:
                 raise ParameterError(f"--{name}: expected a share of the rows from 0 to below 1, got {share}")
-        if self.report is not None and self.report.lower().endswith(PAGES):
+        if self.seconds is not None and not 0 < self.seconds < float("inf"):
+            raise ParameterError(f"--seconds: expected a number above 0, got {self.seconds}")
+        if self._is_page:
             require_pictures()
+
+    @property
+    def _is_page(self) -> bool:
+        return self.report is not None and self.report.lower().endswith(PAGES)
+
+    def _way(self) -> Way:
+        """How the net comes about."""
         given = {"epochs": self.epochs, "batch_size": self.batch_size, "random_state": self.seed, "n_threads": self.threads}
         settings = {name: value for name, value in given.items() if value is not None}
         by_hand = {name: getattr(self, name) for name in BY_HAND}
         said = [name for name, value in by_hand.items() if value is not None]
         if not said:
-            return ByRecipe(self.recipe or "td", settings)
-        if self.recipe is not None:
-            raise ParameterError(f"--recipe: expected it alone, got --{said[0]}, too, which is for nets by hand; leave one out")
+            return ByRecipe(self.recipe or "td", settings, self.seconds)
+        for name in ("recipe", "seconds"):
+            if getattr(self, name) is not None:
+                raise ParameterError(f"--{name}: expected a net by a recipe, got --{said[0]}, too, which is for nets by hand; "
+                                     "leave one out")  # fmt: skip
         return ByHand(**by_hand, settings=settings)
 
     def _features(self, data: DataFile, targets: list[str]) -> list[str]:

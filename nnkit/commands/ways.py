@@ -69,11 +69,13 @@ class ByRecipe(Way):
     ----------
     recipe : its name
     settings : of the estimator, those that the user has given
+    seconds : how long training may take; None: as long as it takes
     scheme : what the columns of the whole file are, once they are read
     """
 
     recipe: str
     settings: dict[str, Any]
+    seconds: float | None
     scheme: TableScheme = field(default_factory=TableScheme)
 
     def __post_init__(self) -> None:
@@ -97,21 +99,24 @@ class ByRecipe(Way):
         y = task.y if len(tasks) == 1 else np.column_stack([task.y for task in tasks])
         kinds = {name: [column.name for column in self.scheme.columns_ if column.kind == kind]
                  for name, kind in (("numeric", "number"), ("categorical", "category"), ("dates", "date"))}  # fmt: skip
-        net = task.table_net(recipe=self.recipe, **self.settings, **kinds, validation_fraction=0.0, callbacks=[_Kept()],
-                             verbose=is_terminal(sys.stderr))  # fmt: skip
         for one in tasks:
             one.note = one.scaled_note
         train, held = parts["training"], parts.get("validation")
         own = {} if held is None else {"X_val": X.take(held), "y_val": y[held]}
-        net.fit(X.take(train), y[train], **own)
+        net = task.table_net(recipe=self.recipe, **self.settings, **kinds, validated=held is not None, validation_fraction=0.0,
+                             callbacks=[_Kept()], verbose=is_terminal(sys.stderr))  # fmt: skip
+        net.fit(X.take(train), y[train], **own, seconds=self.seconds)
         return net.set_params(callbacks=())
 
     def name(self, net: Any, X: Data, tasks: Sequence[Task]) -> None:
         net.target_names_ = [task.column for task in tasks]
 
     def about(self, net: Any) -> str:
-        sizes = ", ".join(map(str, np.atleast_1d(net.hidden)))
-        return f"net: recipe {net.recipe_}, hidden units {sizes}, {count(parameters(net))} parameters"
+        from nnkit.estimators.recipes import recipe_of
+
+        sizes, nets = ", ".join(map(str, recipe_of(net.recipe_).hidden)), len(net.best_epochs_)
+        told = "net" if nets == 1 else f"{nets} nets, of which this is the first, and the mean is what is predicted"
+        return f"{told}: recipe {net.recipe_}, hidden units {sizes}, {count(parameters(net))} parameters"
 
 
 @dataclass

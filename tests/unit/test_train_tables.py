@@ -13,6 +13,7 @@ from sklearn.metrics import confusion_matrix, r2_score
 import nnkit as nn
 from nnkit.__main__ import main
 from nnkit.commands.findings import Calibration, Confusion, Importance, Residuals
+from nnkit.estimators.recipes import RECIPES
 from nnkit.tables.reading import Table
 
 QUICK = ("--recipe", "td-s", "--epochs", "8")
@@ -298,3 +299,39 @@ def test_rows_of_a_table_are_taken_column_by_column():
     assert np.array_equal(np.asarray(Table.of([[1, 2.5], [3, 4]])), [[1, 2.5], [3, 4]])
     with pytest.raises(nn.DataError, match="expected numbers"):
         np.asarray(table)
+
+
+def test_importance_of_a_wide_table_takes_no_longer(monkeypatch):
+    monkeypatch.setattr("nnkit.commands.findings.CELLS", 9000)
+    monkeypatch.setattr("nnkit.commands.findings.BLOCK", 200)
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    truth = Sum().predict(X)
+    found = Importance.of(Sum(), Table.of(X), lambda rows, said: r2_score(truth[rows], said), "R2", 0)
+    assert found.rows == 100 and len(found.names) == 3
+    monkeypatch.setattr("nnkit.commands.findings.CELLS", 1500)
+    found = Importance.of(Sum(), Table.of(X), lambda rows, said: r2_score(truth[rows], said), "R2", 0)
+    assert found.rows == 50 and found.names == ["x1", "x0"]
+    assert "Only the first 2 of 3 columns were shuffled." in found.table().notes
+
+
+# ------------------------------------------------------------------------------------------------------ time and recipes
+
+
+def test_time_to_keep_to_is_that_of_fit(here, run):
+    """All epochs several times over: several nets, of which the page says so."""
+    (here / "flats.csv").write_text(flats(), encoding="utf-8")
+    out, _ = run("train", "flats.csv", "--target", "Ort", "--recipe", "td-s", "--epochs", "2", "--seconds", "3")
+    assert "nets, of which this is the first" in " ".join(out.split())
+    net = nn.load("flats.safetensors")
+    assert 1 < len(net.best_epochs_) <= 8
+    out, _ = run("predict", "flats.safetensors", "flats.csv", "--probabilities")
+    assert out.startswith("prediction,probability_Bonn,probability_Köln\n")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_trains_and_predicts(here, run, recipe):
+    (here / "flats.csv").write_text(flats(), encoding="utf-8")
+    for target in ("Ort", "Miete"):
+        out, _ = run("train", "flats.csv", "--target", target, "--drop", "Kaution", "--recipe", recipe, "--epochs", "2")
+        assert f"recipe {recipe}, hidden units {', '.join(map(str, RECIPES[recipe].hidden))}" in " ".join(out.split())
+        assert run("predict", "flats.safetensors", "flats.csv")[0].count("\n") == ROWS + 1
