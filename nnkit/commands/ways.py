@@ -23,10 +23,10 @@ from nnkit.inspect.pictures.table import Table, count
 from nnkit.network import network_of
 from nnkit.tables.columns import LeftOut
 from nnkit.tables.reading import Table as Data
-from nnkit.tables.scheme import TableScheme
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # scikit-learn is imported where it is needed: who asks for help need not wait for it
     from nnkit.core.training import RunningFit
+    from nnkit.tables.scheme import TableScheme
 
 __all__ = ["ByHand", "ByRecipe", "Parts", "Way"]
 
@@ -76,7 +76,7 @@ class ByRecipe(Way):
     recipe: str
     settings: dict[str, Any]
     seconds: float | None
-    scheme: TableScheme = field(default_factory=TableScheme)
+    scheme: TableScheme = field(init=False)
 
     def __post_init__(self) -> None:
         from nnkit.estimators.recipes import recipe_of
@@ -85,9 +85,11 @@ class ByRecipe(Way):
 
     def read(self, data: DataFile, features: Sequence[str], targets: Sequence[str]) -> Rows:
         """Ids, and whatever else says nothing, are left out: rows to come need not have such columns."""
+        from nnkit.tables.scheme import TableScheme
+
         rows = data.table(features, targets)
-        columns = self.scheme.fit(rows.table).columns_
-        used = [place for place, column in enumerate(columns) if not isinstance(column, LeftOut)]
+        self.scheme = TableScheme().fit(rows.table)
+        used = [place for place, column in enumerate(self.scheme.columns_) if not isinstance(column, LeftOut)]
         return replace(rows, table=rows.table.chosen(used))
 
     def columns(self, rows: Rows) -> str:
