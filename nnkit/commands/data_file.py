@@ -62,11 +62,6 @@ class Rows:
     labels: dict[str, list[str]]
     lines: NDArray[np.int64]
 
-    @property
-    def numbers(self) -> NDArray[np.float64]:
-        """The table as a matrix, (rows, columns), where all columns are numbers."""
-        return np.asarray(self.table)
-
 
 @dataclass
 class _Column:

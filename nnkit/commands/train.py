@@ -146,15 +146,13 @@ class Train:
         if not net.history_.epochs:
             print("interrupted within the first epoch: nothing is saved", file=sys.stderr)
             return INTERRUPTED
-        scores, findings = about_scores(net, tasks, X, parts), findings_of(net, tasks, X, parts, self.seed)
-        way.name(net, X, tasks)
-        net.save(saved)
+        way.named(net, X, tasks).save(saved)
 
         told.show(way.about(net), Learning(net.history_))
         told.say(how_it_ended(net.history_))
-        told.show(scores)
+        told.show(about_scores(net, tasks, X, parts))
         told.say(f"What the {judging(parts)} rows tell:")
-        told.show(*findings)
+        told.show(*findings_of(net, tasks, X, parts, self.seed))
         told.say(f"saved: {saved} ({count(parameters(net))} parameters, {os.path.getsize(saved) / 1e3:.0f} kB)")
         told.say(f"next:  {program()} predict {shlex.join([saved, self.file, *data.options])}", wrap=False)
         if self.report is not None:

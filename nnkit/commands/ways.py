@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -53,8 +54,8 @@ class Way(ABC):
         """An estimator that has learned the training rows."""
 
     @abstractmethod
-    def name(self, net: Any, X: Data, tasks: Sequence[Task]) -> None:
-        """Let a net know what its columns are called."""
+    def named(self, net: Any, X: Data, tasks: Sequence[Task]) -> Any:
+        """The net to save, which knows what its columns are called."""
 
     @abstractmethod
     def about(self, net: Any) -> Table | str:
@@ -110,8 +111,9 @@ class ByRecipe(Way):
         net.fit(X.take(train), y[train], **own, seconds=self.seconds)
         return net.set_params(callbacks=())
 
-    def name(self, net: Any, X: Data, tasks: Sequence[Task]) -> None:
+    def named(self, net: Any, X: Data, tasks: Sequence[Task]) -> Any:
         net.target_names_ = [task.column for task in tasks]
+        return net
 
     def about(self, net: Any) -> str:
         from nnkit.estimators.recipes import recipe_of
@@ -175,8 +177,11 @@ class ByHand(Way):
         task.restore(net)
         return net.set_params(callbacks=callbacks)
 
-    def name(self, net: Any, X: Data, tasks: Sequence[Task]) -> None:
-        net.feature_names_in_, net.target_name_ = np.array(X.names, object), tasks[0].column
+    def named(self, net: Any, X: Data, tasks: Sequence[Task]) -> Any:
+        """A copy: the net itself goes on to take rows without names."""
+        known = copy.copy(net)
+        known.feature_names_in_, known.target_name_ = np.array(X.names, object), tasks[0].column
+        return known
 
     def about(self, net: Any) -> Table:
         """The layers, one below the other."""

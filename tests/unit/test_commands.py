@@ -397,7 +397,8 @@ def test_forms_of_csv(tmp_path, write):
     path.write_bytes(write(IRIS.read_text()))
     data = open_data(str(path))
     rows = data.read(NAMES, ["species"])
-    assert rows.numbers.shape == (150, 4) and rows.numbers[0].tolist() == [5.1, 3.5, 1.4, 0.2]
+    numbers = np.asarray(rows.table)
+    assert numbers.shape == (150, 4) and numbers[0].tolist() == [5.1, 3.5, 1.4, 0.2]
     assert rows.labels["species"][0] == "setosa" and len(rows.labels["species"]) == 150
 
 
@@ -415,14 +416,14 @@ def test_cells_with_delimiters_and_line_breaks(tmp_path):
 def test_truth_values_are_numbers(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("a,b\ntrue,1\nFalse,2\n")
-    assert open_data(str(path)).read(["a"]).numbers.ravel().tolist() == [1.0, 0.0]
+    assert np.asarray(open_data(str(path)).read(["a"]).table).ravel().tolist() == [1.0, 0.0]
 
 
 def test_blocks_of_rows_make_no_difference(tmp_path, monkeypatch):
     monkeypatch.setattr("nnkit.commands.data_file.BLOCK", 7)
     rows = open_data(str(IRIS)).read(NAMES, ["species"])
     assert rows.lines.tolist() == list(range(2, 152))
-    assert rows.numbers[-1].tolist() == [5.9, 3.0, 5.1, 1.8]
+    assert np.asarray(rows.table)[-1].tolist() == [5.9, 3.0, 5.1, 1.8]
 
 
 def test_parquet_is_read_as_csv_is(here, run):
@@ -433,8 +434,8 @@ def test_parquet_is_read_as_csv_is(here, run):
     frame["yes"] = frame["petal_width"] > 1
     frame.to_parquet("iris.parquet")
     rows = open_data("iris.parquet").read([*NAMES, "yes"], ["many"])
-    assert np.allclose(rows.numbers[:, :4], open_data("iris.csv").read(NAMES).numbers, rtol=1e-6)
-    assert set(rows.numbers[:, 4]) == {0.0, 1.0} and rows.labels["many"][0] == "setosa"
+    assert np.allclose(np.asarray(rows.table)[:, :4], open_data("iris.csv").read(NAMES).table, rtol=1e-6)
+    assert set(np.asarray(rows.table)[:, 4]) == {0.0, 1.0} and rows.labels["many"][0] == "setosa"
     run("train", "iris.parquet", "--target", "species", "--drop", "many", "yes", *QUICK)
     assert run("predict", "iris.safetensors", "iris.csv").count("\n") == 151
     frame.loc[3, "petal_width"] = None
@@ -851,7 +852,7 @@ def test_a_wide_table_of_parquet_comes_in_small_pieces(here, monkeypatch):
     monkeypatch.setattr(data_file, "CELLS", 300)
     table = open_data("rows")
     assert {len(where) for where, _, _ in table._blocks(table.names, [])} == {10}
-    np.testing.assert_array_equal(table.read(table.names).numbers, frame)
+    np.testing.assert_array_equal(table.read(table.names).table, frame)
 
 
 @pytest.fixture

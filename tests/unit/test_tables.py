@@ -118,7 +118,7 @@ def test_a_column_may_be_called_as_other_files_begin(here):
 
 def test_numbers_in_quotes_and_with_zeros_before_them_are_numbers(here):
     rows = open_data(written(here / "a.csv", 'a,b\n"1","02139"\n"+1.5",2139\n')).read(["a", "b"])
-    assert rows.numbers.tolist() == [[1, 2139], [1.5, 2139]]
+    assert np.asarray(rows.table).tolist() == [[1, 2139], [1.5, 2139]]
 
 
 # -------------------------------------------------------------------------------------------------------------- labels
@@ -253,9 +253,9 @@ def test_what_two_delimiters_split_evenly_is_left_to_the_user(here, capsys):
     assert main(["train", "a.csv", "--target", "label"]) == 1
     assert "got ',' and ';', which do; say which: --delimiter , or --delimiter ';'" in capsys.readouterr().err
     data = open_data("a.csv", decimal=",")  # what is in numbers is not between them
-    assert data.read(data.names[:2]).numbers.tolist() == [[170.5, 60.2], [180.5, 70.2]]
+    assert np.asarray(data.read(data.names[:2]).table).tolist() == [[170.5, 60.2], [180.5, 70.2]]
     quoted = open_data(written(here / "b.csv", 'a,b\n"1,5","2,5"\n'), decimal=",")
-    assert quoted.read(["a", "b"]).numbers.tolist() == [[1.5, 2.5]]
+    assert np.asarray(quoted.read(["a", "b"]).table).tolist() == [[1.5, 2.5]]
 
 
 def test_lines_are_counted_from_the_top_of_the_file(here):
@@ -278,7 +278,7 @@ def test_rows_of_empty_cells_are_rows_that_miss_all(here):
 def test_encodings_that_a_file_says_itself(here, encoding):
     data = open_data(written(here / "a.csv", "Größe\tName\n1,5\tJosé\n", encoding), decimal=",")
     rows = data.read(["Größe"], ["Name"])
-    assert data.names == ["Größe", "Name"] and rows.numbers.tolist() == [[1.5]] and rows.labels == {"Name": ["José"]}
+    assert data.names == ["Größe", "Name"] and np.asarray(rows.table).tolist() == [[1.5]] and rows.labels == {"Name": ["José"]}
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16-le", "utf-16-be", "UTF16", "mac_roman", "utf-8", "UTF-8"])
