@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.errors import printable
+from nnkit.inspect.effects.ranking import draw_bars
 from nnkit.inspect.pictures.figure import COLOURS, SEQUENTIAL, text_on
 from nnkit.inspect.pictures.learning import plot_figures
 from nnkit.inspect.pictures.table import Table, count, number
@@ -22,7 +23,8 @@ SHOWN = 10  # classes and columns in tables
 DRAWN = 30  # the same in pictures
 NUMBERED = 12  # classes of a picture that has room for numbers
 LETTERS = 24  # of a name in a picture
-POINTS = 2000  # of a picture
+LETTER = 0.1  # inches that one takes
+POINTS, TICKS = 2000, 5  # of a picture
 GROUP, GROUPS = 10, 10  # rows of a group of like predictions, at least, and groups, at most
 REPEATS = 5  # shuffles of a column
 ROWS = 50, 1000  # of the rows that importances are of, at least and at most
@@ -125,8 +127,10 @@ class Confusion(Finding):
         image = ax.imshow(shares, cmap=SEQUENTIAL, vmin=0, vmax=1)
         figure.colorbar(image, ax=ax, label="share of the class", shrink=0.8)
         step = -(-size // DRAWN)
-        for axis, turn in ((ax.xaxis, 90 if size > 4 else 0), (ax.yaxis, 0)):
-            axis.set_ticks(range(0, size, step), [_name(label) for label in self.classes[::step]], rotation=turn)
+        names = [_name(label) for label in self.classes[::step]]
+        crowded = max(map(len, names)) * len(names) * LETTER > side - 1.5
+        for axis, turn in ((ax.xaxis, 90 if crowded else 0), (ax.yaxis, 0)):
+            axis.set_ticks(range(0, size, step), names, rotation=turn)
         if size <= NUMBERED:
             for (down, across), rows in np.ndenumerate(self.matrix):
                 colour = text_on(image.to_rgba(shares[down, across]))
@@ -195,6 +199,7 @@ class Residuals(Finding):
         some = slice(POINTS)
         ax.plot(self.said[some], (self.truth - self.said)[some], ".", color=COLOURS[1], alpha=0.5, markersize=4)
         ax.axhline(0, color="#888888", linestyle="--", linewidth=1)
+        ax.xaxis.set_major_locator(plt.MaxNLocator(TICKS))
         ax.set(title="Residuals", xlabel=f"{_name(self.column)}, predicted", ylabel="true minus predicted")
         return figure
 
@@ -219,6 +224,7 @@ class Agreement(Finding):
         ax.plot([both.min(), both.max()], [both.min(), both.max()], color="#888888", linestyle="--", linewidth=1)
         some = slice(POINTS)
         ax.plot(self.said[some], self.truth[some], ".", color=COLOURS[1], alpha=0.5, markersize=4)
+        ax.xaxis.set_major_locator(plt.MaxNLocator(TICKS))
         ax.set(title="Predicted and true", xlabel=f"{_name(self.column)}, predicted", ylabel="true")
         return figure
 
@@ -283,10 +289,7 @@ class Importance(Finding):
         return Table(title, ["column", "falls by", "+-"], cells, notes=notes)
 
     def draw(self, plt: Any) -> Any:
-        shown = min(len(self.names), 20)
-        figure, ax = plt.subplots(figsize=(6, 1.2 + 0.28 * shown))
-        ax.barh(range(shown), self.mean[:shown], xerr=self.spread[:shown], color=COLOURS[1], ecolor="#888888", height=0.7)
-        ax.set_yticks(range(shown), [_name(name) for name in self.names[:shown]])
-        ax.invert_yaxis()
-        ax.set(title="The most important columns", xlabel=f"how much {self.measure} falls where it is shuffled")
-        return figure
+        xlabel, names = f"how much {self.measure} falls where it is shuffled", list(map(_name, self.names))
+        axes = draw_bars("--report", names, self.mean[:, None], [""], xlabel, None, self.spread)
+        axes.set_title("The most important columns")
+        return axes.figure

@@ -12,9 +12,11 @@ from sklearn.metrics import confusion_matrix, r2_score
 
 import nnkit as nn
 from nnkit.__main__ import main
-from nnkit.commands.findings import Calibration, Confusion, Importance, Residuals
+from nnkit.commands.findings import Agreement, Calibration, Confusion, Importance, Residuals
 from nnkit.estimators.recipes import RECIPES
+from nnkit.inspect.pictures.figure import drawing
 from nnkit.tables.reading import Table
+from tests.pictures import assert_legible
 
 QUICK = ("--recipe", "td-s", "--epochs", "8")
 ROWS = 120
@@ -213,6 +215,32 @@ def test_page_is_one_file_with_all_that_is_printed_and_pictures(here, run, targe
         assert "<b>$B_o$nn" in words
     figures = re.findall(r"\d+\.\d+", out.split("Result")[1].split("saved")[0])
     assert len(figures) > 10 and all(number in words for number in figures)
+
+
+def findings():
+    random = np.random.default_rng(0)
+    truth, said = random.normal(size=(2, 500)) * 1e5
+    long = [f"a class that has a long name {place}" for place in range(100)]
+    for classes in (2, 3, 12, 26, 100):
+        labels = np.array(long[:classes] if classes != 26 else [chr(97 + place) for place in range(26)])
+        yield Confusion.of("what it is, $ or \u20ac", np.sort(labels), *random.choice(labels, (2, 400)))
+    yield Calibration.of(np.linspace(0.3, 1, 300), random.uniform(size=300) < 0.8)
+    yield Calibration.of(np.ones(7), np.ones(7, bool))
+    for kind in (Residuals, Agreement):
+        yield kind("price", truth, said)
+        yield kind("price", np.full(9, 3.0), np.full(9, 3.0))
+    for columns in (1, 40):
+        values = random.normal(size=columns)
+        yield Importance("accuracy", long[:columns], values, np.abs(values) / 9, 50, columns)
+
+
+@pytest.mark.parametrize("finding", [*findings()], ids=lambda finding: type(finding).__name__)
+def test_pictures_can_be_read(finding):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    with drawing("test") as drawn:
+        figure = finding.draw(drawn)
+        assert_legible(figure.axes)
+    plt.close(figure)
 
 
 def test_page_without_its_library_is_noticed_before_training(here, run, monkeypatch):
