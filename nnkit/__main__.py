@@ -59,6 +59,8 @@ def argument(parameter: inspect.Parameter, annotation: Any, described: str) -> t
         settings |= {"action": "store_true"}
     elif get_origin(annotation) is Literal:
         settings |= {"choices": get_args(annotation)}
+    elif get_origin(annotation) is list:
+        settings |= {"action": "append", "type": get_args(annotation)[0]}
     elif isinstance(default, tuple):
         settings |= {"nargs": "+", "action": "extend", "type": get_args(annotation)[0]}
     else:

@@ -26,10 +26,11 @@ from nnkit.commands.cells import character, notation_of, options_of, remedy, spo
 from nnkit.commands.source import Source
 from nnkit.errors import DataError, MissingLibraryError, ParameterError, printable
 from nnkit.persistence.disk import reason
+from nnkit.tables.cells import Numbers, Words
 from nnkit.tables.reading import Table
-from nnkit.tables.text import Notation
+from nnkit.tables.text import Notation, without_markers
 
-__all__ = ["DataFile", "Rows", "TypedRows", "listing", "open_data"]
+__all__ = ["DataFile", "Rows", "listing", "open_data"]
 
 DELIMITERS = ",;\t|"
 SAMPLE = 1000  # rows that say which of these it is
@@ -52,28 +53,13 @@ class Rows:
 
     Attributes
     ----------
-    numbers : (rows, columns) float64, the columns in the order that was asked for
-    labels : cells of the one column that is not to be numbers; empty where none was asked for
+    table : the columns in the order that was asked for
+    labels : by name, the cells of columns that stay as they are written
     lines : where each row is in the file
     """
 
-    numbers: NDArray[np.float64]
-    labels: list[str]
-    lines: NDArray[np.int64]
-
-
-@dataclass
-class TypedRows:
-    """What was read of a table whose columns may be of any type.
-
-    Attributes
-    ----------
-    table : the columns in the order that was asked for
-    labels, lines : as those of `Rows`
-    """
-
     table: Table
-    labels: list[str]
+    labels: dict[str, list[str]]
     lines: NDArray[np.int64]
 
 
@@ -145,8 +131,15 @@ class DataFile(ABC):
                 more = self.one_column if len(self.names) == 1 else ""
                 raise self.error(f"no column is named {name!r} ({what}); {hint}columns: {listing(self.names, 40)}{more}")
 
-    def read(self, numbers: Sequence[str], labels: str | None = None, *, optional: bool = False) -> Rows:
-        """Read columns of numbers, and one whose cells stay as they are.
+    def several(self, given: Sequence[str], what: str) -> list[str]:
+        """The columns that a user names, perhaps several with commas between, where no column is called so."""
+        said = [[item] if item in self.names else [name.strip() for name in item.split(",")] for item in given]
+        names = [*dict.fromkeys(name for some in said for name in some)]
+        self.require(names, what)
+        return names
+
+    def read(self, numbers: Sequence[str], labels: Sequence[str] = (), *, optional: bool = False) -> Rows:
+        """Read columns of numbers, and some whose cells stay as they are.
 
         ``optional``: the user may leave columns out, for the message about those that cannot be read.
 
@@ -159,7 +152,8 @@ class DataFile(ABC):
             place = self.names.index("") + 1
             raise self.error(f"expected a name for each column, got none for column {place} (is it an index? pandas leaves it "
                              "out with to_csv(index=False)); name it, or --drop ''")  # fmt: skip
-        columns, found, lines = [_Column(name, self.notation) for name in numbers], [], []
+        columns, lines = [_Column(name, self.notation) for name in numbers], []
+        found: dict[str, list[str]] = {name: [] for name in labels}
         for where, cells, answers in self._fitting(numbers, labels, 16):  # every number is kept twice for a moment
             lines.append(where)
             for column, piece in zip(columns, cells, strict=True):
@@ -167,18 +161,15 @@ class DataFile(ABC):
                     column.blocks.append(piece)
                 else:
                     column.add(piece, where)
-            found += [cell.strip() for cell in answers]
+            _add_labels(found, answers)
         if not lines:
             raise self.error("expected rows, got a header only")
         whole = np.concatenate(lines)
         self._check(columns, whole, optional)
-        matrix = np.empty((len(whole), len(columns)))
-        for place, column in enumerate(columns):
-            matrix[:, place] = column.values
-        return Rows(matrix, found, whole)
+        return Rows(Table.of_cells({column.name: Numbers(column.values) for column in columns}), found, whole)
 
-    def table(self, names: Sequence[str], labels: str | None = None) -> TypedRows:
-        """Read columns of any type, and one whose cells stay as they are. Cells may be missing.
+    def table(self, names: Sequence[str], labels: Sequence[str] = ()) -> Rows:
+        """Read columns of any type, and some whose cells stay as they are. Cells may be missing.
 
         Where the user has not said how numbers are written, columns may say it: ``notation`` and ``options`` tell what was
         found.
@@ -189,31 +180,48 @@ class DataFile(ABC):
             A row has another number of cells; the file has no rows; ...
         """
         columns: list[list[str]] = [[] for _ in names]
-        found, lines = [], []
+        found: dict[str, list[str]] = {name: [] for name in labels}
+        lines = []
         for where, cells, answers in self._fitting(names, labels, 100):  # a text of some letters
             lines.append(np.asarray(where))
             for column, piece in zip(columns, cells, strict=True):
                 column += piece
-            found += [cell.strip() for cell in answers]
+            _add_labels(found, answers)
         if not lines:
             raise self.error("expected rows, got a header only")
-        self._speak(spoken(columns, self.notation))
+        self._speak(spoken([*columns, *found.values()], self.notation))
         read = {name: typed(column, self.notation) for name, column in zip(names, columns, strict=True)}
-        return TypedRows(Table.of_cells(read), found, np.concatenate(lines))
+        return Rows(Table.of_cells(read), found, np.concatenate(lines))
+
+    def require_numbers(self, rows: Rows, places: Sequence[int]) -> None:
+        """Refuse text in columns of numbers that were read with others.
+
+        Raises
+        ------
+        DataError
+            A cell is no number; the message says in which line.
+        """
+        usual = Notation()  # what was written in another is read already
+        for place in places:
+            cells = rows.table.column(place)
+            if isinstance(cells, Words) and cells.said_numbers(usual) is None:
+                labels = without_markers(cells.labels.tolist())
+                strange = [code for code, label in enumerate(labels) if usual.number(label) is None]
+                first = int(np.isin(cells.codes, strange).argmax())
+                raise self._no_number(rows.table.names[place], rows.lines[first], labels[cells.codes[first]])
 
     def _speak(self, notation: Notation) -> None:
         """Read numbers in this notation from now on."""
         if notation != self.notation:
             self.notation, self.options = notation, [*options_of(notation), *self.options]
 
-    def _fitting(self, names: Sequence[str], labels: str | None, size: int) -> Iterator[tuple[Any, list[Any], Sequence[str]]]:
+    def _fitting(self, names: Sequence[str], labels: Sequence[str], size: int) -> Iterator[tuple[Any, list[Any], list[Any]]]:
         """The blocks of a table that fits into memory, where a cell takes ``size`` bytes."""
         rows, most = 0, _memory() // (size * max(len(names), 1))
         for where, cells, answers in self._blocks(names, labels):
             rows += len(where)
             if rows > most:
-                raise self.error(f"expected a table that fits into memory, at most {most} rows of {len(names)} columns, got "
-                                 "more; split the file, or leave columns out")  # fmt: skip
+                raise self._too_large(most, len(names))
             yield where, cells, answers
 
     def _check(self, columns: Sequence[_Column], lines: NDArray[np.int64], optional: bool) -> None:
@@ -227,8 +235,7 @@ class DataFile(ABC):
         if text:
             name, (line, value) = next(iter(text.items()))
             others = f"; there is text in {len(text)} columns: {listing([*text])}" if len(text) > 1 else ""
-            raise self.error(f"expected numbers in column {name!r}, got {value[:40]!r} in {self.unit} {line}{others}; "
-                             f"{remedy(value, self.notation) or 'encode it as numbers'}{or_drop(text)}")  # fmt: skip
+            raise self._no_number(name, line, value, others, or_drop(text))
         holes = {column.name: np.flatnonzero(np.isnan(column.values)) for column in columns}
         holes = {name: places for name, places in holes.items() if len(places)}
         if holes:
@@ -242,9 +249,23 @@ class DataFile(ABC):
                 raise self.error(f"expected finite numbers in column {column.name!r}, got {column.values[infinite[0]]} in "
                                  f"{self.unit} {lines[infinite[0]]}")  # fmt: skip
 
+    def _too_large(self, most: int, columns: int) -> DataError:
+        return self.error(f"expected a table that fits into memory, at most {most} rows of {columns} columns, got more; split "
+                          "the file, or leave columns out")  # fmt: skip
+
+    def _no_number(self, name: str, line: int, cell: str, others: str = "", ways: str = "") -> DataError:
+        return self.error(f"expected numbers in column {name!r}, got {cell[:40]!r} in {self.unit} {line}{others}; "
+                          f"{remedy(cell, self.notation) or 'encode it as numbers'}{ways}")  # fmt: skip
+
     @abstractmethod
-    def _blocks(self, numbers: Sequence[str], labels: str | None) -> Iterator[tuple[Any, list[Any], Sequence[str]]]:
+    def _blocks(self, numbers: Sequence[str], labels: Sequence[str]) -> Iterator[tuple[Any, list[Any], list[Any]]]:
         """Some rows at a time: where they are in the file, the cells of each column, as text or as numbers, and the labels."""
+
+
+def _add_labels(found: dict[str, list[str]], answers: list[Any]) -> None:
+    """The labels of some more rows."""
+    for column, cells in zip(found.values(), answers, strict=True):
+        column += [cell.strip() for cell in cells]
 
 
 def open_data(
@@ -433,14 +454,13 @@ class CsvFile(DataFile):
                 raise self.error(f"expected {width} cells in line {line}, as in the header, got {len(row)}; is there a "
                                  f"{self._delimiter!r} in a cell without quotes, or a line broken in two?")  # fmt: skip
 
-    def _blocks(self, numbers: Sequence[str], labels: str | None) -> Iterator[tuple[list[int], list[Any], Sequence[str]]]:
-        places = [self.names.index(name) for name in numbers]
+    def _blocks(self, numbers: Sequence[str], labels: Sequence[str]) -> Iterator[tuple[list[int], list[Any], list[Any]]]:
         rows = self._rows()
         next(rows)
         while block := list(islice(rows, BLOCK)):
             columns = list(zip(*(row for _, row in block), strict=True))
-            answers = () if labels is None else columns[self.names.index(labels)]
-            yield [line for line, _ in block], [columns[place] for place in places], answers
+            cells, answers = ([columns[self.names.index(name)] for name in names] for names in (numbers, labels))
+            yield [line for line, _ in block], cells, answers
 
 
 def _says_something(row: Sequence[str]) -> bool:
@@ -471,28 +491,39 @@ class ParquetFile(DataFile):
         except self._failure as error:
             raise self.error(f"expected a Parquet file, got one that cannot be read: {str(error)[:200]}") from error
 
-    def table(self, names: Sequence[str], labels: str | None = None) -> TypedRows:
-        from pyarrow import parquet
+    def table(self, names: Sequence[str], labels: Sequence[str] = ()) -> Rows:
+        from pyarrow import Table as Arrow
 
-        wanted = [*dict.fromkeys([*names, *([] if labels is None else [labels])])]
-        with self._readable(), self.source.open() as file:
-            whole = parquet.read_table(file, columns=wanted)
-        if not whole.num_rows:
+        wanted = [*dict.fromkeys([*names, *labels])]
+        batches: list[Any] = []
+        size, most = 0, _memory()
+        for batch in self._batches(wanted):
+            size += batch.nbytes
+            if size > most:
+                raise self._too_large(sum(map(len, batches)), len(wanted))
+            batches.append(batch)
+        if not batches:
             raise self.error("expected rows, got a header only")
-        answers = [] if labels is None else [cell.strip() for cell in _texts(whole.column(labels))]
-        return TypedRows(Table.of(whole.select(names)), answers, np.arange(1, whole.num_rows + 1))
+        whole = Arrow.from_batches(batches)
+        found = {name: [cell.strip() for cell in _texts(whole.column(name))] for name in labels}
+        return Rows(Table.of(whole.select(names)), found, np.arange(1, whole.num_rows + 1))
 
-    def _blocks(self, numbers: Sequence[str], labels: str | None) -> Iterator[tuple[NDArray[np.int64], list[Any], list[str]]]:
+    def _blocks(self, numbers: Sequence[str], labels: Sequence[str]) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+        done, names = 0, [*dict.fromkeys([*numbers, *labels])]
+        for batch in self._batches(names):
+            cells = [_cells(batch.column(name)) for name in numbers]
+            yield np.arange(done + 1, done + 1 + batch.num_rows), cells, [_texts(batch.column(name)) for name in labels]
+            done += batch.num_rows
+
+    def _batches(self, names: list[str]) -> Iterator[Any]:
+        """Some rows at a time, as pyarrow has them."""
         from pyarrow import parquet
 
-        done, names = 0, [*dict.fromkeys([*numbers, *([] if labels is None else [labels])])]
+        rows = max(1, min(BLOCK, CELLS // max(len(names), 1)))
         with self._readable(), self.source.open() as file:
-            for batch in parquet.ParquetFile(file).iter_batches(max(1, min(BLOCK, CELLS // max(len(names), 1))), columns=names):
+            for batch in parquet.ParquetFile(file).iter_batches(rows, columns=names):
                 if batch.num_rows:
-                    cells = [_cells(batch.column(name)) for name in numbers]
-                    answers = [] if labels is None else _texts(batch.column(labels))
-                    yield np.arange(done + 1, done + 1 + batch.num_rows), cells, answers
-                done += batch.num_rows
+                    yield batch
 
 
 def _cells(column: Any) -> Any:

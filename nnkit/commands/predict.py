@@ -7,7 +7,7 @@ import io
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from importlib.util import find_spec
 from math import prod
 from typing import Any
@@ -20,10 +20,11 @@ from nnkit.commands.data_file import DataFile, Rows, listing, open_data
 from nnkit.commands.shell import require_apart
 from nnkit.commands.tasks import TASKS
 from nnkit.core.terminal import is_terminal
-from nnkit.errors import MissingLibraryError, ParameterError, PersistenceWarning, printable
+from nnkit.errors import DataError, MissingLibraryError, ParameterError, PersistenceWarning, printable
 from nnkit.inspect.pictures.table import count, number
 from nnkit.model import Sequential
 from nnkit.persistence.disk import write_atomically
+from nnkit.tables.reading import Table
 from nnkit.tables.text import MISSING
 
 __all__ = ["Predict"]
@@ -39,8 +40,8 @@ class Predict:
     the target is among them, the score is printed, too (on standard error). Other nets take all columns in the order of the
     file. Which cells are numbers, `nnkit train --help` says.
 
-    What is written is CSV in UTF-8, with commas and decimal points, or Parquet where the output's name ends so; labels are as
-    they were in the table that the net was trained on.
+    What is written is CSV in UTF-8, with commas and decimal points, or Parquet where the output's name ends so, a column for
+    each target; labels are as they were in the table that the net was trained on.
 
     Parameters
     ----------
@@ -48,7 +49,8 @@ class Predict:
     file : CSV with a header, or Parquet, as for `nnkit train`; - is standard input
     output : file to write, Parquet (extra "parquet") if it ends with .parquet or .pq, else CSV (default, or -: standard output)
     probabilities : write those of the classes, too
-    target : the column with the right answers, if there are any (default: the one that `nnkit train` was given)
+    target : the column with the right answers, if there are any; several with commas between, or one --target for each
+        (default: what `nnkit train` was given)
     drop : columns to leave out, for a net that does not know its columns by name
     delimiter : what separates the cells of CSV, as for `nnkit train` (default: found out)
     decimal : the decimal mark in the table
@@ -66,7 +68,7 @@ class Predict:
     _: KW_ONLY
     output: str | None = None
     probabilities: bool = False
-    target: str | None = None
+    target: list[str] = field(default_factory=list)
     drop: tuple[str, ...] = ()
     delimiter: str | None = None
     decimal: str = "."
@@ -85,15 +87,17 @@ class Predict:
         data = open_data(
             self.file, delimiter=self.delimiter, decimal=self.decimal, thousands=self.thousands, encoding=self.encoding
         )
-        target = self._target(net, data)
-        known = vars(net).pop("feature_names_in_", None)  # what is read is in their order: nobody has to look at them again
-        features = self._columns(net, data, target) if known is None else [*map(str, known)]
-        data.require(features, "a feature of the net")
-        rows = data.read(features, target, optional=known is None)
-        header, columns = predicted(net, rows.numbers, self.probabilities)
-        self._write(write(header, columns), len(columns[0]))
-        if target is not None and header[0] == "prediction":
-            print(printable(score(net, data, target, rows, columns[0])), file=sys.stderr)
+        targets = self._targets(net, data)
+        rows = self._read(net, data, targets)
+        try:
+            columns = predicted(net, rows.table, targets_of(net), self.probabilities)
+        except DataError as error:
+            raise data.error(str(error)) from error
+        self._write(write(columns), len(rows.lines))
+        said = [column for name, column in columns.items() if name.startswith("prediction")]
+        if len(said) == len(targets):
+            for target, column in zip(targets, said, strict=True):
+                print(printable(score(net, data, target, rows, column)), file=sys.stderr)
         return 0
 
     def _load(self) -> Any:
@@ -104,18 +108,28 @@ class Predict:
             warnings.simplefilter("ignore", PersistenceWarning)
             return load(self.model)
 
-    def _target(self, net: Any, data: DataFile) -> str | None:
-        """The column with the right answers, if there is one."""
-        if self.target is not None:
-            data.require([self.target], "--target")
-            return self.target
-        known: str | None = getattr(net, "target_name_", None)
-        return known if known in data.names else None
+    def _targets(self, net: Any, data: DataFile) -> list[str]:
+        """The columns with the right answers, if they are there."""
+        given = data.several(self.target, "--target")
+        known = targets_of(net)
+        return given or (known if set(known) <= set(data.names) else [])
 
-    def _columns(self, net: Any, data: DataFile, target: str | None) -> list[str]:
+    def _read(self, net: Any, data: DataFile, targets: list[str]) -> Rows:
+        """The columns that the net was trained on, in their order."""
+        known = getattr(net, "feature_names_in_", None)
+        features = self._columns(net, data, targets) if known is None else [*map(str, known)]
+        data.require(features, "a feature of the net")
+        if not hasattr(net, "scheme_"):
+            vars(net).pop("feature_names_in_", None)  # nobody has to look at them again
+            return data.read(features, targets, optional=known is None)
+        rows = data.table(features, targets)
+        data.require_numbers(rows, [at for at, column in enumerate(net.scheme_.columns_) if column.kind == "number"])
+        return rows if known is not None else replace(rows, table=replace(rows.table, named=False))
+
+    def _columns(self, net: Any, data: DataFile, targets: list[str]) -> list[str]:
         """The columns for a net that does not know their names: all, if they are as many as it takes."""
         data.require(self.drop, "--drop")
-        names = [name for name in data.names if name != target and name not in self.drop]
+        names = [name for name in data.names if name not in targets and name not in self.drop]
         expected = prod(net.in_shape) if isinstance(net, Sequential) else net.n_features_in_
         if len(names) != expected:
             raise data.error(f"expected {expected} columns, as many as the net has inputs, got {len(names)}: {listing(names)}; "
@@ -133,27 +147,34 @@ class Predict:
             print(printable(f"{count(rows)} predictions: {self.output}"), file=sys.stderr)
 
 
-def predicted(net: Any, X: NDArray[np.float64], probabilities: bool) -> tuple[list[str], list[NDArray[Any]]]:
-    """Names and contents of the columns to write."""
+def targets_of(net: Any) -> list[str]:
+    """What a net knows of the names of what it predicts."""
+    alone = getattr(net, "target_name_", None)
+    return getattr(net, "target_names_", [] if alone is None else [alone])
+
+
+def predicted(net: Any, X: Table, targets: list[str], probabilities: bool) -> dict[str, NDArray[Any]]:
+    """The columns to write, by name."""
     if isinstance(net, Sequential):
         if probabilities:
             raise ParameterError("--probabilities: expected a saved classifier, got a model, which has raw outputs only")
-        out = net.predict(X.reshape(-1, *net.in_shape)).reshape(len(X), -1)
-        return [f"output_{place}" for place in range(out.shape[1])], [*out.T]
+        out = net.predict(np.asarray(X).reshape(-1, *net.in_shape)).reshape(X.rows, -1)
+        return {f"output_{place}": column for place, column in enumerate(out.T)}
     out = net.predict(X)
-    several = out.ndim == 2
-    header = [f"prediction_{place}" for place in range(out.shape[1])] if several else ["prediction"]
-    columns = [*out.T] if several else [out]
+    columns = {"prediction": out}
+    if out.ndim == 2:
+        names = targets if len(targets) == out.shape[1] else range(out.shape[1])
+        columns = {f"prediction_{name}": column for name, column in zip(names, out.T, strict=True)}
     if probabilities:
         if not hasattr(net, "predict_proba"):
             raise ParameterError("--probabilities: expected a classifier whose loss gives probabilities, got "
                                  f"{type(net).__name__} with the loss {net.loss!r}")  # fmt: skip
-        header += [f"probability_{label}" for label in net.classes_]
-        columns += [*net.predict_proba(X).T]
-    return header, columns
+        shares = zip(net.classes_, net.predict_proba(X).T, strict=True)
+        columns |= {f"probability_{label}": column for label, column in shares}
+    return columns
 
 
-def writer_of(path: str | None) -> Callable[[list[str], list[NDArray[Any]]], bytes]:
+def writer_of(path: str | None) -> Callable[[dict[str, NDArray[Any]]], bytes]:
     """What makes a file of columns: Parquet or CSV, by its name.
 
     Raises
@@ -169,28 +190,28 @@ def writer_of(path: str | None) -> Callable[[list[str], list[NDArray[Any]]], byt
     return as_parquet
 
 
-def as_parquet(header: list[str], columns: list[NDArray[Any]]) -> bytes:
+def as_parquet(columns: dict[str, NDArray[Any]]) -> bytes:
     """Columns as Parquet: numbers and labels of the types that they have."""
     import pyarrow
     from pyarrow import parquet
 
     file = io.BytesIO()
-    parquet.write_table(pyarrow.table([pyarrow.array(column) for column in columns], header), file)
+    parquet.write_table(pyarrow.table({name: pyarrow.array(column) for name, column in columns.items()}), file)
     return file.getvalue()
 
 
-def as_csv(header: list[str], columns: list[NDArray[Any]]) -> bytes:
+def as_csv(columns: dict[str, NDArray[Any]]) -> bytes:
     """Columns as CSV: numbers in the fewest digits that give them back."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(zip(*(map(str, column) for column in columns), strict=True))
+    writer.writerow(columns)
+    writer.writerows(zip(*(map(str, column) for column in columns.values()), strict=True))
     return text.getvalue().encode()
 
 
 def score(net: Any, data: DataFile, target: str, rows: Rows, prediction: NDArray[Any]) -> str:
     """How good the predictions are, in the rows that have the answer."""
-    answered = np.array([label.lower() not in MISSING for label in rows.labels], bool)
+    answered = np.array([label.lower() not in MISSING for label in rows.labels[target]], bool)
     if not answered.any():
         return f"no row has an answer in column {target!r}"
     kind = TASKS[type(net).__name__]

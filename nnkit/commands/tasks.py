@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from nnkit.commands.cells import likely, remedy, to_labels
 from nnkit.commands.data_file import DataFile, Rows, listing
+from nnkit.commands.findings import Agreement, Calibration, Confusion, Finding, Residuals
 from nnkit.core.loss import Loss
 from nnkit.errors import ShapeError
-from nnkit.inspect.pictures.table import Table, count, number
+from nnkit.inspect.pictures.table import count
 from nnkit.tables.text import MISSING, is_code
 
 __all__ = ["TASKS", "Classification", "Regression", "Task", "task_of"]
 
 FEW = 20  # distinct whole numbers that are taken for classes
-SHOWN = 10  # classes of a confusion matrix
 LARGE = 1e100  # squares of larger numbers may be infinite
 
 Name = Literal["auto", "classification", "regression"]
@@ -38,6 +38,7 @@ class Task(ABC):
     """
 
     loss: ClassVar[str]  # where the user names none
+    classes: ClassVar[bool]
     column: str
     y: NDArray[Any]
     note: str = ""
@@ -48,16 +49,19 @@ class Task(ABC):
         """Read and check the target's cells."""
 
     @abstractmethod
-    def estimator(self, **settings: Any) -> Any:
-        """An estimator for it, not fitted."""
+    def net(self, **settings: Any) -> Any:
+        """An estimator for it whose layers the user has named, not fitted."""
+
+    @abstractmethod
+    def table_net(self, *, validated: bool, **settings: Any) -> Any:
+        """An estimator for it that takes columns of any kind, and has its layers by a recipe; not fitted.
+
+        ``validated``: it will be given validation rows.
+        """
 
     @abstractmethod
     def about(self) -> str:
         """What the target is."""
-
-    @abstractmethod
-    def split(self, data: DataFile, rows: Rows, share: float, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Which rows to train on, and which to hold out."""
 
     @abstractmethod
     def guess(self, train: NDArray[Any]) -> tuple[str, Any]:
@@ -71,33 +75,23 @@ class Task(ABC):
     @staticmethod
     @abstractmethod
     def scores(y: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:
-        """What a prediction is worth."""
+        """What a prediction is worth; the first figure is the one to go by, and is 1 at best."""
 
-    def details(self, y: NDArray[Any], prediction: NDArray[Any]) -> list[Table]:
-        """More than that."""
-        return []
+    @abstractmethod
+    def findings(self, rows: NDArray[Any], said: NDArray[Any], probabilities: NDArray[Any] | None) -> list[Finding]:
+        """More than that, of predictions of some rows, and of their probabilities, where there are any."""
 
     def scaled(self, loss: Loss, train: NDArray[Any]) -> NDArray[Any]:
         """What the net learns in place of y, by what is known of the rows ``train``."""
         return self.y
 
+    @property
+    def scaled_note(self) -> str:
+        """The note where that is scaled."""
+        return ""
+
     def restore(self, estimator: Any) -> None:  # noqa: B027 - most need not do anything
         """Let an estimator that has learned that predict y."""
-
-
-def halved(data: DataFile, rows: int, share: float, seed: int, strata: Any = None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Numbers of the rows to train on and of those to hold out; with ``strata`` as large a share of each."""
-    from sklearn.model_selection import train_test_split
-
-    if share == 0:
-        return np.arange(rows), np.arange(0)
-    held = round(rows * share)
-    least = 1 if strata is None else len(np.unique(strata))
-    if not least <= held <= rows - least:
-        raise data.error(f"expected at least {least} of {rows} rows to hold out and as many to train on, got --validation "
-                          f"{share}, which is {held}; choose another share, or --validation 0")  # fmt: skip
-    train, test = train_test_split(np.arange(rows), test_size=held, stratify=strata, random_state=seed)
-    return np.sort(train), np.sort(test)
 
 
 @dataclass
@@ -105,10 +99,11 @@ class Classification(Task):
     """Each row belongs to one of several classes."""
 
     loss = "cross_entropy"
+    classes = True
 
     @classmethod
     def of(cls, data: DataFile, column: str, rows: Rows) -> Self:
-        labels = to_labels(rows.labels)
+        labels = to_labels(rows.labels[column])
         classes = np.unique(labels)
         if len(classes) < 2:
             raise data.error(f"expected at least two classes in column {column!r}, got {str(classes[0])!r} in all "
@@ -118,26 +113,20 @@ class Classification(Task):
                               f"{len(labels)} rows; is it an id, a text, or a number (--task regression)?")  # fmt: skip
         return cls(column, labels)
 
-    def estimator(self, **settings: Any) -> Any:
+    def net(self, **settings: Any) -> Any:
         from nnkit.estimators import NNClassifier
 
         return NNClassifier(**settings)
+
+    def table_net(self, *, validated: bool, **settings: Any) -> Any:
+        from nnkit.estimators.table import TableClassifier
+
+        return TableClassifier(calibrate=validated, **settings)
 
     def about(self) -> str:
         classes, counts = np.unique(self.y, return_counts=True)
         order = np.argsort(-counts, kind="stable")
         return f"{len(classes)} classes: {listing([f'{classes[i]} {count(int(counts[i]))}' for i in order])}"
-
-    def split(self, data: DataFile, rows: Rows, share: float, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        classes, first, counts = np.unique(self.y, return_index=True, return_counts=True)
-        if share and counts.min() == 1:
-            alone = np.flatnonzero(counts == 1)
-            where = f"{data.unit} {rows.lines[first[alone[0]]]}"
-            others = f", and of {len(alone) - 1} more classes" if len(alone) > 1 else ""
-            raise data.error(f"expected at least two rows of each class, one to train on and one to hold out, got one of "
-                             f"{str(classes[alone[0]])!r} in column {self.column!r} ({where}){others}; remove it, join "
-                             "classes, or --validation 0")  # fmt: skip
-        return halved(data, len(self.y), share, seed, self.y)
 
     def guess(self, train: NDArray[Any]) -> tuple[str, Any]:
         classes, counts = np.unique(train, return_counts=True)
@@ -145,7 +134,7 @@ class Classification(Task):
 
     @staticmethod
     def truth(data: DataFile, column: str, rows: Rows, chosen: NDArray[Any], dtype: Any) -> NDArray[Any]:
-        texts = [rows.labels[place] for place in np.flatnonzero(chosen)]
+        texts = [rows.labels[column][place] for place in np.flatnonzero(chosen)]
         labels = to_labels(texts)
         if dtype.kind in "OU":
             return np.array(texts, object)
@@ -155,23 +144,10 @@ class Classification(Task):
     def scores(y: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:
         return {"accuracy": float(np.mean(y == prediction))}
 
-    def details(self, y: NDArray[Any], prediction: NDArray[Any]) -> list[Table]:
-        classes, truth = np.unique(self.y, return_inverse=True)
-        truth, said = np.searchsorted(classes, y), np.searchsorted(classes, prediction)
-        matrix = np.zeros((len(classes), len(classes)), np.int64)
-        np.add.at(matrix, (truth, said), 1)
-        rows, right = matrix.sum(axis=1), matrix.diagonal()
-        recall = [number(right[i] / rows[i]) if rows[i] else "-" for i in range(len(classes))]
-        if len(classes) <= SHOWN:
-            headers = [self.column, *(f"as {label}" for label in classes), "recall"]
-            cells = [[str(label), *map(str, matrix[i]), recall[i]] for i, label in enumerate(classes)]
-            return [Table("Held-out rows of each class (lines), and what they were taken for", headers, cells)]
-        worst = np.argsort(right / np.maximum(rows, 1), kind="stable")[:SHOWN]
-        wrong = matrix - np.diag(right)
-        cells = [[str(classes[i]), str(rows[i]), recall[i],
-                  f"{classes[wrong[i].argmax()]} ({wrong[i].max()})" if wrong[i].any() else "-"] for i in worst]  # fmt: skip
-        headers = [self.column, "rows", "recall", "mostly taken for"]
-        return [Table(f"The {SHOWN} classes of the lowest recall, held out", headers, cells)]
+    def findings(self, rows: NDArray[Any], said: NDArray[Any], probabilities: NDArray[Any] | None) -> list[Finding]:
+        truth = self.y[rows]
+        found: list[Finding] = [Confusion.of(self.column, np.unique(self.y), truth, said)]
+        return found if probabilities is None else [*found, Calibration.of(probabilities.max(axis=1), truth == said)]
 
 
 @dataclass
@@ -179,12 +155,13 @@ class Regression(Task):
     """Each row has a number; the net learns (y - center) / scale."""
 
     loss = "mse"
+    classes = False
     center: float = 0.0
     scale: float = 1.0
 
     @classmethod
     def of(cls, data: DataFile, column: str, rows: Rows) -> Self:
-        numbers = _required(data, column, rows, np.ones(len(rows.labels), bool), ", or --task classification")
+        numbers = _required(data, column, rows, np.ones(len(rows.lines), bool), ", or --task classification")
         if len(numbers) > 1 and numbers.min() == numbers.max():
             raise data.error(f"expected different numbers in column {column!r}, got {numbers[0]:.7g} in all "
                               f"{len(numbers)} rows; there is nothing to learn")  # fmt: skip
@@ -193,17 +170,19 @@ class Regression(Task):
             raise data.error(f"expected numbers of less than {LARGE:g} in column {column!r}, got {largest:g}")
         return cls(column, numbers)
 
-    def estimator(self, **settings: Any) -> Any:
+    def net(self, **settings: Any) -> Any:
         from nnkit.estimators import NNRegressor
 
         return NNRegressor(**settings)
 
+    def table_net(self, *, validated: bool, **settings: Any) -> Any:
+        from nnkit.estimators.table import TableRegressor
+
+        return TableRegressor(**settings)
+
     def about(self) -> str:
         y = self.y
         return f"numbers from {y.min():.7g} to {y.max():.7g}, mean {y.mean():.7g}, standard deviation {y.std():.7g}"
-
-    def split(self, data: DataFile, rows: Rows, share: float, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        return halved(data, len(self.y), share, seed)
 
     def scaled(self, loss: Loss, train: NDArray[Any]) -> NDArray[Any]:
         """With mean 0 and standard deviation 1, where the loss takes any number, and predictions are what the net gives."""
@@ -214,8 +193,12 @@ class Regression(Task):
             free = False
         if free and not np.isfinite([loss.target_low, loss.target_high]).any() and known.min() < known.max():
             self.center, self.scale = float(known.mean()), float(known.std())
-            self.note = f"The loss is that of {self.column} with mean 0 and standard deviation 1."
+            self.note = self.scaled_note
         return (self.y - self.center) / self.scale
+
+    @property
+    def scaled_note(self) -> str:
+        return f"The loss is that of {self.column} with mean 0 and standard deviation 1."
 
     def restore(self, estimator: Any) -> None:
         estimator.rescale(self.center, self.scale)
@@ -233,15 +216,18 @@ class Regression(Task):
         r2 = 1 - float(wrong @ wrong) / float(spread @ spread) if spread.any() else float("nan")
         return {"R2": r2, "mean absolute error": float(np.abs(wrong).mean())}
 
+    def findings(self, rows: NDArray[Any], said: NDArray[Any], probabilities: NDArray[Any] | None) -> list[Finding]:
+        return [kind(self.column, self.y[rows], said) for kind in (Residuals, Agreement)]
+
 
 def _required(data: DataFile, column: str, rows: Rows, chosen: NDArray[Any], hint: str = "") -> NDArray[np.float64]:
     """The labels of some rows, which have to be numbers."""
-    places = np.flatnonzero(chosen)
-    numbers = data.notation.numbers([rows.labels[place] for place in places])
+    places, labels = np.flatnonzero(chosen), rows.labels[column]
+    numbers = data.notation.numbers([labels[place] for place in places])
     if numbers is None or not np.isfinite(numbers).all():
-        told = (data.notation.number(rows.labels[place]) for place in places)
+        told = (data.notation.number(labels[place]) for place in places)
         wrong = next(place for place, number in zip(places, told, strict=True) if number is None or not np.isfinite(number))
-        cell = rows.labels[wrong]
+        cell = labels[wrong]
         raise data.error(f"expected finite numbers in column {column!r}, got {cell[:40]!r} in {data.unit} {rows.lines[wrong]}; "
                          f"{remedy(cell, data.notation) or 'encode it as numbers'}{hint}")  # fmt: skip
     return numbers
@@ -260,23 +246,24 @@ def task_of(data: DataFile, column: str, rows: Rows, name: Name) -> Task:
     DataError
         The target misses cells, or is not what the user says, or says nothing of numbers that are written in an unusual way.
     """
-    holes = [place for place, label in enumerate(rows.labels) if label.lower() in MISSING]
+    labels = rows.labels[column]
+    holes = [place for place, label in enumerate(labels) if label.lower() in MISSING]
     if holes:
         raise data.error(f"expected a value in every row of the target {column!r}, got missing values in {len(holes)} of "
-                         f"{len(rows.labels)} rows (first in {data.unit} {rows.lines[holes[0]]}); fill them in, or remove "
+                         f"{len(labels)} rows (first in {data.unit} {rows.lines[holes[0]]}); fill them in, or remove "
                          "the rows")  # fmt: skip
-    numbers = data.notation.numbers(rows.labels)
+    numbers = data.notation.numbers(labels)
     if numbers is None:
-        classes, meant = True, likely(rows.labels, data.notation)
+        classes, meant = True, likely(labels, data.notation)
         if name == "auto" and meant is not None and not _are_classes(meant):
-            place = next(place for place, label in enumerate(rows.labels) if data.notation.number(label) is None)
-            cell = rows.labels[place]
+            place = next(place for place, label in enumerate(labels) if data.notation.number(label) is None)
+            cell = labels[place]
             way = remedy(cell, data.notation) or "mend it"
             raise data.error(f"expected classes or numbers in column {column!r}, got {cell[:40]!r} in {data.unit} "
                              f"{rows.lines[place]}, where most cells look like numbers; {way}; or --task classification, if "
                              "these are classes")  # fmt: skip
     else:
-        classes = _are_classes(numbers) or any(map(is_code, rows.labels))
+        classes = _are_classes(numbers) or any(map(is_code, labels))
     kinds: dict[str, Callable[..., Task]] = {
         "auto": Classification.of if classes else Regression.of,
         "classification": Classification.of, "regression": Regression.of,
@@ -284,4 +271,6 @@ def task_of(data: DataFile, column: str, rows: Rows, name: Name) -> Task:
     return kinds[name](data, column, rows)
 
 
-TASKS: dict[str, type[Task]] = {"NNClassifier": Classification, "NNRegressor": Regression}  # of the estimators
+TASKS: dict[str, type[Task]] = {  # of the estimators
+    "NNClassifier": Classification, "TableClassifier": Classification, "NNRegressor": Regression, "TableRegressor": Regression,
+}  # fmt: skip

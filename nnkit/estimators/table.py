@@ -63,6 +63,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
     history_ : History of the first net; ``history_.best_epoch`` is the one that was kept
     best_epochs_ : how many epochs were best for each net
     n_features_in_, feature_names_in_
+    target_names_ : names of the columns of y, where they have any
 
     Examples
     --------
@@ -190,8 +191,8 @@ class TableRegressor(RegressorMixin, TableEstimator):
     Attributes
     ----------
     residuals_ : (n, n_outputs), how far predictions were from the targets of rows held out, each column sorted
-    scheme_, model_, recipe_, loss_curve_, loss_, n_iter_, history_, best_epochs_, n_features_in_, feature_names_in_ : as those
-        of `TableClassifier`
+    scheme_, model_, recipe_, loss_curve_, loss_, n_iter_, history_, best_epochs_, n_features_in_, feature_names_in_,
+        target_names_ : as those of `TableClassifier`
 
     Examples
     --------

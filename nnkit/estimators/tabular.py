@@ -33,7 +33,7 @@ from nnkit.model import Sequential
 from nnkit.network import network_of
 from nnkit.persistence.file import write
 from nnkit.tables.scheme import TableScheme
-from nnkit.tables.targets import Classes, Scaled
+from nnkit.tables.targets import Classes, Scaled, names_of
 from nnkit.training.callbacks import EarlyStopping
 from nnkit.training.fit import Fit
 from nnkit.training.together import fit_together
@@ -84,6 +84,7 @@ class TableEstimator(Learner):
     targets_: Any
     recipe_: str
     best_epochs_: list[int]
+    target_names_: list[str]
 
     def __init__(
         self,
@@ -197,6 +198,9 @@ class TableEstimator(Learner):
         self.scheme_ = TableScheme(categorical=self.categorical, numeric=self.numeric, dates=self.dates, ignore=self.ignore,
                                    max_one_hot=recipe.max_one_hot).fit(X)  # fmt: skip
         self.targets_ = self._targets.of(y)
+        self.__dict__.pop("target_names_", None)
+        if names := names_of(y):
+            self.target_names_ = names
         rows, target = self._matrix(X), self._encoded(y)
         check_consistent_length(rows, target)
         weights = self._usable_weights(sample_weight, rows, recipe.loss(classes=self._classes))
@@ -373,12 +377,14 @@ class TableEstimator(Learner):
 
     @classmethod
     def recalled(cls, noted: dict[str, Any], model: Sequential) -> dict[str, Any]:
-        if noted.keys() != cls._kinds.keys():
+        if noted.keys() - {"target_names_"} != cls._kinds.keys():
             raise PersistenceError(f"expected the attributes {', '.join(cls._kinds)} of a fitted {cls.__name__}")
         scheme, targets = TableScheme.of_record(noted["scheme_"]), cls._targets.of_record(noted["targets_"])
         learned = noted | {"scheme_": scheme, "targets_": targets}
-        if wrong := [name for name, kind in cls._kinds.items() if not isinstance(learned[name], kind)]:
-            raise PersistenceError(f"expected {', '.join(wrong)} as a fit leaves them")
+        wrong = [name for name, kind in cls._kinds.items() if not isinstance(learned[name], kind)]
+        names = learned.get("target_names_", [])
+        if wrong or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise PersistenceError(f"expected {', '.join(wrong or ['target_names_'])} as a fit leaves them")
         try:
             recipe_of(learned["recipe_"])
         except ParameterError as error:

@@ -117,7 +117,7 @@ class Words(Cells):
     Attributes
     ----------
     codes : (rows,) which label it is; -1 where it is missing
-    labels : those that occur, different ones in the order of their letters; after `taken`, those that did
+    labels : those that occur, different ones in the order of their letters
     declared : whether their type says that they are categories, whatever the labels look like
     """
 
@@ -156,7 +156,7 @@ class Words(Cells):
         return repr(self.labels[self.codes[row]])[:60]
 
     def taken(self, rows: NDArray[np.int64]) -> Self:
-        return replace(self, codes=self.codes[rows])
+        return self.of(self.codes[rows], self.labels.tolist(), self.declared)
 
     def numbers(self, notation: Notation | None = None) -> Numbers:
         said = self.said_numbers(notation or Notation())

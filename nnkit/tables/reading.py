@@ -112,6 +112,22 @@ class Table:
         return Table([self.names[place] for place in places], self.rows, self.named, [self._columns[place] for place in places])
 
 
+    def take(self, rows: NDArray[np.int64]) -> Table:
+        """The same with these rows alone; where rows are (n, columns), each column with rows of its own."""
+        of = np.broadcast_to(rows[:, None], (len(rows), len(self.names))) if rows.ndim == 1 else rows
+        columns = [partial(_some_rows, self, place, of[:, place]) for place in range(len(self.names))]
+        return Table(self.names, len(rows), self.named, columns)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """A table of numbers as a matrix, (rows, columns); what NumPy asks for."""
+        columns = [self.column(place).numbers().values for place in range(len(self.names))]
+        return np.column_stack(columns).astype(dtype or np.float64, copy=False)
+
+
+def _some_rows(table: Table, place: int, rows: NDArray[np.int64]) -> Cells:
+    return table.column(place).taken(rows)
+
+
 def _itself(column: Cells) -> Cells:
     return column
 

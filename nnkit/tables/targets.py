@@ -16,7 +16,7 @@ from nnkit.core.exchange import Graph, Value
 from nnkit.core.frames import Frame, of_objects
 from nnkit.errors import DataError, OnnxError, PersistenceError, warn
 
-__all__ = ["Classes", "Scaled", "Targets"]
+__all__ = ["Classes", "Scaled", "Targets", "names_of"]
 
 
 class Targets(ABC):
@@ -46,6 +46,13 @@ class Targets(ABC):
         if len(columns) != outputs:
             raise DataError(f"y: expected {outputs} columns, as in the fit, got {len(columns)}")
         return columns
+
+
+def names_of(y: Any) -> list[str]:
+    """What the columns of targets are called: those of a frame, or a series; nothing where one has no name."""
+    frame = Frame.of(y)
+    names: list[Any] = [getattr(y, "name", None)] if frame is None or frame.names is None else [*frame.names]
+    return names if all(isinstance(name, str) and name for name in names) else []
 
 
 def _columns_of(y: Any) -> tuple[list[NDArray[Any]], bool]:

@@ -41,7 +41,7 @@ def csv_of(rows, delimiter=",", decimal="."):
 def typed_file(path, content, **said):
     path.write_bytes(content)
     data = open_data(str(path), **said)
-    rows = data.table([name for name in data.names if name != "note"], "note")
+    rows = data.table([name for name in data.names if name != "note"], ["note"])
     return data, rows, TableScheme(dtype="float64").fit(rows.table)
 
 
@@ -62,7 +62,7 @@ def test_text_dates_and_missing_cells_in_any_dress(here, delimiter, decimal, enc
         "rank": [1, None, 2.5, 3],
     })  # fmt: skip
     assert np.array_equal(scheme.transform(rows.table), TableScheme(dtype="float64").fit_transform(frame))
-    assert rows.labels == ["a", "b", "a", ""] and rows.lines.tolist() == [2, 3, 4, 6]
+    assert rows.labels == {"note": ["a", "b", "a", ""]} and rows.lines.tolist() == [2, 3, 4, 6]
     assert data.options[:2] == (["--decimal", ","] if decimal == "," else data.options[:2])
 
 
@@ -95,9 +95,10 @@ def test_parquet_has_types_of_its_own(here):
     frame = pd.DataFrame({"t": pd.to_datetime(["2024-01-01", None, "2024-03-01"]), "c": pd.Categorical(["1", "2", "1"]),
                           "x": [1.5, None, 2.0], "y": ["a", None, "b"]})  # fmt: skip
     frame.to_parquet("a.parquet")
-    rows = open_data("a.parquet").table(["x", "t", "c"], "y")
+    rows = open_data("a.parquet").table(["x", "t", "c"], ["y"])
     scheme = TableScheme().fit(rows.table)
-    assert [column.kind for column in scheme.columns_] == ["number", "date", "category"] and rows.labels == ["a", "", "b"]
+    assert [column.kind for column in scheme.columns_] == ["number", "date", "category"]
+    assert rows.labels == {"y": ["a", "", "b"]}
     assert np.array_equal(scheme.transform(rows.table), scheme.transform(frame[["c", "x", "t"]]))
     frame[:0].to_parquet("none.parquet")
     with pytest.raises(DataError, match="header only"):

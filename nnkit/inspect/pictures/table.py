@@ -6,6 +6,7 @@ import html
 import io
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +73,8 @@ class Table:
         console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
         console.print(grid)
         body = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
-        return "\n".join([self.title, "", *body, *([""] if self.notes else []), *self.notes])
+        title, *notes = ("\n".join(_folded(text, width)) for text in (self.title, *self.notes))
+        return "\n".join([title, "", *body, *([""] if notes else []), *notes])
 
     __repr__ = __str__
 
@@ -88,6 +90,12 @@ class Table:
         notes = "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
         return (f"<div><b>{html.escape(self.title)}</b><table><thead>{head}</thead><tbody>{body}</tbody></table>"
                 f"{notes}</div>")  # fmt: skip
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """The lines of a text, those that are too long broken between words."""
+    return [part for line in text.split("\n")
+            for part in (textwrap.wrap(line, width, break_long_words=False) if len(line) > width else [line])]  # fmt: skip
 
 
 def count(value: int) -> str:
