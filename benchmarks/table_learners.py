@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 import warnings
 from abc import ABC, abstractmethod
-from datetime import date
 from typing import Any, ClassVar
 
 import numpy as np
@@ -77,10 +76,12 @@ class TableLearner(ABC):
 
 def _categories(X: Any) -> Any:
     """Text as categories, and dates as numbers, of a copy."""
+    import pandas
+
     X = X.copy()
     for name in X.columns:
-        if isinstance(X[name].iloc[0], date):
-            X[name] = X[name].astype("datetime64[s]")
+        if name == "date":
+            X[name] = pandas.to_datetime(X[name])
         if X[name].dtype.kind in "OSU" or str(X[name].dtype) in ("string", "str"):
             X[name] = X[name].astype("category")
         elif X[name].dtype.kind == "M":
