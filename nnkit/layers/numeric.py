@@ -28,6 +28,39 @@ def _require_plain(layer: Layer, in_shape: Shape) -> int:
     return in_shape[0]
 
 
+def set_products(target, start, factors, rows):
+    """Target[i] = start + sum_k factors[k] rows[k, i], three at a time: to read and to write takes longer than a product."""
+    count, whole = factors.shape[0], factors.shape[0] // 3 * 3
+    target[:] = start
+    for k in range(0, whole, 3):
+        u, v, w, a, b, c = factors[k], factors[k + 1], factors[k + 2], rows[k], rows[k + 1], rows[k + 2]
+        for i in range(target.shape[0]):
+            target[i] += u * a[i] + v * b[i] + w * c[i]
+    for k in range(whole, count):
+        u, a = factors[k], rows[k]
+        for i in range(target.shape[0]):
+            target[i] += u * a[i]
+
+
+def add_dots(target, factor, rows):
+    """Target[k] += sum_i factor[i] rows[k, i], three at a time."""
+    count, whole = target.shape[0], target.shape[0] // 3 * 3
+    for k in range(0, whole, 3):
+        a, b, c, u, v, w = rows[k], rows[k + 1], rows[k + 2], 0.0, 0.0, 0.0
+        for i in range(factor.shape[0]):
+            u += factor[i] * a[i]
+            v += factor[i] * b[i]
+            w += factor[i] * c[i]
+        target[k] += u
+        target[k + 1] += v
+        target[k + 2] += w
+    for k in range(whole, count):
+        a, u = rows[k], 0.0
+        for i in range(factor.shape[0]):
+            u += factor[i] * a[i]
+        target[k] += u
+
+
 @register("periodic_embedding")
 class PeriodicEmbedding(Layer):
     """Learnt waves of each feature, mixed into a few numbers, and the feature itself.
@@ -93,7 +126,7 @@ class PeriodicEmbedding(Layer):
         self.parameter("phase", (features, hidden), init=Uniform(-pi, pi))
         self.parameter("weight", (features, hidden, outputs), init=Uniform(-1 / sqrt(hidden), 1 / sqrt(hidden)))
         self.parameter("bias", (features, outputs), init=Uniform(-1 / sqrt(hidden), 1 / sqrt(hidden)))
-        self.scratch("wave", (2,))  # a wave of a feature, and what its gradient is
+        self.scratch("wave", (max(2, hidden),))  # those of a feature; or one, and what its gradient is
         return (features, outputs + 1)
 
     def work(self, in_shape: Shape, out_shape: Shape, parameters: int) -> int:
@@ -120,21 +153,17 @@ class PeriodicEmbedding(Layer):
     def forward(x, frequency, phase, weight, bias, wave, out):
         outputs = bias.shape[1]
         for b in range(x.shape[0]):
-            c = wave[b, 0]
+            c = wave[b]
             for f in range(x.shape[1]):
                 values, last = x[b, f], out[b, f, outputs]
-                for o in range(outputs):
-                    out[b, f, o] = bias[f, o]
-                for h in range(frequency.shape[1]):
-                    w, p = 2.0 * frequency[f, h], phase[f, h] / np.pi  # of half a turn
-                    for i in range(values.shape[0]):
-                        c[i] = cospi(w * values[i] + p)
-                    for o in range(outputs):
-                        factor, row = weight[f, h, o], out[b, f, o]
-                        for i in range(c.shape[0]):
-                            row[i] += factor * c[i]
                 for i in range(values.shape[0]):
                     last[i] = values[i]
+                for h in range(frequency.shape[1]):
+                    w, p, row = 2.0 * frequency[f, h], phase[f, h] / np.pi, c[h]  # of half a turn
+                    for i in range(values.shape[0]):
+                        row[i] = cospi(w * values[i] + p)
+                for o in range(outputs):
+                    set_products(out[b, f, o], bias[f, o], weight[f, :, o], c)
 
     @staticmethod
     def backward(x, frequency, phase, weight, wave, grad_out, grad_x, grad_frequency, grad_phase, grad_weight, grad_bias):
@@ -143,28 +172,22 @@ class PeriodicEmbedding(Layer):
         for b in range(x.shape[0]):
             c, d = wave[b, 0], wave[b, 1]
             for f in range(x.shape[1]):
-                values, target, last = x[b, f], grad_x[b, f], grad_out[b, f, outputs]
-                for i in range(values.shape[0]):
-                    target[i] = last[i]
+                values, target, g = x[b, f], grad_x[b, f], grad_out[b, f]
                 for o in range(outputs):
-                    grad_bias[f, o] += grad_out[b, f, o].sum()
+                    grad_bias[f, o] += g[o].sum()
+                for i in range(target.shape[0]):
+                    target[i] = g[outputs, i]
                 for h in range(frequency.shape[1]):
                     w, p = 2.0 * frequency[f, h], phase[f, h] / np.pi
-                    for i in range(values.shape[0]):
-                        c[i] = cospi(w * values[i] + p)
-                        d[i] = 0.0
-                    for o in range(outputs):
-                        factor, g, total = weight[f, h, o], grad_out[b, f, o], 0.0
-                        for i in range(c.shape[0]):
-                            total += g[i] * c[i]
-                            d[i] += factor * g[i]
-                        grad_weight[f, h, o] += total
+                    set_products(d, 0.0, weight[f, h], g)
                     slope, along = 0.0, 0.0
                     for i in range(values.shape[0]):
+                        c[i] = cospi(w * values[i] + p)
                         s = -sinpi(w * values[i] + p) * d[i]
                         slope += s
                         along += s * values[i]
                         target[i] += np.pi * w * s
+                    add_dots(grad_weight[f, h], c, g)
                     grad_phase[f, h] += slope
                     grad_frequency[f, h] += 2.0 * np.pi * along
 

@@ -14,20 +14,21 @@ from nnkit.errors import KernelError, ShapeError
 
 __all__ = ["ParametricActivation"]
 
-FORWARD = """def forward(x, share, {numbers}out):
+FORWARD = """def forward(x, share, {numbers}whole, out):
     for n in range(x.shape[0]):
-        row, target = x[n], out[n]
+        row, kept, target = x[n], whole[n], out[n]
         for j in range(row.shape[0]):
             value = row[j]
-            target[j] = value + share[j] * (curve({curve}) - value)
+            given = curve({curve})
+            kept[j] = given
+            target[j] = value + share[j] * (given - value)
 """
-BACKWARD = """def backward(x, share, {numbers}grad_out, grad_x, grad_share):
+BACKWARD = """def backward(x, share, {numbers}whole, grad_out, grad_x, grad_share):
     grad_share[:] = 0.0
     for n in range(x.shape[0]):
-        row, grad, target = x[n], grad_out[n], grad_x[n]
+        row, kept, grad, target = x[n], whole[n], grad_out[n], grad_x[n]
         for j in range(row.shape[0]):
-            value, g = row[j], grad[j]
-            given = curve({curve})
+            value, given, g = row[j], kept[j], grad[j]
             grad_share[j] += g * (given - value)
             target[j] = g + share[j] * (slope({slope}) - g)
 """
@@ -47,7 +48,7 @@ def _blended(cls: Any) -> dict[str, Callable[..., Any]]:
     where = f"{__name__}.{cls.__module__}.{cls.__qualname__}"
     return {
         "forward": kernel_of_text(FORWARD.format(**said), "forward", f"{where}.forward", curve=curve),
-        "backward": kernel_of_text(BACKWARD.format(**said), "backward", f"{where}.backward", curve=curve, slope=slope),
+        "backward": kernel_of_text(BACKWARD.format(**said), "backward", f"{where}.backward", slope=slope),
     }
 
 
@@ -110,6 +111,7 @@ class ParametricActivation(Activation):
         if not in_shape:
             raise ShapeError(f"{self!r}: expected input rows with a feature axis, (N, ..., features), got shape (N,)")
         self.parameter("share", in_shape[-1:], init="ones")
+        self.scratch("whole", in_shape)  # s(x)
         vars(self).update(self._inner.hyperparameters())  # which its functions may name
         return in_shape
 
