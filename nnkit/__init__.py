@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from nnkit.loading import load as load
     from nnkit.many import fit_many as fit_many
     from nnkit.tables.scheme import TableScheme as TableScheme
+    from nnkit.training.function import row_gradients as row_gradients
+    from nnkit.training.function import value_and_grad as value_and_grad
 
 # What is slow to import is loaded when it is asked for: names and where they are, and modules.
 _LATER = {
@@ -75,7 +77,9 @@ _LATER = {
     "load": "nnkit.loading",
     "plot_decision": "nnkit.inspect.decision",
     "plot_effects": "nnkit.inspect.effects.dependence",
+    "row_gradients": "nnkit.training.function",
     "trace": "nnkit.inspect.trace.trace",
+    "value_and_grad": "nnkit.training.function",
 }
 _MODULES = ("onnx", "testing")
 

@@ -39,13 +39,12 @@ from nnkit.training.data import (
     check_finite,
     check_row_shape,
     count_of,
-    gathered,
     sources_of,
     taken,
     to_inputs,
 )
 from nnkit.training.diagnosis import check_parameters, diagnosis
-from nnkit.training.goals import Goal, targets_of, weights_of
+from nnkit.training.goals import goals_of, planned, targets_of, weights_of
 from nnkit.training.history import History
 from nnkit.training.padding import without_padding
 from nnkit.training.progress import Progress
@@ -228,11 +227,7 @@ class Fit:
         if all(item is not None for item in weights):
             counted = [item.reshape(len(item), -1)[self._rows].any(axis=1) for item in weights if item is not None]
             self._rows = self._rows[np.logical_or.reduce(counted)]
-        self._goals = {
-            name: Goal(loss, self._timed.factors[name], self._y[name], self._weights[name],
-                       fields(self.network.out_shape)[name], self._rows)
-            for name, loss in self._timed.losses.items()
-        }  # fmt: skip
+        self._goals = goals_of(self.network, self._timed, self._y, self._weights, self._rows)
 
     def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
         X, out_shape = to_inputs(X, inputs_of(self.model, X), "fit", "validation X"), self.network.out_shape
@@ -263,14 +258,8 @@ class Fit:
         if shards > 1:
             slabs = aligned_zeros(shards * network.vector.size, real).reshape(shards, -1)
         self._slabs = slabs
-        plan = Plan(real, training=True, differentiate=True, shards=shards)
         self._sources = sources_of(self._X, real)
-        x, gathering = gathered(self._sources, network.in_shape, network.input_dtype)
-        plan.instructions += [*gathering, *(item for goal in self._goals.values() for item in goal.gather(real))]
-        outs = fields(plan.run(network.placed(slabs, self._sources), x))
-        for place, (name, goal) in enumerate(self._goals.items()):
-            goal.grade(plan, outs[name], more=place > 0)
-        plan.backward({name: goal.grad for name, goal in self._goals.items()}, guard=True)
+        plan, _ = planned(network, self._goals, self._sources, slabs)
         waves, average = self._wave_rows < self.batch_size, averaging_of(self._callbacks)
         self._updater = Updater(
             self._optimizer, network.vector, slabs, chunk=network.chunk, segments=network.segments(), waves=waves,
