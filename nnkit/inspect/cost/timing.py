@@ -25,7 +25,7 @@ from nnkit.inspect.cost.machine import peak
 from nnkit.inspect.cost.profile import REST, STAGES, KernelTime, Portion, Profile
 from nnkit.inspect.pictures.table import several
 from nnkit.training.data import count_of
-from nnkit.training.fit import Fit
+from nnkit.training.steps import Steps
 
 if TYPE_CHECKING:
     from nnkit.core.container import Model
@@ -72,7 +72,7 @@ class Intervals:
         return cls(kernels, update, max(whole - update - float(kernels.sum()) / threads, 0.0), reading, steps)
 
 
-class _Run(Fit):
+class _Run(Steps):
     """A fit of so many steps (or some more), all of whole batches, that reads the clock."""
 
     def __init__(self, model: Model, X: Any, y: Any, steps: int, within: bool, **options: Any) -> None:
