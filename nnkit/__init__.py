@@ -29,6 +29,7 @@ from nnkit.core.part import Shape as Shape
 from nnkit.core.registry import register as register
 from nnkit.core.schedule import Schedule as Schedule
 from nnkit.core.span import Span as Span
+from nnkit.core.trainer import Iteration as Iteration
 from nnkit.core.trainer import Trainer as Trainer
 from nnkit.core.words import CLASSES as _CLASSES
 from nnkit.core.words import ELSEWHERE as _ELSEWHERE

@@ -106,7 +106,6 @@ class Trainer(Part):
     Examples
     --------
     >>> import numpy as np, nnkit as nn
-    >>> from nnkit.core.trainer import Iteration
     >>> class Steepest(nn.Trainer):
     ...     def iterate(self, problem, states):
     ...         theta, gradient = problem.position(), np.zeros(problem.size)
@@ -114,7 +113,7 @@ class Trainer(Part):
     ...         while True:  # halve the step until it goes down
     ...             problem.move(theta - rate * gradient)
     ...             if problem.value() <= loss or rate < 1e-9:
-    ...                 return Iteration(problem.value())
+    ...                 return nn.Iteration(problem.value())
     ...             rate /= 2
     >>> history = nn.Sequential(["linear"]).fit([[1.0], [2.0]], [[2.0], [4.0]], optimizer=Steepest(), epochs=20)
     >>> history["loss"][-1] < history["loss"][0]

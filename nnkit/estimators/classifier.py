@@ -204,7 +204,7 @@ class NNClassifier(ClassifierMixin, Estimator):
         Raises
         ------
         ParameterError
-            ``early_stopping`` is True: rows of every call would be held out.
+            ``early_stopping`` is True: rows of every call would be held out; or the optimizer takes all rows at once.
         """
         self._check_partial()
         first = not hasattr(self, "model_")

@@ -7,10 +7,11 @@ once are trainers, see `nnkit.Trainer`.
 from nnkit.optimizers.adaptive import Adadelta, Adagrad, RMSprop
 from nnkit.optimizers.descent import ASGD, SGD, Rprop
 from nnkit.optimizers.lbfgs import LBFGS
+from nnkit.optimizers.levenberg import BayesianLM, LevenbergMarquardt
 from nnkit.optimizers.matrices import Adafactor, Muon
 from nnkit.optimizers.moments import Adam, Adamax, AdamW, Lion, NAdam, RAdam
 
 __all__ = [
-    "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Muon", "NAdam", "RAdam",
-    "RMSprop", "Rprop",
+    "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "BayesianLM", "LevenbergMarquardt",
+    "Lion", "Muon", "NAdam", "RAdam", "RMSprop", "Rprop",
 ]  # fmt: skip

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnkit.core.layer import Built
+from nnkit.core.layer import Built, Layer
 from nnkit.core.part import kernel_names
 from nnkit.core.trainer import Trainer
 from nnkit.engine.critical import check, interruptible
 from nnkit.engine.workers import Team
 from nnkit.errors import NonFiniteError, ParameterError
+from nnkit.passes import Pass
 from nnkit.training.averaging import averaging_of
 from nnkit.training.callbacks import EarlyStopping
+from nnkit.training.data import count_of
 from nnkit.training.diagnosis import diagnosis
 from nnkit.training.fit import Fit
 from nnkit.training.objective import Objective
@@ -26,6 +28,7 @@ from nnkit.training.snapshot import Snapshot
 __all__ = ["Iterations"]
 
 LOOKED_AT = 4096  # rows at a time, for what is not finite
+TRIED = 64  # rows, for what is drawn
 
 
 class Iterations(Fit):
@@ -64,15 +67,33 @@ class Iterations(Fit):
     def _require_steady(self) -> None:
         """Refuse what makes the loss another function from one look at it to the next."""
         who, network = type(self._optimizer).__name__, self.network
-        for built in network.leaves:
-            if why := _unsteady(built):
-                raise ParameterError(f"{who}: expected layers that give the same in every pass, got {built.layer!r}, which "
-                                     f"{why}; leave it out, or train with 'adam'")  # fmt: skip
+        batches = [built.layer for built in network.leaves if _follows_batches(built)]
+        draws = [] if batches else self._drawing()
+        if batches or draws:
+            layer, why = [*batches, *draws][0], "follows the statistics of batches" if batches else "draws numbers"
+            raise ParameterError(f"{who}: expected layers that give the same in every pass, got {layer!r}, which {why}; leave "
+                                 "it out, or train with 'adam'")  # fmt: skip
         if moving := [*network.live(), *self._live]:
             raise ParameterError(f"{who}: expected numbers that stay as they are, got one that follows {moving[0][0]!r}; "
                                  "give a plain number, or train with 'adam'")  # fmt: skip
         if (average := averaging_of(self._callbacks)) is not None:
             raise ParameterError(f"{who}: expected no mean of the parameters, as it goes to one minimum, got {average!r}")
+
+    def _drawing(self) -> list[Layer]:
+        """The layers that give something else with another seed: some that have one leave it alone, as a dropout of 0 does."""
+        network = self.network
+        if not any(_has_seed(built.layer) for built in network.leaves):
+            return []
+        rows = self._take(self._rows[:TRIED])[0]
+        trial = Pass(network, count_of(rows), training=True, gradient=np.zeros_like(network.gradient), keep=True,
+                     python=self._python)  # fmt: skip
+        given = []
+        for seed in (1, 2):
+            with np.errstate(all="ignore"):
+                trial.forward(rows, seed=seed)
+            given.append([trial.array(node.out).copy() for node in trial.nodes()])
+        return [node.built.layer for node, one, other in zip(trial.nodes(), *given, strict=True)
+                if _has_seed(node.built.layer) and not np.array_equal(one, other, equal_nan=True)]  # fmt: skip
 
     # --------------------------------------------------------------------------------------------------- running
 
@@ -134,11 +155,9 @@ class Iterations(Fit):
             state[:] = before.moments[name]
 
 
-def _unsteady(built: Built) -> str:
-    """Why a layer does not give the same in every pass of training, or ""."""
-    names = {name for kernel in built.layer.kernels().values() for name in kernel_names(kernel)}
-    if "seed" in names:
-        return "draws numbers"
-    if built.layer.mixes_rows or built.partials or any(not state.fixed for state in built.states.values()):
-        return "follows the statistics of batches"
-    return ""
+def _follows_batches(built: Built) -> bool:
+    return built.layer.mixes_rows or bool(built.partials) or any(not state.fixed for state in built.states.values())
+
+
+def _has_seed(layer: Layer) -> bool:
+    return any("seed" in kernel_names(kernel) for kernel in layer.kernels().values())
