@@ -143,15 +143,17 @@ class LossFunction:
         direction, data = self._at(v, "v"), self._data
         self._objective.move(self._at(theta))
         if self._rows is None:
-            self._rows = RowPass(data.network, data.X, data.rows, workers=data.threads)
+            self._rows = RowPass.of(data.network, data.X, data.rows, workers=data.threads)
         every = self._rows
         out = {name: np.empty((len(data.rows), prod(shape))) for name, shape in every.out_shapes.items()}
+        rows = np.empty((every.block, self.size))
         with Team(every.workers) as team:
             for piece in every.blocks(team):
                 count, place = len(data.rows[piece]), dict.fromkeys(out, 0)
                 for seed in every.each_output(None, count):
                     (name,) = seed
-                    out[name][piece, place[name]] = every.pull(count, seed, team) @ direction
+                    every.pull(seed, rows[:count], team)
+                    out[name][piece, place[name]] = rows[:count] @ direction
                     place[name] += 1
         shaped = {name: array.reshape(-1, *every.out_shapes[name]) for name, array in out.items()}
         return shaped.get("", shaped)
@@ -277,14 +279,17 @@ def row_gradients(
     """
     data = _Data(model, X, y, loss, None, n_threads, "row_gradients")
     network, criterion = data.network, data.criterion
-    every = RowPass(network, data.X, data.rows, losses=criterion.losses, y=data.y, workers=data.threads)
+    every = RowPass.of(network, data.X, data.rows, losses=criterion.losses, y=data.y, workers=data.threads)
     share = {name: criterion.factors[name] / (item.terms(every.out_shapes[name]) if item.reduction == "mean" else 1)
              for name, item in criterion.losses.items()}  # fmt: skip
-    found = np.empty(len(data.rows)) if norms else np.empty((len(data.rows), len(every.places)))
+    found = np.empty(len(data.rows)) if norms else np.empty((len(data.rows), every.size))
+    room = np.empty((every.block, every.size)) if norms else found
     with Team(every.workers) as team:
         for piece in every.blocks(team):
             count = len(data.rows[piece])
             seeds = {name: share[name] * slope[:count] for name, slope in every.slopes.items()}
-            gradients = every.pull(count, seeds, team)
-            found[piece] = np.linalg.norm(gradients, axis=1) if norms else gradients
+            gradients = room[:count] if norms else room[piece]
+            every.pull(seeds, gradients, team)
+            if norms:
+                found[piece] = np.linalg.norm(gradients, axis=1)
     return found

@@ -44,7 +44,7 @@ class Residuals:
             if not loss.least_squares:
                 raise ParameterError(f"{who}: expected a loss that is made of squares, such as 'mse', 'half_squared_error' or "
                                      f"'huber', got {loss!r}; train with 'adam' or 'lbfgs' for it")  # fmt: skip
-        self._passes = RowPass(network, X, rows, losses=criterion.losses, y=y, training=True, workers=workers, python=python)
+        self._passes = RowPass.of(network, X, rows, losses=criterion.losses, y=y, training=True, workers=workers, python=python)
         self._curvatures = {name: _curvature(loss) for name, loss in criterion.losses.items()}
         self._weights: dict[str, NDArray[np.float64]] = {}  # of each number of a row's outputs
         self.terms = 0
@@ -55,7 +55,7 @@ class Residuals:
             self._weights[name] = share
             self.terms += int(np.count_nonzero(share))
         outputs = sum(map(prod, out_shapes.values()))
-        self._jacobian = np.empty((self._passes.block * outputs, len(self._passes.places)))
+        self._jacobian = np.empty((self._passes.block * outputs, self._passes.size))
         self._residual = np.empty(len(self._jacobian))
 
     def blocks(self, team: Team | None = None) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -72,7 +72,7 @@ class Residuals:
                 begin += slope.size
             begin = 0
             for seed in passes.each_output(rates, count):
-                self._jacobian[begin : begin + count] = passes.pull(count, seed, team)
+                passes.pull(seed, self._jacobian[begin : begin + count], team)
                 begin += count
             yield self._jacobian[:begin], self._residual[:begin]
 

@@ -8,7 +8,8 @@ import nnkit as nn
 from nnkit.network import network_of
 from nnkit.passes import Pass
 from nnkit.testing.bench import Bench
-from nnkit.training.row_pass import RowPass
+from nnkit.training.objective import trained_places
+from nnkit.training.row_pass import Apart, RowPass, Together
 from tests.promises import examples
 
 RANDOM = np.random.default_rng(20)
@@ -138,12 +139,24 @@ def test_gradients_of_the_rows_add_up_to_that_of_the_batch(example):
     whole = Pass(network, len(rows), training=False, gradient=gradient)
     out = whole.forward(bench.x)
     whole.backward(bench.grad_out)
-    every = RowPass(network, bench.x, rows)
+    every = RowPass.of(network, bench.x, rows)
+    each = np.full((len(rows), every.size), np.nan)
     for piece in every.blocks():
         np.testing.assert_allclose(every.outputs[""][: len(rows)], out[piece].reshape(len(rows), -1), rtol=1e-9, atol=1e-12)
-        each = every.pull(len(rows), {"": bench.grad_out[piece].reshape(len(rows), -1)})
-        assert each.shape == (len(rows), len(every.places))
-        np.testing.assert_allclose(each.sum(axis=0), gradient[every.places], rtol=1e-9, atol=1e-12)
+        every.pull({"": bench.grad_out[piece].reshape(len(rows), -1)}, each[piece])
+    np.testing.assert_allclose(each.sum(axis=0), gradient[trained_places(network)], rtol=1e-9, atol=1e-12)
+
+
+def test_rows_of_dense_nets_are_the_same_together_and_apart():
+    network = network_of(tanh_net())
+    rows, seed, found = np.arange(40), RANDOM.normal(size=(40, 2)), []
+    for kind in (Apart, Together):
+        every = kind(network, X, rows)
+        found.append(np.empty((40, every.size)))
+        for piece in every.blocks():
+            every.pull({"": seed[piece]}, found[-1][piece])
+    assert isinstance(RowPass.of(network, X, rows), Together)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("loss", ["mse", "half_squared_error", "cross_entropy", "huber"])
