@@ -67,6 +67,8 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "stddev": ("std",),
     "strides": ("stride",),
     "T_0": ("restart",),
+    "tolerance_change": ("tol_change",),
+    "tolerance_grad": ("tol",),
     "T_mult": ("stretch",),
     "tol": ("min_delta",),
     "total_iters": ("length", "warmup"),

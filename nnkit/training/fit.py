@@ -40,10 +40,9 @@ from nnkit.training.goals import goals_of, targets_of, weights_of
 from nnkit.training.history import History
 from nnkit.training.padding import without_padding
 from nnkit.training.progress import Progress
-from nnkit.training.shards import shard_rows
 from nnkit.training.snapshot import Snapshot, digest, spelt
 
-__all__ = ["Fit", "shard_rows"]
+__all__ = ["Fit"]
 
 SAMPLING = 0  # seed for the choice of rows to look at: the same ones each time, and nothing drawn from the fit's own stream
 

@@ -322,7 +322,7 @@ def test_training_that_is_interrupted_at_once_saves_nothing(here, monkeypatch, c
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nnkit.training.fit.Fit._run_block", interrupt)
+    monkeypatch.setattr("nnkit.training.steps.Steps._run_block", interrupt)
     assert main(["train", "iris.csv", "--target", "species"]) == 130
     assert "nothing is saved" in capsys.readouterr().err
     assert not (here / "iris.safetensors").exists()

@@ -1,5 +1,7 @@
 """The loss as a function of one vector, and the gradient of each row: against SciPy, torch and closed forms."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime, minimize
@@ -48,6 +50,27 @@ def test_model_stays_as_it_is_until_write_and_results_are_the_callers():
     f.write(f.start + 1.0)
     assert np.allclose(model.parameters()["0.weight"], before["0.weight"] + 1.0)
     assert f.start.dtype == np.float64 and f.size == sum(array.size for array in before.values())
+
+
+def test_a_call_with_room_for_the_gradient_allocates_none():
+    f = nn.value_and_grad(tanh_net(hidden=5000), X, Y, "mse")
+    theta, out = f.start.copy(), np.empty(f.size)
+    f(theta, out)
+    tracemalloc.start()
+    try:
+        f(theta, out)
+        assert tracemalloc.get_traced_memory()[1] < f.start.nbytes / 4
+    finally:
+        tracemalloc.stop()
+
+
+def test_layers_work_as_in_predict():
+    layers = [nn.Linear(6), nn.BatchNorm1d(), nn.Dropout(0.5), nn.Tanh(), nn.Linear(2)]
+    model = nn.Sequential(layers).build((3,), random_state=0, dtype="float64")
+    model.fit(X, Y, epochs=3, random_state=0)  # running statistics
+    f = nn.value_and_grad(model, X, Y, "mse")
+    assert f.value(f.start) == pytest.approx(model.evaluate(X, Y, "mse"), rel=1e-12)
+    np.testing.assert_allclose(f(f.start)[1], approx_fprime(f.start, f.value, 1e-6), atol=1e-5)
 
 
 def test_frozen_parameters_are_no_part_of_the_vector():

@@ -284,6 +284,18 @@ def test_steps_by_hand_and_profiles_are_not_for_trainers():
         nn.LBFGS(lr=0.1)
 
 
+def test_checks_know_trainers():
+    assert isinstance(nn.testing.check_optimizer("lm").part, nn.LevenbergMarquardt)
+    with pytest.raises(nn.testing.CheckError, match="as figures say"):
+        nn.testing.check_optimizer(Silent)
+
+
+class Silent(nn.LBFGS):
+    """Announces what it never notes."""
+
+    figures = ("nothing",)
+
+
 def test_a_monitor_looks_on():
     monitor, model = nn.Monitor(), net()
     model.fit(X, Y, optimizer="lbfgs", epochs=4, callbacks=[monitor])
