@@ -46,7 +46,8 @@ class Bowl(NamedTuple):
         damped += self.decay + mu * (damped + self.decay if scaled else 1.0)
         right = gradient if self.jacobian is None else self.jacobian @ gradient
         try:
-            solved: Vector = linalg.cho_solve(linalg.cho_factor(matrix, lower=True, overwrite_a=True), right)
+            # It is symmetric, and LAPACK wants columns: the transposed view needs no copy.
+            solved: Vector = linalg.cho_solve(linalg.cho_factor(matrix.T, lower=True, overwrite_a=True), right)
         except (np.linalg.LinAlgError, ValueError):
             return None
         if self.jacobian is None:
