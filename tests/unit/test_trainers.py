@@ -246,6 +246,15 @@ def test_an_error_within_an_iteration_leaves_the_net_where_it_was(trainer, monke
     assert history.stopped == "interrupted" and same(kept[-1], held(model))
 
 
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_many_nets_side_by_side(trainer):
+    alone, together = net(), [net(), net(hidden=3)]
+    expected = alone.fit(X, Y, optimizer=trainer, epochs=4)
+    histories = nn.fit_many(together, X, Y, optimizer=trainer, epochs=4, n_threads=2)
+    assert same(held(alone), held(together[0]))
+    assert histories[0]["loss"] == expected["loss"] and histories[1]["loss"] != expected["loss"]
+
+
 REFUSED = {
     "batches": (net(), {"batch_size": 8}, "no batches, .* got batch_size=8"),
     "accumulate": (net(), {"accumulate": 2}, "no batches, .* got accumulate=2"),
