@@ -242,7 +242,7 @@ class Fit:
     # ------------------------------------------------------------------------------- what each kind of training does
 
     _workers: int  # threads that it can use
-    _stops: list[tuple[Callback, int]] = []  # noqa: RUF012, callbacks that are called after so many steps
+    _stops: list[tuple[Callback, int]]  # callbacks that are called after so many steps
     _gradient: NDArray[Any] | None = None  # where that is another one than the network's
 
     def _count(self, epochs: int | None, batch_size: int | None, accumulate: int) -> int:
