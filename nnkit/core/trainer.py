@@ -97,6 +97,7 @@ class Trainer(Part):
     squares        False    it asks for residuals: the loss has to be made of squares (see `nnkit.Loss`)
     max_fail       None     where there are validation data, training ends after so many epochs without a better loss there, and
                             the best parameters come back; None: it does not
+    memory         method   bytes that an iteration needs for its matrices: 0; beyond 4 GB, a fit refuses to begin
     check          method   refuses hyper-parameters out of range; who overrides it calls ``super().check()``
     examples       method   class method: ready-made ones; one with its defaults, where the constructor needs no arguments
     acts_outside   False    it writes files, runs commands or the like: a file from somebody else does not bring it along
@@ -122,7 +123,7 @@ class Trainer(Part):
 
     registry: ClassVar[Registry[Any]] = Registry("trainer", within=Optimizer.registry)
     needed = ("iterate",)
-    hooks = (*Part.hooks, "iterate", "states", "figures", "squares", "max_fail", "check")
+    hooks = (*Part.hooks, "iterate", "states", "figures", "squares", "max_fail", "memory", "check")
 
     figures: ClassVar[tuple[str, ...]] = ()
     squares: ClassVar[bool] = False
@@ -143,6 +144,10 @@ class Trainer(Part):
     def states(self, size: int) -> dict[str, int]:
         """How long the arrays are that it keeps, by name, for so many parameters; zeros at first."""
         return {}
+
+    def memory(self, size: int, terms: int) -> int:
+        """Bytes that an iteration needs for its matrices, of so many parameters and residuals."""
+        return 0
 
     def iterate(self, problem: Problem, states: dict[str, Vector]) -> Iteration:
         """Go on from where the net is, and leave it where that has led.

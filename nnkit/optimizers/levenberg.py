@@ -89,6 +89,13 @@ class Damped(Trainer):
     def states(self, size: int) -> dict[str, int]:
         return {"point": size, "numbers": 5}
 
+    def memory(self, size: int, terms: int) -> int:
+        return 8 * (terms * size if self._is_wide(size, terms) else 2 * size * size)
+
+    def _is_wide(self, size: int, terms: int) -> bool:
+        """Whether JJ' is made, instead of J'J."""
+        return terms < size and not self.scaled
+
     def begin(self, problem: Problem, theta: Vector, numbers: Vector) -> None:
         """Say what the penalty is at first, as numbers[DECAY]."""
         numbers[DECAY] = self.weight_decay
@@ -124,7 +131,7 @@ class Damped(Trainer):
 
     def _bowl(self, problem: Problem, theta: Vector, decay: float) -> Bowl:
         """The loss near here."""
-        if problem.terms < problem.size and not self.scaled:
+        if self._is_wide(problem.size, problem.terms):
             blocks = [(block.copy(), residual.copy()) for block, residual in problem.residuals()]
             jacobian = np.concatenate([block for block, _ in blocks])
             residual = np.concatenate([residual for _, residual in blocks])

@@ -29,6 +29,7 @@ __all__ = ["Iterations"]
 
 LOOKED_AT = 4096  # rows at a time, for what is not finite
 TRIED = 64  # rows, for what is drawn
+MEMORY = 1 << 32  # bytes, for matrices of a trainer
 
 
 class Iterations(Fit):
@@ -56,6 +57,10 @@ class Iterations(Fit):
         if trainer.squares:
             residuals = Residuals(network, self._timed, self._X, self._y, self._weights, self._rows,
                                   who=type(trainer).__name__, workers=self._threads, python=self._python)  # fmt: skip
+            if (needed := trainer.memory(objective.size, residuals.terms)) > MEMORY:
+                raise ParameterError(f"{type(trainer).__name__}: expected a small net, got {objective.size} parameters and "
+                                     f"{residuals.terms} residuals, whose matrices need {needed / 2**30:.1f} GB; train with "
+                                     "'lbfgs' or 'adam'")  # fmt: skip
         self._problem = AllRows(objective, residuals, self._diagnosed)
         self._states = {name: np.zeros(length) for name, length in trainer.states(objective.size).items()}
         self._workers, self._gradient = objective.workers, objective.gradient

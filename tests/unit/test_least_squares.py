@@ -169,6 +169,20 @@ def test_max_fail_ends_training_and_the_best_parameters_come_back():
     assert model.evaluate(rows[30:], noise[30:], "mse") == pytest.approx(min(history["val_loss"]), rel=1e-12)
 
 
+@pytest.mark.parametrize("hidden", [3, 20], ids=["J'J", "JJ'"])
+def test_nets_that_are_too_large_are_refused_before_anything_runs(hidden, monkeypatch):
+    from nnkit.training import iterations
+
+    trainer, model = nn.LevenbergMarquardt(), net(hidden)
+    needed = trainer.memory(len(flat(model)), 60)
+    assert needed == 8 * (2 * 17 * 17 if hidden == 3 else 60 * 102)
+    monkeypatch.setattr(iterations, "MEMORY", needed - 1)
+    with pytest.raises(nn.ParameterError, match="a small net, got"):
+        model.fit(X, Y, optimizer=trainer)
+    monkeypatch.setattr(iterations, "MEMORY", needed)
+    assert model.fit(X, Y, optimizer=trainer, epochs=1).epochs == 1
+
+
 def test_at_a_minimum_mu_says_so():
     model = nn.Sequential([nn.Linear(2)]).build((2,), random_state=0)
     history = model.fit(X, Y, optimizer=nn.LevenbergMarquardt(min_grad=0.0, mu_max=1e3), epochs=100)
