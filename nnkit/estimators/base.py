@@ -337,6 +337,8 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         return callbacks
 
     def _batch(self, rows: int, optimizer: Any) -> Any:
+        if self.batch_size is None:  # which `Sequential.fit` takes, but "auto" says it here
+            raise ParameterError(f"{type(self).__name__}: batch_size: expected an integer of at least 1, or 'auto', got None")
         if not is_auto(self.batch_size):
             return self.batch_size
         return None if isinstance(optimizer, Trainer) else min(BATCH, rows)
