@@ -68,7 +68,6 @@ REASONS = {
     "LinearCrossEntropyOptions": "how PyTorch computes LinearCrossEntropyLoss, not what it is",
     "SyncBatchNorm": "batch norms see the whole batch, whatever the number of threads",
     "TripletMarginWithDistanceLoss": "its distance is a function in Python: write a PythonLoss",
-    "LBFGS": "it evaluates the loss several times in a step",
     "SparseAdam": "gradients are dense",
     "swap_in_optimizer_params_and_state": "an optimizer's state belongs to the model that it is at work on",
     **dict.fromkeys(

@@ -29,6 +29,8 @@ from nnkit.core.part import Shape as Shape
 from nnkit.core.registry import register as register
 from nnkit.core.schedule import Schedule as Schedule
 from nnkit.core.span import Span as Span
+from nnkit.core.trainer import Iteration as Iteration
+from nnkit.core.trainer import Trainer as Trainer
 from nnkit.core.words import CLASSES as _CLASSES
 from nnkit.core.words import ELSEWHERE as _ELSEWHERE
 from nnkit.engine.critical import imported as _imported
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
     from nnkit.loading import load as load
     from nnkit.many import fit_many as fit_many
     from nnkit.tables.scheme import TableScheme as TableScheme
+    from nnkit.training.function import row_gradients as row_gradients
+    from nnkit.training.function import value_and_grad as value_and_grad
 
 # What is slow to import is loaded when it is asked for: names and where they are, and modules.
 _LATER = {
@@ -75,7 +79,9 @@ _LATER = {
     "load": "nnkit.loading",
     "plot_decision": "nnkit.inspect.decision",
     "plot_effects": "nnkit.inspect.effects.dependence",
+    "row_gradients": "nnkit.training.function",
     "trace": "nnkit.inspect.trace.trace",
+    "value_and_grad": "nnkit.training.function",
 }
 _MODULES = ("onnx", "testing")
 

@@ -18,7 +18,7 @@ from nnkit.core.schedule import Schedule
 from nnkit.engine.critical import imported
 from nnkit.engine.exclusive import Exclusive
 from nnkit.engine.workers import Team
-from nnkit.errors import DataError, NotBuiltError, ShapeError
+from nnkit.errors import DataError, NotBuiltError, ParameterError, ShapeError
 from nnkit.metrics import metrics_of
 from nnkit.network import Network
 from nnkit.passes import BLOCK, BulkPredictor, Evaluator, Pass, Predictor, prediction_shards, predictor_of
@@ -167,6 +167,9 @@ class Executor:
     def update(self, optimizer: Optimizer, epoch: float | None, epochs: float) -> None:
         """One step of the optimizer from the present gradients; its state belongs to this network."""
         network = self.network
+        if not isinstance(optimizer, Optimizer):
+            raise ParameterError(f"Sequential.update: expected an optimizer that goes by steps, such as nn.Adam(), got "
+                                 f"{optimizer!r}; trainers of all rows at once, such as nn.LBFGS(), are for fit")  # fmt: skip
         with self._by_hand.by("Sequential.update"):
             known = self._steppers.get(id(optimizer))
             if known is None or not known.is_set_as(optimizer, network.frozen):

@@ -20,7 +20,7 @@ from nnkit.core.random_state import generator
 from nnkit.errors import ParameterError, TrainingWarning, warn
 from nnkit.executor import Executor
 from nnkit.network import LiveArrays, Network, given_shape, one_output, root_of
-from nnkit.training.fit import Fit
+from nnkit.training.kinds import fit_of
 from nnkit.training.last_layer import misfits
 
 if TYPE_CHECKING:
@@ -162,8 +162,8 @@ class Sequential(Model):
 
     @explained
     def fit(
-        self, X: Any, y: Any, *, loss: Losses = "mse", optimizer: Optimizer | str = "adam", epochs: int = 10,
-        batch_size: int = 64, validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
+        self, X: Any, y: Any, *, loss: Losses = "mse", optimizer: Optimizer | str = "adam", epochs: int | None = None,
+        batch_size: int | None = None, validation_data: tuple[Any, ...] | None = None, validation_split: float = 0.0,
         sample_weight: Any = None, metrics: Any = (), callbacks: Sequence[Callback | str] = (),
         shuffle: bool = True, random_state: Any = None, n_threads: int | None = None, progress: bool | str = "auto",
         engine: str = "compiled", resume: str | PathLike[str] | bool = False, accumulate: int = 1,
@@ -178,7 +178,7 @@ class Sequential(Model):
         X : (N, ...) numbers: an array, a CSR matrix, a frame of columns of numbers; of several inputs a dict or tuple of these
         y : targets that fit the loss: labels, or arrays of the output's shape; of several outputs a dict or tuple of these
         loss, optimizer : parts or their names; of several outputs a dict of losses, and one of ``loss_weights`` in their sum
-        epochs, batch_size, accumulate : int >= 1; a step is of so many batches, in memory for one; the last one may be smaller
+        epochs, batch_size, accumulate : int >= 1; a step is of so many batches, in memory for one; by default 10, 64 and 1
         validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
         validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random
         sample_weight : (N,) weights of at least 0: a row of weight 2 counts as two, one of weight 0 is absent, as padding is
@@ -210,7 +210,7 @@ class Sequential(Model):
 
         require_unchanged(self, "fit")
         with changing(self, "fit"):
-            fit = Fit(
+            fit = fit_of(
                 self, X, y, loss=loss, optimizer=optimizer, epochs=epochs, batch_size=batch_size,
                 validation_data=validation_data, validation_split=validation_split, sample_weight=sample_weight,
                 metrics=metrics, callbacks=callbacks, shuffle=shuffle, random_state=random_state, n_threads=n_threads,

@@ -13,13 +13,15 @@ from nnkit.core.loss import Loss
 from nnkit.core.metric import Metric
 from nnkit.core.optimizer import Optimizer
 from nnkit.core.schedule import Schedule
+from nnkit.core.trainer import Trainer
 
-__all__ = ["activations", "callbacks", "initializers", "layers", "losses", "metrics", "optimizers", "schedules"]
+__all__ = ["activations", "callbacks", "initializers", "layers", "losses", "metrics", "optimizers", "schedules", "trainers"]
 
 layers = Layer.registry
 activations = Activation.registry
 losses = Loss.registry
 optimizers = Optimizer.registry
+trainers = Trainer.registry
 initializers = Initializer.registry
 schedules = Schedule.registry
 metrics = Metric.registry

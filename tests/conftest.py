@@ -18,7 +18,7 @@ def pytest_make_parametrize_id(val):
     """Name a case after the part, the function or the class that it is about."""
     if isinstance(val, nn.Example):
         return f"{val.part!r}{val.in_shape}"
-    if isinstance(val, nn.Layer | nn.Loss | nn.Optimizer | nn.Schedule):
+    if isinstance(val, nn.Layer | nn.Loss | nn.Optimizer | nn.Schedule | nn.Trainer):
         return repr(val)
     return getattr(val, "__name__", None)
 

@@ -19,6 +19,7 @@ from nnkit.core.callback import Callback
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer
 from nnkit.core.terminal import is_terminal
+from nnkit.core.trainer import Trainer
 from nnkit.errors import ParameterError
 from nnkit.inspect.pictures.table import Table, count
 from nnkit.network import network_of
@@ -164,10 +165,13 @@ class ByHand(Way):
 
         (task,), numbers, train = tasks, np.asarray(X), parts["training"]
         loss = Loss.make(self.settings["loss"] or task.loss)
-        batch_size = self.settings.get("batch_size") or int(np.clip(len(train) // 20, 16, 256))
+        batch_size = self.settings.get("batch_size")
+        if batch_size is None and not isinstance(self.settings["optimizer"], Trainer):  # which takes all rows
+            batch_size = int(np.clip(len(train) // 20, 16, 256))
         layers = [Standardize.of(numbers[train]), *self.settings["layers"]]
         net = task.net(**{
-            **self.settings, "layers": layers, "loss": loss, "batch_size": min(batch_size, len(train)),
+            **self.settings, "layers": layers, "loss": loss,
+            "batch_size": "auto" if batch_size is None else min(batch_size, len(train)),
             "dtype": dtype_of(numbers, task.y), "verbose": is_terminal(sys.stderr),
         })  # fmt: skip
         y, held, patience = task.scaled(loss, train), parts.get("validation"), 20 if self.patience is None else self.patience

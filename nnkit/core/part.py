@@ -141,10 +141,9 @@ class Part(Familiar):
                 raise ParameterError(f"{what or cls.registry.kind}: expected no part that may write files, run commands or act "
                                      f"outside of the model in other ways, got {part!r}")  # fmt: skip
             return named()
-        if isinstance(part, type) and issubclass(part, cls):
-            return part()
-        if isinstance(part, cls):
-            return part
+        given: type[Any] = part if isinstance(part, type) else type(part)
+        if issubclass(given, cls) or cls.registry.serves(given):  # of a kind within this one: a trainer serves as an optimizer
+            return part() if isinstance(part, type) else part  # type: ignore[no-any-return]
         kind = cls.registry.kind
         article = "an" if kind[0] in "aeiou" else "a"
         hint = f"; make it a class that derives from nnkit.{cls.__name__}" if inspect.isroutine(part) else ""

@@ -70,6 +70,10 @@ class Registry(Mapping[str, type[T]], Generic[T]):
             raise self.unknown(key, known)
         return known[key]
 
+    def serves(self, part: type[Any]) -> bool:
+        """Whether a class is of this kind, or of one within it."""
+        return any(getattr(part, "registry", None) is registry for registry in self._serving)
+
     def classes(self) -> Iterator[type[Any]]:
         """All classes that serve as this kind, also those of the kinds within it."""
         plugins.load(_forget)
@@ -195,8 +199,8 @@ def register(key: str) -> Callable[[C], C]:
         registry = getattr(part, "registry", None)
         if not isinstance(registry, Registry):
             raise RegistryError(
-                f"register({key!r}): expected a class derived from Layer, Activation, Loss, Optimizer, Initializer, "
-                f"Schedule, Metric or Callback, got {part!r}"
+                f"register({key!r}): expected a class derived from Layer, Activation, Loss, Optimizer, Trainer, "
+                f"Initializer, Schedule, Metric or Callback, got {part!r}"
             )
         if not isinstance(key, str) or not key.isidentifier() or key != key.lower():
             raise RegistryError(f"register({key!r}): expected a snake_case name")

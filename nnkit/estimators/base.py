@@ -28,6 +28,7 @@ from nnkit.core.loss import Loss
 from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import listed
 from nnkit.core.span import Span
+from nnkit.core.trainer import Trainer
 from nnkit.core.travel import bring_all, taken_along
 from nnkit.errors import NnkitError, ParameterError, ShapeError
 from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
@@ -229,7 +230,13 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         return self._learn(X, y, sample_weight, self.epochs, reset=not again, validation=validation, watched=watched)
 
     def _check_partial(self) -> None:
-        """Refuse to stop early in `partial_fit`: it would hold out rows of every call, which nothing is learned from."""
+        """Refuse what `partial_fit` cannot do.
+
+        To stop early would hold out rows of every call, which nothing is learned from; a trainer begins anew in each.
+        """
+        if isinstance(trainer := self._made(Optimizer, "optimizer"), Trainer):
+            raise ParameterError(f"{type(self).__name__}: partial_fit: expected an optimizer that goes by steps, such as "
+                                 f"'adam', got {trainer!r}, which takes all rows at once; call fit")  # fmt: skip
         if self.early_stopping:
             raise ParameterError(
                 f"{type(self).__name__}: partial_fit does not support early_stopping=True; set it to False, and look at the "
@@ -268,10 +275,10 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         if reset:
             self._make_net(X)
         data, validated_on = self._split(data, loss, validation)
-        callbacks = self._make_callbacks(data, watched)
+        callbacks, optimizer = self._make_callbacks(data, watched), self._made(Optimizer, "optimizer")
         return dict(
-            X=data.X, y=data.target, loss=loss, optimizer=self._made(Optimizer, "optimizer"),
-            batch_size=self._batch(data.X.shape[0]), validation_data=validated_on, validation_split=0.0,
+            X=data.X, y=data.target, loss=loss, optimizer=optimizer,
+            batch_size=self._batch(data.X.shape[0], optimizer), validation_data=validated_on, validation_split=0.0,
             sample_weight=data.weights, metrics=self.metrics, callbacks=callbacks, shuffle=self.shuffle,
             random_state=self._random, n_threads=self.n_threads, progress=bool(self.verbose), engine="compiled",
             before=self._before,
@@ -329,8 +336,12 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             callbacks.append(Reporter(self, {"X": data.X, "y": data.y, "metadata": {"sample_weight": data.sample_weight}}))
         return callbacks
 
-    def _batch(self, rows: int) -> Any:
-        return min(BATCH, rows) if is_auto(self.batch_size) else self.batch_size
+    def _batch(self, rows: int, optimizer: Any) -> Any:
+        if self.batch_size is None:  # which `Sequential.fit` takes, but "auto" says it here
+            raise ParameterError(f"{type(self).__name__}: batch_size: expected an integer of at least 1, or 'auto', got None")
+        if not is_auto(self.batch_size):
+            return self.batch_size
+        return None if isinstance(optimizer, Trainer) else min(BATCH, rows)
 
     def _strata(self, y: Any) -> Any:
         return None

@@ -9,7 +9,7 @@ from nnkit.core.callback import Callback
 from nnkit.core.training import RunningFit
 from nnkit.errors import ParameterError
 from nnkit.model import Sequential
-from nnkit.training.fit import Fit
+from nnkit.training.kinds import fit_of
 
 __all__ = ["Deadline", "Until", "fitting", "require_seconds", "seconds_of"]
 
@@ -70,7 +70,7 @@ def seconds_of(model: Sequential, settings: dict[str, Any], seconds: float) -> f
     """How long an epoch takes in one thread, by a trial of about so many seconds, which trains the model."""
     trial = _Trial(seconds)
     given = settings | {"callbacks": [trial], "metrics": (), "validation_data": None, "epochs": 1_000_000}
-    fit = Fit(model, **given, n_threads=1, progress=False)
+    fit = fit_of(model, **given, n_threads=1, progress=False)
     fit.run()
     if fit.failure is not None:
         raise fit.failure

@@ -42,10 +42,10 @@ class NNClassifier(ClassifierMixin, Estimator):
     loss : Loss or its name; "auto" is cross-entropy, for several labels a row binary cross-entropy of each. It sees the raw
         outputs of the last `Linear` layer: losses of probabilities ("bce", "nll", "kl_div") do not fit, take "bce_with_logits"
         or "cross_entropy".
-    optimizer : Optimizer or its name
+    optimizer : Optimizer or its name; or a `Trainer` of all rows, such as "lbfgs", for which an epoch is an iteration
     activation : activation or its name, after each size in ``layers``
     epochs : int >= 1
-    batch_size : int >= 1, or "auto": 200, or all rows where there are fewer
+    batch_size : int >= 1, or "auto": 200, or all rows where there are fewer, or where a trainer takes them at once
     early_stopping : stop when the validation loss has not improved for ``patience`` epochs, and go back to the best; of a
         whole `fit` only, `partial_fit` refuses it
     validation_fraction : float in (0, 1), held out for early stopping where `fit` is given no validation set; at least one row
@@ -204,7 +204,7 @@ class NNClassifier(ClassifierMixin, Estimator):
         Raises
         ------
         ParameterError
-            ``early_stopping`` is True: rows of every call would be held out.
+            ``early_stopping`` is True: rows of every call would be held out; or the optimizer takes all rows at once.
         """
         self._check_partial()
         first = not hasattr(self, "model_")

@@ -24,6 +24,7 @@ from nnkit.model import Sequential
 from nnkit.network import network_of
 from nnkit.training.fit import Fit
 from nnkit.training.history import History
+from nnkit.training.kinds import fit_of
 
 __all__ = ["Learner", "NetRows"]
 
@@ -107,7 +108,7 @@ class Learner(Nested):
                 settings = plan()
             with changing(self.model_, "fit"):
                 with interruptible():
-                    fit = Fit(self.model_, **settings)
+                    fit = fit_of(self.model_, **settings)
                 self.history_ = fit.run()
             if fit.failure is not None:
                 raise fit.failure

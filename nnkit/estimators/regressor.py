@@ -76,7 +76,7 @@ class NNRegressor(RegressorMixin, Estimator):
         Raises
         ------
         ParameterError
-            ``early_stopping`` is True: rows of every call would be held out.
+            ``early_stopping`` is True: rows of every call would be held out; or the optimizer takes all rows at once.
         """
         self._check_partial()
         return self._learn(X, y, sample_weight, 1, reset=not hasattr(self, "model_"))

@@ -27,6 +27,8 @@ class HalfSquaredErrorLoss(Loss):
     Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors", eqs. 3 and 4.
     """
 
+    least_squares = True
+
     def __init__(self, *, reduction: str = "sum") -> None:
         super().__init__(reduction=reduction)
 
@@ -54,6 +56,8 @@ class MSELoss(Loss):
     ----------
     Legendre 1805, "Nouvelles methodes pour la determination des orbites des cometes".
     """
+
+    least_squares = True
 
     @staticmethod
     def forward(prediction, target):
@@ -111,6 +115,8 @@ class HuberLoss(Loss):
     Huber 1964, "Robust estimation of a location parameter".
     """
 
+    least_squares = True
+
     def __init__(self, *, delta: float = 1.0, reduction: str = "mean") -> None:
         self.delta = delta
         self.require_number("delta", 0.0, above=True)
@@ -163,6 +169,8 @@ class SmoothL1Loss(Loss):
     Girshick 2015, "Fast R-CNN", eq. 3.
     """
 
+    least_squares = True
+
     def __init__(self, *, beta: float = 1.0, reduction: str = "mean") -> None:
         self.beta = beta
         self.require_number("beta", 0.0, above=True)
@@ -205,6 +213,8 @@ class LogCoshLoss(Loss):
     >>> round(float(loss), 4), grad.tolist()
     (49.6534, [[0.0, 0.5]])
     """
+
+    least_squares = True
 
     @staticmethod
     def forward(prediction, target):

@@ -28,6 +28,7 @@ from nnkit.testing.optimizers import COMPILED_OPTIMIZER_CHECKS, OPTIMIZER_CHECKS
 from nnkit.testing.others import INITIALIZER_CHECKS, SCHEDULE_CHECKS
 from nnkit.testing.part import PART_CHECKS, Arrays, Check, explained, how_compiled
 from nnkit.testing.progress import Watching
+from nnkit.testing.trainers import TRAINER_CHECKS
 
 __all__ = [
     "Finding",
@@ -105,6 +106,7 @@ _KINDS = {
     "optimizer": _Kind(OPTIMIZER_CHECKS, COMPILED_OPTIMIZER_CHECKS, optimizer_program, ("update",), optimizer_results),
     "initializer": _Kind(INITIALIZER_CHECKS),
     "schedule": _Kind(SCHEDULE_CHECKS),
+    "trainer": _Kind(TRAINER_CHECKS),
 }
 
 

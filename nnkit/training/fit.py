@@ -1,11 +1,11 @@
-"""One fit: everything is checked and planned first; then compiled slices of steps alternate with bookkeeping."""
+"""One fit: everything is checked and planned first; then training, in one way or another, alternates with bookkeeping."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,51 +16,40 @@ from nnkit.core.container import Model, chain_of
 from nnkit.core.criterion import Criterion
 from nnkit.core.fields import by_name, each, fields
 from nnkit.core.frames import column_names
-from nnkit.core.optimizer import Optimizer, Updater, UpdaterProgress
+from nnkit.core.optimizer import Optimizer, UpdaterProgress
 from nnkit.core.part import listed
 from nnkit.core.random_state import generator
 from nnkit.engine.critical import check, interruptible, uninterrupted
 from nnkit.engine.lazy import lazy
-from nnkit.engine.memory import aligned_zeros
-from nnkit.engine.operands import Array
-from nnkit.engine.program import Instruction, Program
 from nnkit.engine.stub import statistics
 from nnkit.engine.workers import Team, available_threads
 from nnkit.errors import DataError, NonFiniteError, ParameterError, ShapeError
-from nnkit.kernels.control import NOT_FINITE
-from nnkit.kernels.random import permute
 from nnkit.metrics import confusion, metrics_of
 from nnkit.network import Network, adopt, inputs_of, network_of
 from nnkit.passes import Evaluator
-from nnkit.planner import Plan
-from nnkit.training.averaging import Averaging, averaging_of
 from nnkit.training.beginning import begin_from_data
 from nnkit.training.data import (
     check_finite,
     check_row_shape,
     count_of,
-    gathered,
-    sources_of,
     taken,
     to_inputs,
 )
-from nnkit.training.diagnosis import check_parameters, diagnosis
-from nnkit.training.goals import Goal, targets_of, weights_of
+from nnkit.training.diagnosis import check_parameters
+from nnkit.training.goals import goals_of, targets_of, weights_of
 from nnkit.training.history import History
 from nnkit.training.padding import without_padding
 from nnkit.training.progress import Progress
-from nnkit.training.shards import shard_rows
 from nnkit.training.snapshot import Snapshot, digest, spelt
 
-__all__ = ["Fit", "shard_rows"]
+__all__ = ["Fit"]
 
 SAMPLING = 0  # seed for the choice of rows to look at: the same ones each time, and nothing drawn from the fit's own stream
-SLICE = 0.1  # seconds of compiled work between two looks at Ctrl-C and the progress line
-BLOCK_STEPS = 2048  # epochs are planned together until they have so many steps
+
 
 
 class Fit:
-    """A running fit: what `Sequential.fit` makes, and what callbacks see.
+    """A running fit: what `Sequential.fit` makes, and what callbacks see. `nnkit.training.kinds.fit_of` makes the right kind.
 
     Parameters
     ----------
@@ -71,7 +60,8 @@ class Fit:
     y : targets that fit the loss (integer labels for ``"cross_entropy"``; the shape of the output for ``"mse"``)
     loss, optimizer : parts or their names; of several outputs a dict of losses by their names
     loss_weights : of several outputs, what each loss weighs in their sum, a dict of numbers; 1 where nothing is said
-    epochs, batch_size : int >= 1; the last batch of an epoch may be smaller
+    epochs, batch_size : int >= 1; the last batch of an epoch may be smaller. By default 10 and 64; where an optimizer takes all
+        rows at once, its ``max_iter`` and all
     accumulate : int >= 1: a step has so many batches, and memory for one of them. It is the step of one large batch, to
         rounding, but for layers that mix rows: batch norm sees the rows of one at a time, as in PyTorch.
     validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
@@ -113,9 +103,9 @@ class Fit:
         y: Any,
         *,
         loss: Any,
-        optimizer: Optimizer | str,
-        epochs: int,
-        batch_size: int,
+        optimizer: Any,
+        epochs: int | None,
+        batch_size: int | None,
         validation_data: tuple[Any, ...] | None,
         validation_split: float,
         sample_weight: Any,
@@ -133,7 +123,7 @@ class Fit:
     ) -> None:
         self._begin, self._compiling = time.perf_counter(), statistics.seconds
         for name, number in (("epochs", epochs), ("batch_size", batch_size), ("accumulate", accumulate)):
-            if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1):
                 raise ParameterError(f"fit: expected {name} to be an integer of at least 1, got {number!r}")
         if engine not in ("compiled", "python"):
             raise ParameterError(f"fit: expected engine to be 'compiled' or 'python', got {engine!r}")
@@ -144,9 +134,9 @@ class Fit:
         self.failure: BaseException | None = None
         self.engine, self._python = engine, engine == "python"
         self.loop_seconds = 0.0
-        self.epochs = int(epochs)
         self._given = loss, loss_weights, metrics
-        self._optimizer: Optimizer = Optimizer.make(optimizer, "optimizer")
+        self._optimizer: Any = Optimizer.make(optimizer, "optimizer")
+        self.epochs = self._count(epochs, batch_size, accumulate)
         chosen = [Callback.make(item, "callbacks") for item in listed(callbacks)]
         for callback in chosen:
             callback.require_event()
@@ -163,7 +153,6 @@ class Fit:
                 self._random = resumed.generator("begun")
             self._begun = self._random.bit_generator.state
             self._split(validation_data, validation_split)
-            self._wave_rows, self._batch_size = (min(int(n), len(self._rows)) for n in (batch_size, batch_size * accumulate))
             self._progress.steps = self.steps_per_epoch
             self._plan()
 
@@ -228,11 +217,7 @@ class Fit:
         if all(item is not None for item in weights):
             counted = [item.reshape(len(item), -1)[self._rows].any(axis=1) for item in weights if item is not None]
             self._rows = self._rows[np.logical_or.reduce(counted)]
-        self._goals = {
-            name: Goal(loss, self._timed.factors[name], self._y[name], self._weights[name],
-                       fields(self.network.out_shape)[name], self._rows)
-            for name, loss in self._timed.losses.items()
-        }  # fmt: skip
+        self._goals = goals_of(self.network, self._timed, self._y, self._weights, self._rows)
 
     def _validate_on(self, X: Any, y: Any, sample_weight: Any = None) -> None:
         X, out_shape = to_inputs(X, inputs_of(self.model, X), "fit", "validation X"), self.network.out_shape
@@ -254,78 +239,68 @@ class Fit:
         self._evaluator = Evaluator(self.network, self.criterion, X, y, weights, chosen=chosen, shards=shards,
                                     python=self._python, predictions=any(self._metrics.values()))  # fmt: skip
 
+    # ------------------------------------------------------------------------------- what each kind of training does
+
+    _workers: int  # threads that it can use
+    _stops: list[tuple[Callback, int]]  # callbacks that are called after so many steps
+    _gradient: NDArray[Any] | None = None  # where that is another one than the network's
+
+    def _count(self, epochs: int | None, batch_size: int | None, accumulate: int) -> int:
+        """How many epochs there are at most; and keep in mind what is said of batches."""
+        raise NotImplementedError
+
     def _plan(self) -> None:
         """Layers, loss and optimizer -> programs."""
-        network, real = self.network, self.network.dtype
-        rows = shard_rows(network, self._wave_rows)
-        shards = -(-self._wave_rows // rows)
-        slabs = network.gradient[None]
-        if shards > 1:
-            slabs = aligned_zeros(shards * network.vector.size, real).reshape(shards, -1)
-        self._slabs = slabs
-        plan = Plan(real, training=True, differentiate=True, shards=shards)
-        self._sources = sources_of(self._X, real)
-        x, gathering = gathered(self._sources, network.in_shape, network.input_dtype)
-        plan.instructions += [*gathering, *(item for goal in self._goals.values() for item in goal.gather(real))]
-        outs = fields(plan.run(network.placed(slabs, self._sources), x))
-        for place, (name, goal) in enumerate(self._goals.items()):
-            goal.grade(plan, outs[name], more=place > 0)
-        plan.backward({name: goal.grad for name, goal in self._goals.items()}, guard=True)
-        waves, average = self._wave_rows < self.batch_size, averaging_of(self._callbacks)
-        self._updater = Updater(
-            self._optimizer, network.vector, slabs, chunk=network.chunk, segments=network.segments(), waves=waves,
-            average=average, live=[*network.live(), *self._live], python=self._python,
-        )  # fmt: skip
-        self._averaging = None if average is None else Averaging(
-            self.model, self._updater.states["averaged"], [segment for segment in network.segments() if segment.trained],
-            self._batches if average.anew else None, self._wave_rows, self._python,
-        )  # fmt: skip
-        self._gradient = self._updater.gradient if waves or shards > 1 else None  # which is another one than the network's
-        if self._before is not None:
-            self._updater.take_over(self._before)
-        program = Program(self._step_instructions(plan, shards), real, shards=shards, rows=rows, python=self._python)
-        self._seed = int(self._random.integers(2**62))
-        watched = self._evaluator is not None or any(self._metrics.values()) or self._updater.schedule.adaptive
-        watched = watched or any(callback.watches("on_epoch_end") for callback in self._callbacks)
-        self._stops = [(callback, callback.interval(self)) for callback in self._callbacks if callback.watches("on_batch_end")]
-        self._watched = bool(watched)
-        together = 1 if watched or self._stops else -(-BLOCK_STEPS // self.steps_per_epoch)
-        self._block_epochs = min(together, self.epochs)
-        self._plan_shuffling()
-        self._workers = 1 if self._python else min(self._threads, shards)
-        capacity = self._block_epochs * self.steps_per_epoch
-        self._runner = self._updater.runner(
-            program, rows, capacity=capacity, wave_rows=self._wave_rows, seed=self._seed, workers=self._workers
-        )
+        raise NotImplementedError
 
-    def _step_instructions(self, plan: Plan, shards: int) -> list[Instruction]:
-        """What every shard does in a step; who measures it puts instructions of its own between."""
-        return plan.instructions
+    def _run_block(self, team: Team) -> None:
+        """Train on, until there is something to look at."""
+        raise NotImplementedError
 
-    def _plan_shuffling(self) -> None:
-        """Memory for the order of the rows in the epochs that are planned together, and the program that draws it."""
-        self._orders = np.tile(self._rows, (self._block_epochs, 1))
-        self._epoch_seeds = np.zeros(self._block_epochs, np.int64)
-        operands = tuple(map(Array.view, (self._rows, self._orders, self._epoch_seeds)))
-        shuffle = Instruction(permute, operands, "shuffle", "data")
-        self._shuffler = Program([shuffle], "float64", python=self._python)
+    @property
+    def _moments(self) -> dict[str, NDArray[Any]]:
+        """What the optimizer keeps from step to step, live."""
+        raise NotImplementedError
 
-    # --------------------------------------------------------------------------------------------------- running
+    def _place(self) -> dict[str, Any]:
+        """What else of a `Snapshot` is of this kind of training: where the optimizer is, and where it is within an epoch."""
+        raise NotImplementedError
+
+    def _take_place(self, before: Snapshot) -> None:
+        """Be there."""
+        raise NotImplementedError
 
     @property
     def batch_size(self) -> int:
-        """Rows of a batch. The programs have memory for no more, so nobody changes it."""
-        return self._batch_size
+        """Rows of a step."""
+        raise NotImplementedError
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch; the last one may be smaller."""
-        return -(-len(self._rows) // self._batch_size)
+        """Steps of an epoch."""
+        raise NotImplementedError
 
     @property
-    def updater_progress(self) -> UpdaterProgress:
+    def updater_progress(self) -> UpdaterProgress | None:
         """How far the optimizer has come, for another fit to go on from."""
-        return self._updater.progress
+        return None
+
+    @property
+    def _own_figures(self) -> tuple[str, ...]:
+        """What is noted after each epoch beside the losses."""
+        raise NotImplementedError
+
+    def _measuring(self) -> AbstractContextManager[None]:
+        """What is measured meanwhile stands in the net."""
+        return nullcontext()
+
+    def _observe(self, figures: dict[str, float]) -> None:
+        """Take note of what was measured."""
+
+    def _settle(self) -> None:
+        """Let the net have the numbers that it ends with."""
+
+    # --------------------------------------------------------------------------------------------------- running
 
     @property
     def stopping(self) -> bool:
@@ -374,8 +349,8 @@ class Fit:
         self.history.stopped = self._stopping or "finished"
         self._clock()
         self.model.last_fit |= {"loss": self._timed.now().given}
-        if self._averaging is not None and (self.failure is None or isinstance(self.failure, KeyboardInterrupt)):
-            self._averaging.settle()
+        if self.failure is None or isinstance(self.failure, KeyboardInterrupt):
+            self._settle()
         with ExitStack() as calls:
             calls.callback(self._clock)
             calls.callback(self._confuse)
@@ -406,70 +381,20 @@ class Fit:
             with interruptible() if callback.interruptible else uninterrupted:
                 getattr(callback, event)(self)
 
-    _budget = 1  # steps of the next slice: as many as SLICE has, once it is known how long one takes
-
-    def _run_block(self, team: Team) -> None:
-        """Plan and run the next epochs, as many as nobody has to look at one by one."""
-        count = min(self._block_epochs, self.epochs - self.epoch)
-        rows, steps = len(self._rows), count * self.steps_per_epoch
-        done = self.step % self.steps_per_epoch  # a fit may go on within an epoch
-        first = self.step - done
-        self._drawn_from = self._random.bit_generator.state
-        order = self._order(count)
-        begins = np.add.outer(np.arange(count) * rows, np.arange(self.steps_per_epoch) * self.batch_size).ravel()
-        table = self._runner.steps
-        table[:steps, 0] = order.ctypes.data + 8 * begins
-        table[:steps, 1] = np.minimum(self.batch_size, rows - np.arange(steps) % self.steps_per_epoch * self.batch_size)
-        table[:steps, 3] = first + np.arange(steps)
-        times = (first + np.arange(steps)) / self.steps_per_epoch
-        ends = (first + np.arange(steps) + 1) / self.steps_per_epoch
-        rates = self._updater.fill(self._runner.coefficients, times, float(self.epochs), done, ends)
-        self._updater.note(self.step / self.steps_per_epoch, float(self.epochs))
-        while done < steps and not (self._stopping and self._stops):
-            begin = time.perf_counter()
-            until_stop = min((interval - self.step % interval for _, interval in self._stops), default=steps)
-            finished = self._runner.run(done, min(done + self._budget, done + until_stop, steps), team)
-            if self._runner.status == NOT_FINITE:
-                raise self._diagnosed(order, table[done + finished - 1])
-            ended = range(done // self.steps_per_epoch, (done + finished) // self.steps_per_epoch)
-            done += finished
-            self.step += finished
-            self._updater.steps += finished
-            self.loss = float(self._runner.losses[done - 1])
-            spent = time.perf_counter() - begin
-            self.loop_seconds += spent
-            speed = spent / finished
-            self._budget = max(1, min(int(SLICE / max(speed, 1e-9)), 8 * self._budget))
-            if self._stops:
-                self._call("on_batch_end", [callback for callback, interval in self._stops if self.step % interval == 0])
-            for epoch in ended:
-                self._finish_epoch(team, epoch, rates)
-            self._progress.update(self.step, self.history)
-            check()
-
-    def _order(self, epochs: int) -> NDArray[np.int64]:
-        """The rows of the next epochs, one after the other."""
-        if self._shuffle:
-            self._epoch_seeds[:epochs] = self._random.integers(2**62, size=epochs)
-            self._shuffler.run()
-        return self._orders[:epochs].ravel()
-
-    def _finish_epoch(self, team: Team, index: int, rates: NDArray[np.float64]) -> None:
-        """Record an epoch of the block, and whatever is measured after it."""
-        piece = slice(index * self.steps_per_epoch, (index + 1) * self.steps_per_epoch)
-        losses = self._runner.losses[piece]
-        if self.criterion.is_sum:
-            loss = float(losses.sum())
-        else:  # a batch weighs as many rows as it has: weights are 1 on average over the data
-            loss = float(np.average(losses, weights=self._runner.steps[piece, 1]))
-        figures = {"loss": loss, "lr": float(rates[piece][-1])}
-        with self._averaging.in_place() if self._averaging is not None and self._watched else nullcontext():
-            figures |= self._measure(team)
+    def _finish_epoch(self, team: Team, figures: dict[str, float]) -> None:
+        """Record an epoch with these figures, and whatever is measured after it."""
+        with self._measuring():
+            figures = figures | self._measure(team)
             self.history.add(**figures)
-            self._updater.schedule.observe(figures.get("val_loss", loss))
+            self._observe(figures)
             self._call("on_epoch_end", [callback for callback in self._callbacks if not callback.late])
         self._call("on_epoch_end", [callback for callback in self._callbacks if callback.late])
         self.epoch += 1
+
+    def _call_after_step(self) -> None:
+        """Call those who watch steps, and are to see this one."""
+        if self._stops:
+            self._call("on_batch_end", [callback for callback, interval in self._stops if self.step % interval == 0])
 
     def _measure(self, team: Team) -> dict[str, float]:
         """Validation loss and metrics."""
@@ -491,7 +416,8 @@ class Fit:
     def figures(self) -> dict[str, bool | None]:
         """The figures of an epoch by name, and whether the greater is the better; None where nobody says."""
         held = self._evaluator is not None
-        losses: dict[str, bool | None] = {"loss": False, "lr": None, **({"val_loss": False} if held else {})}
+        own: dict[str, bool | None] = dict.fromkeys(self._own_figures)
+        losses = {"loss": False, **own, **({"val_loss": False} if held else {})}
         losses |= {f"val_{name}_loss": False for name in self._goals if name and held}
         prefix = "val_" if held else ""
         return {**losses, **{f"{prefix}{output}{'_' * bool(output)}{name}": item.greater_is_better
@@ -529,41 +455,17 @@ class Fit:
         weights = {name: None if array is None else array[chosen] for name, array in self._weights.items()}
         return taken(self._X, chosen), y.get("", y), weights.get("", weights)
 
-    def _batches(self) -> Iterator[NDArray[Any]]:
-        """The inputs that are trained on, a batch at a time."""
-        for begin in range(0, len(self._rows), self._wave_rows):
-            yield self._take(self._rows[begin : begin + self._wave_rows])[0]
-
-    def _diagnosed(self, order: NDArray[np.int64], step: NDArray[np.int64]) -> NonFiniteError:
-        """What has not been finite in a step that was given up."""
-        address, count, _, number = (int(item) for item in step)
-        first = (address - order.ctypes.data) // 8
-        rows = self._take(order[first : first + count])
-        return diagnosis(self.network, self.criterion, *rows, epoch=number // self.steps_per_epoch, step=number,
-                         seed=self._seed, python=self._python)  # fmt: skip
-
     # ----------------------------------------------------------------------------------------- stopping and going on
 
     def snapshot(self) -> Snapshot:
         """All that another fit needs to go on from here, to the same bits; for callbacks that come late."""
         self._clock()
-        within = self.step % self.steps_per_epoch
-        updater = self._updater
         return Snapshot(
-            network=self.network,
-            last_fit=self.model.last_fit,
-            settings=self._settings,
-            step=self.step,
-            stopping=self._stopping,
-            begun=self._begun,
-            drawn=self._drawn_from if within else self._random.bit_generator.state,
-            losses=self._runner.losses[:within].copy(),
-            history=self.history,
-            updates=updater.steps,
-            schedule=updater.schedule.observed(),
-            moments=updater.states,
-            noted=[callback.noted() for callback in self._callbacks if not callback.late],
-        )
+            network=self.network, last_fit=self.model.last_fit, settings=self._settings, step=self.step,
+            stopping=self._stopping, begun=self._begun, history=self.history,
+            noted=[callback.noted() for callback in self._callbacks if not callback.late], moments=self._moments,
+            **self._place(),
+        )  # fmt: skip
 
     def _go_on(self, before: Snapshot) -> None:
         """Be where another fit was, the model included, when it took the snapshot."""
@@ -571,16 +473,13 @@ class Fit:
         self._random = before.generator("drawn")
         self.step, self._stopping = before.step, before.stopping
         self.epoch, within = divmod(before.step, self.steps_per_epoch)
-        before.require_lengths(within, self.epoch, {name: len(moment) for name, moment in self._updater.states.items()})
-        self._runner.losses[:within] = before.losses
+        before.require_lengths(within, self.epoch, {name: len(moment) for name, moment in self._moments.items()})
         self.history = copy.deepcopy(before.history)
-        updater = self._updater
         with before.taken_over():
-            updater.schedule.resume(before.schedule)
             for callback, noted in zip((item for item in self._callbacks if not item.late), before.noted, strict=True):
                 callback.resume(noted)
             self.network.take_over(before.network)
-            updater.take_over(UpdaterProgress(type(updater.optimizer), before.updates, updater.schedule, before.moments))
+            self._take_place(before)
 
     @lazy
     def _settings(self) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from nnkit.engine.operands import Array, Constant, Control, ControlWord, Order
 from nnkit.engine.program import Instruction
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import accumulate_loss, add_loss, gather_weights, silence, uniform_weights
+from nnkit.network import Network
 from nnkit.planner import Plan
-from nnkit.training.data import check_finite, check_weights, gather_targets
+from nnkit.training.data import check_finite, check_weights, gather_targets, gathered
 
-__all__ = ["Goal", "grade", "targets_of", "weights_of"]
+__all__ = ["Goal", "goals_of", "grade", "planned", "targets_of", "weights_of"]
 
 
 def targets_of(
@@ -134,3 +135,33 @@ class Goal:
         per_row = Constant(prod(self._loss.places(self._out_shape)), "int64")
         operands = (Array.view(self._relative, written=False), *place, per_row, terms, mean, self.weight)
         return Instruction(gather_weights, operands, "data", "data")
+
+
+def goals_of(
+    network: Network, criterion: Criterion, y: dict[str, NDArray[Any]], weights: dict[str, NDArray[np.float64] | None],
+    rows: NDArray[np.int64],
+) -> dict[str, Goal]:  # fmt: skip
+    """What the outputs of a net should be, by their names; ``rows``: those that are trained on."""
+    return {name: Goal(loss, criterion.factors[name], y[name], weights[name], fields(network.out_shape)[name], rows)
+            for name, loss in criterion.losses.items()}  # fmt: skip
+
+
+def planned(
+    network: Network, goals: dict[str, Goal], sources: Any, slabs: NDArray[Any], *, training: bool = True
+) -> tuple[Plan, int]:
+    """A pass over a batch: data, forward, losses, and backward into ``slabs``, a row for each shard.
+
+    Returns
+    -------
+    The plan, and where backward begins among its instructions.
+    """
+    real = network.dtype
+    plan = Plan(real, training=training, differentiate=True, shards=len(slabs))
+    x, gathering = gathered(sources, network.in_shape, network.input_dtype)
+    plan.instructions += [*gathering, *(item for goal in goals.values() for item in goal.gather(real))]
+    outs = fields(plan.run(network.placed(slabs, sources), x))
+    for place, (name, goal) in enumerate(goals.items()):
+        goal.grade(plan, outs[name], more=place > 0)
+    graded = len(plan.instructions)
+    plan.backward({name: goal.grad for name, goal in goals.items()}, guard=True)
+    return plan, graded

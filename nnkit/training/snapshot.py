@@ -38,7 +38,7 @@ class Snapshot:
     history : figures of the finished epochs
     updates : steps of the optimizer
     schedule : what it has observed
-    moments : the optimizer's states, (numbers of the parameter vector,) each
+    moments : the optimizer's states, (numbers of the parameter vector,) each; a trainer's are as long as it says
     noted : what each callback has noted
     """
 

@@ -10,6 +10,7 @@ from nnkit.core.container import Model, changing
 from nnkit.engine.critical import check, interruptible, uninterrupted
 from nnkit.engine.workers import available_threads
 from nnkit.training.fit import Fit
+from nnkit.training.kinds import fit_of
 from nnkit.training.progress import SeveralProgress
 
 __all__ = ["Task", "fit_together"]
@@ -96,7 +97,7 @@ class _Together:
             model, settings = task()
         with changing(model, "fit"):
             with interruptible():
-                fit = Fit(model, **settings, n_threads=self.threads, progress=self.progress)
+                fit = fit_of(model, **settings, n_threads=self.threads, progress=self.progress)
             self.fits.append(fit)
             if self._stopped:  # looked at after it is in the list, from which `stop` takes it
                 fit.stop(self._stopped)

@@ -92,6 +92,18 @@ PARTS = '''
 
         def on_epoch_end(self, fit):
             NewCallback.epochs_seen += 1
+
+
+    @nn.register("new_trainer")
+    class NewTrainer(nn.Trainer):
+        def iterate(self, problem, states):
+            theta, gradient, rate = problem.position(), np.zeros(problem.size), 1.0
+            loss = problem.value_and_grad(gradient)
+            problem.move(theta - gradient)
+            while problem.value() > loss and rate > 1e-9:
+                rate /= 2
+                problem.move(theta - rate * gradient)
+            return nn.Iteration(problem.value())
 '''
 USE = """
     import new_parts, numpy as np, nnkit as nn
@@ -105,6 +117,7 @@ USE = """
                         callbacks=["new_callback"], epochs=2, random_state=0)
     print(len(history["new_metric"]), new_parts.NewCallback.epochs_seen)
     model.fit(X, X[:, :1], optimizer="new_optimizer", epochs=1)
+    model.fit(X, X[:, :1], optimizer="new_trainer", epochs=1)
 """
 LISTED = """
     import new_parts
@@ -124,8 +137,9 @@ def folder(tmp_path_factory):
 
 def test_new_parts_are_in_the_registry_and_serve_by_name(script, folder):
     *listed, used = script(USE, PYTHONPATH=str(folder)).splitlines()
-    kinds = ["activations", "callbacks", "initializers", "layers", "losses", "metrics", "optimizers", "schedules"]
-    names = ["activation", "callback", "initializer", "layer", "loss", "metric", "optimizer", "schedule"]
+    kinds = ["activations", "callbacks", "initializers", "layers", "losses", "metrics", "optimizers", "schedules",
+             "trainers"]  # fmt: skip
+    names = ["activation", "callback", "initializer", "layer", "loss", "metric", "optimizer", "schedule", "trainer"]
     assert listed == [f"{kind} new_{name}" for kind, name in zip(kinds, names, strict=True)]
     assert used == "2 2"
 
@@ -141,7 +155,7 @@ def test_new_parts_are_in_the_contract_suite(folder, request):
                         ("loss_gradient_is_the_derivative", "NewLoss"), ("update_descends", "NewOptimizer"),
                         ("shapes_are_filled_from_the_seed_alone", "NewInitializer"),
                         ("factor_is_between_0_and_1", "NewSchedule"), ("repr_can_be_typed_back_in", "NewMetric"),
-                        ("repr_can_be_typed_back_in", "NewCallback")]:  # fmt: skip
+                        ("repr_can_be_typed_back_in", "NewCallback"), ("iterations_descend", "NewTrainer")]:  # fmt: skip
         assert any(check in line and part in line and "PASSED" in line for line in done.stdout.splitlines()), (check, part)
 
 

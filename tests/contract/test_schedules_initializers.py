@@ -1,4 +1,4 @@
-"""Every registered schedule, initializer, metric and callback keeps its contract."""
+"""Every registered schedule, initializer, metric, callback and trainer keeps its contract."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,11 @@ import pytest
 import nnkit as nn
 from nnkit.testing.others import INITIALIZER_CHECKS, SCHEDULE_CHECKS
 from nnkit.testing.part import PART_CHECKS
+from nnkit.testing.trainers import TRAINER_CHECKS
 
 SCHEDULES = [example for part in nn.registry.schedules.values() for example in part.examples()]
 INITIALIZERS = [example for part in nn.registry.initializers.values() for example in part.examples()]
+TRAINERS = [example for part in nn.registry.trainers.values() for example in part.examples()]
 OTHERS = [example for registry in (nn.registry.metrics, nn.registry.callbacks) for part in registry.values()
           for example in part.examples()]  # fmt: skip
 
@@ -22,6 +24,12 @@ def test_schedule_keeps_its_contract(example, check):
 @pytest.mark.parametrize("check", INITIALIZER_CHECKS)
 @pytest.mark.parametrize("example", INITIALIZERS)
 def test_initializer_keeps_its_contract(example, check):
+    check(example)
+
+
+@pytest.mark.parametrize("check", TRAINER_CHECKS)
+@pytest.mark.parametrize("example", TRAINERS)
+def test_trainer_keeps_its_contract(example, check):
     check(example)
 
 

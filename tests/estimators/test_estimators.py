@@ -81,7 +81,7 @@ def test_what_fit_of_a_model_takes_too_has_the_same_default_but_where_it_follows
     assert shared.keys() == {"loss", "optimizer", "epochs", "batch_size", "metrics", "callbacks", "shuffle", "random_state",
                              "n_threads"}  # fmt: skip
     assert {name: both for name, both in shared.items() if both[0] != both[1]} == {
-        "loss": ("auto", "mse"), "epochs": (200, 10), "batch_size": ("auto", 64),
+        "loss": ("auto", "mse"), "epochs": (200, None), "batch_size": ("auto", None),
     }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from nnkit.passes import Pass
 from nnkit.testing.guard import GuardPages
 from nnkit.testing.inputs import draw
 from nnkit.training import data
-from nnkit.training.fit import shard_rows
+from nnkit.training.shards import shard_rows
 
 RANDOM = np.random.default_rng(0)
 

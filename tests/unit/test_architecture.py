@@ -13,7 +13,7 @@ from tests.house import House, public_names
 ROOT = Path(nn.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 KINDS = [nn.registry.layers, nn.registry.activations, nn.registry.losses, nn.registry.optimizers, nn.registry.initializers,
-         nn.registry.schedules, nn.registry.metrics, nn.registry.callbacks]  # fmt: skip
+         nn.registry.schedules, nn.registry.metrics, nn.registry.callbacks, nn.registry.trainers]  # fmt: skip
 PARTS = [part for kind in KINDS for part in kind.values() if part.__module__.partition(".")[0] == "nnkit"]  # not of plugins
 
 HOUSE = House(ROOT)

@@ -7,7 +7,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.network import network_of
-from nnkit.training.fit import shard_rows
+from nnkit.training.shards import shard_rows
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -318,11 +318,19 @@ def test_interrupted_training_is_saved_and_says_so(here, run, monkeypatch, optio
     assert (history.stopped, history.epochs) == ("interrupted", 3)
 
 
+def test_a_trainer_takes_all_rows_and_refuses_batches(here, run, refused):
+    run("train", "iris.csv", "--target", "species", "--optimizer", "lbfgs(history_size=5)", "--epochs", "5")
+    assert isinstance(nn.load("iris.safetensors").optimizer, nn.LBFGS)
+    batches = refused("train", "iris.csv", "--target", "species", "--optimizer", "lbfgs", "--batch-size", "8")
+    assert "LBFGS: expected no batches" in batches
+    assert "made of squares" in refused("train", "iris.csv", "--target", "species", "--optimizer", "lm")
+
+
 def test_training_that_is_interrupted_at_once_saves_nothing(here, monkeypatch, capsys):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nnkit.training.fit.Fit._run_block", interrupt)
+    monkeypatch.setattr("nnkit.training.steps.Steps._run_block", interrupt)
     assert main(["train", "iris.csv", "--target", "species"]) == 130
     assert "nothing is saved" in capsys.readouterr().err
     assert not (here / "iris.safetensors").exists()

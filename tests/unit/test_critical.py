@@ -336,10 +336,10 @@ STORM = """
     import os, random, signal, threading, time, sys
     import numpy as np
     import nnkit as nn
-    import nnkit.training.fit
+    import nnkit.training.steps
     from threadpoolctl import threadpool_info
 
-    nnkit.training.fit.shard_rows = lambda model, batch: 32  # work for two threads
+    nnkit.training.steps.shard_rows = lambda model, batch: 32  # work for two threads
     X = np.random.default_rng(0).normal(size=(512, 16)).astype("float32")
     y = X.sum(axis=1, keepdims=True)
     random, armed, stop = random.Random(0), False, False
@@ -513,10 +513,10 @@ def test_a_child_goes_on_alone_with_the_fit_that_has_forked_it(script):
         import os, warnings
         import numpy as np
         import nnkit as nn
-        import nnkit.training.fit
+        import nnkit.training.steps
 
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
-        nnkit.training.fit.shard_rows = lambda model, batch: 32
+        nnkit.training.steps.shard_rows = lambda model, batch: 32
         X = np.random.default_rng(0).normal(size=(256, 8))
         y = X[:, :1].copy()
         children = []

@@ -20,7 +20,7 @@ from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.stub import statistics
 from nnkit.network import network_of
 from nnkit.passes import Pass
-from nnkit.training.fit import shard_rows
+from nnkit.training.shards import shard_rows
 
 RANDOM = np.random.default_rng(11)
 X = RANDOM.normal(size=(1100, 24)).astype(np.float32)

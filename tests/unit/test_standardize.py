@@ -5,7 +5,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.network import network_of
-from nnkit.training.fit import shard_rows
+from nnkit.training.shards import shard_rows
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal([1000.0, -0.001, 3.0], [50.0, 0.0001, 0.0], (400, 3))

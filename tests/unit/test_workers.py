@@ -71,9 +71,9 @@ def test_where_the_system_gives_no_threads(script):
         import os, resource, warnings
         import numpy as np
         import nnkit as nn
-        import nnkit.training.fit
+        import nnkit.training.steps
 
-        nnkit.training.fit.shard_rows = lambda model, batch: 32
+        nnkit.training.steps.shard_rows = lambda model, batch: 32
         X = np.random.default_rng(0).normal(size=(256, 8))
 
         def fit():

@@ -101,6 +101,8 @@ class Loss(Part):
     ignore_index     None     a label of places that do not count
     counts           method   how much each place counts in a mean, from targets; None: all the same
     interpreted      False    kernels stay Python; so it is for every `PythonLoss`
+    least_squares    False    it is at least 0, and 0 with a curvature above 0 where prediction and target agree: trainers that
+                              take a loss apart into squares take its square root
     expects          ()       what predictions should be: one of these `nnkit.Span`, which `fit` compares with what the last
                               layer gives; (): anything
     advice           ''       what to do where the last layer gives something else, for the warning
@@ -140,9 +142,9 @@ class Loss(Part):
     needed = ("forward", "backward")
     hooks = (
         *Part.hooks, "forward", "backward", "fused", "rowwise", "row_axes", "dim", "per_output", "joined", "workspace",
-        "classes", "ignore_index", "counts", "interpreted", "expects", "advice", "target_low", "target_high", "target_values",
-        "prediction_low", "prediction_high", "kinks", "target_shape", "check_target", "example_target", "probabilities",
-        "decide", "formulas",
+        "classes", "ignore_index", "counts", "interpreted", "least_squares", "expects", "advice", "target_low", "target_high",
+        "target_values", "prediction_low", "prediction_high", "kinks", "target_shape", "check_target", "example_target",
+        "probabilities", "decide", "formulas",
     )  # fmt: skip
 
     rowwise: ClassVar[bool] = False
@@ -152,6 +154,7 @@ class Loss(Part):
     ignore_index: int | None = None
     interpreted: ClassVar[bool] = False
     classes: ClassVar[bool] = False
+    least_squares: ClassVar[bool] = False
     expects: ClassVar[tuple[Span, ...]] = ()
     advice: ClassVar[str] = ""
     target_low: ClassVar[float] = -np.inf

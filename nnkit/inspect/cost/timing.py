@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from nnkit.core.csr import CSRLayer
 from nnkit.core.fields import fields
+from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import kernel_names
+from nnkit.core.trainer import Trainer
 from nnkit.engine.clock import Clocks
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Instruction
@@ -25,7 +27,7 @@ from nnkit.inspect.cost.machine import peak
 from nnkit.inspect.cost.profile import REST, STAGES, KernelTime, Portion, Profile
 from nnkit.inspect.pictures.table import several
 from nnkit.training.data import count_of
-from nnkit.training.fit import Fit
+from nnkit.training.steps import Steps
 
 if TYPE_CHECKING:
     from nnkit.core.container import Model
@@ -72,7 +74,7 @@ class Intervals:
         return cls(kernels, update, max(whole - update - float(kernels.sum()) / threads, 0.0), reading, steps)
 
 
-class _Run(Fit):
+class _Run(Steps):
     """A fit of so many steps (or some more), all of whole batches, that reads the clock."""
 
     def __init__(self, model: Model, X: Any, y: Any, steps: int, within: bool, **options: Any) -> None:
@@ -206,7 +208,10 @@ def profile(
     compiled, compiling = statistics.compiled, statistics.seconds
     last = model.last_fit
     loss, loss_weights = (last.get("loss", "mse"), last.get("loss_weights")) if loss is None else (loss, None)
-    optimizer = model.last_fit.get("optimizer", "adam") if optimizer is None else optimizer
+    optimizer = Optimizer.make(model.last_fit.get("optimizer", "adam") if optimizer is None else optimizer, "optimizer")
+    if isinstance(optimizer, Trainer):
+        raise ParameterError(f"profile: expected an optimizer that goes by steps, got {optimizer!r}; pass optimizer='adam' to "
+                             "see what its passes over the net are made of")  # fmt: skip
 
     def run(steps: float, within: bool) -> _Run:
         twin, *chosen = copy.deepcopy((model, loss, optimizer, random_state))  # every fit begins where the user's would

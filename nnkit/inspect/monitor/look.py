@@ -44,7 +44,8 @@ class ParameterLook:
     Attributes
     ----------
     gradient : |dL/dw| / |w|; NaN where w is 0
-    update : |change of w| / |w|, by the optimizer's next step, as it would be from the gradient of these rows
+    update : |change of w| / |w|, by the optimizer's next step, as it would be from the gradient of these rows; NaN where a
+        `Trainer` takes all rows
     axes : how many w has
     """
 

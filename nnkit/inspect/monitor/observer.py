@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nnkit.core.criterion import Criterion
 from nnkit.core.optimizer import Updater
+from nnkit.core.trainer import Trainer
 from nnkit.inspect.monitor.look import InputLook, LayerLook, Look, ParameterLook
 from nnkit.inspect.trace.replay import is_scalar
 from nnkit.inspect.trace.slopes import Slopes
@@ -42,8 +43,10 @@ class Observer:
         last, optimizer = fit.model.last_fit, fit.model.last_fit["optimizer"]
         self._criterion = Criterion.make(last["loss"], last.get("loss_weights"), network.out_shape, "Monitor")
         self._pass = Pass(network, count_of(self._x), training=True, gradient=network.gradient, keep=True, python=python)
-        self._updater = Updater(optimizer, network.vector, network.gradient[None], chunk=network.chunk,
-                                segments=network.segments(), python=python)  # fmt: skip
+        # A trainer of all rows has no step that could be looked ahead to.
+        self._updater = None if isinstance(optimizer, Trainer) else Updater(
+            optimizer, network.vector, network.gradient[None], chunk=network.chunk, segments=network.segments(), python=python
+        )  # fmt: skip
         self._activations = {node.name: Slopes(node.built.layer, network.dtype, python) for node in self._pass.nodes()
                              if is_scalar(node.built.layer)}  # fmt: skip
         self._units = dict(zip((node.name for node in self._pass.nodes()), _unit_axes(self._pass.nodes()), strict=True))
@@ -76,9 +79,10 @@ class Observer:
         network = self._network
         norms = {name: float(np.linalg.norm(grad)) for name, grad in network.views(network.gradient).items()}
         before = network.vector.copy()
-        self._updater.take_over(fit.updater_progress)
-        self._updater.step(fit.step / fit.steps_per_epoch, fit.epochs)
-        changes = network.views(network.vector - before)
+        if self._updater is not None:
+            self._updater.take_over(fit.updater_progress)
+            self._updater.step(fit.step / fit.steps_per_epoch, fit.epochs)
+        changes = network.views(network.vector - before if self._updater is not None else np.full_like(before, np.nan))
         return {name: ParameterLook(_ratio(norms[name], w), _ratio(float(np.linalg.norm(changes[name])), w), w.ndim)
                 for name, w in network.views(before).items()}  # fmt: skip
 
