@@ -12,6 +12,8 @@ FAILED = {
         "a row of weight 2 is drawn for once, the row twice is drawn for twice: to hold it out",
     "check_class_weight_classifiers":
         "where all rows weigh next to nothing, the recipe td says anything; test_tables looks at the weights themselves",
+    "check_methods_subset_invariance":
+        "float32 is rounded by more than 1e-7; test_tables predicts rows alone, and together",
 }  # fmt: skip
 
 

@@ -63,6 +63,15 @@ def test_every_library_gives_the_same_bits(fitted):
     assert net.feature_names_in_.tolist() == [*data] and net.n_features_in_ == 5
 
 
+def test_rows_are_predicted_alone_as_they_are_together(fitted):
+    net, data = fitted
+    frame = pd.DataFrame(data).iloc[:7]
+    alone = np.concatenate([outputs(net, frame.iloc[[place]]) for place in range(7)])
+    scale = net.targets_.std[0] if isinstance(net, TableRegressor) else 1.0
+    # sums of float32 in another order: half a unit for each of some 60 additions on the way to an output of the order of 1
+    np.testing.assert_allclose(alone, outputs(net, frame), rtol=0, atol=64 * np.finfo(np.float32).eps * scale)
+
+
 def test_columns_are_found_by_name_and_none_may_be_missing(fitted):
     net, data = fitted
     frame = pd.DataFrame(data)
