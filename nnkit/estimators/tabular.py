@@ -196,12 +196,13 @@ class TableEstimator(Learner):
         """Learn what columns and targets are; the rows that weigh something, as the net learns them."""
         self.recipe_ = self.recipe
         self.scheme_ = TableScheme(categorical=self.categorical, numeric=self.numeric, dates=self.dates, ignore=self.ignore,
-                                   max_one_hot=recipe.max_one_hot).fit(X)  # fmt: skip
+                                   max_one_hot=recipe.max_one_hot)  # fmt: skip
+        rows = _something(self.scheme_.fit_transform(X))
         self.targets_ = self._targets.of(y)
         self.__dict__.pop("target_names_", None)
         if names := names_of(y):
             self.target_names_ = names
-        rows, target = self._matrix(X), self._encoded(y)
+        target = self._encoded(y)
         check_consistent_length(rows, target)
         weights = self._usable_weights(sample_weight, rows, recipe.loss(classes=self._classes))
         data = Rows(rows, target, self._weights(target, weights))
@@ -319,9 +320,8 @@ class TableEstimator(Learner):
         return self.scheme_
 
     def _matrix(self, X: Any) -> NDArray[Any]:
-        """Rows as the net reads them: one column of zeros where there is nothing to learn from."""
-        rows = self.scheme_.transform(X)
-        return rows if rows.shape[1] else np.zeros((len(rows), 1), rows.dtype)
+        """Rows as the net reads them."""
+        return _something(self.scheme_.transform(X))
 
     def net_rows(self, X: Any) -> NetRows:
         check_is_fitted(self, "model_")
@@ -410,6 +410,11 @@ class TableEstimator(Learner):
 def _even(rows: int, batch_size: int) -> int:
     """The size of batches of about ``batch_size`` that are about equal: one of a few rows would count as much as the others."""
     return max(1, ceil(rows / max(1, round(rows / batch_size))))
+
+
+def _something(rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows for a net: one column of zeros where there is nothing to learn from."""
+    return rows if rows.shape[1] else np.zeros((len(rows), 1), rows.dtype)
 
 
 def _best(fit: Fit) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral
@@ -122,6 +122,16 @@ class TableScheme(TransformerMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn what the columns are; ``y`` is not looked at."""
+        self._learn(X)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[Any]:
+        """Learn what the columns are, and give the same rows as one matrix; the table is read once."""
+        encoded, rows = self._learn(X)
+        return self._matrix(self._scaled([encoded], rows))
+
+    def _learn(self, X: Any) -> tuple[Encoded, int]:
+        """Be fitted; what a net sees of the columns, before it is scaled, and how many rows there are."""
         self._check_parameters()
         table = Table.of(X)
         for count, what in ((table.rows, "sample"), (len(table.names), "feature")):
@@ -136,7 +146,8 @@ class TableScheme(TransformerMixin, BaseEstimator):
                 column = replace(chosen(name, cells, said.get(place), self.max_one_hot), given=cells.what)
                 columns.append(column)
                 encoded.add(column.encode(cells))
-        return self._take(columns, RobustScale.of([*encoded.values, *encoded.flags]), table.named)
+        self._take(columns, RobustScale.of([*encoded.values, *encoded.flags]), table.named)
+        return encoded, table.rows
 
     def _take(self, columns: list[Column], scale: RobustScale, named: bool) -> Self:
         """Be fitted."""
@@ -183,15 +194,23 @@ class TableScheme(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         table = self._matched(Table.of(X))
-        numbers = np.empty((table.rows, self.n_numbers_), self.dtype)
-        codes = np.empty((table.rows, self.n_codes_), np.int64)
+        return self._scaled(self._seen(table), table.rows)
+
+    def _seen(self, table: Table) -> Iterator[Encoded]:
+        """What a net sees of one column after the other; what is left out need not be read, whatever it is."""
+        for place, column in enumerate(self.columns_):
+            if not isinstance(column, LeftOut):
+                with _naming(column.name):
+                    encoded = column.encode(table.column(place))
+                yield encoded
+
+    def _scaled(self, seen: Iterable[Encoded], rows: int) -> EncodedTable:
+        """What a net sees of so many rows, scaled, in one piece."""
+        numbers = np.empty((rows, self.n_numbers_), self.dtype)
+        codes = np.empty((rows, self.n_codes_), np.int64)
         value, flag, code = (iter(range(first, end)) for first, end in
                              ((0, self.n_values_), (self.n_values_, self.n_numbers_), (0, self.n_codes_)))  # fmt: skip
-        for place, column in enumerate(self.columns_):
-            if isinstance(column, LeftOut):
-                continue  # whatever it is, it need not be read
-            with _naming(column.name):
-                encoded = column.encode(table.column(place))
+        for encoded in seen:
             for at, arrays in ((value, encoded.values), (flag, encoded.flags)):
                 for array, to in zip(arrays, at, strict=False):
                     numbers[:, to] = self.scale_.apply(array, to)
@@ -214,7 +233,10 @@ class TableScheme(TransformerMixin, BaseEstimator):
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Rows as one matrix, (rows, n_numbers_ + n_codes_): the numbers, and the codes as numbers after them."""
-        return np.hstack(self.encode(X), dtype=self.dtype, casting="same_kind")
+        return self._matrix(self.encode(X))
+
+    def _matrix(self, encoded: EncodedTable) -> NDArray[Any]:
+        return np.hstack(encoded, dtype=self.dtype, casting="same_kind")
 
     def onnx(self, graph: File) -> Value:
         """The same in ONNX: (N, n_numbers_ + n_codes_) of the file's inputs.

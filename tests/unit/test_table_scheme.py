@@ -84,6 +84,15 @@ def test_the_same_table_is_the_same_bits_in_every_library(seed):
             assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other, library
 
 
+def test_a_table_is_read_once_to_be_learned_and_encoded(monkeypatch):
+    frame, reads = pd.DataFrame(random_columns(np.random.default_rng(0), 60)), []
+    expected = TableScheme().fit(frame).transform(frame)
+    column = Table.column
+    monkeypatch.setattr(Table, "column", lambda table, place: reads.append(place) or column(table, place))
+    assert np.array_equal(TableScheme().fit_transform(frame), expected)
+    assert reads == list(range(frame.shape[1]))
+
+
 def test_columns_that_are_read_and_taken_in_another_order_are_encoded_so():
     columns = random_columns(np.random.default_rng(0), 60)
     scheme = TableScheme().fit(pd.DataFrame(columns))
