@@ -24,7 +24,7 @@ from nnkit.kernels.control import Word
 from nnkit.kernels.data import scatter
 from nnkit.network import Network
 from nnkit.planner import Node, Plan
-from nnkit.training.data import count_of, gather_targets, gathered, sources_of
+from nnkit.training.data import Source, count_of, gather_targets, gathered, sources_of
 from nnkit.training.goals import grade
 
 __all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor", "Sweep", "prediction_shards", "predictor_of", "rows_of"]
@@ -194,7 +194,7 @@ class Evaluator(Sweep):
         self._weights[name] = RowWeights(loss, self.y[name], out_shape, self.sample_weight[name])
         self._row_losses[name] = np.empty((self._rows, prod(places)), real)
         weight, row_loss = (Array.rows(places, real) for _ in range(2))
-        gather, targets = gather_targets(loss, y, out_shape, real)
+        gather, targets = gather_targets(loss, Source(y), out_shape, real)
         arrays = LossArrays(out, weight.flat(), row_loss.flat(), **targets)
         self._plan.instructions.append(gather)
         if kept:

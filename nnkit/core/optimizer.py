@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from math import prod
 from typing import Any, ClassVar, Self
@@ -16,16 +16,19 @@ from numpy.typing import NDArray
 from nnkit.core.average import Average
 from nnkit.core.container import Model, model_of
 from nnkit.core.groups import Piece, Segment, group_of, pieces
+from nnkit.core.identity import identity
 from nnkit.core.part import Part, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.core.schedule import Schedule, SteeredMomentum, at_times, is_timed
 from nnkit.core.words import NEEDLESS
 from nnkit.engine.hyperparameters import hyperparameter
+from nnkit.engine.instruction import Instruction
 from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Coefficient, ControlWord, Operand, Storage, constant
-from nnkit.engine.program import Instruction, Program
+from nnkit.engine.program import Program
 from nnkit.engine.runner import Runner
+from nnkit.engine.template import Likeness
 from nnkit.errors import KernelError, ParameterError
 from nnkit.kernels.control import CONTROL_WORDS, Word
 from nnkit.kernels.data import (
@@ -372,21 +375,26 @@ class Updater:
         self.norms = np.zeros(len(pieces) * repeats + len(self._live) + 1)
         self._norms = Storage(shared=self.norms)
         control = aligned_zeros(CONTROL_WORDS, "int64").reshape(1, CONTROL_WORDS)
+        key = identity(optimizer), *segments, chunk, waves, average is None
+        arrays = [*vectors.values(), slabs, self.norms, *(number for _, number in self._live)]
 
-        def program(*lists: list[_Call]) -> Program:
+        def program(name: str, calls: Callable[[], Iterable[list[_Call]]]) -> Program:
             """What happens to each chunk, where it is as much for all of them."""
-            most = max(map(len, lists), default=0)
-            calls = [call for given in lists for call in [*given, *[_REST] * (most - len(given))]]
-            instructions = [Instruction(function, operands, type(optimizer).__name__, "update") for function, operands in calls]
-            return Program(instructions, self.real, shards=repeats, python=python, control=control)
 
-        sums = [self._sum(piece) for piece in pieces]
-        reduced = [self._reduce(piece, place) for place, piece in enumerate(pieces)]
+            def write() -> list[Instruction]:
+                lists = list(calls())
+                most = max(map(len, lists), default=0)
+                every = [call for given in lists for call in [*given, *[_REST] * (most - len(given))]]
+                return [Instruction(function, operands, type(optimizer).__name__, "update") for function, operands in every]
+
+            return Program(write, self.real, shards=repeats, python=python, control=control, like=Likeness((name, key), arrays))
+
         idle: list[list[_Call]] = [[] for _ in self._live]
-        self.collect = program(*[self._collect(piece, part) for piece, part in zip(pieces, sums, strict=True)], *idle) \
-            if waves else None
-        self.reduce = program(*(reduced if waves else [[*a, *b] for a, b in zip(sums, reduced, strict=True)]), *idle)
-        self.update = program(*map(self._update, pieces), *map(self._note, range(len(self._live))))
+        self.collect = program("collect", lambda: [*map(self._collect, pieces), *idle]) if waves else None
+        self.reduce = program("reduce", lambda: [
+            *([*([] if waves else self._sum(piece)), *self._reduce(piece, place)] for place, piece in enumerate(pieces)), *idle,
+        ])  # fmt: skip
+        self.update = program("update", lambda: [*map(self._update, pieces), *map(self._note, range(len(self._live)))])
 
     def _lay_out(self, segments: Sequence[Segment]) -> None:
         """Say who has which numbers in the row of a step: each group, what others read, and the share of the average."""
@@ -428,11 +436,11 @@ class Updater:
         sizes = constant(length, self.real), ControlWord(Word.SHARDS), constant(piece.size, self.real)
         return [(add_slabs, (every, *sizes))]
 
-    def _collect(self, piece: Piece, sums: list[_Call]) -> list[_Call]:
+    def _collect(self, piece: Piece) -> list[_Call]:
         """The gradient of a wave -> added to that of the waves before."""
         grad = self._array("grad", piece)
         wave = replace(grad, storage=self._slab_storage)
-        return [*sums, (add_wave, (wave, ControlWord(Word.FIRST_ROW), grad))]
+        return [*self._sum(piece), (add_wave, (wave, ControlWord(Word.FIRST_ROW), grad))]
 
     def _reduce(self, piece: Piece, place: int) -> list[_Call]:
         """The gradient clipped by value; its norm."""
