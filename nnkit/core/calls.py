@@ -6,6 +6,7 @@ import difflib
 import inspect
 import reprlib
 import sys
+import weakref
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
@@ -61,7 +62,9 @@ class Called(ABCMeta):
     if not TYPE_CHECKING:  # or checkers would not look at the constructors
 
         def __call__(cls, *args: Any, **named: Any) -> Any:
-            cls.require_whole()
+            if _whole.get(cls) != Called.exchanged:
+                cls.require_whole()
+                _whole[cls] = Called.exchanged
             if cls.checks_values:
                 args, named = _with_truths(cls.__name__, _truth_values(cls), args, named)
             try:
@@ -78,6 +81,9 @@ class Called(ABCMeta):
             written = " and ".join(name + _written(method) for name, method in needed.items())
             what = "a method" if len(needed) == 1 else "methods"
             raise KernelError(f"{cls.__name__}: expected {what} {written}, {' and '.join(missing)} missing")
+
+
+_whole: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # when a class was last looked at
 
 
 def present(cls: type, names: Iterable[str]) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any, ClassVar, Self
 
@@ -23,7 +24,7 @@ from nnkit.core.schedule import Schedule, SteeredMomentum, at_times, is_timed
 from nnkit.core.words import NEEDLESS
 from nnkit.engine.hyperparameters import hyperparameter
 from nnkit.engine.instruction import Instruction
-from nnkit.engine.lazy import lazy
+from nnkit.engine.lazy import lazy, weakly
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Coefficient, ControlWord, Operand, Storage, constant
 from nnkit.engine.program import Program
@@ -371,30 +372,30 @@ class Updater:
         vectors = {"value": value, "grad": grad, **self.states, **scratch}
         self._vectors = {name: Storage(shared=array) for name, array in vectors.items()}
         self._slabs, self._slab_storage = slabs, Storage(shared=slabs)
-        pieces, repeats = self._pieces(segments, value.size, chunk)
-        self.norms = np.zeros(len(pieces) * repeats + len(self._live) + 1)
+        self._cut, repeats = self._pieces(segments, value.size, chunk)
+        self.norms = np.zeros(len(self._cut) * repeats + len(self._live) + 1)
         self._norms = Storage(shared=self.norms)
         control = aligned_zeros(CONTROL_WORDS, "int64").reshape(1, CONTROL_WORDS)
         key = identity(optimizer), *segments, chunk, waves, average is None
         arrays = [*vectors.values(), slabs, self.norms, *(number for _, number in self._live)]
 
-        def program(name: str, calls: Callable[[], Iterable[list[_Call]]]) -> Program:
-            """What happens to each chunk, where it is as much for all of them."""
+        def program(calls: Callable[[int, Piece], list[_Call]], notes: bool = False) -> Program:
+            """What happens to each chunk."""
+            write, like = partial(weakly(self._write), weakly(calls), notes), Likeness((calls.__name__, *key), arrays)
+            return Program(write, self.real, shards=repeats, python=python, control=control, like=like)
 
-            def write() -> list[Instruction]:
-                lists = list(calls())
-                most = max(map(len, lists), default=0)
-                every = [call for given in lists for call in [*given, *[_REST] * (most - len(given))]]
-                return [Instruction(function, operands, type(optimizer).__name__, "update") for function, operands in every]
+        self.collect = program(self._collect) if waves else None
+        self.reduce = program(self._reduce if waves else self._sum_and_reduce)
+        self.update = program(self._update, notes=True)
 
-            return Program(write, self.real, shards=repeats, python=python, control=control, like=Likeness((name, key), arrays))
-
-        idle: list[list[_Call]] = [[] for _ in self._live]
-        self.collect = program("collect", lambda: [*map(self._collect, pieces), *idle]) if waves else None
-        self.reduce = program("reduce", lambda: [
-            *([*([] if waves else self._sum(piece)), *self._reduce(piece, place)] for place, piece in enumerate(pieces)), *idle,
-        ])  # fmt: skip
-        self.update = program("update", lambda: [*map(self._update, pieces), *map(self._note, range(len(self._live)))])
+    def _write(self, calls: Callable[[int, Piece], list[_Call]], notes: bool) -> list[Instruction]:
+        """The calls for each piece, and for each number that others read, where it is as much for all of them."""
+        numbers = range(len(self._live))
+        lists = [calls(place, piece) for place, piece in enumerate(self._cut)]
+        lists += [self._note(number) if notes else [] for number in numbers]
+        most, part = max(map(len, lists), default=0), type(self.optimizer).__name__
+        every = [call for given in lists for call in [*given, *[_REST] * (most - len(given))]]
+        return [Instruction(function, operands, part, "update") for function, operands in every]
 
     def _lay_out(self, segments: Sequence[Segment]) -> None:
         """Say who has which numbers in the row of a step: each group, what others read, and the share of the average."""
@@ -436,13 +437,16 @@ class Updater:
         sizes = constant(length, self.real), ControlWord(Word.SHARDS), constant(piece.size, self.real)
         return [(add_slabs, (every, *sizes))]
 
-    def _collect(self, piece: Piece) -> list[_Call]:
+    def _collect(self, place: int, piece: Piece) -> list[_Call]:
         """The gradient of a wave -> added to that of the waves before."""
         grad = self._array("grad", piece)
         wave = replace(grad, storage=self._slab_storage)
         return [*self._sum(piece), (add_wave, (wave, ControlWord(Word.FIRST_ROW), grad))]
 
-    def _reduce(self, piece: Piece, place: int) -> list[_Call]:
+    def _sum_and_reduce(self, place: int, piece: Piece) -> list[_Call]:
+        return [*self._sum(piece), *self._reduce(place, piece)]
+
+    def _reduce(self, place: int, piece: Piece) -> list[_Call]:
         """The gradient clipped by value; its norm."""
         optimizer, grad = self._groups[piece.group].optimizer, self._array("grad", piece)
         calls: list[_Call] = []
@@ -453,7 +457,7 @@ class Updater:
             calls.append((gradient_norm, (grad, norm)))
         return calls
 
-    def _update(self, piece: Piece) -> list[_Call]:
+    def _update(self, place: int, piece: Piece) -> list[_Call]:
         """Clip by norm, decay, descend; then what the new numbers have to be like, and their mean."""
         group, value, grad = self._groups[piece.group], self._array("value", piece), self._array("grad", piece)
         optimizer = group.optimizer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import types
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from nnkit.engine.critical import imported, uninterrupted
 from nnkit.engine.instruction import Instruction
+from nnkit.engine.lazy import weakly
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import NATIVE, Address, Array, Constant, Operand
 from nnkit.engine.program import Program
@@ -127,6 +129,11 @@ class Runner:
         """What the loop is given, but for the worker and the size of the team."""
         return tuple(Array.view(item) if isinstance(item, np.ndarray) else item for item in self._given)
 
+    def _write(self, size: int) -> list[Instruction]:
+        """The loop, for each member of a team."""
+        roles = [(Constant(worker, "int64"), Constant(size, "int64")) for worker in range(size)]
+        return [Instruction(self._function, (*self._operands(), *role), "loop", "loop") for role in roles]
+
     def _team_of(self, size: int) -> tuple[int, list[int]]:
         """The loop's address, and a frame for each member of a team."""
         if size not in self._loops:
@@ -134,11 +141,8 @@ class Runner:
             others = [item for item in self._given if not isinstance(item, Constant)]
             arrays = [item.array if isinstance(item, Address) else item for item in others]
 
-            def write() -> list[Instruction]:
-                roles = [(Constant(worker, "int64"), Constant(size, "int64")) for worker in range(size)]
-                return [Instruction(self._function, (*self._operands(), *role), "loop", "loop") for role in roles]
-
-            self._loops[size] = Program(write, "float64", like=Likeness((self._function, size, *numbers), arrays))
+            like = Likeness((self._function, size, *numbers), arrays)
+            self._loops[size] = Program(partial(weakly(self._write), size), "float64", like=like)
         table = self._loops[size].table[0]
         return int(table[0, 0]), [int(frame) for frame in table[:, 1]]
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nnkit.core.arrays import readable, to_array
 from nnkit.core.fields import by_name, each, fields
+from nnkit.core.identity import identity
 from nnkit.core.loss import Loss
 from nnkit.engine.instruction import Instruction, Numbers
 from nnkit.engine.operands import Array, Constant, Control, ControlWord, Order
@@ -288,3 +289,9 @@ def gather_targets(
         return gather, {"label": label, "ignored": ignored}
     target = Array.rows(y.shape[1:], real)
     return source.gather(target), {"target": target}
+
+
+def targets_likeness(loss: Loss, source: Source, out_shape: tuple[int, ...]) -> Likeness:
+    """What follows for programs from a loss and its targets, see `gather_targets`."""
+    how = loss.are_labels(source.given, out_shape), loss.there(source.given, out_shape) is None
+    return Likeness((identity(loss), out_shape, *how, source.likeness.key), source.likeness.arrays)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from nnkit.core.arrays import to_array
 from nnkit.core.criterion import Criterion
 from nnkit.core.fields import by_name, fields
-from nnkit.core.identity import identity
 from nnkit.core.loss import Loss, LossArrays
 from nnkit.engine.instruction import Instruction
 from nnkit.engine.operands import Array, Constant, Control, ControlWord, Order
@@ -20,7 +19,7 @@ from nnkit.kernels.control import Word
 from nnkit.kernels.data import accumulate_loss, add_loss, gather_weights, silence, uniform_weights
 from nnkit.network import Network
 from nnkit.planner import Plan
-from nnkit.training.data import Source, check_finite, check_weights, gather_targets, gathered
+from nnkit.training.data import Source, check_finite, check_weights, gather_targets, gathered, targets_likeness
 
 __all__ = ["Goal", "goals_of", "grade", "planned", "targets_of", "weights_of"]
 
@@ -114,11 +113,8 @@ class Goal:
     @property
     def likeness(self) -> Likeness:
         """What its instructions follow from."""
-        loss, source = self._loss, self._source
-        how = loss.are_labels(source.given, self._out_shape), loss.there(source.given, self._out_shape) is None
-        weights = [] if self._relative is None else [self._relative]
-        key = identity(loss), self._out_shape, *how, self._gaps, source.likeness.key
-        return Likeness(key, [*source.likeness.arrays, *weights])
+        targets, weights = targets_likeness(self._loss, self._source, self._out_shape), [self._relative]
+        return Likeness((targets.key, self._gaps), [*targets.arrays, *(item for item in weights if item is not None)])
 
     def gather(self, real: str) -> list[Instruction]:
         """What brings the targets and the weights of a batch."""

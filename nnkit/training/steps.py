@@ -14,6 +14,7 @@ from nnkit.core.fields import fields
 from nnkit.core.optimizer import Updater, UpdaterProgress
 from nnkit.engine.critical import check
 from nnkit.engine.instruction import Instruction
+from nnkit.engine.lazy import weakly
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array
 from nnkit.engine.program import Program
@@ -91,10 +92,10 @@ class Steps(Fit):
         like = Likeness(("step", *self._goals, None, *fields(self._sources), *(item.key for item in likes)),
                         [self._slabs, *arrays, *(number for _, number in self._live)])  # fmt: skip
 
-        def write() -> list[Instruction]:
-            return planned(self.network, self._goals, self._sources, self._slabs)[0].instructions
+        return Program(weakly(self._write), self.network.dtype, shards=shards, rows=rows, python=self._python, like=like)
 
-        return Program(write, self.network.dtype, shards=shards, rows=rows, python=self._python, like=like)
+    def _write(self) -> list[Instruction]:
+        return planned(self.network, self._goals, self._sources, self._slabs)[0].instructions
 
     def _plan_shuffling(self) -> None:
         """Memory for the order of the rows in the epochs that are planned together, and the program that draws it."""

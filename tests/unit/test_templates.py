@@ -1,5 +1,8 @@
 """Programs that were planned once, and are made again on other memory."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -132,6 +135,23 @@ def test_what_a_recalled_program_refuses_is_said_as_in_the_first_one(made):
             fitted(embedded(), data, epochs=5, callbacks=[Spoilt()])
         said.append(str(caught.value))
     assert made == [True, False] and said[0] == said[1]
+
+
+def test_nothing_of_a_fit_outlives_it_but_what_was_asked_for():
+    """No circle of references holds data, slabs and states until the next collection."""
+    class Watcher(nn.Callback):
+        def on_epoch_end(self, fit):
+            watched.extend(map(weakref.ref, (fit, fit._updater, fit._runner, fit._evaluator)))
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            watched = []
+            fitted(net(), epochs=1, validation_split=0.2, callbacks=[Watcher()])
+            assert [item() for item in watched] == [None] * 4
+    finally:
+        gc.enable()
 
 
 def program(factor, key, array, out):
