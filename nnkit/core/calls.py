@@ -53,7 +53,7 @@ class Called(ABCMeta):
 
     def __setattr__(cls, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        Called.exchanged += 1
+        Called.exchanged += not name.startswith("__")  # what Python itself notes of a class is none
 
     def __delattr__(cls, name: str) -> None:
         super().__delattr__(name)

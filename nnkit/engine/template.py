@@ -30,7 +30,7 @@ class Likeness(NamedTuple):
 
     Attributes
     ----------
-    key : all that their instructions follow from, beside the arrays
+    key : all that their instructions follow from, beside the arrays; something without a hash is like nothing else
     arrays : those of others that the instructions name, each as the very object that it is there. All other arrays are the
         program's own: their shapes and numbers follow from the key.
     """
@@ -38,9 +38,14 @@ class Likeness(NamedTuple):
     key: Hashable
     arrays: Sequence[NDArray[Any]]
 
-    def including(self, *more: Hashable) -> Hashable:
-        """What is the same for all programs that are alike, in ``more``, too."""
-        return (self.key, *more, *[(array.shape, array.strides, array.dtype.char) for array in self.arrays])
+    def including(self, *more: Hashable) -> Hashable | None:
+        """What is the same for all programs that are alike, in ``more``, too; None where the key has no hash: none are."""
+        key = self.key, *more, *[(array.shape, array.strides, array.dtype.char) for array in self.arrays]
+        try:
+            hash(key)
+        except TypeError:
+            return None
+        return key
 
 
 class Template:

@@ -1,5 +1,6 @@
 """Programs that were planned once, and are made again on other memory."""
 
+import copy
 import gc
 import weakref
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from nnkit.core.identity import identity
 from nnkit.engine import template
 from nnkit.engine.instruction import Instruction
 from nnkit.engine.operands import Array, Constant
@@ -104,6 +106,27 @@ def test_a_kernel_that_was_exchanged_is_the_one_that_runs(made, monkeypatch):
     monkeypatch.setattr(Twice, "forward", staticmethod(forward))
     other = trained()
     assert made == [True, True] and not np.array_equal(first, other)
+
+
+def test_a_layer_that_holds_something_unknown_is_planned_anew_and_nothing_is_kept(made):
+    class Odd(nn.ReLU):
+        def build(self, in_shape):
+            self.found = {1, 2}
+            return in_shape
+
+    for _ in range(2):
+        fitted(nn.Sequential([nn.Linear(4), Odd(), nn.Linear(3)]))
+    assert made == [True, True]
+    assert not any("step" in str(key)[:12] for key in template._templates)
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    (0.0, -0.0), (1, 1.0), (1, True), ((1, 2), [1, 2]), ({"a": 1, "b": 2}, {"a": 1, "b": 3}), (np.ones(2), np.ones(3)),
+    (np.ones(2), np.ones(2, np.float32)), (nn.Adam(), nn.Adam(eps=1e-6)), (nn.ReLU(), nn.Tanh()), (np.float32(1), 1.0),
+])  # fmt: skip
+def test_what_is_not_the_same_has_another_identity(one, other):
+    assert identity(one) != identity(other)
+    assert identity(one) == identity(copy.deepcopy(one)) and hash(identity(one)) == hash(identity(copy.deepcopy(one)))
 
 
 def test_targets_that_share_memory_with_the_data_are_found_again(made):
