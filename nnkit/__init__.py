@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from nnkit.inspect.trace.trace import trace as trace
     from nnkit.loading import load as load
     from nnkit.many import fit_many as fit_many
+    from nnkit.search import HalvingSearchCV as HalvingSearchCV
     from nnkit.search import SearchCV as SearchCV
     from nnkit.search import cross_val_score as cross_val_score
     from nnkit.search import cross_validate as cross_validate
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
 
 # What is slow to import is loaded when it is asked for: names and where they are, and modules.
 _LATER = {
+    "HalvingSearchCV": "nnkit.search",
     "NNClassifier": "nnkit.estimators",
     "NNRegressor": "nnkit.estimators",
     "SearchCV": "nnkit.search",

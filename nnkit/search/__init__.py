@@ -2,8 +2,9 @@
 
 from nnkit.search.curves import cross_val_score, cross_validate, learning_curve, validation_curve
 from nnkit.search.grid import SearchCV
+from nnkit.search.halving import HalvingSearchCV
 from nnkit.search.threads import side_by_side
 
 __all__ = [
-    "SearchCV", "cross_val_score", "cross_validate", "learning_curve", "side_by_side", "validation_curve",
+    "HalvingSearchCV", "SearchCV", "cross_val_score", "cross_validate", "learning_curve", "side_by_side", "validation_curve",
 ]  # fmt: skip

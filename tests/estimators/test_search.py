@@ -26,6 +26,7 @@ import nnkit as nn
 from nnkit.engine import workers
 from nnkit.engine.workers import available_threads
 from nnkit.errors import ParameterError
+from tests.searches import same_results
 
 X, Y = load_iris(return_X_y=True)
 FRAME = pd.DataFrame(X, columns=["a", "b", "c", "d"])
@@ -40,20 +41,6 @@ def net(**options):
 
 def best_of_the_small(results):
     return int(np.argmax(results["mean_test_score"]))
-
-
-def same_results(ours, theirs):
-    """All but the times, in the same order."""
-    assert list(ours) == list(theirs)
-    for name, expected in theirs.items():
-        if name == "params":
-            assert list(map(repr, ours[name])) == list(map(repr, expected))
-        elif not name.endswith("_time"):
-            assert ours[name].dtype == expected.dtype
-            if name.startswith("param_"):
-                assert repr(ours[name]) == repr(expected)
-            else:
-                np.testing.assert_array_equal(ours[name], expected)
 
 
 def same_search(ours, theirs, rows=X):
