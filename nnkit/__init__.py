@@ -47,6 +47,7 @@ from nnkit.persistence.pytorch import torch_weights as torch_weights
 from nnkit.schedules import *  # noqa: F403
 from nnkit.training.callbacks import *  # noqa: F403
 from nnkit.training.history import History as History
+from nnkit.training.pruning import PruneTrials as PruneTrials
 
 if TYPE_CHECKING:
     from nnkit import onnx as onnx
