@@ -124,7 +124,8 @@ class HalvingSearchCV(SearchCV):
         if self.max_resources == "auto" and not _is_count(known[self.resource]):
             self._require("max_resources", False, f"a number, as {self.resource} of the estimator is {known[self.resource]!r}")
         place = self.resource.removesuffix("epochs")
-        if known.get(f"{place}early_stopping") is True and known.get(f"{place}random_state", 0) is None:
+        holds_out, random_state = known.get(f"{place}early_stopping"), known.get(f"{place}random_state", 0)
+        if holds_out is True and random_state is None:
             raise ParameterError(f"{type(self).__name__}: expected {place}random_state to be a number where early_stopping is "
                                  "True, as the rows that are held out have to be the same on each rung, got None")  # fmt: skip
 

@@ -63,14 +63,14 @@ class PruneTrials(Callback):
     late = True  # others have noted the epoch
     unsaved = ("trial",)
 
-    def __init__(self, trial: Any = None, monitor: str | None = None) -> None:
+    def __init__(self, trial: Any = None, *, monitor: str | None = None) -> None:
         self.trial = trial
         self.monitor = monitor
         self.require("monitor", monitor is None or isinstance(monitor, str), "the name of a figure, such as 'val_loss'")
 
     def __deepcopy__(self, memo: Any) -> Self:
         """What a clone of an estimator reports to is the same trial: a copy of that one would talk to nobody."""
-        return type(self)(self.trial, self.monitor)
+        return type(self)(self.trial, monitor=self.monitor)
 
     def on_fit_begin(self, fit: RunningFit) -> None:
         told = all(hasattr(self.trial, method) for method in ("report", "should_prune"))

@@ -46,7 +46,7 @@ class After(BasePruner):
 
 def net(trial, **options):
     return nn.NNClassifier(**{"layers": [6], "epochs": 5, "batch_size": 30, "random_state": 0, "callbacks":
-                              [nn.PruneTrials(trial, "loss")], **options})  # fmt: skip
+                              [nn.PruneTrials(trial, monitor="loss")], **options})  # fmt: skip
 
 
 def study_of(objective, trials=2, pruner=None, **options):
@@ -124,7 +124,7 @@ def test_clones_and_copies_tell_the_same_trial():
 def test_of_several_fits_one_is_given_up_and_the_others_end(threads):
     def objective(trial):
         nets = [nn.Sequential(["linear"]) for _ in range(3)]
-        settings = [{"callbacks": [nn.PruneTrials(trial, "loss")] if place == 1 else []} for place in range(3)]
+        settings = [{"callbacks": [nn.PruneTrials(trial, monitor="loss")] if place == 1 else []} for place in range(3)]
         nn.fit_many(nets, X, X[:, :1], settings=settings, epochs=5, n_threads=threads)
         return 0.0
 
@@ -135,7 +135,7 @@ def test_metrics_that_rise():
     def objective(trial):
         history = nn.Sequential([nn.Linear(3)]).fit(
             X, Y, loss="cross_entropy", epochs=4, metrics=["accuracy"], random_state=0,
-            callbacks=[nn.PruneTrials(trial, "accuracy")],
+            callbacks=[nn.PruneTrials(trial, monitor="accuracy")],
         )  # fmt: skip
         return history["accuracy"][-1]
 
@@ -146,7 +146,7 @@ def test_metrics_that_rise():
 
 def fit(trial, monitor=None, **options):
     options = {"loss": "cross_entropy", "epochs": 1, "metrics": ["accuracy"], "random_state": 0, **options}
-    return nn.Sequential([nn.Linear(3)]).fit(X, Y, callbacks=[nn.PruneTrials(trial, monitor)], **options)
+    return nn.Sequential([nn.Linear(3)]).fit(X, Y, callbacks=[nn.PruneTrials(trial, monitor=monitor)], **options)
 
 
 def test_what_is_wrong_is_refused():
@@ -166,7 +166,7 @@ def test_what_is_wrong_is_refused():
         with pytest.raises(ParameterError, match=f"PruneTrials: expected trial to be a trial of Optuna's.*got {wrong!r}"):
             fit(wrong)
     with pytest.raises(ParameterError, match="monitor to be the name of a figure"):
-        nn.PruneTrials(None, 3)
+        nn.PruneTrials(monitor=3)
 
 
 def test_a_trial_that_is_given_is_never_given_up():
@@ -187,7 +187,7 @@ def test_files_do_not_hold_it(tmp_path):
 
 
 def test_it_is_pickled_without_optuna_having_a_say():
-    assert pickle.loads(pickle.dumps(nn.PruneTrials(None, "loss"))).monitor == "loss"
+    assert pickle.loads(pickle.dumps(nn.PruneTrials(monitor="loss"))).monitor == "loss"
 
 
 def test_nnkit_is_imported_without_optuna(script):
