@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import ceil
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import is_classifier
+from sklearn.model_selection import check_cv
 
 from nnkit.errors import ParameterError
 from nnkit.estimators.legs import Leg
@@ -106,6 +108,14 @@ class HalvingSearchCV(SearchCV):
         self.min_resources = min_resources
         self.max_resources = max_resources
 
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Try the candidates rung by rung, and fit the best one to all rows; as `SearchCV.fit`."""
+        self._folds = _SameFolds(check_cv(self.cv, y, classifier=is_classifier(self.estimator)))
+        try:
+            return super().fit(X, y, **params)
+        finally:
+            del self._folds
+
     # -------------------------------------------------------------------------------------------------------- the rungs
 
     def _check(self) -> None:
@@ -123,6 +133,7 @@ class HalvingSearchCV(SearchCV):
                       "'auto' or an integer of at least 1")  # fmt: skip
         if self.max_resources == "auto" and not _is_count(known[self.resource]):
             self._require("max_resources", False, f"a number, as {self.resource} of the estimator is {known[self.resource]!r}")
+        self._require("cv", not hasattr(self.cv, "__next__"), "a number, a splitter or a list of folds: all rungs look at them")
         place = self.resource.removesuffix("epochs")
         holds_out, random_state = known.get(f"{place}early_stopping"), known.get(f"{place}random_state", 0)
         if holds_out is True and random_state is None:
@@ -149,13 +160,13 @@ class HalvingSearchCV(SearchCV):
         if any(self.resource in given for given, _ in candidates):
             raise ParameterError(f"{type(self).__name__}: param_grid: expected no values of {self.resource}, which the rungs "
                                  "set, got some; leave them out")  # fmt: skip
-        rungs, folds = self._rungs(len(candidates)), _SameFolds(self._checked_cv_orig)
+        rungs = self._rungs(len(candidates))
         self.n_iterations_, self.n_resources_, self.n_candidates_ = len(rungs), rungs, []
         for rung, epochs in enumerate(rungs):
             count = len(candidates)
             self.n_candidates_.append(count)
             results = evaluate_candidates(
-                [{**given, self.resource: Leg(epochs, rungs[-1], places)} for given, places in candidates], folds,
+                [{**given, self.resource: Leg(epochs, rungs[-1], places)} for given, places in candidates], self._folds,
                 more_results={"iter": [rung] * count, "n_resources": [epochs] * count},
             )  # fmt: skip
             scores = self._scores(results)[-count:]

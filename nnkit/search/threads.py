@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any
 
 from joblib import parallel_config
@@ -78,6 +79,19 @@ def _count(n_jobs: Any) -> int:
     return n_jobs if n_jobs > 0 else max(1, available_threads() + 1 + n_jobs)
 
 
+class _Awaited(Future[Any]):
+    """A result to come, as joblib asks for it."""
+
+    def __init__(self, backend: _Threads) -> None:
+        super().__init__()
+        self._backend = backend
+
+    def get(self) -> Any:
+        """The result, when it is there."""
+        self._backend.wait_for(self)
+        return self.result()
+
+
 class _Threads(ParallelBackendBase):
     """Runs what joblib hands over, in the order in which it comes.
 
@@ -91,7 +105,7 @@ class _Threads(ParallelBackendBase):
         super().__init__()
         self._line = line
         self._done = 0  # tasks of earlier calls
-        self._futures: list[Future[Any]] = []
+        self._futures: list[_Awaited] = []
         self._waiting: list[Callable[[], Any]] = []  # for threads
         self._pool: ThreadPoolExecutor | None = None
 
@@ -104,21 +118,19 @@ class _Threads(ParallelBackendBase):
         """Within a task there is one thing after another."""
         return SequentialBackend(nesting_level=(self.nesting_level or 0) + 1), None
 
-    def submit(self, func: Work, callback: Callable[[Any], None]) -> Future[Any]:
+    def submit(self, func: Work, callback: Callable[[Any], None]) -> _Awaited:
         """Take a task; ``callback`` may hand over more."""
-        future: Future[Any] = Future()
+        future = _Awaited(self)
         self._futures.append(future)
 
         def run() -> None:
             try:
-                result, error = func(), None
-            except BaseException as raised:
-                result, error = None, raised
-            callback(None)  # before the result is there: who has seen all results has seen all tasks
-            if error is None:
-                future.set_result(result)
-            else:
+                result = self._context.copy().run(func)
+                callback(None)  # before the result is there: who has seen all results has seen all tasks
+            except BaseException as error:
                 future.set_exception(error)
+            else:
+                future.set_result(result)
 
         if self._pool is None:
             self._waiting.append(run)
@@ -131,7 +143,7 @@ class _Threads(ParallelBackendBase):
     @contextmanager
     def retrieval_context(self) -> Iterator[None]:
         """The threads: until the last result, or an error, which calls off what still runs."""
-        called_off, cores = threading.Event(), available_threads()
+        called_off, cores, self._context = threading.Event(), available_threads(), copy_context()  # such as np.errstate
         threads = max(1, min(self._jobs, len(self._waiting)))
 
         def begin() -> None:
@@ -155,16 +167,15 @@ class _Threads(ParallelBackendBase):
         """Forget the tasks."""
         self._futures, self._waiting = [], []
 
-    def retrieve_result(self, out: Future[Any], timeout: float | None = None) -> Any:
+    def wait_for(self, future: Future[Any]) -> None:
         """Wait for a result; meanwhile signals come in, and an error of any other task."""
-        while not out.done():
-            wait([out], LOOK)
-            for future in self._futures:
-                if future.done() and future.exception() is not None:
-                    future.result()
+        while not future.done():
+            wait([future], LOOK)
+            for other in self._futures:
+                if other.done() and other.exception() is not None:
+                    other.result()
             self._look()
             check()
-        return out.result()
 
     def _look(self) -> None:
         """Show how many are done."""

@@ -185,6 +185,7 @@ def test_other_estimators_are_fitted_afresh():
         (make_pipeline(net()), {}, "such as 'nnclassifier__epochs', got 'epochs'"),
         (net(), {"min_resources": 0}, "min_resources: expected 'exhaust', 'smallest' or an integer"),
         (net(), {"max_resources": "all"}, "max_resources: expected 'auto' or an integer"),
+        (net(), {"cv": KFold(2).split(X)}, "cv: expected a number, a splitter or a list of folds"),
         (net(), {"min_resources": 10}, "min_resources: expected at most 9, got 10"),
         (net(early_stopping=True, random_state=None), {}, "random_state to be a number where early_stopping is True"),
         (net(epochs=None), {}, "max_resources: expected a number, as epochs of the estimator is None"),

@@ -193,6 +193,12 @@ def test_tasks_come_in_order_and_share_memory():
     assert (rows == np.arange(30)).all()
 
 
+def test_tasks_have_the_settings_of_the_caller():
+    with nn.side_by_side(2), np.errstate(over="raise"):
+        told = Parallel(pre_dispatch=1)(delayed(np.geterr)() for _ in range(6))
+    assert [errors["over"] for errors in told] == ["raise"] * 6
+
+
 def blas_threads():
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
