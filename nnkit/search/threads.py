@@ -33,7 +33,8 @@ def side_by_side(n_jobs: int | None = None, *, progress: bool | str = "auto") ->
     pickled, and every fit gives the bits that it gives alone. Where there are more cores than fits, each fit shares its steps
     out among several. What a task runs in parallel itself is run one after another; a block within such a task changes nothing.
 
-    Ctrl-C ends all fits and is raised where the search was called. Callbacks run in the threads of their fits.
+    Ctrl-C ends all fits and is raised where the search was called; estimators of others are fitted to their end before.
+    Callbacks run in the threads of their fits.
 
     Parameters
     ----------
@@ -156,6 +157,7 @@ class _Threads(ParallelBackendBase):
                 for run in self._waiting:
                     pool.submit(run)
                 yield
+                self._look()
             finally:
                 called_off.set()
                 self._pool = None
