@@ -79,7 +79,7 @@ class NNRegressor(RegressorMixin, Estimator):
             ``early_stopping`` is True: rows of every call would be held out; or the optimizer takes all rows at once.
         """
         self._check_partial()
-        return self._learn(X, y, sample_weight, 1, reset=not hasattr(self, "model_"))
+        return self._learn(X, y, sample_weight, 1, reset=not hasattr(self, "model_"), streamed=True)
 
     def rescale(self, center: float, scale: float) -> Self:
         """Predict ``scale * p + center`` from now on, where the prediction was p.
@@ -96,17 +96,35 @@ class NNRegressor(RegressorMixin, Estimator):
         array([1000., 1100., 1200.])
         """
         check_is_fitted(self, "model_")
-        parameters, last = self.model_.parameters(), len(self.model_) - 1
-        weight, bias = parameters[f"{last}.weight"], parameters[f"{last}.bias"]
-        weight *= scale
-        bias[:] = bias.astype(np.float64) * scale + center
-        self._before = None
+        for net in self._nets:
+            parameters, last = net.model_.parameters(), self.n_layers_ - 1
+            weight, bias = parameters[f"{last}.weight"], parameters[f"{last}.bias"]
+            weight *= scale
+            bias[:] = bias.astype(np.float64) * scale + center
+            net._before = None
+        self._join(self._nets)
         return self
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Predicted values, (n_samples,) or (n_samples, n_outputs), as y was."""
-        decided = self._fitted_loss.decide(self._raw(X))
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predicted values, (n_samples,) or (n_samples, n_outputs), as y was. Of several nets it is their mean.
+
+        With ``return_std``, a pair: the same, and its standard deviation over the nets, in the units of y. That says where nets
+        differ, which they may do little where all of them are wrong.
+
+        Raises
+        ------
+        ParameterError
+            There is one net, and ``return_std``.
+        """
+        return self._average(X, self._values, return_std)
+
+    def _values(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """What `predict` says of the outputs of a net."""
+        decided = self._fitted_loss.decide(raw)
         return decided.ravel() if self._columns is None else decided
+
+    def _link(self) -> list[str] | None:
+        return [] if type(self._fitted_loss).decide is Loss.decide else None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

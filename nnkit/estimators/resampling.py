@@ -12,8 +12,9 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from nnkit.errors import ParameterError
 from nnkit.estimators.splitting import held_out
 
-__all__ = ["RESAMPLES", "Resample", "resampled"]
+__all__ = ["RESAMPLES", "SEEDS", "Resample", "require_resample", "resampled"]
 
+SEEDS = 2**31  # of nets: whole numbers below that
 FOLDS = 5  # at least: two nets by folds hold out a fifth each, not half of the rows
 
 Rows = NDArray[np.int64]
@@ -25,6 +26,12 @@ class Resample(NamedTuple):
 
     train: Rows
     held: Rows
+
+
+def require_resample(resample: Any) -> None:
+    """Refuse what is no way to choose rows."""
+    if not isinstance(resample, str) or resample not in RESAMPLES:
+        raise ParameterError(f"resample: expected one of {', '.join(map(repr, RESAMPLES))}, got {resample!r}")
 
 
 def resampled(
@@ -44,8 +51,7 @@ def resampled(
     ParameterError
         ``resample`` or ``fraction`` is something else.
     """
-    if resample not in RESAMPLES:
-        raise ParameterError(f"resample: expected one of {', '.join(map(repr, RESAMPLES))}, got {resample!r}")
+    require_resample(resample)
     every = np.arange(rows)
     if members == 1 or resample == "seeds":
         for _ in range(members):
