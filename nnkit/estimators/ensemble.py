@@ -70,7 +70,7 @@ class Ensemble(Several):
             settings, learned = copy.deepcopy(shared) if place else shared  # each has parts of its own
             own = {"n_members": 1, "random_state": learner.random_state, "callbacks": watching}
             learner.set_params(**settings | own)
-            vars(learner).update(learned)
+            learner.__dict__.update(learned)
         return learners
 
     def _begun(self) -> list[Self]:
@@ -94,7 +94,7 @@ class Ensemble(Several):
         if first is self:
             return
         self.estimators_ = learners
-        vars(self).update({name: getattr(first, name) for name in MEASURED}, _before=None)
+        self.__dict__.update({name: getattr(first, name) for name in MEASURED}, _before=None)
         models, link = [learner.model_ for learner in learners], self._link()
         self.model_ = side_by_side(models, models[0].out_shape[-1]) if link is None else mean_of(models, link)
 

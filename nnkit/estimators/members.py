@@ -104,8 +104,8 @@ class Several(Learner):
             made = [Callback.make(item, "callbacks") for item in listed(self.callbacks)]
             for callback in made if members > 1 else ():
                 if type(callback).checkpoint is not Callback.checkpoint:
-                    raise ParameterError(f"expected callbacks that write no checkpoints, got {callback!r}: {members} nets would "
-                                         "write the same file; use nnkit.fit_many, with a Checkpoint for each")  # fmt: skip
+                    raise ParameterError(f"expected callbacks that write no checkpoints, got {callback!r}: {members} nets "
+                                         "would write one file; use nnkit.fit_many, with a Checkpoint for each")  # fmt: skip
         return [copy.deepcopy(made) if place else made for place in range(members)]
 
     def _spread(self, each: NDArray[Any]) -> NDArray[Any]:

@@ -31,13 +31,17 @@ class NNRegressor(RegressorMixin, Estimator):
     loss : Loss or its name: "mse" (which "auto" is), "mae", "huber", "quantile", "poisson_nll", "gaussian_nll", yours;
         like those of `NNClassifier` it sees the raw outputs of the last `Linear` layer
     shuffle, warm_start, random_state, dtype, n_threads, transform_layer, verbose : as those of `NNClassifier`
+    n_members, resample : as those of `NNClassifier`; of M nets f_m, predictions are f(x) = 1/M sum_m f_m(x), and `predict`
+        gives their spread, sqrt(1/M sum_m (f_m(x) - f(x))**2), with ``return_std``
 
     Attributes
     ----------
-    model_ : Sequential
+    model_ : Sequential; of several nets one net with the same mean. Where the loss makes something else of outputs than these
+        themselves ("poisson_nll", "gaussian_nll"), it gives the raw outputs of all, (n_members, n_outputs).
+    estimators_ : of several nets, an estimator for each, as of `NNClassifier`
     loss_curve_, loss_ : training loss of each epoch, and of the last
     n_iter_ : epochs done
-    history_ : History of the last fit
+    history_ : History of the last fit; of several nets these are all of the first
     n_features_in_, feature_names_in_, n_outputs_, n_layers_
     target_name_ : name of y, where it had one (a pandas Series)
 
@@ -50,6 +54,10 @@ class NNRegressor(RegressorMixin, Estimator):
     >>> net = nn.NNRegressor(layers=[32], loss="huber", epochs=300, random_state=0).fit(scale(X), scale(y))
     >>> bool(net.score(scale(X), scale(y)) > 0.4)
     True
+    >>> several = nn.NNRegressor([32], epochs=50, n_members=4, resample="bootstrap", random_state=0).fit(scale(X), y)
+    >>> mean, std = several.predict(scale(X), return_std=True)  # in the units of y
+    >>> mean.shape, std.shape
+    ((442,), (442,))
     """
 
     _default_loss = "mse"

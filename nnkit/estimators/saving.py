@@ -103,7 +103,7 @@ def restored(described: Any, restorer: Restorer, model: Sequential) -> Learner:
 
     def make(own: dict[str, Any], attributes: dict[str, Any]) -> Learner:
         estimator: Learner = restorer.make(who, lambda: kind(**parameters | own))
-        vars(estimator).update(attributes)
+        estimator.__dict__.update(attributes)
         return estimator
 
     if members:
