@@ -15,7 +15,6 @@ from nnkit.estimators.members import Several, mean_of, side_by_side
 from nnkit.estimators.parameters import random_of
 from nnkit.estimators.resampling import SEEDS, resampled
 from nnkit.estimators.splitting import TrainingSet
-from nnkit.training.data import is_sparse
 
 __all__ = ["Ensemble"]
 

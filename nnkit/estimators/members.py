@@ -62,11 +62,10 @@ def apart(whole: Sequential, positions: Sequence[tuple[int, int]], layers: int) 
     PersistenceError
         It is not made so.
     """
-    split = whole.layers[0]
-    branches = list(map(listed, split.branches)) if isinstance(split, Branches) else []
+    network, models = network_of(whole), []
+    branches = [[inner.layer for inner in branch.children] for branch in network.root.children[0].children]
     if len(branches) != len(positions) or any(len(branch) < layers for branch in branches):
         raise PersistenceError(f"expected a net with {len(positions)} branches of {layers} layers each")
-    network, models = network_of(whole), []
     for place, (branch, position) in enumerate(zip(branches, positions, strict=True)):
         model, inside = Sequential(copy.deepcopy(branch[:layers])).build(whole.in_shape, 0, whole.dtype), f"0.{place}."
         mine = {name.removeprefix(inside): array for name, array in network.arrays().items() if name.startswith(inside)}

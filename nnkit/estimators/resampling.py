@@ -69,7 +69,7 @@ def _folds(members: int, labels: NDArray[Any] | None, every: Rows, random: np.ra
     """Folds of about equal size; a class of a few rows is in as many folds."""
     count = min(max(members, FOLDS), len(every))
     if count < 2:
-        raise ParameterError(f"resample: expected rows for folds, got {len(every)}; take resample='seeds'")
+        raise ParameterError(f"resample: expected two rows for folds, or more, got n_samples={len(every)}; take 'seeds'")
     least = count if labels is None else int(np.unique(labels, return_counts=True)[1].min())
     by_class = labels is not None and least >= count
     folds = (StratifiedKFold if by_class else KFold)(count, shuffle=True, random_state=random)

@@ -58,7 +58,7 @@ def described(estimator: Learner) -> tuple[dict[str, Any], dict[str, NDArray[Any
         **_described_net(learned, describer, who),
     }  # fmt: skip
     if members:
-        around["members"] = [_described_member(member, describer, who) for member in members]
+        around["nets"] = [_described_member(member, describer, who) for member in members]
     return pack(describer, model=model, estimator=around)
 
 
@@ -89,11 +89,11 @@ def restored(described: Any, restorer: Restorer, model: Sequential) -> Learner:
         It was not described so.
     """
     names = {"class", "parameters", *AROUND}
-    if not isinstance(described, dict) or set(described) - {"members"} != names or described["class"] not in [*ESTIMATORS]:
+    if not isinstance(described, dict) or set(described) - {"nets"} != names or described["class"] not in [*ESTIMATORS]:
         raise PersistenceError(f"expected one of {', '.join(ESTIMATORS)}")
     who, kind = described["class"], ESTIMATORS[described["class"]]
     parameters, learned = (_restored_values(described[group], restorer) for group in ("parameters", "learned"))
-    members = _restored_members(described.get("members", []), learned, restorer, kind, model)
+    members = _restored_members(described.get("nets", []), learned, restorer, kind, model)
     net: Sequential = members[0][1]["model_"] if members else model  # which the attributes are of
     attributes = {**_restored_net(described, learned, restorer, kind, net), "model_": model}
     parameters["callbacks"] = restorer.quiet(parameters.get("callbacks", ()), f"callbacks of {who}")
