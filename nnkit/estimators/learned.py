@@ -134,6 +134,7 @@ class _Before:
     def __init__(self, learned: dict[str, Any]) -> None:
         self.learned = learned
         self.members = [(member, _Before(member._learned())) for member in learned.get("estimators_", [])]
+        self.drawn = learned["_random"].get_state() if "_random" in learned else None
         if "model_" in learned:
             network, progress = network_of(learned["model_"], "fit"), learned["_before"]
             self.numbers, self.position = copy.deepcopy(network.arrays()), network.random_position
@@ -147,5 +148,7 @@ class _Before:
         estimator.__dict__.update(self.learned)
         if "model_" in self.learned:
             network_of(self.learned["model_"], "fit").fill(self.numbers, self.position)
+        if self.drawn is not None:
+            estimator._random.set_state(self.drawn)
         for member, before in self.members:
             before.restore(member)

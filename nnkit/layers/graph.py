@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from nnkit.core.container import Chain, Placed, V, Wiring, as_layer
 from nnkit.core.fields import SELF
 from nnkit.core.layer import Layer
@@ -305,6 +307,11 @@ class Branches(_Merged):
             raise ShapeError(f"{self!r}: expected branches that all take whole numbers, or none of them; they have one input")
         return super().build(in_shape)
 
+    def onnx(self, graph, x):
+        if self.merge != "mean" or graph.real == "float32":
+            return super().onnx(graph, x)
+        return Add().onnx(graph, Steps.onnx(self, graph, x)) / len(self.branches)  # runtimes have no Mean of doubles
+
     @classmethod
     def from_onnx(cls, at):
         for op, merge in (("Concat", "concat"), ("Sum", "add"), ("Add", "add"), ("Mean", "mean")):
@@ -312,7 +319,12 @@ class Branches(_Merged):
                 inner = {id(value): at.chain(value) for value in join.distinct()}
                 listed = [alone(inner[id(value)].layers) for value in join.inputs]
                 dim = {"dim": join.attributes["axis"]} if "axis" in join.attributes else {}
-                return at.after(join).around(cls(*listed, merge=merge, **dim), *inner.values())
+                at.after(join)
+                divided = at.ahead("Div") if merge == "add" else None
+                if divided is not None and divided.is_constant(1) and np.array_equal(divided.constant(1).ravel(), [len(listed)]):
+                    at.after(divided)
+                    merge = "mean"
+                return at.around(cls(*listed, merge=merge, **dim), *inner.values())
         return None
 
     @classmethod
