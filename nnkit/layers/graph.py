@@ -320,9 +320,9 @@ class Branches(_Merged):
                 listed = [alone(inner[id(value)].layers) for value in join.inputs]
                 dim = {"dim": join.attributes["axis"]} if "axis" in join.attributes else {}
                 at.after(join)
-                divided = at.ahead("Div") if merge == "add" else None
-                if divided is not None and divided.is_constant(1) and np.array_equal(divided.constant(1).ravel(), [len(listed)]):
-                    at.after(divided)
+                share = at.ahead("Div") if merge == "add" else None
+                if share is not None and share.is_constant(1) and np.array_equal(share.constant(1).ravel(), [len(listed)]):
+                    at.after(share)
                     merge = "mean"
                 return at.around(cls(*listed, merge=merge, **dim), *inner.values())
         return None
