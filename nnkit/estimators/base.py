@@ -422,7 +422,6 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         return X if is_sparse(X) else np.asarray(X, self.model_.dtype)
 
     def _raw(self, X: Any) -> NDArray[Any]:
-        """What the last layer gives, of one net."""
         return self.model_.predict(self._rows(X), n_threads=self.n_threads)
 
     def transform(self, X: Any) -> NDArray[Any]:

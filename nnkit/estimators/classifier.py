@@ -213,7 +213,7 @@ class NNClassifier(ClassifierMixin, Estimator):
 
     def _yes(self, scores: NDArray[Any]) -> NDArray[np.bool_]:
         """Where scores that each stand for a label say yes."""
-        given = self._fitted_loss.probabilities(scores.astype(np.float64)) if len(self._nets) == 1 else None
+        given = None if self._several else self._fitted_loss.probabilities(scores.astype(np.float64))
         return scores > 0 if given is None else given > 0.5
 
     def _weights(self, y: Any, sample_weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
@@ -294,7 +294,9 @@ class NNClassifier(ClassifierMixin, Estimator):
 
         Where the loss has no probabilities, it is their mean output.
         """
-        if len(self._nets) == 1 or not _has_probabilities(self._fitted_loss):
+        if not self._several:
+            return self._raw(X)
+        if not _has_probabilities(self._fitted_loss):
             return np.asarray(self._average(X, np.asarray))
         given = self._average(X, self._probabilities)
         yes, no = (np.log(np.maximum(share, np.finfo(np.float64).tiny)) for share in (given, 1 - given))

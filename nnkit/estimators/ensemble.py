@@ -43,13 +43,22 @@ class Ensemble(Several):
         """The layers between what a net gives and what is averaged; None where no layer is that."""
 
     @abstractmethod
+    def _raw(self, X: Any) -> NDArray[Any]:
+        """What the net gives, where there is one."""
+
+    @abstractmethod
     def _rows(self, X: Any) -> Any:
         """Rows like those that nets were trained on, in their dtype."""
 
     @property
+    def _several(self) -> bool:
+        """Whether there are several nets."""
+        return "estimators_" in self.__dict__
+
+    @property
     def _nets(self) -> list[Self]:
         """The estimators of one net each that are in this one: itself, where it has one net."""
-        return vars(self).get("estimators_") or [self]
+        return self.estimators_ if self._several else [self]
 
     # ------------------------------------------------------------------------------------------------------ training
 
@@ -101,10 +110,10 @@ class Ensemble(Several):
 
     def _average(self, X: Any, of: Callable[[NDArray[Any]], NDArray[Any]], return_std: bool = False) -> Any:
         """The mean over the nets of what is made of their outputs, and with ``return_std`` how far they are from it."""
+        if not self._several and not return_std:
+            return of(self._raw(X))
         rows = self._rows(X)
         each = [of(net.model_.predict(rows, n_threads=self.n_threads)) for net in self._nets]
-        if len(each) == 1 and not return_std:
-            return each[0]
         together = np.stack(each, axis=1)  # (rows, members, ...)
         mean = together.mean(axis=1)
         return (mean, self._spread(together)) if return_std else mean

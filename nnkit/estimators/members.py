@@ -63,7 +63,7 @@ def apart(whole: Sequential, positions: Sequence[tuple[int, int]], layers: int) 
         It is not made so.
     """
     network, models = network_of(whole), []
-    branches = [[inner.layer for inner in branch.children] for branch in network.root.children[0].children]
+    branches = [[inner.layer for inner in branch.children] for split in network.root.children[:1] for branch in split.children]
     if len(branches) != len(positions) or any(len(branch) < layers for branch in branches):
         raise PersistenceError(f"expected a net with {len(positions)} branches of {layers} layers each")
     for place, (branch, position) in enumerate(zip(branches, positions, strict=True)):
