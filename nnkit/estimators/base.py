@@ -422,7 +422,8 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         return X if is_sparse(X) else np.asarray(X, self.model_.dtype)
 
     def _raw(self, X: Any) -> NDArray[Any]:
-        return self.model_.predict(self._rows(X), n_threads=self.n_threads)
+        rows = self._rows(X)
+        return self.model_.predict(rows, n_threads=self.n_threads)
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Activations of a hidden layer, that of ``transform_layer``: features that the net has learnt.
