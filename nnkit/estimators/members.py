@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.callback import Callback
+from nnkit.core.container import Chain
 from nnkit.core.loss import Loss
 from nnkit.core.metric import Metric
 from nnkit.core.part import listed
@@ -63,7 +64,8 @@ def apart(whole: Sequential, positions: Sequence[tuple[int, int]], layers: int) 
         It is not made so.
     """
     network, models = network_of(whole), []
-    branches = [[inner.layer for inner in branch.children] for split in network.root.children[:1] for branch in split.children]
+    branches = [branch.layer.layers if isinstance(branch.layer, Chain) else []
+                for split in network.root.children[:1] for branch in split.children]  # fmt: skip
     if len(branches) != len(positions) or any(len(branch) < layers for branch in branches):
         raise PersistenceError(f"expected a net with {len(positions)} branches of {layers} layers each")
     for place, (branch, position) in enumerate(zip(branches, positions, strict=True)):

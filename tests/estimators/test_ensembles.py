@@ -272,7 +272,8 @@ def test_partial_fit_goes_on_with_each(kind, tmp_path):
 def test_a_file_and_a_pickle_have_all_of_it(kind, tmp_path):
     X, y = DATA[kind]
     adam = nn.Adam(lr=0.02, schedule=nn.ReduceOnPlateau(patience=0, threshold=0.9))
-    net = several(kind, layers=LAYERS, optimizer=adam, resample="bootstrap").fit(X, y)
+    twice = nn.Linear(6)
+    net = several(kind, layers=[*LAYERS, twice, "tanh", twice], optimizer=adam, resample="bootstrap").fit(X, y)
     net.save(tmp_path / "net.safetensors")
     for again in (nn.load(tmp_path / "net.safetensors"), pickle.loads(pickle.dumps(net))):
         assert again.get_params(deep=False).keys() == net.get_params(deep=False).keys()
