@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnkit.core.container import Chain, Placed, V, Wiring, as_layer
+from nnkit.core.exchange import Value
 from nnkit.core.fields import SELF
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example
@@ -320,9 +321,9 @@ class Branches(_Merged):
                 listed = [alone(inner[id(value)].layers) for value in join.inputs]
                 dim = {"dim": join.attributes["axis"]} if "axis" in join.attributes else {}
                 at.after(join)
-                share = at.ahead("Div") if merge == "add" else None
-                if share is not None and share.is_constant(1) and np.array_equal(share.constant(1).ravel(), [len(listed)]):
-                    at.after(share)
+                share = next(at.waists(), None) if op in ("Sum", "Add") else None
+                if share is not None and share.op == "Div" and share.input(0) is at.value and _is(share.input(1), len(listed)):
+                    at.take("Div")
                     merge = "mean"
                 return at.around(cls(*listed, merge=merge, **dim), *inner.values())
         return None
@@ -335,3 +336,8 @@ class Branches(_Merged):
             Example(cls(Linear(3), linear, linear, merge="mean"), (3,)),
             Example(cls(linear, Linear(1), dim=-1), (2, 3)),
         ]
+
+
+def _is(value: Value | None, number: int) -> bool:
+    """Whether a value is known, and this number alone."""
+    return value is not None and value.array is not None and np.array_equal(value.array.ravel(), [number])
