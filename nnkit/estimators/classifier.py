@@ -242,7 +242,8 @@ class NNClassifier(ClassifierMixin, Estimator):
         Raises
         ------
         ParameterError
-            ``early_stopping`` is True: rows of every call would be held out; or the optimizer takes all rows at once.
+            ``early_stopping`` is True: rows of every call would be held out; the optimizer takes all rows at once; or
+            several nets are to learn from folds, which are of all rows.
         """
         self._check_partial()
         first = not hasattr(self, "model_")

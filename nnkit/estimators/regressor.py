@@ -84,7 +84,8 @@ class NNRegressor(RegressorMixin, Estimator):
         Raises
         ------
         ParameterError
-            ``early_stopping`` is True: rows of every call would be held out; or the optimizer takes all rows at once.
+            ``early_stopping`` is True: rows of every call would be held out; the optimizer takes all rows at once; or
+            several nets are to learn from folds, which are of all rows.
         """
         self._check_partial()
         return self._learn(X, y, sample_weight, 1, reset=not hasattr(self, "model_"), streamed=True)
