@@ -99,7 +99,7 @@ class Several(Learner):
         Raises
         ------
         ParameterError
-            Several nets would write one file.
+            Several nets would write one file, or report to one trial.
         """
         with self._naming("callbacks"):
             made = [Callback.make(item, "callbacks") for item in listed(self.callbacks)]
@@ -107,6 +107,9 @@ class Several(Learner):
                 if type(callback).checkpoint is not Callback.checkpoint:
                     raise ParameterError(f"expected callbacks that write no checkpoints, got {callback!r}: {members} nets "
                                          "would write one file; use nnkit.fit_many, with a Checkpoint for each")  # fmt: skip
+                if callback.unsaved:
+                    raise ParameterError(f"expected callbacks of which each net can have a copy, got {callback!r}: its "
+                                         f"{callback.unsaved[0]} hears one fit; use n_members=1 with it")  # fmt: skip
         return [copy.deepcopy(made) if place else made for place in range(members)]
 
     def _spread(self, each: NDArray[Any]) -> NDArray[Any]:
