@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from nnkit.engine.workers import Team
 from nnkit.errors import NonFiniteError, ParameterError
 from nnkit.training.objective import Objective
 from nnkit.training.residuals import Residuals
+from nnkit.training.tangent import Tangent
 
 __all__ = ["AllRows"]
 
@@ -47,12 +48,19 @@ class AllRows:
         value = self._objective.value_and_grad(out, self.team)
         return value if np.isfinite(out).all() else np.inf
 
-    def residuals(self) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    def residuals(self) -> tuple[float, NDArray[np.float64]]:
+        check()
+        return self._squares.now(self.team)
+
+    def tangent(self, *, wide: bool) -> Tangent:
+        check()
+        return self._squares.tangent(self.team, wide=wide)
+
+    @property
+    def _squares(self) -> Residuals:
         if self._residuals is None:
             raise ParameterError("residuals: expected a trainer that says squares = True, as it asks for them")
-        for block in self._residuals.blocks(self.team):
-            check()
-            yield block
+        return self._residuals
 
     def not_finite(self) -> NonFiniteError:
         return self._diagnosed()

@@ -38,13 +38,12 @@ def test_residuals_are_the_loss_and_its_gradient(loss, reduction, weights):
     criterion = Criterion.make(made, None, model.out_shape, "test")
     target = 3.0 * Y  # far enough for both branches of huber
     taken = Residuals(network_of(model), criterion, X, {"": target}, {"": weights}, np.arange(30), who="test")
-    f, total, gradient, seen = nn.value_and_grad(model, X, target, made, sample_weight=weights), 0.0, 0.0, 0
-    for block, residual in taken.blocks():
-        total, gradient, seen = total + 0.5 * residual @ residual, gradient + block.T @ residual, seen + len(residual)
-    value, expected = f(f.start)
-    assert taken.terms == seen == 60
-    assert total == pytest.approx(value, rel=1e-7)  # of log_cosh, terms near 0 are taken to be quadratic
-    np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-12)
+    f = nn.value_and_grad(model, X, target, made, sample_weight=weights)
+    (total, residuals), (value, expected) = taken.now(), f(f.start)
+    assert taken.terms == len(residuals) == 60
+    assert total == pytest.approx(value, rel=1e-14)
+    assert 0.5 * residuals @ residuals == pytest.approx(value, rel=1e-7)  # of log_cosh, terms near 0 are taken to be quadratic
+    np.testing.assert_allclose(taken.tangent(wide=False).gradient, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_where_the_target_is_hit_the_root_has_its_slope():
@@ -54,9 +53,67 @@ def test_where_the_target_is_hit_the_root_has_its_slope():
         made = nn.registry.losses[loss](reduction="sum")
         criterion = Criterion.make(made, None, (1,), "test")
         taken = Residuals(network_of(model), criterion, rows, {"": rows}, {"": None}, np.arange(2), who="test")
-        ((block, residual),) = taken.blocks()
-        np.testing.assert_allclose(block.ravel(), np.sqrt(curvature) * rows.ravel(), rtol=1e-6)
-        assert not residual.any()
+        np.testing.assert_allclose(taken.tangent(wide=False).push(np.ones(1)), np.sqrt(curvature) * rows.ravel(), rtol=1e-6)
+        assert not taken.now()[1].any()
+
+
+@pytest.mark.parametrize("rows", [30, 7], ids=["one block", "many"])
+@pytest.mark.parametrize("frozen", [None, "0.weight", "0.bias"])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_factors_are_the_jacobian(rows, frozen, outputs, monkeypatch):
+    from nnkit.training import row_pass, tangent
+
+    monkeypatch.setattr(row_pass, "ROWS", rows)
+    monkeypatch.setattr(tangent, "PIECE", 4096)
+    model = nn.Sequential([nn.Linear(5), nn.Tanh(), nn.Linear(4, bias=False), nn.Tanh(), nn.Linear(outputs)])
+    model.build((2,), random_state=0, dtype="float64")
+    if frozen:
+        model.freeze(frozen)
+    y, f = Y[:, :outputs], nn.value_and_grad(model, X, Y[:, :outputs], "half_squared_error", sample_weight=WEIGHTS)
+    criterion, scale = Criterion.make("half_squared_error", None, (outputs,), "test"), np.sqrt(WEIGHTS / WEIGHTS.mean())
+    J = np.stack([f.jvp(f.start, unit) for unit in np.eye(f.size)], axis=-1) * scale[:, None, None]  # (rows, outputs, size)
+    J = J.transpose(1, 0, 2).reshape(-1, f.size)
+    taken = Residuals(network_of(model), criterion, X, {"": y}, {"": WEIGHTS / WEIGHTS.mean()}, np.arange(30), who="test")
+    u, v = RANDOM.normal(size=len(J)), RANDOM.normal(size=f.size)
+    for wide, expected in ((False, J.T @ J), (True, J @ J.T)):
+        found = taken.tangent(wide=wide)
+        np.testing.assert_allclose(found.curvature, expected, rtol=1e-9, atol=1e-13)
+        np.testing.assert_allclose(found.gradient, J.T @ taken.now()[1], rtol=1e-9, atol=1e-13)
+        np.testing.assert_allclose(found.push(v), J @ v, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found.pull(u), J.T @ u, rtol=1e-9, atol=1e-12)
+
+
+def test_what_is_not_kept_is_made_again(monkeypatch):
+    from nnkit.training import row_pass, tangent
+
+    kept, made = net(), net()
+    optimizer = nn.LevenbergMarquardt(mu=1e-8)  # second steps are needed
+    monkeypatch.setattr(row_pass, "ROWS", 7)
+    kept.fit(X, Y, optimizer=optimizer, epochs=4)
+    monkeypatch.setattr(tangent, "KEPT", 0)
+    made.fit(X, Y, optimizer=optimizer, epochs=4)
+    assert np.array_equal(flat(kept), flat(made))
+
+
+def test_a_second_step_follows_the_bend():
+    """As the textbook has it: the geodesic's acceleration, by the residuals at the first step."""
+    model = net()
+    f = nn.value_and_grad(model, X, Y, "mse")
+    history = model.fit(X, Y, optimizer=nn.LevenbergMarquardt(mu=1e-4), epochs=3)
+    plain = net()
+    slower = plain.fit(X, Y, optimizer=nn.LevenbergMarquardt(mu=1e-4, accelerated=False), epochs=3)
+    assert history["loss"][-1] < slower["loss"][-1]
+    theta, mu = f.start, 1e-4
+    J, scale = jacobian(f, theta) * np.sqrt(2 / Y.size), np.sqrt(2 / Y.size)
+    r = (outputs(f, theta) - Y).ravel() * scale
+    H = J.T @ J + mu * np.eye(f.size)
+    first = -np.linalg.solve(H, J.T @ r)
+    bent = 2 * ((outputs(f, theta + first) - Y).ravel() * scale - r - J @ first)  # r'' along the step
+    expected = theta + first - 0.5 * np.linalg.solve(H, J.T @ bent)
+    once = net()
+    once.fit(X, Y, optimizer=nn.LevenbergMarquardt(mu=mu), epochs=1)
+    print(f.value(theta), f.value(theta + first), f.value(expected), f.value(flat(once)))
+    np.testing.assert_allclose(flat(once), expected, rtol=1e-8, atol=1e-10)
 
 
 def damped(f, theta, target, mu, decay=0.0, scaled=False):
@@ -79,8 +136,8 @@ def outputs(f, theta):
 def test_an_iteration_is_that_of_the_textbook(hidden, decay, scaled):
     model = net(hidden)
     f = nn.value_and_grad(model, X, Y, "mse")
-    history = model.fit(X, Y, optimizer=nn.LevenbergMarquardt(mu=0.5, weight_decay=decay, scaled=scaled), epochs=1)
-    mu = 10 * history["mu"][0]  # of the step that was taken
+    history = model.fit(X, Y, optimizer=nn.LevenbergMarquardt(mu=0.5, weight_decay=decay, scaled=scaled, accelerated=False), epochs=1)
+    mu = 5 * history["mu"][0]  # of the step that was taken
     np.testing.assert_allclose(flat(model), damped(f, f.start, Y, mu, decay, scaled), rtol=1e-9, atol=1e-11)
 
 
@@ -88,11 +145,11 @@ def test_where_the_loss_rises_the_step_is_undone_and_damped_more():
     model = net()
     model.parameters()["0.weight"] = np.full((2, 3), 3.0)
     f = nn.value_and_grad(model, X, Y, "mse")
-    history = model.fit(X, Y, optimizer=nn.LevenbergMarquardt(mu=1e-9), epochs=1)
-    mu = 10 * history["mu"][0]  # of the step that was taken
+    history = model.fit(X, Y, optimizer=nn.LevenbergMarquardt(mu=1e-9, accelerated=False), epochs=1)
+    mu = 5 * history["mu"][0]  # of the step that was taken
     assert mu > 1e-9
     np.testing.assert_allclose(flat(model), damped(f, f.start, Y, mu), rtol=1e-6)
-    assert f.value(damped(f, f.start, Y, mu / 10)) >= f.value(f.start) > f.value(flat(model))
+    assert f.value(damped(f, f.start, Y, mu / 3)) >= f.value(f.start) > f.value(flat(model))
 
 
 def test_a_linear_net_needs_one_iteration():

@@ -1,0 +1,212 @@
+"""What residuals are near a place, to first order: r + J s; as products of J, which is not always written out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Block", "Factors", "Tangent", "Written"]
+
+Matrix = NDArray[np.float64]
+KEPT = 1 << 28  # bytes of J, or of what makes it, that are kept for another look
+PIECE = 1 << 25  # bytes of products of pairs
+
+
+class Block(ABC):
+    """J of some rows: the derivative of each of their outputs' residuals, (outputs, rows), by all trained numbers."""
+
+    size: int
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """How much memory it takes."""
+
+    @abstractmethod
+    def gram(self) -> Matrix:
+        """J'J, (size, size)."""
+
+    @abstractmethod
+    def outer(self, other: Any) -> Matrix:
+        """J K', (outputs, rows, outputs, rows), with K of another block."""
+
+    @abstractmethod
+    def push(self, v: Matrix) -> Matrix:
+        """J v, (outputs, rows)."""
+
+    @abstractmethod
+    def pull(self, u: Matrix) -> Matrix:
+        """J'u, (size,)."""
+
+
+class Written(Block):
+    """J as it is, (outputs, rows, size)."""
+
+    def __init__(self, jacobian: Matrix) -> None:
+        self._jacobian, self.size = jacobian, jacobian.shape[-1]
+
+    @property
+    def nbytes(self) -> int:
+        return self._jacobian.nbytes
+
+    def gram(self) -> Matrix:
+        rows: Matrix = self._jacobian.reshape(-1, self.size)
+        return rows.T @ rows
+
+    def outer(self, other: Written) -> Matrix:
+        return np.tensordot(self._jacobian, other._jacobian, (2, 2))
+
+    def push(self, v: Matrix) -> Matrix:
+        return self._jacobian @ v
+
+    def pull(self, u: Matrix) -> Matrix:
+        pulled: Matrix = u.ravel() @ self._jacobian.reshape(-1, self.size)
+        return pulled
+
+
+class Factors(Block):
+    """J of dense layers, by what makes it: dr_o / dW_ij = x_i d_oj in each row, with d_o the gradient of r_o by what x W gives.
+
+    So the part of J'J that belongs to two layers is a sum over rows of (x y') times (sum_o d_o e_o'), entry by entry: one matrix
+    product, whatever the number of outputs. Within a layer both factors are symmetric, which leaves a quarter of it.
+
+    Parameters
+    ----------
+    inputs : (I, rows) of each layer; a bias is one more input, which is 1
+    deltas : (outputs, J, rows) of each layer
+    """
+
+    def __init__(self, inputs: Sequence[Matrix], deltas: Sequence[Matrix]) -> None:
+        self._layers = list(zip(inputs, deltas, strict=True))
+        self._outputs, _, self._rows = deltas[0].shape
+        ends = np.cumsum([0, *(len(x) * d.shape[1] for x, d in self._layers)]).tolist()
+        self._places = [slice(*ends[k : k + 2]) for k in range(len(self._layers))]
+        self.size = ends[-1]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(x.nbytes + d.nbytes for x, d in self._layers)
+
+    def gram(self) -> Matrix:
+        if self._outputs == 1:
+            columns = np.concatenate([(x[:, None] * d[0]).reshape(-1, self._rows) for x, d in self._layers])
+            return columns @ columns.T
+        out, layers = np.empty((self.size, self.size)), list(zip(self._places, self._layers, strict=True))
+        for k, (here, (x, d)) in enumerate(layers):
+            out[here, here] = self._of_one(x, d)
+            for there, (y, e) in layers[k + 1 :]:
+                out[here, there] = self._of_two(x, d, y, e)
+                out[there, here] = out[here, there].T
+        return out
+
+    def _of_one(self, x: Matrix, d: Matrix) -> Matrix:
+        """J'J of a layer: of the pairs i <= k and j <= l, which the others repeat."""
+        (i, k), (j, l) = np.triu_indices(len(x)), np.triu_indices(d.shape[1])
+        found = np.zeros((len(i), len(j)))
+        for piece in self._pieces(len(i) + len(j)):
+            found += (x[i, piece] * x[k, piece]) @ sum(one[j, piece] * one[l, piece] for one in d).T  # type: ignore[union-attr]
+        every = found[_pairs(len(x))][:, :, _pairs(d.shape[1])]  # (I, I, J, J)
+        return every.transpose(0, 2, 1, 3).reshape(len(x) * d.shape[1], -1)
+
+    def _of_two(self, x: Matrix, d: Matrix, y: Matrix, e: Matrix) -> Matrix:
+        """J'J of two layers."""
+        shape = len(x), len(y), d.shape[1], e.shape[1]
+        found = np.zeros((shape[0] * shape[1], shape[2] * shape[3]))
+        for piece in self._pieces(sum(found.shape)):
+            found += _products(x[:, piece], y[:, piece]) @ sum(map(_products, d[..., piece], e[..., piece])).T  # type: ignore[union-attr]
+        return found.reshape(shape).transpose(0, 2, 1, 3).reshape(shape[0] * shape[2], -1)
+
+    def _pieces(self, numbers: int) -> Iterator[slice]:
+        """Rows, as many at a time as there is room for so many numbers of each."""
+        step = max(1, PIECE // (8 * numbers))
+        return (slice(begin, begin + step) for begin in range(0, self._rows, step))
+
+    def outer(self, other: Factors) -> Matrix:
+        rows, theirs = (self._outputs, self._rows), (other._outputs, other._rows)
+        found = np.zeros((*rows, *theirs))
+        for (x, d), (y, e) in zip(self._layers, other._layers, strict=True):
+            found += np.tensordot(d, e, (1, 1)) * (x.T @ y)[None, :, None, :]
+        return found
+
+    def push(self, v: Matrix) -> Matrix:
+        found = np.zeros((self._outputs, self._rows))
+        for place, (x, d) in zip(self._places, self._layers, strict=True):
+            found += (d * (v[place].reshape(len(x), -1).T @ x)).sum(axis=1)
+        return found
+
+    def pull(self, u: Matrix) -> Matrix:
+        return np.concatenate([(x @ (u[:, None] * d).sum(axis=0).T).ravel() for x, d in self._layers])
+
+
+def _products(a: Matrix, b: Matrix) -> Matrix:
+    """Of each of a with each of b, row by row."""
+    return (a[:, None] * b).reshape(-1, a.shape[1])
+
+
+def _pairs(count: int) -> NDArray[np.int64]:
+    """Where the pair of i and k is among those with i <= k, (count, count)."""
+    found, (i, k) = np.empty((count, count), np.int64), np.triu_indices(count)
+    found[i, k] = found[k, i] = np.arange(len(i))
+    return found
+
+
+class Tangent:
+    """The `nnkit.core.trainer.Tangent` of a net's residuals.
+
+    Blocks are kept where they are small, or where each is needed with each other; else they are made again, at the place where
+    the net is then.
+
+    Parameters
+    ----------
+    value : the loss
+    residual : (outputs * rows,)
+    blocks : makes (rows, J) for one block of rows after the other
+    shape : outputs and rows
+    wide : JJ' is asked for, instead of J'J
+    """
+
+    def __init__(
+        self, value: float, residual: Matrix, blocks: Callable[[], Iterator[tuple[slice, Block]]], shape: tuple[int, int], *,
+        wide: bool,
+    ) -> None:  # fmt: skip
+        self.value, self._made, self._shape = value, blocks, shape
+        self._kept: list[tuple[slice, Block]] | None = []
+        every, self.gradient, gram = residual.reshape(shape), np.zeros(0), None
+        for piece, block in blocks():
+            pulled = block.pull(every[:, piece])
+            self.gradient = self.gradient + pulled if self.gradient.size else pulled
+            if not wide:
+                gram = block.gram() if gram is None else gram + block.gram()
+            if self._kept is not None:
+                self._kept.append((piece, block))
+                if not wide and sum(kept.nbytes for _, kept in self._kept) > KEPT:
+                    self._kept = None
+        self.curvature: Matrix = self._outer() if gram is None else gram
+
+    def _outer(self) -> Matrix:
+        """JJ', (terms, terms)."""
+        out = np.empty((*self._shape, *self._shape))
+        for k, (piece, block) in enumerate(self._kept or []):
+            for there, other in (self._kept or [])[k:]:
+                found = block.outer(other)
+                out[:, piece, :, there] = found
+                out[:, there, :, piece] = found.transpose(2, 3, 0, 1)
+        return out.reshape(self._shape[0] * self._shape[1], -1)
+
+    def _blocks(self) -> Iterator[tuple[slice, Block]]:
+        return iter(self._kept) if self._kept is not None else self._made()
+
+    def push(self, v: Matrix) -> Matrix:
+        out = np.empty(self._shape)
+        for piece, block in self._blocks():
+            out[:, piece] = block.push(v)
+        return out.ravel()
+
+    def pull(self, u: Matrix) -> Matrix:
+        every = u.reshape(self._shape)
+        found = [block.pull(every[:, piece]) for piece, block in self._blocks()]
+        return found[0] if len(found) == 1 else np.sum(found, axis=0)
