@@ -18,7 +18,7 @@ from nnkit.engine.workers import Team
 from nnkit.errors import ParameterError
 from nnkit.network import Network
 from nnkit.training.row_pass import RowPass, Together
-from nnkit.training.tangent import Block, Factors, Tangent, Written
+from nnkit.training.tangent import Block, Factors, Room, Tangent, Written
 
 __all__ = ["Residuals"]
 
@@ -58,7 +58,7 @@ class Residuals:
             self._weights[name] = share
             self.terms += int(np.count_nonzero(share))
         self.shape = sum(map(prod, out_shapes.values())), len(rows)
-        self._network, self._seen = network, np.zeros(0, network.dtype)
+        self._network, self._seen, self._room = network, np.zeros(0, network.dtype), Room()
 
     def now(self, team: Team | None = None) -> tuple[float, NDArray[np.float64]]:
         """The loss, infinite where it is not finite, and r, (outputs * rows,)."""
@@ -70,7 +70,7 @@ class Residuals:
 
     def tangent(self, team: Team | None = None, *, wide: bool) -> Tangent:
         """What they are near here; the net has to be here for what is asked of it."""
-        return Tangent(*self.now(team), partial(self._linear, team), self.shape, wide=wide)
+        return Tangent(*self.now(team), partial(self._linear, team), self.shape, wide=wide, room=self._room)
 
     def _linear(self, team: Team | None) -> Iterator[tuple[slice, Block]]:
         """The derivatives of r for one block of rows after the other."""
@@ -97,7 +97,7 @@ class Residuals:
             passes.backward(seed, count, team)
             for (_, delta, _), kept in zip(passes.layers, deltas, strict=True):
                 kept[k] = delta[:count].T
-        return Factors(inputs, deltas)
+        return Factors(inputs, deltas, self._room)
 
     def _forward(self, team: Team | None) -> Iterator[slice]:
         """Forward passes over all blocks; none where the only block is what has been looked at last."""

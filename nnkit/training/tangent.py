@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Block", "Factors", "Tangent", "Written"]
+__all__ = ["Block", "Factors", "Room", "Tangent", "Written"]
 
 Matrix = NDArray[np.float64]
 KEPT = 1 << 28  # bytes of J, or of what makes it, that are kept for another look
-PIECE = 1 << 25  # bytes of products of pairs
+PIECE = 1 << 20  # bytes of products at a time: what stays near the core
+
+
+class Room:
+    """Memory that is used again: new pages of memory may cost more than the arithmetic on them."""
+
+    def __init__(self) -> None:
+        self._held: dict[Hashable, Matrix] = {}
+
+    def __call__(self, name: Hashable, *shape: int) -> Matrix:
+        """An array of whatever was in it; it is the same one for the same name."""
+        size, held = prod(shape), self._held.get(name)
+        if held is None or held.size < size:
+            held = self._held[name] = np.empty(size)
+        return held[:size].reshape(shape)
 
 
 class Block(ABC):
@@ -27,8 +42,8 @@ class Block(ABC):
         """How much memory it takes."""
 
     @abstractmethod
-    def gram(self) -> Matrix:
-        """J'J, (size, size)."""
+    def gram(self, out: Matrix) -> None:
+        """Add J'J to (size, size) ``out``."""
 
     @abstractmethod
     def outer(self, other: Any) -> Matrix:
@@ -53,9 +68,9 @@ class Written(Block):
     def nbytes(self) -> int:
         return self._jacobian.nbytes
 
-    def gram(self) -> Matrix:
-        rows: Matrix = self._jacobian.reshape(-1, self.size)
-        return rows.T @ rows
+    def gram(self, out: Matrix) -> None:
+        rows = self._jacobian.reshape(-1, self.size)
+        out += rows.T @ rows
 
     def outer(self, other: Written) -> Matrix:
         return np.tensordot(self._jacobian, other._jacobian, (2, 2))
@@ -78,9 +93,11 @@ class Factors(Block):
     ----------
     inputs : (I, rows) of each layer; a bias is one more input, which is 1
     deltas : (outputs, J, rows) of each layer
+    room : for products
     """
 
-    def __init__(self, inputs: Sequence[Matrix], deltas: Sequence[Matrix]) -> None:
+    def __init__(self, inputs: Sequence[Matrix], deltas: Sequence[Matrix], room: Room) -> None:
+        self._room = room
         self._layers = list(zip(inputs, deltas, strict=True))
         self._outputs, _, self._rows = deltas[0].shape
         ends = np.cumsum([0, *(len(x) * d.shape[1] for x, d in self._layers)]).tolist()
@@ -91,39 +108,67 @@ class Factors(Block):
     def nbytes(self) -> int:
         return sum(x.nbytes + d.nbytes for x, d in self._layers)
 
-    def gram(self) -> Matrix:
+    def gram(self, out: Matrix) -> None:
+        layers = list(zip(self._places, self._layers, strict=True))
         if self._outputs == 1:
-            columns = np.concatenate([(x[:, None] * d[0]).reshape(-1, self._rows) for x, d in self._layers])
-            return columns @ columns.T
-        out, layers = np.empty((self.size, self.size)), list(zip(self._places, self._layers, strict=True))
+            self._of_columns(out)
+            return
         for k, (here, (x, d)) in enumerate(layers):
-            out[here, here] = self._of_one(x, d)
+            out[here, here] += self._of_one(x, d)
             for there, (y, e) in layers[k + 1 :]:
-                out[here, there] = self._of_two(x, d, y, e)
-                out[there, here] = out[here, there].T
-        return out
+                found = self._of_two(x, d, y, e)
+                out[here, there] += found
+                out[there, here] += found.T
+
+    def _of_columns(self, out: Matrix) -> None:
+        """J'J from J' itself, of one output."""
+        for piece in self._pieces(self.size):
+            columns = self._room("columns", self.size, piece.stop - piece.start)
+            for place, (x, d) in zip(self._places, self._layers, strict=True):
+                _products(x[None, :, piece], d[:, :, piece], columns[place])
+            out += np.matmul(columns, columns.T, out=self._room("product", *out.shape))
 
     def _of_one(self, x: Matrix, d: Matrix) -> Matrix:
         """J'J of a layer: of the pairs i <= k and j <= l, which the others repeat."""
-        (i, k), (j, l) = np.triu_indices(len(x)), np.triu_indices(d.shape[1])
-        found = np.zeros((len(i), len(j)))
-        for piece in self._pieces(len(i) + len(j)):
-            found += (x[i, piece] * x[k, piece]) @ sum(one[j, piece] * one[l, piece] for one in d).T  # type: ignore[union-attr]
-        every = found[_pairs(len(x))][:, :, _pairs(d.shape[1])]  # (I, I, J, J)
-        return every.transpose(0, 2, 1, 3).reshape(len(x) * d.shape[1], -1)
+        sizes = len(x), d.shape[1]
+        pairs = [size * (size + 1) // 2 for size in sizes]
+        found = self._room("found", *pairs)
+        for piece in self._pieces(sum(pairs)):
+            rooms = [self._room(name, count, piece.stop - piece.start) for name, count in zip("xd", pairs, strict=True)]
+            for factor, room in zip((x[None, :, piece], d[:, :, piece]), rooms, strict=True):
+                end = 0
+                for k in range(factor.shape[1]):
+                    begin, end = end, end + factor.shape[1] - k
+                    np.einsum("on,oln->ln", factor[:, k], factor[:, k:], out=room[begin:end])
+            self._add(found, *rooms, piece)
+        (i, j), room = sizes, self._room
+        rows = np.take(found, _pairs(i).ravel(), 0, room("rows", i * i, pairs[1]), "clip")
+        every = np.take(rows, _pairs(j).ravel(), 1, room("every", i * i, j * j), "clip")  # the clip leaves out a copy
+        return _by_layer(every.reshape(i, i, j, j), room)
 
     def _of_two(self, x: Matrix, d: Matrix, y: Matrix, e: Matrix) -> Matrix:
         """J'J of two layers."""
         shape = len(x), len(y), d.shape[1], e.shape[1]
-        found = np.zeros((shape[0] * shape[1], shape[2] * shape[3]))
-        for piece in self._pieces(sum(found.shape)):
-            found += _products(x[:, piece], y[:, piece]) @ sum(map(_products, d[..., piece], e[..., piece])).T  # type: ignore[union-attr]
-        return found.reshape(shape).transpose(0, 2, 1, 3).reshape(shape[0] * shape[2], -1)
+        pairs = shape[0] * shape[1], shape[2] * shape[3]
+        found = self._room("found", *pairs)
+        for piece in self._pieces(sum(pairs)):
+            rooms = [self._room(name, count, piece.stop - piece.start) for name, count in zip("xd", pairs, strict=True)]
+            _products(x[None, :, piece], y[None, :, piece], rooms[0])
+            _products(d[:, :, piece], e[:, :, piece], rooms[1])
+            self._add(found, *rooms, piece)
+        return _by_layer(found.reshape(shape), self._room)
 
     def _pieces(self, numbers: int) -> Iterator[slice]:
         """Rows, as many at a time as there is room for so many numbers of each."""
         step = max(1, PIECE // (8 * numbers))
-        return (slice(begin, begin + step) for begin in range(0, self._rows, step))
+        return (slice(begin, min(begin + step, self._rows)) for begin in range(0, self._rows, step))
+
+    def _add(self, out: Matrix, a: Matrix, b: Matrix, piece: slice) -> None:
+        """Add a b' of a piece; the first one is all there is."""
+        if piece.start:
+            out += np.matmul(a, b.T, out=self._room("product", *out.shape))
+        else:
+            np.matmul(a, b.T, out=out)
 
     def outer(self, other: Factors) -> Matrix:
         rows, theirs = (self._outputs, self._rows), (other._outputs, other._rows)
@@ -142,9 +187,17 @@ class Factors(Block):
         return np.concatenate([(x @ (u[:, None] * d).sum(axis=0).T).ravel() for x, d in self._layers])
 
 
-def _products(a: Matrix, b: Matrix) -> Matrix:
-    """Of each of a with each of b, row by row."""
-    return (a[:, None] * b).reshape(-1, a.shape[1])
+def _by_layer(found: Matrix, room: Room) -> Matrix:
+    """From (I, K, J, L) to (I J, K L)."""
+    i, k, j, l = found.shape
+    out = room("layers", i, j, k, l)
+    out[...] = found.transpose(0, 2, 1, 3)
+    return out.reshape(i * j, k * l)
+
+
+def _products(a: Matrix, b: Matrix, out: Matrix) -> None:
+    """Each of a (outputs, I, rows) times each of b (outputs, K, rows), row by row, summed over the outputs."""
+    np.einsum("oin,okn->ikn", a, b, out=out.reshape(a.shape[1], b.shape[1], -1))
 
 
 def _pairs(count: int) -> NDArray[np.int64]:
@@ -167,25 +220,31 @@ class Tangent:
     blocks : makes (rows, J) for one block of rows after the other
     shape : outputs and rows
     wide : JJ' is asked for, instead of J'J
+    room : for J'J: of one tangent at a time
     """
 
     def __init__(
         self, value: float, residual: Matrix, blocks: Callable[[], Iterator[tuple[slice, Block]]], shape: tuple[int, int], *,
-        wide: bool,
+        wide: bool, room: Room,
     ) -> None:  # fmt: skip
         self.value, self._made, self._shape = value, blocks, shape
         self._kept: list[tuple[slice, Block]] | None = []
-        every, self.gradient, gram = residual.reshape(shape), np.zeros(0), None
+        every, self.gradient = residual.reshape(shape), np.zeros(0)
         for piece, block in blocks():
             pulled = block.pull(every[:, piece])
-            self.gradient = self.gradient + pulled if self.gradient.size else pulled
+            if not self.gradient.size:
+                self.gradient = np.zeros(block.size)
+                self.curvature = np.zeros((0, 0)) if wide else room("curvature", block.size, block.size)
+                self.curvature[...] = 0.0
+            self.gradient += pulled
             if not wide:
-                gram = block.gram() if gram is None else gram + block.gram()
+                block.gram(self.curvature)
             if self._kept is not None:
                 self._kept.append((piece, block))
                 if not wide and sum(kept.nbytes for _, kept in self._kept) > KEPT:
                     self._kept = None
-        self.curvature: Matrix = self._outer() if gram is None else gram
+        if wide:
+            self.curvature = self._outer()
 
     def _outer(self) -> Matrix:
         """JJ', (terms, terms)."""

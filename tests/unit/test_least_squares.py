@@ -1,5 +1,7 @@
 """Levenberg-Marquardt: residuals, steps by closed forms, SciPy's minima; MacKay's evidence as scikit-learn has it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
@@ -95,25 +97,50 @@ def test_what_is_not_kept_is_made_again(monkeypatch):
     assert np.array_equal(flat(kept), flat(made))
 
 
+class Valley:
+    """Rosenbrock's, as a `Problem`: r = (10 (y - x**2), 1 - x); its minimum is at (1, 1)."""
+
+    size = terms = 2
+
+    def __init__(self):
+        self.theta = np.array([-1.2, 1.0])
+
+    def position(self):
+        return self.theta.copy()
+
+    def move(self, theta):
+        self.theta = theta.copy()
+
+    def residuals(self):
+        x, y = self.theta
+        r = np.array([10 * (y - x * x), 1 - x])
+        return 0.5 * r @ r, r
+
+    def tangent(self, *, wide):
+        (value, r), J = self.residuals(), np.array([[-20 * self.theta[0], 10.0], [-1.0, 0.0]])
+        return SimpleNamespace(value=value, curvature=J.T @ J, gradient=J.T @ r, pull=lambda u: J.T @ u)
+
+
 def test_a_second_step_follows_the_bend():
-    """As the textbook has it: the geodesic's acceleration, by the residuals at the first step."""
-    model = net()
-    f = nn.value_and_grad(model, X, Y, "mse")
-    history = model.fit(X, Y, optimizer=nn.LevenbergMarquardt(mu=1e-4), epochs=3)
-    plain = net()
-    slower = plain.fit(X, Y, optimizer=nn.LevenbergMarquardt(mu=1e-4, accelerated=False), epochs=3)
-    assert history["loss"][-1] < slower["loss"][-1]
-    theta, mu = f.start, 1e-4
-    J, scale = jacobian(f, theta) * np.sqrt(2 / Y.size), np.sqrt(2 / Y.size)
-    r = (outputs(f, theta) - Y).ravel() * scale
-    H = J.T @ J + mu * np.eye(f.size)
-    first = -np.linalg.solve(H, J.T @ r)
-    bent = 2 * ((outputs(f, theta + first) - Y).ravel() * scale - r - J @ first)  # r'' along the step
-    expected = theta + first - 0.5 * np.linalg.solve(H, J.T @ bent)
-    once = net()
-    once.fit(X, Y, optimizer=nn.LevenbergMarquardt(mu=mu), epochs=1)
-    print(f.value(theta), f.value(theta + first), f.value(expected), f.value(flat(once)))
-    np.testing.assert_allclose(flat(once), expected, rtol=1e-8, atol=1e-10)
+    needed, seen = {}, 0
+    for accelerated in (False, True):
+        valley, states = Valley(), {"numbers": np.zeros(5)}
+        trainer = nn.LevenbergMarquardt(accelerated=accelerated, min_grad=1e-10)
+        for needed[accelerated] in range(200):
+            start, r, tangent = valley.position(), valley.residuals()[1], valley.tangent(wide=False)
+            if trainer.iterate(valley, states).stopping:
+                break
+            H = tangent.curvature + 5 * states["numbers"][2] * np.eye(2)  # with the mu of the step that was taken
+            first = -np.linalg.solve(H, tangent.gradient)
+            there = Valley()
+            there.move(start + first)
+            along = there.residuals()[1] - r - np.array([-20 * start[0] * first[0] + 10 * first[1], -first[0]])
+            second = first - np.linalg.solve(H, tangent.pull(along))  # half of r'' along the step, by r at its end
+            if accelerated and not np.allclose(valley.theta, start + first, rtol=1e-9, atol=0):
+                np.testing.assert_allclose(valley.theta, start + second, rtol=1e-9)
+                seen += 1
+        np.testing.assert_allclose(valley.theta, 1.0, rtol=1e-9)
+    assert seen and needed[True] <= needed[False]
 
 
 def damped(f, theta, target, mu, decay=0.0, scaled=False):
@@ -139,6 +166,27 @@ def test_an_iteration_is_that_of_the_textbook(hidden, decay, scaled):
     history = model.fit(X, Y, optimizer=nn.LevenbergMarquardt(mu=0.5, weight_decay=decay, scaled=scaled, accelerated=False), epochs=1)
     mu = 5 * history["mu"][0]  # of the step that was taken
     np.testing.assert_allclose(flat(model), damped(f, f.start, Y, mu, decay, scaled), rtol=1e-9, atol=1e-11)
+
+
+def test_nguyen_and_widrows_weights_spread_the_bends():
+    for inputs, units in ((1, 20), (3, 16), (10, 7)):
+        part, random = nn.NguyenWidrow(inputs=inputs), np.random.default_rng(0)
+        weight, bias = part((inputs, units), random), part((units,), random)
+        length = 1.4 * units ** (1 / inputs)
+        np.testing.assert_allclose(np.linalg.norm(weight, axis=0), length, rtol=1e-12)
+        np.testing.assert_allclose(np.diff(bias), 2 * length / (units - 1), rtol=1e-12)
+        assert (weight[0] > 0).all() and bias[0] == -length
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sinc_is_learned_in_some_tens_of_iterations(seed):
+    """MATLAB's first example: 61 weights, to 1e-8."""
+    rows = np.linspace(-1.0, 1.0, 300).reshape(-1, 1)
+    first = nn.Linear(20, weight_init="nguyen_widrow", bias_init="nguyen_widrow")
+    model = nn.Sequential([first, nn.Tanh(), nn.Linear(1)]).build((1,), random_state=seed, dtype="float64")
+    stop = nn.LambdaCallback(lambda fit: fit.history["loss"][-1] <= 1e-8 and fit.stop("there"))
+    history = model.fit(rows, np.sinc(10 * rows / np.pi), optimizer="lm", epochs=40, callbacks=[stop])
+    assert history.stopped == "there"
 
 
 def test_where_the_loss_rises_the_step_is_undone_and_damped_more():
