@@ -551,11 +551,12 @@ class NguyenWidrow(Initializer):
     def __call__(self, shape: Shape, random: np.random.Generator) -> Array:
         if len(shape) < 2:
             units = prod(shape)
-            return self.scale * units ** (1 / self.inputs) * np.linspace(-1.0, 1.0, units).reshape(shape)
+            length = self.scale * float(units) ** (1 / self.inputs)
+            return np.linspace(-length, length, units).reshape(shape)
         matrix = len(shape) == 2
         directions = random.normal(size=shape if matrix else (shape[0], prod(shape[1:])))
         columns = directions if matrix else directions.T  # (I, H)
         inputs, units = columns.shape
         columns *= np.where(columns[:1] < 0.0, -1.0, 1.0) / np.maximum(np.linalg.norm(columns, axis=0), np.finfo(float).tiny)
-        columns *= self.scale * units ** (1 / max(inputs, 1))
+        columns *= self.scale * float(units) ** (1 / max(inputs, 1))
         return directions.reshape(shape)

@@ -32,6 +32,7 @@ from nnkit.core.trainer import Trainer
 from nnkit.core.travel import bring_all, taken_along
 from nnkit.errors import NnkitError, ParameterError, ShapeError
 from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
+from nnkit.estimators.choice import suited
 from nnkit.estimators.learned import Learner, NetRows
 from nnkit.estimators.parameters import is_auto, random_of
 from nnkit.estimators.saving import described
@@ -39,6 +40,8 @@ from nnkit.estimators.splitting import TrainingSet, split
 from nnkit.estimators.tags import takes_axes, takes_sparse
 from nnkit.layers import Linear
 from nnkit.model import Sequential
+from nnkit.network import network_of
+from nnkit.optimizers import Adam
 from nnkit.persistence.file import write
 from nnkit.training.callbacks import EarlyStopping
 from nnkit.training.data import check_finite, is_sparse
@@ -55,6 +58,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
     _default_loss: str
     n_outputs_: int
     n_features_in_: int
+    optimizer_: Optimizer | Trainer
     target_name_: str
 
     def __init__(
@@ -234,7 +238,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
 
         To stop early would hold out rows of every call, which nothing is learned from; a trainer begins anew in each.
         """
-        if isinstance(trainer := self._made(Optimizer, "optimizer"), Trainer):
+        if not is_auto(self.optimizer) and isinstance(trainer := self._made(Optimizer, "optimizer"), Trainer):
             raise ParameterError(f"{type(self).__name__}: partial_fit: expected an optimizer that goes by steps, such as "
                                  f"'adam', got {trainer!r}, which takes all rows at once; call fit")  # fmt: skip
         if self.early_stopping:
@@ -258,10 +262,11 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         labels: Any = None,
         validation: tuple[Any, Any] | None = None,
         watched: bool = False,
+        steps: bool = False,
     ) -> dict[str, Any]:
         """Check everything, and make a net where there is none yet (or a ``reset`` is asked for); what `Fit` is to be given.
 
-        ``labels``: all that will ever come; ``watched``: scikit-learn's callbacks are told.
+        ``labels``: all that will ever come; ``watched``: scikit-learn's callbacks are told; ``steps``: more rows will come.
         """
         if reset:
             self._note_target_name(y)
@@ -275,14 +280,21 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         if reset:
             self._make_net(X)
         data, validated_on = self._split(data, loss, validation)
-        callbacks, optimizer = self._make_callbacks(data, watched), self._made(Optimizer, "optimizer")
+        callbacks = self._make_callbacks(data, watched)
+        self.optimizer_ = self._choose(loss, data.X.shape[0], callbacks, steps)
         return dict(
-            X=data.X, y=data.target, loss=loss, optimizer=optimizer,
-            batch_size=self._batch(data.X.shape[0], optimizer), validation_data=validated_on, validation_split=0.0,
+            X=data.X, y=data.target, loss=loss, optimizer=self.optimizer_,
+            batch_size=self._batch(data.X.shape[0], self.optimizer_), validation_data=validated_on, validation_split=0.0,
             sample_weight=data.weights, metrics=self.metrics, callbacks=callbacks, shuffle=self.shuffle,
             random_state=self._random, n_threads=self.n_threads, progress=bool(self.verbose), engine="compiled",
             before=self._before,
         )  # fmt: skip
+
+    def _choose(self, loss: Loss, rows: int, callbacks: list[Callback], steps: bool) -> Optimizer | Trainer:
+        """The optimizer; one that is left to the estimator goes by steps where more rows will come, or batches are asked for."""
+        if not is_auto(self.optimizer):
+            return self._made(Optimizer, "optimizer")
+        return Adam() if steps or not is_auto(self.batch_size) else suited(network_of(self.model_), loss, rows, callbacks)
 
     def _note_target_name(self, y: Any) -> None:
         self.__dict__.pop("target_name_", None)

@@ -16,7 +16,8 @@ from sklearn.utils.validation import _check_sample_weight
 from nnkit.core.arrays import refuse_masked
 from nnkit.core.container import changing
 from nnkit.core.loss import Loss
-from nnkit.core.optimizer import UpdaterProgress
+from nnkit.core.optimizer import Optimizer, UpdaterProgress
+from nnkit.core.trainer import Trainer
 from nnkit.engine.critical import interruptible, uninterrupted
 from nnkit.errors import DataError, PersistenceError
 from nnkit.estimators.legs import on_leg
@@ -89,7 +90,7 @@ class Learner(Nested):
     def check_learned(cls, learned: dict[str, Any], model: Sequential) -> None:
         """Refuse attributes that are not those of a fitted estimator with this net."""
         missing = cls._kinds.keys() - learned.keys()
-        more = learned.keys() - cls._kinds.keys() - {"feature_names_in_", "target_name_", "_loss"}
+        more = learned.keys() - cls._kinds.keys() - {"feature_names_in_", "target_name_", "_loss", "optimizer_"}
         wrong = [name for name, kind in cls._kinds.items() if name in learned and not isinstance(learned[name], kind)]
         sizes = (learned.get("n_features_in_"), learned.get("n_outputs_"), learned.get("n_layers_"))
         names = learned.get("feature_names_in_", np.empty(model.in_shape[:1], object))
@@ -101,6 +102,8 @@ class Learner(Nested):
             raise PersistenceError("expected the name of a target")
         if "_loss" in learned and not isinstance(learned["_loss"], Loss):
             raise PersistenceError("expected the loss of a fit")
+        if "optimizer_" in learned and not isinstance(learned["optimizer_"], Optimizer | Trainer):
+            raise PersistenceError("expected the optimizer of a fit")
 
     def _train(self, plan: Callable[[], dict[str, Any]]) -> Fit:
         """Make a net, or take the one that is there, and train it as ``plan`` says; Ctrl-C raises, whatever it comes in."""

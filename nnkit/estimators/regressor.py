@@ -37,6 +37,7 @@ class NNRegressor(RegressorMixin, Estimator):
     model_ : Sequential
     loss_curve_, loss_ : training loss of each epoch, and of the last
     n_iter_ : epochs done
+    optimizer_ : Optimizer of the last fit
     history_ : History of the last fit
     n_features_in_, feature_names_in_, n_outputs_, n_layers_
     target_name_ : name of y, where it had one (a pandas Series)
@@ -79,7 +80,7 @@ class NNRegressor(RegressorMixin, Estimator):
             ``early_stopping`` is True: rows of every call would be held out; or the optimizer takes all rows at once.
         """
         self._check_partial()
-        return self._learn(X, y, sample_weight, 1, reset=not hasattr(self, "model_"))
+        return self._learn(X, y, sample_weight, 1, reset=not hasattr(self, "model_"), steps=True)
 
     def rescale(self, center: float, scale: float) -> Self:
         """Predict ``scale * p + center`` from now on, where the prediction was p.

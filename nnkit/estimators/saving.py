@@ -78,8 +78,9 @@ def restored(described: Any, restorer: Restorer, model: Sequential) -> Learner:
                            for group in ("parameters", "learned"))  # fmt: skip
     learned = kind.recalled(learned, model)
     who = described["class"]
-    if "_loss" in learned:
-        restorer.accepted(learned["_loss"], f"{who}'s loss")
+    for name in ("_loss", "optimizer_"):
+        if name in learned:
+            restorer.accepted(learned[name], f"{who}'s {name.strip('_')}")
     parameters["callbacks"] = restorer.quiet(parameters.get("callbacks", ()), f"callbacks of {who}")
     for name, value in parameters.items():
         of = None if is_auto(value) else KINDS.get(name)

@@ -68,7 +68,7 @@ class Bowl(NamedTuple):
         return mu * (self.tangent.curvature.diagonal() + self.decay if scaled else 1.0)
 
     def solver(self, damping: Any) -> Callable[[Vector], Vector] | None:
-        """g -> (J'J + decay 1 + damping)**-1 g, by Cholesky; None where the matrix is singular, to rounding.
+        """G -> (J'J + decay 1 + damping)**-1 g, by Cholesky; None where the matrix is singular, to rounding.
 
         From JJ' it is (g - J' (JJ' + d 1)**-1 J g) / d, with d = decay + damping.
         """
@@ -214,15 +214,15 @@ class LevenbergMarquardt(Damped):
     """Levenberg-Marquardt, for losses that are sums of squares: w <- w - (J'J + mu 1)**-1 J'r, of the residuals r.
 
     J holds the derivative of every residual by every parameter, from the layers' own backward kernels, a row at a time; of
-    dense nets it is not written out. The loss is sum r**2 / 2: ``"mse"``, ``"half_squared_error"``, and by the square-root trick
-    ``"huber"``, ``"smooth_l1"`` and ``"log_cosh"``; rows may have weights. Where the loss rises, the step is undone, mu grows by
-    ``mu_inc``, and it is tried again; where it falls, mu shrinks by ``mu_dec``. With n residuals and P parameters the smaller
-    one of J'J (P, P) and JJ' (n, n) is made, from blocks of rows, and solved by Cholesky: for nets of up to some thousand
-    parameters.
+    dense nets it is not written out. The loss is sum r**2 / 2: ``"mse"``, ``"half_squared_error"``, and by the square-root
+    trick ``"huber"``, ``"smooth_l1"`` and ``"log_cosh"``; rows may have weights. Where the loss rises, the step is undone, mu
+    grows by ``mu_inc``, and it is tried again; where it falls, mu shrinks by ``mu_dec``. With n residuals and P parameters the
+    smaller one of J'J (P, P) and JJ' (n, n) is made, from blocks of rows, and solved by Cholesky: for nets of up to some
+    thousand parameters.
 
     A step s that does less than half of what it should is followed by another one, -(J'J + mu 1)**-1 (J'r(w + s) + mu s), with
-    the same matrix, so that it costs little: along the valley's bend (geodesic acceleration). Nets that begin far from a minimum
-    get there in some tens of iterations, instead of hundreds or not at all.
+    the same matrix, so that it costs little: along the valley's bend (geodesic acceleration). Nets that begin far from a
+    minimum get there in some tens of iterations, instead of hundreds or not at all.
 
     MATLAB's ``trainlm`` has ``mu_inc=10, mu_dec=0.1, accelerated=False``. Where a net begins matters much: ``"nguyen_widrow"``
     for ``weight_init`` and ``bias_init`` of a tanh's layer, as in MATLAB, spreads the bends over the data.
@@ -256,8 +256,8 @@ class LevenbergMarquardt(Damped):
     Levenberg 1944, "A method for the solution of certain non-linear problems in least squares"; Marquardt 1963, "An algorithm
     for least-squares estimation of nonlinear parameters"; Hagan and Menhaj 1994, "Training feedforward networks with the
     Marquardt algorithm"; Transtrum and Sethna 2012, "Improvements to the Levenberg-Marquardt algorithm for nonlinear
-    least-squares minimization", arXiv:1201.5885; Fan 2012, "The modified Levenberg-Marquardt method for nonlinear equations with
-    cubic convergence".
+    least-squares minimization", arXiv:1201.5885; Fan 2012, "The modified Levenberg-Marquardt method for nonlinear equations
+    with cubic convergence".
     """
 
     _: KW_ONLY
@@ -279,7 +279,8 @@ class BayesianLM(Damped):
 
     Parameters
     ----------
-    mu, mu_inc, mu_dec, mu_max, min_grad, max_fail, scaled, accelerated : as for `LevenbergMarquardt`; validation ends nothing by default
+    mu, mu_inc, mu_dec, mu_max, min_grad, max_fail, scaled, accelerated : as for `LevenbergMarquardt`; validation ends nothing
+        by default
     weight_decay : float >= 0, where the search for ``decay`` begins; 0: at what gamma = min(P, n / 2) makes of it
     max_iter : see `nnkit.core.trainer.Trainer`
 

@@ -86,8 +86,8 @@ class Written(Block):
 class Factors(Block):
     """J of dense layers, by what makes it: dr_o / dW_ij = x_i d_oj in each row, with d_o the gradient of r_o by what x W gives.
 
-    So the part of J'J that belongs to two layers is a sum over rows of (x y') times (sum_o d_o e_o'), entry by entry: one matrix
-    product, whatever the number of outputs. Within a layer both factors are symmetric, which leaves a quarter of it.
+    So the part of J'J that belongs to two layers is a sum over rows of (x y') times (sum_o d_o e_o'), entry by entry: one
+    matrix product, whatever the number of outputs. Within a layer both factors are symmetric, which leaves a quarter of it.
 
     Parameters
     ----------
@@ -131,20 +131,17 @@ class Factors(Block):
     def _of_one(self, x: Matrix, d: Matrix) -> Matrix:
         """J'J of a layer: of the pairs i <= k and j <= l, which the others repeat."""
         sizes = len(x), d.shape[1]
-        pairs = [size * (size + 1) // 2 for size in sizes]
+        pairs = sizes[0] * (sizes[0] + 1) // 2, sizes[1] * (sizes[1] + 1) // 2
         found = self._room("found", *pairs)
         for piece in self._pieces(sum(pairs)):
-            rooms = [self._room(name, count, piece.stop - piece.start) for name, count in zip("xd", pairs, strict=True)]
-            for factor, room in zip((x[None, :, piece], d[:, :, piece]), rooms, strict=True):
-                end = 0
-                for k in range(factor.shape[1]):
-                    begin, end = end, end + factor.shape[1] - k
-                    np.einsum("on,oln->ln", factor[:, k], factor[:, k:], out=room[begin:end])
-            self._add(found, *rooms, piece)
-        (i, j), room = sizes, self._room
-        rows = np.take(found, _pairs(i).ravel(), 0, room("rows", i * i, pairs[1]), "clip")
-        every = np.take(rows, _pairs(j).ravel(), 1, room("every", i * i, j * j), "clip")  # the clip leaves out a copy
-        return _by_layer(every.reshape(i, i, j, j), room)
+            left, right = self._left_right(pairs, piece)
+            _own_products(x[None, :, piece], left)
+            _own_products(d[:, :, piece], right)
+            self._add(found, left, right, piece)
+        (i, j), workspace = sizes, self._room
+        rows = np.take(found, _pairs(i).ravel(), 0, workspace("rows", i * i, pairs[1]), "clip")
+        every = np.take(rows, _pairs(j).ravel(), 1, workspace("every", i * i, j * j), "clip")  # the clip leaves out a copy
+        return _by_layer(every.reshape(i, i, j, j), workspace)
 
     def _of_two(self, x: Matrix, d: Matrix, y: Matrix, e: Matrix) -> Matrix:
         """J'J of two layers."""
@@ -152,16 +149,21 @@ class Factors(Block):
         pairs = shape[0] * shape[1], shape[2] * shape[3]
         found = self._room("found", *pairs)
         for piece in self._pieces(sum(pairs)):
-            rooms = [self._room(name, count, piece.stop - piece.start) for name, count in zip("xd", pairs, strict=True)]
-            _products(x[None, :, piece], y[None, :, piece], rooms[0])
-            _products(d[:, :, piece], e[:, :, piece], rooms[1])
-            self._add(found, *rooms, piece)
+            left, right = self._left_right(pairs, piece)
+            _products(x[None, :, piece], y[None, :, piece], left)
+            _products(d[:, :, piece], e[:, :, piece], right)
+            self._add(found, left, right, piece)
         return _by_layer(found.reshape(shape), self._room)
 
     def _pieces(self, numbers: int) -> Iterator[slice]:
         """Rows, as many at a time as there is room for so many numbers of each."""
         step = max(1, PIECE // (8 * numbers))
         return (slice(begin, min(begin + step, self._rows)) for begin in range(0, self._rows, step))
+
+    def _left_right(self, pairs: tuple[int, int], piece: slice) -> tuple[Matrix, Matrix]:
+        """Room for the products of inputs, and for those of deltas."""
+        rows = piece.stop - piece.start
+        return self._room("left", pairs[0], rows), self._room("right", pairs[1], rows)
 
     def _add(self, out: Matrix, a: Matrix, b: Matrix, piece: slice) -> None:
         """Add a b' of a piece; the first one is all there is."""
@@ -189,15 +191,23 @@ class Factors(Block):
 
 def _by_layer(found: Matrix, room: Room) -> Matrix:
     """From (I, K, J, L) to (I J, K L)."""
-    i, k, j, l = found.shape
-    out = room("layers", i, j, k, l)
+    mine, theirs, my_outputs, their_outputs = found.shape
+    out = room("layers", mine, my_outputs, theirs, their_outputs)
     out[...] = found.transpose(0, 2, 1, 3)
-    return out.reshape(i * j, k * l)
+    return out.reshape(mine * my_outputs, -1)
 
 
 def _products(a: Matrix, b: Matrix, out: Matrix) -> None:
     """Each of a (outputs, I, rows) times each of b (outputs, K, rows), row by row, summed over the outputs."""
     np.einsum("oin,okn->ikn", a, b, out=out.reshape(a.shape[1], b.shape[1], -1))
+
+
+def _own_products(a: Matrix, out: Matrix) -> None:
+    """Each of a (outputs, I, rows) times itself and those after it, as `_products`."""
+    end = 0
+    for k in range(a.shape[1]):
+        begin, end = end, end + a.shape[1] - k
+        np.einsum("on,okn->kn", a[:, k], a[:, k:], out=out[begin:end])
 
 
 def _pairs(count: int) -> NDArray[np.int64]:

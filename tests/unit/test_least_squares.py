@@ -163,7 +163,8 @@ def outputs(f, theta):
 def test_an_iteration_is_that_of_the_textbook(hidden, decay, scaled):
     model = net(hidden)
     f = nn.value_and_grad(model, X, Y, "mse")
-    history = model.fit(X, Y, optimizer=nn.LevenbergMarquardt(mu=0.5, weight_decay=decay, scaled=scaled, accelerated=False), epochs=1)
+    optimizer = nn.LevenbergMarquardt(mu=0.5, weight_decay=decay, scaled=scaled, accelerated=False)
+    history = model.fit(X, Y, optimizer=optimizer, epochs=1)
     mu = 5 * history["mu"][0]  # of the step that was taken
     np.testing.assert_allclose(flat(model), damped(f, f.start, Y, mu, decay, scaled), rtol=1e-9, atol=1e-11)
 
