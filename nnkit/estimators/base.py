@@ -291,7 +291,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         )  # fmt: skip
 
     def _choose(self, loss: Loss, rows: int, callbacks: list[Callback], steps: bool) -> Optimizer | Trainer:
-        """The optimizer; one that is left to the estimator goes by steps where more rows will come, or batches are asked for."""
+        """The optimizer; one that is left to the estimator goes by steps where more rows will come or batches are asked for."""
         if not is_auto(self.optimizer):
             return self._made(Optimizer, "optimizer")
         return Adam() if steps or not is_auto(self.batch_size) else suited(network_of(self.model_), loss, rows, callbacks)

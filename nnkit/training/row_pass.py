@@ -118,6 +118,10 @@ class RowPass(ABC):
     def _pulled(self, out: NDArray[Any]) -> None:
         """Write the rows' gradients, after a backward pass."""
 
+    @abstractmethod
+    def _squares(self, count: int) -> NDArray[Any]:
+        """The sum of squares of each row's gradient, after a backward pass."""
+
     def blocks(self, team: Team | None = None) -> Iterator[slice]:
         """Forward passes over blocks of the rows, one after the other."""
         for begin in range(0, len(self._order), self.block):
@@ -137,6 +141,11 @@ class RowPass(ABC):
         """Backward from ``seeds``; the gradient of each row of the block goes to (count, size) ``out``."""
         self.backward(seeds, len(out), team)
         self._pulled(out)
+
+    def norms(self, seeds: Mapping[str, Any], count: int, team: Team | None = None) -> NDArray[Any]:
+        """Backward from ``seeds``; the Euclidean norm of the gradient of each row of the block."""
+        self.backward(seeds, count, team)
+        return np.sqrt(self._squares(count))
 
     def each_output(self, weights: Mapping[str, NDArray[Any]] | None, count: int) -> Iterator[dict[str, NDArray[Any]]]:
         """The seeds of the derivatives of the outputs, one after the other, times ``weights`` (count, numbers) of each."""
@@ -160,6 +169,10 @@ class Apart(RowPass):
     def _pulled(self, out: NDArray[Any]) -> None:
         out[...] = self._slabs[: len(out), trained_places(self._network)]
 
+    def _squares(self, count: int) -> NDArray[Any]:
+        gradients = self._slabs[:count, trained_places(self._network)]
+        return np.einsum("np,np->n", gradients, gradients)
+
 
 class Together(RowPass):
     """Where all parameters are of dense layers, a block is one batch: a row's gradient of a weight is x_i delta_j."""
@@ -182,6 +195,15 @@ class Together(RowPass):
                 else:
                     out[:, begin:end] = delta[:count]
                 begin = end
+
+    def _squares(self, count: int) -> NDArray[Any]:
+        """|x delta'|**2 = |x|**2 |delta|**2: no gradient is written out (Goodfellow 2015)."""
+        total = np.zeros(count, self._real)
+        for x, delta, shapes in self.layers:
+            for shape in shapes:
+                read = np.einsum("ni,ni->n", x[:count], x[:count]) if len(shape) > 1 else 1.0
+                total += read * np.einsum("nj,nj->n", delta[:count], delta[:count])
+        return total
 
     @property
     def takes_whole_rows(self) -> bool:
