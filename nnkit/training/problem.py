@@ -29,7 +29,7 @@ class AllRows:
     def __init__(self, objective: Objective, residuals: Residuals | None, diagnosed: Callable[[], NonFiniteError]) -> None:
         self._objective, self._residuals, self._diagnosed = objective, residuals, diagnosed
         self.team: Team | None = None
-        self.size = objective.size
+        self.size, self._real = objective.size, objective.gradient.dtype
         self.terms = 0 if residuals is None else residuals.terms
 
     def position(self) -> NDArray[np.float64]:
@@ -37,7 +37,7 @@ class AllRows:
 
     def move(self, theta: NDArray[np.float64]) -> None:
         self._objective.move(theta)
-        theta[...] = self._objective.position()
+        theta[...] = theta.astype(self._real, copy=False)
 
     def value(self) -> float:
         check()  # Ctrl-C, which an iteration of many passes should not have to wait for
