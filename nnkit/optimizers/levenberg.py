@@ -174,7 +174,8 @@ class Damped(Trainer):
             numbers[MU] *= self.mu_inc
         problem.move(bowl.theta)
         numbers[MU] = self.mu_max  # where another fit would go on
-        return f"no step lowers the loss, with mu up to mu_max={self.mu_max:g}: this is a minimum, or J'J is singular there"
+        return (f"no step lowers the loss, with mu up to mu_max={self.mu_max:g}: this is a minimum, to rounding, or J'J is "
+                "singular; weight_decay, or another random_state, leads on")  # fmt: skip
 
     def _tried(self, problem: Problem, bowl: Bowl, mu: float) -> Trial | None:
         """Where the damped step leads, or the two steps, whichever is lower; None where there is no step.
@@ -275,7 +276,8 @@ class BayesianLM(Damped):
     the parameters with alpha, decay is alpha / beta. After each step the two are what makes the data most probable: with
     E = sum r**2 / 2 and W = |w|**2 / 2, alpha = gamma / 2 W and beta = (n - gamma) / 2 E. There gamma = sum e / (e + decay),
     over the eigenvalues e of J'J, is the number of parameters that the n residuals determine. It is in the history as
-    ``effective_parameters``: if it hardly changes with a larger net, the net is large enough.
+    ``effective_parameters``: if it hardly changes with a larger net, the net is large enough; if it comes near n, the net has
+    learned the noise by heart, and fewer units do better.
 
     Parameters
     ----------

@@ -292,7 +292,8 @@ def test_nets_that_are_too_large_are_refused_before_anything_runs(hidden, monkey
 def test_at_a_minimum_mu_says_so():
     model = nn.Sequential([nn.Linear(2)]).build((2,), random_state=0)
     history = model.fit(X, Y, optimizer=nn.LevenbergMarquardt(min_grad=0.0, mu_max=1e3), epochs=100)
-    assert "mu_max" in history.stopped and history.epochs < 100
+    assert "mu_max=1000" in history.stopped and history.epochs < 100
+    assert "weight_decay, or another random_state, leads on" in history.stopped
 
 
 @pytest.mark.parametrize("optimizer", ["lm", "lm_bayes"])
