@@ -67,6 +67,9 @@ class Tangent(Protocol):
     gradient: Vector
     curvature: NDArray[np.float64]
 
+    def copied(self) -> NDArray[np.float64]:
+        """The curvature, to be written over; in the memory of the last such copy."""
+
     def push(self, v: Vector) -> Vector:
         """J v."""
 

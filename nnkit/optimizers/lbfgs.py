@@ -70,7 +70,8 @@ class LBFGS(Trainer):
 
     def states(self, size: int) -> dict[str, int]:
         pairs = self.history_size * size
-        return {"point": size, "gradient": size, "steps": pairs, "changes": pairs, "curvatures": self.history_size, "numbers": 5}
+        return {"point": size, "gradient": size, "steps": pairs, "changes": pairs, "numbers": 5,
+                "curvatures": self.history_size}  # fmt: skip
 
     def iterate(self, problem: Problem, states: dict[str, Vector]) -> Iteration:
         numbers, gradient = states["numbers"], states["gradient"]

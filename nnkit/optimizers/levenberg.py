@@ -73,7 +73,7 @@ class Bowl(NamedTuple):
         From JJ' it is (g - J' (JJ' + d 1)**-1 J g) / d, with d = decay + damping.
         """
         linalg = imported("scipy.linalg")
-        matrix = self.tangent.curvature.copy()
+        matrix = self.tangent.copied()
         matrix.reshape(-1)[:: len(matrix) + 1] += self.decay + damping  # the diagonal
         try:
             # It is symmetric, and LAPACK wants columns: the transposed view needs no copy.

@@ -28,6 +28,9 @@ class _Tangent:
     curvature: Vector
     design: Vector
 
+    def copied(self) -> Vector:
+        return self.curvature.copy()
+
     def push(self, v: Vector) -> Vector:
         return self.design @ v
 

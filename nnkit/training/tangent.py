@@ -230,14 +230,14 @@ class Tangent:
     blocks : makes (rows, J) for one block of rows after the other
     shape : outputs and rows
     wide : JJ' is asked for, instead of J'J
-    room : for J'J: of one tangent at a time
+    room : for J'J and its copy: of one tangent at a time
     """
 
     def __init__(
         self, value: float, residual: Matrix, blocks: Callable[[], Iterator[tuple[slice, Block]]], shape: tuple[int, int], *,
         wide: bool, room: Room,
     ) -> None:  # fmt: skip
-        self.value, self._made, self._shape = value, blocks, shape
+        self.value, self._made, self._shape, self._room = value, blocks, shape, room
         self._kept: list[tuple[slice, Block]] | None = []
         every, self.gradient = residual.reshape(shape), np.zeros(0)
         for piece, block in blocks():
@@ -265,6 +265,11 @@ class Tangent:
                 out[:, piece, :, there] = found
                 out[:, there, :, piece] = found.transpose(2, 3, 0, 1)
         return out.reshape(self._shape[0] * self._shape[1], -1)
+
+    def copied(self) -> Matrix:
+        out = self._room("copied", *self.curvature.shape)
+        out[...] = self.curvature
+        return out
 
     def _blocks(self) -> Iterator[tuple[slice, Block]]:
         return iter(self._kept) if self._kept is not None else self._made()

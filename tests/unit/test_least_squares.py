@@ -118,7 +118,7 @@ class Valley:
 
     def tangent(self, *, wide):
         (value, r), J = self.residuals(), np.array([[-20 * self.theta[0], 10.0], [-1.0, 0.0]])
-        return SimpleNamespace(value=value, curvature=J.T @ J, gradient=J.T @ r, pull=lambda u: J.T @ u)
+        return SimpleNamespace(value=value, curvature=J.T @ J, copied=lambda: J.T @ J, gradient=J.T @ r, pull=lambda u: J.T @ u)
 
 
 def test_a_second_step_follows_the_bend():

@@ -276,7 +276,7 @@ def test_settings_that_contradict_each_other_are_refused_before_anything_runs(tr
 
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_schedules_and_rates_are_refused_by_name(trainer):
-    with pytest.raises(nn.CallError, match="got an unexpected argument 'schedule'; a schedule is that of an optimizer that goes"):
+    with pytest.raises(nn.CallError, match="unexpected argument 'schedule'; a schedule is that of an optimizer"):
         type(trainer)(schedule="cosine")
     with pytest.raises(nn.CallError, match="got an unexpected argument 'lr'; the learning rate is"):
         type(trainer)(lr=0.1)
