@@ -145,7 +145,8 @@ class RowPass(ABC):
     def norms(self, seeds: Mapping[str, Any], count: int, team: Team | None = None) -> NDArray[Any]:
         """Backward from ``seeds``; the Euclidean norm of the gradient of each row of the block."""
         self.backward(seeds, count, team)
-        return np.sqrt(self._squares(count))
+        found: NDArray[Any] = np.sqrt(self._squares(count))
+        return found
 
     def each_output(self, weights: Mapping[str, NDArray[Any]] | None, count: int) -> Iterator[dict[str, NDArray[Any]]]:
         """The seeds of the derivatives of the outputs, one after the other, times ``weights`` (count, numbers) of each."""
@@ -171,7 +172,8 @@ class Apart(RowPass):
 
     def _squares(self, count: int) -> NDArray[Any]:
         gradients = self._slabs[:count, trained_places(self._network)]
-        return np.einsum("np,np->n", gradients, gradients)
+        found: NDArray[Any] = np.einsum("np,np->n", gradients, gradients)
+        return found
 
 
 class Together(RowPass):
