@@ -61,6 +61,7 @@ class Iterations(Fit):
                 raise ParameterError(f"{type(trainer).__name__}: expected a small net, got {objective.size} parameters and "
                                      f"{residuals.terms} residuals, whose matrices need {needed / 2**30:.1f} GB; train with "
                                      "'lbfgs' or 'adam'")  # fmt: skip
+        self._progress.counted = f"{type(trainer).__name__}, iteration"
         self._problem = AllRows(objective, residuals, self._diagnosed)
         self._states = {name: np.zeros(length) for name, length in trainer.states(objective.size).items()}
         self._workers, self._gradient = objective.workers, objective.gradient

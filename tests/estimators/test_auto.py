@@ -40,6 +40,11 @@ def test_the_choice_is_seen_and_the_fit_is_the_same_by_name(net, expected, tmp_p
         assert type(loaded.optimizer_) is type(net.optimizer_) and loaded.optimizer == "auto"
 
 
+def test_the_line_of_progress_says_it(capsys):
+    regressor(verbose=True).fit(X, Y)
+    assert "LevenbergMarquardt, iteration 3/3" in capsys.readouterr().err
+
+
 def test_many_rows_are_for_adam():
     net = regressor(epochs=1).fit(np.repeat(X, 134, axis=0), np.repeat(Y, 134))  # 20 100
     assert isinstance(net.optimizer_, nn.Adam)
