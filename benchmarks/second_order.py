@@ -55,13 +55,14 @@ class Curve:
     name: str
     data: Callable[[], Data]
     sizes: tuple[int, ...]
-    spread: float  # first weights and biases are uniform in [-spread, spread], so that units bend all over the data
+    spread: float | None  # first weights and biases are uniform in [-spread, spread]; None: as Nguyen and Widrow have them
     adam_target: float | None
     lm_target: float | None
 
 
 CURVES = (
     Curve("sinc, 1-20-1", sinc, (1, 20, 1), 6.0, 1e-5, 1e-8),
+    Curve("sinc, 1-20-1, Nguyen and Widrow", sinc, (1, 20, 1), None, 1e-5, 1e-8),
     Curve("expm of 2x2, 4-32-16-4", expm, (4, 32, 16, 4), 0.5, None, None),
 )
 
@@ -94,8 +95,8 @@ class Ours:
 
     def net(self, curve: Curve, dtype: str) -> Any:
         nn, (first, *hidden, last) = self.nn, curve.sizes
-        spread = nn.Uniform(low=-curve.spread, high=curve.spread)
-        layers: list[Any] = [nn.Linear(hidden[0], weight_init=spread, bias_init=spread), nn.Tanh()]
+        begin = nn.Uniform(low=-curve.spread, high=curve.spread) if curve.spread else nn.NguyenWidrow(inputs=first)
+        layers: list[Any] = [nn.Linear(hidden[0], weight_init=begin, bias_init=begin), nn.Tanh()]
         for size in hidden[1:]:
             layers += [nn.Linear(size), nn.Tanh()]
         return nn.Sequential([*layers, nn.Linear(last)]).build((first,), random_state=0, dtype=dtype)
@@ -285,7 +286,7 @@ def _targets(ours: Worker, options: Options) -> Section:
 def _steps(ours: Worker, stack: ExitStack, threads: int, options: Options) -> Section:
     warned: list[str] = []
     rows, peer, epochs = [], _peer(stack, TorchLM, threads, warned), options.choose(STEPS, 2)
-    for curve in CURVES:
+    for curve in (CURVES[0], CURVES[-1]):
         tasks: dict[Any, Callable[[], Figures]] = {"nnkit": partial(ours.call, "step", curve, epochs)}
         if peer is not None:
             tasks["torch"] = partial(peer.call, "step", curve, epochs, ours.call("weights", curve))
