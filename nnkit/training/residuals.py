@@ -14,6 +14,7 @@ from nnkit.core.criterion import Criterion
 from nnkit.core.fields import fields
 from nnkit.core.loss import Loss
 from nnkit.core.loss.weights import RowWeights
+from nnkit.engine.critical import check
 from nnkit.engine.workers import Team
 from nnkit.errors import ParameterError
 from nnkit.network import Network
@@ -108,8 +109,10 @@ class Residuals:
                 list(self._passes.blocks(team))
                 self._seen = vector.copy()
             yield whole
-        else:
-            yield from self._passes.blocks(team)
+            return
+        for piece in self._passes.blocks(team):
+            check()  # Ctrl-C, which should not have to wait for all blocks
+            yield piece
 
     def _of_block(self, piece: slice) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64], float]:
         """|r'| of each number of these rows by outputs, r itself (outputs, rows), and their share of the loss."""
