@@ -123,7 +123,7 @@ class Damped(Trainer):
         return {"numbers": 5}
 
     def memory(self, size: int, terms: int) -> int:
-        return 8 * (terms * size if self._is_wide(size, terms) else 2 * size * size)
+        return 8 * (terms * size if self._is_wide(size, terms) else 6 * size * size)  # J'J, a copy, and what it is made of
 
     def _is_wide(self, size: int, terms: int) -> bool:
         """Whether JJ' is made, instead of J'J."""

@@ -14,7 +14,8 @@ __all__ = ["Block", "Factors", "Room", "Tangent", "Written"]
 
 Matrix = NDArray[np.float64]
 KEPT = 1 << 28  # bytes of J, or of what makes it, that are kept for another look
-PIECE = 1 << 20  # bytes of products at a time: what stays near the core
+PIECE, MOST = 1 << 20, 1 << 25  # bytes of products at a time: what stays near the core; more where that is too few rows
+FEW = 128  # rows: in matrix products of fewer, most time goes into writing what comes out
 
 
 class Room:
@@ -157,7 +158,7 @@ class Factors(Block):
 
     def _pieces(self, numbers: int) -> Iterator[slice]:
         """Rows, as many at a time as there is room for so many numbers of each."""
-        step = max(1, PIECE // (8 * numbers))
+        step = max(1, min(max(FEW, PIECE // (8 * numbers)), MOST // (8 * numbers)))
         return (slice(begin, min(begin + step, self._rows)) for begin in range(0, self._rows, step))
 
     def _left_right(self, pairs: tuple[int, int], piece: slice) -> tuple[Matrix, Matrix]:
