@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
@@ -42,7 +42,7 @@ from nnkit.kernels.random import stream
 if TYPE_CHECKING:
     from nnkit.kernels.jit import Native
 
-__all__ = ["Kernel", "Statistics", "described", "kernel", "statistics"]
+__all__ = ["Kernel", "Statistics", "announce", "described", "kernel", "statistics"]
 
 _STUB_VERSION = 2
 _LONGEST = 80  # letters of a function's name in a file's
@@ -62,6 +62,7 @@ def _versions() -> str:
 class Statistics(threading.local):
     """What compiling has cost this thread: kernels compiled, kernels loaded from the cache, seconds spent."""
 
+    missing = 0  # kernels that were found to be nowhere, also those that are yet to be compiled
     compiled = 0
     loaded = 0
     seconds = 0.0
@@ -120,6 +121,13 @@ class Kernel:
     def address(self) -> int:
         """Native address of ``void(int64 frame)``."""
         return self._native[0].address
+
+    def load(self) -> bool:
+        """Have it without compiling, if it is there: in this process, or in the cache."""
+        if self._made is None:
+            with statistics.measured(), _lock:
+                self._made = self._made or self._load()
+        return self._made is not None
 
     @property
     def machine_code(self) -> MachineCode:
@@ -302,6 +310,12 @@ def _home(name: str) -> types.ModuleType:
     """A kernel's module: its name is part of the symbols in the machine code, and Numba looks it up as that is loaded."""
     name = f"{__name__}.{name}"
     return sys.modules.setdefault(name, types.ModuleType(name))
+
+
+def announce(kernels: Iterable[Kernel]) -> None:
+    """Find out how many of these kernels have to be compiled, where somebody watches that."""
+    if statistics.watcher is not None:
+        statistics.missing += sum(not item.load() for item in dict.fromkeys(kernels))
 
 
 _kernels: dict[Hashable, Kernel] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from nnkit.core.container import Model, model_of
 from nnkit.core.criterion import Criterion
 from nnkit.core.fields import by_name, each
 from nnkit.core.loss import Loss
+from nnkit.core.terminal import folded, width_of
 from nnkit.errors import DataError, ParameterError
 from nnkit.inspect.page.page import Page, page_of
 from nnkit.inspect.trace.derivation import derivation
@@ -176,7 +178,9 @@ class Trace(Record, Sequence[TracedLayer]):
         """
         return derivation(self, row).text()
 
-    __str__ = text
+    def __str__(self) -> str:
+        text = self.text()
+        return folded(text, width_of(sys.stdout, len(text)), indent="      ")
 
     def latex(self, row: int = 0) -> str:
         """The same as `text`, for LaTeX (amsmath)."""
