@@ -104,12 +104,13 @@ def usage(name: str, parameters: Iterable[inspect.Parameter]) -> str:
             words.append(f"[{parameter.name} ...]")
         else:
             words.append(parameter.name if parameter.default is parameter.empty else f"[{parameter.name}]")
-    return folded(" ".join([program(), name, *words, "[options]"]), max(20, shutil.get_terminal_size().columns - len("usage: ")))
+    width = shutil.get_terminal_size().columns - len("usage: ")
+    return folded(" ".join([program(), name, *words, "[options]"]), max(width, 20))
 
 
 def parser() -> Parser:
     """The parser of all commands."""
-    both = argparse.ArgumentParser(add_help=False)
+    both = Parser(add_help=False)
     both.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS,
                       help="show where in the code an error arose (NNKIT_TRACEBACK=1 does, too)")  # fmt: skip
     whole = Parser(
@@ -123,7 +124,8 @@ def parser() -> Parser:
         summary, more, described = documented(command)
         parameters = inspect.signature(command).parameters.values()
         added = commands.add_parser(
-            name, prog=f"{program()} {name}", usage=usage(name, parameters), help=summary, description=summary, epilog=more, parents=[both], allow_abbrev=False,
+            name, prog=f"{program()} {name}", usage=usage(name, parameters), help=summary, description=summary, epilog=more,
+            parents=[both], allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         hints = get_type_hints(command)

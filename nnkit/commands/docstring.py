@@ -48,7 +48,7 @@ def paragraphs(part: type, kind: str, width: int) -> Iterator[tuple[str, list[st
 
 def _plain(text: str) -> str:
     """A docstring without its marks for code, and for who runs its examples."""
-    return re.sub(r"\s+# doctest: .*|``?([^`\n]+)``?", lambda found: found[1] or "", text)
+    return re.sub(r"\s+# doctest: .*|``([^`]+)``|`([^`\n]+)`", lambda found: found[1] or found[2] or "", text)
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnkit.commands.docstring import about, paragraphs
 from nnkit.commands.shell import program
-from nnkit.core.terminal import is_terminal
+from nnkit.core.terminal import folded, is_terminal
 from nnkit.errors import RegistryError, printable
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def list_parts(name: str = "") -> int:
         console.print(printable(line), markup=False)
     if watched and not name:
         hint = f"{program()} list losses says what each of a kind is for, {program()} list conv2d all about one."
-        console.print("\n" + "\n".join(textwrap.wrap(hint, width)), markup=False)
+        console.print("\n" + folded(hint, width), markup=False)
     return 0
 
 
@@ -116,7 +116,7 @@ def _meanings(parts: Any, width: int, indent: str = "") -> Iterator[str]:
     for key, part in sorted(parts.items()):
         head = f"{indent}{key:{column}}" if beside else indent + "    "
         below = " " * len(head)
-        lines = textwrap.wrap(about(part), width, initial_indent=below, subsequent_indent=below, break_long_words=False)
+        lines = folded(below + about(part), width).splitlines()
         if beside and len(key) <= column - 2 and lines:
             lines[0] = head + lines[0][len(head) :]
         else:

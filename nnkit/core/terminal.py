@@ -23,11 +23,11 @@ def width_of(stream: Any, other: int) -> int:
 
 
 def folded(text: str, width: int, indent: str = "") -> str:
-    """A text whose lines are broken between words where they are too long; what follows is as far to the right, and more.
+    r"""A text whose lines are broken between words where they are too long; what follows is as far to the right, and more.
 
     Examples
     --------
-    >>> print(folded("one two three\\n  four five", 9, indent=".."))
+    >>> print(folded("one two three\n  four five", 9, indent=".."))
     one two
     ..three
       four

@@ -62,12 +62,14 @@ def _versions() -> str:
 class Statistics(threading.local):
     """What compiling has cost this thread: kernels compiled, kernels loaded from the cache, seconds spent."""
 
-    missing = 0  # kernels that were found to be nowhere, also those that are yet to be compiled
     compiled = 0
     loaded = 0
     seconds = 0.0
     watcher: Callable[[str], None] | None = None  # is told the name of each kernel that is compiled, before that
     _begin: float | None = None  # of the outermost kernel: what is compiled for it is part of its time
+
+    def __init__(self) -> None:
+        self.awaited: set[Kernel] = set()  # those that are yet to be compiled, as far as that is known
 
     @contextmanager
     def measured(self) -> Iterator[None]:
@@ -90,6 +92,7 @@ class Statistics(threading.local):
             yield
         finally:
             self.watcher = before
+            self.awaited.clear()
 
 
 statistics = Statistics()
@@ -250,11 +253,13 @@ class Kernel:
         """Compile it, and keep it for other processes."""
         name = self._name
         if statistics.watcher is not None:
+            statistics.awaited.add(self)
             statistics.watcher(self.function.__qualname__.rpartition("<locals>.")[2])
         native = self._compiled(name)
         self._llvm = native.llvm
         made = MachineCode.of(self._llvm)
         statistics.compiled += 1
+        statistics.awaited.discard(self)
         frozen = native.frozen() if self._is_kept else None
         if frozen is not None:
             kernel_cache.write(name + SUFFIX, json.dumps(asdict(made)).encode() + b"\n" + frozen)
@@ -315,7 +320,7 @@ def _home(name: str) -> types.ModuleType:
 def announce(kernels: Iterable[Kernel]) -> None:
     """Find out how many of these kernels have to be compiled, where somebody watches that."""
     if statistics.watcher is not None:
-        statistics.missing += sum(not item.load() for item in dict.fromkeys(kernels))
+        statistics.awaited.update(item for item in dict.fromkeys(kernels) if not item.load())
 
 
 _kernels: dict[Hashable, Kernel] = {}

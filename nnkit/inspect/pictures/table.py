@@ -16,7 +16,7 @@ from nnkit.errors import printable
 __all__ = ["Table", "count", "number", "several", "shortened", "spelt"]
 
 WIDE = 200  # characters of a line where nobody says how many fit
-GAP = 4  # between columns, or half as many where there is little room
+GAP = 3  # letters between columns, or one less where there is little room
 
 
 @dataclass
@@ -83,7 +83,7 @@ def _columns(headers: Sequence[str], rows: Sequence[Sequence[str]], words: int, 
     lines = [headers, *rows]
     room = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     least = [max((len(word) for cell in cells for word in _pieces(cell)), default=0) for cells in zip(*lines, strict=True)]
-    gap = GAP if sum(room) + GAP * (len(room) - 1) <= width else GAP // 2
+    gap = GAP if sum(room) + GAP * (len(room) - 1) <= width else GAP - 1
     while sum(room) + gap * (len(room) - 1) > width:
         spare, widest = max((room[place] - least[place], place) for place in range(words))
         if spare <= 0:
@@ -105,7 +105,7 @@ def _stacked(headers: Sequence[str], rows: Sequence[Sequence[str]], words: int, 
     """A paragraph for each row, where columns have no room beside each other."""
     told = []
     for row in rows:
-        more = [f"{header} {cell}" for header, cell in zip(headers[words:], row[words:], strict=True) if cell not in ("", "-")]
+        more = [f"{header} {cell}".strip() for header, cell in zip(headers[words:], row[words:], strict=True) if cell not in ("", "-")]
         told.append(folded("  ".join(filter(None, row[:words])), width, indent="    "))
         told += [folded(f"    {', '.join(more)}", width)] if more else []
     return "\n".join(told).split("\n")
