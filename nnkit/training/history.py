@@ -168,6 +168,13 @@ class History(Mapping[str, list[float]]):
         line = printable(f"History(epochs={self.epochs}, {figures}{', ' if figures else ''}stopped={self.stopped!r})")
         return folded(line, width_of(sys.stdout, len(line)), indent="        ")
 
+    def _repr_html_(self) -> str:
+        from nnkit.inspect.pictures.sparkline import figures_html
+
+        best = "" if self.best_epoch is None else f"; epoch {self.best_epoch + 1} was the best"
+        title = f"{self.epochs} epochs, {self.steps} steps in {self.seconds:.2f} s, {self.stopped}{best}"
+        return figures_html(title, self, self.best_epoch)
+
 
 def _is_series(values: Any, epochs: int) -> bool:
     """Whether these are figures of so many epochs, at most."""

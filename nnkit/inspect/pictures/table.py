@@ -105,7 +105,8 @@ def _stacked(headers: Sequence[str], rows: Sequence[Sequence[str]], words: int, 
     """A paragraph for each row, where columns have no room beside each other."""
     told = []
     for row in rows:
-        more = [f"{header} {cell}".strip() for header, cell in zip(headers[words:], row[words:], strict=True) if cell not in ("", "-")]
+        pairs = zip(headers[words:], row[words:], strict=True)
+        more = [f"{header} {cell}".strip() for header, cell in pairs if cell not in ("", "-")]
         told.append(folded("  ".join(filter(None, row[:words])), width, indent="    "))
         told += [folded(f"    {', '.join(more)}", width)] if more else []
     return "\n".join(told).split("\n")

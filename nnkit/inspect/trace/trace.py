@@ -26,6 +26,8 @@ from nnkit.training.goals import targets_of
 
 __all__ = ["Trace", "trace"]
 
+MOST = 60_000  # numbers of a page that a notebook shows by itself: half a megabyte
+
 
 def trace(
     model: Model, x: Any, y: Any, loss: Loss | str | Mapping[str, Loss | str] | None = None, *, training: bool = False,
@@ -189,7 +191,12 @@ class Trace(Record, Sequence[TracedLayer]):
     _repr_latex_ = latex
 
     def _repr_html_(self) -> str:
-        return derivation(self, 0).html()
+        """The page in a frame, unless it is too large to be kept in a notebook; and the chain rule, which runs nothing."""
+        typeset = derivation(self, 0).html()
+        if sum(layer.z.size + sum(map(np.size, layer.parameters.values())) for layer in self.layers) > MOST:
+            return typeset
+        frame = self.to_html()._repr_html_()
+        return f"<div>{frame}<details><summary>The chain rule, one step below the other</summary>{typeset}</details></div>"
 
     def to_html(self, path: str | Path | None = None, *, row: int = 0, lr: float = 0.5) -> Page:
         """A page for a browser, on which the net computes its backpropagation step by step: one file that needs nothing else.
