@@ -21,7 +21,7 @@ from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros, allocator, own
 from nnkit.engine.operands import NATIVE, Array, Control, Order
 from nnkit.engine.source import raised_at
-from nnkit.engine.stub import Kernel, described, kernel
+from nnkit.engine.stub import Kernel, announce, described, kernel
 from nnkit.engine.template import Likeness, Template, lay_out, recalled, remember
 from nnkit.errors import DataError, KernelError
 from nnkit.kernels.control import CONTROL_WORDS, FAILED, RAISED, REFUSED, Word
