@@ -69,7 +69,7 @@ def argument(parameter: inspect.Parameter, annotation: Any, described: str) -> t
         settings |= {"type": annotation}
     if option and default is parameter.empty:
         settings |= {"required": True}
-    elif default not in (None, (), parameter.empty) and default is not False:
+    elif default not in (None, (), "", parameter.empty) and default is not False:
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else f"{default}"
         settings["help"] += f" (default: {shown.replace('%', '%%')})"
     if not option:

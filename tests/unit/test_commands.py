@@ -98,7 +98,7 @@ def test_every_argument_is_described(name, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main([name, "--help"])
     out = capsys.readouterr().out
-    assert max(map(len, out.splitlines())) <= 80
+    assert max(map(len, out.splitlines())) <= 80 and "(default: )" not in out
     for parameter in parameters.values():
         shown = f"--{parameter.name.replace('_', '-')}" if parameter.kind is parameter.KEYWORD_ONLY else ""
         assert shown in out
