@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -219,8 +220,9 @@ def _in_notebook() -> bool:
     return ipython is not None and hasattr(ipython(), "kernel")
 
 
-def _is_watched(only_here: bool) -> bool:
-    """Whether standard error is a terminal; and that of this process, where several would write into each other's lines."""
+def _is_watched(alone: bool) -> bool:
+    """Whether standard error is a terminal; ``alone``: and no other process or thread may be writing into the same line."""
     from multiprocessing import parent_process
 
-    return is_terminal(sys.stderr) and not (only_here and parent_process() is not None)
+    others = parent_process() is not None or threading.current_thread() is not threading.main_thread()
+    return is_terminal(sys.stderr) and not (alone and others)

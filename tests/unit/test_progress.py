@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -132,6 +133,8 @@ def test_of_a_silent_fit_only_compiling_is_shown_and_nothing_is_left(terminal, c
         progress.update(50, nn.History())
         progress.update(100, nn.History(), last=True)
     assert [item.lines for item in shown] == [[("compiling kernel 1 of 1  Linear.forward  once a machine", 0.0), "closed"]]
+    with ThreadPoolExecutor(1) as pool:  # of which there may be several
+        assert not pool.submit(Progress, "compiling", 4, 25).result().shown
     monkeypatch.setattr(sys, "stderr", Broken(isatty=lambda: False))
     assert not Progress("compiling", 4, 25).shown
     with pytest.raises(nn.ParameterError, match="expected 'auto', 'compiling', True or False, got 'loud'"):
