@@ -16,13 +16,15 @@ import textwrap
 import traceback
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, redirect_stderr
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import nnkit
 from nnkit.commands import COMMANDS, Command
 from nnkit.commands.shell import INTERRUPTED, program
+from nnkit.core.calls import nearest
+from nnkit.core.terminal import folded, width_of
 from nnkit.engine import environment
 from nnkit.errors import NnkitError, NnkitWarning, printable
 
@@ -67,7 +69,7 @@ def argument(parameter: inspect.Parameter, annotation: Any, described: str) -> t
         settings |= {"type": annotation}
     if option and default is parameter.empty:
         settings |= {"required": True}
-    elif default not in (None, (), parameter.empty) and default is not False:
+    elif default not in (None, (), "", parameter.empty) and default is not False:
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else f"{default}"
         settings["help"] += f" (default: {shown.replace('%', '%%')})"
     if not option:
@@ -78,22 +80,56 @@ def argument(parameter: inspect.Parameter, annotation: Any, described: str) -> t
     return f"--{name.replace('_', '-')}", settings
 
 
-def parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in whole words, however narrow the terminal is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, told(f"{self.prog}: error: {message}") + "\n")
+
+
+def told(message: str) -> str:
+    """A message as it is printed to standard error."""
+    text = printable(message)
+    return folded(text, width_of(sys.stderr, len(text)))
+
+
+def usage(name: str, parameters: Iterable[inspect.Parameter]) -> str:
+    """The shortest call of a command: the options that may be left out are a list of their own."""
+    words = []
+    for parameter in parameters:
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            words += [f"--{parameter.name.replace('_', '-')} {parameter.name.upper()}"] * (parameter.default is parameter.empty)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            words.append(f"[{parameter.name} ...]")
+        else:
+            words.append(parameter.name if parameter.default is parameter.empty else f"[{parameter.name}]")
+    width = shutil.get_terminal_size().columns - len("usage: ")
+    return folded(" ".join([program(), name, *words, "[options]"]), max(width, 20))
+
+
+def parser() -> Parser:
     """The parser of all commands."""
-    both = argparse.ArgumentParser(add_help=False)
+    both = Parser(add_help=False)
     both.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS,
                       help="show where in the code an error arose (NNKIT_TRACEBACK=1 does, too)")  # fmt: skip
-    whole = argparse.ArgumentParser(program(), description="Neural networks on the CPU.", parents=[both], allow_abbrev=False)
+    whole = Parser(
+        program(), f"{program()} command [options]", "Neural networks on the CPU.",
+        f"{program()} demo shows what nnkit does; {program()} COMMAND --help says what a command takes.", [both],
+        allow_abbrev=False,
+    )  # fmt: skip
     whole.add_argument("--version", action="version", version=f"nnkit {nnkit.__version__}")
     commands = whole.add_subparsers(dest="command", metavar="command")
     for name, command in COMMANDS.items():
         summary, more, described = documented(command)
+        parameters = inspect.signature(command).parameters.values()
         added = commands.add_parser(
-            name, help=summary, description=summary, epilog=more, parents=[both], allow_abbrev=False,
+            name, prog=f"{program()} {name}", usage=usage(name, parameters), help=summary, description=summary, epilog=more,
+            parents=[both], allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         hints = get_type_hints(command)
-        for parameter in inspect.signature(command).parameters.values():
+        for parameter in parameters:
             flag, settings = argument(parameter, hints[parameter.name], described[parameter.name])
             added.add_argument(flag, **settings)
     return whole
@@ -117,19 +153,25 @@ def run(command: Command, given: dict[str, Any]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     whole = parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    if wanted is not None and wanted not in COMMANDS and (near := nearest(wanted, COMMANDS)):
+        whole.error(f"no command is called {wanted!r}; did you mean {near}?")
     parsed, rest = whole.parse_known_args(arguments)
     given = vars(parsed)
     name = given.pop("command")
     if name is None:
-        whole.error(f"expected a command: {', '.join(COMMANDS)}; {program()} demo shows what nnkit does, and --help says what "
-                    "each command is for")  # fmt: skip
+        whole.print_help()
+        return 0
     if rest:
-        words = " ".join(rest)
-        whole.error(f"{name}: unrecognized arguments: {words}; {program()} {name} --help says which there are")
+        options = [f"--{option.replace('_', '-')}" for option in inspect.signature(COMMANDS[name]).parameters]
+        near = nearest(rest[0].partition("=")[0], options) if rest[0].startswith("--") else None
+        hint = f"did you mean {near}? " if near else ""
+        whole.error(f"{name}: unrecognized arguments: {' '.join(rest)}; {hint}{program()} {name} --help says which there are")
     shown = given.pop("traceback", False) or environment.word("NNKIT_TRACEBACK", "0", "1") == "1"
 
     def say(what: str, message: object) -> None:
-        print(printable(f"{program()} {name}: {what}: {message}"), file=sys.stderr)
+        print(told(f"{program()} {name}: {what}: {message}"), file=sys.stderr)
 
     def warn(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, NnkitWarning):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
 import warnings
+from pathlib import Path
+from types import FrameType
 
 __all__ = [
     "BusyError",
@@ -47,17 +50,27 @@ def printable(text: str) -> str:
                    else letter.encode("unicode_escape").decode() for letter in text)  # fmt: skip
 
 
-BETWEEN = {"nnkit", "sklearn", "functools", "contextlib", "importlib"}  # whose lines a warning is not about
-
-
 def warn(message: str, category: type[Warning]) -> None:
-    """Give a warning that points at the user's line, however far away that is."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in BETWEEN:
-        frame = frame.f_back
+    """Give a warning that points at the user's line, however far away that is, and whatever libraries are between."""
+    frame = _users(sys._getframe(1))
     place, names = frame.f_code.co_filename, frame.f_globals
-    warnings.warn_explicit(message, category, place, frame.f_lineno, module=names.get("__name__"),
+    warnings.warn_explicit(message, category, place, frame.f_lineno, module=str(names.get("__name__", place)),
                            registry=names.setdefault("__warningregistry__", {}))  # fmt: skip
+
+
+def _users(frame: FrameType) -> FrameType:
+    """The first frame, from here outwards, that is no library's; where all are, as in a thread, the first not of nnkit."""
+    outward = [frame]
+    while (further := outward[-1].f_back) is not None:
+        outward.append(further)
+    outside = [frame for frame in outward if str(frame.f_globals.get("__name__")).partition(".")[0] != "nnkit"]
+    return next((frame for frame in outside if not _is_library(frame.f_code.co_filename)), (outside or outward[-1:])[0])
+
+
+def _is_library(file: str) -> bool:
+    """Whether code is Python's own, or is installed."""
+    installed = {"site-packages", "dist-packages"}.intersection(Path(file).parts)
+    return bool(installed) or file.startswith(("<frozen", os.path.dirname(os.__file__)))
 
 
 class Shown:

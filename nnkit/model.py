@@ -186,7 +186,7 @@ class Sequential(Model):
         shuffle : draw the rows in a new order each epoch
         random_state : None, int, RandomState or Generator: decides parameters, order and dropout
         n_threads : int, optional; by default as many as this process may use cores. The result is the same to the bit.
-        progress : "auto" (on a terminal and in a notebook), True or False
+        progress : "auto" (on a terminal and in a notebook), "compiling" (only what is compiled), True or False
         engine : "compiled", or "python" to run every kernel uncompiled, for debugging
         resume : the file of a `Checkpoint` to go on from, to the bit; True for that of the `Checkpoint` among the callbacks
 

@@ -43,7 +43,7 @@ def demo() -> int:
     console.print(f"training        {wall - history.compile_seconds:.2f} s  for {history.steps} steps, "
                   f"{1e6 * history.seconds / history.steps:.0f} us each")  # fmt: skip
     console.print()
-    console.print("Next:  README.md     a net of your own in ten lines")
-    console.print("       nnkit train   a net for a table of yours: nnkit train data.csv --target column", soft_wrap=True)
+    console.print("Next:  nnkit docs    the guide: a net of your own in ten lines, and more")
+    console.print("       nnkit train   a table of yours: nnkit train data.csv --target column")
     console.print("       nnkit bench   side by side with PyTorch, JAX and scikit-learn")
     return 0

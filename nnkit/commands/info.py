@@ -11,9 +11,11 @@ from collections.abc import Iterator
 import nnkit
 from nnkit.about import DISTRIBUTION, install
 from nnkit.commands.data_file import listing
+from nnkit.core.terminal import folded, width_of
 
 __all__ = ["info"]
 
+NAME = 12  # letters before what is said of it
 LIBRARIES = ("numpy", "numba", "llvmlite", "scipy", "scikit-learn", "safetensors", "rich", "threadpoolctl")
 
 
@@ -29,8 +31,10 @@ def info() -> int:
     from nnkit.inspect.pictures.table import count
 
     def show(name: str, *values: str) -> None:
-        for place, value in enumerate(values):
-            print(f"{name if place == 0 else '':<12}{value}")
+        width = width_of(sys.stdout, sys.maxsize) - NAME
+        lines = [line for value in values for line in folded(value, width).splitlines()]
+        for place, line in enumerate(lines):
+            print(f"{name if place == 0 else '':<{NAME}}{line}")
 
     show("nnkit", f"{nnkit.__version__}, {os.path.dirname(nnkit.__file__)}")
     show("python", f"{platform.python_version()}, {sys.executable}")

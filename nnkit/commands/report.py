@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from nnkit.commands.findings import Finding, Importance, Learning
 from nnkit.commands.tasks import Task
 from nnkit.commands.ways import Parts
-from nnkit.core.terminal import is_terminal
+from nnkit.core.terminal import folded, width_of
 from nnkit.errors import printable
 from nnkit.inspect.pictures.table import Table, number, several
 from nnkit.tables.reading import Table as Data
@@ -53,8 +51,7 @@ class Told:
 
 def _paragraph(text: str) -> str:
     """Text in lines that fit, the later ones indented."""
-    width = min(WIDTH, shutil.get_terminal_size().columns) if is_terminal(sys.stdout) else WIDTH
-    return "\n".join(textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False))
+    return folded(text, min(WIDTH, width_of(sys.stdout, WIDTH)), indent="  ")
 
 
 def how_it_ended(history: Any) -> str:

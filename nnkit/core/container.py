@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from html import escape
 from os import PathLike
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, Self, TypeVar
@@ -19,7 +20,7 @@ from nnkit.core.layer import Built, Layer
 from nnkit.core.part import Example, Shape, listed
 from nnkit.engine.exclusive import Exclusive
 from nnkit.engine.operands import Operand
-from nnkit.errors import CallError, NotBuiltError, ParameterError, ShapeError
+from nnkit.errors import CallError, NotBuiltError, ParameterError, ShapeError, printable
 
 if TYPE_CHECKING:
     from nnkit.core.exchange import Graph, Value
@@ -291,6 +292,17 @@ class Model(Familiar):
 
     def __repr__(self) -> str:
         return repr(self._chain)
+
+    if TYPE_CHECKING:
+
+        def summary(self, in_shape: Any = None, batch_size: int = 64) -> Any: ...
+
+    def _repr_html_(self) -> str:
+        """For a notebook: what `summary` tells; of a model that is not built, its layers."""
+        if self.is_built:
+            return str(self.summary()._repr_html_())
+        layers = "".join(f"<li><code>{escape(printable(repr(layer)))}</code></li>" for layer in self.layers)
+        return f'<div><b>{type(self).__name__}</b>, not built yet<ol start="0">{layers}</ol></div>'
 
     def __len__(self) -> int:
         return len(self.layers)

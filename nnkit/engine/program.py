@@ -21,7 +21,7 @@ from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros, allocator, own
 from nnkit.engine.operands import NATIVE, Array, Control, Order
 from nnkit.engine.source import raised_at
-from nnkit.engine.stub import Kernel, described, kernel
+from nnkit.engine.stub import Kernel, announce, described, kernel
 from nnkit.engine.template import Likeness, Template, lay_out, recalled, remember
 from nnkit.errors import DataError, KernelError
 from nnkit.kernels.control import CONTROL_WORDS, FAILED, RAISED, REFUSED, Word
@@ -126,6 +126,7 @@ class Program:
             self.places = {int(frame): number for number in range(self.shards) for frame in self.table[number, :, 1]}
             return False
         interpreted = [index for index in indices if self.instructions[index].interpreted]
+        announce(self.kernel(index) for index in indices if index not in interpreted)
         self.table[:, :, 0] = [0 if index in interpreted else self._address(index) for index in indices]
         for index in interpreted:
             self.table[:, index, 0] = [self._callback(index, number) for number in range(self.shards)]

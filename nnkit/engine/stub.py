@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
@@ -42,7 +42,7 @@ from nnkit.kernels.random import stream
 if TYPE_CHECKING:
     from nnkit.kernels.jit import Native
 
-__all__ = ["Kernel", "Statistics", "described", "kernel", "statistics"]
+__all__ = ["Kernel", "Statistics", "announce", "described", "kernel", "statistics"]
 
 _STUB_VERSION = 2
 _LONGEST = 80  # letters of a function's name in a file's
@@ -68,6 +68,9 @@ class Statistics(threading.local):
     watcher: Callable[[str], None] | None = None  # is told the name of each kernel that is compiled, before that
     _begin: float | None = None  # of the outermost kernel: what is compiled for it is part of its time
 
+    def __init__(self) -> None:
+        self.awaited: set[Kernel] = set()  # those that are yet to be compiled, as far as that is known
+
     @contextmanager
     def measured(self) -> Iterator[None]:
         """Count the seconds until the end of a ``with`` block, each once."""
@@ -89,6 +92,7 @@ class Statistics(threading.local):
             yield
         finally:
             self.watcher = before
+            self.awaited.clear()
 
 
 statistics = Statistics()
@@ -120,6 +124,13 @@ class Kernel:
     def address(self) -> int:
         """Native address of ``void(int64 frame)``."""
         return self._native[0].address
+
+    def load(self) -> bool:
+        """Have it without compiling, if it is there: in this process, or in the cache."""
+        if self._made is None:
+            with statistics.measured(), _lock:
+                self._made = self._made or self._load()
+        return self._made is not None
 
     @property
     def machine_code(self) -> MachineCode:
@@ -242,11 +253,13 @@ class Kernel:
         """Compile it, and keep it for other processes."""
         name = self._name
         if statistics.watcher is not None:
+            statistics.awaited.add(self)
             statistics.watcher(self.function.__qualname__.rpartition("<locals>.")[2])
         native = self._compiled(name)
         self._llvm = native.llvm
         made = MachineCode.of(self._llvm)
         statistics.compiled += 1
+        statistics.awaited.discard(self)
         frozen = native.frozen() if self._is_kept else None
         if frozen is not None:
             kernel_cache.write(name + SUFFIX, json.dumps(asdict(made)).encode() + b"\n" + frozen)
@@ -302,6 +315,12 @@ def _home(name: str) -> types.ModuleType:
     """A kernel's module: its name is part of the symbols in the machine code, and Numba looks it up as that is loaded."""
     name = f"{__name__}.{name}"
     return sys.modules.setdefault(name, types.ModuleType(name))
+
+
+def announce(kernels: Iterable[Kernel]) -> None:
+    """Find out how many of these kernels have to be compiled, where somebody watches that."""
+    if statistics.watcher is not None:
+        statistics.awaited.update(item for item in dict.fromkeys(kernels) if not item.load())
 
 
 _kernels: dict[Hashable, Kernel] = {}

@@ -275,7 +275,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
             with reporting(self, learners, data, watched) as reports:
                 tasks = [partial(learner._task, *share, own, report, epochs, reset, streamed)
                          for learner, share, report in zip(learners, shares, reports, strict=True)]  # fmt: skip
-                fits = fit_together(tasks, n_threads=self.n_threads, progress=bool(self.verbose))
+                fits = fit_together(tasks, n_threads=self.n_threads, progress=True if self.verbose else "compiling")
                 with interruptible():
                     for learner, fit in zip(learners, fits, strict=True):
                         learner._note(fit)

@@ -239,7 +239,7 @@ class TableEstimator(Several):
     def _trained(self, recipe: Recipe, jobs: Sequence[Job]) -> list[Fit]:
         """The fits of these nets, side by side."""
         tasks = [partial(self._task, recipe, job) for job in jobs]
-        return fit_together(tasks, n_threads=self.n_threads, progress=bool(self.verbose))
+        return fit_together(tasks, n_threads=self.n_threads, progress=True if self.verbose else "compiling")
 
     def _task(self, recipe: Recipe, job: Job) -> tuple[Sequential, dict[str, Any]]:
         """A net, and what `Fit` is to be given."""

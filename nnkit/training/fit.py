@@ -78,7 +78,7 @@ class Fit:
     shuffle : draw the rows in a new order each epoch
     random_state : None, int, RandomState or Generator: decides parameters, order and dropout
     n_threads : int, optional; by default as many as this process may use cores. The result is the same to the bit.
-    progress : "auto" (on a terminal and in a notebook), True or False
+    progress : "auto" (on a terminal and in a notebook), "compiling" (only what is compiled), True or False
     engine : "compiled", or "python" to run every kernel uncompiled, for debugging
     before : how far the optimizer had come in an earlier fit, to go on from there
     resumed : what a `Checkpoint` has written in an earlier fit with the same data and arguments: go on where that was.

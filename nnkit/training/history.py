@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.calls import nearest, no_attribute
+from nnkit.core.terminal import folded, width_of
 from nnkit.errors import DataError, printable
 
 __all__ = ["History"]
@@ -163,7 +165,15 @@ class History(Mapping[str, list[float]]):
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name}={value:.4g}" for name, value in self.last().items())
-        return printable(f"History(epochs={self.epochs}, {figures}{', ' if figures else ''}stopped={self.stopped!r})")
+        line = printable(f"History(epochs={self.epochs}, {figures}{', ' if figures else ''}stopped={self.stopped!r})")
+        return folded(line, width_of(sys.stdout, len(line)), indent="        ")
+
+    def _repr_html_(self) -> str:
+        from nnkit.inspect.pictures.sparkline import figures_html
+
+        best = "" if self.best_epoch is None else f"; epoch {self.best_epoch + 1} was the best"
+        title = f"{self.epochs} epochs, {self.steps} steps in {self.seconds:.2f} s, {self.stopped}{best}"
+        return figures_html(title, self, self.best_epoch)
 
 
 def _is_series(values: Any, epochs: int) -> bool:

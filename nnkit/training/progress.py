@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,14 +22,15 @@ __all__ = ["Progress", "SeveralProgress"]
 
 REFRESH = 0.1  # seconds between two updates of the line, at least
 MONTHS = 1e7  # seconds: nobody waits longer
+BAR = 5  # letters of a line that are left for the bar
 SHARE = 0.005  # of the time that updates may take: after a slow one, the next one comes later
 
 
 class Display(Protocol):
     """Where the line is shown."""
 
-    def show(self, line: str, part: float | None) -> None:
-        """Show the line, with a bar of which this part is done; None where nobody knows how much there is."""
+    def show(self, line: str, part: float) -> None:
+        """Show the line, with a bar of which this part is done."""
 
     def close(self) -> None:
         """Leave it as it is."""
@@ -41,7 +43,8 @@ class Progress:
 
     Parameters
     ----------
-    show : "auto" (in a notebook, and where standard error is a terminal), True or False
+    show : "auto" (in a notebook, and where standard error is a terminal); "compiling" (on a terminal, and only what is
+        compiled, of which nothing is left); True or False
     epochs, steps : how many there are, steps within one epoch
 
     Attributes
@@ -53,13 +56,14 @@ class Progress:
     counted = "epoch"
 
     def __init__(self, show: bool | str, epochs: int, steps: int = 1) -> None:
-        if show not in ("auto", True, False):
-            raise ParameterError(f"progress: expected 'auto', True or False, got {show!r}")
-        self._notebook = show is not False and _in_notebook()
-        self.shown = self._notebook or is_terminal(sys.stderr) if show == "auto" else bool(show)
+        if show not in ("auto", "compiling", True, False):
+            raise ParameterError(f"progress: expected 'auto', 'compiling', True or False, got {show!r}")
+        self._only_compiling = show == "compiling"
+        self._notebook = show in ("auto", True) and _in_notebook()
+        self.shown = self._notebook or _is_watched(self._only_compiling) if isinstance(show, str) else show
         self._epochs, self.steps = epochs, steps
         self._display: Display | None = None
-        self._compiled = 0
+        self._before: int | None = None  # how many kernels were compiled before the first one here
         self._watch = ExitStack()
         self._ended: tuple[int, History] | None = None  # where the line is if nothing more is heard
         self.begin(0)
@@ -86,7 +90,9 @@ class Progress:
     def update(self, step: int, history: History, last: bool = False) -> None:
         """Show that ``step`` steps are done."""
         now = time.perf_counter()
-        if not self.shown or (now < self._due and not last):
+        if self._only_compiling:
+            self._close()
+        if not self.shown or self._only_compiling or (now < self._due and not last):
             return
         self._ended = None if last else (step, history)
         self._show(self._line(step, history, now - self._begin, last), step / (self._epochs * self.steps), now)
@@ -94,25 +100,27 @@ class Progress:
     def compiling(self, kernel: str) -> None:
         """Show that a kernel is compiled now, the first one at once; each takes some tenths of a second."""
         now = time.perf_counter()
-        if self.shown and (now >= self._due or not self._compiled):
-            kernels = "1 kernel" if self._compiled == 1 else f"{self._compiled} kernels"
-            done = f"{kernels} in {now - self._begin:.1f} s, now " if self._compiled else ""
-            self._show(printable(f"compiling, once a machine: {done}{kernel}"), None, now)
-        self._compiled += 1
+        if not self.shown or (now < self._due and self._before is not None):
+            return
+        self._before = statistics.compiled if self._before is None else self._before
+        done = statistics.compiled - self._before
+        known = done + len(statistics.awaited)
+        self._show(printable(f"compiling kernel {done + 1} of {known}  {kernel}  once a machine"), done / known, now, REFRESH)
 
-    def _show(self, line: str, part: float | None, now: float) -> None:
+    def _show(self, line: str, part: float, now: float, pause: float = 0.0) -> None:
+        """Show it; the next one comes after a pause, or as much later as drawing has taken."""
         try:
             if self._display is None:
-                self._display = _Notebook() if self._notebook else _Terminal()
+                self._display = _Notebook() if self._notebook else _Terminal(transient=self._only_compiling)
                 now = time.perf_counter()  # without what a library takes to be imported, once
             self._display.show(line, part)
         except Exception:  # whatever is wrong with somebody's terminal
             self.shown = False
         after = time.perf_counter()
-        self._due = after + (REFRESH if part is None else max(REFRESH, (after - now) / SHARE))
+        self._due = after + (pause or max(REFRESH, (after - now) / SHARE))
 
     def _line(self, step: int, history: History, seconds: float, last: bool) -> str:
-        """What is shown; the speed is last, where narrow terminals cut the line off."""
+        """What is shown; the speed is last, as the first thing that narrow terminals do without."""
         speed = (step - self._first) / max(seconds, 1e-9)
         left = round(min((self._epochs * self.steps - step) / speed, MONTHS)) if speed else 0
         return printable("  ".join([
@@ -124,6 +132,9 @@ class Progress:
 
     def __exit__(self, *error: object) -> None:
         self._watch.close()
+        self._close()
+
+    def _close(self) -> None:
         if self._display is None:
             return
         with suppress(Exception):  # as above
@@ -133,6 +144,8 @@ class Progress:
                 self._display.show(line, step / (self._epochs * self.steps))
         with suppress(Exception):
             self._display.close()
+        if self._only_compiling:
+            self._display = None
 
 
 class SeveralProgress(Progress):
@@ -150,7 +163,7 @@ class SeveralProgress(Progress):
     def look(self, parts: Sequence[float], done: int, last: bool = False) -> None:
         """Show that ``done`` fits have ended, and which parts (from 0 to 1) of those that have begun."""
         now = time.perf_counter()
-        if not self.shown or (now < self._due and not last):
+        if not self.shown or self._only_compiling or (now < self._due and not last):
             return
         part, seconds = min(1.0, sum(parts) / self.fits), now - self._begin
         left = f"{timedelta(seconds=round(min(seconds * (1 / part - 1), MONTHS)))} left" if 0 < part < 1 else f"{seconds:.1f} s"
@@ -160,19 +173,20 @@ class SeveralProgress(Progress):
 class _Terminal:
     """A line of standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, transient: bool = False) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
 
         columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=None)  # the bar takes what is left
-        self._bar = Bar(*columns, console=Console(file=sys.stderr), auto_refresh=False, expand=True)
-        self._task = self._bar.add_task("", total=1.0, start=False)  # until then the bar moves to and fro
+        self._console = Console(file=sys.stderr)
+        self._bar = Bar(*columns, console=self._console, auto_refresh=False, expand=True, transient=transient)
+        self._task = self._bar.add_task("", total=1.0)
 
-    def show(self, line: str, part: float | None) -> None:
+    def show(self, line: str, part: float) -> None:
+        while len(line) > self._console.width - BAR and "  " in line:  # what comes last is least needed
+            line = line.rpartition("  ")[0]
         self._bar.update(self._task, description=line, completed=part)
-        if part is not None:
-            self._bar.start_task(self._task)
         self._bar.start()
         self._bar.refresh()
 
@@ -186,11 +200,10 @@ class _Notebook:
     def __init__(self) -> None:
         self._handle: Any = None
 
-    def show(self, line: str, part: float | None) -> None:
+    def show(self, line: str, part: float) -> None:
         from IPython.display import display
 
-        done = "" if part is None else f'max="1" value="{part:.4f}" '
-        bar = f'<progress {done}style="width: 12em; vertical-align: middle"></progress>'
+        bar = f'<progress max="1" value="{part:.4f}" style="width: 12em; vertical-align: middle"></progress>'
         data = {"text/plain": line, "text/html": f"<div>{bar} <code>{html.escape(line)}</code></div>"}
         if self._handle is None:
             self._handle = display(data, raw=True, display_id=True)
@@ -205,3 +218,11 @@ def _in_notebook() -> bool:
     """Whether this process is a kernel, as those of Jupyter are."""
     ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
     return ipython is not None and hasattr(ipython(), "kernel")
+
+
+def _is_watched(alone: bool) -> bool:
+    """Whether standard error is a terminal; ``alone``: and no other process or thread may be writing into the same line."""
+    from multiprocessing import parent_process
+
+    others = parent_process() is not None or threading.current_thread() is not threading.main_thread()
+    return is_terminal(sys.stderr) and not (alone and others)

@@ -15,6 +15,7 @@ import nnkit as nn
 from nnkit.__main__ import documented, main
 from nnkit.commands import COMMANDS, data_file
 from nnkit.commands.data_file import open_data
+from nnkit.commands.docstring import paragraphs
 from nnkit.commands.parts import layers_of, part_of
 from nnkit.commands.tasks import task_of
 from nnkit.core.container import Chain
@@ -97,7 +98,7 @@ def test_every_argument_is_described(name, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main([name, "--help"])
     out = capsys.readouterr().out
-    assert max(map(len, out.splitlines())) <= 80
+    assert max(map(len, out.splitlines())) <= 80 and "(default: )" not in out
     for parameter in parameters.values():
         shown = f"--{parameter.name.replace('_', '-')}" if parameter.kind is parameter.KEYWORD_ONLY else ""
         assert shown in out
@@ -105,8 +106,8 @@ def test_every_argument_is_described(name, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments", [
-    [], ["nosuch"], ["train"], ["train", "a.csv"], ["train", "a.csv", "--target", "a", "--epochs", "x"],
-    ["train", "a.csv", "--targ", "a"], ["cache", "nosuch"], ["list", "more"],
+    ["nosuch"], ["train"], ["train", "a.csv"], ["train", "a.csv", "--target", "a", "--epochs", "x"],
+    ["train", "a.csv", "--targ", "a"], ["cache", "nosuch"], ["list", "losses", "more"],
 ])  # fmt: skip
 def test_wrong_usage_is_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as done:
@@ -901,11 +902,22 @@ def test_a_full_disk_behind_standard_output(shell):
     assert err.count("\n") == 1
 
 
-def test_without_a_command_they_are_listed(capsys):
+def test_without_a_command_there_is_help(capsys):
+    assert main([]) == 0
+    out, err = capsys.readouterr()
+    assert all(f"  {name} " in out for name in COMMANDS) and "demo shows what nnkit does" in " ".join(out.split())
+    assert err == ""
+
+
+@pytest.mark.parametrize(("arguments", "hint"), [
+    (["trian"], "no command is called 'trian'; did you mean train?"),
+    (["train", "a.csv", "--target", "a", "--epoch", "3"], "unrecognized arguments: --epoch 3; did you mean --epochs?"),
+    (["--traceback", "lst"], "did you mean list?"),
+])  # fmt: skip
+def test_words_that_nobody_knows_are_told_near_ones(arguments, hint, capsys):
     with pytest.raises(SystemExit):
-        main([])
-    error = capsys.readouterr().err
-    assert "expected a command: demo, train, predict, list" in error and "--help" in error
+        main(arguments)
+    assert hint in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("columns", [None, "40", "20"])
@@ -936,3 +948,38 @@ def test_check_takes_a_parts_name(capsys):
     assert "EarlyStopping()" in capsys.readouterr().out
     assert main(["check", "rellu"]) == 1
     assert "did you mean the part 'relu'?" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("kind", nn.registry.__all__)
+def test_list_of_a_kind_has_a_line_of_meaning_for_each_part(kind, run, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    lines = run("list", kind).splitlines()
+    parts = getattr(nn.registry, kind)
+    for key, part in parts.items():
+        place = next(place for place, line in enumerate(lines) if line.split()[0] == key)
+        first = " ".join(inspect.getdoc(part).partition("\n\n")[0].split()).replace("`", "")
+        assert first in " ".join(lines[place : place + 2])
+    assert run("list", getattr(nn.registry, kind).kind.title()).splitlines() == lines  # "Loss" is "losses"
+
+
+@pytest.mark.parametrize("kind", nn.registry.__all__)
+def test_list_of_a_part_is_its_docstring(kind):
+    for key, part in getattr(nn.registry, kind).items():
+        titles, blocks = zip(*paragraphs(part, "part", 80), strict=True)
+        lines = [line for block in blocks for line in block]
+        words = re.sub(r"\s+# doctest: .*|\n-{3,}$|`", "", inspect.getdoc(part), flags=re.MULTILINE).split()
+        told = " ".join([*titles, *lines])
+        assert lines[0].startswith(f"{key}: part of ") and f"{part.__name__}(" in told
+        assert [word for word in words if word not in told] == []
+        assert not any("``" in line or "doctest:" in line for line in lines)
+        assert [line for line in lines if len(line) > 80 and " " in line.strip()] == []
+
+
+def test_list_finds_parts_by_some_letters_and_by_other_names(run, refused):
+    assert run("list", "relu6").splitlines()[0].startswith("relu6: activation of nnkit-numba ")
+    out = run("list", "pool2d")
+    assert "max_pool2d" in out and "avg_pool2d" in out and "conv2d" not in out
+    assert run("list", "Conv2d") == run("list", "conv2d")
+    assert "did you mean 'conv2d'?" in refused("list", "cov2d")
+    assert "did you mean 'linear'?" in refused("list", "dense")  # as Keras has it
+    assert "list names all" in refused("list", "qqqqqq")

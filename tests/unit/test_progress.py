@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,7 +18,7 @@ class Terminal:
 
     now = seconds = 0.0
 
-    def __init__(self):
+    def __init__(self, transient=False):
         self.lines, self.spent = [], 0.0
 
     def show(self, line, part):
@@ -78,63 +79,66 @@ def test_nothing_is_left_of_what_is_stopped(terminal):
     ]  # fmt: skip
 
 
-def test_it_says_what_is_compiled_until_training_begins(terminal):
+def compile_(name):
+    """What a kernel does that is compiled, and of which nobody knew before."""
+    statistics.awaited.add(name)
+    statistics.watcher(name)
+    Terminal.now += 0.07
+    statistics.awaited.discard(name)
+    statistics.compiled += 1
+
+
+@pytest.fixture
+def counters(monkeypatch):
+    monkeypatch.setattr(statistics, "compiled", statistics.compiled)
+
+
+def test_it_says_what_is_compiled_until_training_begins(terminal, counters):
     progress = Progress(True, 4, 25)
     with progress.preparing():
-        for name in ("Linear.forward", "Linear.backward", "ReLU.forward"):
-            statistics.watcher(name)
-            terminal.now += 0.07
-    assert statistics.watcher is None
+        statistics.awaited.update(names := ["Linear.forward", "Linear.backward", "ReLU.forward", "ReLU.backward"])
+        for name in names[:3]:
+            compile_(name)
+    assert statistics.watcher is None and not statistics.awaited
     with progress.begin(0):
         assert statistics.watcher is not None
         terminal.now += 5.0
         progress.update(50, nn.History())
     assert statistics.watcher is None
     assert progress._display.lines[:3] == [
-        ("compiling, once a machine: Linear.forward", None),
-        ("compiling, once a machine: 2 kernels in 0.1 s, now ReLU.forward", None),
+        ("compiling kernel 1 of 4  Linear.forward  once a machine", 0.0),
+        ("compiling kernel 3 of 4  ReLU.forward  once a machine", 0.5),  # the second one was there within REFRESH
         ("epoch 3/4  0:00:05 left  10 steps/s", 0.5),
     ]
 
 
-def test_one_kernel_is_one(terminal):
-    progress = Progress(True, 4, 25)
-    with progress.preparing():
-        statistics.watcher("Linear.forward")
-        terminal.now += 1.0
-        statistics.watcher("Linear.backward")
-    assert progress._display.lines[1] == ("compiling, once a machine: 1 kernel in 1.0 s, now Linear.backward", None)
-
-
-def test_it_ends_where_preparing_fails(terminal):
+def test_it_ends_where_preparing_fails(terminal, counters):
     progress = Progress(True, 4, 25)
     with pytest.raises(KeyboardInterrupt), progress.preparing():
-        statistics.watcher("Linear.forward")
+        compile_("Linear.forward")
         raise KeyboardInterrupt
-    assert progress._display.lines == [("compiling, once a machine: Linear.forward", None), "closed"]
+    assert progress._display.lines == [("compiling kernel 1 of 1  Linear.forward  once a machine", 0.0), "closed"]
     assert statistics.watcher is None
 
 
-def test_only_what_is_compiled_is_shown_and_not_what_is_loaded(script, tmp_path):
-    text = """
-        import nnkit as nn
-        from nnkit.training import progress
-
-        class Lines:
-            def show(self, line, part):
-                print(part if part is None else part > 0, line)
-            def close(self):
-                pass
-
-        progress._Terminal = Lines
-        nn.Sequential([nn.Linear(1)]).fit([[1.0], [2.0]], [[1.0], [2.0]], epochs=3, progress=True)
-    """
-    first, second = (script(text, NNKIT_CACHE_DIR=str(tmp_path / "cache")).splitlines() for _ in range(2))
-    assert first[0].startswith("None compiling, once a machine: ")
-    assert any("compiling, once a machine: 1" in line for line in first)
-    assert first[-1].startswith("True epoch 3/3")
-    assert [line for line in second if "compiling" in line] == []
-    assert second[-1].startswith("True epoch 3/3")
+def test_of_a_silent_fit_only_compiling_is_shown_and_nothing_is_left(terminal, counters, monkeypatch):
+    shown = []
+    monkeypatch.setattr("nnkit.training.progress._Terminal", lambda transient: shown.append(terminal(transient)) or shown[-1])
+    monkeypatch.setattr(sys, "stderr", Broken(isatty=lambda: True))
+    progress = Progress("compiling", 4, 25)
+    with progress.preparing():
+        compile_("Linear.forward")
+    with progress.begin(0):
+        terminal.now += 5.0
+        progress.update(50, nn.History())
+        progress.update(100, nn.History(), last=True)
+    assert [item.lines for item in shown] == [[("compiling kernel 1 of 1  Linear.forward  once a machine", 0.0), "closed"]]
+    with ThreadPoolExecutor(1) as pool:  # of which there may be several
+        assert not pool.submit(Progress, "compiling", 4, 25).result().shown
+    monkeypatch.setattr(sys, "stderr", Broken(isatty=lambda: False))
+    assert not Progress("compiling", 4, 25).shown
+    with pytest.raises(nn.ParameterError, match="expected 'auto', 'compiling', True or False, got 'loud'"):
+        Progress("loud", 4, 25)
 
 
 def test_it_is_silent_where_nobody_watches(terminal):

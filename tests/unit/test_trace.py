@@ -10,6 +10,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.core.fields import fields
+from nnkit.inspect.trace.derivation import derivation
 from nnkit.inspect.trace.formula import LATEX, MATHML, TEXT, Derivative, Equation, Symbol, _number, _rewritten, formula
 from nnkit.inspect.trace.replay import Replay
 from nnkit.network import network_of
@@ -207,7 +208,7 @@ def test_every_layer_is_printed_and_typeset(example):
     trace = nn.trace(model, x, y)
     assert "FORWARD" in str(trace)
     assert str(trace).isascii()
-    ElementTree.fromstring(trace._repr_html_().replace("&minus;", "-"))
+    ElementTree.fromstring(derivation(trace, 0).html().replace("&minus;", "-"))
     latex = trace._repr_latex_()
     assert latex.count("{") == latex.count("}")
     assert latex.count(r"\left") == latex.count(r"\right")

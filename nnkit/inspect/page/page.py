@@ -14,7 +14,7 @@ from nnkit.inspect.trace.record import Record
 __all__ = ["Page", "page_of"]
 
 SCRIPTS = ("arithmetic.js", "formulas.js", "lecture.js", "drawing.js", "page.js")
-HEIGHT = 940  # of the page in a notebook, in pixels
+HEIGHT = "min(940px, 90vh)"  # of the page in a notebook
 
 
 class Page(str):
@@ -24,7 +24,8 @@ class Page(str):
         return f"Page({len(self)} characters)"
 
     def _repr_html_(self) -> str:
-        return (f'<iframe title="Backpropagation, step by step" style="width: 100%; height: {HEIGHT}px; border: 0" '
+        style = f"width: 100%; height: {HEIGHT}; border: 0; border-radius: 8px"
+        return (f'<iframe title="Backpropagation, step by step" sandbox="allow-scripts" style="{style}" '
                 f'srcdoc="{html.escape(self)}"></iframe>')  # fmt: skip
 
 

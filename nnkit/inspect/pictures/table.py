@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import html
-import io
-import shutil
+import re
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
-from nnkit.core.terminal import is_terminal
+from nnkit.core.terminal import folded, width_of
 from nnkit.errors import printable
 
 __all__ = ["Table", "count", "number", "several", "shortened", "spelt"]
 
 WIDE = 200  # characters of a line where nobody says how many fit
+GAP = 3  # letters between columns, or one less where there is little room
 
 
 @dataclass
@@ -57,24 +57,10 @@ class Table:
         self.headers, *self.rows = ([printable(cell).replace("\n", "\\n") for cell in line] for line in lines)
 
     def __str__(self) -> str:
-        from rich.box import Box
-        from rich.console import Console
-        from rich.table import Table as Grid
-        from rich.text import Text
-
-        line_below_headers = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
-        grid = Grid(box=line_below_headers, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-        for place, header in enumerate(self.headers):
-            grid.add_column(Text(header), justify="left" if place < self.words else "right", overflow="fold")
-        for row in self.rows:
-            grid.add_row(*map(Text, row))
-        width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else WIDE
-        # In a notebook rich would show the table at once, and write nothing.
-        console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
-        console.print(grid)
-        body = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
-        title, *notes = ("\n".join(_folded(text, width)) for text in (self.title, *self.notes))
-        return "\n".join([title, "", *body, *([""] if notes else []), *notes])
+        width = width_of(sys.stdout, WIDE)
+        lines = _columns(self.headers, self.rows, self.words, width) or _stacked(self.headers, self.rows, self.words, width)
+        title, *notes = (folded(text, width) for text in (self.title, *self.notes))
+        return "\n".join([title, "", *lines, *([""] if notes else []), *notes])
 
     __repr__ = __str__
 
@@ -92,10 +78,47 @@ class Table:
                 f"{notes}</div>")  # fmt: skip
 
 
-def _folded(text: str, width: int) -> list[str]:
-    """The lines of a text, those that are too long broken between words."""
-    return [part for line in text.split("\n")
-            for part in (textwrap.wrap(line, width, break_long_words=False) if len(line) > width else [line])]  # fmt: skip
+def _columns(headers: Sequence[str], rows: Sequence[Sequence[str]], words: int, width: int) -> list[str]:
+    """The lines of a table, of which the first columns may be broken between words; none where that does not fit."""
+    lines = [headers, *rows]
+    room = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    least = [max((len(word) for cell in cells for word in _pieces(cell)), default=0) for cells in zip(*lines, strict=True)]
+    gap = GAP if sum(room) + GAP * (len(room) - 1) <= width else GAP - 1
+    while sum(room) + gap * (len(room) - 1) > width:
+        spare, widest = max((room[place] - least[place], place) for place in range(words))
+        if spare <= 0:
+            return []
+        room[widest] -= 1
+    told = []
+    for line in lines:
+        cells = [_broken(cell, size) for cell, size in zip(line, room, strict=True)]
+        for pieces in zip_longest(*cells, fillvalue=""):
+            sides = (piece.ljust(size) if place < words else piece.rjust(size)
+                     for place, (piece, size) in enumerate(zip(pieces, room, strict=True)))  # fmt: skip
+            told.append((" " * gap).join(sides).rstrip())
+        if line is headers:
+            told.append("-" * (sum(room) + gap * (len(room) - 1)))
+    return told
+
+
+def _stacked(headers: Sequence[str], rows: Sequence[Sequence[str]], words: int, width: int) -> list[str]:
+    """A paragraph for each row, where columns have no room beside each other."""
+    told = []
+    for row in rows:
+        pairs = zip(headers[words:], row[words:], strict=True)
+        more = [f"{header} {cell}".strip() for header, cell in pairs if cell not in ("", "-")]
+        told.append(folded("  ".join(filter(None, row[:words])), width, indent="    "))
+        told += [folded(f"    {', '.join(more)}", width)] if more else []
+    return "\n".join(told).split("\n")
+
+
+def _pieces(cell: str) -> list[str]:
+    """The words of a cell; what it is moved to the right by belongs to the first one."""
+    return re.findall(r"^ *\S+|\S+", cell)
+
+
+def _broken(cell: str, size: int) -> list[str]:
+    return folded(cell, size).split("\n")
 
 
 def count(value: int) -> str:

@@ -40,6 +40,7 @@ FIRST = 2
 LAYERS = 24  # that are all written out; of more the first and the last ones
 LONGEST = 90  # characters of a formula that is still shown
 WIDTH = 118  # characters of a line
+EQUATION = "margin-left: 2em; padding: 0.4em 0; line-height: normal; font-size: 1.15em; overflow-x: auto; overflow-y: hidden"
 
 
 @dataclass
@@ -93,7 +94,7 @@ class Derivation:
                 notes = "".join(f"<div><code>{html.escape(note)}</code></div>" for note in section.notes)
                 heading = f"<summary>{html.escape(section.heading)}</summary>"
                 pieces.append(f'<details open="open">{heading}{equations}{notes}</details>')
-        return f'<div style="line-height: 1.9">{"".join(pieces)}</div>'
+        return f"<div>{''.join(pieces)}</div>"
 
 
 def _text_of(section: Section) -> Iterator[str]:
@@ -124,7 +125,7 @@ def _folded(sides: Sequence[str]) -> Iterator[str]:
 
 def _html_of(equation: Equation) -> str:
     sides = "<mo>=</mo>".join(f"<mrow>{side}</mrow>" for side in equation.sides(MATHML))
-    return f'<div style="margin-left: 2em"><math displaystyle="true">{sides}</math></div>'
+    return f'<div style="{EQUATION}"><math displaystyle="true">{sides}</math></div>'
 
 
 # ------------------------------------------------------------------------------------------------------------- writing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from nnkit.core.container import Model, model_of
 from nnkit.core.criterion import Criterion
 from nnkit.core.fields import by_name, each
 from nnkit.core.loss import Loss
+from nnkit.core.terminal import folded, width_of
 from nnkit.errors import DataError, ParameterError
 from nnkit.inspect.page.page import Page, page_of
 from nnkit.inspect.trace.derivation import derivation
@@ -23,6 +25,8 @@ from nnkit.training.data import check_row_shape, count_of, is_sparse, to_array, 
 from nnkit.training.goals import targets_of
 
 __all__ = ["Trace", "trace"]
+
+MOST = 60_000  # numbers of a page that a notebook shows by itself: half a megabyte
 
 
 def trace(
@@ -176,7 +180,9 @@ class Trace(Record, Sequence[TracedLayer]):
         """
         return derivation(self, row).text()
 
-    __str__ = text
+    def __str__(self) -> str:
+        text = self.text()
+        return folded(text, width_of(sys.stdout, len(text)), indent="      ")
 
     def latex(self, row: int = 0) -> str:
         """The same as `text`, for LaTeX (amsmath)."""
@@ -185,7 +191,12 @@ class Trace(Record, Sequence[TracedLayer]):
     _repr_latex_ = latex
 
     def _repr_html_(self) -> str:
-        return derivation(self, 0).html()
+        """The page in a frame, unless it is too large to be kept in a notebook; and the chain rule, which runs nothing."""
+        typeset = derivation(self, 0).html()
+        if sum(layer.z.size + sum(map(np.size, layer.parameters.values())) for layer in self.layers) > MOST:
+            return typeset
+        frame = self.to_html()._repr_html_()
+        return f"<div>{frame}<details><summary>The chain rule, one step below the other</summary>{typeset}</details></div>"
 
     def to_html(self, path: str | Path | None = None, *, row: int = 0, lr: float = 0.5) -> Page:
         """A page for a browser, on which the net computes its backpropagation step by step: one file that needs nothing else.
