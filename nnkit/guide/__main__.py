@@ -1,0 +1,32 @@
+"""``python -m nnkit.guide FOLDER``: the site, in FOLDER/html, of the pages here and of pages made of nnkit itself."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+PAGES = Path(__file__).parent
+
+
+def gather(folder: Path) -> None:
+    """Write all that Sphinx reads into a folder; what has not changed keeps its time, so that it is not read again."""
+    shutil.copytree(PAGES, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "__*.py"))
+
+
+def main() -> int:
+    """Make the site; returns Sphinx's exit status. Warnings are errors."""
+    from sphinx.cmd.build import build_main
+
+    parser = argparse.ArgumentParser("python -m nnkit.guide", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the site is made, and what is needed for it kept")
+    parser.add_argument("--links", action="store_true", help="follow every link instead, those to other sites as well")
+    given = parser.parse_args()
+    gather(given.folder / "pages")
+    builder = "linkcheck" if given.links else "html"
+    return build_main(["-W", "--keep-going", "-q", "-b", builder, "-d", str(given.folder / "trees"),
+                       str(given.folder / "pages"), str(given.folder / builder)])  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
