@@ -65,7 +65,7 @@ def left_out() -> str:
 
 
 def _blocked() -> set[str]:
-    return {normalized(name.strip()) for name in os.environ.get("NNKIT_PLUGINS_BLOCK", "").split(",") if name.strip()}
+    return {normalized(name.strip()) for name in environment.text("NNKIT_PLUGINS_BLOCK").split(",") if name.strip()}
 
 
 failures: dict[Plugin, BaseException] = {}  # what could not be loaded, and why

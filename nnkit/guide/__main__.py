@@ -6,12 +6,24 @@ import argparse
 import shutil
 from pathlib import Path
 
+from nnkit.guide.generated import command_line, environment, errors, names, parts, pictures
+
 PAGES = Path(__file__).parent
 
 
 def gather(folder: Path) -> None:
     """Write all that Sphinx reads into a folder; what has not changed keeps its time, so that it is not read again."""
-    shutil.copytree(PAGES, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "__*.py"))
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(PAGES, folder, ignore=shutil.ignore_patterns("__pycache__", "__*.py", "generated"))
+    generated = {
+        "errors.md": errors.index(), "messages.md": errors.messages(), "environment.md": environment.page(),
+        "command_line.md": command_line.page(), "pytorch.md": parts.PYTORCH.read_text(encoding="utf-8"), **dict(names.pages()),
+    }  # fmt: skip
+    for path, text in generated.items():
+        (folder / "reference" / path).parent.mkdir(exist_ok=True)
+        (folder / "reference" / path).write_text(text, encoding="utf-8")
+    for name, part in names.registered()["activations"].items():
+        pictures.draw(part, folder / "reference" / "activations" / f"{name}.svg")
 
 
 def main() -> int:

@@ -2,8 +2,10 @@
 
 from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
+from numpydoc.docscrape import NumpyDocString
 
 import nnkit
+from nnkit.guide.generated.docstrings import OWN, restructured
 
 project = "nnkit"
 version = release = nnkit.__version__
@@ -27,6 +29,9 @@ toc_object_entries = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # docstrings say what a parameter is
+NumpyDocString.sections.update(dict.fromkeys(OWN, ""))  # it would warn of them where it looks for signatures
+default_role = "py:obj"
+nitpick_ignore_regex = [("py:obj", ".*")]  # what stands between backticks is linked where it is a public name
 numpydoc_class_members_toctree = numpydoc_show_class_members = False
 
 sphinx_gallery_conf = {
@@ -68,5 +73,10 @@ def _math(display):
     return visit, None
 
 
+def _docstring(app, what, name, item, options, lines):
+    lines[:] = restructured(lines)
+
+
 def setup(app):
+    app.connect("autodoc-process-docstring", _docstring, priority=400)  # before numpydoc's, which is 500
     app.add_html_math_renderer("mathml", _math("inline"), _math("block"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nnkit
 from nnkit import errors
-from nnkit.errors import NnkitWarning
+from nnkit.errors import NnkitError, NnkitWarning
 
 __all__ = ["index", "messages"]
 
@@ -21,7 +21,7 @@ def classes(warnings: bool) -> dict[str, type[Exception]]:
     """nnkit's errors, or its warnings, by name; the root comes first."""
     found = {name: getattr(errors, name) for name in errors.__all__}
     chosen = {name: item for name, item in found.items() if issubclass(item, NnkitWarning) is warnings}
-    return dict(sorted(chosen.items(), key=lambda item: (len(item[1].__mro__) > len(NnkitWarning.__mro__), item[0])))
+    return dict(sorted(chosen.items(), key=lambda item: (item[1] not in (NnkitError, NnkitWarning), item[0])))
 
 
 def index() -> str:
@@ -46,12 +46,12 @@ def markdown(docstring: str) -> str:
     """A docstring as Markdown: paragraphs, literal blocks, attributes, and examples."""
     text, *sections = re.split(r"\n\n(\w+)\n-+\n", docstring)
     text = re.sub(r" *::\n\n((?:    .*\n?)+)", lambda block: f":\n\n```text\n{inspect.cleandoc(block[1])}\n```\n", text)
-    blocks = [re.sub(r"`+([^`\n]+)`+", r"`\1`", text) if "```" not in text else single(text)]
+    blocks = [single(text).strip()]
     for title, body in zip(sections[::2], sections[1::2], strict=True):
         if title == "Examples":
             blocks.append(f"```python\n{body.rstrip()}\n```")
         else:
-            blocks += [f"- `{names}`: {' '.join(about.split())}"
+            blocks += [f"- `{names}`: {single(' '.join(about.split()))}"
                        for names, about in re.findall(r"^(\S.*?) : .*\n((?: +.*\n?)+)", body, re.MULTILINE)]  # fmt: skip
     return "\n\n".join(blocks)
 

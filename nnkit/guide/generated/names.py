@@ -12,7 +12,7 @@ from typing import Any
 import nnkit
 from nnkit import registry
 from nnkit.core.part import Part
-from nnkit.guide.generated import parts
+from nnkit.guide.generated import docstrings, parts, pictures
 
 __all__ = ["Group", "groups", "pages"]
 
@@ -126,15 +126,15 @@ def described(item: type, name: str, owner: type) -> bool:
 
 
 def pages() -> Iterator[tuple[str, str]]:
-    """Paths below the guide, and texts."""
+    """Paths below the reference, and texts."""
     for group in groups().values():
         if group.key == "errors":
             continue
-        yield f"reference/{group.key}/index.md", index(group)
+        yield f"{group.key}/index.md", index(group)
         for name, item in group.items.items():
-            yield f"reference/{group.key}/{group.file(name)}.rst", page(name, item)
+            yield f"{group.key}/{group.file(name)}.rst", page(name, item)
     for name in MODULES:
-        yield f"reference/{name}.rst", module_page(name, getattr(nnkit, name))
+        yield f"{name}.rst", module_page(name, getattr(nnkit, name))
 
 
 def index(group: Group) -> str:
@@ -147,6 +147,8 @@ def index(group: Group) -> str:
         lines += ["| name | |", "|---|---|"]
         lines += [f"| [`{name.rpartition('.')[2]}`]({group.file(name)}.rst) | {parts.plain(parts.summary(item))} |"
                   for name, item in sorted(group.items.items())]  # fmt: skip
+    if group.key == "activations":
+        lines += ["", "## Pictures", "", "The function, and its derivative.", "", *pictures.cards(group.items)]
     files = sorted(group.file(name) for name in group.items)
     return "\n".join([*lines, "", "```{toctree}", ":hidden:", "", *files, "```", ""])
 
@@ -160,7 +162,7 @@ def page(name: str, item: Any) -> str:
     elif inspect.isroutine(item):
         lines += [f".. autofunction:: {short}", ""]
     else:
-        lines += [f".. autodata:: {short}", ""]
+        lines += [f".. py:data:: {short}", f"   :value: {item}", ""]
     if inspect.isclass(item) and issubclass(item, Part) and item.key:
         lines += parts.described(item)
     return "\n".join([*lines, f".. minigallery:: {module}.{short}", "   :add-heading: In the gallery", ""])
@@ -168,7 +170,8 @@ def page(name: str, item: Any) -> str:
 
 def module_page(name: str, module: Any) -> str:
     """The page of a public module, with all its names."""
-    lines = [f"nnkit.{name}", "=" * (len(name) + 6), "", f".. automodule:: nnkit.{name}", ""]
+    about = docstrings.restructured((inspect.getdoc(module) or "").splitlines())
+    lines = [f"nnkit.{name}", "=" * (len(name) + 6), "", f".. py:module:: nnkit.{name}", "", *about, ""]
     for short in module.__all__:
         item = getattr(module, short)
         kind = "autoclass" if inspect.isclass(item) else "autofunction" if inspect.isroutine(item) else "autodata"

@@ -102,8 +102,10 @@ def table(items: Mapping[str, tuple[type[Part], str]]) -> list[str]:
 
 def described(part: type[Part]) -> list[str]:
     """Lines in reStructuredText: names here and elsewhere, forms, and the kernels as they stand in the source."""
-    said = columns(part)
-    lines = [".. list-table::", "   :widths: auto", "   :stub-columns: 1", ""]
+    said, lines = columns(part), []
+    if issubclass(part, nn.Activation):
+        lines += [f".. image:: {part.__name__}.svg", f"   :alt: {part.__name__} and its derivative", ""]
+    lines += [".. list-table::", "   :widths: auto", "   :stub-columns: 1", ""]
     for title, text in said.items():
         if text and title != "what it is":
             lines += [f"   * - {title}", f"     - {text.replace('`', '``')}"]
