@@ -8,13 +8,14 @@ from pathlib import Path
 
 from nnkit.guide.generated import command_line, environment, errors, names, parts, pictures
 
-PAGES = Path(__file__).parent
+PAGES = Path(__file__).parent  # in a checkout: pictures, and the table of PyTorch's words, stand beside nnkit
 
 
 def gather(folder: Path) -> None:
     """Write all that Sphinx reads into a folder; what has not changed keeps its time, so that it is not read again."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(PAGES, folder, ignore=shutil.ignore_patterns("__pycache__", "__*.py", "generated"))
+    shutil.copytree(PAGES.parents[1] / "benchmarks" / "pictures", folder / "pictures")
     generated = {
         "errors.md": errors.index(), "messages.md": errors.messages(), "environment.md": environment.page(),
         "command_line.md": command_line.page(), "pytorch.md": parts.PYTORCH.read_text(encoding="utf-8"), **dict(names.pages()),

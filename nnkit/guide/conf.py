@@ -23,6 +23,7 @@ exclude_patterns = ["gallery"]  # what sphinx-gallery makes of it is in auto_exa
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+smartquotes = False  # s'(x) is a derivative
 nitpicky = True
 python_use_unqualified_type_names = True
 toc_object_entries = False

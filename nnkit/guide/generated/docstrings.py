@@ -6,6 +6,7 @@ import re
 __all__ = ["OWN", "restructured"]
 
 OWN = ("Shape", "Hooks")  # sections that numpydoc does not know; they are shown before those that it does
+LISTS = ("Parameters", "Attributes")
 HEADING = re.compile(r"^([A-Z]\w+(?: [A-Z]\w+)?)\n-{3,}$", re.MULTILINE)
 
 
@@ -14,8 +15,18 @@ def restructured(lines: list[str]) -> list[str]:
     pieces = HEADING.split("\n".join(lines))
     head, sections = pieces[0], list(zip(pieces[1::2], pieces[2::2], strict=True))
     own = [f".. rubric:: {title}\n{body}" for title, body in sections if title in OWN]
-    known = [f"{title}\n{'-' * len(title)}{body}" for title, body in sections if title not in OWN]
+    known = [f"{title}\n{'-' * len(title)}{listed(body) if title in LISTS else body}" for title, body in sections if title not in OWN]
     return plain("\n\n".join([head, *own, *known])).splitlines()
+
+
+def listed(body: str) -> str:
+    """A list of ``name : what it is; more``, which go on in the next lines, as numpydoc has it: more on lines of its own."""
+    entries = re.findall(r"^(\S.*?) : (.*(?:\n(?: .*)?)*)", body, re.MULTILINE)
+    lines = [""]
+    for names, text in entries:
+        kind, _, about = re.sub(r"(?s)^(.*?)([;.]) ", r"\1\n", " ".join(text.split()), count=1).partition("\n")
+        lines += [f"{names} : {kind}", *([f"    {about[0].upper()}{about[1:]}"] if about else [])]
+    return "\n".join([*lines, ""])
 
 
 def plain(text: str) -> str:
@@ -28,6 +39,6 @@ def plain(text: str) -> str:
 
 
 def escaped(block: str) -> str:
-    """A paragraph, in which only backticks mean anything."""
+    """A paragraph, in which only backticks, and stars around a word, mean anything."""
     return "".join(piece if place % 2 else re.sub(r"(?<!^)(?<!\n)([*|_\\])", r"\\\1", piece)
-                   for place, piece in enumerate(re.split(r"(`+[^`]*`+)", block)))  # fmt: skip
+                   for place, piece in enumerate(re.split(r"(`+[^`]*`+|(?<!\w)\*\w+\*(?!\w))", block)))  # fmt: skip

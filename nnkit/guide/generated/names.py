@@ -140,7 +140,7 @@ def pages() -> Iterator[tuple[str, str]]:
 def index(group: Group) -> str:
     """The table of a group: parts with what there is to say of them beside their page, others with their first sentence."""
     title, about = ABOUT[group.key]
-    lines = [f"# {title}", "", about, ""]
+    lines = ["---", "html_theme.sidebar_secondary.remove: true", "---", "", f"# {title}", "", about, ""]
     if group.key in registry.__all__:
         lines += parts.table({name: (item, group.file(name)) for name, item in group.items.items()})
     else:

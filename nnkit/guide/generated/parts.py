@@ -94,10 +94,10 @@ def columns(part: type[Part]) -> dict[str, str]:
 
 def table(items: Mapping[str, tuple[type[Part], str]]) -> list[str]:
     """Lines of a table in Markdown: parts by name, each with its page."""
-    rows = {f"[`{name}`]({file}.rst)": columns(part) for name, (part, file) in items.items()}
-    titles = [title for title in next(iter(rows.values())) if any(row[title] for row in rows.values())]
-    lines = [f"| | {' | '.join(titles)} |", "|---|" + "---|" * len(titles)]
-    return [*lines, *(f"| {name} | {' | '.join(row[title] for title in titles)} |" for name, row in rows.items())]
+    rows = [{**columns(part), "name": f"[`{name}`]({file}.rst) {columns(part)['name']}"} for name, (part, file) in items.items()]
+    titles = [title for title in rows[0] if any(row[title] for row in rows)]
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    return [*lines, *(f"| {' | '.join(row[title] for title in titles)} |" for row in rows)]
 
 
 def described(part: type[Part]) -> list[str]:
@@ -105,7 +105,7 @@ def described(part: type[Part]) -> list[str]:
     said, lines = columns(part), []
     if issubclass(part, nn.Activation):
         lines += [f".. image:: {part.__name__}.svg", f"   :alt: {part.__name__} and its derivative", ""]
-    lines += [".. list-table::", "   :widths: auto", "   :stub-columns: 1", ""]
+    lines += [".. list-table::", "   :widths: auto", "   :stub-columns: 1", "   :class: facts", ""]
     for title, text in said.items():
         if text and title != "what it is":
             lines += [f"   * - {title}", f"     - {text.replace('`', '``')}"]
