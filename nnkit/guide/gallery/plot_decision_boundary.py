@@ -1,0 +1,59 @@
+"""
+A decision boundary finds its shape
+===================================
+
+Two spirals lie in each other. No straight line can tell them apart, so at first the net is wrong about half of the points.
+While it trains, the line between its two answers bends, until it runs between the arms.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import nnkit as nn
+
+plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+
+# %%
+# The data
+# --------
+# Each arm turns once and a half around the middle. The second arm is the first one, turned by half a circle.
+
+random = np.random.default_rng(0)
+angle = np.linspace(0.5, 3 * np.pi, 200)
+arm = angle[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1) / 4
+X = np.concatenate([arm, -arm]) + random.normal(scale=0.05, size=(400, 2))
+y = np.repeat([0, 1], 200)
+
+# %%
+# The net, and copies of it on the way
+# ------------------------------------
+# `LambdaCallback` calls a function after each epoch. Here it keeps a copy of the net at some of them.
+
+model = nn.Sequential([nn.Linear(32), nn.Tanh(), nn.Linear(32), nn.Tanh(), nn.Linear(2)]).build((2,), random_state=0)
+shown = [0, 10, 30, 50, 80, 200]
+nets = {0: model.copy()}
+
+
+def keep(fit):
+    """Copy the net after the epochs that are shown."""
+    if fit.epoch + 1 in shown:
+        nets[fit.epoch + 1] = fit.model.copy()
+
+
+history = model.fit(X, y, loss="cross_entropy", optimizer=nn.Adam(lr=5e-3), epochs=200, batch_size=32, metrics=["accuracy"],
+                    callbacks=[nn.LambdaCallback(keep)], random_state=0)  # fmt: skip
+
+# %%
+# What each of them decides
+# -------------------------
+# `plot_decision` asks the net about every point of the plane. The fuller a colour, the surer the net is.
+
+figure, panels = plt.subplots(2, 3, figsize=(9.5, 6.4), layout="constrained", sharex=True, sharey=True)
+for panel, epoch in zip(panels.flat, shown, strict=True):
+    nn.plot_decision(nets[epoch], X, y, panel, loss="cross_entropy")
+    panel.get_legend().remove()
+    right = (nets[epoch].predict(X).argmax(axis=1) == y).mean()
+    panel.set(title=f"after {epoch} epochs: {right:.0%} right", xlabel="", ylabel="", aspect="equal")
+figure.supxlabel("first feature")
+figure.supylabel("second feature")
+plt.show()
