@@ -1,8 +1,10 @@
 """Pages run as somebody types them: each in a fresh folder, and numbers count as far as they are written."""
 
 import doctest
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 AS_WRITTEN = doctest.register_optionflag("NUMBER")  # pytest's: 0.97 stands for what is 0.01 off at most
@@ -17,7 +19,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page may write files, and draw without a screen."""
+def fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A page may write files, draw without a screen, and print fewer digits."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
+    with np.printoptions():
+        yield
