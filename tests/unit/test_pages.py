@@ -16,6 +16,7 @@ import nnkit as nn
 
 ROOT = Path(nn.__file__).parents[1]
 TUTORIAL, COOKBOOK = ROOT / "plugins" / "README.md", ROOT / "plugins" / "COOKBOOK.md"
+GUIDE = ROOT / "nnkit" / "guide" / "tutorials" / "own_layer.md"
 LONGEST = 30  # lines of an example that are not empty
 
 
@@ -26,8 +27,8 @@ class Shown(NamedTuple):
     text: str
 
 
-BLOCK = re.compile(r"""^```\w+\n(?P<code>.*?)^```$ | (?P<told>(?:^[ ]{4}[^\n]*\n)+) | (?P<prose>(?:^(?!```)\S[^\n]*\n)+)""",
-                   re.MULTILINE | re.DOTALL | re.VERBOSE)  # fmt: skip
+BLOCK = re.compile(r"""^```(?P<kind>\w+)\n(?P<code>.*?)^```$ | (?P<told>(?:^[ ]{4}[^\n]*\n)+)
+                       | (?P<prose>(?:^(?!```)\S[^\n]*\n)+)""", re.MULTILINE | re.DOTALL | re.VERBOSE)  # fmt: skip
 
 
 def blocks(page):
@@ -36,6 +37,8 @@ def blocks(page):
     for found in BLOCK.finditer(page):
         if found["prose"]:
             before = found["prose"]
+        elif found["kind"] in ("sh", "console"):
+            yield Shown("", found["code"])
         elif found["code"]:
             names = re.findall(r"`([\w.]+\.(?:py|toml))`", before)
             yield Shown(names[-1] if names else "script.py", found["code"])
@@ -120,6 +123,13 @@ def test_the_tutorial_is_right_as_it_is_typed(tmp_path):
     assert {"nnkit_serf.py", "pyproject.toml", "test_serf.py"} <= {path.name for path in tmp_path.iterdir()}
     assert "serf" in run(tmp_path, "-m", "nnkit", "list")
     assert "1 passed" in run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_serf.py")
+
+
+def test_the_guide_makes_a_package_as_it_is_typed(tmp_path):
+    _, _, page = GUIDE.read_text().partition("## A package")
+    assert typed(tmp_path, page) == []
+    assert "feature_gate" in run(tmp_path, "-m", "nnkit", "list")
+    assert "1 passed" in run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_feature_gate.py")
 
 
 def test_the_tutorial_shows_what_a_forgotten_factor_gives(tmp_path):
