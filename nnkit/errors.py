@@ -375,8 +375,8 @@ class NonFiniteError(NnkitError, ArithmeticError):
 class PersistenceError(NnkitError, OSError):
     """Something cannot be saved, or a file cannot be loaded: the system refuses, or the file is not what was written.
 
-    Look at the path, at its permissions, and at the space on the disk. A file that is damaged, or from a newer nnkit, is refused
-    as a whole; the file that was there before is never half written over.
+    Look at the path, at its permissions, and at the space on the disk. A file that is damaged, or from a newer nnkit, is
+    refused as a whole; the file that was there before is never half written over.
 
     Examples
     --------

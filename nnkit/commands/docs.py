@@ -56,7 +56,8 @@ def named(name: str, found: Sequence[Page]) -> Page:
     pages = {item.name: item for item in found}
     if wanted not in pages:
         near = nearest(wanted, list(pages))
-        raise ParameterError(f"docs: there is no page {name!r}; " + (f"did you mean {near}?" if near else "without a page, all are listed"))
+        hint = f"did you mean {near}?" if near else f"{program()} docs lists all pages"
+        raise ParameterError(f"docs: there is no page {name!r}; {hint}")
     return pages[wanted]
 
 
@@ -79,7 +80,8 @@ def listed(found: Sequence[Page]) -> list[str]:
     lines = []
     for section in dict.fromkeys(item.section for item in found):
         lines += ["", section, *(row(item.name, item.title) for item in found if item.section == section)]
-    return [*lines[1:], "", *textwrap.wrap(f"{program()} docs NAME shows one, {program()} docs --search WORD looks for a word.", width())]
+    hint = f"{program()} docs NAME shows one, {program()} docs --search WORD looks for a word."
+    return [*lines[1:], "", *textwrap.wrap(hint, width())]
 
 
 def row(name: str, title: str) -> str:

@@ -7,7 +7,6 @@ An entry point names a module; importing it registers its parts. ``NNKIT_PLUGINS
 from __future__ import annotations
 
 import importlib
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

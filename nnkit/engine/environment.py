@@ -43,7 +43,7 @@ OTHERS = {  # of others, which nnkit goes by
     "NUMBA_CPU_NAME": Variable(
         "a processor, as LLVM calls it", "this machine's", "The processor that kernels are compiled for, and found by.",
     ),
-    "NUMBA_CPU_FEATURES": Variable("LLVM's features", "this machine's", "What that processor can do beside what its name says."),
+    "NUMBA_CPU_FEATURES": Variable("LLVM's features", "this machine's", "What that processor has beside what its name says."),
     "NUMBA_DISABLE_JIT": Variable(
         "`0` or `1`", "`0`", "Lets Numba run your own functions as Python; kernels are compiled all the same.",
     ),

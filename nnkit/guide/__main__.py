@@ -14,7 +14,7 @@ PAGES = Path(__file__).parent  # in a checkout: pictures, and the table of PyTor
 def gather(folder: Path) -> None:
     """Write all that Sphinx reads into a folder; what has not changed keeps its time, so that it is not read again."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(PAGES, folder, ignore=shutil.ignore_patterns("__pycache__", "__*.py", "generated"))
+    shutil.copytree(PAGES, folder, ignore=shutil.ignore_patterns("__pycache__", "__*.py", "conftest.py", "generated"))
     shutil.copytree(PAGES.parents[1] / "benchmarks" / "pictures", folder / "pictures")
     generated = {
         "errors.md": errors.index(), "messages.md": errors.messages(), "environment.md": environment.page(),
@@ -37,8 +37,9 @@ def main() -> int:
     given = parser.parse_args()
     gather(given.folder / "pages")
     builder = "linkcheck" if given.links else "html"
-    return build_main(["-W", "--keep-going", "-q", "-b", builder, "-d", str(given.folder / "trees"),
+    status: int = build_main(["-W", "--keep-going", "-q", "-b", builder, "-d", str(given.folder / "trees"),
                        str(given.folder / "pages"), str(given.folder / builder)])  # fmt: skip
+    return status
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """How Sphinx makes the site; `nnkit.guide.__main__` calls it."""
 
-from docutils.nodes import SkipNode
+import re
+
+from docutils import nodes
 from latex2mathml.converter import convert
 from numpydoc.docscrape import NumpyDocString
+from sphinx.addnodes import pending_xref
 
 import nnkit
 from nnkit.guide.generated.docstrings import OWN, restructured
@@ -69,7 +72,7 @@ def _math(display):
 
     def visit(writer, node):
         writer.body.append(convert(node.astext(), display=display))
-        raise SkipNode
+        raise nodes.SkipNode
 
     return visit, None
 
@@ -78,6 +81,26 @@ def _docstring(app, what, name, item, options, lines):
     lines[:] = restructured(lines)
 
 
+def _trimmed(app, doctree):
+    """An example on a page ends with an empty line, for who runs it; nobody wants to see it."""
+    for block in doctree.findall(nodes.literal_block):
+        block.rawsource = block.astext().rstrip("\n")
+        block[:] = [nodes.Text(block.rawsource)]
+
+
+def _linked(app, doctree):
+    """Code on a page that begins with a public name leads to its page."""
+    for literal in list(doctree.findall(nodes.literal)):
+        found = re.match(r"(nn\.)?((\w+)(\.\w+)*)", literal.astext())
+        known = found and found[3] in nnkit.__all__ and (found[1] or found[3][0].isupper())
+        if known and not isinstance(literal.parent, nodes.reference | pending_xref):
+            link = pending_xref("", refdomain="py", reftype="obj", reftarget=f"nnkit.{found[2]}", refexplicit=True)
+            literal.replace_self(link)
+            link += literal
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", _docstring, priority=400)  # before numpydoc's, which is 500
+    app.connect("doctree-read", _trimmed)
+    app.connect("doctree-read", _linked)
     app.add_html_math_renderer("mathml", _math("inline"), _math("block"))

@@ -28,8 +28,9 @@ def readable(text: str) -> str:
     """Markdown that any reader of Markdown understands."""
     text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
     pieces = re.split(r"^(`{3,}|:{3,})(.*?)\n(.*?)^\1[ ]*$", text, flags=re.DOTALL | re.MULTILINE)
+    pieces += ["", "", ""]  # there is no block behind the last text
     done = []
-    for prose, fence, word, body in zip(pieces[::4], [*pieces[1::4], ""], [*pieces[2::4], ""], [*pieces[3::4], ""], strict=True):
+    for prose, fence, word, body in zip(*(pieces[place::4] for place in range(4)), strict=True):
         done.append(formulas(prose))
         if word.startswith("{math}"):
             done.append(f"```text\n{spelt(body.strip())}\n```")
@@ -63,14 +64,15 @@ def spelt(latex: str) -> str:
     latex = re.sub(r"\\(mathrm|text|mathbf|operatorname|hat|bar|tilde)\{([^{}]*)\}", r"\2", latex)
     latex = re.sub(r"\\(left|right|[Bb]ig+[lr]?|displaystyle|begin\{\w+\*?\}|end\{\w+\*?\})", "", latex)
     latex = re.sub(r"\\[,;:! ]", " ", latex).replace("\\\\", "").replace("&", "")
-    while (plain := re.sub(r"\\[td]?frac\{([^{}]*)\}\{([^{}]*)\}", fraction, latex)) != latex:
+    inner = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
+    while (plain := re.sub(rf"\\[td]?frac{inner}{inner}", fraction, latex)) != latex:
         latex = plain
-    latex = re.sub(r"\\([a-zA-Z]+) ?", lambda found: LETTERS.get(found[1], found[1]), latex)
-    return re.sub(r"\{([^{}]*)\}", lambda found: found[1] if len(found[1]) < 2 else f"({found[1]})" if " " in found[1] else found[1],
-                  latex)  # fmt: skip
+    latex = re.sub(r"\\(partial|sum|prod|nabla) ", r"\\\1", latex)  # they belong to what follows
+    latex = re.sub(r"\\(partial|[a-zA-Z]+)", lambda found: LETTERS.get(found[1], found[1]), latex)
+    return re.sub(r"\{([^{}]*)\}", lambda found: f"({found[1]})" if " " in found[1] else found[1], latex)
 
 
 def fraction(found: re.Match[str]) -> str:
     """One thing by another, on a line."""
-    parts = [f"({part})" if re.search(r"[+\- ]", re.sub(r"\\partial ", r"\\partial", part)) else part for part in found.groups()]
-    return " / ".join(parts)
+    parts = [part.replace("\\partial ", "\\partial") for part in found.groups()]
+    return " / ".join(f"({part})" if re.search(r"[+\- ]", part) else part for part in parts)

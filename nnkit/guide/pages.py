@@ -35,8 +35,13 @@ class Page(NamedTuple):
 
 def pages() -> list[Page]:
     """All pages, section by section."""
-    found = [page(section, stem, text) for section in SECTIONS for stem, text in sorted(texts(section))]
-    return [item for item in found if item.name != "index"]
+    return [page(section, stem, text) for section in SECTIONS for stem, text in ordered(dict(texts(section)))]
+
+
+def ordered(found: dict[str, str]) -> list[tuple[str, str]]:
+    """Pages in the order in which the index of their section lists them; the others after these."""
+    first = found.pop("index", "").splitlines()
+    return sorted(found.items(), key=lambda item: (first.index(item[0]) if item[0] in first else len(first), item[0]))
 
 
 def page(section: str, stem: str, text: str) -> Page:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+
 __all__ = ["OWN", "restructured"]
 
 OWN = ("Shape", "Hooks")  # sections that numpydoc does not know; they are shown before those that it does
@@ -15,7 +16,8 @@ def restructured(lines: list[str]) -> list[str]:
     pieces = HEADING.split("\n".join(lines))
     head, sections = pieces[0], list(zip(pieces[1::2], pieces[2::2], strict=True))
     own = [f".. rubric:: {title}\n{body}" for title, body in sections if title in OWN]
-    known = [f"{title}\n{'-' * len(title)}{listed(body) if title in LISTS else body}" for title, body in sections if title not in OWN]
+    known = [f"{title}\n{'-' * len(title)}{listed(body) if title in LISTS else body}"
+             for title, body in sections if title not in OWN]  # fmt: skip
     return plain("\n\n".join([head, *own, *known])).splitlines()
 
 

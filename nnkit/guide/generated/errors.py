@@ -18,7 +18,7 @@ LEAST = 12  # letters of a message that are written where it is raised, or it sa
 
 
 def classes(warnings: bool) -> dict[str, type[Exception]]:
-    """nnkit's errors, or its warnings, by name; the root comes first."""
+    """The errors, or its warnings, by name; the root comes first."""
     found = {name: getattr(errors, name) for name in errors.__all__}
     chosen = {name: item for name, item in found.items() if issubclass(item, NnkitWarning) is warnings}
     return dict(sorted(chosen.items(), key=lambda item: (item[1] not in (NnkitError, NnkitWarning), item[0])))
@@ -28,9 +28,9 @@ def index() -> str:
     """The page, in Markdown."""
     lines = [
         "# Errors and warnings", "",
-        "Every message says who complains, what was expected, what came, and what to do. Errors of nnkit's are of the classes",
-        "below, and each is also one of Python's own: `except ValueError` catches a `ShapeError`. [Messages](messages.md) has all",
-        "of them, to be searched for a word.", "",
+        "Every message says who complains, what was expected, what came, and what to do. Errors of nnkit's are of the",
+        "classes below, and each is also one of Python's own: `except ValueError` catches a `ShapeError`.",
+        "[Messages](messages.md) has all of them, to be searched for a word.", "",
     ]  # fmt: skip
     for title, warnings in (("Errors", False), ("Warnings", True)):
         lines += [f"## {title}", ""]
@@ -69,7 +69,8 @@ def messages() -> str:
         for name, message in raised(ast.parse(path.read_text(encoding="utf-8"))):
             found[name].add(message)
     lines = [
-        "# Messages", "", "What nnkit can complain of, by the class that it raises or warns with; … stands for what depends on the case.",
+        "# Messages", "",
+        "What nnkit can complain of, by the class that it raises or warns with; … stands for what depends on the case.",
         "[Errors and warnings](errors.md) says what each class means and what to do.", "",
     ]  # fmt: skip
     for name, some in found.items():

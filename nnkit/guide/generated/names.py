@@ -59,9 +59,9 @@ class Group:
 
 
 def registered() -> dict[str, dict[str, Any]]:
-    """nnkit's own parts of each kind, class by name; an activation is a layer as well, and stands with the activations."""
-    return {kind: {part.__name__: part for _, part in sorted(getattr(registry, kind).items()) if part.__module__.startswith(OWN)}
-            for kind in registry.__all__}  # fmt: skip
+    """The parts of each kind that are nnkit's own, class by name."""
+    kinds = {kind: sorted(getattr(registry, kind).items()) for kind in registry.__all__}
+    return {kind: {part.__name__: part for _, part in some if part.__module__.startswith(OWN)} for kind, some in kinds.items()}
 
 
 def groups() -> dict[str, Group]:
@@ -91,7 +91,7 @@ def given(found: Mapping[str, Group]) -> set[type]:
 
 def returned(function: Any) -> Any:
     """The class of what a function returns, where it names one: of its module's own, or imported there for type checkers."""
-    word, module = inspect.signature(function).return_annotation, inspect.getmodule(function)
+    word, module = inspect.signature(function).return_annotation, import_module(function.__module__)
     if not isinstance(word, str) or word in vars(module):
         return vars(module).get(word) if isinstance(word, str) else word
     imports = [node for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.ImportFrom)]

@@ -84,7 +84,7 @@ def columns(part: type[Part]) -> dict[str, str]:
     key = getattr(part, "key", "")  # of what stands beside parts, such as a function that makes some, there is none
     said = {"name": f'`"{key}"`' if key else "", "what it is": plain(summary(part))}
     model = net(part)
-    if model is not None or inspect.isclass(part) and issubclass(part, nn.Loss):
+    if model is not None or (inspect.isclass(part) and issubclass(part, nn.Loss)):
         said["gives" if model is not None else "expects"] = numbers(part)
     said["PyTorch"] = theirs
     if model is not None:
@@ -94,7 +94,8 @@ def columns(part: type[Part]) -> dict[str, str]:
 
 def table(items: Mapping[str, tuple[type[Part], str]]) -> list[str]:
     """Lines of a table in Markdown: parts by name, each with its page."""
-    rows = [{**columns(part), "name": f"[`{name}`]({file}.rst) {columns(part)['name']}"} for name, (part, file) in items.items()]
+    rows = [{**columns(part), "name": f"[`{name}`]({file}.rst) {columns(part)['name']}"}
+            for name, (part, file) in items.items()]  # fmt: skip
     titles = [title for title in rows[0] if any(row[title] for row in rows)]
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     return [*lines, *(f"| {' | '.join(row[title] for title in titles)} |" for row in rows)]
