@@ -1,8 +1,9 @@
-"""The pages for who writes parts: files that are typed from them give what the pages show."""
+"""Pages with files and commands: what is typed from them gives what the pages show."""
 
 import doctest
 import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -16,7 +17,7 @@ import nnkit as nn
 
 ROOT = Path(nn.__file__).parents[1]
 TUTORIAL, COOKBOOK = ROOT / "plugins" / "README.md", ROOT / "plugins" / "COOKBOOK.md"
-GUIDE = ROOT / "nnkit" / "guide" / "tutorials" / "own_layer.md"
+GUIDE = ROOT / "nnkit" / "guide"
 LONGEST = 30  # lines of an example that are not empty
 
 
@@ -126,10 +127,21 @@ def test_the_tutorial_is_right_as_it_is_typed(tmp_path):
 
 
 def test_the_guide_makes_a_package_as_it_is_typed(tmp_path):
-    _, _, page = GUIDE.read_text().partition("## A package")
+    _, _, page = (GUIDE / "tutorials" / "own_layer.md").read_text().partition("## A package")
     assert typed(tmp_path, page) == []
     assert "feature_gate" in run(tmp_path, "-m", "nnkit", "list")
     assert "1 passed" in run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_feature_gate.py")
+
+
+def test_the_guide_shows_commands_that_run(tmp_path):
+    page = (GUIDE / "howto" / "command_line.md").read_text()
+    script = tmp_path / "make_table.py"
+    script.write_text("".join(example.source for example in doctest.DocTestParser().get_examples(page)))
+    commands = [line for shown in blocks(page) if not shown.file for line in shown.text.splitlines()]
+    assert len(commands) == 5
+    for words in ("make_table.py", *(f"-m {command}" for command in commands)):
+        assert "exit status" not in run(tmp_path, *shlex.split(words))
+    assert {"iris.html", "iris.safetensors", "answers.csv"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_the_tutorial_shows_what_a_forgotten_factor_gives(tmp_path):

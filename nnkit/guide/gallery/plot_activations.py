@@ -2,8 +2,9 @@
 All activations, with their slopes
 ==================================
 
-The registry knows every activation, those of installed plugins included. Here is each as a function of one number (blue), and its
-derivative (orange, dashed), which is what backpropagation multiplies by.
+The registry knows every activation, those of installed plugins included. Here is each as a function
+of one number (blue), and its derivative (orange, dashed), which is what backpropagation multiplies
+by.
 """
 
 import matplotlib.pyplot as plt
@@ -11,13 +12,15 @@ import numpy as np
 
 import nnkit as nn
 
-plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+plt.style.use("seaborn-v0_8-colorblind")
+plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 # %%
 # Both come from the parts themselves
 # -----------------------------------
-# Every part brings examples of itself, with a shape that it takes. We give each row x as its first number, and zeros as all others:
-# a softmax sees them, too. `backward` gets the gradient 1 of the first output, and gives the derivative.
+# Every part brings examples of itself, with a shape that it takes. Each row has x as its first
+# number, and zeros as all others, which a softmax sees, too. ``backward`` gets the gradient 1 of
+# the first output, and gives the derivative.
 
 
 def curve(part, shape, x):
@@ -39,11 +42,12 @@ for part in nn.registry.activations.values():
 # %%
 # The zoo
 # -------
-# All panels have the same axes. Where a function jumps, as `Hardshrink` and `Threshold` may, the derivative does not know of it.
+# All panels have the same axes. Where a function jumps, as `nnkit.Hardshrink` does, the derivative
+# does not know of it.
 
-columns = 6
+rows, columns = -(-len(curves) // 6), 6
 figure, panels = plt.subplots(
-    -(-len(curves) // columns), columns, figsize=(9.5, 8.4), layout="constrained", sharex=True, sharey=True
+    rows, columns, figsize=(9.5, 1.7 * rows), layout="constrained", sharex=True, sharey=True
 )
 for panel in panels.flat[len(curves) :]:
     panel.remove()

@@ -2,9 +2,10 @@
 Intervals that keep their promise
 =================================
 
-`predict_interval` gives bounds for each prediction. They come from the rows that were held out of the training: if nine tenths of
-those are at most d away from their predictions, then nine tenths of all new rows like them are, too. That holds for any net and any
-distribution, and is called split conformal prediction.
+``predict_interval`` gives bounds for each prediction. They come from the rows that were held out of
+the training: if nine tenths of those are at most d away from their predictions, then nine tenths of
+all new rows like them are, too. That holds for any net and any distribution, and is called split
+conformal prediction.
 """
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,8 @@ import numpy as np
 
 import nnkit as nn
 
-plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+plt.style.use("seaborn-v0_8-colorblind")
+plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 # %%
 # A noisy curve
@@ -30,12 +32,14 @@ def draw(count):
 
 X, y = draw(1500)
 X_test, y_test = draw(4000)
-net = nn.TableRegressor("td-s", hidden=64, epochs=60, validation_fraction=0.3, random_state=0).fit(X, y)
+net = nn.TableRegressor("td-s", hidden=64, epochs=60, validation_fraction=0.3, random_state=0)
+net.fit(X, y)
 
 # %%
 # What was promised, and what came
 # --------------------------------
-# On the right, each point is one coverage that was asked for, and the share of 4000 new rows that lie within.
+# On the right, each point is one coverage that was asked for, and the share of 4000 new rows that
+# lie within.
 
 asked = np.array([0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98])
 
@@ -48,17 +52,18 @@ def within(coverage):
 
 came = np.array([within(coverage) for coverage in asked])
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.4), layout="constrained", width_ratios=[1.5, 1])
+wide = {"figsize": (9.5, 4.4), "width_ratios": [1.5, 1]}
+figure, (left, right) = plt.subplots(1, 2, layout="constrained", **wide)
 grid = np.linspace(0, 10, 300)[:, None]
 for coverage, shade in ((0.98, 0.18), (0.8, 0.3), (0.5, 0.5)):
-    left.fill_between(grid[:, 0], *net.predict_interval(grid, coverage).T, color="C0", alpha=shade, linewidth=0,
-                      label=f"{coverage:.0%} of new rows")  # fmt: skip
+    bounds, name = net.predict_interval(grid, coverage).T, f"{coverage:.0%} of new rows"
+    left.fill_between(grid[:, 0], *bounds, color="C0", alpha=shade, linewidth=0, label=name)
 left.plot(grid, net.predict(grid), color="black", label="prediction")
 left.scatter(X_test[:400], y_test[:400], s=6, color="C2", label="new rows")
-left.set(xlabel="x", ylabel="y", xlim=(0, 10))
+left.set(xlabel="x", ylabel="y", xlim=(0, 10), ylim=(-2, 5))
 left.legend(frameon=False, loc="upper left", ncols=2)
-left.set_ylim(-2, 5)
 right.plot([0.45, 1], [0.45, 1], color="grey", linewidth=1)
 right.plot(asked, came, "o", color="C0")
-right.set(xlabel="coverage asked for", ylabel="share of new rows within", aspect="equal", xlim=(0.45, 1), ylim=(0.45, 1))
+right.set(xlabel="coverage asked for", ylabel="share of new rows within")
+right.set(aspect="equal", xlim=(0.45, 1), ylim=(0.45, 1))
 plt.show()

@@ -2,8 +2,9 @@
 A decision boundary finds its shape
 ===================================
 
-Two spirals lie in each other. No straight line can tell them apart, so at first the net is wrong about half of the points.
-While it trains, the line between its two answers bends, until it runs between the arms.
+Two spirals lie in each other. No straight line can tell them apart, so at first the net is wrong
+about half of the points. While it trains, the line between its two answers bends, until it runs
+between the arms.
 """
 
 import matplotlib.pyplot as plt
@@ -11,12 +12,14 @@ import numpy as np
 
 import nnkit as nn
 
-plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+plt.style.use("seaborn-v0_8-colorblind")
+plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 # %%
 # The data
 # --------
-# Each arm turns once and a half around the middle. The second arm is the first one, turned by half a circle.
+# Each arm turns once and a half around the middle. The second arm is the first one, turned by half
+# a circle.
 
 random = np.random.default_rng(0)
 angle = np.linspace(0.5, 3 * np.pi, 200)
@@ -27,9 +30,11 @@ y = np.repeat([0, 1], 200)
 # %%
 # The net, and copies of it on the way
 # ------------------------------------
-# `LambdaCallback` calls a function after each epoch. Here it keeps a copy of the net at some of them.
+# `nnkit.LambdaCallback` calls a function after each epoch. Here it keeps a copy of the net at some
+# of them.
 
-model = nn.Sequential([nn.Linear(32), nn.Tanh(), nn.Linear(32), nn.Tanh(), nn.Linear(2)]).build((2,), random_state=0)
+model = nn.Sequential([nn.Linear(32), nn.Tanh(), nn.Linear(32), nn.Tanh(), nn.Linear(2)])
+model.build((2,), random_state=0)
 shown = [0, 10, 30, 50, 80, 200]
 nets = {0: model.copy()}
 
@@ -40,20 +45,24 @@ def keep(fit):
         nets[fit.epoch + 1] = fit.model.copy()
 
 
-history = model.fit(X, y, loss="cross_entropy", optimizer=nn.Adam(lr=5e-3), epochs=200, batch_size=32, metrics=["accuracy"],
-                    callbacks=[nn.LambdaCallback(keep)], random_state=0)  # fmt: skip
+training = {"loss": "cross_entropy", "epochs": 200, "batch_size": 32, "random_state": 0}
+model.fit(X, y, optimizer=nn.Adam(lr=5e-3), callbacks=[nn.LambdaCallback(keep)], **training)
 
 # %%
 # What each of them decides
 # -------------------------
-# `plot_decision` asks the net about every point of the plane. The fuller a colour, the surer the net is.
+# `nnkit.plot_decision` asks the net about every point of the plane. The fuller a colour, the surer
+# the net is.
 
-figure, panels = plt.subplots(2, 3, figsize=(9.5, 6.4), layout="constrained", sharex=True, sharey=True)
+same = {"layout": "constrained", "sharex": True, "sharey": True}
+figure, panels = plt.subplots(2, 3, figsize=(9.5, 6.4), **same)
+right = {}
 for panel, epoch in zip(panels.flat, shown, strict=True):
     nn.plot_decision(nets[epoch], X, y, panel, loss="cross_entropy")
+    right[epoch] = (nets[epoch].predict(X).argmax(axis=1) == y).mean()
+    panel.set(title=f"after {epoch} epochs: {right[epoch]:.0%} right", xlabel="", ylabel="")
+    panel.set_aspect("equal")
     panel.get_legend().remove()
-    right = (nets[epoch].predict(X).argmax(axis=1) == y).mean()
-    panel.set(title=f"after {epoch} epochs: {right:.0%} right", xlabel="", ylabel="", aspect="equal")
 figure.supxlabel("first feature")
 figure.supylabel("second feature")
 plt.show()

@@ -2,8 +2,8 @@
 An autoencoder that removes noise
 =================================
 
-The net gets an image with noise on it, and is to give back the image without. Its middle layer is narrow: what passes through it
-is what digits have in common, and noise is not.
+The net gets an image with noise on it, and is to give back the image without. Its middle layer is
+narrow: what passes through it is what digits have in common, and noise is not.
 """
 
 import matplotlib.pyplot as plt
@@ -13,13 +13,14 @@ from sklearn.model_selection import train_test_split
 
 import nnkit as nn
 
-plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+plt.style.use("seaborn-v0_8-colorblind")
+plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 # %%
 # Noise is a layer
 # ----------------
-# `GaussianNoise` adds new noise in every training step, and does nothing afterwards. So the clean images are both input and target.
-# The last sigmoid keeps all pixels between 0 and 1.
+# `nnkit.GaussianNoise` adds new noise in every training step, and does nothing afterwards. So the
+# clean images are both input and target. The last sigmoid keeps all pixels between 0 and 1.
 
 NOISE = 0.4
 images = load_digits().data / 16
@@ -28,8 +29,8 @@ model = nn.Sequential([
     nn.GaussianNoise(NOISE),
     nn.Linear(128), nn.ReLU(), nn.Linear(24), nn.ReLU(),
     nn.Linear(128), nn.ReLU(), nn.Linear(64), nn.Sigmoid(),
-])  # fmt: skip
-history = model.fit(train, train, loss="mse", optimizer=nn.Adam(lr=2e-3), epochs=120, random_state=0)
+])
+model.fit(train, train, loss="mse", optimizer=nn.Adam(lr=2e-3), epochs=120, random_state=0)
 
 # %%
 # New images, with noise that the net has not seen
@@ -41,8 +42,8 @@ cleaned = model.predict(noisy)
 before, after = (np.sqrt(((some - test) ** 2).mean()) for some in (noisy, cleaned))
 
 figure, panels = plt.subplots(3, 10, figsize=(9.5, 3.4), layout="constrained")
-rows = {f"with noise\nerror {before:.2f}": noisy, f"cleaned\nerror {after:.2f}": cleaned, "original": test}
-for line, (name, pictures) in zip(panels, rows.items(), strict=True):
+names = (f"with noise\nerror {before:.2f}", f"cleaned\nerror {after:.2f}", "original")
+for line, name, pictures in zip(panels, names, (noisy, cleaned, test), strict=True):
     for panel, picture in zip(line, pictures, strict=False):
         panel.imshow(picture.reshape(8, 8), cmap="Greys", vmin=0, vmax=1)
         panel.set(xticks=[], yticks=[])

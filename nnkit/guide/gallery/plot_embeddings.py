@@ -2,9 +2,9 @@
 A map of the months
 ===================
 
-A net that is given the name of a month knows nothing about it at first: `Embedding` stores a vector for each of the twelve names, drawn
-at random, and learns them like any other weights. From weather alone it finds out which months are neighbours, and that the year is a
-circle.
+A net that is given the name of a month knows nothing about it at first: `nnkit.Embedding` has a
+vector for each of the twelve names, drawn at random, and trains them like any other weights. From
+weather alone it finds out which months are neighbours, and that the year is a circle.
 """
 
 import matplotlib.pyplot as plt
@@ -12,13 +12,15 @@ import numpy as np
 
 import nnkit as nn
 
-plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+plt.style.use("seaborn-v0_8-colorblind")
+plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 # %%
 # Days of some invented town
 # --------------------------
-# Length of the day and temperature of 3000 days; it is warmest some weeks after the longest day. The net sees the number of the
-# month, in an order without meaning, and predicts both, standardised.
+# Length of the day and temperature of 3000 days; it is warmest some weeks after the longest day.
+# The net sees the number of the month, in an order without meaning, and predicts both,
+# standardised.
 
 MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 random = np.random.default_rng(0)
@@ -35,9 +37,11 @@ X = names[month][:, None]
 # Two numbers for each month
 # --------------------------
 
-net = nn.Sequential([nn.Embedding(12, 2), nn.Flatten(), nn.Linear(16), nn.Tanh(), nn.Linear(2)]).build((1,), random_state=1)
+layers = [nn.Embedding(12, 2), nn.Flatten(), nn.Linear(16), nn.Tanh(), nn.Linear(2)]
+net = nn.Sequential(layers).build((1,), random_state=1)
 before = net.parameters()["0.weight"][names].copy()  # (12, 2), from January to December
-net.fit(X, y, loss="mse", optimizer=nn.AdamW(lr=1e-2, weight_decay=0.1), epochs=120, random_state=0)
+adam = nn.AdamW(lr=1e-2, weight_decay=0.1)
+net.fit(X, y, loss="mse", optimizer=adam, epochs=120, random_state=0)
 after = net.parameters()["0.weight"][names].copy()
 
 # %%
@@ -46,12 +50,14 @@ after = net.parameters()["0.weight"][names].copy()
 # A line joins the months in their order.
 
 figure, panels = plt.subplots(1, 2, figsize=(9.5, 4.8), layout="constrained")
-for panel, vectors, title in zip(panels, (before, after), ("before training", "after training"), strict=True):
+summer = np.cos(2 * np.pi * (np.arange(12) - 6) / 12)  # yellow in July, blue in January
+for panel, vectors, when in zip(panels, (before, after), ("before", "after"), strict=True):
     closed = np.concatenate([vectors, vectors[:1]])
     panel.plot(*closed.T, color="silver", linewidth=1.2, zorder=1)
-    panel.scatter(*vectors.T, c=np.cos(2 * np.pi * (np.arange(12) - 6.5) / 12), cmap="cividis", s=90, zorder=2)
+    panel.scatter(*vectors.T, c=summer, cmap="cividis", s=90, zorder=2)
     for name, place in zip(MONTHS, vectors, strict=True):
         panel.annotate(name, place, xytext=(8, 5), textcoords="offset points")
-    panel.set(title=title, xlabel="first number", ylabel="second number", aspect="equal")
+    panel.set(title=f"{when} training", xlabel="first number", ylabel="second number")
+    panel.set_aspect("equal")
     panel.margins(0.15)
 plt.show()

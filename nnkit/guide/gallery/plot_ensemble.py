@@ -2,8 +2,8 @@
 What an ensemble does not know
 ==============================
 
-Nets that begin with other weights, and see other rows, agree where there are data. Where there are none, each goes its own way. So
-the spread of what they say tells how far to trust them.
+Nets that begin with other weights, and see other rows, agree where there are data. Where there are
+none, each goes its own way. So the spread of what they say tells how far to trust them.
 """
 
 import matplotlib.pyplot as plt
@@ -11,7 +11,8 @@ import numpy as np
 
 import nnkit as nn
 
-plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+plt.style.use("seaborn-v0_8-colorblind")
+plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 # %%
 # Data with a gap
@@ -24,11 +25,16 @@ y = np.sin(1.5 * x) + random.normal(scale=0.1, size=x.shape)
 # %%
 # Twenty nets at once
 # -------------------
-# `fit_many` trains models side by side on the cores. Each has a seed and rows of its own, drawn with replacement (a bootstrap).
+# `nnkit.fit_many` trains models side by side on the cores. Each has a seed and rows of its own,
+# drawn with replacement (a bootstrap).
 
-nets = [nn.Sequential([nn.Linear(32), nn.Tanh(), nn.Linear(32), nn.Tanh(), nn.Linear(1)]) for _ in range(20)]
-settings = [{"random_state": seed, "rows": random.integers(len(x), size=len(x))} for seed in range(len(nets))]
-nn.fit_many(nets, x, y, settings=settings, loss="mse", optimizer=nn.Adam(lr=1e-2), epochs=400, batch_size=30)
+nets, own = [], []
+for seed in range(20):
+    layers = [nn.Linear(32), nn.Tanh(), nn.Linear(32), nn.Tanh(), nn.Linear(1)]
+    nets.append(nn.Sequential(layers))
+    own.append({"random_state": seed, "rows": random.integers(len(x), size=len(x))})
+common = {"loss": "mse", "optimizer": nn.Adam(lr=1e-2), "epochs": 400, "batch_size": 30}
+nn.fit_many(nets, x, y, settings=own, **common)
 
 # %%
 # Mean and spread

@@ -1,9 +1,9 @@
-"""
+r"""
 What the first layer looks for
 ==============================
 
-A unit of the first layer computes :math:`z_j = b_j + \\sum_i w_{ij} x_i`. Where the input is an image, its weights are an
-image, too: orange pixels speak for the unit, purple ones against it.
+A unit of the first layer computes :math:`z_j = b_j + \sum_i w_{ij} x_i`. Where the input is an
+image, its weights are an image, too: orange pixels speak for the unit, purple ones against it.
 """
 
 import matplotlib.pyplot as plt
@@ -13,13 +13,15 @@ from sklearn.model_selection import train_test_split
 
 import nnkit as nn
 
-plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+plt.style.use("seaborn-v0_8-colorblind")
+plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 # %%
 # Two nets read digits
 # --------------------
-# The images have 8 x 8 pixels. The first net has one layer: its ten units are the ten answers. The second has 64 hidden units.
-# Weight decay draws weights that are not needed to zero, and noise on the input makes neighbours agree.
+# The images have 8 x 8 pixels. The first net has one layer: its ten units are the ten answers. The
+# second has 64 hidden units. Weight decay draws weights that are not needed to zero, and noise on
+# the input makes neighbours agree.
 
 X, y = load_digits(return_X_y=True)
 X, X_test, y, y_test = train_test_split(X / 16, y, random_state=0, stratify=y)
@@ -36,8 +38,9 @@ for name, net in nets.items():
 # %%
 # Column j of the matrix is the picture of unit j
 # -----------------------------------------------
-# Weights are stored as (inputs, outputs). The units of one layer look for whole digits: compare them with the means above. Hidden
-# units look for strokes, and leave it to the next layer to put them together; here are the ten with the largest weights.
+# Weights are stored as (inputs, outputs). The units of one layer look for whole digits: compare
+# them with the means above. Hidden units look for strokes, and leave it to the next layer to put
+# them together; here are the ten with the largest weights.
 
 templates = nets["one layer"].parameters()["1.weight"]  # (64, 10)
 hidden = nets["two layers"].parameters()["1.weight"]  # (64, 64)
@@ -49,10 +52,13 @@ rows = {
 }
 
 figure, panels = plt.subplots(3, 10, figsize=(9.5, 3.4), layout="constrained")
-for line, (name, pictures), colours in zip(panels, rows.items(), ("Greys", "PuOr_r", "PuOr_r"), strict=True):
+for line, (name, pictures) in zip(panels, rows.items(), strict=True):
     limit = np.abs(pictures).max()
-    for unit, panel in enumerate(line):
-        panel.imshow(pictures[:, unit].reshape(8, 8), cmap=colours, vmin=0 if colours == "Greys" else -limit, vmax=limit)
+    for panel, picture in zip(line, pictures.T, strict=True):
+        if name == "mean image":
+            panel.imshow(picture.reshape(8, 8), cmap="Greys", vmin=0, vmax=limit)
+        else:
+            panel.imshow(picture.reshape(8, 8), cmap="PuOr_r", vmin=-limit, vmax=limit)
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
     line[0].set_ylabel(name, rotation=0, ha="right", va="center")

@@ -2,8 +2,9 @@
 Find a learning rate
 ====================
 
-A learning rate is too small where the loss hardly falls, and too large where it rises again. One short training finds both
-ends: the rate grows at every step, by the same factor, and we watch the loss.
+A learning rate is too small where the loss hardly falls, and too large where it rises again. One
+short training finds both ends: the rate grows at every step, by the same factor, and we watch the
+loss.
 """
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,8 @@ from sklearn.datasets import load_digits
 
 import nnkit as nn
 
-plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+plt.style.use("seaborn-v0_8-colorblind")
+plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 X, y = load_digits(return_X_y=True)
 X = X / 16
 
@@ -26,7 +28,8 @@ def new_net():
 # %%
 # A rate that grows, and a callback that notes the loss of every step
 # -------------------------------------------------------------------
-# A schedule gives the factor of the learning rate, from 0 to 1. From 1e-7 to 1 the rate grows from 3e-6 to 30, in ten epochs.
+# A schedule gives the factor of the learning rate, from 0 to 1. From 1e-7 to 1 the rate grows from
+# 3e-6 to 30, in ten epochs.
 
 LARGEST, EPOCHS = 30.0, 10
 
@@ -45,22 +48,24 @@ class EveryLoss(nn.Callback):
 
 seen = EveryLoss()
 growing = nn.SGD(lr=LARGEST, schedule=nn.LambdaSchedule(lambda t: 10 ** (7 * (t / EPOCHS - 1))))
-new_net().fit(X, y, loss="cross_entropy", optimizer=growing, epochs=EPOCHS, batch_size=32, random_state=0, callbacks=[seen])
+same = {"loss": "cross_entropy", "batch_size": 32, "random_state": 0}
+new_net().fit(X, y, optimizer=growing, epochs=EPOCHS, callbacks=[seen], **same)
 losses = np.array(seen.losses)
 rates = LARGEST * 10 ** (7 * (np.arange(len(losses)) / len(losses) - 1))
 
 # %%
-# The loss of single batches is noisy: its mean over 15 steps is smoother. A good choice is some factor below the rate where that
-# is smallest. Here we take a fifth.
+# Choose
+# ------
+# The loss of single batches is noisy: its mean over 15 steps is smoother. A good choice is some
+# factor below the rate where that is smallest. Here we take a fifth.
 
 smooth = np.convolve(losses, np.ones(15) / 15, mode="same")[8:-8]
 best = rates[8:-8][smooth.argmin()]
 chosen = best / 5
 tried = {chosen / 100: "a hundredth of it", chosen: "chosen", chosen * 20: "twenty times it"}
-curves = {
-    rate: new_net().fit(X, y, loss="cross_entropy", optimizer=nn.SGD(lr=rate), epochs=15, batch_size=32, random_state=0)["loss"]
-    for rate in tried
-}
+curves = {}
+for rate in tried:
+    curves[rate] = new_net().fit(X, y, optimizer=nn.SGD(lr=rate), epochs=15, **same)["loss"]
 
 # %%
 # The picture of the search, and three trainings that show that it was right
@@ -70,10 +75,11 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained
 left.plot(rates, losses, color="silver", linewidth=0.8, label="each step")
 left.plot(rates[8:-8], smooth, color="C0", label="mean of 15 steps")
 left.axvline(chosen, color="C2", linestyle="--", label=f"chosen: {chosen:.2g}")
-left.set(xscale="log", xlabel="learning rate", ylabel="loss of a batch", ylim=(0, 5), title="Search: the rate grows")
+left.set(xscale="log", xlabel="learning rate", ylabel="loss of a batch", ylim=(0, 5))
+left.set_title("Search: the rate grows")
 left.legend(frameon=False, loc="upper left")
 for (rate, name), style in zip(tried.items(), (":", "-", "--"), strict=True):
-    right.plot(range(1, 16), curves[rate], style, marker="o", markersize=4, label=f"{rate:.2g}, {name}")
+    right.plot(range(1, 16), curves[rate], f"o{style}", markersize=4, label=f"{rate:.2g}, {name}")
 right.set(xlabel="epoch", ylabel="training loss", yscale="log", title="Training: the rate stays")
 right.legend(frameon=False)
 plt.show()

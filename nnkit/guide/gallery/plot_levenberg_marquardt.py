@@ -2,8 +2,9 @@
 Levenberg-Marquardt and Adam
 ============================
 
-Where the loss is a sum of squares and the net is small, `"lm"` solves a system of linear equations in each iteration, instead
-of taking a small step against the gradient. One iteration costs more than one of Adam's, but far fewer are needed.
+Where the loss is a sum of squares and the net is small, ``"lm"`` solves a system of linear
+equations in each iteration, instead of taking a small step against the gradient. One iteration
+costs more than one of Adam's, but far fewer are needed.
 """
 
 import matplotlib.pyplot as plt
@@ -11,13 +12,14 @@ import numpy as np
 
 import nnkit as nn
 
-plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+plt.style.use("seaborn-v0_8-colorblind")
+plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 # %%
 # A curve with 200 points, and a net with 61 numbers to choose
 # ------------------------------------------------------------
-# Both optimizers see all rows in every iteration, and begin with the same weights. Weights of up to 6 let the units bend all over
-# the interval.
+# Both optimizers see all rows in every iteration, and begin with the same weights. Weights of up to
+# 6 let the units bend all over the interval.
 
 x = np.linspace(-1, 1, 200)[:, None]
 y = np.sin(9 * x) * np.exp(-x)
@@ -30,12 +32,13 @@ def new_net():
     return nn.Sequential(layers).build((1,), random_state=0, dtype="float64")
 
 
-falling = nn.Adam(lr=1e-2, schedule=nn.CosineSchedule())  # a rate that falls to 0 does Adam good
-nets = {"Levenberg-Marquardt": new_net(), "Adam": new_net()}
-losses = {
-    "Levenberg-Marquardt": nets["Levenberg-Marquardt"].fit(x, y, optimizer="lm", epochs=100)["loss"],
-    "Adam": nets["Adam"].fit(x, y, optimizer=falling, epochs=5000, batch_size=len(x))["loss"],
+adam = nn.Adam(lr=1e-2, schedule=nn.CosineSchedule())  # a rate that falls to 0 does Adam good
+ways = {
+    "Levenberg-Marquardt": {"optimizer": "lm", "epochs": 100},
+    "Adam": {"optimizer": adam, "epochs": 5000, "batch_size": len(x)},
 }
+nets = {name: new_net() for name in ways}
+losses = {name: nets[name].fit(x, y, loss="mse", **way)["loss"] for name, way in ways.items()}
 
 # %%
 # The loss, iteration by iteration

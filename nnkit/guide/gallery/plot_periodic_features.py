@@ -2,9 +2,9 @@
 Waves for fine detail
 =====================
 
-A net of ReLUs learns coarse shapes first, and fine detail late or never. It gets better eyes if its first layer turns each number into
-waves of many frequencies: `PeriodicEmbedding` learns them. Here two nets learn a picture, as a function from a place (x, y) to a
-brightness.
+A net of ReLUs learns coarse shapes first, and fine detail late or never. It gets better eyes if its
+first layer turns each number into waves of many frequencies: `nnkit.PeriodicEmbedding` learns them.
+Here two nets learn a picture, as a function from a place (x, y) to a brightness.
 """
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,8 @@ from sklearn.datasets import load_sample_image
 
 import nnkit as nn
 
-plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+plt.style.use("seaborn-v0_8-colorblind")
+plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 # %%
 # A flower of 96 x 96 pixels
@@ -21,8 +22,9 @@ plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spine
 # The mean of four by four pixels of a photograph that scikit-learn brings.
 
 photo = load_sample_image("flower.jpg").mean(axis=2)[20:404, 120:504] / 255
-picture = photo.reshape(96, 4, 96, 4).mean(axis=(1, 3)).astype(np.float32)
-places = np.stack(np.meshgrid(np.linspace(-1, 1, 96), np.linspace(-1, 1, 96)), axis=-1).reshape(-1, 2).astype(np.float32)
+picture = photo.reshape(96, 4, 96, 4).mean(axis=(1, 3))
+along = np.linspace(-1, 1, 96)
+places = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)  # (9216, 2)
 target = picture.reshape(-1, 1)
 
 # %%
@@ -30,22 +32,21 @@ target = picture.reshape(-1, 1)
 # -------------------------------
 
 body = [nn.Linear(128), nn.ReLU(), nn.Linear(128), nn.ReLU(), nn.Linear(1)]
-nets = {
-    "x and y as they are": nn.Sequential(body),
-    "waves of x and y": nn.Sequential([nn.PeriodicEmbedding(24, hidden_features=48, sigma=3.0), nn.Flatten(), *body]),
-}
-histories = {
-    name: net.fit(places, target, loss="mse", optimizer=nn.Adam(lr=3e-3, schedule=nn.CosineSchedule()), epochs=30, batch_size=256,
-                  random_state=0)
-    for name, net in nets.items()
-}  # fmt: skip
+waves = [nn.PeriodicEmbedding(24, hidden_features=48, sigma=3.0), nn.Flatten()]
+nets = {"x and y as they are": nn.Sequential(body), "waves of x and y": nn.Sequential(waves + body)}
+training = {"loss": "mse", "epochs": 30, "batch_size": 256, "random_state": 0}
+losses = {}
+for name, net in nets.items():
+    adam = nn.Adam(lr=3e-3, schedule=nn.CosineSchedule())
+    losses[name] = net.fit(places, target, optimizer=adam, **training)["loss"]
 
 # %%
 # What each has learned
 # ---------------------
 # PSNR is the signal-to-noise ratio of pictures, in decibels: 10 log10(1 / mean squared error).
 
-figure, panels = plt.subplots(1, 4, figsize=(11, 3.2), layout="constrained", width_ratios=[1, 1, 1, 1.2])
+widths = [1, 1, 1, 1.2]
+figure, panels = plt.subplots(1, 4, figsize=(11, 3.2), layout="constrained", width_ratios=widths)
 panels[0].imshow(picture, cmap="gray", vmin=0, vmax=1)
 panels[0].set_title("photograph")
 decibels = {}
@@ -53,8 +54,8 @@ for panel, (name, net), colour in zip(panels[1:], nets.items(), ("C2", "C0"), st
     learnt = net.predict(places)
     decibels[name] = 10 * np.log10(1 / ((learnt - target) ** 2).mean())
     panel.imshow(learnt.reshape(96, 96), cmap="gray", vmin=0, vmax=1)
-    panel.set_title(f"{name}\n{decibels[name]:.1f} dB")
-    panels[3].plot(range(1, 31), histories[name]["loss"], color=colour, label=name)
+    panel.set(title=name, xlabel=f"{decibels[name]:.1f} dB")
+    panels[3].plot(range(1, 31), losses[name], color=colour, label=name)
 for panel in panels[:3]:
     panel.set(xticks=[], yticks=[])
 panels[3].set(xlabel="epoch", ylabel="mean squared error", yscale="log")

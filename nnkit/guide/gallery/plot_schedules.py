@@ -2,8 +2,9 @@
 All schedules of the learning rate
 ==================================
 
-A schedule gives a factor between 0 and 1 for every moment of a training; the learning rate is that of the optimizer, times the factor.
-Any other number can follow one, too: ``nn.Dropout(0.5 * nn.CosineSchedule())``.
+A schedule gives a factor between 0 and 1 for every moment of a training; the learning rate is that
+of the optimizer, times the factor. Any other number can follow one, too: ``nn.Dropout(0.5 *
+nn.CosineSchedule())``.
 """
 
 import matplotlib.pyplot as plt
@@ -11,12 +12,14 @@ import numpy as np
 
 import nnkit as nn
 
-plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+plt.style.use("seaborn-v0_8-colorblind")
+plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 # %%
 # Settings for thirty epochs
 # --------------------------
-# Times are counted in epochs. `ReduceOnPlateau` is not here by chance: it waits for the losses, which we make up, below.
+# Times are counted in epochs. Most schedules go by the time alone; `nnkit.ReduceOnPlateau` goes by
+# the losses of past epochs.
 
 EPOCHS = 30
 schedules = [
@@ -44,8 +47,8 @@ schedules = [
 # %%
 # What an optimizer is told
 # -------------------------
-# `factor` takes times, and how many epochs there are in all. A schedule that goes by losses hears of them after each epoch: these
-# fall for ten epochs, and then no more.
+# ``factor`` takes times, and how many epochs there are in all. A schedule that goes by losses hears
+# of them after each epoch: those that we make up here fall for ten epochs, and then no more.
 
 
 def curve(schedule, times):
@@ -60,8 +63,7 @@ def curve(schedule, times):
 
 
 times = np.arange(0, EPOCHS, 0.05)
-columns = 4
-figure, panels = plt.subplots(5, columns, figsize=(9.5, 9), layout="constrained", sharex=True, sharey=True)
+figure, panels = plt.subplots(5, 4, figsize=(9.5, 9), layout="constrained", sharex=True, sharey=True)
 for panel in panels.flat[len(schedules) :]:
     panel.remove()
 for panel, schedule in zip(panels.flat, schedules, strict=False):

@@ -2,8 +2,9 @@
 Averages of weights
 ===================
 
-Gradients of small batches are noisy, so the weights never come to rest: they walk around the minimum. Their mean does not walk. `EMA`
-keeps a mean that forgets, `SWA` one that does not.
+Gradients of small batches are noisy, so the weights never come to rest: they walk around the
+minimum. Their mean does not. `nnkit.EMA` keeps a mean that forgets what was long ago, `nnkit.SWA`
+one that does not.
 """
 
 import matplotlib.pyplot as plt
@@ -11,7 +12,8 @@ import numpy as np
 
 import nnkit as nn
 
-plt.style.use(["seaborn-v0_8-colorblind", {"axes.spines.top": False, "axes.spines.right": False, "font.size": 11}])
+plt.style.use("seaborn-v0_8-colorblind")
+plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 # %%
 # A net with two weights
@@ -27,8 +29,8 @@ model.parameters()["0.weight"] = [[0.0], [-1.2]]
 # %%
 # Training by hand
 # ----------------
-# In a fit, ``callbacks=[nn.EMA(0.95)]`` does all of this. By hand we see each step: forward, loss, backward, a step of the optimizer,
-# and then the means.
+# In a fit, ``callbacks=[nn.EMA(0.95)]`` does all of this. By hand we see each step: forward, loss,
+# backward, a step of the optimizer, and then the means.
 
 loss, optimizer = nn.MSELoss(), nn.SGD(lr=0.12)
 ema, swa = nn.EMA(0.95), nn.SWA()
@@ -54,8 +56,9 @@ for step in range(300):
 # %%
 # Where the paths lead
 # --------------------
-# The lines of equal loss are those of all 400 rows; the cross is the minimum, which least squares finds at once. On the right is how
-# far the loss is above that minimum: the means come a hundred times closer.
+# The lines of equal loss are those of all 400 rows; the cross is the minimum, which least squares
+# finds at once. On the right is how far the loss is above that minimum: that of the EMA is about
+# six times closer, that of the SWA forty times.
 
 
 def loss_of(path):
@@ -69,12 +72,13 @@ height = loss_of(np.stack([across, along], axis=-1)) - loss_of(best)
 above = {name: loss_of(path) - loss_of(best) for name, path in paths.items()}
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.4), layout="constrained")
-left.contour(across, along, height, levels=np.geomspace(0.01, 3, 10), colors="silver", linewidths=0.8)
-for (name, path), colour, width in zip(paths.items(), ("C5", "C2", "black"), (0.8, 1.8, 2.5), strict=True):
-    left.plot(*np.transpose(path), color=colour, linewidth=width)
-    right.plot(np.arange(300 - len(path), 300), above[name], color=colour, linewidth=width, label=name)
+left.contour(across, along, height, np.geomspace(0.01, 3, 10), colors="silver", linewidths=0.8)
+styles = ({"color": "C5", "lw": 0.8}, {"color": "C2", "lw": 1.8}, {"color": "black", "lw": 2.5})
+for (name, path), style in zip(paths.items(), styles, strict=True):
+    left.plot(*np.transpose(path), **style)
+    right.plot(np.arange(300 - len(path), 300), above[name], label=name, **style)
 left.plot(*best, "x", color="C0", markersize=12, markeredgewidth=3)
 left.set(xlabel="first weight", ylabel="second weight", aspect="equal")
-right.set(xlabel="step", ylabel="loss above the minimum", xlim=(0, 300), yscale="log", ylim=(1e-5, 10))
+right.set(xlabel="step", ylabel="loss above the minimum", yscale="log", ylim=(1e-5, 10))
 right.legend(frameon=False, loc="upper right")
 plt.show()
