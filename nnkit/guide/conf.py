@@ -36,6 +36,13 @@ autodoc_typehints = "none"  # docstrings say what a parameter is
 NumpyDocString.sections.update(dict.fromkeys(OWN, ""))  # it would warn of them where it looks for signatures
 default_role = "py:obj"
 nitpick_ignore_regex = [("py:obj", ".*")]  # what stands between backticks is linked where it is a public name
+numpydoc_validation_checks = {
+    "all",  # but for
+    "ES01", "SA01",  # a second paragraph, and other names: where they help
+    "EX01", "PR01", "PR07", "RT01", "RT03",  # a method's first sentence may say it all; tests look at the parameters of classes
+    "PR03", "GL07",  # what is alike is described together; examples come before sources
+    "SS02", "SS05",  # a summary may be a formula, "s(x) = max(x, 0)"
+}  # fmt: skip
 numpydoc_class_members_toctree = numpydoc_show_class_members = False
 
 sphinx_gallery_conf = {

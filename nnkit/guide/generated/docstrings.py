@@ -27,7 +27,7 @@ def listed(body: str) -> str:
     lines = [""]
     for names, text in entries:
         kind, _, about = re.sub(r"(?s)^(.*?)([;.]) ", r"\1\n", " ".join(text.split()), count=1).partition("\n")
-        lines += [f"{names} : {kind}", *([f"    {about[0].upper()}{about[1:]}"] if about else [])]
+        lines += [f"{names} : {kind.removesuffix('.')}", *([f"    {about[0].upper()}{about[1:].removesuffix('.')}."] if about else [])]
     return "\n".join([*lines, ""])
 
 

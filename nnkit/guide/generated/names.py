@@ -174,7 +174,10 @@ def module_page(name: str, module: Any) -> str:
     lines = [f"nnkit.{name}", "=" * (len(name) + 6), "", f".. py:module:: nnkit.{name}", "", *about, ""]
     for short in module.__all__:
         item = getattr(module, short)
-        kind = "autoclass" if inspect.isclass(item) else "autofunction" if inspect.isroutine(item) else "autodata"
+        if isinstance(item, Mapping):
+            lines += [f".. py:data:: nnkit.{name}.{short}", "", f"   {', '.join(f'``{key}``' for key in sorted(item))}", ""]
+            continue
+        kind = "autoclass" if inspect.isclass(item) else "autofunction"
         shown = [f"   :members: {', '.join(members(item))}"] if inspect.isclass(item) and members(item) else []
         lines += [f".. {kind}:: nnkit.{name}.{short}", *shown, ""]
     return "\n".join(lines)

@@ -132,7 +132,8 @@ def feature_importance(
 
     Returns
     -------
-    FeatureImportance : ``mean``, ``std`` and ``importances`` by column, a table as text, ``plot``
+    FeatureImportance
+        ``mean``, ``std`` and ``importances`` by column, a table as text, ``plot``.
 
     Raises
     ------
