@@ -52,10 +52,10 @@ def docs(page: str = "", *, search: str = "") -> int:
 
 def named(name: str, found: Sequence[Page]) -> Page:
     """The page of a name, however it is spelt."""
-    wanted = name.lower().replace("_", "-").removesuffix(".md").rpartition("/")[2]
-    pages = {item.name: item for item in found}
+    wanted = name.lower().replace("_", "-").removesuffix(".md")
+    pages = {f"{item.section}/{item.name}": item for item in found} | {item.name: item for item in found}
     if wanted not in pages:
-        near = nearest(wanted, list(pages))
+        near = nearest(wanted, [item.name for item in found])
         hint = f"did you mean {near}?" if near else f"{program()} docs lists all pages"
         raise ParameterError(f"docs: there is no page {name!r}; {hint}")
     return pages[wanted]
@@ -65,7 +65,7 @@ def show(item: Page, found: Sequence[Page]) -> None:
     """A page, as a terminal can show it, or as it is."""
     from nnkit.guide.markdown import readable
 
-    text = readable(item.text)
+    text = readable(item.read())
     if not is_terminal(sys.stdout):
         say([text])
         return
@@ -95,7 +95,7 @@ def row(name: str, title: str) -> str:
 
 def matches(item: Page, words: Sequence[str]) -> list[str]:
     """A page's name, and its lines that have all the words; nothing where none has."""
-    lines = [" ".join(line.split()) for line in item.text.splitlines()]
+    lines = [" ".join(line.split()) for line in item.read().splitlines()]
     hits = [line for line in lines if all(word in line.lower() for word in words)]
     shown = [textwrap.fill(line, width(), initial_indent="    ", subsequent_indent="      ") for line in hits[:MOST]]
     more = [f"    and {len(hits) - MOST} more"] if len(hits) > MOST else []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
 
 from nnkit.guide.generated import environment, errors
 
@@ -14,9 +15,15 @@ __all__ = ["Page", "pages"]
 
 FOLDER = Path(__file__).parent
 SECTIONS = ("tutorials", "howto", "migration", "explanation", "reference", "gallery")
+MADE: dict[str, tuple[str, Callable[[], str]]] = {
+    "environment": ("Environment variables", environment.page),
+    "errors": ("Errors and warnings", errors.index),
+    "messages": ("Messages", cache(errors.messages)),  # it takes a second or two
+}
 
 
-class Page(NamedTuple):
+@dataclass(frozen=True)
+class Page:
     """A page of the guide.
 
     Attributes
@@ -24,44 +31,49 @@ class Page(NamedTuple):
     section : the folder that it is in
     name : what it is called on the command line
     title : its first line
-    text : Markdown, as Sphinx's MyST reads it
+    read : gives its text, Markdown as Sphinx's MyST reads it
     """
 
     section: str
     name: str
     title: str
-    text: str
+    read: Callable[[], str]
 
 
 def pages() -> list[Page]:
-    """All pages, section by section."""
-    return [page(section, stem, text) for section in SECTIONS for stem, text in ordered(dict(texts(section)))]
+    """All pages, section by section; a name that is taken has its section before it."""
+    found: dict[str, Page] = {}
+    for section in SECTIONS:
+        for page in ordered(section):
+            name = f"{section}-{page.name}" if page.name in found else page.name
+            found[name] = replace(page, name=name)
+    return [*found.values()]
 
 
-def ordered(found: dict[str, str]) -> list[tuple[str, str]]:
+def ordered(section: str) -> list[Page]:
     """Pages in the order in which the index of their section lists them; the others after these."""
-    first = found.pop("index", "").splitlines()
-    return sorted(found.items(), key=lambda item: (first.index(item[0]) if item[0] in first else len(first), item[0]))
+    index = FOLDER / section / "index.md"
+    first = index.read_text(encoding="utf-8").replace("_", "-").splitlines() if index.exists() else []
+    return sorted(pages_of(section), key=lambda page: (first.index(page.name) if page.name in first else len(first), page.name))
 
 
-def page(section: str, stem: str, text: str) -> Page:
-    """A page of a file's name and text."""
-    title = re.search(r"^# (.*)", text, re.MULTILINE)
-    return Page(section, stem.removeprefix("plot_").replace("_", "-"), title[1] if title else stem, text)
-
-
-def texts(section: str) -> Iterator[tuple[str, str]]:
-    """Stems of files, and Markdown."""
+def pages_of(section: str) -> Iterator[Page]:
+    """Pages that are files, scripts, and those that are made."""
     for path in (FOLDER / section).glob("*.md"):
-        yield path.stem, path.read_text(encoding="utf-8")
+        if path.stem != "index":
+            text = path.read_text(encoding="utf-8")
+            heading = re.search(r"^# (.*)", text, re.MULTILINE)
+            yield Page(section, path.stem.replace("_", "-"), heading[1] if heading else path.stem, partial(str, text))
     for path in (FOLDER / section).glob("plot_*.py"):
-        yield path.stem, script(path.read_text(encoding="utf-8"))
+        title, text = script(path.read_text(encoding="utf-8"))
+        yield Page(section, path.stem.removeprefix("plot_").replace("_", "-"), title, partial(str, text))
     if section == "reference":
-        yield from {"errors": errors.index(), "messages": errors.messages(), "environment": environment.page()}.items()
+        for name, (title, read) in MADE.items():
+            yield Page(section, name, title, read)
 
 
-def script(source: str) -> str:
-    """A script of the gallery as a page: its title, what it is about, and the code."""
+def script(source: str) -> tuple[str, str]:
+    """The title of a script of the gallery, and a page of what it is about, and its code."""
     title, _, about = (ast.get_docstring(ast.parse(source)) or "").partition("\n")
     code = source.partition('"""')[2].partition('"""')[2].strip()
-    return f"# {title}\n{about.lstrip('=-')}\n\n```python\n{code}\n```\n"
+    return title, f"# {title}\n{about.lstrip('=-')}\n\n```python\n{code}\n```\n"

@@ -26,8 +26,8 @@ def listed(body: str) -> str:
     entries = re.findall(r"^(\S.*?) : (.*(?:\n(?: .*)?)*)", body, re.MULTILINE)
     lines = [""]
     for names, text in entries:
-        kind, _, about = re.sub(r"(?s)^(.*?)([;.]) ", r"\1\n", " ".join(text.split()), count=1).partition("\n")
-        lines += [f"{names} : {kind.removesuffix('.')}", *([f"    {about[0].upper()}{about[1:].removesuffix('.')}."] if about else [])]
+        kind, *about = re.split("[;.] ", " ".join(text.split()).removesuffix("."), maxsplit=1)
+        lines += [f"{names} : {kind}", *(f"    {more[0].upper()}{more[1:]}." for more in about)]
     return "\n".join([*lines, ""])
 
 
