@@ -13,7 +13,8 @@ import numpy as np
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # Both come from the parts themselves
@@ -45,10 +46,9 @@ for part in nn.registry.activations.values():
 # All panels have the same axes. Where a function jumps, as `nnkit.Hardshrink` does, the derivative
 # does not know of it.
 
-rows, columns = -(-len(curves) // 6), 6
-figure, panels = plt.subplots(
-    rows, columns, figsize=(9.5, 1.7 * rows), layout="constrained", sharex=True, sharey=True
-)
+rows = -(-len(curves) // 6)
+same = {"layout": "constrained", "sharex": True, "sharey": True}
+figure, panels = plt.subplots(rows, 6, figsize=(9.5, 1.7 * rows), **same)
 for panel in panels.flat[len(curves) :]:
     panel.remove()
 for panel, (name, (value, slope)) in zip(panels.flat, curves.items(), strict=False):

@@ -8,6 +8,7 @@ begins to know what comes after what.
 """
 
 import inspect
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +17,8 @@ from scipy.special import softmax
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # Text becomes numbers
@@ -58,12 +60,12 @@ print(f"{history.steps} steps, loss {history.loss[-1]:.2f}")
 # first, which makes likely ones still likelier.
 
 random = np.random.default_rng(0)
-written = [letters.index(letter) for letter in "The gradient of the loss by the output of a layer"]
-for _ in range(200):
+begin = "The gradient of the loss by the output of a layer"
+written = [letters.index(letter) for letter in begin]
+for _ in range(250):
     scores = model.predict(np.array([written[-STEPS:]]))[0, -1].astype(float)
     written.append(random.choice(len(letters), p=softmax(scores / 0.6)))
-sample = "".join(letters[code] for code in written)
-print(sample)
+print(textwrap.fill("".join(letters[code] for code in written), 70))
 
 # %%
 # What it expects
@@ -71,21 +73,22 @@ print(sample)
 # A sentence that is not in the text. Below each character stand the five that the net thought most
 # likely there, having read all that is to the left; a frame marks the right one.
 
-sentence = "Parameters of the layer that the shape has"
+sentence = "The shape of the output layer"
 row = np.array([[letters.index(letter) for letter in sentence.ljust(STEPS)]])
 said = softmax(model.predict(row)[0, : len(sentence) - 1], axis=1).T  # (letters, places)
 best = np.argsort(-said, axis=0)[:5]
 likely = np.take_along_axis(said, best, axis=0)  # (5, places)
 
-figure, panel = plt.subplots(figsize=(11, 2.6), layout="constrained")
+figure, panel = plt.subplots(figsize=(9.5, 3), layout="constrained")
 image = panel.imshow(likely, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-shown = [{" ": "\N{OPEN BOX}", "\n": "\N{RETURN SYMBOL}"}.get(letter, letter) for letter in letters]
+signs = {" ": "\N{OPEN BOX}", "\n": "\N{RETURN SYMBOL}"}
 for (rank, place), code in np.ndenumerate(best):
     colour = "white" if likely[rank, place] > 0.5 else "black"
-    panel.text(place, rank, shown[code], ha="center", va="center", color=colour)
+    sign = signs.get(letters[code], letters[code])
+    panel.text(place, rank, sign, ha="center", va="center", color=colour)
     if letters[code] == sentence[place + 1]:
-        corner = (place - 0.46, rank - 0.46)
-        panel.add_patch(plt.Rectangle(corner, 0.92, 0.92, fill=False, edgecolor="C2", linewidth=2))
+        corner, frame = (place - 0.46, rank - 0.46), {"fill": False, "edgecolor": "C2"}
+        panel.add_patch(plt.Rectangle(corner, 0.92, 0.92, linewidth=2, **frame))
 panel.set_xticks(range(len(sentence) - 1), sentence[1:].replace(" ", "\N{OPEN BOX}"))
 panel.xaxis.tick_top()
 panel.tick_params(length=0)

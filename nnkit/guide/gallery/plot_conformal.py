@@ -14,7 +14,8 @@ import numpy as np
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # A noisy curve
@@ -32,8 +33,8 @@ def draw(count):
 
 X, y = draw(1500)
 X_test, y_test = draw(4000)
-net = nn.TableRegressor("td-s", hidden=64, epochs=60, validation_fraction=0.3, random_state=0)
-net.fit(X, y)
+settings = {"hidden": 64, "epochs": 60, "validation_fraction": 0.3, "random_state": 0}
+net = nn.TableRegressor("td-s", **settings).fit(X, y)
 
 # %%
 # What was promised, and what came
@@ -57,7 +58,7 @@ figure, (left, right) = plt.subplots(1, 2, layout="constrained", **wide)
 grid = np.linspace(0, 10, 300)[:, None]
 for coverage, shade in ((0.98, 0.18), (0.8, 0.3), (0.5, 0.5)):
     bounds, name = net.predict_interval(grid, coverage).T, f"{coverage:.0%} of new rows"
-    left.fill_between(grid[:, 0], *bounds, color="C0", alpha=shade, linewidth=0, label=name)
+    left.fill_between(grid[:, 0], *bounds, color="C0", alpha=shade, lw=0, label=name)
 left.plot(grid, net.predict(grid), color="black", label="prediction")
 left.scatter(X_test[:400], y_test[:400], s=6, color="C2", label="new rows")
 left.set(xlabel="x", ylabel="y", xlim=(0, 10), ylim=(-2, 5))

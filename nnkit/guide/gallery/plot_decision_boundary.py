@@ -13,7 +13,8 @@ import numpy as np
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # The data
@@ -33,8 +34,8 @@ y = np.repeat([0, 1], 200)
 # `nnkit.LambdaCallback` calls a function after each epoch. Here it keeps a copy of the net at some
 # of them.
 
-model = nn.Sequential([nn.Linear(32), nn.Tanh(), nn.Linear(32), nn.Tanh(), nn.Linear(2)])
-model.build((2,), random_state=0)
+layers = [nn.Linear(32), nn.Tanh(), nn.Linear(32), nn.Tanh(), nn.Linear(2)]
+model = nn.Sequential(layers).build((2,), random_state=0)
 shown = [0, 10, 30, 50, 80, 200]
 nets = {0: model.copy()}
 
@@ -45,8 +46,9 @@ def keep(fit):
         nets[fit.epoch + 1] = fit.model.copy()
 
 
-training = {"loss": "cross_entropy", "epochs": 200, "batch_size": 32, "random_state": 0}
-model.fit(X, y, optimizer=nn.Adam(lr=5e-3), callbacks=[nn.LambdaCallback(keep)], **training)
+adam, keeper = nn.Adam(lr=5e-3), nn.LambdaCallback(keep)
+training = {"epochs": 200, "batch_size": 32, "random_state": 0}
+model.fit(X, y, loss="cross_entropy", optimizer=adam, callbacks=[keeper], **training)
 
 # %%
 # What each of them decides
@@ -60,7 +62,8 @@ right = {}
 for panel, epoch in zip(panels.flat, shown, strict=True):
     nn.plot_decision(nets[epoch], X, y, panel, loss="cross_entropy")
     right[epoch] = (nets[epoch].predict(X).argmax(axis=1) == y).mean()
-    panel.set(title=f"after {epoch} epochs: {right[epoch]:.0%} right", xlabel="", ylabel="")
+    panel.set_title(f"after {epoch} epochs: {right[epoch]:.0%} right")
+    panel.set(xlabel="", ylabel="")
     panel.set_aspect("equal")
     panel.get_legend().remove()
 figure.supxlabel("first feature")

@@ -14,7 +14,8 @@ from sklearn.model_selection import train_test_split
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # Noise is a layer
@@ -30,7 +31,8 @@ model = nn.Sequential([
     nn.Linear(128), nn.ReLU(), nn.Linear(24), nn.ReLU(),
     nn.Linear(128), nn.ReLU(), nn.Linear(64), nn.Sigmoid(),
 ])
-model.fit(train, train, loss="mse", optimizer=nn.Adam(lr=2e-3), epochs=120, random_state=0)
+adam = nn.Adam(lr=2e-3)
+model.fit(train, train, loss="mse", optimizer=adam, epochs=120, random_state=0)
 
 # %%
 # New images, with noise that the net has not seen
@@ -41,7 +43,7 @@ noisy = test + np.random.default_rng(1).normal(scale=NOISE, size=test.shape)
 cleaned = model.predict(noisy)
 before, after = (np.sqrt(((some - test) ** 2).mean()) for some in (noisy, cleaned))
 
-figure, panels = plt.subplots(3, 10, figsize=(9.5, 3.4), layout="constrained")
+figure, panels = plt.subplots(3, 8, figsize=(9.5, 4), layout="constrained")
 names = (f"with noise\nerror {before:.2f}", f"cleaned\nerror {after:.2f}", "original")
 for line, name, pictures in zip(panels, names, (noisy, cleaned, test), strict=True):
     for panel, picture in zip(line, pictures, strict=False):

@@ -13,7 +13,8 @@ import numpy as np
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # Days of some invented town
@@ -27,7 +28,7 @@ random = np.random.default_rng(0)
 month = random.integers(12, size=3000)
 season = 2 * np.pi * (month + random.uniform(size=3000)) / 12
 daylight = 12 - 4 * np.cos(season + 0.17) + random.normal(scale=0.2, size=3000)  # hours
-temperature = 9 - 9 * np.cos(season - 0.5) + random.normal(scale=3, size=3000)  # degrees Celsius
+temperature = 9 - 9 * np.cos(season - 0.5) + random.normal(scale=3, size=3000)  # Celsius
 weather = np.stack([daylight, temperature], axis=1)
 y = (weather - weather.mean(axis=0)) / weather.std(axis=0)
 names = random.permutation(12)  # the number by which the net knows each month

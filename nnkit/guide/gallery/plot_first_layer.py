@@ -14,7 +14,8 @@ from sklearn.model_selection import train_test_split
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # Two nets read digits
@@ -25,9 +26,10 @@ plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.rig
 
 X, y = load_digits(return_X_y=True)
 X, X_test, y, y_test = train_test_split(X / 16, y, random_state=0, stratify=y)
+noise = nn.GaussianNoise(0.2)
 nets = {
-    "one layer": nn.Sequential([nn.GaussianNoise(0.2), nn.Linear(10, weight_init="zeros")]),
-    "two layers": nn.Sequential([nn.GaussianNoise(0.2), nn.Linear(64), nn.Tanh(), nn.Linear(10)]),
+    "one layer": nn.Sequential([noise, nn.Linear(10, weight_init="zeros")]),
+    "two layers": nn.Sequential([noise, nn.Linear(64), nn.Tanh(), nn.Linear(10)]),
 }
 right = {}
 for name, net in nets.items():

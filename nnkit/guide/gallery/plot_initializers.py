@@ -13,14 +13,15 @@ import numpy as np
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # How large is the signal behind each layer?
 # ------------------------------------------
 # Each layer is a model of its own here, so that we can look at what comes out of it.
 
-DEPTH, WIDTH = 30, 128
+DEPTH, WIDTH = 30, 64
 X = np.random.default_rng(0).standard_normal((100, WIDTH))
 
 
@@ -35,16 +36,18 @@ def signal(initializer, activation):
 
 
 initializers = {
-    "normal, std 0.05": nn.Normal(std=0.05),
+    "normal, std 0.08": nn.Normal(std=0.08),
     "LeCun normal": nn.LeCunNormal(),
     "Glorot normal": nn.GlorotNormal(),
     "Kaiming normal": nn.KaimingNormal(),
     "orthogonal": nn.Orthogonal(),
-    "normal, std 0.2": nn.Normal(std=0.2),
+    "normal, std 0.3": nn.Normal(std=0.3),
 }
 signals = {}
 for activation in ("relu", "tanh"):
-    signals[activation] = {name: signal(part, activation) for name, part in initializers.items()}
+    signals[activation] = {}
+    for name, initializer in initializers.items():
+        signals[activation][name] = signal(initializer, activation)
 
 # %%
 # Flat lines are good

@@ -14,7 +14,8 @@ from sklearn.datasets import load_digits
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 X, y = load_digits(return_X_y=True)
 X = X / 16
 
@@ -47,7 +48,8 @@ class EveryLoss(nn.Callback):
 
 
 seen = EveryLoss()
-growing = nn.SGD(lr=LARGEST, schedule=nn.LambdaSchedule(lambda t: 10 ** (7 * (t / EPOCHS - 1))))
+growth = nn.LambdaSchedule(lambda t: 10 ** (7 * (t / EPOCHS - 1)))
+growing = nn.SGD(lr=LARGEST, schedule=growth)
 same = {"loss": "cross_entropy", "batch_size": 32, "random_state": 0}
 new_net().fit(X, y, optimizer=growing, epochs=EPOCHS, callbacks=[seen], **same)
 losses = np.array(seen.losses)
@@ -62,10 +64,11 @@ rates = LARGEST * 10 ** (7 * (np.arange(len(losses)) / len(losses) - 1))
 smooth = np.convolve(losses, np.ones(15) / 15, mode="same")[8:-8]
 best = rates[8:-8][smooth.argmin()]
 chosen = best / 5
-tried = {chosen / 100: "a hundredth of it", chosen: "chosen", chosen * 20: "twenty times it"}
+tried = {chosen / 100: "a hundredth", chosen: "chosen", chosen * 20: "twenty times"}
 curves = {}
 for rate in tried:
-    curves[rate] = new_net().fit(X, y, optimizer=nn.SGD(lr=rate), epochs=15, **same)["loss"]
+    history = new_net().fit(X, y, optimizer=nn.SGD(lr=rate), epochs=15, **same)
+    curves[rate] = history["loss"]
 
 # %%
 # The picture of the search, and three trainings that show that it was right
@@ -79,7 +82,9 @@ left.set(xscale="log", xlabel="learning rate", ylabel="loss of a batch", ylim=(0
 left.set_title("Search: the rate grows")
 left.legend(frameon=False, loc="upper left")
 for (rate, name), style in zip(tried.items(), (":", "-", "--"), strict=True):
-    right.plot(range(1, 16), curves[rate], f"o{style}", markersize=4, label=f"{rate:.2g}, {name}")
-right.set(xlabel="epoch", ylabel="training loss", yscale="log", title="Training: the rate stays")
+    label = f"{rate:.2g}, {name}"
+    right.plot(range(1, 16), curves[rate], f"o{style}", markersize=4, label=label)
+right.set(xlabel="epoch", ylabel="training loss", yscale="log")
+right.set_title("Training: the rate stays")
 right.legend(frameon=False)
 plt.show()

@@ -13,7 +13,8 @@ import numpy as np
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # A curve with 200 points, and a net with 61 numbers to choose
@@ -32,13 +33,15 @@ def new_net():
     return nn.Sequential(layers).build((1,), random_state=0, dtype="float64")
 
 
-adam = nn.Adam(lr=1e-2, schedule=nn.CosineSchedule())  # a rate that falls to 0 does Adam good
+adam = nn.Adam(lr=1e-2, schedule=nn.CosineSchedule())  # its rate falls to 0
 ways = {
     "Levenberg-Marquardt": {"optimizer": "lm", "epochs": 100},
     "Adam": {"optimizer": adam, "epochs": 5000, "batch_size": len(x)},
 }
 nets = {name: new_net() for name in ways}
-losses = {name: nets[name].fit(x, y, loss="mse", **way)["loss"] for name, way in ways.items()}
+losses = {}
+for name, way in ways.items():
+    losses[name] = nets[name].fit(x, y, loss="mse", **way)["loss"]
 
 # %%
 # The loss, iteration by iteration
@@ -48,8 +51,10 @@ losses = {name: nets[name].fit(x, y, loss="mse", **way)["loss"] for name, way in
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
 for name, net in nets.items():
     left.plot(range(1, len(losses[name]) + 1), losses[name])
-    right.plot(x, np.abs(net.predict(x) - y), label=f"{name}, {len(losses[name])} iterations")
-left.set(xscale="log", yscale="log", xlabel="iterations on all rows", ylabel="mean squared error")
+    label = f"{name}, {len(losses[name])} iterations"
+    right.plot(x, np.abs(net.predict(x) - y), label=label)
+left.set(xscale="log", yscale="log")
+left.set(xlabel="iterations on all rows", ylabel="mean squared error")
 right.set(yscale="log", xlabel="x", ylabel="|prediction - y|", ylim=(1e-6, 3))
 left.set_title("The loss on the way")
 right.set_title("What is left of the error")

@@ -13,7 +13,8 @@ import numpy as np
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # The valley
@@ -71,8 +72,8 @@ paths = {}
 for name, optimizer in optimizers.items():
     model = nn.Sequential([nn.Linear(1, bias=False)]).build((2,), dtype="float64")
     model.parameters()["0.weight"] = START
-    path, batches = Path(), {} if isinstance(optimizer, nn.Trainer) else {"batch_size": len(X)}
-    model.fit(X, y, loss="mse", optimizer=optimizer, epochs=60, callbacks=[path], **batches)
+    path, batch = Path(), None if isinstance(optimizer, nn.Trainer) else len(X)
+    model.fit(X, y, optimizer=optimizer, epochs=60, batch_size=batch, callbacks=[path])
     paths[name] = np.array(path.places)
 
 # %%
@@ -82,11 +83,13 @@ for name, optimizer in optimizers.items():
 
 across, along = np.meshgrid(np.linspace(-2, 2, 120), np.linspace(-2, 1.5, 120))
 height = ((np.stack([across, along], axis=-1) @ X.T - y[:, 0]) ** 2).mean(axis=-1)
-figure, panels = plt.subplots(3, 6, figsize=(11, 5.8), layout="constrained", sharex=True, sharey=True)
+levels = np.geomspace(0.002, 20, 9)
+same = {"layout": "constrained", "sharex": True, "sharey": True}
+figure, panels = plt.subplots(3, 6, figsize=(11, 5.8), **same)
 far = {}
 for panel, (name, path) in zip(panels.flat, paths.items(), strict=True):
     far[name] = np.hypot(*(path[-1] - GOAL[:, 0]))
-    panel.contour(across, along, height, np.geomspace(0.002, 20, 9), colors="silver", linewidths=0.8)
+    panel.contour(across, along, height, levels, colors="silver", linewidths=0.8)
     panel.plot(*path.T, "-", color="C0", linewidth=1.2)
     panel.plot(*path.T, ".", color="C0", markersize=3.5)
     panel.plot(*GOAL, "*", color="C2", markersize=12)

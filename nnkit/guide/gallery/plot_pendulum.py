@@ -18,7 +18,8 @@ from scipy.integrate import solve_ivp
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # Learn the acceleration
@@ -80,13 +81,14 @@ def physics(time, state):
 times = np.linspace(0, 20, 401)
 starts = np.array([[0.5, 0.0], [1.5, 0.0], [2.8, 0.0]])
 learnt = [motion(model.as_function(), start, 0.05, 400) for start in starts]
-true = [solve_ivp(physics, (0, 20), start, t_eval=times, rtol=1e-8).y.T for start in starts]
-apart = max(np.abs(ours - theirs).max() for ours, theirs in zip(learnt, true, strict=True))
+exact = {"t_eval": times, "rtol": 1e-8}
+true = [solve_ivp(physics, (0, 20), start, **exact).y.T for start in starts]
+apart = np.abs(np.array(learnt) - np.array(true)).max()
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
 left.scatter(*states.T, s=4, color="silver", label="measured states")
 for number, (ours, theirs) in enumerate(zip(learnt, true, strict=True)):
-    left.plot(*theirs.T, color="black", linewidth=1, label="physics" if number == 0 else None)
+    left.plot(*theirs.T, color="black", linewidth=1, label="" if number else "physics")
     name = f"net, from {starts[number, 0]:g} rad"
     left.plot(*ours.T, "--", color=f"C{number}", linewidth=2.5, label=name)
     right.plot(times, theirs[:, 0], color="black", linewidth=1)
@@ -94,5 +96,6 @@ for number, (ours, theirs) in enumerate(zip(learnt, true, strict=True)):
 left.set(xlabel="angle (rad)", ylabel="angular velocity (rad / s)")
 left.set_title("Paths in the plane of states")
 left.legend(frameon=True, edgecolor="none", loc="upper right", fontsize=9)
-right.set(xlabel="time (s)", ylabel="angle (rad)", title=f"Never more than {apart:.2f} apart")
+right.set(xlabel="time (s)", ylabel="angle (rad)")
+right.set_title(f"Never more than {apart:.2f} apart")
 plt.show()

@@ -14,7 +14,8 @@ from sklearn.datasets import load_sample_image
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # A flower of 96 x 96 pixels
@@ -33,7 +34,10 @@ target = picture.reshape(-1, 1)
 
 body = [nn.Linear(128), nn.ReLU(), nn.Linear(128), nn.ReLU(), nn.Linear(1)]
 waves = [nn.PeriodicEmbedding(24, hidden_features=48, sigma=3.0), nn.Flatten()]
-nets = {"x and y as they are": nn.Sequential(body), "waves of x and y": nn.Sequential(waves + body)}
+nets = {
+    "x and y as they are": nn.Sequential(body),
+    "waves of x and y": nn.Sequential([*waves, *body]),
+}
 training = {"loss": "mse", "epochs": 30, "batch_size": 256, "random_state": 0}
 losses = {}
 for name, net in nets.items():
@@ -45,12 +49,12 @@ for name, net in nets.items():
 # ---------------------
 # PSNR is the signal-to-noise ratio of pictures, in decibels: 10 log10(1 / mean squared error).
 
-widths = [1, 1, 1, 1.2]
-figure, panels = plt.subplots(1, 4, figsize=(11, 3.2), layout="constrained", width_ratios=widths)
+figure, panels = plt.subplots(2, 2, figsize=(7.5, 7.5), layout="constrained")
+panels = panels.ravel()
 panels[0].imshow(picture, cmap="gray", vmin=0, vmax=1)
 panels[0].set_title("photograph")
-decibels = {}
-for panel, (name, net), colour in zip(panels[1:], nets.items(), ("C2", "C0"), strict=False):
+decibels, colours = {}, ("C2", "C0")
+for panel, (name, net), colour in zip(panels[1:], nets.items(), colours, strict=False):
     learnt = net.predict(places)
     decibels[name] = 10 * np.log10(1 / ((learnt - target) ** 2).mean())
     panel.imshow(learnt.reshape(96, 96), cmap="gray", vmin=0, vmax=1)

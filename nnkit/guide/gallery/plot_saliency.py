@@ -15,19 +15,22 @@ from sklearn.model_selection import train_test_split
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # A convolutional net
 # -------------------
 
 X, y = load_digits(return_X_y=True)
-X, X_test, y, y_test = train_test_split(X.reshape(-1, 1, 8, 8) / 16, y, random_state=0, stratify=y)
+X = X.reshape(-1, 1, 8, 8) / 16
+X, X_test, y, y_test = train_test_split(X, y, random_state=0, stratify=y)
 model = nn.Sequential([
     nn.Conv2d(16, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2),
     nn.Conv2d(32, 3, padding="same"), nn.ReLU(), nn.Flatten(), nn.Linear(10),
 ])
-model.fit(X, y, loss="cross_entropy", optimizer=nn.Adam(lr=3e-3), epochs=15, random_state=0)
+adam = nn.Adam(lr=3e-3)
+model.fit(X, y, loss="cross_entropy", optimizer=adam, epochs=15, random_state=0)
 accuracy = model.evaluate(X_test, y_test, metrics=["accuracy"])["accuracy"]
 
 # %%

@@ -16,7 +16,8 @@ from sklearn.datasets import load_digits
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 X, y = load_digits(return_X_y=True)
 X = X / 16
 
@@ -27,15 +28,17 @@ X = X / 16
 # words of what is wrong. Here the warnings are caught, and printed.
 
 scales = {0.1: "small", 3.0: "large", 30.0: "huge"}
-training = {"loss": "cross_entropy", "epochs": 40, "random_state": 0}
+sgd = nn.SGD(lr=1.0)
+training = {"loss": "cross_entropy", "optimizer": sgd, "epochs": 40, "random_state": 0}
 outputs, losses, said = {}, {}, []
 for scale in scales:
     first = nn.Linear(16, weight_init=nn.Normal(std=scale))
-    net = nn.Sequential([first, nn.Sigmoid(), nn.Linear(10)]).build((64,), random_state=0)
+    net = nn.Sequential([first, nn.Sigmoid(), nn.Linear(10)])
+    net.build((64,), random_state=0)
     outputs[scale] = net[:2].predict(X).ravel()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        history = net.fit(X, y, optimizer=nn.SGD(lr=1.0), callbacks=[nn.Monitor()], **training)
+        history = net.fit(X, y, callbacks=[nn.Monitor()], **training)
     losses[scale] = history["loss"]
     said += [f"{scales[scale]} weights: {item.message}" for item in caught]
 print(*said, sep="\n")
@@ -49,8 +52,8 @@ print(*said, sep="\n")
 
 figure, panels = plt.subplot_mosaic("ABC;DDD", figsize=(9.5, 6), layout="constrained")
 a = np.linspace(0, 1, 200)
-for name, (scale, label), colour in zip("ABC", scales.items(), ("C0", "C1", "C2"), strict=True):
-    panel = panels[name]
+for number, (scale, label) in enumerate(scales.items()):
+    panel, colour = panels["ABC"[number]], f"C{number}"
     share = np.full(len(outputs[scale]), 1 / len(outputs[scale]))
     panel.hist(outputs[scale], bins=50, range=(0, 1), color=colour, weights=share)
     panel.set(title=f"{label} weights, std {scale:g}", xlabel="output a", xlim=(0, 1))
@@ -58,7 +61,7 @@ for name, (scale, label), colour in zip("ABC", scales.items(), ("C0", "C1", "C2"
     slope = panel.twinx()
     slope.plot(a, a * (1 - a), color="black", linewidth=1.5)
     slope.set(ylim=(0, 0.3), yticks=[])
-    panels["D"].plot(range(1, 41), losses[scale], color=colour, label=f"{label} weights")
+    panels["D"].plot(range(1, 41), losses[scale], colour, label=f"{label} weights")
 panels["A"].set_ylabel("share of outputs")
 slope.set_ylabel("slope a (1 - a)")
 slope.set_yticks([0, 0.25])

@@ -13,7 +13,8 @@ import numpy as np
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # Settings for thirty epochs
@@ -57,13 +58,14 @@ def curve(schedule, times):
         return schedule.factor(times, EPOCHS)
     factors = []
     for epoch in range(EPOCHS):
-        factors.append(schedule.factor(times[(times >= epoch) & (times < epoch + 1)], EPOCHS))
+        factors.append(schedule.factor(times[times.astype(int) == epoch], EPOCHS))
         schedule.observe(1 / (1 + min(epoch, 10)))
     return np.concatenate(factors)
 
 
 times = np.arange(0, EPOCHS, 0.05)
-figure, panels = plt.subplots(5, 4, figsize=(9.5, 9), layout="constrained", sharex=True, sharey=True)
+same = {"layout": "constrained", "sharex": True, "sharey": True}
+figure, panels = plt.subplots(5, 4, figsize=(9.5, 9), **same)
 for panel in panels.flat[len(schedules) :]:
     panel.remove()
 for panel, schedule in zip(panels.flat, schedules, strict=False):

@@ -10,13 +10,13 @@ left, and the first layers stand still.
 import warnings
 
 import matplotlib.pyplot as plt
-import numpy as np
 from sklearn.datasets import load_digits
 
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 X, y = load_digits(return_X_y=True)
 X = X / 16
 
@@ -27,17 +27,18 @@ X = X / 16
 # after each epoch. It also warns where delta vanishes: we print what it says of the sigmoids.
 
 DEPTH = 8
-starts = {"sigmoid": "glorot_uniform", "tanh": "glorot_uniform", "relu": "kaiming_uniform"}
-training = {"loss": "cross_entropy", "epochs": 30, "random_state": 0}
+starts = {"sigmoid": "glorot_normal", "tanh": "glorot_normal", "relu": "kaiming_normal"}
+sgd = nn.SGD(lr=0.02)
+training = {"loss": "cross_entropy", "optimizer": sgd, "epochs": 30, "random_state": 0}
 deltas, losses, warned = {}, {}, {}
 for activation, start in starts.items():
     hidden = [[nn.Linear(32, weight_init=start), activation] for _ in range(DEPTH)]
     net, monitor = nn.Sequential([*hidden, nn.Linear(10)]), nn.Monitor()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", nn.TrainingWarning)
-        history = net.fit(X, y, optimizer=nn.SGD(lr=0.02), callbacks=[monitor], **training)
-    delta = [values[0] for name, values in monitor.series("delta").items() if "Linear" in name]
-    deltas[activation], losses[activation] = np.array(delta), history["loss"]
+        losses[activation] = net.fit(X, y, callbacks=[monitor], **training)["loss"]
+    delta = monitor.series("delta")  # for each layer, a number for each look
+    deltas[activation] = [looks[0] for name, looks in delta.items() if "Linear" in name]
     warned[activation] = list(monitor.warned.values())
 print(*warned["sigmoid"], sep="\n")
 
@@ -51,12 +52,11 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrain
 for (activation, delta), marker in zip(deltas.items(), "sov", strict=True):
     left.plot(range(1, DEPTH + 2), delta, marker=marker, label=activation)
     right.plot(range(1, 31), losses[activation], label=activation)
-left.set(yscale="log", xlabel="layer, from input to output", ylabel="delta (root mean square)")
-left.set_xticks(range(1, DEPTH + 2))
-left.annotate(
-    "backpropagation", xy=(0.25, 0.12), xytext=(0.6, 0.12), xycoords="axes fraction",
-    va="center", arrowprops={"arrowstyle": "->", "linewidth": 1.5},
-)
-right.set(xlabel="epoch", ylabel="training loss (cross-entropy)", ylim=(0, None), xlim=(1, 30))
+left.set(yscale="log", xlabel="layer, from input to output", xticks=range(1, DEPTH + 2))
+left.set_ylabel("delta (root mean square)")
+arrow = {"arrowstyle": "->", "linewidth": 1.5}
+place = {"xy": (0.25, 0.12), "xytext": (0.6, 0.12), "xycoords": "axes fraction"}
+left.annotate("backpropagation", va="center", arrowprops=arrow, **place)
+right.set(xlabel="epoch", ylabel="training loss (cross-entropy)", ylim=(0, None))
 left.legend(frameon=False)
 plt.show()

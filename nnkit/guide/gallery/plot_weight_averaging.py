@@ -13,7 +13,8 @@ import numpy as np
 import nnkit as nn
 
 plt.style.use("seaborn-v0_8-colorblind")
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rc("font", size=11)
+plt.rc("axes.spines", top=False, right=False)
 
 # %%
 # A net with two weights
@@ -23,7 +24,7 @@ plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.rig
 random = np.random.default_rng(0)
 X = random.normal(size=(400, 2)) @ np.array([[1.0, 0.6], [0.0, 0.8]])
 y = X @ np.array([[1.0], [-0.5]]) + random.normal(scale=1.0, size=(400, 1))
-model = nn.Sequential([nn.Linear(1, bias=False)]).build((2,), random_state=0, dtype="float64")
+model = nn.Sequential([nn.Linear(1, bias=False)]).build((2,), dtype="float64")
 model.parameters()["0.weight"] = [[0.0], [-1.2]]
 
 # %%
@@ -72,11 +73,11 @@ height = loss_of(np.stack([across, along], axis=-1)) - loss_of(best)
 above = {name: loss_of(path) - loss_of(best) for name, path in paths.items()}
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.4), layout="constrained")
-left.contour(across, along, height, np.geomspace(0.01, 3, 10), colors="silver", linewidths=0.8)
-styles = ({"color": "C5", "lw": 0.8}, {"color": "C2", "lw": 1.8}, {"color": "black", "lw": 2.5})
-for (name, path), style in zip(paths.items(), styles, strict=True):
-    left.plot(*np.transpose(path), **style)
-    right.plot(np.arange(300 - len(path), 300), above[name], label=name, **style)
+levels = np.geomspace(0.01, 3, 10)
+left.contour(across, along, height, levels, colors="silver", linewidths=0.8)
+for (name, path), style, width in zip(paths.items(), ("C5", "C2", "k"), (0.8, 1.8, 2.5), strict=True):
+    left.plot(*np.transpose(path), style, lw=width)
+    right.plot(np.arange(300 - len(path), 300), above[name], style, lw=width, label=name)
 left.plot(*best, "x", color="C0", markersize=12, markeredgewidth=3)
 left.set(xlabel="first weight", ylabel="second weight", aspect="equal")
 right.set(xlabel="step", ylabel="loss above the minimum", yscale="log", ylim=(1e-5, 10))
