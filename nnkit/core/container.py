@@ -278,7 +278,7 @@ class Model(Familiar):
 
     _network: Any = None  # a `nnkit.network.Network`, once the model is built
 
-    def __init__(self, layers: Iterable[Layer | type[Layer] | str]) -> None:
+    def __init__(self, layers: Iterable[Layer | type[Layer] | str | Model | Sequence[Any]]) -> None:
         if isinstance(layers, str | Layer):
             raise ParameterError(f"Sequential: expected a list of layers, got {layers!r}; write Sequential([...])")
         if isinstance(layers, Mapping):
