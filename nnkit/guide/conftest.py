@@ -3,6 +3,7 @@
 import doctest
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 AS_WRITTEN = doctest.register_optionflag("NUMBER")  # pytest's: 0.97 stands for what is 0.01 off at most
-IMPORTED = re.compile(r"^ *(?:from|import) (\w+)", re.MULTILINE)
+IMPORTED = re.compile(r"^(?:from|import) (\w+)", re.MULTILINE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,3 +32,5 @@ def fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setenv("MPLBACKEND", "agg")
     with np.printoptions():
         yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
