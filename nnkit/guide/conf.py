@@ -29,7 +29,7 @@ myst_heading_anchors = 3
 smartquotes = False  # s'(x) is a derivative
 nitpicky = True
 python_use_unqualified_type_names = True
-toc_object_entries = False
+toc_object_entries_show_parents = "hide"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # docstrings say what a parameter is
@@ -96,8 +96,11 @@ def _trimmed(app, doctree):
 
 
 def _linked(app, doctree):
-    """Code on a page that begins with a public name leads to its page."""
-    for literal in list(doctree.findall(nodes.literal)):
+    """Code on a page that begins with a public name leads to its page; tables of two libraries' words begin with the other's."""
+    foreign = app.env.docname.startswith(("migration/", "reference/pytorch"))
+    first = [row[0] for row in doctree.findall(nodes.row)] if foreign else []
+    theirs = {literal for entry in first for literal in entry.findall(nodes.literal)}
+    for literal in [item for item in doctree.findall(nodes.literal) if item not in theirs]:
         found = re.match(r"(nn\.)?((\w+)(\.\w+)*)", literal.astext())
         known = found and found[3] in nnkit.__all__ and (found[1] or found[3][0].isupper())
         if known and not isinstance(literal.parent, nodes.reference | pending_xref):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["OWN", "restructured"]
+__all__ = ["OWN", "plain", "restructured"]
 
 OWN = ("Shape", "Hooks")  # sections that numpydoc does not know; they are shown before those that it does
 LISTS = ("Parameters", "Attributes")

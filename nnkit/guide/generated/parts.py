@@ -14,6 +14,7 @@ from typing import Any
 import nnkit as nn
 from nnkit.core.part import Part
 from nnkit.errors import NnkitError
+from nnkit.guide.generated import docstrings
 from nnkit.network import network_of
 from nnkit.persistence.onnx.writing import of_network
 
@@ -80,13 +81,12 @@ def numbers(part: type[Part]) -> str:
 @cache
 def columns(part: type[Part]) -> dict[str, str]:
     """What a table of parts says of one, by the titles of columns."""
-    theirs = " ".join(f"`{name}`" for name in pytorch().get(part.__name__, []))
     key = getattr(part, "key", "")  # of what stands beside parts, such as a function that makes some, there is none
     said = {"name": f'`"{key}"`' if key else "", "what it is": plain(summary(part))}
     model = net(part)
     if model is not None or (inspect.isclass(part) and issubclass(part, nn.Loss)):
         said["gives" if model is not None else "expects"] = numbers(part)
-    said["PyTorch"] = theirs
+    said["PyTorch"] = ", ".join(pytorch().get(part.__name__, []))
     if model is not None:
         said |= {"ONNX": operators(model), "C": "yes" if has_c(model) else ""}
     return said
@@ -109,7 +109,7 @@ def described(part: type[Part]) -> list[str]:
     lines += [".. list-table::", "   :widths: auto", "   :stub-columns: 1", "   :class: facts", ""]
     for title, text in said.items():
         if text and title != "what it is":
-            lines += [f"   * - {title}", f"     - {text.replace('`', '``')}"]
+            lines += [f"   * - {title}", f"     - {docstrings.plain(text.replace('`', '``'))}"]
     lines += [""]
     kernels = list(sources(part))
     if kernels:
