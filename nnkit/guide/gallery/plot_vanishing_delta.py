@@ -23,6 +23,8 @@ X = X / 16
 # %%
 # Eight hidden layers, three activations
 # --------------------------------------
+# A list among the layers is a block of its own, here of a linear layer and its activation.
+#
 # `nnkit.Monitor` notes the size of delta (its root mean square) at every layer, before training and
 # after each epoch. It also warns where delta vanishes: we print what it says of the sigmoids.
 
