@@ -20,11 +20,14 @@ from nnkit.core.container import Chain, Container, Model, Placed, chain_of, mode
 from nnkit.core.csr import CSRLayer
 from nnkit.core.fields import by_name, each, fields
 from nnkit.core.groups import Segment, matching
+from nnkit.core.identity import identity
 from nnkit.core.layer import Built, Declared, Layer
 from nnkit.core.part import row_shape
 from nnkit.core.schedule import Schedule, followed
+from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import ALIGNMENT, aligned_zeros, own
 from nnkit.engine.operands import Array, Live, Operand, Storage
+from nnkit.engine.template import Likeness
 from nnkit.errors import KernelError, NotBuiltError, ParameterError, ShapeError
 
 __all__ = ["LiveArrays", "Network", "adopt", "given_shape", "inputs_of", "network_of", "one_output", "root_of"]
@@ -112,7 +115,6 @@ class Network:
         self.dtype, self.input_dtype = dtype, input_dtype
         paths = {id(built): path for path, built in root.walk() if built.home is built}
         self._leaves = [_Leaf(path, paths.get(id(built.home), ""), built) for path, built in root.walk()]
-        self._names = {path: f"layer {path}, {built.layer!r}" for path, _, built in self._leaves}
         self._offsets: dict[str, int] = {}  # of each parameter in the vector
         self._states: dict[str, NDArray[Any]] = {}
         self._drawn: dict[str, bytes] = {}  # of layers that are to begin from data: what was drawn for them
@@ -334,6 +336,10 @@ class Network:
         """The layers that it was built of."""
         return [child.source or child.layer for child in self.root.children]
 
+    @lazy
+    def _names(self) -> dict[str, str]:
+        return {path: f"layer {path}, {built.layer!r}" for path, _, built in self._leaves}
+
     def homes(self) -> Iterator[tuple[str, Built]]:
         """The layers that have parameters and states of their own, each once."""
         return ((path, built) for path, home, built in self._leaves if path == home)
@@ -405,6 +411,14 @@ class Network:
         gradients = self.views(self.gradient)
         for name in self.frozen:
             gradients[name][...] = 0.0
+
+    @property
+    def likeness(self) -> Likeness:
+        """What programs follow from that run its layers: it is the same for another network of the same ones."""
+        within = identity(self.root.layer) if any(child.children for child in self.root.children) else None
+        leaves = [(path, home, identity(built.layer), *map(identity, (built.in_shape, built.out_shape)))
+                  for path, home, built in self._leaves]  # fmt: skip
+        return Likeness((self.dtype, self.chunk, self.frozen, within, *leaves), [self.vector, *self._states.values()])
 
     def segments(self) -> list[Segment]:
         """Where in the vector each parameter is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -15,16 +16,19 @@ from nnkit.core.loss import Loss, LossArrays, RowWeights
 from nnkit.core.metric import Metric
 from nnkit.core.part import Shape
 from nnkit.engine.critical import check
+from nnkit.engine.instruction import Instruction
+from nnkit.engine.lazy import weakly
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Constant, ControlWord
-from nnkit.engine.program import Instruction, Program
+from nnkit.engine.program import Program
 from nnkit.engine.runner import Runner
+from nnkit.engine.template import Likeness
 from nnkit.engine.workers import Team, available_threads
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import scatter
 from nnkit.network import Network
 from nnkit.planner import Node, Plan
-from nnkit.training.data import count_of, gather_targets, gathered, sources_of
+from nnkit.training.data import Source, count_of, gather_targets, gathered, sources_of, targets_likeness
 from nnkit.training.goals import grade
 
 __all__ = ["BulkPredictor", "Evaluator", "Pass", "Predictor", "Sweep", "prediction_shards", "predictor_of", "rows_of"]
@@ -40,9 +44,15 @@ class Predictor:
         self.rows = rows
         self.stage = each(lambda shape, dtype: _buffer(rows, shape, dtype), network.in_shape, network.input_dtype)
         self.result = each(lambda shape: _buffer(rows, shape, network.dtype), network.out_shape)
-        plan = Plan(network.dtype, training=False, differentiate=False)
-        each(plan.copy, plan.run(network.placed(), each(Array.batch, self.stage)), each(Array.batch, self.result))
-        self._runner = Runner(Program(plan.instructions, network.dtype, rows=rows), rows)
+        stage, result, likeness = self.stage, self.result, network.likeness
+
+        def write() -> list[Instruction]:
+            plan = Plan(network.dtype, training=False, differentiate=False)
+            each(plan.copy, plan.run(network.placed(), each(Array.batch, stage)), each(Array.batch, result))
+            return plan.instructions
+
+        like = Likeness(("predict", likeness.key), [*likeness.arrays, *fields(stage).values(), *fields(result).values()])
+        self._runner = Runner(Program(write, network.dtype, rows=rows, like=like), rows)
         self._runner.run(0, 1)  # on no rows: leaves the runner ready for `again`
         self._again = self._runner.again
         self._count = self._runner.steps[0, 1:2]
@@ -93,23 +103,37 @@ class Sweep:
         self, network: Network, X: Any, rows: int, shards: int, chosen: NDArray[np.int64] | None, python: bool
     ) -> None:
         self._rows, self._shards, self._chosen, self._python = rows, shards, chosen, python
-        self._plan = plan = Plan(network.dtype, training=False, differentiate=False)
-        self._sources = sources_of(X, network.dtype)
+        self._network, self._sources = network, sources_of(X, network.dtype)
+
+    def _planned(self) -> tuple[Plan, Any]:
+        """The pass over a block, and its outputs."""
+        network = self._network
+        plan = Plan(network.dtype, training=False, differentiate=False)
         x, gathering = gathered(self._sources, network.in_shape, network.input_dtype)
         plan.instructions += gathering
-        self._result = plan.run(network.placed(sources=self._sources), x)
+        return plan, plan.run(network.placed(sources=self._sources), x)
 
-    def _keep(self, array: Array, out: NDArray[Any]) -> None:
-        """Write what a block's array holds to where its rows belong."""
-        flat = out.reshape(len(out), -1)
+    def _keep(self, plan: Plan, array: Array, flat: NDArray[Any]) -> None:
+        """Write what a block's array holds to where its rows belong, (rows, numbers)."""
         place = ControlWord(Word.STEP), ControlWord(Word.FIRST_ROW), Constant(BLOCK * self._shards, "int64")
         operands = (array.reshaped(flat.shape[1:]), *place, Array.view(flat))
-        self._plan.instructions.append(Instruction(scatter, operands, "result", "data"))
+        plan.instructions.append(Instruction(scatter, operands, "result", "data"))
 
-    def _prepare(self) -> None:
-        """Make the program: all instructions are there."""
+    def _write(self) -> list[Instruction]:
+        """What is done with a block."""
+        raise NotImplementedError
+
+    def _like(self, *likes: Likeness) -> Likeness:
+        """What it has in common with other passes: that, and these."""
+        every = [self._network.likeness, *(source.likeness for source in fields(self._sources).values()), *likes]
+        return Likeness((type(self), *fields(self._sources), *(item.key for item in every)),
+                        [array for item in every for array in item.arrays])  # fmt: skip
+
+    def _prepare(self, like: Likeness | None = None) -> None:
+        """Make the program."""
         rows, chosen = BLOCK * self._shards, self._chosen
-        program = Program(self._plan.instructions, self._plan.real, shards=self._shards, rows=BLOCK, python=self._python)
+        program = Program(weakly(self._write), self._network.dtype, shards=self._shards, rows=BLOCK, python=self._python,
+                          like=like)  # fmt: skip
         begins = np.arange(0, self._rows, rows)
         self._runner = Runner(program, BLOCK, capacity=len(begins), workers=self._shards)
         self._order = np.arange(rows) if chosen is None else chosen
@@ -130,8 +154,13 @@ class BulkPredictor(Sweep):
 
     def __init__(self, network: Network, X: Any, out: Any, shards: int = 1) -> None:
         super().__init__(network, X, count_of(out), shards, None, python=False)
-        each(self._keep, self._result, out)
-        self._prepare()
+        self._out = each(_flat, out)
+        self._prepare(self._like(Likeness(tuple(fields(out)), list(fields(self._out).values()))))
+
+    def _write(self) -> list[Instruction]:
+        plan, result = self._planned()
+        each(partial(self._keep, plan), result, self._out)
+        return plan.instructions
 
     def run(self, team: Team | None = None) -> None:
         """Predict all rows."""
@@ -172,36 +201,50 @@ class Evaluator(Sweep):
         python: bool = False,
         predictions: bool = False,
     ) -> None:
-        self._criterion = criterion = criterion.live(network.dtype)[0]
+        self._criterion, live = criterion.live(network.dtype)
+        criterion = self._criterion
         self.y = {name: array if chosen is None else array[chosen] for name, array in y.items()}
         self.sample_weight = {name: array if chosen is None or array is None else array[chosen]
                               for name, array in sample_weight.items()}  # fmt: skip
         self.losses: dict[str, float] = {}
         real, rows = network.dtype, count_of(self.y)
         super().__init__(network, X, rows, shards, chosen, python)
+        self._kept: Any = None
         if predictions:
             self.prediction = each(lambda shape: np.empty((rows, *shape), real), network.out_shape)
-            each(self._keep, self._result, self.prediction)
-        self._weights: dict[str, RowWeights] = {}
-        self._row_losses: dict[str, NDArray[Any]] = {}
-        for name, loss in criterion.losses.items():
-            self._grade(name, loss, fields(self._result)[name], fields(network.out_shape)[name], y[name], predictions)
-        self._prepare()
+            self._kept = each(_flat, self.prediction)
+        out_shapes = fields(network.out_shape)
+        self._targets = {name: Source(y[name]) for name in criterion.losses}
+        self._weights = {name: RowWeights(loss, self.y[name], out_shapes[name], self.sample_weight[name])
+                         for name, loss in criterion.losses.items()}  # fmt: skip
+        self._row_losses = {name: np.empty((rows, prod(loss.places(out_shapes[name]))), real)
+                            for name, loss in criterion.losses.items()}  # fmt: skip
+        graded = [targets_likeness(loss, self._targets[name], out_shapes[name]) for name, loss in criterion.losses.items()]
+        kept = list(fields(self._kept).values()) if predictions else []
+        numbers = [number for _, number in live]
+        own = Likeness((predictions, *self._targets), [*kept, *self._row_losses.values(), *numbers])
+        self._prepare(self._like(own, *graded))
 
-    def _grade(self, name: str, loss: Loss, out: Array, out_shape: Shape, y: NDArray[Any], kept: bool) -> None:
-        """Compute the losses of an output, row by row; of one that is ``kept`` as it is."""
-        real, places = self._plan.real, loss.places(out_shape)
-        self._weights[name] = RowWeights(loss, self.y[name], out_shape, self.sample_weight[name])
-        self._row_losses[name] = np.empty((self._rows, prod(places)), real)
-        weight, row_loss = (Array.rows(places, real) for _ in range(2))
-        gather, targets = gather_targets(loss, y, out_shape, real)
+    def _write(self) -> list[Instruction]:
+        plan, result = self._planned()
+        if self._kept is not None:
+            each(partial(self._keep, plan), result, self._kept)
+        for name, loss in self._criterion.losses.items():
+            self._grade(plan, name, loss, fields(result)[name], fields(self._network.out_shape)[name])
+        return plan.instructions
+
+    def _grade(self, plan: Plan, name: str, loss: Loss, out: Array, out_shape: Shape) -> None:
+        """Compute the losses of an output, row by row; one that is kept stays as it is."""
+        places = loss.places(out_shape)
+        weight, row_loss = (Array.rows(places, plan.real) for _ in range(2))
+        gather, targets = gather_targets(loss, self._targets[name], out_shape, plan.real)
         arrays = LossArrays(out, weight.flat(), row_loss.flat(), **targets)
-        self._plan.instructions.append(gather)
-        if kept:
-            self._plan.instructions += loss.row_instructions(arrays, real)
+        plan.instructions.append(gather)
+        if self._kept is not None:
+            plan.instructions += loss.row_instructions(arrays, plan.real)
         else:
-            row_loss = grade(self._plan, loss, arrays)[0].unfolded(places)
-        self._keep(row_loss, self._row_losses[name])
+            row_loss = grade(plan, loss, arrays)[0].unfolded(places)
+        self._keep(plan, row_loss, self._row_losses[name])
 
     def run(self, team: Team | None = None) -> float:
         """Predict all rows and return the loss; of several outputs, the sum of theirs."""
@@ -218,6 +261,10 @@ class Evaluator(Sweep):
             given = self.y[output], fields(self.prediction)[output], self._criterion.losses[output], self.sample_weight[output]
             found |= {f"{output}{'_' * bool(output)}{name}": float(item(*given)) for name, item in several.items()}
         return found
+
+
+def _flat(array: NDArray[Any]) -> NDArray[Any]:
+    return array.reshape(len(array), -1)
 
 
 def _buffer(rows: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:

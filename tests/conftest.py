@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import nnkit as nn
+from tests.recalled import compared
 
 
 def pytest_make_parametrize_id(val):
@@ -37,6 +38,13 @@ def same_numbers(request, monkeypatch):
             random.bit_generator.state = _begun.setdefault(id(random), random.bit_generator.state)
     seeded, place, calls = np.random.default_rng, zlib.crc32(request.node.nodeid.encode()), itertools.count()
     monkeypatch.setattr(np.random, "default_rng", lambda seed=None: seeded([place, next(calls)] if seed is None else seed))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def recalled_as_written():
+    """Programs that come from templates are what would have been written, in every test."""
+    with compared():
+        yield
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import reprlib
+import sys
+import weakref
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
@@ -39,6 +41,7 @@ class Called(ABCMeta):
     """
 
     checks_values = True  # in the constructor
+    exchanged = 0  # how often something of a class was exchanged for something else
 
     @property
     def __signature__(cls) -> inspect.Signature:
@@ -48,12 +51,27 @@ class Called(ABCMeta):
     def __dir__(cls) -> list[str]:
         return present(cls, super().__dir__())
 
+    def __setattr__(cls, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        Called.exchanged += not name.startswith("__")  # what Python itself notes of a class is none
+
+    def __delattr__(cls, name: str) -> None:
+        super().__delattr__(name)
+        Called.exchanged += 1
+
     if not TYPE_CHECKING:  # or checkers would not look at the constructors
 
         def __call__(cls, *args: Any, **named: Any) -> Any:
-            cls.require_whole()
-            bound = _bind(cls.__name__, _signature(cls), args, named, getattr(cls, "positions", None), cls.checks_values)
-            return super().__call__(*bound.args, **bound.kwargs)
+            if _whole.get(cls) != Called.exchanged:
+                cls.require_whole()
+                _whole[cls] = Called.exchanged
+            if cls.checks_values:
+                args, named = _with_truths(cls.__name__, _truth_values(cls), args, named)
+            try:
+                return super().__call__(*args, **named)
+            except TypeError:
+                _require_fit(cls.__name__, _signature(cls), args, named, getattr(cls, "positions", None))
+                raise
 
     def require_whole(cls) -> None:
         """Refuse a class that lacks what its kind needs."""
@@ -63,6 +81,9 @@ class Called(ABCMeta):
             written = " and ".join(name + _written(method) for name, method in needed.items())
             what = "a method" if len(needed) == 1 else "methods"
             raise KernelError(f"{cls.__name__}: expected {what} {written}, {' and '.join(missing)} missing")
+
+
+_whole: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # when a class was last looked at
 
 
 def present(cls: type, names: Iterable[str]) -> list[str]:
@@ -126,14 +147,19 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
     """Let a method explain itself as the constructors do."""
     signature = inspect.signature(function)
     own = signature.replace(parameters=tuple(signature.parameters.values())[1:])
+    truths = _truths_of(own)
 
     @wraps(function)
     def call(self: Any, /, *args: Any, **named: Any) -> R:
-        bound = _bind(f"{type(self).__name__}.{function.__name__}", own, args, named)
+        who = f"{type(self).__name__}.{function.__name__}"
+        args, named = _with_truths(who, truths, args, named)
         try:
-            return function(self, *bound.args, **bound.kwargs)
+            return function(self, *args, **named)
         except KernelError as error:
             raise _brief(error) from None
+        except TypeError:
+            _require_fit(who, own, args, named)
+            raise
 
     return call  # type: ignore[return-value]
 
@@ -182,32 +208,48 @@ def _signature(cls: Any) -> inspect.Signature:
     )
 
 
-@cache
-def _truth_values(signature: inspect.Signature) -> tuple[str, ...]:
-    """Parameters that are truth values, by their annotations or their defaults."""
-    return tuple(
-        item.name for item in signature.parameters.values()
+def _truths_of(signature: inspect.Signature) -> dict[str, int]:
+    """Parameters that are truth values, by their annotations or their defaults, and their places in a call."""
+    return {
+        item.name: place if item.kind is item.POSITIONAL_OR_KEYWORD else sys.maxsize
+        for place, item in enumerate(signature.parameters.values())
         if item.annotation in (bool, "bool") or (type(item.default) is bool and item.annotation is item.empty)
-    )  # fmt: skip
+    }  # fmt: skip
 
 
-def _bind(
+@cache
+def _truth_values(cls: Any) -> dict[str, int]:
+    """Those of the constructor."""
+    return _truths_of(_signature(cls))
+
+
+def _with_truths(
+    who: str, truths: dict[str, int], args: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:  # fmt: skip
+    """The arguments of a call, of which these are truth values, NumPy's as Python's."""
+    for name, place in truths.items():
+        by_name = name in named
+        if not by_name and place >= len(args):
+            continue
+        value = named[name] if by_name else args[place]
+        if isinstance(value, np.bool_):
+            named, args = ({**named, name: bool(value)}, args) if by_name else \
+                (named, (*args[:place], bool(value), *args[place + 1 :]))
+        elif not isinstance(value, bool):
+            raise CallError(f"{who}: expected {name} to be True or False, got {shown(value)}")
+    return args, named
+
+
+def _require_fit(
     who: str, signature: inspect.Signature, args: tuple[Any, ...], named: dict[str, Any],
-    positions: Callable[[Sequence[Any]], tuple[str, ...]] | None = None, checks_values: bool = True,
-) -> inspect.BoundArguments:  # fmt: skip
-    """The arguments by name, as a call takes them."""
+    positions: Callable[[Sequence[Any]], tuple[str, ...]] | None = None,
+) -> None:  # fmt: skip
+    """Refuse a call that the signature does not take."""
     try:
-        bound = signature.bind(*args, **named)
+        signature.bind(*args, **named)
     except TypeError:
         order = positions(args) if positions and args else ()
         raise CallError(_Misfit(who, signature, args, named, order).message()) from None
-    for name in _truth_values(signature) if checks_values else ():
-        value = bound.arguments.get(name, False)
-        if isinstance(value, np.bool_):
-            bound.arguments[name] = bool(value)
-        elif not isinstance(value, bool):
-            raise CallError(f"{who}: expected {name} to be True or False, got {shown(value)}")
-    return bound
 
 
 class _Misfit:

@@ -335,7 +335,7 @@ class Layer(Part):
 
     def parameter(self, name: str, shape: Iterable[int], init: Any = "zeros") -> None:
         """Declare a trained array; one of size zero is absent."""
-        self._declare(self._built.parameters, name, shape, Initializer.make(init, f"{self!r}: init of {name!r}"))
+        self._declare(self._built.parameters, name, shape, self._initializer(name, init))
 
     def state(self, name: str, shape: Iterable[int], init: Any = "zeros") -> None:
         """Declare an array that is kept with the model but not trained, such as a running mean.
@@ -343,7 +343,10 @@ class Layer(Part):
         All rows share it, and training may write it: a model with states is trained in one shard, unless shards meet for them
         (see `partial`).
         """
-        self._declare(self._built.states, name, shape, Initializer.make(init, f"{self!r}: init of {name!r}"))
+        self._declare(self._built.states, name, shape, self._initializer(name, init))
+
+    def _initializer(self, name: str, init: Any) -> Initializer:
+        return init if isinstance(init, Initializer) else Initializer.make(init, f"{type(self).__name__}: init of {name!r}")
 
     def constant(self, name: str, values: Any) -> None:
         """Declare a state of given numbers, which kernels only read: no shard has to meet another for it."""
@@ -385,6 +388,7 @@ class Layer(Part):
         ``known`` are the places of the layers before this one: a layer that is used again shares its parameters.
         """
         known = Places() if known is None else known
+        self.hyperparameters()  # or it says which of them the constructor has lost
         layer = copy.copy(self)
         layer._known = known
         layer._require_fields(in_shape)

@@ -7,6 +7,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any, ClassVar, Self
 
@@ -16,16 +17,19 @@ from numpy.typing import NDArray
 from nnkit.core.average import Average
 from nnkit.core.container import Model, model_of
 from nnkit.core.groups import Piece, Segment, group_of, pieces
+from nnkit.core.identity import identity
 from nnkit.core.part import Part, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.core.schedule import Schedule, SteeredMomentum, at_times, is_timed
 from nnkit.core.words import NEEDLESS
 from nnkit.engine.hyperparameters import hyperparameter
-from nnkit.engine.lazy import lazy
+from nnkit.engine.instruction import Instruction
+from nnkit.engine.lazy import lazy, weakly
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Coefficient, ControlWord, Operand, Storage, constant
-from nnkit.engine.program import Instruction, Program
+from nnkit.engine.program import Program
 from nnkit.engine.runner import Runner
+from nnkit.engine.template import Likeness
 from nnkit.errors import KernelError, ParameterError
 from nnkit.kernels.control import CONTROL_WORDS, Word
 from nnkit.kernels.data import (
@@ -368,25 +372,30 @@ class Updater:
         vectors = {"value": value, "grad": grad, **self.states, **scratch}
         self._vectors = {name: Storage(shared=array) for name, array in vectors.items()}
         self._slabs, self._slab_storage = slabs, Storage(shared=slabs)
-        pieces, repeats = self._pieces(segments, value.size, chunk)
-        self.norms = np.zeros(len(pieces) * repeats + len(self._live) + 1)
+        self._cut, repeats = self._pieces(segments, value.size, chunk)
+        self.norms = np.zeros(len(self._cut) * repeats + len(self._live) + 1)
         self._norms = Storage(shared=self.norms)
         control = aligned_zeros(CONTROL_WORDS, "int64").reshape(1, CONTROL_WORDS)
+        key = identity(optimizer), *segments, chunk, waves, average is None
+        arrays = [*vectors.values(), slabs, self.norms, *(number for _, number in self._live)]
 
-        def program(*lists: list[_Call]) -> Program:
-            """What happens to each chunk, where it is as much for all of them."""
-            most = max(map(len, lists), default=0)
-            calls = [call for given in lists for call in [*given, *[_REST] * (most - len(given))]]
-            instructions = [Instruction(function, operands, type(optimizer).__name__, "update") for function, operands in calls]
-            return Program(instructions, self.real, shards=repeats, python=python, control=control)
+        def program(calls: Callable[[int, Piece], list[_Call]], notes: bool = False) -> Program:
+            """What happens to each chunk."""
+            write, like = partial(weakly(self._write), weakly(calls), notes), Likeness((calls.__name__, *key), arrays)
+            return Program(write, self.real, shards=repeats, python=python, control=control, like=like)
 
-        sums = [self._sum(piece) for piece in pieces]
-        reduced = [self._reduce(piece, place) for place, piece in enumerate(pieces)]
-        idle: list[list[_Call]] = [[] for _ in self._live]
-        self.collect = program(*[self._collect(piece, part) for piece, part in zip(pieces, sums, strict=True)], *idle) \
-            if waves else None
-        self.reduce = program(*(reduced if waves else [[*a, *b] for a, b in zip(sums, reduced, strict=True)]), *idle)
-        self.update = program(*map(self._update, pieces), *map(self._note, range(len(self._live))))
+        self.collect = program(self._collect) if waves else None
+        self.reduce = program(self._reduce if waves else self._sum_and_reduce)
+        self.update = program(self._update, notes=True)
+
+    def _write(self, calls: Callable[[int, Piece], list[_Call]], notes: bool) -> list[Instruction]:
+        """The calls for each piece, and for each number that others read, where it is as much for all of them."""
+        numbers = range(len(self._live))
+        lists = [calls(place, piece) for place, piece in enumerate(self._cut)]
+        lists += [self._note(number) if notes else [] for number in numbers]
+        most, part = max(map(len, lists), default=0), type(self.optimizer).__name__
+        every = [call for given in lists for call in [*given, *[_REST] * (most - len(given))]]
+        return [Instruction(function, operands, part, "update") for function, operands in every]
 
     def _lay_out(self, segments: Sequence[Segment]) -> None:
         """Say who has which numbers in the row of a step: each group, what others read, and the share of the average."""
@@ -428,13 +437,16 @@ class Updater:
         sizes = constant(length, self.real), ControlWord(Word.SHARDS), constant(piece.size, self.real)
         return [(add_slabs, (every, *sizes))]
 
-    def _collect(self, piece: Piece, sums: list[_Call]) -> list[_Call]:
+    def _collect(self, place: int, piece: Piece) -> list[_Call]:
         """The gradient of a wave -> added to that of the waves before."""
         grad = self._array("grad", piece)
         wave = replace(grad, storage=self._slab_storage)
-        return [*sums, (add_wave, (wave, ControlWord(Word.FIRST_ROW), grad))]
+        return [*self._sum(piece), (add_wave, (wave, ControlWord(Word.FIRST_ROW), grad))]
 
-    def _reduce(self, piece: Piece, place: int) -> list[_Call]:
+    def _sum_and_reduce(self, place: int, piece: Piece) -> list[_Call]:
+        return [*self._sum(piece), *self._reduce(place, piece)]
+
+    def _reduce(self, place: int, piece: Piece) -> list[_Call]:
         """The gradient clipped by value; its norm."""
         optimizer, grad = self._groups[piece.group].optimizer, self._array("grad", piece)
         calls: list[_Call] = []
@@ -445,7 +457,7 @@ class Updater:
             calls.append((gradient_norm, (grad, norm)))
         return calls
 
-    def _update(self, piece: Piece) -> list[_Call]:
+    def _update(self, place: int, piece: Piece) -> list[_Call]:
         """Clip by norm, decay, descend; then what the new numbers have to be like, and their mean."""
         group, value, grad = self._groups[piece.group], self._array("value", piece), self._array("grad", piece)
         optimizer = group.optimizer

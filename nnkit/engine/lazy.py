@@ -1,11 +1,12 @@
-"""Attributes that are computed when they are first asked for."""
+"""What is computed when it is first asked for."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar, overload
 
-__all__ = ["lazy"]
+__all__ = ["lazy", "weakly"]
 
 T = TypeVar("T")
 
@@ -33,3 +34,15 @@ class lazy(Generic[T]):
             return self
         value = self.function(instance)
         return vars(instance).setdefault(self.name, value)  # type: ignore[no-any-return]
+
+
+def weakly(method: Callable[..., T]) -> Callable[..., T]:
+    """A method to be called later, by something that its object holds: as a bound method it would hold the object."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*args: Any) -> T:
+        alive = reference()
+        assert alive is not None
+        return alive(*args)
+
+    return call

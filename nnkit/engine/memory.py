@@ -22,6 +22,7 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector in use
 class Allocator:
     """Memory as NumPy gives it."""
 
+    usual = True  # whether programs need not know of it
     apart = False  # whether no two pieces of an arena may share memory, even if they are never alive together
 
     def zeros(self, size: int) -> NDArray[np.uint8]:

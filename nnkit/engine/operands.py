@@ -21,6 +21,7 @@ from nnkit.kernels.random import stream
 
 __all__ = [
     "NATIVE",
+    "Address",
     "Argument",
     "Array",
     "Caller",
@@ -91,6 +92,11 @@ class Operand:
 
     def address(self, base: int) -> int | None:
         """The address that word 0 of this operand holds, for a shard whose memory is at ``base``."""
+        return None
+
+    @property
+    def outside(self) -> NDArray[Any] | None:
+        """The array of others that word 0 leads into, if it does."""
         return None
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> Any:
@@ -221,6 +227,10 @@ class Array(Operand):
         if self.storage.shared is not None:
             return self.storage.address + self.offset
         return base + self.storage.offset + self.offset
+
+    @property
+    def outside(self) -> NDArray[Any] | None:
+        return self.storage.shared
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> NDArray[Any]:
         first = (-(-int(control[Word.ROWS]) * self.multiple // self.lanes) * self.spread,) if self.batched else ()
@@ -381,8 +391,38 @@ class Live(Operand):
     def address(self, base: int) -> int:
         return int(self.memory.ctypes.data)
 
+    @property
+    def outside(self) -> NDArray[Any]:
+        return self.memory
+
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> Any:
         return self.memory[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Address(Operand):
+    """The address of an array, as a number."""
+
+    array: NDArray[Any]
+
+    def kind(self) -> Hashable:
+        return ("constant", "int64")
+
+    def source(self, word: int, real: str) -> str:
+        return f"_words[{word}]"
+
+    def words(self) -> list[int]:
+        return [0]
+
+    def address(self, base: int) -> int:
+        return int(self.array.ctypes.data)
+
+    @property
+    def outside(self) -> NDArray[Any]:
+        return self.array
+
+    def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> int:
+        return self.address(0)
 
 
 @dataclass(frozen=True)

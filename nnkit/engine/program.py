@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -17,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.engine.critical import imported, interruptible, uninterrupted
-from nnkit.engine.memory import ALIGNMENT, aligned_zeros, allocator
-from nnkit.engine.operands import NATIVE, Array, Control, Operand, Order, Storage, aliases
+from nnkit.engine.instruction import Instruction, Numbers
+from nnkit.engine.lazy import lazy
+from nnkit.engine.memory import aligned_zeros, allocator, own
+from nnkit.engine.operands import NATIVE, Array, Control, Order
 from nnkit.engine.source import raised_at
 from nnkit.engine.stub import Kernel, described, kernel
+from nnkit.engine.template import Likeness, Template, lay_out, recalled, remember
 from nnkit.errors import DataError, KernelError
 from nnkit.kernels.control import CONTROL_WORDS, FAILED, RAISED, REFUSED, Word
 
@@ -45,50 +47,12 @@ def as_python(wanted: bool = False) -> bool:
     return wanted or _all_python
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """Whole numbers that a kernel uses as indices: from 0 to below ``limit``.
-
-    Attributes
-    ----------
-    name : what messages call the array
-    limit : what they are below of
-    shape : of the numbers of one row
-    check : what the kernel that looks at them notes as `Word.CHECK`
-    """
-
-    name: str
-    limit: int
-    shape: tuple[int, ...] = ()
-    check: int = 0
-
-    def error(self, who: str, number: object, row: int, place: Sequence[int]) -> DataError:
-        """What is raised for a number that is out of range."""
-        where = f"row {row}" + (f", place {', '.join(map(str, place))}" if place else "")
-        return DataError(f"{who}: expected {self.name} to hold whole numbers from 0 to {self.limit - 1}, got {number} in "
-                         f"{where}; spell the data in these numbers, or make the layer for more of them")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One call of a kernel. With ``interpreted`` it stays Python, and gets the shard's number before its operands."""
-
-    function: Callable[..., Any]
-    operands: tuple[Operand, ...]
-    part: str  # whose kernel it is, for messages
-    stage: str  # "data", "forward", "loss", "backward", "update"
-    interpreted: bool = False
-    kept: tuple[Operand, ...] = ()  # memory that must be intact until then, though the kernel does not name it
-    meets: bool = False  # all shards wait for each other before it runs
-    numbers: Numbers | None = None  # that it looks at, and refuses where they are out of range
-
-
 class Program:
     """Instructions with memory for ``shards`` shards of up to ``rows`` rows each.
 
     Parameters
     ----------
-    instructions : the table, in order.
+    instructions : the table, in order; or a function that gives it, which is called when somebody needs it.
     real : "float32" or "float64".
     shards, rows : how many shards, and for how many rows each has memory.
     python : run every kernel uncompiled.
@@ -96,11 +60,12 @@ class Program:
     keep : never let two buffers share memory, so that all of them can be read afterwards.
     control : (1, words), the one control block that all shards read, and other programs with it; by default each has its own.
     outside : arrays that are also read or written from outside, at any time.
+    like : what it has in common with programs whose template serves for this one, too.
     """
 
     def __init__(
         self,
-        instructions: Sequence[Instruction],
+        instructions: Sequence[Instruction] | Callable[[], Sequence[Instruction]],
         real: str,
         *,
         shards: int = 1,
@@ -110,95 +75,67 @@ class Program:
         keep: bool = False,
         control: NDArray[np.int64] | None = None,
         outside: Sequence[Array] = (),
+        like: Likeness | None = None,
     ) -> None:
-        self.instructions = list(instructions)
+        self._given_instructions = instructions
         self.real = real
         self.shards = shards
         self.rows = rows
         self.python = as_python(python)
+        self._keep, self._outside = keep, outside
         self.failure: BaseException | None = None
         self._callbacks: list[Any] = []  # ctypes callbacks live only as long as somebody holds them
-        rooms = self._lay_out(keep, outside)
-        # The odd cache line keeps the same buffer of two shards off the same cache sets.
-        size = max((end for _, end in rooms), default=0) + ALIGNMENT
-        self.memory = allocator().arena(shards, size, poison, rooms)
         if control is None:
             control = aligned_zeros(shards * CONTROL_WORDS, "int64").reshape(shards, CONTROL_WORDS)
         self.controls = control
         self.places: dict[int, int] = {}  # address of a frame -> its shard, where the program is all Python
         self._given: dict[tuple[int, int], tuple[int, list[Any]]] = {}  # arguments of what runs as Python
-        self._make_frames()
+        usual = not (self.python or poison or keep or outside) and allocator().usual
+        others = () if like is None else tuple(like.arrays)
+        key = like.including(real, shards, rows, len(control)) if like is not None and usual else None
+        template = None if key is None else recalled(key)
+        if template is not None:
+            self._held = (*others, *map(own, template.own))
+        else:
+            template = Template(self.instructions, self._laid_out[1], len(control), others)
+            self._held = (*others, *template.own)
+        self.memory = allocator().arena(shards, template.size, poison, template.rooms)
+        self.frames, self.table = template.frames(shards, self.memory, control, self._held)
+        self._meets = template.meets
+        if template.kernels is not None:
+            self.table[:, :, 0] = template.addresses
+        elif self._fill() and key is not None:
+            remember(key, template, [self.kernel(index) for index in range(len(self.instructions))], others)
 
-    def _lay_out(self, keep: bool, outside: Sequence[Array]) -> list[tuple[int, int]]:
-        """Give every storage an offset; storages that are never alive together share memory (unless ``keep``).
+    @lazy
+    def _laid_out(self) -> tuple[list[Instruction], list[tuple[int, int]]]:
+        given = self._given_instructions
+        instructions = list(given() if callable(given) else given)
+        return instructions, lay_out(instructions, self.rows, self._keep, self._outside)
 
-        Returns where the room of each begins and ends.
-        """
-        source = allocator()
-        storages: dict[Storage, None] = {array.storage: None for array in outside}
-        for storage in storages:
-            storage.use(0)
-            storage.use(len(self.instructions))
-        for position, instruction in enumerate(self.instructions):
-            for operand in (*instruction.operands, *instruction.kept):
-                if isinstance(operand, Array) and operand.storage.shared is None:
-                    operand.storage.use(position)
-                    storages[operand.storage] = None
-        placed: list[tuple[int, int, Storage]] = []  # offset, end
-        for storage in sorted(storages, key=lambda item: -item.size(self.rows)):
-            size = source.extent(storage.size(self.rows))
-            alive = sorted(
-                (start, end) for start, end, other in placed
-                if keep or source.apart or (other.first <= storage.last and storage.first <= other.last)
-            )
-            offset = 0
-            for start, end in alive:
-                if offset + size <= start:
-                    break
-                offset = max(offset, end)
-            storage.offset = offset + source.begin(storage.size(self.rows))
-            placed.append((offset, offset + size, storage))
-        return [(start, end) for start, end, _ in placed]
+    @property
+    def instructions(self) -> list[Instruction]:
+        """The table, in order. Where a template was at hand, it is written when somebody looks at it."""
+        return self._laid_out[0]
 
-    def _make_frames(self) -> None:
-        """Fill in the table and every shard's frames."""
-        base, control = self.memory.ctypes.data, self.controls.ctypes.data
-        moves: list[int] = []  # by how much each word grows from shard to shard
-        words: list[int] = []
-        starts: list[int] = []
-        for instruction in self.instructions:
-            starts.append(len(words))
-            words.append(control)
-            moves.append(CONTROL_WORDS * 8 if len(self.controls) > 1 else 0)
-            repeated = aliases(instruction.operands)
-            for place, operand in enumerate(instruction.operands):
-                if place in repeated:
-                    continue
-                own = operand.words()
-                address = operand.address(base)
-                if address is not None:
-                    own[0] = address
-                words.extend(own)
-                moves.extend([0] * len(own))
-                if isinstance(operand, Array):
-                    moves[-len(own)] = operand.stride if operand.storage.shared is not None else self.memory.shape[1]
-        shard = np.arange(self.shards)[:, None]
-        self.frames = np.array(words, np.int64) + shard * np.array(moves, np.int64)
-        self.table = np.empty((self.shards, len(starts), 2), np.int64)
-        self.table[:, :, 1] = self.frames.ctypes.data + 8 * (np.array(starts, np.int64) + len(words) * shard)
+    def _fill(self) -> bool:
+        """Have the table lead to the kernels; return whether all of them are compiled."""
+        indices = range(len(self.instructions))
         if self.python:
-            self.table[:, :, 0] = np.arange(len(starts))
+            self.table[:, :, 0] = indices
             self.places = {int(frame): number for number in range(self.shards) for frame in self.table[number, :, 1]}
-            return
-        interpreted = [index for index, instruction in enumerate(self.instructions) if instruction.interpreted]
-        self.table[:, :, 0] = [0 if index in interpreted else self._address(index) for index in range(len(starts))]
+            return False
+        interpreted = [index for index in indices if self.instructions[index].interpreted]
+        self.table[:, :, 0] = [0 if index in interpreted else self._address(index) for index in indices]
         for index in interpreted:
             self.table[:, index, 0] = [self._callback(index, number) for number in range(self.shards)]
+        return not interpreted
 
     def segments(self, part: slice = slice(None)) -> NDArray[np.int64]:
         """Where among these instructions the shards meet, with the beginning and the end."""
-        chosen = self.instructions[part]
-        return np.array([0, *(i for i, item in enumerate(chosen) if item.meets and i), len(chosen)], np.int64)
+        begin, end, _ = part.indices(self.table.shape[1])
+        inner = [index - begin for index in self._meets if begin < index < end]
+        return np.array([0, *inner, end - begin], np.int64)
 
     def call(self, index: int, frame: int) -> None:
         """What calling a table's entry means when the whole program is Python."""

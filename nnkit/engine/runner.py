@@ -5,14 +5,19 @@ from __future__ import annotations
 import ctypes
 import types
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnkit.engine.critical import imported, uninterrupted
+from nnkit.engine.instruction import Instruction
+from nnkit.engine.lazy import weakly
 from nnkit.engine.memory import aligned_zeros
-from nnkit.engine.operands import NATIVE, Array, Constant, Operand
-from nnkit.engine.program import Instruction, Program
+from nnkit.engine.operands import NATIVE, Address, Array, Constant, Operand
+from nnkit.engine.program import Program
+from nnkit.engine.template import Likeness
 from nnkit.engine.workers import Team
 from nnkit.kernels.control import CONTROL_WORDS, FAILED, Word
 
@@ -83,27 +88,26 @@ class Runner:
         self._counter = aligned_zeros(8, "int64")
         program.controls[:, Word.SEED] = seed
         control = np.zeros((1, CONTROL_WORDS), np.int64) if update is None else update.controls
-        operands: tuple[Operand, ...] = (
-            Array.view(np.ascontiguousarray(program.table[:, part])),
-            Array.view(program.segments(part)),
-            Array.view(program.controls),
-            Array.view(program.controls.view(np.float64)),
+        self._given: tuple[NDArray[Any] | Constant | Address, ...] = (
+            np.ascontiguousarray(program.table[:, part]),
+            program.segments(part),
+            program.controls,
+            program.controls.view(np.float64),
             _of_chunks(collect, norms),
             _of_chunks(reduce, norms),
-            Array.view(np.zeros(1) if norms is None else norms),
+            np.zeros(1) if norms is None else norms,
             _of_chunks(update, norms),
-            Array.view(control),
-            Array.view(self.steps),
-            Constant(self.coefficients.ctypes.data, "int64"),
+            control,
+            self.steps,
+            Address(self.coefficients),
             Constant(self.coefficients.strides[0], "int64"),
-            Array.view(self.losses),
-            Array.view(self._span),
-            Constant(self._counter.ctypes.data, "int64"),
+            self.losses,
+            self._span,
+            Address(self._counter),
             Constant(shard_rows, "int64"),
             Constant(wave_rows or max(1, shard_rows * program.shards), "int64"),
             Constant(clip_norm, "float64"),
         )
-        self._arguments = operands
         if program.python:
             self._uncompiled = self._make_uncompiled()
             self._native: Callable[[Any], None] = self._run_uncompiled
@@ -121,12 +125,24 @@ class Runner:
         if any(program.calls_python for program in self.programs):
             self._native = _Sheltered(self._native, self.programs)
 
+    def _operands(self) -> tuple[Operand, ...]:
+        """What the loop is given, but for the worker and the size of the team."""
+        return tuple(Array.view(item) if isinstance(item, np.ndarray) else item for item in self._given)
+
+    def _write(self, size: int) -> list[Instruction]:
+        """The loop, for each member of a team."""
+        roles = [(Constant(worker, "int64"), Constant(size, "int64")) for worker in range(size)]
+        return [Instruction(self._function, (*self._operands(), *role), "loop", "loop") for role in roles]
+
     def _team_of(self, size: int) -> tuple[int, list[int]]:
         """The loop's address, and a frame for each member of a team."""
         if size not in self._loops:
-            roles = [(Constant(worker, "int64"), Constant(size, "int64")) for worker in range(size)]
-            instructions = [Instruction(self._function, (*self._arguments, *role), "loop", "loop") for role in roles]
-            self._loops[size] = Program(instructions, "float64")
+            numbers = [item for item in self._given if isinstance(item, Constant)]
+            others = [item for item in self._given if not isinstance(item, Constant)]
+            arrays = [item.array if isinstance(item, Address) else item for item in others]
+
+            like = Likeness((self._function, size, *numbers), arrays)
+            self._loops[size] = Program(partial(weakly(self._write), size), "float64", like=like)
         table = self._loops[size].table[0]
         return int(table[0, 0]), [int(frame) for frame in table[:, 1]]
 
@@ -147,7 +163,7 @@ class Runner:
 
     def _run_uncompiled(self, frame: object) -> None:
         """What calling the loop means when it is Python."""
-        arguments = [item.value(self.program.controls[0], self.program.memory[0]) for item in self._arguments]
+        arguments = [item.value(self.program.controls[0], self.program.memory[0]) for item in self._operands()]
         self.program.controls[:, Word.STATUS] = 0
         self._uncompiled(*arguments, 0, 1)
 
@@ -203,9 +219,9 @@ class Runner:
             raise failure
 
 
-def _of_chunks(program: Program | None, norms: Any) -> Array:
+def _of_chunks(program: Program | None, norms: Any) -> NDArray[np.int64]:
     """A program's table with a row for each chunk, whose instructions are those of a shard or come one after the other."""
     chunks = 0 if norms is None else len(norms) - 1
     if program is None or not chunks:
-        return Array.view(np.empty((chunks, 0, 2), np.int64))
-    return Array.view(program.table.reshape(chunks, program.table.size // (2 * chunks), 2))
+        return np.empty((chunks, 0, 2), np.int64)
+    return program.table.reshape(chunks, program.table.size // (2 * chunks), 2)

@@ -21,7 +21,7 @@ def takes_axes(layer: Layer, axes: int) -> bool:
 
 def takes_sparse(layer: Layer) -> bool:
     """Whether a layer takes the rows of a sparse matrix."""
-    built = _placed(layer, 1)
+    built = _placed(layer, 1) if isinstance(layer, Container) else None
     return type(layer).forward_csr is not None if built is None else _reads_sparse(built)
 
 

@@ -38,6 +38,7 @@ class GuardPages(Allocator):
     journal : path of the file that names the last kernel
     """
 
+    usual = False
     apart = True
 
     def __init__(self, before: bool, journal: str) -> None:

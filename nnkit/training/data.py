@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from nnkit.core.arrays import readable, to_array
 from nnkit.core.fields import by_name, each, fields
+from nnkit.core.identity import identity
 from nnkit.core.loss import Loss
+from nnkit.engine.instruction import Instruction, Numbers
 from nnkit.engine.operands import Array, Constant, Control, ControlWord, Order
-from nnkit.engine.program import Instruction, Numbers
+from nnkit.engine.template import Likeness
 from nnkit.errors import DataError, ShapeError
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import LABELS, gather, gather_labels
@@ -201,6 +203,7 @@ class SparseSource:
         arrays = {"indptr": matrix.indptr, "indices": matrix.indices, "data": np.ascontiguousarray(matrix.data, real)}
         self.arrays = {name: Array.view(array, written=False) for name, array in arrays.items()}
         self._numbers = Source(np.arange(matrix.shape[0]))
+        self.likeness = Likeness("sparse", list(arrays.values()))
 
     def input(self, in_shape: tuple[int, ...], dtype: str) -> Array:
         """Memory for the numbers of a batch's rows."""
@@ -230,6 +233,7 @@ class Source:
     """
 
     def __init__(self, array: NDArray[Any]) -> None:
+        self.given = array
         self.row_shape = array.shape[1:]
         self.rows = len(array)
         width = prod(self.row_shape)
@@ -249,6 +253,7 @@ class Source:
             flat = flat.view(np.uint8)
         self._flat = Array.view(flat, written=False)
         self._strides = (Constant(self.row_stride, "int64"), Constant(self.column_stride, "int64"))
+        self.likeness = Likeness((self.row_stride, self.column_stride, self.row_shape), [flat])
 
     arrays: ClassVar[dict[str, Array]] = {}  # nothing that the first layer would have to know
 
@@ -272,9 +277,11 @@ class Source:
         return Instruction(gather_labels, operands, part, "data", numbers=numbers)
 
 
-def gather_targets(loss: Loss, y: NDArray[Any], out_shape: tuple[int, ...], real: str) -> tuple[Instruction, dict[str, Any]]:
+def gather_targets(
+    loss: Loss, source: Source, out_shape: tuple[int, ...], real: str
+) -> tuple[Instruction, dict[str, Any]]:  # fmt: skip
     """How a batch's targets are gathered, labels as labels; and what of `LossArrays` they are then."""
-    source = Source(y)
+    y = source.given
     if loss.are_labels(y, out_shape):
         label = Array.rows(loss.places(out_shape), "int64").flat()
         ignored = None if loss.there(y, out_shape) is None else loss.ignore_index
@@ -282,3 +289,9 @@ def gather_targets(loss: Loss, y: NDArray[Any], out_shape: tuple[int, ...], real
         return gather, {"label": label, "ignored": ignored}
     target = Array.rows(y.shape[1:], real)
     return source.gather(target), {"target": target}
+
+
+def targets_likeness(loss: Loss, source: Source, out_shape: tuple[int, ...]) -> Likeness:
+    """What follows for programs from a loss and its targets, see `gather_targets`."""
+    how = loss.are_labels(source.given, out_shape), loss.there(source.given, out_shape) is None
+    return Likeness((identity(loss), out_shape, *how, source.likeness.key), source.likeness.arrays)

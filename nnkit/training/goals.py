@@ -12,13 +12,14 @@ from nnkit.core.arrays import to_array
 from nnkit.core.criterion import Criterion
 from nnkit.core.fields import by_name, fields
 from nnkit.core.loss import Loss, LossArrays
+from nnkit.engine.instruction import Instruction
 from nnkit.engine.operands import Array, Constant, Control, ControlWord, Order
-from nnkit.engine.program import Instruction
+from nnkit.engine.template import Likeness
 from nnkit.kernels.control import Word
 from nnkit.kernels.data import accumulate_loss, add_loss, gather_weights, silence, uniform_weights
 from nnkit.network import Network
 from nnkit.planner import Plan
-from nnkit.training.data import check_finite, check_weights, gather_targets, gathered
+from nnkit.training.data import Source, check_finite, check_weights, gather_targets, gathered, targets_likeness
 
 __all__ = ["Goal", "goals_of", "grade", "planned", "targets_of", "weights_of"]
 
@@ -97,7 +98,7 @@ class Goal:
         self, loss: Loss, factor: float, y: NDArray[Any], weights: NDArray[np.float64] | None, out_shape: Any,
         rows: NDArray[np.int64],
     ) -> None:  # fmt: skip
-        self._loss, self._y, self._out_shape = loss, y, out_shape
+        self._loss, self._source, self._out_shape = loss, Source(y), out_shape
         self._relative: NDArray[np.float64] | None = None  # (N, 1), or one for each place of a row
         given = None if weights is None else weights.reshape(len(y), -1)[rows]
         counts = loss.counts(y, out_shape)
@@ -109,12 +110,18 @@ class Goal:
             self._relative[rows] = factor * relative
         self._gaps = relative is not None and not relative.all()
 
+    @property
+    def likeness(self) -> Likeness:
+        """What its instructions follow from."""
+        targets, weights = targets_likeness(self._loss, self._source, self._out_shape), [self._relative]
+        return Likeness((targets.key, self._gaps), [*targets.arrays, *(item for item in weights if item is not None)])
+
     def gather(self, real: str) -> list[Instruction]:
         """What brings the targets and the weights of a batch."""
         places = self._loss.places(self._out_shape)
         self.weight, self.row_loss = (Array.rows(places, real).flat() for _ in range(2))
         self.grad: Array | None = Array.rows(self._out_shape, real)
-        gather, self._targets = gather_targets(self._loss, self._y, self._out_shape, real)
+        gather, self._targets = gather_targets(self._loss, self._source, self._out_shape, real)
         return [gather, self._weighing()]
 
     def grade(self, plan: Plan, out: Array, *, more: bool) -> None:

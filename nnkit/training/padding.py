@@ -11,6 +11,7 @@ from nnkit.core.criterion import Criterion
 from nnkit.core.fields import fields
 from nnkit.core.loss import Loss
 from nnkit.core.part import Shape
+from nnkit.engine.instruction import Instruction
 from nnkit.errors import DataError
 from nnkit.network import Network
 from nnkit.passes import Sweep
@@ -59,15 +60,20 @@ class _Present(Sweep):
 
     def __init__(self, network: Network, X: Any, python: bool) -> None:
         super().__init__(network, X, count_of(X), 1, None, python)
-        plan = self._plan
-        found = {name: plan.padding(out) for name, out in fields(self._result).items()}
+        plan, result = self._planned()
+        found = {name: plan.padding(out) for name, out in fields(result).items()}
         masks = {name: item for name, item in found.items() if item is not None}
         self._there = {name: np.empty((self._rows, *mask.shape), np.uint8) for name, (mask, _) in masks.items()}
         plan.instructions = plan.instructions[: max((end for _, end in masks.values()), default=0)]
         for name, (mask, _) in masks.items():
-            self._keep(mask, self._there[name])
+            numbers = self._there[name].reshape(self._rows, -1)
+            self._keep(plan, mask, numbers)
+        self._instructions = plan.instructions
         if masks:
             self._prepare()
+
+    def _write(self) -> list[Instruction]:
+        return self._instructions
 
     def run(self) -> dict[str, NDArray[np.uint8]]:
         """The masks by the names of the outputs, 0 where a step is padding."""

@@ -23,7 +23,7 @@ from nnkit.engine.workers import Team
 from nnkit.kernels.data import fill
 from nnkit.network import Network
 from nnkit.planner import Node, Plan
-from nnkit.training.data import gather_targets, gathered, is_sparse, sources_of
+from nnkit.training.data import Source, gather_targets, gathered, is_sparse, sources_of
 from nnkit.training.objective import trained_places
 
 __all__ = ["RowPass"]
@@ -97,7 +97,7 @@ class RowPass(ABC):
         real, plan = self._real, self._plan
         loss = copy.copy(loss)
         loss.reduction = "none"
-        gather, targets = gather_targets(loss, y, out_shape, real)
+        gather, targets = gather_targets(loss, Source(y), out_shape, real)
         weight, row_loss, slope = (Array.rows(shape, real) for shape in (*[loss.places(out_shape)] * 2, out_shape))
         arrays = LossArrays(out, weight.flat(), row_loss.flat(), slope, **targets)
         one = Instruction(fill, (constant(1.0, real), weight.flat()), type(loss).__name__, "loss")

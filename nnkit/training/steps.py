@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnkit.core.fields import fields
 from nnkit.core.optimizer import Updater, UpdaterProgress
 from nnkit.engine.critical import check
+from nnkit.engine.instruction import Instruction
+from nnkit.engine.lazy import weakly
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array
-from nnkit.engine.program import Instruction, Program
+from nnkit.engine.program import Program
+from nnkit.engine.template import Likeness
 from nnkit.engine.workers import Team
 from nnkit.errors import NonFiniteError
 from nnkit.kernels.control import NOT_FINITE
 from nnkit.kernels.random import permute
-from nnkit.planner import Plan
 from nnkit.training.averaging import Averaging, averaging_of
 from nnkit.training.data import sources_of
 from nnkit.training.diagnosis import diagnosis
@@ -54,7 +57,6 @@ class Steps(Fit):
             slabs = aligned_zeros(shards * network.vector.size, real).reshape(shards, -1)
         self._slabs = slabs
         self._sources = sources_of(self._X, real)
-        plan, _ = planned(network, self._goals, self._sources, slabs)
         waves, average = self._wave_rows < self.batch_size, averaging_of(self._callbacks)
         self._updater = Updater(
             self._optimizer, network.vector, slabs, chunk=network.chunk, segments=network.segments(), waves=waves,
@@ -67,7 +69,7 @@ class Steps(Fit):
         self._gradient = self._updater.gradient if waves or shards > 1 else None  # which is another one than the network's
         if self._before is not None:
             self._updater.take_over(self._before)
-        program = Program(self._step_instructions(plan, shards), real, shards=shards, rows=rows, python=self._python)
+        program = self._step_program(shards, rows)
         self._seed = int(self._random.integers(2**62))
         watched = self._evaluator is not None or any(self._metrics.values()) or self._updater.schedule.adaptive
         watched = watched or any(callback.watches("on_epoch_end") for callback in self._callbacks)
@@ -82,17 +84,26 @@ class Steps(Fit):
             program, rows, capacity=capacity, wave_rows=self._wave_rows, seed=self._seed, workers=self._workers
         )
 
-    def _step_instructions(self, plan: Plan, shards: int) -> list[Instruction]:
-        """What every shard does in a step; who measures it puts instructions of its own between."""
-        return plan.instructions
+    def _step_program(self, shards: int, rows: int) -> Program:
+        """What every shard does in a step, on so many rows."""
+        likes = [self.network.likeness, *(goal.likeness for goal in self._goals.values()),
+                 *(source.likeness for source in fields(self._sources).values())]  # fmt: skip
+        arrays = [array for item in likes for array in item.arrays]
+        like = Likeness(("step", *self._goals, None, *fields(self._sources), *(item.key for item in likes)),
+                        [self._slabs, *arrays, *(number for _, number in self._live)])  # fmt: skip
+
+        return Program(weakly(self._write), self.network.dtype, shards=shards, rows=rows, python=self._python, like=like)
+
+    def _write(self) -> list[Instruction]:
+        return planned(self.network, self._goals, self._sources, self._slabs)[0].instructions
 
     def _plan_shuffling(self) -> None:
         """Memory for the order of the rows in the epochs that are planned together, and the program that draws it."""
         self._orders = np.tile(self._rows, (self._block_epochs, 1))
         self._epoch_seeds = np.zeros(self._block_epochs, np.int64)
-        operands = tuple(map(Array.view, (self._rows, self._orders, self._epoch_seeds)))
-        shuffle = Instruction(permute, operands, "shuffle", "data")
-        self._shuffler = Program([shuffle], "float64", python=self._python)
+        arrays = self._rows, self._orders, self._epoch_seeds
+        self._shuffler = Program(lambda: [Instruction(permute, tuple(map(Array.view, arrays)), "shuffle", "data")], "float64",
+                                 python=self._python, like=Likeness("shuffle", arrays))  # fmt: skip
 
     # --------------------------------------------------------------------------------------------------- running
 

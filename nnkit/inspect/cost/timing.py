@@ -18,8 +18,9 @@ from nnkit.core.optimizer import Optimizer
 from nnkit.core.part import kernel_names
 from nnkit.core.trainer import Trainer
 from nnkit.engine.clock import Clocks
+from nnkit.engine.instruction import Instruction
 from nnkit.engine.operands import Array
-from nnkit.engine.program import Instruction
+from nnkit.engine.program import Program
 from nnkit.engine.source import described
 from nnkit.engine.stub import kernel, statistics
 from nnkit.errors import ParameterError
@@ -27,11 +28,12 @@ from nnkit.inspect.cost.machine import peak
 from nnkit.inspect.cost.profile import REST, STAGES, KernelTime, Portion, Profile
 from nnkit.inspect.pictures.table import several
 from nnkit.training.data import count_of
+from nnkit.training.goals import planned
 from nnkit.training.steps import Steps
 
 if TYPE_CHECKING:
     from nnkit.core.container import Model
-    from nnkit.planner import Node, Plan
+    from nnkit.planner import Node
 
 __all__ = ["Intervals", "profile"]
 
@@ -97,12 +99,13 @@ class _Run(Steps):
         self._rows = self._rows[np.arange(together * batch) * rows // (together * batch)]
         self.epochs = -(-self._wanted // together)
 
-    def _step_instructions(self, plan: Plan, shards: int) -> list[Instruction]:
-        steps = self.epochs * self.steps_per_epoch
-        self.plan, self.shards = plan, shards
+    def _step_program(self, shards: int, rows: int) -> Program:
+        steps, network = self.epochs * self.steps_per_epoch, self.network
+        self.plan, _ = plan, _ = planned(network, self._goals, self._sources, self._slabs)
+        self.shards = shards
         self._remembered = max(LEAST, min(steps - steps // 10, READINGS // (2 * shards * len(plan.instructions))))
         self.clocks = Clocks(plan.instructions, shards, self._remembered, self._within)
-        return self.clocks.instructions
+        return Program(self.clocks.instructions, network.dtype, shards=shards, rows=rows)
 
     @property
     def times(self) -> NDArray[np.float64]:
