@@ -20,6 +20,7 @@ plt.rc("axes.spines", top=False, right=False)
 # %%
 # A net and a row
 # ---------------
+# Every formula is printed twice, with letters and with numbers.
 
 net = nn.Sequential([nn.Linear(2), nn.Sigmoid(), nn.Linear(3), nn.Sigmoid()])
 net.build((2,), random_state=0, dtype="float64")

@@ -21,8 +21,8 @@ plt.rc("axes.spines", top=False, right=False)
 # %%
 # Digits as a table of 64 columns
 # -------------------------------
-# The recipe ``"td-s"`` trains with smoothed labels: 0.9 instead of 1, roughly. That makes better
-# nets, which say less than they know.
+# The recipe ``"td-s"`` trains with smoothed labels: 0.9 instead of 1, roughly. That often makes
+# better nets, but they say less than they know.
 
 X, y = load_digits(return_X_y=True)
 X, X_test, y, y_test = train_test_split(X, y, test_size=0.5, random_state=0, stratify=y)

@@ -3,8 +3,8 @@ Intervals that keep their promise
 =================================
 
 ``predict_interval`` gives bounds for each prediction. They come from the rows that were held out of
-the training: if nine tenths of those are at most d away from their predictions, then nine tenths of
-all new rows like them are, too. That holds for any net and any distribution, and is called split
+the training: if nine tenths of those are at most d away from their predictions, then about nine
+tenths of all new rows like them are, too. That holds for any net and any distribution, and is called split
 conformal prediction.
 """
 

@@ -37,6 +37,7 @@ X = names[month][:, None]
 # %%
 # Two numbers for each month
 # --------------------------
+# The first layer looks up the two numbers of a month, and a small net reads them.
 
 layers = [nn.Embedding(12, 2), nn.Flatten(), nn.Linear(16), nn.Tanh(), nn.Linear(2)]
 net = nn.Sequential(layers).build((1,), random_state=1)

@@ -18,6 +18,7 @@ plt.rc("axes.spines", top=False, right=False)
 # %%
 # Data with a gap
 # ---------------
+# Between -1 and 1.5 nothing was measured.
 
 random = np.random.default_rng(0)
 x = np.concatenate([random.uniform(-4, -1, 60), random.uniform(1.5, 4, 60)])[:, None]
@@ -40,6 +41,7 @@ nn.fit_many(nets, x, y, settings=own, **common)
 # %%
 # Mean and spread
 # ---------------
+# Below is the standard deviation of the twenty answers; the ticks show where the data are.
 
 grid = np.linspace(-6, 6, 400)[:, None]
 said = np.array([net.predict(grid)[:, 0] for net in nets])  # (nets, points)

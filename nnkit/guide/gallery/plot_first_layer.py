@@ -21,8 +21,8 @@ plt.rc("axes.spines", top=False, right=False)
 # Two nets read digits
 # --------------------
 # The images have 8 x 8 pixels. The first net has one layer: its ten units are the ten answers. The
-# second has 64 hidden units. Weight decay draws weights that are not needed to zero, and noise on
-# the input makes neighbours agree.
+# second has 64 hidden units. Weight decay and noise on the input keep weights small that are not
+# needed.
 
 X, y = load_digits(return_X_y=True)
 X, X_test, y, y_test = train_test_split(X / 16, y, random_state=0, stratify=y)

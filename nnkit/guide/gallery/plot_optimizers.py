@@ -2,9 +2,9 @@
 Optimizers in a narrow valley
 =============================
 
-A loss of two weights, as steep across a valley as it is flat along it. Plain gradient descent jumps
-from side to side, and gets on slowly. Here is how every optimizer of the registry goes, in 60 steps
-from the same place.
+A loss of two weights that is steep across a valley and flat along it. Plain gradient descent jumps
+from side to side, and gets on slowly. Here is how each of nnkit's optimizers goes, in 60 steps from
+the same place.
 """
 
 import matplotlib.pyplot as plt

@@ -31,6 +31,7 @@ target = picture.reshape(-1, 1)
 # %%
 # The same net, behind other eyes
 # -------------------------------
+# Each net is trained on all 9216 places, for 30 epochs.
 
 body = [nn.Linear(128), nn.ReLU(), nn.Linear(128), nn.ReLU(), nn.Linear(1)]
 waves = [nn.PeriodicEmbedding(24, hidden_features=48, sigma=3.0), nn.Flatten()]
@@ -47,7 +48,8 @@ for name, net in nets.items():
 # %%
 # What each has learned
 # ---------------------
-# PSNR is the signal-to-noise ratio of pictures, in decibels: 10 log10(1 / mean squared error).
+# The number below a picture is its signal-to-noise ratio (PSNR) in decibels: 10 log10(1 / mean
+# squared error). More is better.
 
 figure, panels = plt.subplots(2, 2, figsize=(7.5, 7.5), layout="constrained")
 panels = panels.ravel()

@@ -21,6 +21,7 @@ plt.rc("axes.spines", top=False, right=False)
 # %%
 # A convolutional net
 # -------------------
+# A row is one map of 8 x 8 pixels.
 
 X, y = load_digits(return_X_y=True)
 X = X.reshape(-1, 1, 8, 8) / 16

@@ -7,6 +7,7 @@ It is at most 1/4, and far from zero it is almost nothing. Backpropagation multi
 unit whose z is large learns almost nothing.
 """
 
+import textwrap
 import warnings
 
 import matplotlib.pyplot as plt
@@ -40,8 +41,8 @@ for scale in scales:
         warnings.simplefilter("always")
         history = net.fit(X, y, callbacks=[nn.Monitor()], **training)
     losses[scale] = history["loss"]
-    said += [f"{scales[scale]} weights: {item.message}" for item in caught]
-print(*said, sep="\n")
+    said += [textwrap.fill(f"{scales[scale]} weights: {item.message}", 76) for item in caught]
+print(*said, sep="\n\n")
 
 # %%
 # Where the units stand, and how fast the nets learn

@@ -7,6 +7,7 @@ Each sigmoid on the way multiplies it by a slope of at most 1/4. Behind eight of
 left, and the first layers stand still.
 """
 
+import textwrap
 import warnings
 
 import matplotlib.pyplot as plt
@@ -23,6 +24,8 @@ X = X / 16
 # %%
 # Eight hidden layers, three activations
 # --------------------------------------
+# A list among the layers is a block of its own, here of a linear layer and its activation.
+#
 # `nnkit.Monitor` notes the size of delta (its root mean square) at every layer, before training and
 # after each epoch. It also warns where delta vanishes: we print what it says of the sigmoids.
 
@@ -40,7 +43,7 @@ for activation, start in starts.items():
     delta = monitor.series("delta")  # for each layer, a number for each look
     deltas[activation] = [looks[0] for name, looks in delta.items() if "Linear" in name]
     warned[activation] = list(monitor.warned.values())
-print(*warned["sigmoid"], sep="\n")
+print(textwrap.fill(warned["sigmoid"][0], 76))
 
 # %%
 # Where delta gets lost
