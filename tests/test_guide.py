@@ -134,8 +134,9 @@ def test_formulas_in_letters(latex, spelt):
 
 
 def test_directives_of_sphinx_are_gone_and_their_text_is_there():
-    text = "---\na: b\n---\n# T\n\n:::{note}\n:class: x\nMind $a_i$.\n:::\n\n```{toctree}\na\n```\n\nSee {doc}`this`.\n"
-    assert markdown.readable(text) == "# T\n\nMind `a_i`.\n\nSee `this`."
+    text = "---\na: b\n---\n# T\n\n:::{note}\n:class: x\nMind $a_i$.\n:::\n\n```{toctree}\na\n```\n\n" \
+           "See {doc}`this`, ![a net](b.png), [that](../x/a_b.md#c).\n"  # fmt: skip
+    assert markdown.readable(text) == "# T\n\nMind `a_i`.\n\nSee `this`, (picture: a net), that (`a-b`)."
 
 
 @pytest.mark.parametrize("name", PAGES)

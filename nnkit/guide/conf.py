@@ -96,7 +96,8 @@ def _trimmed(app, doctree):
 
 
 def _linked(app, doctree):
-    """Code on a page that begins with a public name leads to its page; tables of two libraries' words begin with the other's."""
+    """Code on a page that begins with a public name leads to its page."""
+    # Tables of two libraries' words begin with the other's.
     foreign = app.env.docname.startswith(("migration/", "reference/pytorch"))
     first = [row[0] for row in doctree.findall(nodes.row)] if foreign else []
     theirs = {literal for entry in first for literal in entry.findall(nodes.literal)}

@@ -31,7 +31,7 @@ def readable(text: str) -> str:
     pieces += ["", "", ""]  # there is no block behind the last text
     done = []
     for prose, fence, word, body in zip(*(pieces[place::4] for place in range(4)), strict=True):
-        done.append(formulas(prose))
+        done.append(formulas(linked(prose)))
         if word.startswith("{math}"):
             done.append(f"```text\n{spelt(body.strip())}\n```")
         elif word.startswith("{") or fence.startswith(":"):
@@ -49,6 +49,18 @@ def shown(word: str) -> bool:
 def content(body: str) -> str:
     """A directive's text, without its options."""
     return re.sub(r"\A(:[\w-]+:.*\n)+", "", body)
+
+
+def linked(prose: str) -> str:
+    """Links within the guide as text, with what ``nnkit docs`` calls the page; pictures by what they show."""
+    prose = re.sub(r"!\[([^\]]*)\]\([^)]*\)(\{[^}]*\})?", r"(picture: \1)", prose)
+    return re.sub(r"\[([^\]]*)\]\((?!\w+:)(?:[^)]*?(\w+)\.md)?[^)]*\)", page_of, prose)
+
+
+def page_of(link: re.Match[str]) -> str:
+    """A link's text, and its page if that has a name of its own."""
+    text, name = link.groups()
+    return text if name in (None, "index") else f"{text} (`{name.replace('_', '-')}`)"
 
 
 def formulas(prose: str) -> str:
