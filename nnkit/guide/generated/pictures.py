@@ -46,7 +46,7 @@ def draw(part: type[nn.Activation], path: Path) -> None:
 
 def cards(names: Iterable[str]) -> list[str]:
     """Lines in Markdown: all pictures side by side, each with its page."""
-    lines = ["::::{grid} 2 3 3 4", ":gutter: 2", ""]
+    lines = ["::::{grid} 2 2 3 3", ":gutter: 2", ""]
     for name in names:
         lines += [f":::{{grid-item-card}} {name}", f":link: {name}", ":link-type: doc", f":img-top: {name}.svg",
                   f":img-alt: {name} and its derivative", ":::", ""]  # fmt: skip
