@@ -24,7 +24,7 @@ from nnkit.core.schedule import Schedule, SteeredMomentum, at_times, is_timed
 from nnkit.core.words import NEEDLESS
 from nnkit.engine.hyperparameters import hyperparameter
 from nnkit.engine.instruction import Instruction
-from nnkit.engine.lazy import lazy, weakly
+from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, Coefficient, ControlWord, Operand, Storage, constant
 from nnkit.engine.program import Program
@@ -325,6 +325,118 @@ class _Group:
         return lr
 
 
+@dataclass
+class _Descent:
+    """What happens to each piece of the vector, as calls of kernels.
+
+    Attributes
+    ----------
+    groups : by the numbers that pieces have of them
+    cut : the pieces
+    vectors : what there is for each parameter, by the names that kernels have for it
+    slabs : (shards, length), the shards' gradients
+    norms : of the pieces' gradients, with one more number, by which gradients are scaled
+    live : numbers that others read, which stand in the row of a step from ``first_live`` on
+    share : where in that row it stands how far a mean of the parameters moves; None where there is none
+    """
+
+    real: str
+    groups: Sequence[_Group]
+    cut: Sequence[Piece]
+    vectors: dict[str, Storage]
+    slabs: Array
+    norms: Array
+    live: Sequence[NDArray[Any]]
+    first_live: int
+    share: int | None
+
+    def write(self, calls: Callable[[int, Piece], list[_Call]], notes: bool) -> list[Instruction]:
+        """The calls for each piece, and for each number that others read, where it is as much for all of them."""
+        lists = [calls(place, piece) for place, piece in enumerate(self.cut)]
+        lists += [self._note(number) if notes else [] for number in range(len(self.live))]
+        most, part = max(map(len, lists), default=0), type(self.groups[0].optimizer).__name__
+        every = [call for given in lists for call in [*given, *[_REST] * (most - len(given))]]
+        return [Instruction(function, operands, part, "update") for function, operands in every]
+
+    def _array(self, name: str, piece: Piece) -> Array:
+        storage = self.vectors[name]
+        item = np.dtype(self.real).itemsize
+        return Array(storage, (piece.size,), self.real, offset=piece.begin * item, stride=piece.size * item)
+
+    def _sum(self, piece: Piece) -> list[_Call]:
+        """The shards' gradients -> that of the first."""
+        shards, length = self.slabs.shape
+        if shards == 1:
+            return []
+        item = np.dtype(self.real).itemsize
+        every = replace(self.slabs, shape=((shards - 1) * length + piece.size,), offset=piece.begin * item,
+                        stride=piece.size * item)  # fmt: skip
+        sizes = constant(length, self.real), ControlWord(Word.SHARDS), constant(piece.size, self.real)
+        return [(add_slabs, (every, *sizes))]
+
+    def collect(self, place: int, piece: Piece) -> list[_Call]:
+        """The gradient of a wave -> added to that of the waves before."""
+        grad = self._array("grad", piece)
+        wave = replace(grad, storage=self.slabs.storage)
+        return [*self._sum(piece), (add_wave, (wave, ControlWord(Word.FIRST_ROW), grad))]
+
+    def sum_and_reduce(self, place: int, piece: Piece) -> list[_Call]:
+        return [*self._sum(piece), *self.reduce(place, piece)]
+
+    def reduce(self, place: int, piece: Piece) -> list[_Call]:
+        """The gradient clipped by value; its norm."""
+        optimizer, grad = self.groups[piece.group].optimizer, self._array("grad", piece)
+        calls: list[_Call] = []
+        if optimizer.clip_value is not None:
+            calls.append((clip_gradient, (grad, constant(float(optimizer.clip_value), self.real))))
+        if optimizer.clip_norm is not None:
+            norm = replace(self.norms, shape=(1,), offset=8 * place, stride=8)
+            calls.append((gradient_norm, (grad, norm)))
+        return calls
+
+    def update(self, place: int, piece: Piece) -> list[_Call]:
+        """Clip by norm, decay, descend; then what the new numbers have to be like, and their mean."""
+        group, value, grad = self.groups[piece.group], self._array("value", piece), self._array("grad", piece)
+        optimizer = group.optimizer
+        vectors = {name: self._array(name, piece) for name in ("value", "grad", *optimizer.kept, *optimizer.scratch)}
+        given: dict[str, Operand] = {**vectors}
+        if optimizer.whole:
+            given = {name: replace(array, shape=(prod(piece.shape),)) for name, array in vectors.items()}
+            given["shape"] = Array.view(np.array(piece.shape, np.int64), written=False)
+        calls: list[_Call] = []
+        if optimizer.clip_norm is not None:
+            factor = replace(self.norms, shape=(1,), offset=8 * (self.norms.shape[0] - 1))
+            calls.append((scale_gradient, (grad, factor)))
+        if optimizer.maximize:
+            calls.append((turn_gradient, (grad,)))
+        if optimizer.weight_decay:
+            decay = group.operand("weight_decay", self.real)
+            calls.append((shrink_value, (value, group.operand("lr", self.real), decay)) if optimizer.decoupled else
+                         (decay_gradient, (grad, value, decay)))  # fmt: skip
+        if optimizer.l1:
+            calls.append((push_to_zero, (grad, value, group.operand("l1", self.real))))
+        function = type(optimizer).update
+        calls.append((function, tuple(given.get(name) or group.operand(name, self.real) for name in kernel_names(function))))
+        if len(piece.shape) > 1 and optimizer.max_norm is not None:
+            calls.append(self._limit(piece, group))
+        if self.share is not None:
+            calls.append((blend, (self._array("averaged", piece), value, Coefficient(self.share, self.real))))
+        return calls
+
+    def _limit(self, piece: Piece, group: _Group) -> _Call:
+        """What keeps the weights that lead to one unit below a norm: a column of a matrix, a filter of a convolution."""
+        units, *rest = piece.shape
+        value = replace(self._array("value", piece), shape=(units, prod(rest)))
+        limit = group.operand("max_norm", self.real)
+        if len(rest) > 1:
+            return limit_rows, (value, limit)
+        return limit_columns, (value, limit, Array.view(aligned_zeros(rest[0], self.real)))
+
+    def _note(self, place: int) -> list[_Call]:
+        """Write down what a schedule says of the next step, for those who read it there."""
+        return [(note, (Coefficient(self.first_live + place, self.real), Array.view(self.live[place])))]
+
+
 class Updater:
     """An optimizer at work on one vector of parameters: its state, and the programs that apply it.
 
@@ -370,32 +482,24 @@ class Updater:
         self.gradient = grad = aligned_zeros(value.size, self.real) if waves else slabs[0]
         scratch = {name: aligned_zeros(value.size, self.real) for name in optimizer.scratch}
         vectors = {"value": value, "grad": grad, **self.states, **scratch}
-        self._vectors = {name: Storage(shared=array) for name, array in vectors.items()}
-        self._slabs, self._slab_storage = slabs, Storage(shared=slabs)
-        self._cut, repeats = self._pieces(segments, value.size, chunk)
-        self.norms = np.zeros(len(self._cut) * repeats + len(self._live) + 1)
-        self._norms = Storage(shared=self.norms)
+        cut, repeats = self._pieces(segments, value.size, chunk)
+        self.norms = np.zeros(len(cut) * repeats + len(self._live) + 1)
+        numbers = [number for _, number in self._live]
+        storages = {name: Storage(shared=array) for name, array in vectors.items()}
+        descent = _Descent(self.real, self._groups, cut, storages, Array.view(slabs), Array.view(self.norms), numbers,
+                           self._first_live, None if average is None else self._share)  # fmt: skip
         control = aligned_zeros(CONTROL_WORDS, "int64").reshape(1, CONTROL_WORDS)
         key = identity(optimizer), *segments, chunk, waves, average is None
-        arrays = [*vectors.values(), slabs, self.norms, *(number for _, number in self._live)]
+        arrays = [*vectors.values(), slabs, self.norms, *numbers]
 
         def program(calls: Callable[[int, Piece], list[_Call]], notes: bool = False) -> Program:
             """What happens to each chunk."""
-            write, like = partial(weakly(self._write), weakly(calls), notes), Likeness((calls.__name__, *key), arrays)
+            write, like = partial(descent.write, calls, notes), Likeness((calls.__name__, *key), arrays)
             return Program(write, self.real, shards=repeats, python=python, control=control, like=like)
 
-        self.collect = program(self._collect) if waves else None
-        self.reduce = program(self._reduce if waves else self._sum_and_reduce)
-        self.update = program(self._update, notes=True)
-
-    def _write(self, calls: Callable[[int, Piece], list[_Call]], notes: bool) -> list[Instruction]:
-        """The calls for each piece, and for each number that others read, where it is as much for all of them."""
-        numbers = range(len(self._live))
-        lists = [calls(place, piece) for place, piece in enumerate(self._cut)]
-        lists += [self._note(number) if notes else [] for number in numbers]
-        most, part = max(map(len, lists), default=0), type(self.optimizer).__name__
-        every = [call for given in lists for call in [*given, *[_REST] * (most - len(given))]]
-        return [Instruction(function, operands, part, "update") for function, operands in every]
+        self.collect = program(descent.collect) if waves else None
+        self.reduce = program(descent.reduce if waves else descent.sum_and_reduce)
+        self.update = program(descent.update, notes=True)
 
     def _lay_out(self, segments: Sequence[Segment]) -> None:
         """Say who has which numbers in the row of a step: each group, what others read, and the share of the average."""
@@ -420,84 +524,6 @@ class Updater:
             raise ParameterError(f"{self.optimizer!r}: expected a model for groups, max_norm and whole parameters, "
                                  "got a vector alone")
         return pieces(segments, self._group_of, whole, chunk), 1
-
-    def _array(self, name: str, piece: Piece) -> Array:
-        storage = self._vectors[name]
-        item = np.dtype(self.real).itemsize
-        return Array(storage, (piece.size,), self.real, offset=piece.begin * item, stride=piece.size * item)
-
-    def _sum(self, piece: Piece) -> list[_Call]:
-        """The shards' gradients -> that of the first."""
-        shards, length = self._slabs.shape
-        if shards == 1:
-            return []
-        item = np.dtype(self.real).itemsize
-        every = Array(self._slab_storage, ((shards - 1) * length + piece.size,), self.real, offset=piece.begin * item,
-                      stride=piece.size * item)  # fmt: skip
-        sizes = constant(length, self.real), ControlWord(Word.SHARDS), constant(piece.size, self.real)
-        return [(add_slabs, (every, *sizes))]
-
-    def _collect(self, place: int, piece: Piece) -> list[_Call]:
-        """The gradient of a wave -> added to that of the waves before."""
-        grad = self._array("grad", piece)
-        wave = replace(grad, storage=self._slab_storage)
-        return [*self._sum(piece), (add_wave, (wave, ControlWord(Word.FIRST_ROW), grad))]
-
-    def _sum_and_reduce(self, place: int, piece: Piece) -> list[_Call]:
-        return [*self._sum(piece), *self._reduce(place, piece)]
-
-    def _reduce(self, place: int, piece: Piece) -> list[_Call]:
-        """The gradient clipped by value; its norm."""
-        optimizer, grad = self._groups[piece.group].optimizer, self._array("grad", piece)
-        calls: list[_Call] = []
-        if optimizer.clip_value is not None:
-            calls.append((clip_gradient, (grad, constant(float(optimizer.clip_value), self.real))))
-        if optimizer.clip_norm is not None:
-            norm = Array(self._norms, (1,), "float64", offset=8 * place, stride=8)
-            calls.append((gradient_norm, (grad, norm)))
-        return calls
-
-    def _update(self, place: int, piece: Piece) -> list[_Call]:
-        """Clip by norm, decay, descend; then what the new numbers have to be like, and their mean."""
-        group, value, grad = self._groups[piece.group], self._array("value", piece), self._array("grad", piece)
-        optimizer = group.optimizer
-        vectors = {name: self._array(name, piece) for name in ("value", "grad", *optimizer.kept, *optimizer.scratch)}
-        given: dict[str, Operand] = {**vectors}
-        if optimizer.whole:
-            given = {name: replace(array, shape=(prod(piece.shape),)) for name, array in vectors.items()}
-            given["shape"] = Array.view(np.array(piece.shape, np.int64), written=False)
-        calls: list[_Call] = []
-        if optimizer.clip_norm is not None:
-            factor = Array(self._norms, (1,), "float64", offset=8 * (len(self.norms) - 1))
-            calls.append((scale_gradient, (grad, factor)))
-        if optimizer.maximize:
-            calls.append((turn_gradient, (grad,)))
-        if optimizer.weight_decay:
-            decay = group.operand("weight_decay", self.real)
-            calls.append((shrink_value, (value, group.operand("lr", self.real), decay)) if optimizer.decoupled else
-                         (decay_gradient, (grad, value, decay)))  # fmt: skip
-        if optimizer.l1:
-            calls.append((push_to_zero, (grad, value, group.operand("l1", self.real))))
-        function = type(optimizer).update
-        calls.append((function, tuple(given.get(name) or group.operand(name, self.real) for name in kernel_names(function))))
-        if len(piece.shape) > 1 and optimizer.max_norm is not None:
-            calls.append(self._limit(piece, group))
-        if self.average is not None:
-            calls.append((blend, (self._array("averaged", piece), value, Coefficient(self._share, self.real))))
-        return calls
-
-    def _limit(self, piece: Piece, group: _Group) -> _Call:
-        """What keeps the weights that lead to one unit below a norm: a column of a matrix, a filter of a convolution."""
-        units, *rest = piece.shape
-        value = replace(self._array("value", piece), shape=(units, prod(rest)))
-        limit = group.operand("max_norm", self.real)
-        if len(rest) > 1:
-            return limit_rows, (value, limit)
-        return limit_columns, (value, limit, Array.view(aligned_zeros(rest[0], self.real)))
-
-    def _note(self, place: int) -> list[_Call]:
-        """Write down what a schedule says of the next step, for those who read it there."""
-        return [(note, (Coefficient(self._first_live + place, self.real), Array.view(self._live[place][1])))]
 
     @property
     def progress(self) -> UpdaterProgress:

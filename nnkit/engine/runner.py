@@ -137,10 +137,9 @@ class Runner:
     def _team_of(self, size: int) -> tuple[int, list[int]]:
         """The loop's address, and a frame for each member of a team."""
         if size not in self._loops:
-            numbers = [item for item in self._given if isinstance(item, Constant)]
-            others = [item for item in self._given if not isinstance(item, Constant)]
-            arrays = [item.array if isinstance(item, Address) else item for item in others]
-
+            numbers = [item for item in self._given if not isinstance(item, np.ndarray | Address)]
+            places = [item for item in self._given if isinstance(item, np.ndarray | Address)]
+            arrays = [item.array if isinstance(item, Address) else item for item in places]
             like = Likeness((self._function, size, *numbers), arrays)
             self._loops[size] = Program(partial(weakly(self._write), size), "float64", like=like)
         table = self._loops[size].table[0]

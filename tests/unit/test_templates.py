@@ -9,6 +9,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.core.identity import identity
+from nnkit.core.optimizer import Updater
 from nnkit.engine import template
 from nnkit.engine.instruction import Instruction
 from nnkit.engine.operands import Array, Constant
@@ -210,3 +211,9 @@ def test_templates_are_forgotten_when_there_are_too_many(monkeypatch):
         made = program(2.0, key, np.ones(4), np.zeros(4))
         assert difference(made, 2) is None
     assert len(template._templates) <= 3
+
+
+def test_a_program_of_an_updater_can_be_read_when_the_updater_is_gone():
+    programs = [Updater(nn.Adam(), np.zeros(64), np.zeros((1, 64)), chunk=64).update for _ in range(2)]
+    assert not is_written(programs[1])
+    assert [item.function for item in programs[1].instructions] == [nn.Adam.update]
