@@ -39,7 +39,7 @@ nitpick_ignore_regex = [("py:obj", ".*")]  # what stands between backticks is li
 numpydoc_validation_checks = {
     "all",  # but for
     "ES01", "SA01",  # a second paragraph, and other names: where they help
-    "EX01", "PR01", "PR07", "RT01", "RT02", "RT03", "YD01",  # a method's first sentence may say it all; tests look at the parameters of classes
+    "EX01", "PR01", "PR07", "RT01", "RT02", "RT03", "YD01",  # the first sentence may say it all; tests look at parameters
     "PR03", "GL07",  # what is alike is described together; examples come before sources
     "SS02", "SS05",  # a summary may be a formula, "s(x) = max(x, 0)"
 }  # fmt: skip

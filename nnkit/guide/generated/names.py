@@ -39,7 +39,7 @@ ABOUT = {
     "schedules": ("Schedules", "How a learning rate, or any other number, changes while a net trains."),
     "metrics": ("Metrics", "What a fit reports beside its loss."),
     "callbacks": ("Callbacks", "What is called while a net trains."),
-    "estimators": ("Estimators", "Nets as scikit-learn has estimators, tables with columns of any kind, and the search for settings."),
+    "estimators": ("Estimators", "Nets as scikit-learn has estimators, for arrays and tables, and the search for settings."),
     "inspect": ("Seeing inside", "How a net computes, and what its inputs do to its outputs."),
     "own": ("Parts of your own", "The contracts that every part keeps, and what goes with them."),
     "given": ("What is given", "Classes of what methods and functions return. They are not made by hand."),
