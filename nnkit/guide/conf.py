@@ -53,6 +53,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "download_all_examples": False,
     "show_signature": False,
+    "write_computation_times": False,
     "backreferences_dir": "auto_examples/using",
     "doc_module": ("nnkit",),
     "reference_url": {},
