@@ -47,6 +47,7 @@ from nnkit.persistence.pytorch import torch_weights as torch_weights
 from nnkit.schedules import *  # noqa: F403
 from nnkit.training.callbacks import *  # noqa: F403
 from nnkit.training.history import History as History
+from nnkit.training.pruning import PruneTrials as PruneTrials
 
 if TYPE_CHECKING:
     from nnkit import onnx as onnx
@@ -62,25 +63,39 @@ if TYPE_CHECKING:
     from nnkit.inspect.trace.trace import trace as trace
     from nnkit.loading import load as load
     from nnkit.many import fit_many as fit_many
+    from nnkit.search import HalvingSearchCV as HalvingSearchCV
+    from nnkit.search import SearchCV as SearchCV
+    from nnkit.search import cross_val_score as cross_val_score
+    from nnkit.search import cross_validate as cross_validate
+    from nnkit.search import learning_curve as learning_curve
+    from nnkit.search import side_by_side as side_by_side
+    from nnkit.search import validation_curve as validation_curve
     from nnkit.tables.scheme import TableScheme as TableScheme
     from nnkit.training.function import row_gradients as row_gradients
     from nnkit.training.function import value_and_grad as value_and_grad
 
 # What is slow to import is loaded when it is asked for: names and where they are, and modules.
 _LATER = {
+    "HalvingSearchCV": "nnkit.search",
     "NNClassifier": "nnkit.estimators",
     "NNRegressor": "nnkit.estimators",
+    "SearchCV": "nnkit.search",
     "TableClassifier": "nnkit.estimators",
     "TableRegressor": "nnkit.estimators",
     "TableScheme": "nnkit.tables.scheme",
+    "cross_val_score": "nnkit.search",
+    "cross_validate": "nnkit.search",
     "expected_gradients": "nnkit.inspect.effects.expected",
     "feature_importance": "nnkit.inspect.effects.importance",
     "fit_many": "nnkit.many",
+    "learning_curve": "nnkit.search",
     "load": "nnkit.loading",
     "plot_decision": "nnkit.inspect.decision",
     "plot_effects": "nnkit.inspect.effects.dependence",
     "row_gradients": "nnkit.training.function",
+    "side_by_side": "nnkit.search",
     "trace": "nnkit.inspect.trace.trace",
+    "validation_curve": "nnkit.search",
     "value_and_grad": "nnkit.training.function",
 }
 _MODULES = ("onnx", "testing")

@@ -24,6 +24,7 @@ FLOORS = [
     {"model"},
     {"many"},
     {"estimators", "onnx"},
+    {"search"},
     {"loading", "testing", "warmup", "guide", "commands", "__main__", "__init__"},
 ]
 CHECKING = ("TYPE_CHECKING", "typing.TYPE_CHECKING")

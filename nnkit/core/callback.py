@@ -49,6 +49,7 @@ class Callback(Part):
     late           False    it is called after all callbacks that are not, and is no part of checkpoints
     interruptible  True     signals come in while it works; else Ctrl-C waits until it is done
     acts_outside   True     it writes files, runs commands, sends messages or the like, as above
+    unsaved        ()       hyper-parameters that files do not hold, as they mean something in this run alone
     examples       method   class method: ready-made ones, with legal inputs, that the checks take; one with its defaults, where
                             the constructor needs no arguments
     elsewhere      ()       what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
@@ -69,7 +70,8 @@ class Callback(Part):
     """
 
     registry: ClassVar[Registry[Any]] = Registry("callback")
-    hooks = (*Part.hooks, *EVENTS, "shares", "anew", "interval", "noted", "resume", "checkpoint", "late", "interruptible")
+    hooks = (*Part.hooks, *EVENTS, "shares", "anew", "interval", "noted", "resume", "checkpoint", "late", "interruptible",
+             "unsaved")  # fmt: skip
 
     acts_outside: ClassVar[bool] = True
     late: ClassVar[bool] = False

@@ -81,6 +81,8 @@ class Part(Familiar):
     hooks: ClassVar[tuple[str, ...]] = ("examples", "acts_outside", "elsewhere")
     # What PyTorch's or Keras' constructor of this name takes by position, in its words, where that is not as here.
     elsewhere: ClassVar[tuple[str, ...]] = ()
+    # Hyper-parameters that mean something in this run alone: files do not hold them.
+    unsaved: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         """Nothing to store."""

@@ -3,7 +3,8 @@
 Python runs the handlers of signals in the main thread, between any two of its instructions. What one of them raises, as Ctrl-C
 does, may leave anything half done: a lock that is held, a thread that nobody ends, a library that is half imported and cannot
 be imported again. So, within a section, signals wait; they come in where the section lets them (`check`, `interruptible`), and
-at its end. Native code is not slowed down by any of this, and not sped up: while it runs, handlers wait anyway.
+at its end. Native code is not slowed down by any of this, and not sped up: while it runs, handlers wait anyway. Threads that
+work for the main one hear of Ctrl-C when it tells them (`heed`): they raise it themselves, where they `check`.
 
 A forked child has the forking thread alone. A lock that another one held would stay locked there for ever, and what it was
 about to change, half changed. So a fork waits until nobody holds a `Lock`, and until no other thread is compiling.
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["Lock", "check", "imported", "interruptible", "uninterrupted"]
+__all__ = ["Lock", "check", "heed", "imported", "interruptible", "uninterrupted"]
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGBREAK", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2")
            if hasattr(signal, name)]  # fmt: skip
@@ -97,8 +98,24 @@ def _withdraw(brought: list[_Standin]) -> None:
         raise raised
 
 
+class _Heeded(threading.local):
+    """What calls off the work of a thread."""
+
+    event: threading.Event | None = None
+
+
+_heeded = _Heeded()
+
+
+def heed(event: threading.Event) -> None:
+    """From now on, `check` in this thread raises KeyboardInterrupt once the event is set."""
+    _heeded.event = event
+
+
 def check() -> None:
     """Let the signals in that came within a section: their handlers run here, and may raise."""
+    if (event := _heeded.event) is not None and event.is_set():
+        raise KeyboardInterrupt
     if _noted and _in_main_thread():
         number, standin = _noted.popitem()
         try:

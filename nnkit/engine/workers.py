@@ -20,13 +20,27 @@ from nnkit.engine.critical import Lock, imported, uninterrupted
 from nnkit.engine.operands import NATIVE
 from nnkit.errors import EnvironmentWarning, ParameterError, warn
 
-__all__ = ["Team", "available_threads", "single_threaded_blas"]
+__all__ = ["Team", "available_threads", "set_threads", "single_threaded_blas"]
+
+
+class _Mine(threading.local):
+    """How many threads calls use that are made in this one; None where nobody has said so."""
+
+    threads: int | None = None
+
+
+_mine = _Mine()
+
+
+def set_threads(threads: int) -> None:
+    """Let calls in this thread use so many: they are run beside others."""
+    _mine.threads = threads
 
 
 def available_threads(n_threads: int | None = None) -> int:
     """How many threads to use: ``n_threads``, ``NNKIT_NUM_THREADS``, or as many cores as are this caller's."""
     if n_threads is None:
-        return environment.count("NNKIT_NUM_THREADS") or _own_share()
+        return _mine.threads or environment.count("NNKIT_NUM_THREADS") or _own_share()
     try:
         count = 0 if isinstance(n_threads, bool) else operator.index(n_threads)
     except TypeError:

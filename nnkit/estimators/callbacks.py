@@ -23,7 +23,9 @@ else:
     try:
         from sklearn.callback import CallbackSupportMixin, with_callbacks
     except ImportError:  # scikit-learn before 1.9 has no callbacks
-        CallbackSupportMixin = object
+
+        class CallbackSupportMixin:
+            """Nothing: `object` itself cannot come before other bases."""
 
         def with_callbacks(method):
             """Leave the method as it is."""

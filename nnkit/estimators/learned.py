@@ -19,6 +19,7 @@ from nnkit.core.loss import Loss
 from nnkit.core.optimizer import UpdaterProgress
 from nnkit.engine.critical import interruptible, uninterrupted
 from nnkit.errors import DataError, PersistenceError
+from nnkit.estimators.legs import on_leg
 from nnkit.estimators.parameters import Nested
 from nnkit.model import Sequential
 from nnkit.network import network_of
@@ -105,7 +106,7 @@ class Learner(Nested):
         """Make a net, or take the one that is there, and train it as ``plan`` says; Ctrl-C raises, whatever it comes in."""
         with self._all_or_nothing():
             with interruptible():
-                settings = plan()
+                settings = on_leg(plan())
             with changing(self.model_, "fit"):
                 with interruptible():
                     fit = fit_of(self.model_, **settings)

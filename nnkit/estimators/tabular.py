@@ -24,6 +24,7 @@ from nnkit.engine.workers import available_threads
 from nnkit.errors import ParameterError, PersistenceError
 from nnkit.estimators.budget import TRIAL, Deadline, Until, fitting, require_seconds, seconds_of
 from nnkit.estimators.learned import Learner, NetRows
+from nnkit.estimators.legs import on_leg
 from nnkit.estimators.members import OfMembers, by_member, side_by_side
 from nnkit.estimators.parameters import random_of
 from nnkit.estimators.recipes import Recipe, recipe_of
@@ -254,14 +255,14 @@ class TableEstimator(Learner):
         validated = len(held.X) > 0
         best = EarlyStopping(f"val_{self._metric.name}", keep="last_best", patience=recipe.patience or 0,
                              stop=recipe.patience is not None)  # fmt: skip
-        return model, dict(
+        return model, on_leg(dict(
             X=train.X, y=recipe.goals(train.target), sample_weight=train.weights, loss=recipe.loss(classes=classes),
             optimizer=recipe.optimizer(self.scheme_, classes=classes), epochs=job.epochs,
             batch_size=_even(len(train.X), self.batch_size), validation_split=0.0,
             validation_data=(held.X, recipe.goals(held.target), held.weights) if validated else None,
             metrics=[self._metric(width)] if validated else (), callbacks=[*job.callbacks, *[best] * validated],
             shuffle=True, random_state=random, engine="compiled",
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def _learn_doubt(self, recipe: Recipe, jobs: Sequence[Job], fits: Sequence[Fit], *, shared: bool) -> None:
         """Learn from the rows that were held out how far predictions are to be trusted.

@@ -176,7 +176,8 @@ class Describer:
             return {"layers": [self._describe(layer, "a layer") for layer in part.layers]}
         cls = type(part)
         key = _key(cls)
-        arguments = {name: self._describe(value, f"{cls.__name__}'s {name}") for name, value in part.hyperparameters().items()}
+        arguments = {name: self._describe(value, f"{cls.__name__}'s {name}")
+                     for name, value in part.hyperparameters().items() if name not in cls.unsaved}  # fmt: skip
         return {"kind": cls.registry.kind, "key": key, "arguments": arguments, "from": list(provider(cls))}
 
 

@@ -19,6 +19,23 @@ from nnkit.training.averaging import Mean
 __all__ = ["EMA", "SWA", "EarlyStopping", "LambdaCallback"]
 
 
+def monitored(callback: Callback, monitor: str | None, fit: RunningFit) -> tuple[str, bool | None]:
+    """The figure of an epoch that a callback looks at, by default val_loss where there is one, and whether it is to rise.
+
+    Raises
+    ------
+    ParameterError
+        Nothing is measured under that name.
+    """
+    figures = fit.figures
+    name = monitor or ("val_loss" if "val_loss" in figures else "loss")
+    if name not in figures:
+        near = nearest(name, figures)
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise ParameterError(f"{callback!r}: expected monitor to be one of {', '.join(figures)}, got {name!r}{hint}")
+    return name, figures[name]
+
+
 @register("early_stopping")
 class EarlyStopping(Callback):
     """Stop when a figure has not improved for some epochs, and go back to the parameters of the best one.
@@ -88,13 +105,7 @@ class EarlyStopping(Callback):
         self.require("mode", mode in ("auto", "min", "max"), "'auto', 'min' or 'max'")
 
     def on_fit_begin(self, fit: RunningFit) -> None:
-        figures = fit.figures
-        self._name = self.monitor or ("val_loss" if "val_loss" in figures else "loss")
-        if self._name not in figures:
-            near = nearest(self._name, figures)
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise ParameterError(f"{self!r}: expected monitor to be one of {', '.join(figures)}, got {self._name!r}{hint}")
-        rises = figures[self._name]
+        self._name, rises = monitored(self, self.monitor, fit)
         if rises is None and self.mode == "auto":
             raise ParameterError(f"{self!r}: expected mode='min' or mode='max', as {self._name} does not say whether the "
                                  "greater is the better (Metric.greater_is_better)")  # fmt: skip

@@ -133,20 +133,25 @@ class Progress:
 
 
 class SeveralProgress(Progress):
-    """The line of several fits that run side by side: how many are done, and the time left."""
+    """The line of several fits that run side by side: how many are done, and the time left.
+
+    Attributes
+    ----------
+    fits : how many there are, as far as that is known
+    """
 
     def __init__(self, show: bool | str, fits: int) -> None:
         super().__init__(show, fits)
-        self._fits = fits
+        self.fits = fits
 
     def look(self, parts: Sequence[float], done: int, last: bool = False) -> None:
         """Show that ``done`` fits have ended, and which parts (from 0 to 1) of those that have begun."""
         now = time.perf_counter()
         if not self.shown or (now < self._due and not last):
             return
-        part, seconds = min(1.0, sum(parts) / self._fits), now - self._begin
+        part, seconds = min(1.0, sum(parts) / self.fits), now - self._begin
         left = f"{timedelta(seconds=round(min(seconds * (1 / part - 1), MONTHS)))} left" if 0 < part < 1 else f"{seconds:.1f} s"
-        self._show(printable(f"{done} of {self._fits} nets  {left}"), part, now)
+        self._show(printable(f"{done} of {self.fits} nets  {left}"), part, now)
 
 
 class _Terminal:

@@ -12,7 +12,7 @@ import pytest
 
 import nnkit as nn
 from nnkit.engine import critical
-from nnkit.engine.critical import Lock, check, interruptible, uninterrupted
+from nnkit.engine.critical import Lock, check, heed, interruptible, uninterrupted
 from nnkit.engine.runner import Runner
 from nnkit.network import network_of
 
@@ -168,6 +168,27 @@ def held_elsewhere():
         done.set()
         thread.join()
         critical._locks.remove(lock)
+
+
+def test_a_thread_is_called_off_where_it_looks():
+    called_off, ended = threading.Event(), []
+
+    def work():
+        heed(called_off)
+        check()
+        called_off.set()
+        try:
+            with uninterrupted, interruptible():
+                ended.append("goes on")
+                check()
+        except KeyboardInterrupt:
+            ended.append("called off")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    check()  # nobody has called off this one
+    assert ended == ["goes on", "called off"]
 
 
 def test_who_waits_for_a_lock_can_be_interrupted():
