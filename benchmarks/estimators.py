@@ -23,6 +23,7 @@ SEARCHED = tuple(name for name, kind in LEARNERS.items() if kind.grid)
 DIGITS, DIABETES, *_ = TABLES
 THREADING, LOKY = "threading", "loky"  # joblib's backends
 SEARCH_EPOCHS = 10
+MEMBERS = 8
 
 
 @suite("estimators", "fit, predict, grid search and accuracy of NNClassifier and NNRegressor, scikit-learn's MLPs, skorch")
@@ -35,6 +36,7 @@ def estimators(options: Options) -> list[Section]:
             *_fits(workers, threads, options),
             _predictions(workers, threads, options),
             _searches(workers, threads, options),
+            _ensembles(workers, threads, options),
             _scores(workers, threads, options),
         ]
 
@@ -147,6 +149,28 @@ def _searches(workers: Workers, threads: list[int], options: Options) -> Section
     ]
     columns = _columns("search", "n_jobs", f"{OWN}\n{THREADING}", {title: title.replace(" ", "\n") for title in others})
     return Section("Estimators, grid search", columns, rows, notes, warnings)
+
+
+def _ensembles(workers: Workers, threads: list[int], options: Options) -> Section:
+    warnings: list[str] = []
+    epochs = options.choose(DIGITS.epochs, 1)
+    ready = _prepare({key: worker for key, worker in workers.items() if key[0] in SEARCHED}, DIGITS, epochs, warnings)
+    tasks = {key: partial(worker.call, "fit_bag", MEMBERS) for key, worker in ready.items()}
+    rounds = interleave(tasks, options.choose(3, 1), rest=REST)
+    for (_, count), worker in ready.items():
+        if count > 1:
+            worker.call("end_search")
+    peers = [name for name in SEARCHED if name != OWN]
+    rows = [_row({"workload": f"digits, {MEMBERS} nets", "threads": count}, rounds, (OWN, count),
+                 {peer: (peer, count) for peer in peers}, workers) for count in threads]  # fmt: skip
+    scores = ", ".join(f"{name} {rounds.median((name, threads[0]), 'score'):.3f}" for name in SEARCHED)
+    notes = [
+        f"NNClassifier(n_members={MEMBERS}, resample='bootstrap') beside BaggingClassifier(MLPClassifier(...), {MEMBERS}, "
+        f"n_jobs=...): a fit of {epochs} epochs a net to three quarters of the rows. x: the peer's time divided by nnkit's.",
+        f"Accuracy of the mean on the other rows: {scores}.",
+    ]
+    columns = _columns("ensemble", "thr", OWN, {peer: f"{peer}\nbagging" for peer in peers})
+    return Section("Estimators, several nets", columns, rows, notes, warnings)
 
 
 def _scores(workers: Workers, threads: list[int], options: Options) -> Section:

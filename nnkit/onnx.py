@@ -48,7 +48,8 @@ def export(model: Model, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : a built Sequential, or a fitted estimator; of `NNClassifier` and `NNRegressor` the net is written: its outputs, raw
+    model : a built Sequential, or a fitted estimator; of `NNClassifier` and `NNRegressor` the net is written, ``model_``: its
+        outputs, raw; of several nets (``n_members``) the mean of their probabilities, or of their predictions
     path : str or path
 
     Raises

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from math import prod
 from numbers import Integral
 from typing import Any, Self
@@ -30,9 +31,12 @@ from nnkit.core.part import listed
 from nnkit.core.span import Span
 from nnkit.core.trainer import Trainer
 from nnkit.core.travel import bring_all, taken_along
+from nnkit.engine.critical import interruptible
 from nnkit.errors import NnkitError, ParameterError, ShapeError
-from nnkit.estimators.callbacks import CallbackSupportMixin, Reporter, with_callbacks
-from nnkit.estimators.learned import Learner, NetRows
+from nnkit.estimators.callbacks import CallbackSupportMixin, Report, reporting, with_callbacks
+from nnkit.estimators.ensemble import Ensemble
+from nnkit.estimators.learned import NetRows
+from nnkit.estimators.legs import on_leg
 from nnkit.estimators.parameters import is_auto, random_of
 from nnkit.estimators.saving import described
 from nnkit.estimators.splitting import TrainingSet, split
@@ -42,6 +46,7 @@ from nnkit.model import Sequential
 from nnkit.persistence.file import write
 from nnkit.training.callbacks import EarlyStopping
 from nnkit.training.data import check_finite, is_sparse
+from nnkit.training.together import fit_together
 
 __all__ = ["Estimator"]
 
@@ -49,7 +54,7 @@ BATCH = 200  # rows, where batch_size is "auto"
 ROWS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}  # what scikit-learn is to make of X
 
 
-class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, Learner):
+class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, Ensemble):
     """What the classifier and the regressor share: hyper-parameters, the net, training, hidden activations."""
 
     _default_loss: str
@@ -78,6 +83,8 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         n_threads: int | None = None,
         transform_layer: int = -2,
         verbose: bool = False,
+        n_members: int = 1,
+        resample: str = "seeds",
     ) -> None:
         self.layers = layers
         self.loss = loss
@@ -97,6 +104,8 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         self.n_threads = n_threads
         self.transform_layer = transform_layer
         self.verbose = verbose
+        self.n_members = n_members
+        self.resample = resample
 
     # ------------------------------------------------------------------------------------------------------- the net
 
@@ -115,7 +124,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
     def _sk_visual_block_(self) -> Any:
         """The layers, one below the other, for the HTML that notebooks show."""
         model = getattr(self, "model_", None)
-        layers = list(model) if model is not None else self._hidden()
+        layers = list(self._nets[0].model_) if model is not None else self._hidden()
         return _VisualBlock(
             "serial", layers, names=[type(layer).__name__ for layer in layers], name_details=list(map(repr, layers)),
             dash_wrapped=False,
@@ -237,52 +246,76 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         if isinstance(trainer := self._made(Optimizer, "optimizer"), Trainer):
             raise ParameterError(f"{type(self).__name__}: partial_fit: expected an optimizer that goes by steps, such as "
                                  f"'adam', got {trainer!r}, which takes all rows at once; call fit")  # fmt: skip
+        if self.n_members != 1 and self.resample == "folds":
+            raise ParameterError(f"{type(self).__name__}: partial_fit: expected resample='seeds' or 'bootstrap', got 'folds': "
+                                 "folds are of all rows, and these are a part of them")  # fmt: skip
         if self.early_stopping:
             raise ParameterError(
                 f"{type(self).__name__}: partial_fit does not support early_stopping=True; set it to False, and look at the "
                 "score of rows that you keep yourself, or call fit (with X_val and y_val, if you like)"
             )
 
-    def _learn(self, X: Any, y: Any, sample_weight: Any, epochs: int, **how: Any) -> Self:
-        """Train the net as `_plan` says, which also says what else may be given."""
-        self._train(lambda: {**self._plan(X, y, sample_weight, **how), "epochs": epochs})
+    def _learn(
+        self, X: Any, y: Any, sample_weight: Any, epochs: int, *, reset: bool, labels: Any = None,
+        validation: tuple[Any, Any] | None = None, watched: bool = False, streamed: bool = False,
+    ) -> Self:  # fmt: skip
+        """Check everything, and train the net, or each of several; a new one after a ``reset``.
+
+        ``labels``: all that will ever come; ``watched``: scikit-learn's callbacks are told; ``streamed``: data come in parts.
+        """
+        with self._all_or_nothing():
+            with interruptible():
+                data, own = self._read(X, y, sample_weight, reset, labels, validation)
+                learners = self._learners(reset)
+                shares = self._shares(data, self._strata(data.y), streamed=streamed)
+            with reporting(self, learners, data, watched) as reports:
+                tasks = [partial(learner._task, *share, own, report, epochs, reset)
+                         for learner, share, report in zip(learners, shares, reports, strict=True)]  # fmt: skip
+                fits = fit_together(tasks, n_threads=self.n_threads, progress=bool(self.verbose))
+                with interruptible():
+                    for learner, fit in zip(learners, fits, strict=True):
+                        learner._note(fit)
+                    self._join(learners)
         return self
 
-    def _plan(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        *,
-        reset: bool,
-        labels: Any = None,
-        validation: tuple[Any, Any] | None = None,
-        watched: bool = False,
-    ) -> dict[str, Any]:
-        """Check everything, and make a net where there is none yet (or a ``reset`` is asked for); what `Fit` is to be given.
-
-        ``labels``: all that will ever come; ``watched``: scikit-learn's callbacks are told.
-        """
+    def _read(
+        self, X: Any, y: Any, sample_weight: Any, reset: bool, labels: Any, validation: tuple[Any, Any] | None
+    ) -> tuple[TrainingSet, tuple[Any, ...] | None]:
+        """Rows and targets, checked; those of the user's own to validate on, if there are any."""
         if reset:
             self._note_target_name(y)
         self._require_switches("early_stopping", "shuffle", "warm_start")
+        self._require_members()
         X, y = self._check_pairs(X, y, reset)
         loss = self._loss = self._suitable_loss()
         sample_weight = self._usable_weights(sample_weight, X, loss)
         if reset:
             self._learn_targets(y, loss, labels)
         data = TrainingSet(X, y, sample_weight, self._encode(y, loss), self._weights(y, sample_weight))
+        if validation is None:
+            return data, None
+        X, y = self._check_pairs(*validation, reset=False)
+        return data, (X, self._encode(y, loss))
+
+    def _task(
+        self, data: TrainingSet, held: TrainingSet | None, own: tuple[Any, ...] | None, report: Report | None, epochs: int,
+        reset: bool,
+    ) -> tuple[Sequential, dict[str, Any]]:  # fmt: skip
+        """A net, which is made where there is none yet, and what `Fit` is to be given."""
         if reset:
-            self._make_net(X)
-        data, validated_on = self._split(data, loss, validation)
-        callbacks, optimizer = self._make_callbacks(data, watched), self._made(Optimizer, "optimizer")
-        return dict(
-            X=data.X, y=data.target, loss=loss, optimizer=optimizer,
-            batch_size=self._batch(data.X.shape[0], optimizer), validation_data=validated_on, validation_split=0.0,
+            self._make_net(data.X)
+        if own is None and self.early_stopping:
+            data, held = (data, held) if held is not None else self._split(data)
+            own = held.X, held.target, held.weights
+        callbacks, optimizer = self._make_callbacks(), self._made(Optimizer, "optimizer")
+        if report is not None:
+            callbacks.append(report(data))
+        return self.model_, on_leg(dict(
+            X=data.X, y=data.target, loss=self._loss, optimizer=optimizer, epochs=epochs,
+            batch_size=self._batch(data.X.shape[0], optimizer), validation_data=own, validation_split=0.0,
             sample_weight=data.weights, metrics=self.metrics, callbacks=callbacks, shuffle=self.shuffle,
-            random_state=self._random, n_threads=self.n_threads, progress=bool(self.verbose), engine="compiled",
-            before=self._before,
-        )  # fmt: skip
+            random_state=self._random, engine="compiled", before=self._before,
+        ))  # fmt: skip
 
     def _note_target_name(self, y: Any) -> None:
         self.__dict__.pop("target_name_", None)
@@ -312,28 +345,17 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         self.n_layers_ = len(self.model_)
         self._before, self.loss_curve_, self.n_iter_ = None, [], 0
 
-    def _split(
-        self, data: TrainingSet, loss: Loss, validation: tuple[Any, Any] | None
-    ) -> tuple[TrainingSet, tuple[Any, ...] | None]:
-        """What is trained on, and what is validated on, if anything: rows of the user's own, or some that are held out."""
-        if validation is not None:
-            X, y = self._check_pairs(*validation, reset=False)
-            return data, (X, self._encode(y, loss))
-        if not self.early_stopping:
-            return data, None
+    def _split(self, data: TrainingSet) -> tuple[TrainingSet, TrainingSet]:
+        """What is trained on, and what is held out for early stopping."""
         with self._naming():
             left, out = split(data.X.shape[0], self._strata(data.y), self.validation_fraction, self._random)
-        held = data.take(out)
-        return data.take(left), (held.X, held.target, held.weights)
+        return data.take(left), data.take(out)
 
-    def _make_callbacks(self, data: TrainingSet, watched: bool) -> list[Callback]:
-        with self._naming("callbacks"):
-            callbacks = [Callback.make(item, "callbacks") for item in listed(self.callbacks)]
+    def _make_callbacks(self) -> list[Callback]:
+        (callbacks,) = self._callbacks_of(1)
         if self.early_stopping:
             with self._naming("patience"):
                 callbacks.append(EarlyStopping(patience=self.patience))
-        if watched:
-            callbacks.append(Reporter(self, {"X": data.X, "y": data.y, "metadata": {"sample_weight": data.sample_weight}}))
         return callbacks
 
     def _batch(self, rows: int, optimizer: Any) -> Any:
@@ -393,15 +415,15 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         unnamed = [f"x{place}" for place in places] if rows.ndim == 2 else []
         return NetRows(rows, places, unnamed if names is None else list(map(str, names)))
 
-    def _raw(self, X: Any) -> NDArray[Any]:
-        """What the last layer gives."""
+    def _rows(self, X: Any) -> Any:
         if not hasattr(self, "model_"):
             check_is_fitted(self, "model_")  # takes its time
-        return self._outputs_of(self.model_, X)
-
-    def _outputs_of(self, net: Sequential, X: Any) -> NDArray[Any]:
         X = self._check_rows(X)
-        return net.predict(X if is_sparse(X) else np.asarray(X, net.dtype), n_threads=self.n_threads)
+        return X if is_sparse(X) else np.asarray(X, self.model_.dtype)
+
+    def _raw(self, X: Any) -> NDArray[Any]:
+        rows = self._rows(X)
+        return self.model_.predict(rows, n_threads=self.n_threads)
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Activations of a hidden layer, that of ``transform_layer``: features that the net has learnt.
@@ -411,32 +433,30 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         (n_samples, n_units) array; X itself where there is no hidden layer
         """
         check_is_fitted(self, "model_")
-        net = self._hidden_net()
-        if net is None:
-            rows = self._check_rows(X).astype(self.model_.dtype)
-            return rows.reshape(rows.shape[0], -1)
-        hidden = self._outputs_of(net, X)
-        return hidden.reshape(len(hidden), -1)
+        nets, rows = self._hidden_nets(), self._rows(X)
+        if not nets:
+            return rows.astype(self.model_.dtype).reshape(rows.shape[0], -1)
+        hidden = [net.predict(rows, n_threads=self.n_threads).reshape(rows.shape[0], -1) for net in nets]
+        return hidden[0] if len(hidden) == 1 else np.hstack(hidden)
 
-    def _hidden_net(self) -> Sequential | None:
-        """The layers up to the one whose output `transform` gives; none where the last hidden one is asked for, and absent."""
-        places = range(len(self.model_))
+    def _hidden_nets(self) -> list[Sequential]:
+        """Layers up to the one whose output `transform` gives; none where the last hidden one is asked for, and absent."""
+        places = range(self.n_layers_)
         if not isinstance(self.transform_layer, Integral):
             raise ParameterError(f"{type(self).__name__}: transform_layer: expected an integer, got {self.transform_layer!r}")
         if len(places) == 1 and self.transform_layer == -2:
-            return None
+            return []
         if not -len(places) <= self.transform_layer < len(places):
             raise ParameterError(
                 f"{type(self).__name__}: transform_layer: expected a place among {len(places)} layers, "
                 f"from {-len(places)} to {len(places) - 1} "
                 f"(the last one is the output), got {self.transform_layer!r}"
             )
-        return self.model_[: places[self.transform_layer] + 1]
+        return [net.model_[: places[self.transform_layer] + 1] for net in self._nets]
 
     @property
     def _n_features_out(self) -> int:
-        net = self._hidden_net()
-        return prod(self.model_.in_shape if net is None else net.out_shape)
+        return sum(prod(net.out_shape) for net in self._hidden_nets()) or prod(self.model_.in_shape)
 
     def _takes_axes(self, first: Layer, axes: int) -> bool:
         """Whether the rows have so many axes, or may have."""

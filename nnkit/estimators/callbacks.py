@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnkit.core.callback import Callback
+from nnkit.core.training import RunningFit
 from nnkit.estimators.learned import Learner
+from nnkit.estimators.splitting import TrainingSet
 
 if TYPE_CHECKING:
-    from nnkit.core.training import RunningFit
-
     Method = TypeVar("Method", bound=Callable[..., Any])
 
     class CallbackSupportMixin:
@@ -32,19 +34,20 @@ else:
             return method
 
 
-__all__ = ["CallbackSupportMixin", "Reporter", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "Report", "reporting", "with_callbacks"]
+
+Report = Callable[[TrainingSet], Callback]  # what tells them about a fit on these rows
 
 
-class Reporter(Callback):
-    """Tells scikit-learn's callbacks about the epochs of a fit; each is a subtask of the estimator's."""
+class _Reporter(Callback):
+    """Tells scikit-learn's callbacks about the epochs of a fit; each is a subtask of a task, that of the net ``learner``."""
 
-    def __init__(self, estimator: Learner, data: dict[str, Any]) -> None:
-        self.estimator, self.data = estimator, data
+    def __init__(self, estimator: Learner, learner: Learner, begin: Callable[[int], Any], data: TrainingSet) -> None:
+        self.estimator, self.learner, self.begin, self.data = estimator, learner, begin, _told(data)
 
     def on_fit_begin(self, fit: RunningFit) -> None:
-        estimator = self.estimator
-        self.root = estimator._init_callback_context(max_subtasks=fit.epochs)
-        self.root.call_on_fit_task_begin(estimator=estimator, **self.data)
+        self.root = self.begin(fit.epochs)
+        self.root.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         self._begin()
 
     def _begin(self) -> None:
@@ -53,7 +56,8 @@ class Reporter(Callback):
 
     def _end(self, context: Any) -> bool:
         def learned() -> dict[str, Any]:
-            return copy.deepcopy(self.estimator._learned())
+            whole = {name: value for name, value in self.estimator._learned().items() if name != "estimators_"}
+            return copy.deepcopy({**whole, **self.learner._learned()})
 
         return bool(context.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=learned, **self.data))
 
@@ -65,3 +69,25 @@ class Reporter(Callback):
 
     def on_fit_end(self, fit: RunningFit) -> None:
         self._end(self.root)
+
+
+def _told(data: TrainingSet) -> dict[str, Any]:
+    return {"X": data.X, "y": data.y, "metadata": {"sample_weight": data.sample_weight}}
+
+
+@contextmanager
+def reporting(
+    estimator: Any, learners: Sequence[Learner], data: TrainingSet, watched: bool
+) -> Iterator[Sequence[Report | None]]:
+    """What tells scikit-learn's callbacks about the fit of each net, if anything; of several, each fit is a subtask."""
+    if not watched:
+        yield [None] * len(learners)
+    elif len(learners) == 1:
+        yield [partial(_Reporter, estimator, estimator, lambda epochs: estimator._init_callback_context(max_subtasks=epochs))]
+    else:
+        root = estimator._init_callback_context(max_subtasks=len(learners), sequential_subtasks=False)
+        root.call_on_fit_task_begin(estimator=estimator, **_told(data))
+        yield [partial(_Reporter, estimator, learner, partial(root.subcontext, "member", place))
+               for place, learner in enumerate(learners)]  # fmt: skip
+        root.call_on_fit_task_end(estimator=estimator, reconstruction_attributes=lambda: copy.deepcopy(estimator._learned()),
+                                  **_told(data))  # fmt: skip

@@ -24,9 +24,13 @@ from nnkit.model import Sequential
 __all__ = ["NNClassifier"]
 
 
+def _has_probabilities(loss: Loss) -> bool:
+    return type(loss).probabilities is not Loss.probabilities
+
+
 def _predicts_probabilities(estimator: NNClassifier) -> bool:
     loss = estimator._fitted_loss
-    if type(loss).probabilities is Loss.probabilities:
+    if not _has_probabilities(loss):
         raise AttributeError(f"{loss!r} gives no probabilities; use decision_function, or a loss such as 'cross_entropy'")
     return True
 
@@ -60,16 +64,36 @@ class NNClassifier(ClassifierMixin, Estimator):
     n_threads : int, optional; all cores by default, within joblib's workers their share. The result does not depend on it.
     transform_layer : which layer's output `transform` gives; -2 is the last hidden one, or X where there is none
     verbose : show a line of progress
+    n_members : int >= 1, nets that are trained side by side on the cores, each with a seed of its own, and perhaps rows; of M
+        nets p_m, the probabilities are p(x) = 1/M sum_m p_m(x), and `predict_proba` gives their spread with ``return_std``
+    resample : what each of several nets learns from: "seeds", all rows; "bootstrap", as many, drawn with replacement; "folds",
+        all but a fold of its own, of at least five, with the same share of each class. With ``early_stopping`` a net is
+        validated on the rows that were left out, by "seeds" on a part that each draws by its own seed. Labels, and weights by
+        ``class_weight``, are those of all rows. A single net learns from all of them, whatever this says.
 
     Attributes
     ----------
-    model_ : Sequential
+    model_ : Sequential; of several nets one net with the same mean, for `Sequential.as_function`, ONNX and C. Its outputs are
+        the mean of what the loss makes of theirs: probabilities, or raw outputs where it has none; where no layer is that
+        function (``Loss.link``), the raw outputs of all, (n_members, n_outputs).
+    estimators_ : of several nets, an estimator for each, with its net, history and ``random_state``: alone, with its rows, it
+        would be the same to the bit
     classes_ : labels
     loss_curve_, loss_ : training loss of each epoch, and of the last
     n_iter_ : epochs done
-    history_ : History of the last fit
+    history_ : History of the last fit; of several nets these are all of the first
     n_features_in_, feature_names_in_, n_outputs_, n_layers_
     target_name_ : name of y, where it had one (a pandas Series)
+
+    Notes
+    -----
+    Of several nets, callbacks run in the threads of their fits; each net but the first has copies. `transform` gives what all
+    have learnt, one after the other. `partial_fit` goes on with each; by "bootstrap" it draws rows of each call anew.
+
+    References
+    ----------
+    Lakshminarayanan, Pritzel and Blundell 2017, "Simple and scalable predictive uncertainty estimation using deep ensembles"
+    (seeds); Breiman 1996, "Bagging predictors" (bootstrap).
 
     Examples
     --------
@@ -81,6 +105,13 @@ class NNClassifier(ClassifierMixin, Estimator):
     True
     >>> clf.set_params(optimizer__lr=0.02).optimizer
     Adam(lr=0.02)
+
+    Five nets, and how far they differ:
+
+    >>> clf = nn.NNClassifier([16], optimizer=nn.Adam(lr=0.01), n_members=5, resample="folds", random_state=0).fit(X, y)
+    >>> mean, std = clf.predict_proba(X[:2], return_std=True)
+    >>> mean.argmax(axis=1), bool(std.max() < 0.1), len(clf.estimators_)
+    (array([0, 0]), True, 5)
     """
 
     _default_loss = "cross_entropy"
@@ -110,12 +141,14 @@ class NNClassifier(ClassifierMixin, Estimator):
         n_threads: int | None = None,
         transform_layer: int = -2,
         verbose: bool = False,
+        n_members: int = 1,
+        resample: str = "seeds",
     ) -> None:
         super().__init__(
             layers, loss, optimizer, activation=activation, epochs=epochs, batch_size=batch_size,
             early_stopping=early_stopping, validation_fraction=validation_fraction, patience=patience, metrics=metrics,
             callbacks=callbacks, shuffle=shuffle, warm_start=warm_start, random_state=random_state, dtype=dtype,
-            n_threads=n_threads, transform_layer=transform_layer, verbose=verbose,
+            n_threads=n_threads, transform_layer=transform_layer, verbose=verbose, n_members=n_members, resample=resample,
         )  # fmt: skip
         self.class_weight = class_weight
 
@@ -178,15 +211,20 @@ class NNClassifier(ClassifierMixin, Estimator):
         bounded = np.isfinite([loss.target_low, loss.target_high]).all()
         return (loss.target_low, loss.target_high) if bounded else (-1.0, 1.0)
 
-    @staticmethod
-    def _yes(raw: NDArray[Any], loss: Loss) -> NDArray[np.bool_]:
-        """Where outputs that each stand for a label say yes."""
-        given = loss.probabilities(raw.astype(np.float64))
-        return raw > 0 if given is None else given > 0.5
+    def _yes(self, scores: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where scores that each stand for a label say yes."""
+        given = None if self._several else self._fitted_loss.probabilities(scores.astype(np.float64))
+        return scores > 0 if given is None else given > 0.5
 
     def _weights(self, y: Any, sample_weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
         with self._naming("class_weight"):
             return class_weighted(self.class_weight, y, sample_weight)
+
+    def _link(self) -> list[str] | None:
+        loss = self._fitted_loss
+        if not _has_probabilities(loss):
+            return []
+        return [loss.link] if loss.link else None
 
     def _strata(self, y: Any) -> Any:
         return None if self._multilabel else y
@@ -204,7 +242,8 @@ class NNClassifier(ClassifierMixin, Estimator):
         Raises
         ------
         ParameterError
-            ``early_stopping`` is True: rows of every call would be held out; or the optimizer takes all rows at once.
+            ``early_stopping`` is True: rows of every call would be held out; the optimizer takes all rows at once; or
+            several nets are to learn from folds, which are of all rows.
         """
         self._check_partial()
         first = not hasattr(self, "model_")
@@ -212,27 +251,59 @@ class NNClassifier(ClassifierMixin, Estimator):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if not first and classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}")
-        return self._learn(X, y, sample_weight, 1, reset=first, labels=classes)
+        return self._learn(X, y, sample_weight, 1, reset=first, labels=classes, streamed=True)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels; for several labels a row, 0 and 1 for each."""
-        raw, loss = self._raw(X), self._fitted_loss
+        scores = self._scores(X)
         if self._multilabel:
-            return self._yes(raw, loss).astype(np.int64)
-        if self.n_outputs_ == 1 and len(self.classes_) == 2:
-            return np.asarray(self.classes_[self._yes(raw, loss).ravel().astype(int)])
-        return np.asarray(self.classes_[raw.argmax(axis=1)])
+            return self._yes(scores).astype(np.int64)
+        if self._one_says_all:
+            return np.asarray(self.classes_[self._yes(scores).ravel().astype(int)])
+        return np.asarray(self.classes_[scores.argmax(axis=1)])
 
     @available_if(_predicts_probabilities)
-    def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Probability of each class; for several labels a row, of each label."""
-        given = self._fitted_loss.probabilities(self._raw(X).astype(np.float64))
+    def predict_proba(self, X: Any, return_std: bool = False) -> Any:
+        """Probability of each class; for several labels a row, of each label. Of several nets it is their mean.
+
+        With ``return_std``, a pair: the same, and its standard deviation over the nets.
+
+        Raises
+        ------
+        ParameterError
+            There is one net, and ``return_std``.
+        """
+        return self._average(X, self._probabilities, return_std)
+
+    def _probabilities(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """What `predict_proba` says of the outputs of a net."""
+        given = self._fitted_loss.probabilities(raw.astype(np.float64))
         assert given is not None
         if self._multilabel:
             return given
-        if self.n_outputs_ == 1 and len(self.classes_) == 2:
+        if self._one_says_all:
             return np.hstack([1 - given, given])
         return np.asarray(given / given.sum(axis=1, keepdims=True))
+
+    @property
+    def _one_says_all(self) -> bool:
+        """Whether the net has one output, for the second of two classes."""
+        return not self._multilabel and self.n_outputs_ == 1 and len(self.classes_) == 2
+
+    def _scores(self, X: Any) -> NDArray[Any]:
+        """By which labels are decided: the outputs of one net, the logarithms of the odds that several give in the mean.
+
+        Where the loss has no probabilities, it is their mean output.
+        """
+        if not self._several:
+            return self._raw(X)
+        if not _has_probabilities(self._fitted_loss):
+            return np.asarray(self._average(X, np.asarray))
+        given = self._average(X, self._probabilities)
+        yes, no = (np.log(np.maximum(share, np.finfo(np.float64).tiny)) for share in (given, 1 - given))
+        if self._multilabel:
+            return np.asarray(yes - no)
+        return np.asarray(yes[:, 1:] - yes[:, :1] if self._one_says_all else yes)
 
     @available_if(_predicts_probabilities)
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
@@ -241,8 +312,11 @@ class NNClassifier(ClassifierMixin, Estimator):
             return np.asarray(np.log(self.predict_proba(X)))
 
     def decision_function(self, X: Any) -> NDArray[Any]:
-        """Raw outputs of the net; for two classes how far the second is ahead."""
-        raw = self._raw(X)
+        """Raw outputs of the net; for two classes how far the second is ahead.
+
+        Of several nets, logarithms of the mean probability, or of its odds; where there are none, the mean of the outputs.
+        """
+        raw = self._scores(X)
         if self._multilabel or raw.shape[1] > 2 or len(self.classes_) == 1:
             return raw if raw.shape[1] > 1 or self._multilabel else raw[:, 0]
         return np.asarray(raw[:, 1] - raw[:, 0] if raw.shape[1] == 2 else raw[:, 0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
@@ -14,18 +14,15 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import _check_sample_weight
 
 from nnkit.core.arrays import refuse_masked
-from nnkit.core.container import changing
 from nnkit.core.loss import Loss
 from nnkit.core.optimizer import UpdaterProgress
-from nnkit.engine.critical import interruptible, uninterrupted
+from nnkit.engine.critical import uninterrupted
 from nnkit.errors import DataError, PersistenceError
-from nnkit.estimators.legs import on_leg
 from nnkit.estimators.parameters import Nested
 from nnkit.model import Sequential
 from nnkit.network import network_of
 from nnkit.training.fit import Fit
 from nnkit.training.history import History
-from nnkit.training.kinds import fit_of
 
 __all__ = ["Learner", "NetRows"]
 
@@ -102,22 +99,13 @@ class Learner(Nested):
         if "_loss" in learned and not isinstance(learned["_loss"], Loss):
             raise PersistenceError("expected the loss of a fit")
 
-    def _train(self, plan: Callable[[], dict[str, Any]]) -> Fit:
-        """Make a net, or take the one that is there, and train it as ``plan`` says; Ctrl-C raises, whatever it comes in."""
-        with self._all_or_nothing():
-            with interruptible():
-                settings = on_leg(plan())
-            with changing(self.model_, "fit"):
-                with interruptible():
-                    fit = fit_of(self.model_, **settings)
-                self.history_ = fit.run()
-            if fit.failure is not None:
-                raise fit.failure
-            self._before = fit.updater_progress
-            self.loss_curve_ = self.loss_curve_ + self.history_.get("loss", [])
-            self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else fit.loss
-            self.n_iter_ += self.history_.epochs
-        return fit
+    def _note(self, fit: Fit) -> None:
+        """Take over what a fit has learned and measured; it goes on from what was there."""
+        self.history_ = fit.history
+        self._before = fit.updater_progress
+        self.loss_curve_ = self.loss_curve_ + self.history_.get("loss", [])
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else fit.loss
+        self.n_iter_ += self.history_.epochs
 
     def _usable_weights(self, sample_weight: Any, X: Any, loss: Loss) -> NDArray[np.float64] | None:
         """Weights of rows, one for each of X, as the loss takes them."""
@@ -145,6 +133,8 @@ class _Before:
 
     def __init__(self, learned: dict[str, Any]) -> None:
         self.learned = learned
+        self.members = [(member, _Before(member._learned())) for member in learned.get("estimators_", [])]
+        self.drawn = learned["_random"].get_state() if "_random" in learned else None
         if "model_" in learned:
             network, progress = network_of(learned["model_"], "fit"), learned["_before"]
             self.numbers, self.position = copy.deepcopy(network.arrays()), network.random_position
@@ -158,3 +148,7 @@ class _Before:
         estimator.__dict__.update(self.learned)
         if "model_" in self.learned:
             network_of(self.learned["model_"], "fit").fill(self.numbers, self.position)
+        if self.drawn is not None:
+            estimator._random.set_state(self.drawn)
+        for member, before in self.members:
+            before.restore(member)

@@ -31,13 +31,17 @@ class NNRegressor(RegressorMixin, Estimator):
     loss : Loss or its name: "mse" (which "auto" is), "mae", "huber", "quantile", "poisson_nll", "gaussian_nll", yours;
         like those of `NNClassifier` it sees the raw outputs of the last `Linear` layer
     shuffle, warm_start, random_state, dtype, n_threads, transform_layer, verbose : as those of `NNClassifier`
+    n_members, resample : as those of `NNClassifier`; of M nets f_m, predictions are f(x) = 1/M sum_m f_m(x), and `predict`
+        gives their spread, sqrt(1/M sum_m (f_m(x) - f(x))**2), with ``return_std``
 
     Attributes
     ----------
-    model_ : Sequential
+    model_ : Sequential; of several nets one net with the same mean. Where the loss makes something else of outputs than these
+        themselves ("poisson_nll", "gaussian_nll"), it gives the raw outputs of all, (n_members, n_outputs).
+    estimators_ : of several nets, an estimator for each, as of `NNClassifier`
     loss_curve_, loss_ : training loss of each epoch, and of the last
     n_iter_ : epochs done
-    history_ : History of the last fit
+    history_ : History of the last fit; of several nets these are all of the first
     n_features_in_, feature_names_in_, n_outputs_, n_layers_
     target_name_ : name of y, where it had one (a pandas Series)
 
@@ -50,6 +54,10 @@ class NNRegressor(RegressorMixin, Estimator):
     >>> net = nn.NNRegressor(layers=[32], loss="huber", epochs=300, random_state=0).fit(scale(X), scale(y))
     >>> bool(net.score(scale(X), scale(y)) > 0.4)
     True
+    >>> several = nn.NNRegressor([32], epochs=50, n_members=4, resample="bootstrap", random_state=0).fit(scale(X), y)
+    >>> mean, std = several.predict(scale(X), return_std=True)  # in the units of y
+    >>> mean.shape, std.shape
+    ((442,), (442,))
     """
 
     _default_loss = "mse"
@@ -76,10 +84,11 @@ class NNRegressor(RegressorMixin, Estimator):
         Raises
         ------
         ParameterError
-            ``early_stopping`` is True: rows of every call would be held out; or the optimizer takes all rows at once.
+            ``early_stopping`` is True: rows of every call would be held out; the optimizer takes all rows at once; or
+            several nets are to learn from folds, which are of all rows.
         """
         self._check_partial()
-        return self._learn(X, y, sample_weight, 1, reset=not hasattr(self, "model_"))
+        return self._learn(X, y, sample_weight, 1, reset=not hasattr(self, "model_"), streamed=True)
 
     def rescale(self, center: float, scale: float) -> Self:
         """Predict ``scale * p + center`` from now on, where the prediction was p.
@@ -96,17 +105,35 @@ class NNRegressor(RegressorMixin, Estimator):
         array([1000., 1100., 1200.])
         """
         check_is_fitted(self, "model_")
-        parameters, last = self.model_.parameters(), len(self.model_) - 1
-        weight, bias = parameters[f"{last}.weight"], parameters[f"{last}.bias"]
-        weight *= scale
-        bias[:] = bias.astype(np.float64) * scale + center
-        self._before = None
+        for net in self._nets:
+            parameters, last = net.model_.parameters(), self.n_layers_ - 1
+            weight, bias = parameters[f"{last}.weight"], parameters[f"{last}.bias"]
+            weight *= scale
+            bias[:] = bias.astype(np.float64) * scale + center
+            net._before = None
+        self._join(self._nets)
         return self
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Predicted values, (n_samples,) or (n_samples, n_outputs), as y was."""
-        decided = self._fitted_loss.decide(self._raw(X))
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predicted values, (n_samples,) or (n_samples, n_outputs), as y was. Of several nets it is their mean.
+
+        With ``return_std``, a pair: the same, and its standard deviation over the nets, in the units of y. That says where nets
+        differ, which they may do little where all of them are wrong.
+
+        Raises
+        ------
+        ParameterError
+            There is one net, and ``return_std``.
+        """
+        return self._average(X, self._values, return_std)
+
+    def _values(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """What `predict` says of the outputs of a net."""
+        decided = self._fitted_loss.decide(raw)
         return decided.ravel() if self._columns is None else decided
+
+    def _link(self) -> list[str] | None:
+        return [] if type(self._fitted_loss).decide is Loss.decide else None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

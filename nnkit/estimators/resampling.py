@@ -12,8 +12,9 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from nnkit.errors import ParameterError
 from nnkit.estimators.splitting import held_out
 
-__all__ = ["RESAMPLES", "Resample", "resampled"]
+__all__ = ["RESAMPLES", "SEEDS", "Resample", "require_resample", "resampled"]
 
+SEEDS = 2**31  # of nets: whole numbers below that
 FOLDS = 5  # at least: two nets by folds hold out a fifth each, not half of the rows
 
 Rows = NDArray[np.int64]
@@ -25,6 +26,12 @@ class Resample(NamedTuple):
 
     train: Rows
     held: Rows
+
+
+def require_resample(resample: Any) -> None:
+    """Refuse what is no way to choose rows."""
+    if not isinstance(resample, str) or resample not in RESAMPLES:
+        raise ParameterError(f"resample: expected one of {', '.join(map(repr, RESAMPLES))}, got {resample!r}")
 
 
 def resampled(
@@ -44,8 +51,7 @@ def resampled(
     ParameterError
         ``resample`` or ``fraction`` is something else.
     """
-    if resample not in RESAMPLES:
-        raise ParameterError(f"resample: expected one of {', '.join(map(repr, RESAMPLES))}, got {resample!r}")
+    require_resample(resample)
     every = np.arange(rows)
     if members == 1 or resample == "seeds":
         for _ in range(members):
@@ -63,7 +69,7 @@ def _folds(members: int, labels: NDArray[Any] | None, every: Rows, random: np.ra
     """Folds of about equal size; a class of a few rows is in as many folds."""
     count = min(max(members, FOLDS), len(every))
     if count < 2:
-        raise ParameterError(f"resample: expected rows for folds, got {len(every)}; take resample='seeds'")
+        raise ParameterError(f"resample: expected two rows for folds, or more, got n_samples={len(every)}; take 'seeds'")
     least = count if labels is None else int(np.unique(labels, return_counts=True)[1].min())
     by_class = labels is not None and least >= count
     folds = (StratifiedKFold if by_class else KFold)(count, shuffle=True, random_state=random)

@@ -11,6 +11,7 @@ from nnkit.core.schedule import Schedule
 from nnkit.engine.memory import aligned_zeros
 from nnkit.errors import NotBuiltError, PersistenceError
 from nnkit.estimators.learned import Learner
+from nnkit.estimators.members import apart
 from nnkit.estimators.parameters import KINDS, is_auto
 from nnkit.model import Sequential
 from nnkit.network import Network, network_of
@@ -21,6 +22,8 @@ from nnkit.training.history import History
 __all__ = ["described", "restored", "saved"]
 
 E = TypeVar("E", bound=type[Learner])
+AROUND = ("learned", "history", "optimizer")
+OF_MEMBER = ("n_iter_", "loss_", "loss_curve_", "_random")  # attributes that one of several nets has for itself
 ESTIMATORS: dict[str, type[Learner]] = {}  # that a file may hold
 
 
@@ -46,18 +49,35 @@ def described(estimator: Learner) -> tuple[dict[str, Any], dict[str, NDArray[Any
     if not hasattr(estimator, "model_"):
         raise NotBuiltError(f"{who}.save: expected a fitted estimator; call fit first")
     describer, learned = Describer(), estimator.noted()
-    net, history, before = (learned.pop(name) for name in ("model_", "history_", "_before"))
-    network = network_of(net, f"{who}.save")
-    model = describe(network, net.last_fit, describer)
+    members, net = learned.pop("estimators_", []), learned["model_"]
+    model = describe(network_of(net, f"{who}.save"), net.last_fit, describer)
     around = {
         "class": who,
         "parameters": {name: describer.describe(value, f"{who}'s {name}")
                        for name, value in estimator.get_params(deep=False).items()},
+        **_described_net(learned, describer, who),
+    }  # fmt: skip
+    if members:
+        around["nets"] = [_described_member(member, describer, who) for member in members]
+    return pack(describer, model=model, estimator=around)
+
+
+def _described_net(learned: dict[str, Any], describer: Describer, who: str) -> dict[str, Any]:
+    """What a fit leaves behind around a net, as JSON."""
+    network = network_of(learned.pop("model_"))
+    history, before = learned.pop("history_"), learned.pop("_before")
+    return {
         "learned": {name: describer.describe(value, f"{who}'s {name}") for name, value in learned.items()},
         "history": describer.describe(history.record(), "the history"),
         "optimizer": describer.describe(_describable(network, before), "the optimizer's state"),
-    }  # fmt: skip
-    return pack(describer, model=model, estimator=around)
+    }
+
+
+def _described_member(member: Learner, describer: Describer, who: str) -> dict[str, Any]:
+    """What one of several nets has for itself, beside its part of the whole."""
+    own = {name: value for name, value in member.noted().items() if name in (*OF_MEMBER, "model_", "history_", "_before")}
+    seed = member.get_params(deep=False)["random_state"]
+    return {"seed": seed, "position": list(network_of(member.model_).random_position), **_described_net(own, describer, who)}
 
 
 def restored(described: Any, restorer: Restorer, model: Sequential) -> Learner:
@@ -68,29 +88,69 @@ def restored(described: Any, restorer: Restorer, model: Sequential) -> Learner:
     PersistenceError
         It was not described so.
     """
-    names = {"class", "parameters", "learned", "history", "optimizer"}
-    if not isinstance(described, dict) or set(described) != names or described["class"] not in [*ESTIMATORS]:
+    names = {"class", "parameters", *AROUND}
+    if not isinstance(described, dict) or set(described) - {"nets"} != names or described["class"] not in [*ESTIMATORS]:
         raise PersistenceError(f"expected one of {', '.join(ESTIMATORS)}")
-    if not isinstance(described["parameters"], dict) or not isinstance(described["learned"], dict):
-        raise PersistenceError("expected parameters and attributes by name")
-    kind = ESTIMATORS[described["class"]]
-    parameters, learned = ({name: restorer.restore(value) for name, value in described[group].items()}
-                           for group in ("parameters", "learned"))  # fmt: skip
-    learned = kind.recalled(learned, model)
-    who = described["class"]
-    if "_loss" in learned:
-        restorer.accepted(learned["_loss"], f"{who}'s loss")
+    who, kind = described["class"], ESTIMATORS[described["class"]]
+    parameters, learned = (_restored_values(described[group], restorer) for group in ("parameters", "learned"))
+    members = _restored_members(described.get("nets", []), learned, restorer, kind, model)
+    net: Sequential = members[0][1]["model_"] if members else model  # which the attributes are of
+    attributes = {**_restored_net(described, learned, restorer, kind, net), "model_": model}
     parameters["callbacks"] = restorer.quiet(parameters.get("callbacks", ()), f"callbacks of {who}")
     for name, value in parameters.items():
         of = None if is_auto(value) else KINDS.get(name)
         restorer.accepted(value, f"{who}'s {name[:40]}", of)
+
+    def make(own: dict[str, Any], attributes: dict[str, Any]) -> Learner:
+        estimator: Learner = restorer.make(who, lambda: kind(**parameters | own))
+        estimator.__dict__.update(attributes)
+        return estimator
+
+    if members:
+        alone = {"n_members": 1, "callbacks": ()}
+        attributes["estimators_"] = [make(alone | {"random_state": seed}, its) for seed, its in members]
+    return make({}, attributes)
+
+
+def _restored_values(described: Any, restorer: Restorer) -> dict[str, Any]:
+    if not isinstance(described, dict):
+        raise PersistenceError("expected parameters and attributes by name")
+    return {name: restorer.restore(value) for name, value in described.items()}
+
+
+def _restored_net(
+    described: dict[str, Any], learned: dict[str, Any], restorer: Restorer, kind: type[Learner], net: Sequential
+) -> dict[str, Any]:
+    """What a fit has left behind around a net, with the attributes ``learned``, all of it checked."""
+    learned = kind.recalled(learned, net)
+    if "_loss" in learned:
+        restorer.accepted(learned["_loss"], f"{kind.__name__}'s loss")
     history = restorer.make("the history", History.of, restorer.restore(described["history"]))
     progress = restorer.accepted(restorer.restore(described["optimizer"]), "the optimizer's state")
-    before = restorer.make("the optimizer's state", _progress, network_of(model, "load"), progress)
-    estimator: Learner = restorer.make(described["class"], lambda: kind(**parameters))
-    for name, value in {**learned, "model_": model, "history_": history, "_before": before}.items():
-        setattr(estimator, name, value)
-    return estimator
+    before = restorer.make("the optimizer's state", _progress, network_of(net, "load"), progress)
+    return {**learned, "model_": net, "history_": history, "_before": before}
+
+
+def _restored_members(
+    described: Any, shared: dict[str, Any], restorer: Restorer, kind: type[Learner], whole: Sequential
+) -> list[tuple[int, dict[str, Any]]]:
+    """Of each of several nets the seed, and what its fit has left behind, where all have learned ``shared``."""
+    names = {"seed", "position", *AROUND}
+    if not isinstance(described, list) or not all(isinstance(item, dict) and set(item) == names for item in described):
+        raise PersistenceError("expected several nets, each with its seed and what it has learned")
+    for item in described:
+        numbers = [item["seed"], *item["position"]] if isinstance(item["position"], list) else []
+        if len(numbers) != 3 or any(type(number) is not int or not 0 <= number < 2**62 for number in numbers):
+            raise PersistenceError("expected the seed of a net, and its position in random numbers")
+    layers, found = shared.get("n_layers_"), []
+    positions = [tuple(item["position"]) for item in described]
+    nets = apart(whole, positions, layers) if isinstance(layers, int) and described else []
+    for item, net in zip(described, nets, strict=True):
+        own = _restored_values(item["learned"], restorer)
+        if own.keys() != set(OF_MEMBER):
+            raise PersistenceError(f"expected {', '.join(OF_MEMBER)} of each net")
+        found.append((item["seed"], _restored_net(item, shared | own, restorer, kind, net)))
+    return found
 
 
 def _describable(network: Network, before: UpdaterProgress | None) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -23,12 +22,12 @@ from nnkit.engine.critical import interruptible
 from nnkit.engine.workers import available_threads
 from nnkit.errors import ParameterError, PersistenceError
 from nnkit.estimators.budget import TRIAL, Deadline, Until, fitting, require_seconds, seconds_of
-from nnkit.estimators.learned import Learner, NetRows
+from nnkit.estimators.learned import NetRows
 from nnkit.estimators.legs import on_leg
-from nnkit.estimators.members import OfMembers, by_member, side_by_side
+from nnkit.estimators.members import OfMembers, Several, by_member, side_by_side
 from nnkit.estimators.parameters import random_of
 from nnkit.estimators.recipes import Recipe, recipe_of
-from nnkit.estimators.resampling import resampled
+from nnkit.estimators.resampling import SEEDS, resampled
 from nnkit.estimators.saving import described
 from nnkit.model import Sequential
 from nnkit.network import network_of
@@ -41,7 +40,6 @@ from nnkit.training.together import fit_together
 
 __all__ = ["TableEstimator"]
 
-SEEDS = 2**31
 NONE = np.empty(0, np.int64)  # rows
 
 
@@ -71,11 +69,12 @@ class Job(NamedTuple):
         return self._replace(train=data, held=data.take(NONE), callbacks=[*self.callbacks, Until(epochs)])
 
 
-class TableEstimator(Learner):
+class TableEstimator(Several):
     """What the classifier and the regressor of tables share."""
 
     _targets: ClassVar[type[Classes] | type[Scaled]]
     _classes: ClassVar[bool]
+    _remedy = "fit with n_members=5, or with recipe='tabm'"
     _metric: ClassVar[type[OfMembers]]  # of the rows held out: it says what the best epoch is
     _kinds: ClassVar[dict[str, Any]] = {
         "scheme_": TableScheme, "targets_": Classes | Scaled, "recipe_": str, "n_iter_": int, "loss_": float,
@@ -181,7 +180,8 @@ class TableEstimator(Learner):
             random = random_of(self.random_state)
         with self._naming():
             recipe = recipe_of(self.recipe)
-        counts = {"batch_size": self.batch_size, "epochs": self.epochs, "n_members": self.n_members}
+        self._require_members()
+        counts = {"batch_size": self.batch_size, "epochs": self.epochs}
         for name, given in [*counts.items(), *(("hidden", size) for size in self._sizes(recipe))]:
             if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
                 raise ParameterError(f"{type(self).__name__}: {name}: expected integers of at least 1, got {given!r}")
@@ -228,18 +228,13 @@ class TableEstimator(Learner):
         self, data: Rows, own: Rows | None, epochs: int, members: int, deadline: float | None, random: np.random.RandomState
     ) -> list[Job]:
         """What each net is to learn from."""
-        with self._naming("callbacks"):
-            callbacks = [Callback.make(item, "callbacks") for item in listed(self.callbacks)]
-        ends = [] if deadline is None else [Deadline(deadline)]
+        callbacks, ends = self._callbacks_of(members), [] if deadline is None else [Deadline(deadline)]
+        labels, count = data.target if self._classes else None, len(data.X)
         with self._naming():
-            labels = data.target if self._classes else None
-            if own is None:
-                splits = resampled(self.resample, members, labels, len(data.X), self.validation_fraction, random)
-            else:
-                splits = resampled("seeds", members, None, len(data.X), 0.0, random)
-            rows = [(data.take(split.train), own or data.take(split.held)) for split in splits]
-        return [Job(train, held, random.randint(SEEDS), epochs, [*(copy.deepcopy(callbacks) if place else callbacks), *ends])
-                for place, (train, held) in enumerate(rows)]  # fmt: skip
+            splits = list(resampled(self.resample, members, labels, count, self.validation_fraction, random) if own is None
+                          else resampled("seeds", members, None, count, 0.0, random))  # fmt: skip
+        return [Job(data.take(split.train), own or data.take(split.held), random.randint(SEEDS), epochs, [*watching, *ends])
+                for split, watching in zip(splits, callbacks, strict=True)]  # fmt: skip
 
     def _trained(self, recipe: Recipe, jobs: Sequence[Job]) -> list[Fit]:
         """The fits of these nets, side by side."""
@@ -286,12 +281,9 @@ class TableEstimator(Learner):
 
     def _take(self, fits: Sequence[Fit]) -> None:
         """Be fitted."""
-        first = fits[0]
         self.model_ = side_by_side([cast(Sequential, fit.model) for fit in fits], self._width(self.targets_))
-        self.history_ = first.history
-        self.loss_curve_ = self.history_.get("loss", [])
-        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else first.loss
-        self.n_iter_ = self.history_.epochs
+        self.loss_curve_, self.n_iter_ = [], 0
+        self._note(fits[0])
         self._before = None  # nothing goes on from here
 
     def _encoded(self, y: Any) -> NDArray[Any]:
@@ -334,13 +326,6 @@ class TableEstimator(Learner):
         """What the nets say, (rows, members, width)."""
         check_is_fitted(self, "model_")
         return by_member(self.model_.predict(self._matrix(X), n_threads=self.n_threads), self._width(self.targets_))
-
-    def _spread(self, each: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Standard deviation over the members, (rows, members, ...)."""
-        if each.shape[1] == 1:
-            raise ParameterError(f"{type(self).__name__}: return_std: expected several nets, got one; fit with n_members=5, or "
-                                 "with recipe='tabm'")  # fmt: skip
-        return np.asarray(each.std(axis=1))
 
     # ------------------------------------------------------------------------------------------------------- in a file
 

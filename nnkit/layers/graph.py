@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from nnkit.core.container import Chain, Placed, V, Wiring, as_layer
+from nnkit.core.exchange import Value
 from nnkit.core.fields import SELF
 from nnkit.core.layer import Layer
 from nnkit.core.part import Example
@@ -305,6 +308,11 @@ class Branches(_Merged):
             raise ShapeError(f"{self!r}: expected branches that all take whole numbers, or none of them; they have one input")
         return super().build(in_shape)
 
+    def onnx(self, graph, x):
+        if self.merge != "mean" or graph.real == "float32":
+            return super().onnx(graph, x)
+        return Add().onnx(graph, Steps.onnx(self, graph, x)) / len(self.branches)  # runtimes have no Mean of doubles
+
     @classmethod
     def from_onnx(cls, at):
         for op, merge in (("Concat", "concat"), ("Sum", "add"), ("Add", "add"), ("Mean", "mean")):
@@ -312,7 +320,12 @@ class Branches(_Merged):
                 inner = {id(value): at.chain(value) for value in join.distinct()}
                 listed = [alone(inner[id(value)].layers) for value in join.inputs]
                 dim = {"dim": join.attributes["axis"]} if "axis" in join.attributes else {}
-                return at.after(join).around(cls(*listed, merge=merge, **dim), *inner.values())
+                at.after(join)
+                share = next(at.waists(), None) if op in ("Sum", "Add") else None
+                if share is not None and share.op == "Div" and share.input(0) is at.value and _is(share.input(1), len(listed)):
+                    at.take("Div")
+                    merge = "mean"
+                return at.around(cls(*listed, merge=merge, **dim), *inner.values())
         return None
 
     @classmethod
@@ -323,3 +336,8 @@ class Branches(_Merged):
             Example(cls(Linear(3), linear, linear, merge="mean"), (3,)),
             Example(cls(linear, Linear(1), dim=-1), (2, 3)),
         ]
+
+
+def _is(value: Value | None, number: int) -> bool:
+    """Whether a value is known, and this number alone."""
+    return value is not None and value.array is not None and np.array_equal(value.array.ravel(), [number])

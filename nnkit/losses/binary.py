@@ -129,6 +129,7 @@ class BCEWithLogitsLoss(Loss):
 
     expects = (Span(),)
     advice = "leave the activation out: the loss takes the sigmoid itself"
+    link = "sigmoid"
     elsewhere = ("weight", "size_average", "reduce", "reduction", "pos_weight")
     per_output = ("output_weight", "pos_weight")
 
@@ -203,6 +204,7 @@ class MultiLabelSoftMarginLoss(Loss):
     target_low, target_high = 0.0, 1.0
     expects = (Span(),)
     advice = "leave the activation out: the loss takes the sigmoid itself"
+    link = "sigmoid"
     per_output = ("output_weight",)
 
     def __init__(self, *, weight: Numbers = None, reduction: str = "mean") -> None:

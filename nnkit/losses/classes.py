@@ -133,6 +133,7 @@ class CrossEntropyLoss(OfLabels):
     )  # fmt: skip
     expects = (Span(), Span(-np.inf, 0.0, "exponentials"))
     advice = "leave the activation out: the loss takes the softmax itself"
+    link = "softmax"
 
     def __init__(
         self,

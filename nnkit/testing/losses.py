@@ -15,6 +15,7 @@ from nnkit.core.loss import BoundLoss, Loss, RowWeights
 from nnkit.core.part import Example
 from nnkit.engine.program import Program, uncompiled
 from nnkit.inspect.trace.differences import central_differences
+from nnkit.model import Sequential
 from nnkit.testing.arrays import looked_at
 from nnkit.testing.compare import Suspects, agree, because, require_close, require_equal, usual_suspects, wrong_slope
 from nnkit.testing.docstrings import wrong_examples
@@ -321,6 +322,18 @@ def losses_of_several_threads_are_apart(example: Example) -> None:
                 _require_same_loss(case, got, expected[which], 0.0, reason)
 
 
+def link_gives_the_probabilities(example: Example) -> None:
+    """The activation that ``link`` names makes of predictions what ``probabilities`` does."""
+    loss: Loss = example.part
+    if loss.link and len(example.in_shape) == 1:
+        prediction = _Case(example).prediction
+        given = Sequential([loss.link]).build(example.in_shape, 0, "float64").predict(prediction)
+        expected = loss.probabilities(prediction)
+        reason = because("link names another activation; leave it out where there is none")
+        require_close(loss, "link", "array of probabilities", given, np.nan if expected is None else expected, ROUNDING,
+                      suspects=reason)  # fmt: skip
+
+
 LOSS_CHECKS: tuple[Check, ...] = (
     loss_indices_are_in_range,  # first: compiled code does not look
     loss_gradient_is_the_derivative,
@@ -339,4 +352,5 @@ COMPILED_LOSS_CHECKS: tuple[Check, ...] = (
     loss_compiled_equals_uncompiled,
     loss_float32_stays_float32,
     losses_of_several_threads_are_apart,
+    link_gives_the_probabilities,
 )

@@ -101,6 +101,7 @@ class FocalLoss(nn.Loss):
     target_low, target_high = 0.0, 1.0  # of probabilities
     expects = (nn.Span(), nn.Span(-np.inf, 0.0, "exponentials"))  # logarithms of probabilities are logits of the same
     advice = "leave the activation out: the loss takes the softmax itself"
+    link = "softmax"
 
     def __init__(
         self, *, gamma: float = 2.0, class_weight: Sequence[float] | NDArray[Any] | None = None, reduction: str = "mean"

@@ -392,6 +392,11 @@ FAULTS = {
               array="loss", index="", count=1,
               cause="threads share something that one of them changes: a global, the class, or a container on the loss"),
     ],
+    losses.link_gives_the_probabilities: [
+        fault(nn.BCEWithLogitsLoss, "probabilities", "np.exp(-prediction)", "np.exp(-2.0 * prediction)",
+              kernel="link", array="array of probabilities", index=r"\d, \d",
+              cause="link names another activation; leave it out where there is none"),
+    ],
     optimizers.update_indices_are_in_range: [
         fault(nn.SGD, "update", "lr * grad[i]", "lr * grad[i + 1]",
               message=out_of_range("update", "value[i] -= lr * grad[i + 1]", "grad[i + 1]", [64], (64,))),

@@ -67,6 +67,7 @@ for kind, configurations in KINDS.items():
     for name, layers in FIRST.items():
         configurations[name] = kind(layers, optimizer=nn.Adam(lr=0.03), epochs=50)
     configurations["early stopping"] = kind((32,), early_stopping=True, validation_fraction=0.3)
+    configurations["several"] = kind((16,), optimizer=nn.Adam(lr=0.03), epochs=50, n_members=3)
 CLASSIFIERS["one label a row"] = nn.NNClassifier((32,), "cross_entropy", nn.Adam(lr=0.02), epochs=60)
 REGRESSORS["counts"] = nn.NNRegressor((32,), "poisson_nll", nn.Adam(lr=0.02), epochs=60)
 

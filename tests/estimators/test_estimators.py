@@ -59,7 +59,8 @@ def test_constructor_only_stores(make):
         "batch_size": "wrong", "early_stopping": object(), "validation_fraction": 7,
         "patience": None, "metrics": object(), "callbacks": object(),
         "shuffle": object(), "warm_start": object(), "random_state": object(), "dtype": "int", "n_threads": -1,
-        "transform_layer": "no", "verbose": object(), **({"class_weight": object()} if make is nn.NNClassifier else {}),
+        "transform_layer": "no", "verbose": object(), "n_members": 0, "resample": object(),
+        **({"class_weight": object()} if make is nn.NNClassifier else {}),
     }  # fmt: skip
     net = make(**values)
     assert vars(net) == values

@@ -169,6 +169,12 @@ def test_what_is_wrong_is_refused():
         nn.PruneTrials(monitor=3)
 
 
+@pytest.mark.parametrize("members", [2, 3])
+def test_several_nets_have_no_trial_between_them(members):
+    with pytest.raises(ParameterError, match="callbacks: expected callbacks of which each net can have a copy, got PruneTrials"):
+        net(FixedTrial({}), n_members=members).fit(X, Y)
+
+
 def test_a_trial_that_is_given_is_never_given_up():
     assert fit(FixedTrial({"lr": 0.1}), epochs=3).epochs == 3
 

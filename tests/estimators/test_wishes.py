@@ -240,7 +240,7 @@ def test_7280_threads_of_the_fit_are_those_asked_for(monkeypatch):
     monkeypatch.setattr(nn.training.fit.Fit, "__init__", spy)
     nn.NNClassifier([8], epochs=1, n_threads=1).fit(*IRIS)
     nn.NNRegressor([8], epochs=1).fit(*IRIS)
-    assert asked == [1, None]
+    assert asked == [1, available_threads()]
 
 
 @pytest.mark.parametrize(("call", "message"), [

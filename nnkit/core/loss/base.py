@@ -118,6 +118,7 @@ class Loss(Part):
     example_target   method   legal targets that the checks take
     probabilities    method   probabilities of the classes, from raw predictions; None: they are not about classes
     decide           method   the labels or values that are predicted, from raw predictions; these themselves
+    link             ''       the activation, by its name, that makes `probabilities` of raw predictions
     examples         method   class method: ready-made ones, with legal inputs, that the checks take; one with its defaults
     acts_outside     False    it writes files, runs commands or the like: a file from somebody else does not bring it along
     elsewhere        ()       what PyTorch's or Keras' constructor takes by position, in its words, where that is not as here
@@ -144,7 +145,7 @@ class Loss(Part):
         *Part.hooks, "forward", "backward", "fused", "rowwise", "row_axes", "dim", "per_output", "joined", "workspace",
         "classes", "ignore_index", "counts", "interpreted", "least_squares", "expects", "advice", "target_low", "target_high",
         "target_values", "prediction_low", "prediction_high", "kinks", "target_shape", "check_target", "example_target",
-        "probabilities", "decide", "formulas",
+        "probabilities", "decide", "link", "formulas",
     )  # fmt: skip
 
     rowwise: ClassVar[bool] = False
@@ -157,6 +158,7 @@ class Loss(Part):
     least_squares: ClassVar[bool] = False
     expects: ClassVar[tuple[Span, ...]] = ()
     advice: ClassVar[str] = ""
+    link: ClassVar[str] = ""
     target_low: ClassVar[float] = -np.inf
     target_high: ClassVar[float] = np.inf
     target_values: ClassVar[tuple[float, ...] | None] = None
@@ -549,14 +551,9 @@ class BoundLoss:
     """A loss on arrays that stay where they are: `value` computes it (and the gradient) from what they hold then."""
 
     def __init__(
-        self,
-        loss: Loss,
-        prediction: NDArray[Any],
-        target: NDArray[Any],
-        sample_weight: ArrayLike | None,
-        grad: NDArray[Any] | None = None,
-        python: bool = False,
-    ) -> None:
+        self, loss: Loss, prediction: NDArray[Any], target: NDArray[Any], sample_weight: ArrayLike | None,
+        grad: NDArray[Any] | None = None, python: bool = False,
+    ) -> None:  # fmt: skip
         rows, out_shape, real = len(prediction), prediction.shape[1:], prediction.dtype.name
         loss, _ = loss.live(real)
         self._rows = RowWeights(loss, target, out_shape, sample_weight)
