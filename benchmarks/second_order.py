@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from statistics import mean
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = ["second_order"]
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # of Adam, which may choose
 ADAM_EPOCHS, LM_EPOCHS, LBFGS_ITERATIONS, STEPS = 10_000, 1000, 200, 20
+LM_WEIGHTS = 1500
 Data = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -53,15 +55,34 @@ class Curve:
     name: str
     data: Callable[[], Data]
     sizes: tuple[int, ...]
-    spread: float  # first weights and biases are uniform in [-spread, spread], so that units bend all over the data
+    spread: float | None  # first weights and biases are uniform in [-spread, spread]; None: as Nguyen and Widrow have them
     adam_target: float | None
     lm_target: float | None
 
 
 CURVES = (
     Curve("sinc, 1-20-1", sinc, (1, 20, 1), 6.0, 1e-5, 1e-8),
+    Curve("sinc, 1-20-1, Nguyen and Widrow", sinc, (1, 20, 1), None, 1e-5, 1e-8),
     Curve("expm of 2x2, 4-32-16-4", expm, (4, 32, 16, 4), 0.5, None, None),
 )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A net and rows to choose an optimizer for."""
+
+    hidden: tuple[int, ...]
+    rows: int
+    noise: float  # of a target with a spread of 5
+
+    @property
+    def weights(self) -> int:
+        sizes = 5, *self.hidden, 1
+        return sum((before + 1) * after for before, after in pairwise(sizes))
+
+
+CASES = [Case(hidden, rows, noise) for noise in (0.0, 1.0) for rows in (200, 1000, 5000)
+         for hidden in ((10,), (40,), (30, 30), (100, 100))]  # fmt: skip
 
 
 class Ours:
@@ -74,8 +95,8 @@ class Ours:
 
     def net(self, curve: Curve, dtype: str) -> Any:
         nn, (first, *hidden, last) = self.nn, curve.sizes
-        spread = nn.Uniform(low=-curve.spread, high=curve.spread)
-        layers: list[Any] = [nn.Linear(hidden[0], weight_init=spread, bias_init=spread), nn.Tanh()]
+        begin = nn.Uniform(low=-curve.spread, high=curve.spread) if curve.spread else nn.NguyenWidrow(inputs=first)
+        layers: list[Any] = [nn.Linear(hidden[0], weight_init=begin, bias_init=begin), nn.Tanh()]
         for size in hidden[1:]:
             layers += [nn.Linear(size), nn.Tanh()]
         return nn.Sequential([*layers, nn.Linear(last)]).build((first,), random_state=0, dtype=dtype)
@@ -117,6 +138,23 @@ class Ours:
         net = self.nn.NNRegressor([20], optimizer=optimizer, activation="tanh", epochs=epochs, early_stopping=early,
                                   batch_size=32 if early else "auto", random_state=seed, n_threads=self.threads)  # fmt: skip
         return float(np.sqrt(np.mean((net.fit(X, y).predict(X_test) - y_test) ** 2)))
+
+
+    def choice(self, case: Case, seed: int) -> str:
+        """What ``optimizer="auto"`` takes."""
+        (X, y), _ = friedman(case, seed)
+        net = self.nn.NNRegressor([*case.hidden], optimizer="auto", activation="tanh", epochs=1, n_threads=self.threads)
+        return type(net.fit(X, y).optimizer_).__name__
+
+    def held_out(self, case: Case, seed: int, optimizer: str, epochs: int) -> Figures:
+        """Seconds of a fit of the estimators' own length, and the error on held-out rows, in units of the target's spread."""
+        (X, y), (X_test, y_test) = friedman(case, seed)
+        net = self.nn.NNRegressor([*case.hidden], optimizer=optimizer, activation="tanh", epochs=epochs, random_state=seed,
+                                  n_threads=self.threads)  # fmt: skip
+        begin = time.perf_counter()
+        net.fit(X, y)
+        seconds = time.perf_counter() - begin
+        return {"seconds": seconds, "error": float(np.sqrt(np.mean((net.predict(X_test) - y_test) ** 2)))}
 
 
 class Sklearn:
@@ -185,6 +223,17 @@ def tables(name: str, seed: int) -> tuple[Data, Data]:
     return ((X - center) / scale, (y - y.mean()) / y.std()), ((X_test - center) / scale, (y_test - y.mean()) / y.std())
 
 
+def friedman(case: Case, seed: int) -> tuple[Data, Data]:
+    """Friedman's first function of 5 numbers between -1 and 1, in units of its spread, and 2000 rows of it without noise."""
+    from sklearn.datasets import make_friedman1
+
+    found = []
+    for rows, noise, state in ((case.rows, case.noise, seed), (2000, 0.0, seed + 1000)):
+        X, y = make_friedman1(rows, n_features=5, noise=noise, random_state=state)
+        found.append((2.0 * X - 1.0, (y - 14.4) / 5.0))
+    return found[0], found[1]
+
+
 @suite("second_order", "Levenberg-Marquardt, with and without evidence, and L-BFGS beside Adam, scikit-learn and PyTorch's")
 def second_order(options: Options) -> list[Section]:
     threads = min(options.threads)
@@ -192,7 +241,7 @@ def second_order(options: Options) -> list[Section]:
         ours = stack.enter_context(Worker(Ours, threads, threads=threads))
         return [
             _targets(ours, options), _steps(ours, stack, threads, options), _digits(ours, stack, threads, options),
-            _errors(ours, options),
+            _errors(ours, options), _choice(ours, options),
         ]  # fmt: skip
 
 
@@ -237,7 +286,7 @@ def _targets(ours: Worker, options: Options) -> Section:
 def _steps(ours: Worker, stack: ExitStack, threads: int, options: Options) -> Section:
     warned: list[str] = []
     rows, peer, epochs = [], _peer(stack, TorchLM, threads, warned), options.choose(STEPS, 2)
-    for curve in CURVES:
+    for curve in (CURVES[0], CURVES[-1]):
         tasks: dict[Any, Callable[[], Figures]] = {"nnkit": partial(ours.call, "step", curve, epochs)}
         if peer is not None:
             tasks["torch"] = partial(peer.call, "step", curve, epochs, ours.call("weights", curve))
@@ -290,3 +339,26 @@ def _errors(ours: Worker, options: Options) -> Section:
     notes = [f"Root mean squared error on a third that is held out, in units of the target's spread, means of {len(seeds)} "
              "splits; 20 units of tanh. Adam: batches of 32, a tenth of the rows to stop by."]  # fmt: skip
     return Section("Errors of small tables", columns, rows, notes)
+
+
+def _choice(ours: Worker, options: Options) -> Section:
+    rows = []
+    seeds, epochs = range(options.choose(3, 1)), options.choose(200, 2)
+    for case in CASES if epochs > 2 else CASES[:1]:
+        row: dict[str, Any] = {"weights": case.weights, "rows": case.rows, "noise": case.noise}
+        row["auto"] = ours.call("choice", case, 0)
+        for name in ("lm", "lbfgs", "adam"):
+            if name != "lm" or case.weights <= LM_WEIGHTS:
+                runs = [ours.call("held_out", case, seed, name, epochs) for seed in seeds]
+                row |= {name: mean(run["error"] for run in runs), f"{name}_seconds": mean(run["seconds"] for run in runs)}
+        rows.append(row)
+    columns = [
+        Column("weights", "weights", str), Column("rows", "rows", str), Column("noise", "noise", number),
+        *(column for name in ("lm", "lbfgs", "adam")
+          for column in (Column(name, name, number), Column("in", f"{name}_seconds", duration))),
+        Column('"auto"', "auto", left=True),
+    ]  # fmt: skip
+    notes = [f"Friedman's first function of 5 numbers with a spread of 5, and noise: error on 2000 rows without noise, in "
+             f"units of the spread, and wall time of {epochs} epochs or iterations of NNRegressor, means of {len(seeds)} "
+             "seeds; tanh, Adam with its defaults."]  # fmt: skip
+    return Section("Which optimizer", columns, rows, notes)

@@ -25,6 +25,7 @@ __all__ = [
     "LeCunNormal",
     "LeCunUniform",
     "LinearUniform",
+    "NguyenWidrow",
     "Normal",
     "Ones",
     "Orthogonal",
@@ -508,3 +509,54 @@ class Sparse(Initializer):
         ranks = random.random(lines.shape).argsort(axis=-1)
         np.put_along_axis(lines, ranks[..., :zeros], 0.0, axis=-1)
         return array.reshape(shape)
+
+
+@register("nguyen_widrow")
+class NguyenWidrow(Initializer):
+    """Spreads the bends of a layer of tanh evenly over data between -1 and 1: for nets that learn a function of few numbers.
+
+    The weights of each of H units have a random direction, and the length ``scale`` H**(1 / I), with I inputs; a direction and
+    its opposite mean the same for a tanh, so all have a first weight above 0. The biases go from minus to plus that length in
+    equal steps. Give it to both: ``nn.Linear(20, weight_init="nguyen_widrow", bias_init=nn.NguyenWidrow(inputs=3))``.
+
+    A matrix is (in, out), other arrays (out, in, ...).
+
+    Parameters
+    ----------
+    inputs : int >= 1, I, for a bias, which tells nothing of it
+    scale : float > 0; 0.7 in the paper, twice as much in MATLAB, and here, as a tanh is straight up to about there
+
+    Examples
+    --------
+    >>> import nnkit as nn, numpy as np
+    >>> nn.NguyenWidrow()((1, 5), np.random.default_rng(0))
+    array([[7., 7., 7., 7., 7.]])
+    >>> nn.NguyenWidrow()((5,), np.random.default_rng(0))
+    array([-7. , -3.5,  0. ,  3.5,  7. ])
+
+    References
+    ----------
+    Nguyen and Widrow 1990, "Improving the learning speed of 2-layer neural networks by choosing initial values of the adaptive
+    weights".
+    """
+
+    elsewhere = ("inputs", "scale")
+
+    def __init__(self, inputs: int = 1, scale: float = 1.4) -> None:
+        self.inputs = inputs
+        self.scale = scale
+        self.require_size("inputs")
+        self.require_number("scale", 0.0, above=True)
+
+    def __call__(self, shape: Shape, random: np.random.Generator) -> Array:
+        if len(shape) < 2:
+            units = prod(shape)
+            length = self.scale * float(units) ** (1 / self.inputs)
+            return np.linspace(-length, length, units).reshape(shape)
+        matrix = len(shape) == 2
+        directions = random.normal(size=shape if matrix else (shape[0], prod(shape[1:])))
+        columns = directions if matrix else directions.T  # (I, H)
+        inputs, units = columns.shape
+        columns *= np.where(columns[:1] < 0.0, -1.0, 1.0) / np.maximum(np.linalg.norm(columns, axis=0), np.finfo(float).tiny)
+        columns *= self.scale * float(units) ** (1 / max(inputs, 1))
+        return directions.reshape(shape)

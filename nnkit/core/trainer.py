@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -14,7 +14,7 @@ from nnkit.core.part import Part
 from nnkit.core.registry import Registry
 from nnkit.errors import NonFiniteError
 
-__all__ = ["Iteration", "Problem", "Trainer"]
+__all__ = ["Iteration", "Problem", "Tangent", "Trainer"]
 
 Vector = NDArray[np.float64]
 
@@ -43,11 +43,38 @@ class Problem(Protocol):
     def value_and_grad(self, out: Vector) -> float:
         """The loss here, and its gradient, written to ``out``; infinite where one of them is not finite."""
 
-    def residuals(self) -> Iterator[tuple[NDArray[np.float64], Vector]]:
-        """Blocks of (J, r): the loss is about sum r**2 / 2 near here, its gradient J' r; the arrays are used again."""
+    def residuals(self) -> tuple[float, Vector]:
+        """The loss here, infinite where it is not finite, and the residuals r: the loss is sum r**2 / 2."""
+
+    def tangent(self, *, wide: bool) -> Tangent:
+        """What the residuals are near here, to first order, with JJ' where ``wide``, else with J'J."""
 
     def not_finite(self) -> NonFiniteError:
         """The error that says what of the loss, or of its gradient, is not finite here."""
+
+
+class Tangent(Protocol):
+    """What residuals are near a place, to first order: r + J s, of a step s. The net has to be there for `push` and `pull`.
+
+    Attributes
+    ----------
+    value : the loss there, infinite where it is not finite
+    gradient : J'r, without a penalty
+    curvature : J'J (size, size), or JJ' (residuals, residuals)
+    """
+
+    value: float
+    gradient: Vector
+    curvature: NDArray[np.float64]
+
+    def copied(self) -> NDArray[np.float64]:
+        """The curvature, to be written over; in the memory of the last such copy."""
+
+    def push(self, v: Vector) -> Vector:
+        """J v."""
+
+    def pull(self, u: Vector) -> Vector:
+        """J'u."""
 
 
 @dataclass(frozen=True)

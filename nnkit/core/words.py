@@ -129,6 +129,7 @@ NEEDLESS: dict[str, str] = {
     "name": "layers are named by their places, from 0 on",
     "params": "fit and optimizer.step(model) tell an optimizer its model",
     "return_dict": "metrics are measured by fit, and by functions of scikit-learn",
+    "schedule": "a schedule is that of an optimizer that goes by steps, as in nn.Adam(schedule='cosine')",
     "shuffle": "fit shuffles",
     "size": "scale_factor says how many times larger",
     "steps_per_epoch": "batch_size says it",

@@ -34,6 +34,7 @@ from nnkit.core.travel import bring_all, taken_along
 from nnkit.engine.critical import interruptible
 from nnkit.errors import NnkitError, ParameterError, ShapeError
 from nnkit.estimators.callbacks import CallbackSupportMixin, Report, reporting, with_callbacks
+from nnkit.estimators.choice import suited
 from nnkit.estimators.ensemble import Ensemble
 from nnkit.estimators.learned import NetRows
 from nnkit.estimators.legs import on_leg
@@ -43,6 +44,8 @@ from nnkit.estimators.splitting import TrainingSet, split
 from nnkit.estimators.tags import takes_axes, takes_sparse
 from nnkit.layers import Linear
 from nnkit.model import Sequential
+from nnkit.network import network_of
+from nnkit.optimizers import Adam
 from nnkit.persistence.file import write
 from nnkit.training.callbacks import EarlyStopping
 from nnkit.training.data import check_finite, is_sparse
@@ -60,6 +63,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
     _default_loss: str
     n_outputs_: int
     n_features_in_: int
+    optimizer_: Optimizer | Trainer
     target_name_: str
 
     def __init__(
@@ -243,7 +247,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
 
         To stop early would hold out rows of every call, which nothing is learned from; a trainer begins anew in each.
         """
-        if isinstance(trainer := self._made(Optimizer, "optimizer"), Trainer):
+        if not is_auto(self.optimizer) and isinstance(trainer := self._made(Optimizer, "optimizer"), Trainer):
             raise ParameterError(f"{type(self).__name__}: partial_fit: expected an optimizer that goes by steps, such as "
                                  f"'adam', got {trainer!r}, which takes all rows at once; call fit")  # fmt: skip
         if self.n_members != 1 and self.resample == "folds":
@@ -269,7 +273,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
                 learners = self._learners(reset)
                 shares = self._shares(data, self._strata(data.y), streamed=streamed)
             with reporting(self, learners, data, watched) as reports:
-                tasks = [partial(learner._task, *share, own, report, epochs, reset)
+                tasks = [partial(learner._task, *share, own, report, epochs, reset, streamed)
                          for learner, share, report in zip(learners, shares, reports, strict=True)]  # fmt: skip
                 fits = fit_together(tasks, n_threads=self.n_threads, progress=bool(self.verbose))
                 with interruptible():
@@ -299,7 +303,7 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
 
     def _task(
         self, data: TrainingSet, held: TrainingSet | None, own: tuple[Any, ...] | None, report: Report | None, epochs: int,
-        reset: bool,
+        reset: bool, streamed: bool,
     ) -> tuple[Sequential, dict[str, Any]]:  # fmt: skip
         """A net, which is made where there is none yet, and what `Fit` is to be given."""
         if reset:
@@ -307,15 +311,22 @@ class Estimator(CallbackSupportMixin, TransformerMixin, ClassNamePrefixFeaturesO
         if own is None and self.early_stopping:
             data, held = (data, held) if held is not None else self._split(data)
             own = held.X, held.target, held.weights
-        callbacks, optimizer = self._make_callbacks(), self._made(Optimizer, "optimizer")
+        callbacks = self._make_callbacks()
+        self.optimizer_ = self._choose(self._loss, data.X.shape[0], callbacks, streamed)
         if report is not None:
             callbacks.append(report(data))
         return self.model_, on_leg(dict(
-            X=data.X, y=data.target, loss=self._loss, optimizer=optimizer, epochs=epochs,
-            batch_size=self._batch(data.X.shape[0], optimizer), validation_data=own, validation_split=0.0,
+            X=data.X, y=data.target, loss=self._loss, optimizer=self.optimizer_, epochs=epochs,
+            batch_size=self._batch(data.X.shape[0], self.optimizer_), validation_data=own, validation_split=0.0,
             sample_weight=data.weights, metrics=self.metrics, callbacks=callbacks, shuffle=self.shuffle,
             random_state=self._random, engine="compiled", before=self._before,
         ))  # fmt: skip
+
+    def _choose(self, loss: Loss, rows: int, callbacks: list[Callback], streamed: bool) -> Optimizer | Trainer:
+        """The optimizer; one that is left to the estimator goes by steps where more rows will come or batches are asked for."""
+        if not is_auto(self.optimizer):
+            return self._made(Optimizer, "optimizer")
+        return Adam() if streamed or not is_auto(self.batch_size) else suited(network_of(self.model_), loss, rows, callbacks)
 
     def _note_target_name(self, y: Any) -> None:
         self.__dict__.pop("target_name_", None)

@@ -46,7 +46,9 @@ class NNClassifier(ClassifierMixin, Estimator):
     loss : Loss or its name; "auto" is cross-entropy, for several labels a row binary cross-entropy of each. It sees the raw
         outputs of the last `Linear` layer: losses of probabilities ("bce", "nll", "kl_div") do not fit, take "bce_with_logits"
         or "cross_entropy".
-    optimizer : Optimizer or its name; or a `Trainer` of all rows, such as "lbfgs", for which an epoch is an iteration
+    optimizer : Optimizer or its name; or a `Trainer` of all rows, such as "lbfgs", for which an epoch is an iteration. "auto"
+        takes "lm" where the loss is made of squares, for nets of at most 1500 weights that have ten numbers to fit each;
+        else "lbfgs" on at most 20 000 rows; and "adam" on more, with dropout and the like, or with a ``batch_size``.
     activation : activation or its name, after each size in ``layers``
     epochs : int >= 1
     batch_size : int >= 1, or "auto": 200, or all rows where there are fewer, or where a trainer takes them at once
@@ -81,6 +83,7 @@ class NNClassifier(ClassifierMixin, Estimator):
     classes_ : labels
     loss_curve_, loss_ : training loss of each epoch, and of the last
     n_iter_ : epochs done
+    optimizer_ : Optimizer of the last fit
     history_ : History of the last fit; of several nets these are all of the first
     n_features_in_, feature_names_in_, n_outputs_, n_layers_
     target_name_ : name of y, where it had one (a pandas Series)

@@ -19,7 +19,8 @@ from nnkit.estimators.splitting import TrainingSet
 __all__ = ["Ensemble"]
 
 Share = tuple[TrainingSet, TrainingSet | None]  # what a net learns from, and what was left out, if anything
-MEASURED = ("history_", "loss_curve_", "loss_", "n_iter_", "n_layers_")  # of an estimator of several nets, those of the first
+# Of an estimator of several nets, those of the first.
+MEASURED = ("history_", "loss_curve_", "loss_", "n_iter_", "n_layers_", "optimizer_")
 OF_NET = (*MEASURED, "model_", "_before", "_random", "estimators_")  # what nets of one estimator do not share
 
 

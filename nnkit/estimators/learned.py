@@ -15,7 +15,8 @@ from sklearn.utils.validation import _check_sample_weight
 
 from nnkit.core.arrays import refuse_masked
 from nnkit.core.loss import Loss
-from nnkit.core.optimizer import UpdaterProgress
+from nnkit.core.optimizer import Optimizer, UpdaterProgress
+from nnkit.core.trainer import Trainer
 from nnkit.engine.critical import uninterrupted
 from nnkit.errors import DataError, PersistenceError
 from nnkit.estimators.parameters import Nested
@@ -86,7 +87,7 @@ class Learner(Nested):
     def check_learned(cls, learned: dict[str, Any], model: Sequential) -> None:
         """Refuse attributes that are not those of a fitted estimator with this net."""
         missing = cls._kinds.keys() - learned.keys()
-        more = learned.keys() - cls._kinds.keys() - {"feature_names_in_", "target_name_", "_loss"}
+        more = learned.keys() - cls._kinds.keys() - {"feature_names_in_", "target_name_", "_loss", "optimizer_"}
         wrong = [name for name, kind in cls._kinds.items() if name in learned and not isinstance(learned[name], kind)]
         sizes = (learned.get("n_features_in_"), learned.get("n_outputs_"), learned.get("n_layers_"))
         names = learned.get("feature_names_in_", np.empty(model.in_shape[:1], object))
@@ -98,6 +99,8 @@ class Learner(Nested):
             raise PersistenceError("expected the name of a target")
         if "_loss" in learned and not isinstance(learned["_loss"], Loss):
             raise PersistenceError("expected the loss of a fit")
+        if "optimizer_" in learned and not isinstance(learned["optimizer_"], Optimizer | Trainer):
+            raise PersistenceError("expected the optimizer of a fit")
 
     def _note(self, fit: Fit) -> None:
         """Take over what a fit has learned and measured; it goes on from what was there."""

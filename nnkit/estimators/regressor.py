@@ -41,6 +41,7 @@ class NNRegressor(RegressorMixin, Estimator):
     estimators_ : of several nets, an estimator for each, as of `NNClassifier`
     loss_curve_, loss_ : training loss of each epoch, and of the last
     n_iter_ : epochs done
+    optimizer_ : Optimizer of the last fit
     history_ : History of the last fit; of several nets these are all of the first
     n_features_in_, feature_names_in_, n_outputs_, n_layers_
     target_name_ : name of y, where it had one (a pandas Series)

@@ -123,8 +123,9 @@ def _restored_net(
 ) -> dict[str, Any]:
     """What a fit has left behind around a net, with the attributes ``learned``, all of it checked."""
     learned = kind.recalled(learned, net)
-    if "_loss" in learned:
-        restorer.accepted(learned["_loss"], f"{kind.__name__}'s loss")
+    for name in ("_loss", "optimizer_"):
+        if name in learned:
+            restorer.accepted(learned[name], f"{kind.__name__}'s {name.strip('_')}")
     history = restorer.make("the history", History.of, restorer.restore(described["history"]))
     progress = restorer.accepted(restorer.restore(described["optimizer"]), "the optimizer's state")
     before = restorer.make("the optimizer's state", _progress, network_of(net, "load"), progress)

@@ -14,7 +14,7 @@ from nnkit.core.trainer import Iteration, Problem, Trainer
 __all__ = ["LBFGS"]
 
 Vector = NDArray[np.float64]
-KNOWN, VALUE, COUNT, EVALUATIONS = range(4)  # places of `numbers`
+KNOWN, VALUE, COUNT, EVALUATIONS, NEXT = range(5)  # places of `numbers`; the next pair takes the oldest one's place
 
 
 @register("lbfgs")
@@ -70,13 +70,14 @@ class LBFGS(Trainer):
 
     def states(self, size: int) -> dict[str, int]:
         pairs = self.history_size * size
-        return {"point": size, "gradient": size, "steps": pairs, "changes": pairs, "numbers": 4}
+        return {"point": size, "gradient": size, "steps": pairs, "changes": pairs, "numbers": 5,
+                "curvatures": self.history_size}  # fmt: skip
 
     def iterate(self, problem: Problem, states: dict[str, Vector]) -> Iteration:
         numbers, gradient = states["numbers"], states["gradient"]
         theta = problem.position()
         if not numbers[KNOWN] or (theta != states["point"]).any():  # the first iteration, or somebody has moved the net
-            numbers[:] = 1.0, self._evaluate(problem, theta, gradient), 0.0, numbers[EVALUATIONS] + 1
+            numbers[:] = 1.0, self._evaluate(problem, theta, gradient), 0.0, numbers[EVALUATIONS] + 1, 0.0
             states["point"][:] = theta
             if not np.isfinite(numbers[VALUE]):
                 raise problem.not_finite()
@@ -87,7 +88,7 @@ class LBFGS(Trainer):
             return self._accept(problem, states, found)
         problem.move(states["point"])
         if numbers[COUNT]:  # curvature that leads nowhere is forgotten: then along the gradient
-            numbers[COUNT] = 0.0
+            numbers[COUNT] = numbers[NEXT] = 0.0
             return self._ended(states)
         return self._ended(states, "no step along the gradient lowers the loss: it is as low as the net's dtype can tell; "
                                    "float64 (model.build(..., dtype='float64')) tells more")  # fmt: skip
@@ -96,11 +97,12 @@ class LBFGS(Trainer):
         """Loss and gradient at ``theta``, with the penalty."""
         problem.move(theta)
         value = problem.value_and_grad(out)
-        out += self.weight_decay * theta
+        if self.weight_decay:
+            out += self.weight_decay * theta
         return value + self._penalty(theta)
 
     def _penalty(self, theta: Vector) -> float:
-        return 0.5 * self.weight_decay * float(theta @ theta)
+        return 0.5 * self.weight_decay * float(theta @ theta) if self.weight_decay else 0.0
 
     def _search(self, problem: Problem, states: dict[str, Vector]) -> Point:
         """The next point, along the direction that the curvature tells."""
@@ -108,7 +110,7 @@ class LBFGS(Trainer):
         direction = self._direction(states)
         slope = float(gradient @ direction)
         if not slope < 0.0:
-            numbers[COUNT] = 0.0
+            numbers[COUNT] = numbers[NEXT] = 0.0
             direction, slope = -gradient, -float(gradient @ gradient)
 
         def along(t: float) -> Point:
@@ -125,36 +127,33 @@ class LBFGS(Trainer):
 
     def _direction(self, states: dict[str, Vector]) -> Vector:
         """-H g, by two walks over the pairs."""
-        steps, changes, count = *self._pairs(states), int(states["numbers"][COUNT])
-        direction = -states["gradient"]
+        numbers, curvatures = states["numbers"], states["curvatures"]
+        steps, changes = (states[name].reshape(self.history_size, -1) for name in ("steps", "changes"))
+        direction, count = -states["gradient"], int(numbers[COUNT])
         if not count:
             return direction
-        curvatures = [float(change @ step) for step, change in zip(steps[:count], changes[:count], strict=True)]
-        shares = np.zeros(count)
-        for i in reversed(range(count)):
+        newest_first = [(int(numbers[NEXT]) - 1 - back) % self.history_size for back in range(count)]
+        shares, room = np.zeros(self.history_size), np.empty_like(direction)
+        for i in newest_first:
             shares[i] = steps[i] @ direction / curvatures[i]
-            direction -= shares[i] * changes[i]
-        newest = changes[count - 1]
-        direction *= curvatures[-1] / float(newest @ newest)
-        for i in range(count):
-            direction += (shares[i] - changes[i] @ direction / curvatures[i]) * steps[i]
+            direction -= np.multiply(changes[i], shares[i], out=room)
+        newest = newest_first[0]
+        direction *= curvatures[newest] / float(changes[newest] @ changes[newest])
+        for i in reversed(newest_first):
+            direction += np.multiply(steps[i], shares[i] - changes[i] @ direction / curvatures[i], out=room)
         return direction
-
-    def _pairs(self, states: dict[str, Vector]) -> tuple[Vector, Vector]:
-        """The steps and the changes of the gradient, (history_size, size) each, the oldest first."""
-        return states["steps"].reshape(self.history_size, -1), states["changes"].reshape(self.history_size, -1)
 
     def _accept(self, problem: Problem, states: dict[str, Vector], found: Point) -> Iteration:
         """Be there; keep the step and the change of the gradient as a pair, where they tell of a curvature above 0."""
         numbers, theta = states["numbers"], problem.position()
         step, change = theta - states["point"], found.gradient - states["gradient"]
-        if change @ step > 1e-10:
-            steps, changes, count = *self._pairs(states), int(numbers[COUNT])
-            if count == self.history_size:
-                steps[:-1], changes[:-1] = steps[1:], changes[1:]
-                count -= 1
-            steps[count], changes[count] = step, change
-            numbers[COUNT] = count + 1
+        if (curvature := float(change @ step)) > 1e-10:
+            place = int(numbers[NEXT])
+            states["curvatures"][place] = curvature
+            for name, vector in (("steps", step), ("changes", change)):
+                states[name].reshape(self.history_size, -1)[place] = vector
+            numbers[COUNT] = min(numbers[COUNT] + 1, self.history_size)
+            numbers[NEXT] = (place + 1) % self.history_size
         fell = float(numbers[VALUE]) - found.value
         states["point"][:], states["gradient"][:], numbers[VALUE] = theta, found.gradient, found.value
         scale = max(abs(found.value), abs(found.value + fell), 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,25 @@ __all__ = ["TRAINER_CHECKS"]
 
 ITERATIONS = 12
 Vector = NDArray[np.float64]
+
+
+@dataclass
+class _Tangent:
+    """What the residuals of a bowl are near a place, and everywhere."""
+
+    value: float
+    gradient: Vector
+    curvature: Vector
+    design: Vector
+
+    def copied(self) -> Vector:
+        return self.curvature.copy()
+
+    def push(self, v: Vector) -> Vector:
+        return self.design @ v
+
+    def pull(self, u: Vector) -> Vector:
+        return self.design.T @ u
 
 
 class _Bowl:
@@ -42,10 +61,13 @@ class _Bowl:
         out[:] = self.design.T @ (self.design @ self.theta - self.target)
         return self.value()
 
-    def residuals(self) -> Iterator[tuple[Vector, Vector]]:
-        residual = self.design @ self.theta - self.target
-        yield self.design[:7].copy(), residual[:7]
-        yield self.design[7:].copy(), residual[7:]
+    def residuals(self) -> tuple[float, Vector]:
+        return self.value(), self.design @ self.theta - self.target
+
+    def tangent(self, *, wide: bool) -> _Tangent:
+        value, residual = self.residuals()
+        design = self.design
+        return _Tangent(value, design.T @ residual, design @ design.T if wide else design.T @ design, design)
 
     def not_finite(self) -> NonFiniteError:
         return NonFiniteError("the loss of a bowl is finite", epoch=0, step=0, part="bowl")

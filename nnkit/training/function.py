@@ -253,7 +253,8 @@ def row_gradients(
     model : a built model, or a fitted estimator; its layers work as in `predict`
     X, y, n_threads : as for `Sequential.fit`
     loss : a loss or its name; by default that of the last fit, else "mse"
-    norms : return their Euclidean norms alone, (N,): then the gradients of a block of rows are all that is in memory
+    norms : return their Euclidean norms alone, (N,): of dense nets no gradient is written out then, of others those of a block
+        of rows at a time
 
     Returns
     -------
@@ -283,13 +284,12 @@ def row_gradients(
     share = {name: criterion.factors[name] / (item.terms(every.out_shapes[name]) if item.reduction == "mean" else 1)
              for name, item in criterion.losses.items()}  # fmt: skip
     found = np.empty(len(data.rows)) if norms else np.empty((len(data.rows), every.size))
-    room = np.empty((every.block, every.size)) if norms else found
     with Team(every.workers) as team:
         for piece in every.blocks(team):
             count = len(data.rows[piece])
             seeds = {name: share[name] * slope[:count] for name, slope in every.slopes.items()}
-            gradients = room[:count] if norms else room[piece]
-            every.pull(seeds, gradients, team)
             if norms:
-                found[piece] = np.linalg.norm(gradients, axis=1)
+                found[piece] = every.norms(seeds, count, team)
+            else:
+                every.pull(seeds, found[piece], team)
     return found

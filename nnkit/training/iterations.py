@@ -25,7 +25,7 @@ from nnkit.training.problem import AllRows
 from nnkit.training.residuals import Residuals
 from nnkit.training.snapshot import Snapshot
 
-__all__ = ["Iterations"]
+__all__ = ["Iterations", "follows_batches", "has_seed"]
 
 LOOKED_AT = 4096  # rows at a time, for what is not finite
 TRIED = 64  # rows, for what is drawn
@@ -61,6 +61,7 @@ class Iterations(Fit):
                 raise ParameterError(f"{type(trainer).__name__}: expected a small net, got {objective.size} parameters and "
                                      f"{residuals.terms} residuals, whose matrices need {needed / 2**30:.1f} GB; train with "
                                      "'lbfgs' or 'adam'")  # fmt: skip
+        self._progress.counted = f"{type(trainer).__name__}, iteration"
         self._problem = AllRows(objective, residuals, self._diagnosed)
         self._states = {name: np.zeros(length) for name, length in trainer.states(objective.size).items()}
         self._workers, self._gradient = objective.workers, objective.gradient
@@ -72,7 +73,7 @@ class Iterations(Fit):
     def _require_steady(self) -> None:
         """Refuse what makes the loss another function from one look at it to the next."""
         who, network = type(self._optimizer).__name__, self.network
-        batches = [built.layer for built in network.leaves if _follows_batches(built)]
+        batches = [built.layer for built in network.leaves if follows_batches(built)]
         draws = [] if batches else self._drawing()
         if batches or draws:
             layer, why = [*batches, *draws][0], "follows the statistics of batches" if batches else "draws numbers"
@@ -87,7 +88,7 @@ class Iterations(Fit):
     def _drawing(self) -> list[Layer]:
         """The layers that give something else with another seed: some that have one leave it alone, as a dropout of 0 does."""
         network = self.network
-        if not any(_has_seed(built.layer) for built in network.leaves):
+        if not any(has_seed(built.layer) for built in network.leaves):
             return []
         rows = self._take(self._rows[:TRIED])[0]
         trial = Pass(network, count_of(rows), training=True, gradient=np.zeros_like(network.gradient), keep=True,
@@ -98,7 +99,7 @@ class Iterations(Fit):
                 trial.forward(rows, seed=seed)
             given.append([trial.array(node.out).copy() for node in trial.nodes()])
         return [node.built.layer for node, one, other in zip(trial.nodes(), *given, strict=True)
-                if _has_seed(node.built.layer) and not np.array_equal(one, other, equal_nan=True)]  # fmt: skip
+                if has_seed(node.built.layer) and not np.array_equal(one, other, equal_nan=True)]  # fmt: skip
 
     # --------------------------------------------------------------------------------------------------- running
 
@@ -160,9 +161,11 @@ class Iterations(Fit):
             state[:] = before.moments[name]
 
 
-def _follows_batches(built: Built) -> bool:
+def follows_batches(built: Built) -> bool:
+    """Whether a layer's numbers depend on which rows come together."""
     return built.layer.mixes_rows or bool(built.partials) or any(not state.fixed for state in built.states.values())
 
 
-def _has_seed(layer: Layer) -> bool:
+def has_seed(layer: Layer) -> bool:
+    """Whether a layer may draw numbers."""
     return any("seed" in kernel_names(kernel) for kernel in layer.kernels().values())

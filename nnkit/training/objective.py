@@ -117,7 +117,7 @@ class Objective:
 
     def position(self) -> NDArray[np.float64]:
         """The trained numbers as one vector."""
-        return self._network.vector[self._places].astype(np.float64)
+        return np.take(self._network.vector, self._places).astype(np.float64, copy=False)
 
     def move(self, theta: NDArray[np.float64]) -> None:
         """Let the net have these numbers."""

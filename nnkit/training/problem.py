@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from nnkit.engine.workers import Team
 from nnkit.errors import NonFiniteError, ParameterError
 from nnkit.training.objective import Objective
 from nnkit.training.residuals import Residuals
+from nnkit.training.tangent import Tangent
 
 __all__ = ["AllRows"]
 
@@ -28,7 +29,7 @@ class AllRows:
     def __init__(self, objective: Objective, residuals: Residuals | None, diagnosed: Callable[[], NonFiniteError]) -> None:
         self._objective, self._residuals, self._diagnosed = objective, residuals, diagnosed
         self.team: Team | None = None
-        self.size = objective.size
+        self.size, self._real = objective.size, objective.gradient.dtype
         self.terms = 0 if residuals is None else residuals.terms
 
     def position(self) -> NDArray[np.float64]:
@@ -36,7 +37,7 @@ class AllRows:
 
     def move(self, theta: NDArray[np.float64]) -> None:
         self._objective.move(theta)
-        theta[...] = self._objective.position()
+        theta[...] = theta.astype(self._real, copy=False)
 
     def value(self) -> float:
         check()  # Ctrl-C, which an iteration of many passes should not have to wait for
@@ -47,12 +48,19 @@ class AllRows:
         value = self._objective.value_and_grad(out, self.team)
         return value if np.isfinite(out).all() else np.inf
 
-    def residuals(self) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    def residuals(self) -> tuple[float, NDArray[np.float64]]:
+        check()
+        return self._squares.now(self.team)
+
+    def tangent(self, *, wide: bool) -> Tangent:
+        check()
+        return self._squares.tangent(self.team, wide=wide)
+
+    @property
+    def _squares(self) -> Residuals:
         if self._residuals is None:
             raise ParameterError("residuals: expected a trainer that says squares = True, as it asks for them")
-        for block in self._residuals.blocks(self.team):
-            check()
-            yield block
+        return self._residuals
 
     def not_finite(self) -> NonFiniteError:
         return self._diagnosed()

@@ -47,7 +47,10 @@ class Progress:
     Attributes
     ----------
     steps : as given, or as it is known later
+    counted : what an epoch is called
     """
+
+    counted = "epoch"
 
     def __init__(self, show: bool | str, epochs: int, steps: int = 1) -> None:
         if show not in ("auto", True, False):
@@ -113,7 +116,7 @@ class Progress:
         speed = (step - self._first) / max(seconds, 1e-9)
         left = round(min((self._epochs * self.steps - step) / speed, MONTHS)) if speed else 0
         return printable("  ".join([
-            f"epoch {min(step // self.steps + (not last), self._epochs)}/{self._epochs}",
+            f"{self.counted} {min(step // self.steps + (not last), self._epochs)}/{self._epochs}",
             f"{timedelta(seconds=left)} left" if not last else f"{seconds:.1f} s",
             *(f"{name} {value:.4g}" for name, value in history.last().items() if name != "lr"),
             f"{speed:,.0f} steps/s",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from math import prod
 from typing import Any
 
@@ -15,6 +16,7 @@ from nnkit.core.fields import each, fields
 from nnkit.core.layer import Built
 from nnkit.core.loss import Loss, LossArrays
 from nnkit.core.part import Shape
+from nnkit.engine.lazy import lazy
 from nnkit.engine.memory import aligned_zeros
 from nnkit.engine.operands import Array, constant
 from nnkit.engine.program import Instruction, Program
@@ -22,7 +24,7 @@ from nnkit.engine.runner import Runner
 from nnkit.engine.workers import Team
 from nnkit.kernels.data import fill
 from nnkit.network import Network
-from nnkit.planner import Node, Plan
+from nnkit.planner import Plan
 from nnkit.training.data import Source, gather_targets, gathered, is_sparse, sources_of
 from nnkit.training.objective import trained_places
 
@@ -116,6 +118,10 @@ class RowPass(ABC):
     def _pulled(self, out: NDArray[Any]) -> None:
         """Write the rows' gradients, after a backward pass."""
 
+    @abstractmethod
+    def _squares(self, count: int) -> NDArray[Any]:
+        """The sum of squares of each row's gradient, after a backward pass."""
+
     def blocks(self, team: Team | None = None) -> Iterator[slice]:
         """Forward passes over blocks of the rows, one after the other."""
         for begin in range(0, len(self._order), self.block):
@@ -125,12 +131,22 @@ class RowPass(ABC):
             self._forward.run(0, 1, team)
             yield slice(begin, begin + len(rows))
 
-    def pull(self, seeds: Mapping[str, Any], out: NDArray[Any], team: Team | None = None) -> None:
-        """Backward from ``seeds``, what each row's outputs weigh; (count, size) ``out`` is for the rows of the block."""
+    def backward(self, seeds: Mapping[str, Any], count: int, team: Team | None = None) -> None:
+        """Backward from ``seeds``, what each output of the block's ``count`` rows weighs; nothing where they say nothing."""
         for name, seed in self._seeds.items():
-            seed[: len(out)] = seeds.get(name, 0.0)
+            seed[:count] = seeds.get(name, 0.0)
         self._backward.run(0, 1, team)
+
+    def pull(self, seeds: Mapping[str, Any], out: NDArray[Any], team: Team | None = None) -> None:
+        """Backward from ``seeds``; the gradient of each row of the block goes to (count, size) ``out``."""
+        self.backward(seeds, len(out), team)
         self._pulled(out)
+
+    def norms(self, seeds: Mapping[str, Any], count: int, team: Team | None = None) -> NDArray[Any]:
+        """Backward from ``seeds``; the Euclidean norm of the gradient of each row of the block."""
+        self.backward(seeds, count, team)
+        found: NDArray[Any] = np.sqrt(self._squares(count))
+        return found
 
     def each_output(self, weights: Mapping[str, NDArray[Any]] | None, count: int) -> Iterator[dict[str, NDArray[Any]]]:
         """The seeds of the derivatives of the outputs, one after the other, times ``weights`` (count, numbers) of each."""
@@ -154,6 +170,11 @@ class Apart(RowPass):
     def _pulled(self, out: NDArray[Any]) -> None:
         out[...] = self._slabs[: len(out), trained_places(self._network)]
 
+    def _squares(self, count: int) -> NDArray[Any]:
+        gradients = self._slabs[:count, trained_places(self._network)]
+        found: NDArray[Any] = np.einsum("np,np->n", gradients, gradients)
+        return found
+
 
 class Together(RowPass):
     """Where all parameters are of dense layers, a block is one batch: a row's gradient of a weight is x_i delta_j."""
@@ -168,27 +189,43 @@ class Together(RowPass):
 
     def _pulled(self, out: NDArray[Any]) -> None:
         count, begin = len(out), 0
-        nodes = {node.home: node for node in self._plan.nodes}
-        for segment in self._network.segments():
-            if not segment.trained:
-                continue
-            node, end = nodes[segment.name.rpartition(".")[0]], begin + prod(segment.shape)
-            x, delta = self._around(node)
-            if len(segment.shape) > 1:
-                np.multiply(x[:count, :, None], delta[:count, None, :], out=out[:, begin:end].reshape(count, *segment.shape))
-            else:
-                out[:, begin:end] = delta[:count]
-            begin = end
+        for x, delta, shapes in self.layers:
+            for shape in shapes:
+                end = begin + prod(shape)
+                if len(shape) > 1:
+                    np.multiply(x[:count, :, None], delta[:count, None, :], out=out[:, begin:end].reshape(count, *shape))
+                else:
+                    out[:, begin:end] = delta[:count]
+                begin = end
+
+    def _squares(self, count: int) -> NDArray[Any]:
+        """|x delta'|**2 = |x|**2 |delta|**2: no gradient is written out (Goodfellow 2015)."""
+        total = np.zeros(count, self._real)
+        for x, delta, shapes in self.layers:
+            for shape in shapes:
+                read = np.einsum("ni,ni->n", x[:count], x[:count]) if len(shape) > 1 else 1.0
+                total += read * np.einsum("nj,nj->n", delta[:count], delta[:count])
+        return total
 
     @property
     def takes_whole_rows(self) -> bool:
         """Whether each layer sees every row once: not each of its steps."""
         return all(node.x.multiple == 1 for node in self._plan.nodes)
 
-    def _around(self, node: Node) -> tuple[NDArray[Any], NDArray[Any]]:
-        """What a layer has read, and the gradient of what it gave."""
-        assert node.grad_out is not None
-        return self._across(node.x), self._across(node.grad_out)
+    @lazy
+    def layers(self) -> list[tuple[NDArray[Any], NDArray[Any], list[Shape]]]:
+        """Of each layer that is trained what it reads, (block, I), and the gradient of what it gives, (block, J), live.
+
+        With them come the shapes of its trained parameters, in their order: weights (I, J) and biases (J,).
+        """
+        nodes = {node.home: node for node in self._plan.nodes}
+        trained = [segment for segment in self._network.segments() if segment.trained]
+        found = []
+        for home, segments in groupby(trained, lambda segment: segment.name.rpartition(".")[0]):
+            node = nodes[home]
+            assert node.grad_out is not None
+            found.append((self._across(node.x), self._across(node.grad_out), [segment.shape for segment in segments]))
+        return found
 
 
 def _is_dense(built: Built) -> bool:

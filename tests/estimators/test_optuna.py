@@ -171,7 +171,7 @@ def test_what_is_wrong_is_refused():
 
 @pytest.mark.parametrize("members", [2, 3])
 def test_several_nets_have_no_trial_between_them(members):
-    with pytest.raises(ParameterError, match="callbacks: expected callbacks of which each net can have a copy, got PruneTrials"):
+    with pytest.raises(ParameterError, match="expected callbacks of which each net can have a copy, got PruneTrials"):
         net(FixedTrial({}), n_members=members).fit(X, Y)
 
 

@@ -182,6 +182,32 @@ def test_rows_of_dense_nets_are_the_same_together_and_apart():
     np.testing.assert_allclose(found[0], found[1], rtol=1e-12, atol=1e-14)
 
 
+NORMED = {
+    "dense": ([nn.Linear(6), nn.Tanh(), nn.Linear(2, bias=False)], (3,)),
+    "steps": ([nn.Reshape((3, 1)), nn.Linear(4), nn.Tanh(), nn.Flatten(), nn.Linear(2)], (3,)),
+    "convolution": ([nn.Reshape((1, 3)), nn.Conv1d(4, kernel_size=2), nn.Flatten(), nn.Linear(2)], (3,)),
+}
+
+
+@pytest.mark.parametrize("case", NORMED)
+@pytest.mark.parametrize("frozen", [None, "*.bias", "*.weight"])
+def test_norms_are_those_of_the_gradients(case, frozen, monkeypatch):
+    from nnkit.training import row_pass
+
+    monkeypatch.setattr(row_pass, "ROWS", 16)
+    layers, in_shape = NORMED[case]
+    model = nn.Sequential(layers).build(in_shape, random_state=0, dtype="float64")
+    if frozen:
+        model.freeze(frozen)
+    whole = nn.row_gradients(model, X, Y, "mse")
+    np.testing.assert_allclose(nn.row_gradients(model, X, Y, "mse", norms=True), np.linalg.norm(whole, axis=1), rtol=1e-12)
+
+
+def test_norms_of_dense_nets_write_no_gradients(monkeypatch):
+    monkeypatch.setattr(Together, "_pulled", lambda self, out: pytest.fail("a gradient was written out"))
+    assert nn.row_gradients(tanh_net(), X, Y, "mse", norms=True).shape == (40,)
+
+
 @pytest.mark.parametrize("loss", ["mse", "half_squared_error", "cross_entropy", "huber"])
 def test_gradients_of_the_rows_make_that_of_the_loss(loss):
     y = LABELS if loss == "cross_entropy" else Y

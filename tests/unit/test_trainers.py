@@ -275,6 +275,25 @@ def test_settings_that_contradict_each_other_are_refused_before_anything_runs(tr
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
+def test_schedules_and_rates_are_refused_by_name(trainer):
+    with pytest.raises(nn.CallError, match="unexpected argument 'schedule'; a schedule is that of an optimizer"):
+        type(trainer)(schedule="cosine")
+    with pytest.raises(nn.CallError, match="got an unexpected argument 'lr'; the learning rate is"):
+        type(trainer)(lr=0.1)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_columns_that_say_the_same_do_not_stop_it(trainer):
+    """J'J is singular, and so is the Hessian, at every place."""
+    model = nn.Sequential([nn.Linear(1)]).build((2,), random_state=0, dtype="float64")
+    rows = np.c_[X[:, :1], X[:, :1]]
+    model.fit(rows, Y, optimizer=trainer, epochs=100)
+    least = np.linalg.lstsq(np.c_[rows, np.ones(60)], Y, rcond=None)[0]
+    error = np.mean((np.c_[rows, np.ones(60)] @ least - Y) ** 2)
+    assert model.evaluate(rows, Y, "mse") == pytest.approx(error, rel=1e-2)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
 def test_a_loss_that_is_not_finite_is_named(trainer):
     model = net()
     model.parameters()["2.weight"] = np.full((8, 1), 1e200)
