@@ -16,7 +16,7 @@ NUMBERS := $(addprefix tests/,$(addprefix contract/,test_layers.py test_losses.p
 ARM64 ?= test_gemm or digits or c_function or (to_the_bit and mlp) or (Conv2d and compiled_equals) or (test_engine and not process \
 	and not warmup and not other_sizes and not unwritable and not written and not helper and not memory_map and not allocate)
 
-.PHONY: demo test test-processors test-arm64 bench clean
+.PHONY: demo test test-processors test-arm64 bench docs docs-links clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,10 @@ $(VENV)/.test: pyproject.toml $(wildcard plugins/*/pyproject.toml) | $(BIN)/pyth
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	@touch $@
 
 # Train a digits classifier, and watch.
@@ -59,6 +63,14 @@ test-arm64: $(VENV)/.run
 # Side by side with PyTorch, JAX and scikit-learn, in one run.
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
+
+# The site: .venv/docs/html/index.html. Warnings are errors; the gallery's scripts are run. Nothing comes from the network.
+docs: $(VENV)/.docs
+	$(BIN)/python -m nnkit.guide $(VENV)/docs
+
+# Every link of it, those to other sites as well: needs a network.
+docs-links: $(VENV)/.docs
+	$(BIN)/python -m nnkit.guide $(VENV)/docs --links
 
 clean:
 	rm -rf $(VENV)

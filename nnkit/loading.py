@@ -37,7 +37,8 @@ def load(path: str | PathLike[str], *, self_test: bool = True, trust: bool = Fal
 
     Returns
     -------
-    Sequential, NNClassifier, NNRegressor, TableClassifier or TableRegressor : what was saved
+    Sequential, NNClassifier, NNRegressor, TableClassifier or TableRegressor
+        What was saved.
 
     Raises
     ------

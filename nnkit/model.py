@@ -177,7 +177,7 @@ class Sequential(Model):
         ----------
         X : (N, ...) numbers: an array, a CSR matrix, a frame of columns of numbers; of several inputs a dict or tuple of these
         y : targets that fit the loss: labels, or arrays of the output's shape; of several outputs a dict or tuple of these
-        loss, optimizer : parts or their names; of several outputs a dict of losses, and one of ``loss_weights`` in their sum
+        loss, optimizer, loss_weights : parts or their names; of several outputs a dict of losses, and one of their weights
         epochs, batch_size, accumulate : int >= 1; a step is of so many batches, in memory for one; by default 10, 64 and 1
         validation_data : (X, y) or (X, y, sample_weight), evaluated after every epoch
         validation_split : float in [0, 1): instead of the former, hold out this part of the rows, drawn at random

@@ -25,7 +25,7 @@ FLOORS = [
     {"many"},
     {"estimators", "onnx"},
     {"search"},
-    {"loading", "testing", "warmup", "commands", "__main__", "__init__"},
+    {"loading", "testing", "warmup", "guide", "commands", "__main__", "__init__"},
 ]
 CHECKING = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 COMPILED = ("kernels", "engine")  # where functions without types are machine code

@@ -6,7 +6,7 @@ Signature and docstring say what each takes (see `nnkit.__main__`).
 from collections.abc import Callable
 from typing import Protocol
 
-from nnkit.commands import bench, cache, check, demo, info, list_parts, predict, train, warmup
+from nnkit.commands import bench, cache, check, demo, docs, info, list_parts, predict, train, warmup
 
 __all__ = ["COMMANDS", "Command", "Run"]
 
@@ -26,6 +26,7 @@ COMMANDS: dict[str, Command] = {  # in the order in which --help lists them
     "train": train.Train,
     "predict": predict.Predict,
     "list": list_parts.list_parts,
+    "docs": docs.docs,
     "check": check.check,
     "info": info.info,
     "bench": bench.bench,

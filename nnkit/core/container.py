@@ -201,7 +201,7 @@ class Chain(Container):
     model : the model that it stands for; where it is built, its parameters and states are taken over
     """
 
-    def __init__(self, layers: Iterable[Layer | type[Layer] | str], model: Model | None = None) -> None:
+    def __init__(self, layers: Iterable[Layer | type[Layer] | str | Model | Sequence[Any]], model: Model | None = None) -> None:
         self.layers: list[Layer] = [as_layer(layer) for layer in layers]
         self.model = model
         if not self.layers:
@@ -279,7 +279,7 @@ class Model(Familiar):
 
     _network: Any = None  # a `nnkit.network.Network`, once the model is built
 
-    def __init__(self, layers: Iterable[Layer | type[Layer] | str]) -> None:
+    def __init__(self, layers: Iterable[Layer | type[Layer] | str | Model | Sequence[Any]]) -> None:
         if isinstance(layers, str | Layer):
             raise ParameterError(f"Sequential: expected a list of layers, got {layers!r}; write Sequential([...])")
         if isinstance(layers, Mapping):

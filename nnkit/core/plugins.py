@@ -7,7 +7,6 @@ An entry point names a module; importing it registers its parts. ``NNKIT_PLUGINS
 from __future__ import annotations
 
 import importlib
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,7 +64,7 @@ def left_out() -> str:
 
 
 def _blocked() -> set[str]:
-    return {normalized(name.strip()) for name in os.environ.get("NNKIT_PLUGINS_BLOCK", "").split(",") if name.strip()}
+    return {normalized(name.strip()) for name in environment.text("NNKIT_PLUGINS_BLOCK").split(",") if name.strip()}
 
 
 failures: dict[Plugin, BaseException] = {}  # what could not be loaded, and why

@@ -109,6 +109,7 @@ class Trainer(Part):
     ----------
     weight_decay : float >= 0, an L2 penalty: weight_decay / 2 * sum of squares of all parameters is added to the loss
     max_iter : int >= 1, iterations at most; ``epochs`` of `Sequential.fit` is another limit
+    max_fail : int >= 0, optional: epochs without a better loss on validation data that end training
 
     Hooks
     -----

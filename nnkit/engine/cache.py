@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from nnkit.engine import environment
 from nnkit.errors import CacheWarning, warn
 
 __all__ = ["SUFFIX", "Cached", "KernelCache", "kernel_cache"]
@@ -340,7 +341,7 @@ class KernelCache:
             with suppress(OSError):
                 self._folder.close()
             self._folder = None
-        named = self._path or self._wish or os.environ.get("NNKIT_CACHE_DIR")
+        named = self._path or self._wish or environment.text("NNKIT_CACHE_DIR")
         wishes = [named] if named else [place for place in (_users_folder(), _temporary_folder()) if place is not None]
         reason = "there is neither a folder of the user's nor a temporary one"
         for wish in wishes:

@@ -30,7 +30,7 @@ class Adagrad(Optimizer):
     lr_decay : float >= 0; lr is divided by 1 + lr_decay (t - 1)
     initial_accumulator_value : float >= 0, s at first
     eps : float > 0
-    weight_decay, clip_norm, clip_value, schedule, maximize : see `Optimizer`
+    weight_decay, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : see `Optimizer`
 
     Examples
     --------
@@ -97,7 +97,7 @@ class Adadelta(Optimizer):
     lr : float > 0
     rho : float in [0, 1)
     eps : float > 0; the first steps are about its root long
-    weight_decay, clip_norm, clip_value, schedule, maximize : see `Optimizer`
+    weight_decay, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : see `Optimizer`
 
     Examples
     --------
@@ -153,7 +153,7 @@ class RMSprop(Optimizer):
     eps : float > 0
     momentum : float in [0, 1), or a `Schedule` of it
     centered : bool
-    weight_decay, clip_norm, clip_value, schedule, maximize : see `Optimizer`
+    weight_decay, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : see `Optimizer`
 
     Examples
     --------

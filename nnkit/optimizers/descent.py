@@ -32,7 +32,7 @@ class SGD(Optimizer):
     momentum : float in [0, 1), or a `Schedule` of it
     dampening : float in [0, 1]; 0 with ``nesterov``
     nesterov : bool
-    weight_decay, clip_norm, clip_value, schedule, maximize : see `Optimizer`
+    weight_decay, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : see `Optimizer`
 
     Examples
     --------
@@ -113,7 +113,7 @@ class ASGD(Optimizer):
     lambd : float >= 0, how much of w is taken off, and how fast the rate falls
     alpha : float >= 0, the power by which the rate falls
     t0 : float >= 0, the step from which the mean is taken
-    weight_decay, clip_norm, clip_value, schedule, maximize : see `Optimizer`
+    weight_decay, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : see `Optimizer`
 
     Examples
     --------
@@ -172,7 +172,7 @@ class Rprop(Optimizer):
     lr : float > 0, the size of the first step; what a schedule makes of it later says nothing
     etas : two numbers, the first in (0, 1), the second above 1
     step_sizes : the least and the largest size
-    weight_decay, clip_norm, clip_value, schedule, maximize : see `Optimizer`
+    weight_decay, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : see `Optimizer`
 
     Examples
     --------

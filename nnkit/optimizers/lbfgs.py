@@ -35,7 +35,7 @@ class LBFGS(Trainer):
     tol : float >= 0
     tol_change : float >= 0
     max_fun : int >= 1, evaluations at most
-    weight_decay, max_iter : see `nnkit.core.trainer.Trainer`
+    weight_decay, max_iter, max_fail : see `nnkit.core.trainer.Trainer`
 
     Examples
     --------

@@ -39,7 +39,7 @@ class Adafactor(Optimizer):
     beta2_decay : float <= 0
     eps : e1 and e2; None stands for the distance from 1 to the next number of the dtype
     d : float >= 1
-    weight_decay, clip_norm, clip_value, schedule, maximize : see `Optimizer`
+    weight_decay, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : see `Optimizer`
 
     Examples
     --------
@@ -180,7 +180,7 @@ class Muon(Optimizer):
     ns_steps : int from 1 to 99
     adjust_lr_fn : "original" (None, too) or "match_rms_adamw"
     betas : of `AdamW`, for what has one axis
-    weight_decay, clip_norm, clip_value, schedule, maximize : see `Optimizer`; weight_decay is 0.1 by default
+    weight_decay, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : see `Optimizer`; a decay of 0.1 by default
 
     Examples
     --------

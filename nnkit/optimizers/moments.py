@@ -56,7 +56,7 @@ class Adam(_Moments):
     eps : float > 0
     weight_decay : float >= 0, added to the gradient as an L2 penalty; `AdamW` decouples it
     amsgrad : bool; the largest v so far stands for v in the root, so that steps do not grow again
-    clip_norm, clip_value, schedule, maximize : see `Optimizer`
+    clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : see `Optimizer`
 
     Examples
     --------
@@ -110,7 +110,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    lr, betas, eps, amsgrad, clip_norm, clip_value, schedule, maximize : as in `Adam`
+    lr, betas, eps, amsgrad, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : as in `Adam`
     weight_decay : float >= 0, default 0.01
 
     Examples
@@ -138,7 +138,7 @@ class Adamax(_Moments):
 
     Parameters
     ----------
-    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule, maximize : as in `Adam`
+    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : as in `Adam`
 
     Examples
     --------
@@ -196,7 +196,8 @@ class NAdam(_Moments):
 
     Parameters
     ----------
-    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule, maximize : as in `Adam`; the first of the betas is a number
+    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : as in `Adam`; the first of
+        the betas is a number
     momentum_decay : float >= 0, psi
     decoupled_weight_decay : bool; the decay shrinks w, as in `AdamW`, instead of being added to g
 
@@ -262,7 +263,7 @@ class RAdam(_Moments):
 
     Parameters
     ----------
-    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule, maximize : as in `Adam`
+    lr, betas, eps, weight_decay, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : as in `Adam`
     decoupled_weight_decay : bool; the decay shrinks w, as in `AdamW`, instead of being added to g
 
     Examples
@@ -321,7 +322,7 @@ class Lion(Optimizer):
     ----------
     lr : float > 0
     betas : b1 and b2, in [0, 1), or schedules of them, such as ``(0.9 * nn.CosineSchedule(), 0.999)``
-    weight_decay, clip_norm, clip_value, schedule, maximize : see `Optimizer`
+    weight_decay, clip_norm, clip_value, schedule, maximize, l1, max_norm, groups : see `Optimizer`
 
     Examples
     --------

@@ -219,6 +219,7 @@ ONLY = {  # what has one place, and why
     r"threading\.R?Lock\(": {"engine/critical.py"},
     r"\.isatty\(": {"core/terminal.py"},  # not every process has streams
     r"\bsignal\.signal\(": {"engine/critical.py"},
+    r"os\.environ.*NNKIT_": set(),  # `nnkit.engine.environment` declares what is read
     r"\bwarnings\.warn": {"errors.py"},  # `nnkit.errors.warn` finds the user's line
 }  # fmt: skip
 

@@ -1,8 +1,9 @@
-"""The pages for who writes parts: files that are typed from them give what the pages show."""
+"""Pages with files and commands: what is typed from them gives what the pages show."""
 
 import doctest
 import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,7 @@ import nnkit as nn
 
 ROOT = Path(nn.__file__).parents[1]
 TUTORIAL, COOKBOOK = ROOT / "plugins" / "README.md", ROOT / "plugins" / "COOKBOOK.md"
+GUIDE = ROOT / "nnkit" / "guide"
 LONGEST = 30  # lines of an example that are not empty
 
 
@@ -26,8 +28,8 @@ class Shown(NamedTuple):
     text: str
 
 
-BLOCK = re.compile(r"""^```\w+\n(?P<code>.*?)^```$ | (?P<told>(?:^[ ]{4}[^\n]*\n)+) | (?P<prose>(?:^(?!```)\S[^\n]*\n)+)""",
-                   re.MULTILINE | re.DOTALL | re.VERBOSE)  # fmt: skip
+BLOCK = re.compile(r"""^```(?P<kind>\w+)\n(?P<code>.*?)^```$ | (?P<told>(?:^[ ]{4}[^\n]*\n)+)
+                       | (?P<prose>(?:^(?!```)\S[^\n]*\n)+)""", re.MULTILINE | re.DOTALL | re.VERBOSE)  # fmt: skip
 
 
 def blocks(page):
@@ -36,6 +38,8 @@ def blocks(page):
     for found in BLOCK.finditer(page):
         if found["prose"]:
             before = found["prose"]
+        elif found["kind"] in ("sh", "console"):
+            yield Shown("", found["code"])
         elif found["code"]:
             names = re.findall(r"`([\w.]+\.(?:py|toml))`", before)
             yield Shown(names[-1] if names else "script.py", found["code"])
@@ -120,6 +124,24 @@ def test_the_tutorial_is_right_as_it_is_typed(tmp_path):
     assert {"nnkit_serf.py", "pyproject.toml", "test_serf.py"} <= {path.name for path in tmp_path.iterdir()}
     assert "serf" in run(tmp_path, "-m", "nnkit", "list")
     assert "1 passed" in run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_serf.py")
+
+
+def test_the_guide_makes_a_package_as_it_is_typed(tmp_path):
+    _, _, page = (GUIDE / "tutorials" / "own_layer.md").read_text().partition("## A package")
+    assert typed(tmp_path, page) == []
+    assert "feature_gate" in run(tmp_path, "-m", "nnkit", "list")
+    assert "1 passed" in run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_feature_gate.py")
+
+
+def test_the_guide_shows_commands_that_run(tmp_path):
+    page = (GUIDE / "howto" / "command_line.md").read_text()
+    script = tmp_path / "make_table.py"
+    script.write_text("".join(example.source for example in doctest.DocTestParser().get_examples(page)))
+    commands = [line for shown in blocks(page) if not shown.file for line in shown.text.splitlines()]
+    assert len(commands) == 5
+    for words in ("make_table.py", *(f"-m {command}" for command in commands)):
+        assert "exit status" not in run(tmp_path, *shlex.split(words))
+    assert {"iris.html", "iris.safetensors", "answers.csv"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_the_tutorial_shows_what_a_forgotten_factor_gives(tmp_path):

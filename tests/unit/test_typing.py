@@ -1,4 +1,4 @@
-"""What type checkers see: every public name with its type, lazy ones included; README's code, and the cookbook's, pass both."""
+"""What type checkers see: every public name with its type, lazy ones included; code on pages passes both."""
 
 import ast
 import doctest
@@ -16,6 +16,8 @@ import nnkit as nn
 ROOT = Path(nn.__file__).parent.parent
 README = ROOT / "README.md"
 COOKBOOK = ROOT / "plugins" / "COOKBOOK.md"
+GUIDE = [page for room in ("tutorials", "howto", "migration", "explanation")
+         for page in sorted((ROOT / "nnkit" / "guide" / room).glob("*.md"))]  # fmt: skip
 
 SEEN = """
 import nnkit as nn
@@ -108,10 +110,15 @@ def blocks(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-def code():
-    """README's examples as one module; what is raised on purpose is only defined."""
-    examples = [example for block in blocks(README) for example in doctest.DocTestParser().get_examples(block)]
-    return "".join(example.source for example in examples)
+def code(page):
+    """A page's examples as one module, without those that raise on purpose."""
+    examples = [example for block in blocks(page) for example in doctest.DocTestParser().get_examples(block)]
+    return "".join(example.source for example in examples if not example.exc_msg)
+
+
+def shown():
+    """README and the pages of the guide, by the names of their modules."""
+    return {f"{page.parent.name}_{page.stem}_".lower(): page for page in (README, *GUIDE)}
 
 
 def recipes():
@@ -123,7 +130,8 @@ def recipes():
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("typed")
-    (folder / "readme.py").write_text(code())
+    for name, page in shown().items():
+        (folder / f"{name}.py").write_text(code(page))
     for name, text in recipes().items():
         (folder / f"{name}.py").write_text(text)
     (folder / "seen.py").write_text(SEEN)
@@ -151,6 +159,7 @@ def pyright(files):
     """What pyright says, the same way."""
     pytest.importorskip("basedpyright")  # pyright that brings all it needs along
     settings = {"typeCheckingMode": "standard", "extraPaths": [str(ROOT)], "reportMissingTypeStubs": False,
+                "reportUnusedExpression": False,  # a prompt prints it
                 "useLibraryCodeForTypes": False}  # fmt: skip - or scikit-learn's types would be guessed
     (files / "pyrightconfig.json").write_text(json.dumps(settings))
     options = ["--outputjson", "--pythonpath", sys.executable]
@@ -164,7 +173,7 @@ def pyright(files):
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_what_pages_show_passes(checker, request):
     found = request.getfixturevalue(checker)
-    assert [item for item in found if item[0] in ("readme", *recipes())] == []
+    assert [item for item in found if item[0] in {*shown(), *recipes()}] == []
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])

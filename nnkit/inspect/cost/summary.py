@@ -80,11 +80,11 @@ class Summary:
     >>> summary = nn.Sequential([nn.Linear(128), nn.ReLU(), nn.Linear(10)]).summary(in_shape=(64,))
     >>> summary.parameters == 64 * 128 + 128 + 128 * 10 + 10
     True
-    >>> print(summary)
+    >>> print(summary)  # doctest: +ELLIPSIS
     Sequential: (N, 64) float32
     <BLANKLINE>
     layer                        output   parameters    memory   per row     FLOP
-    -----------------------------------------------------------------------------
+    ...
     0 Linear(out_features=128)   128           8 320   33.3 kB     512 B   16.9 k
     1 ReLU()                     128               -         -     512 B      256
     2 Linear(out_features=10)    10            1 290   5.16 kB      40 B   2.60 k

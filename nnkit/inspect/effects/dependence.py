@@ -49,7 +49,7 @@ def plot_effects(
     loss : says what the outputs of a `Sequential` mean; by default the loss of its last fit
     names : of the outputs, in order
     n_points : int >= 2, values of a curve
-    max_rows : int >= 1; of more rows, so many are drawn with ``random_state`` to average over
+    max_rows, random_state : int >= 1; of more rows, so many are drawn to average over
 
     Returns
     -------

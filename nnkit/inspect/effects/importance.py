@@ -124,15 +124,15 @@ def feature_importance(
     X : rows as the model takes them: a frame of pandas, Polars, PyArrow ..., an array, a list of rows
     y : targets as the model takes them
     scoring : of an estimator, as scikit-learn has it: the name of a scorer, or a function of (estimator, X, y); by default its
-        ``score``. Of a `Sequential`: a loss, a metric, or the name of one (scorers, too); by default the loss of its last fit,
-        which rises where a score falls.
+        ``score``. Of a `Sequential`: a loss, a metric, or a name of one (scorers, too); by default the loss of its last fit.
     n_repeats : int >= 1, how often each column is shuffled
     sample_weight : (N,), optional: weights of the rows in the score
     random_state : None, int, RandomState or Generator
 
     Returns
     -------
-    FeatureImportance : ``mean``, ``std`` and ``importances`` by column, a table as text, ``plot``
+    FeatureImportance
+        ``mean``, ``std`` and ``importances`` by column, a table as text, ``plot``.
 
     Raises
     ------

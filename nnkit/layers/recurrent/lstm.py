@@ -78,6 +78,9 @@ class LSTM(Recurrent):
 
     Where there is a mask (`Masking`), a padded step leaves the state as it was, and its output is 0.
 
+    Stacks and two directions are chains of layers in one direction, and their parameters are named by the place there, such as
+    ``"0.1.0.weight_ih"``. All parameters begin uniform in [-1/sqrt(hidden_size), 1/sqrt(hidden_size)], as PyTorch's.
+
     Parameters
     ----------
     hidden_size : int >= 1
@@ -88,9 +91,6 @@ class LSTM(Recurrent):
     bias : bool, default True
     reverse : take the steps from the last to the first; out stays in the sequence's order
     proj_size : int from 0 to below hidden_size: so many numbers h has, fewer than c; 0 (default): as many as c
-
-    Stacks and two directions are chains of layers in one direction, and their parameters are named by the place there, such as
-    ``"0.1.0.weight_ih"``. All parameters begin uniform in [-1/sqrt(hidden_size), 1/sqrt(hidden_size)], as PyTorch's.
 
     Shape
     -----

@@ -56,6 +56,9 @@ class RNN(Recurrent):
 
     Where there is a mask (`Masking`), a padded step leaves the state as it was, and its output is 0.
 
+    Stacks and two directions are chains of layers in one direction, and their parameters are named by the place there, such as
+    ``"0.1.0.weight_ih"``. All parameters begin uniform in [-1/sqrt(hidden_size), 1/sqrt(hidden_size)], as PyTorch's.
+
     Parameters
     ----------
     hidden_size : int >= 1
@@ -66,9 +69,6 @@ class RNN(Recurrent):
     return_sequences : give the states of all steps, or (default) the last one that each direction comes to
     bias : bool, default True
     reverse : take the steps from the last to the first; out stays in the sequence's order
-
-    Stacks and two directions are chains of layers in one direction, and their parameters are named by the place there, such as
-    ``"0.1.0.weight_ih"``. All parameters begin uniform in [-1/sqrt(hidden_size), 1/sqrt(hidden_size)], as PyTorch's.
 
     Shape
     -----

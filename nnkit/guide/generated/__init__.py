@@ -1,0 +1,1 @@
+"""Pages that are made of nnkit itself: names, parts, errors, environment variables, the command line."""
