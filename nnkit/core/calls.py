@@ -114,6 +114,10 @@ class Familiar(metaclass=Called):
     def __dir__(self) -> list[str]:
         return present(type(self), super().__dir__())
 
+    def _held(self) -> dict[str, Any]:
+        """What makes it what it is, beside its class."""
+        return vars(self)
+
 
 def _written(method: Any) -> str:
     """The arguments of an abstract method, as they are written in a class."""

@@ -304,6 +304,9 @@ class Model(Familiar):
         layers = "".join(f"<li><code>{escape(printable(repr(layer)))}</code></li>" for layer in self.layers)
         return f'<div><b>{type(self).__name__}</b>, not built yet<ol start="0">{layers}</ol></div>'
 
+    def _held(self) -> dict[str, Any]:
+        return {"layers": self.layers}
+
     def __len__(self) -> int:
         return len(self.layers)
 

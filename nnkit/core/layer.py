@@ -7,6 +7,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnkit.core.fields import SELF, each, fields, numbers, of_field, spelt
+from nnkit.core.identity import identity, once
 from nnkit.core.initializer import Given, Initializer
 from nnkit.core.interpreted import fill_by_copy, read_only
 from nnkit.core.part import Part, Shape, kernel_names
@@ -335,7 +337,7 @@ class Layer(Part):
 
     def parameter(self, name: str, shape: Iterable[int], init: Any = "zeros") -> None:
         """Declare a trained array; one of size zero is absent."""
-        self._declare(self._built.parameters, name, shape, self._initializer(name, init))
+        self._declare(self._built.parameters, name, shape, Initializer.make(init, f"{type(self).__name__}: init of {name!r}"))
 
     def state(self, name: str, shape: Iterable[int], init: Any = "zeros") -> None:
         """Declare an array that is kept with the model but not trained, such as a running mean.
@@ -343,10 +345,7 @@ class Layer(Part):
         All rows share it, and training may write it: a model with states is trained in one shard, unless shards meet for them
         (see `partial`).
         """
-        self._declare(self._built.states, name, shape, self._initializer(name, init))
-
-    def _initializer(self, name: str, init: Any) -> Initializer:
-        return init if isinstance(init, Initializer) else Initializer.make(init, f"{type(self).__name__}: init of {name!r}")
+        self._declare(self._built.states, name, shape, Initializer.make(init, f"{type(self).__name__}: init of {name!r}"))
 
     def constant(self, name: str, values: Any) -> None:
         """Declare a state of given numbers, which kernels only read: no shard has to meet another for it."""
@@ -381,6 +380,9 @@ class Layer(Part):
             hint = "; one number alone is an array of shape (1,)" * (not sizes)
             raise KernelError(f"{self!r}: expected the shape of {name!r} to be integers of at least 0, got {sizes}{hint}")
         group[name] = Declared(name, tuple(int(size) for size in sizes), init, dtype, fixed)
+
+    def _held(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_built", "_known")}  # of a place
 
     def place(self, in_shape: Shape, known: Places | None = None) -> Built:
         """Build a copy of this layer for input rows of ``in_shape``; the layer itself stays as it was.
@@ -484,6 +486,13 @@ class Layer(Part):
             example.part.place(example.in_shape)
 
 
+def _names_of(built: Built) -> Any:
+    """What `check_kernel_names` looks at."""
+    learnt = [name for name, item in built.parameters.items() if prod(item.shape)]
+    return identity([built.layer, learnt, *map(list, (built.declared(), built.inputs, built.partials))])
+
+
+@partial(once, of=_names_of)
 def check_kernel_names(built: Built) -> None:
     """Refuse a kernel that names what nobody provides."""
     layer = built.layer

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nnkit.core.average import Average
 from nnkit.core.container import Model, model_of
 from nnkit.core.groups import Piece, Segment, group_of, pieces
-from nnkit.core.identity import identity
+from nnkit.core.identity import identity, once
 from nnkit.core.part import Part, kernel_names
 from nnkit.core.registry import Registry
 from nnkit.core.schedule import Schedule, SteeredMomentum, at_times, is_timed
@@ -243,6 +243,7 @@ class Optimizer(Part):
         for example in cls.examples():
             example.part.check_kernel_names()
 
+    @once
     def check_kernel_names(self) -> None:
         """Refuse an update that names what nobody provides."""
         names = ["value", "grad", *["shape"] * self.whole, *self.states, *self.scratch, *_Group(self, 0).names]
@@ -473,7 +474,8 @@ class Updater:
         self.optimizer, self.average = optimizer, average
         self.real = value.dtype.name
         self.steps = 0
-        self.schedule = copy.deepcopy(Schedule.make(optimizer.schedule if optimizer.schedule is not None else "constant"))
+        given = optimizer.schedule
+        self.schedule = Schedule.make("constant") if given is None else copy.deepcopy(Schedule.make(given))
         self._live = [(copy.deepcopy(schedule), number) for schedule, number in live]
         self._lay_out(segments)
         kept = dict.fromkeys(name for group in self._groups for name in group.optimizer.kept)

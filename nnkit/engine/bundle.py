@@ -213,7 +213,7 @@ class Bundle:
 
     def is_current(self) -> bool:
         """Whether everything that was taken in is still what it was."""
-        return all(_is_still(now(), value) for now, value in self.named)
+        return all((there := now()) is value or _is_still(there, value) for now, value in self.named)
 
     def real(self, node: ast.expr) -> ast.expr:
         """``node`` in the kernel's dtype: Python's own floats are float64 and would widen float32 arithmetic."""

@@ -184,7 +184,7 @@ class Program:
             self._run()
 
     def _run(self) -> None:
-        for index in range(len(self.instructions)):
+        for index in range(self.table.shape[1]):
             if self.python:
                 self.interpret(index, 0)
             else:

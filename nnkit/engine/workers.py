@@ -17,6 +17,7 @@ from typing import Any
 from nnkit.engine import environment
 from nnkit.engine.cores import usable_cores
 from nnkit.engine.critical import Lock, imported, uninterrupted
+from nnkit.engine.lazy import lazy
 from nnkit.engine.operands import NATIVE
 from nnkit.errors import EnvironmentWarning, ParameterError, warn
 
@@ -122,8 +123,11 @@ class Team:
         self.size = 1
         self._calls: list[queue.SimpleQueue[Any]] = []
         self._threads: list[threading.Thread] = []
-        self._spread = _Spread()
         self._done: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    @lazy
+    def _spread(self) -> _Spread:
+        return _Spread()
 
     def __enter__(self) -> Team:
         _blas.__enter__()

@@ -169,7 +169,7 @@ class NNClassifier(ClassifierMixin, Estimator):
     def _check_pairs(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         X, y = super()._check_pairs(X, y, reset)
         check_classification_targets(y)
-        kind = type_of_target(y)
+        kind = type_of_target(y) if y.ndim > 1 else "one label a row"
         if kind == "multiclass-multioutput":
             raise ValueError("NNClassifier: expected one label a row, or 0 and 1 for each of several, got several labels a row")
         if reset:
