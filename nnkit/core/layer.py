@@ -489,7 +489,7 @@ class Layer(Part):
 def _names_of(built: Built) -> Any:
     """What `check_kernel_names` looks at."""
     learnt = [name for name, item in built.parameters.items() if prod(item.shape)]
-    return identity([built.layer, learnt, *map(list, (built.declared(), built.inputs, built.partials))])
+    return identity([built.layer, learnt, [*built.declared()], [*built.inputs], [*built.partials]])
 
 
 @partial(once, of=_names_of)
