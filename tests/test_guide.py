@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import nnkit as nn
-from nnkit import errors
+from nnkit import errors, search
 from nnkit.__main__ import main
 from nnkit.commands import docs
 from nnkit.engine import environment
@@ -112,6 +112,10 @@ def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s:]+\.md)", text):
         path = FOLDER / PAGES[page].section / target
         assert path.is_file() or (path.resolve().parent.name == "reference" and path.name in made), target
+
+
+def test_the_page_of_searches_has_all_of_them():
+    assert [name for name in search.__all__ if f"`nn.{name}" not in PAGES["searches"].read()] == []
 
 
 def test_a_script_of_the_gallery_has_a_title():

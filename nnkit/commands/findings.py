@@ -272,7 +272,7 @@ class Importance(Finding):
                 copy[:, place] = others
             said = np.split(net.predict(X.take(sources.reshape(-1, wide))), len(some))
             falls += [plain - score(rows, given) for given in said]
-        found = np.array(falls).reshape(looked, REPEATS)
+        found = np.array(falls).reshape(looked, REPEATS).round(12)  # two falls and two rises may leave their rounding
         order = np.argsort(-found.mean(axis=1), kind="stable")
         names = [X.names[place] for place in order]
         return cls(measure, names, found.mean(axis=1)[order], found.std(axis=1)[order], len(rows), wide)

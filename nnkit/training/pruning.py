@@ -21,7 +21,9 @@ class PruneTrials(Callback):
     Then `optuna.TrialPruned` is raised out of ``fit``, for the study to note; an estimator is left as it was before, and a
     `Sequential` as it is then. The steps of the trial are epochs, from 0. It is for one fit a trial: of several, as the
     folds of a cross-validation are, Optuna hears the first; `OptunaSearchCV(enable_pruning=True)` prunes by the mean of the
-    folds. A file does not hold the trial, and `nnkit.load` leaves the callback out.
+    folds. Within `cross_val_score` it needs ``error_score="raise"``: otherwise scikit-learn takes the end of the fit for a
+    failure with the score NaN, trains the other folds, and the trial fails. A file does not hold the trial, and `nnkit.load`
+    leaves the callback out.
 
     Parameters
     ----------

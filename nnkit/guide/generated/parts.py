@@ -97,7 +97,7 @@ def table(items: Mapping[str, tuple[type[Part], str]]) -> list[str]:
     rows = [{**columns(part), "name": f"[`{name}`]({file}.rst) {columns(part)['name']}"}
             for name, (part, file) in items.items()]  # fmt: skip
     titles = [title for title in rows[0] if any(row[title] for row in rows)]
-    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    lines = ["{.parts}", f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     return [*lines, *(f"| {' | '.join(row[title] for title in titles)} |" for row in rows)]
 
 
