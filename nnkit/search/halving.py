@@ -156,7 +156,7 @@ class HalvingSearchCV(SearchCV):
         return [min(int(self.factor**power * least), most) for power in range(last + 1)]
 
     def _run_search(self, evaluate_candidates: Any) -> None:  # type: ignore[override]
-        candidates: list[tuple[dict[str, Any], dict[bytes, Any]]] = [(given, {}) for given in self._candidates()]
+        candidates: list[tuple[dict[str, Any], dict[bytes, dict[int, Any]]]] = [(given, {}) for given in self._candidates()]
         if any(self.resource in given for given, _ in candidates):
             raise ParameterError(f"{type(self).__name__}: param_grid: expected no values of {self.resource}, which the rungs "
                                  "set, got some; leave them out")  # fmt: skip
