@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 import types
 from collections.abc import Callable, Iterator
 from functools import cache, partial, wraps
@@ -53,8 +54,8 @@ def identity(value: Any, seen: dict[int, Any] | None = None) -> Any:
         return kind, value.dtype.str, value.shape, value.tobytes()
     seen = {} if seen is None else seen
     if id(value) in seen:  # which may lead back to itself
-        return "seen", [*seen].index(id(value))
-    seen[id(value)] = value
+        return "seen", seen[id(value)][0]
+    seen[id(value)] = len(seen), value  # held, or another thing might get its address
     if len(seen) > DEEPEST:
         return Unlike()
     of = partial(identity, seen=seen)
@@ -67,8 +68,18 @@ def identity(value: Any, seen: dict[int, Any] | None = None) -> Any:
     return Unlike()
 
 
+def _package(item: Any) -> str:
+    return str(getattr(item, "__module__", None) or getattr(item, "__name__", "")).partition(".")[0]
+
+
 def _is_known(item: Any) -> bool:
-    return str(getattr(item, "__module__", None) or getattr(item, "__name__", "")).partition(".")[0] in KNOWN
+    return _package(item) in KNOWN
+
+
+@cache
+def _is_installed(package: str) -> bool:
+    file = str(getattr(sys.modules.get(package), "__file__", None))
+    return file.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
 
 
 def _own(kind: type, of: Callable[[Any], Any]) -> Iterator[Any]:
@@ -106,13 +117,14 @@ def _read(function: types.FunctionType, of: Callable[[Any], Any]) -> Iterator[An
         yield Unlike()
         return
     for name, value in (read | cells).items():
-        if not isinstance(value, types.ModuleType | type):
-            yield name, of(value)
-            continue
-        yield name, value
-        if not _is_known(value):
-            held = vars(value)
+        package = _package(value)
+        stays = package in KNOWN or (package != _package(function) and _is_installed(package))
+        if isinstance(value, types.ModuleType | type) or (stays and type(value) is types.FunctionType):
+            yield name, value
+            held = {} if stays else vars(value)
             yield from ((inner, of(held[inner])) for inner in names if inner in held and type(held[inner]) not in UNREAD)
+        else:
+            yield name, of(value)
 
 
 def once(check: Callable[[T], None], of: Callable[[T], Any] = identity) -> Callable[[T], None]:
