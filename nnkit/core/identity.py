@@ -60,7 +60,7 @@ def identity(value: Any, seen: dict[int, Any] | None = None) -> Any:
         return Unlike()
     of = partial(identity, seen=seen)
     if isinstance(value, Familiar):
-        return kind, kind.exchanged, *_own(kind, of), *[(name, of(item)) for name, item in value._held().items()]
+        return kind, kind.exchanged, *_own(value, of), *[(name, of(item)) for name, item in value._held().items()]
     if kind is types.FunctionType:
         return kind, *_read(value, of)
     if kind in (tuple, list, dict) and len(value) <= LONGEST:
@@ -82,18 +82,30 @@ def _is_installed(package: str) -> bool:
     return file.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
 
 
-def _own(kind: type, of: Callable[[Any], Any]) -> Iterator[Any]:
+def _own(part: Familiar, of: Callable[[Any], Any]) -> Iterator[Any]:
     """What stands on the classes of a part that are the user's; what kernels read, they look after themselves."""
-    for base in kind.__mro__:
+    for base in type(part).__mro__:
         if _is_known(base):
             continue
         for name, item in vars(base).items():
             if isinstance(item, staticmethod):
                 yield name, item.__func__
-            elif isinstance(item, classmethod | property | types.FunctionType):
-                yield name, of(item.fget if isinstance(item, property) else getattr(item, "__func__", item))
+            elif isinstance(item, property):
+                yield name, of(item.fget), *_given(part, name, of)
+            elif isinstance(item, classmethod | types.FunctionType):
+                yield name, of(getattr(item, "__func__", item))
             elif not name.startswith(("__", "_abc_")):
                 yield name, of(item)
+
+
+def _given(part: Familiar, name: str, of: Callable[[Any], Any]) -> Iterator[Any]:
+    """What a property gives to the kernels that name it, which may come from anywhere."""
+    static = [item.__func__ for base in type(part).__mro__ for item in vars(base).values() if isinstance(item, staticmethod)]
+    if any(name in item.__code__.co_varnames for item in static if isinstance(item, types.FunctionType)):
+        try:
+            yield of(getattr(part, name))
+        except Exception:  # whatever it is: a layer that is not built has not all yet, and the one that is counts, too
+            yield AttributeError
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import os
 import weakref
 
 import numpy as np
@@ -167,13 +168,22 @@ def tenfold(x, out, alpha, beta, work):
             out[n, j] = 10 * x[n, j]
 
 
+class FromOutside(Reads):
+    """A property that says what stands outside of the process's own variables."""
+
+    @property
+    def beta(self):
+        return float(os.environ.get("NNKIT_TEST_BETA", "1"))
+
+
 @pytest.mark.parametrize("change", [
+    lambda patch: patch.setenv("NNKIT_TEST_BETA", "4"),
     lambda patch: patch.setattr(Mixed, "alpha", 2.0), lambda patch: patch.setitem(SIZES, "work", 3),
     lambda patch: patch.setitem(globals(), "BETA", 3.0), lambda patch: patch.setattr(Mixed, "forward", staticmethod(tenfold)),
-], ids=["attribute", "build", "property", "kernel"])  # fmt: skip
+], ids=["environment", "attribute", "build", "property", "kernel"])  # fmt: skip
 def test_what_a_users_layer_reads_elsewhere_counts(made, monkeypatch, change):
     def trained():
-        return fitted(nn.Sequential([nn.Linear(4), Reads(), nn.Linear(3)]), epochs=1)
+        return fitted(nn.Sequential([nn.Linear(4), Reads(), FromOutside(), nn.Linear(3)]), epochs=1)
 
     first = trained()
     assert (trained() == first).all()
