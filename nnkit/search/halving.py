@@ -172,7 +172,11 @@ class HalvingSearchCV(SearchCV):
             scores = self._scores(results)[-count:]
             # from the worst to the best, those without a score first
             order = np.roll(np.argsort(scores), np.isnan(scores).sum())
-            candidates = [candidates[place] for place in order[-ceil(count / self.factor) :]]
+            stay = order[-ceil(count / self.factor) :]
+            for place, (_, places) in enumerate(candidates):  # which scikit-learn holds to the end, whoever stays
+                for mark, left in places.items():
+                    places[mark] = {max(left): left[max(left)]} if place in stay else {}
+            candidates = [candidates[place] for place in stay]
         self.n_remaining_candidates_ = len(candidates)
 
     def _scores(self, results: dict[str, Any]) -> NDArray[np.float64]:

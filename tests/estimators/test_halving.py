@@ -100,6 +100,21 @@ def test_fits_to_the_same_rows_each_go_on(threads):
     same_results(ours.cv_results_, theirs.cv_results_)
 
 
+def test_nets_that_do_not_stay_are_forgotten(monkeypatch):
+    """Memory is that of the nets on a rung, not of all that have ever been trained."""
+    found = []
+
+    class Noted(Leg):
+        def __new__(cls, epochs, total, places):
+            if all(places is not other for other in found):
+                found.append(places)
+            return super().__new__(cls, epochs, total, places)
+
+    monkeypatch.setattr("nnkit.search.halving.Leg", Noted)
+    nn.HalvingSearchCV(net(), RATES, cv=2).fit(X, Y)
+    assert sorted(sum(map(len, places.values())) for places in found) == [0] * 8 + [2]
+
+
 # ---------------------------------------------------------------------------------------------------------- search
 
 SEARCHES = {
