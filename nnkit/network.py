@@ -45,6 +45,12 @@ class _Leaf(NamedTuple):
     built: Built
 
 
+def _arrays_of(built: Built) -> list[tuple[tuple[Any, ...], ...]]:
+    """What arrays of each group a layer has; its `build` says so, which may go by more than the layer."""
+    groups = built.parameters, built.states, built.scratch, built.workspace, built.partials
+    return [tuple((item.name, item.shape, item.dtype, item.fixed) for item in group.values()) for group in groups]
+
+
 class LiveArrays(MutableMapping[str, NDArray[Any]]):
     """Arrays by name, none more and none less: to set one is to write its numbers.
 
@@ -416,8 +422,8 @@ class Network:
     def likeness(self) -> Likeness:
         """What programs follow from that run its layers: it is the same for another network of the same ones."""
         within = identity(self.root.layer) if any(child.children for child in self.root.children) else None
-        leaves = [(path, home, identity(built.layer), *map(identity, (built.in_shape, built.out_shape)))
-                  for path, home, built in self._leaves]  # fmt: skip
+        leaves = [(path, home, identity(built.layer), *map(identity, (built.in_shape, built.out_shape, built.views)),
+                   *_arrays_of(built)) for path, home, built in self._leaves]  # fmt: skip
         return Likeness((self.dtype, self.chunk, self.frozen, within, *leaves), [self.vector, *self._states.values()])
 
     def segments(self) -> list[Segment]:

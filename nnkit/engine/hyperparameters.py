@@ -64,7 +64,14 @@ class Tuple(Operand):
     def words(self) -> list[int]:
         if self._is_short:
             return [word for item in self._constants() for word in item.words()]
-        return [int(self.numbers.ctypes.data), len(self.numbers)]
+        return [0, len(self.numbers)]
+
+    def address(self, base: int) -> int | None:
+        return None if self._is_short else int(self.numbers.ctypes.data)
+
+    @property
+    def outside(self) -> NDArray[Any] | None:
+        return None if self._is_short else self.numbers
 
     def value(self, control: NDArray[np.int64], memory: NDArray[np.uint8], shard: int = 0) -> tuple[Any, ...]:
         return tuple(item.value(control, memory) for item in self._constants())

@@ -29,13 +29,13 @@ class Leg(int):
     Attributes
     ----------
     total : epochs of the last leg
-    places : where fits were left, by what they were fitted to
+    places : where fits were left after each leg, by what they were fitted to; several may be fitted to the same
     """
 
     total: int
-    places: dict[bytes, Snapshot]
+    places: dict[bytes, dict[int, Snapshot]]
 
-    def __new__(cls, epochs: int, total: int, places: dict[bytes, Snapshot]) -> Self:
+    def __new__(cls, epochs: int, total: int, places: dict[bytes, dict[int, Snapshot]]) -> Self:
         leg = super().__new__(cls, epochs)
         leg.total, leg.places = total, places
         return leg
@@ -62,7 +62,7 @@ class _LeaveOff(Callback):
 
     def on_epoch_end(self, fit: RunningFit) -> None:
         if fit.stopping or fit.epoch + 1 >= self.leg:
-            self.leg.places[self.mark] = _kept(fit)
+            self.leg.places.setdefault(self.mark, {})[int(self.leg)] = _kept(fit)
             fit.stop(f"left after {self.leg} epochs")
 
 
@@ -73,7 +73,10 @@ def on_leg(settings: dict[str, Any]) -> dict[str, Any]:
         return settings
     mark = _mark(settings)
     callbacks = [*settings["callbacks"], _LeaveOff(leg, mark)]
-    return {**settings, "epochs": leg.total, "resumed": leg.places.get(mark), "callbacks": callbacks}
+    left = leg.places.get(mark, {})
+    before = max((epochs for epochs in left if epochs < leg), default=None)
+    resumed = None if before is None else replace(left[before], noted=copy.deepcopy(left[before].noted))
+    return {**settings, "epochs": leg.total, "resumed": resumed, "callbacks": callbacks}
 
 
 def _kept(fit: RunningFit) -> Snapshot:
@@ -100,4 +103,5 @@ def _arrays(settings: dict[str, Any]) -> Iterator[Any]:
     yield from (X.data, X.indices, X.indptr) if is_sparse(X) else (np.asarray(X),)
     yield from (np.asarray(settings[name]) for name in ("y", "sample_weight") if settings[name] is not None)
     if random is not random_of(None):  # the one that all share, which is elsewhere at each fit
-        yield random.get_state()[1]
+        _, words, place, *_ = random.get_state()
+        yield from (words, np.array(place))

@@ -61,7 +61,9 @@ class Nested(BaseEstimator, metaclass=Called):
                     whole = self._part(name)
                     value = _within(whole, path, value, KINDS.get(name))
                 except (ValueError, RegistryError, AttributeError) as error:
-                    raise ValueError(f"Invalid parameter {key!r} for estimator {self}: {error}") from error
+                    chosen = isinstance(error, RegistryError) and is_auto(getattr(self, name))
+                    why = f"{name}='auto' is chosen as fit begins; set {name} to one, to set what it has" if chosen else error
+                    raise ValueError(f"Invalid parameter {key!r} for estimator {self}: {why}") from error
             setattr(self, name, value)
         return self
 

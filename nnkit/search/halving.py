@@ -156,7 +156,7 @@ class HalvingSearchCV(SearchCV):
         return [min(int(self.factor**power * least), most) for power in range(last + 1)]
 
     def _run_search(self, evaluate_candidates: Any) -> None:  # type: ignore[override]
-        candidates: list[tuple[dict[str, Any], dict[bytes, Any]]] = [(given, {}) for given in self._candidates()]
+        candidates: list[tuple[dict[str, Any], dict[bytes, dict[int, Any]]]] = [(given, {}) for given in self._candidates()]
         if any(self.resource in given for given, _ in candidates):
             raise ParameterError(f"{type(self).__name__}: param_grid: expected no values of {self.resource}, which the rungs "
                                  "set, got some; leave them out")  # fmt: skip
@@ -172,7 +172,11 @@ class HalvingSearchCV(SearchCV):
             scores = self._scores(results)[-count:]
             # from the worst to the best, those without a score first
             order = np.roll(np.argsort(scores), np.isnan(scores).sum())
-            candidates = [candidates[place] for place in order[-ceil(count / self.factor) :]]
+            stay = order[-ceil(count / self.factor) :]
+            for place, (_, places) in enumerate(candidates):  # which scikit-learn holds to the end, whoever stays
+                for mark, left in places.items():
+                    places[mark] = {max(left): left[max(left)]} if place in stay else {}
+            candidates = [candidates[place] for place in stay]
         self.n_remaining_candidates_ = len(candidates)
 
     def _scores(self, results: dict[str, Any]) -> NDArray[np.float64]:

@@ -203,7 +203,7 @@ class SparseSource:
         arrays = {"indptr": matrix.indptr, "indices": matrix.indices, "data": np.ascontiguousarray(matrix.data, real)}
         self.arrays = {name: Array.view(array, written=False) for name, array in arrays.items()}
         self._numbers = Source(np.arange(matrix.shape[0]))
-        self.likeness = Likeness("sparse", list(arrays.values()))
+        self.likeness = Likeness("sparse", [*arrays.values(), *self._numbers.likeness.arrays])
 
     def input(self, in_shape: tuple[int, ...], dtype: str) -> Array:
         """Memory for the numbers of a batch's rows."""

@@ -276,6 +276,11 @@ def test_set_params_within_the_loss_that_auto_is():
     assert repr(nn.NNRegressor().set_params(loss__reduction="sum").loss) == "MSELoss(reduction='sum')"
 
 
+def test_set_params_within_an_optimizer_that_is_yet_to_be_chosen():
+    with pytest.raises(ValueError, match="optimizer='auto' is chosen as fit begins; set optimizer to one"):
+        nn.NNClassifier(optimizer="auto").set_params(optimizer__lr=0.1)
+
+
 @pytest.mark.parametrize("key", ["random_state__x", "class_weight__0", "epochs__x"])
 def test_set_params_within_what_is_no_part_says_so(key):
     with pytest.raises(ValueError, match="expected a part"):

@@ -88,6 +88,33 @@ def test_only_the_same_fit_goes_on():
         net(epochs=Leg(4, 4, places), batch_size=10).fit(X[:120], Y[:120])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fits_to_the_same_rows_each_go_on(threads):
+    """Folds that differ in what they look at alone; and rungs of as many epochs as the one before."""
+    folds = [(np.arange(0, 150, 2), np.arange(1, 150, step)) for step in (2, 4, 6)]
+    options = {"cv": folds, "max_resources": 4, "factor": 1.5, "min_resources": 1}
+    rates = {"optimizer__lr": RATES["optimizer__lr"][2:6]}
+    ours = nn.HalvingSearchCV(net(), rates, n_jobs=threads, **options).fit(X, Y)
+    theirs = HalvingGridSearchCV(net(), rates, resource="epochs", return_train_score=False, **options).fit(X, Y)
+    assert ours.n_resources_[:2] == [1, 1]
+    same_results(ours.cv_results_, theirs.cv_results_)
+
+
+def test_nets_that_do_not_stay_are_forgotten(monkeypatch):
+    """Memory is that of the nets on a rung, not of all that have ever been trained."""
+    found = []
+
+    class Noted(Leg):
+        def __new__(cls, epochs, total, places):
+            if all(places is not other for other in found):
+                found.append(places)
+            return super().__new__(cls, epochs, total, places)
+
+    monkeypatch.setattr("nnkit.search.halving.Leg", Noted)
+    nn.HalvingSearchCV(net(), RATES, cv=2).fit(X, Y)
+    assert sorted(sum(map(len, places.values())) for places in found) == [0] * 8 + [2]
+
+
 # ---------------------------------------------------------------------------------------------------------- search
 
 SEARCHES = {

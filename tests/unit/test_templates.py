@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import os
 import weakref
 
 import numpy as np
@@ -11,6 +12,7 @@ import nnkit as nn
 from nnkit.core.identity import identity
 from nnkit.core.optimizer import Updater
 from nnkit.engine import template
+from nnkit.engine.hyperparameters import hyperparameter
 from nnkit.engine.instruction import Instruction
 from nnkit.engine.operands import Array, Constant
 from nnkit.engine.program import Program
@@ -121,6 +123,120 @@ def test_a_layer_that_holds_something_unknown_is_planned_anew_and_nothing_is_kep
     assert not any("step" in str(key)[:12] for key in template._templates)
 
 
+class Mixed:
+    """Not a part, but parts have it."""
+
+    alpha = 1.0
+
+    @staticmethod
+    def forward(x, out, alpha, beta, work):
+        for n in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[n, j] = x[n, j] * alpha * beta * work.shape[1]
+
+    @staticmethod
+    def backward(grad_out, grad_x, alpha, beta, work):
+        for n in range(grad_out.shape[0]):
+            for j in range(grad_out.shape[1]):
+                grad_x[n, j] = grad_out[n, j] * alpha * beta * work.shape[1]
+
+
+SIZES = {"work": 2}
+BETA = 1.0
+
+
+def beta():
+    return BETA
+
+
+class Reads(Mixed, nn.Layer):
+    """A layer whose programs follow from what stands elsewhere."""
+
+    def build(self, in_shape):
+        super().build(in_shape)
+        self.scratch("work", (SIZES["work"],))
+        return in_shape
+
+    @property
+    def beta(self):
+        return beta()
+
+
+def tenfold(x, out, alpha, beta, work):
+    for n in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            out[n, j] = 10 * x[n, j]
+
+
+class FromOutside(Reads):
+    """A property that says what stands outside of the process's own variables."""
+
+    @property
+    def beta(self):
+        return float(os.environ.get("NNKIT_TEST_BETA", "1"))
+
+
+@pytest.mark.parametrize("change", [
+    lambda patch: patch.setenv("NNKIT_TEST_BETA", "4"),
+    lambda patch: patch.setattr(Mixed, "alpha", 2.0), lambda patch: patch.setitem(SIZES, "work", 3),
+    lambda patch: patch.setitem(globals(), "BETA", 3.0), lambda patch: patch.setattr(Mixed, "forward", staticmethod(tenfold)),
+], ids=["environment", "attribute", "build", "property", "kernel"])  # fmt: skip
+def test_what_a_users_layer_reads_elsewhere_counts(made, monkeypatch, change):
+    def trained():
+        return fitted(nn.Sequential([nn.Linear(4), Reads(), FromOutside(), nn.Linear(3)]), epochs=1)
+
+    first = trained()
+    assert (trained() == first).all()
+    change(monkeypatch)
+    other = trained()
+    assert made == [True, False, True] and not np.array_equal(first, other)
+
+
+def test_what_leads_back_to_itself_has_an_identity():
+    layer, other = nn.ReLU(), nn.ReLU()
+    layer.me, other.me = [layer, {"it": layer}], [other, {"it": other}]
+    assert identity(layer) == identity(other) != identity(nn.ReLU())
+    assert hash(identity(layer)) == hash(identity(other))
+
+
+def test_no_key_holds_what_a_function_holds():
+    """Closures may hold the data of a fit."""
+    def around(data):
+        return lambda x: x + data
+
+    data = np.ones(3)
+    watched, key = weakref.ref(data), identity(around(data))
+    assert key == identity(around(np.ones(3))) != identity(around(np.zeros(3)))
+    del data
+    gc.collect()
+    assert watched() is None
+
+
+def test_what_is_too_much_to_be_looked_at_is_like_nothing_else():
+    for much in (list(range(5000)), "a" * 100_000, np.zeros(100_000)):
+        with pytest.raises(TypeError):
+            hash(identity(much))
+
+
+def test_a_template_holds_the_numbers_of_long_tuples():
+    """Their address is one in an array of its own: that of the first program is gone with it."""
+    numbers = tuple(range(12, 0, -1))
+
+    def write():
+        return [Instruction(first_of, (hyperparameter(numbers, "float64"), Array.view(out)), "test", "data")]
+
+    for _ in range(2):
+        out = np.zeros(1)
+        made = Program(write, "float64", like=Likeness(("first of", numbers), [out]))
+        made.run()
+        assert out[0] == 12 and any(np.array_equal(array, numbers) for array in made._held)
+    assert not is_written(made)
+
+
+def first_of(numbers, out):
+    out[0] = numbers[0]
+
+
 @pytest.mark.parametrize(("one", "other"), [
     (0.0, -0.0), (1, 1.0), (1, True), ((1, 2), [1, 2]), ({"a": 1, "b": 2}, {"a": 1, "b": 3}), (np.ones(2), np.ones(3)),
     (np.ones(2), np.ones(2, np.float32)), (nn.Adam(), nn.Adam(eps=1e-6)), (nn.ReLU(), nn.Tanh()), (np.float32(1), 1.0),
@@ -217,3 +333,12 @@ def test_a_program_of_an_updater_can_be_read_when_the_updater_is_gone():
     programs = [Updater(nn.Adam(), np.zeros(64), np.zeros((1, 64)), chunk=64).update for _ in range(2)]
     assert not is_written(programs[1])
     assert [item.function for item in programs[1].instructions] == [nn.Adam.update]
+
+
+def test_no_template_holds_something_for_each_row(made):
+    """Hundreds of templates are remembered, and the data may be large."""
+    sparse = pytest.importorskip("scipy.sparse")
+    for X_ in (sparse.csr_array(np.tile(X, (50, 1)) > 1, dtype=np.float32), np.tile(X, (50, 1))):
+        fitted(net(), X_, np.tile(Y, 50), epochs=1, validation_split=0.2, metrics=["accuracy"])
+    assert made == [True, True]
+    assert max((array.size for item in template._templates.values() for array in item.own), default=0) < 500
