@@ -77,7 +77,7 @@ class Template:
         self.kernels: list[Kernel] | None = None
         self.addresses = np.empty(0, np.int64)  # of these
         self._places = {id(array): place for place, array in enumerate(arrays, ARRAYS)}
-        words: list[tuple[int, int, int]] = []  # number, what it is, by how much it grows from shard to shard
+        words: list[tuple[int, int, int]] = []  # number, what it is, by how much it grows from shard to shard outside of memory
         starts: list[int] = []  # where an instruction's frame begins
         for instruction in instructions:
             starts.append(len(words))
@@ -93,7 +93,7 @@ class Template:
         words = [(number, NUMBER, 0) for number in operand.words()]
         address, outside = operand.address(0), operand.outside
         if address is not None and outside is None:
-            words[0] = address, MEMORY, self.size
+            words[0] = address, MEMORY, 0
         elif address is not None and outside is not None:
             if id(outside) not in self._places:
                 self._places[id(outside)] = ARRAYS + len(self._places)
@@ -108,7 +108,8 @@ class Template:
         """Every shard's frames, and the table that leads to them, with no kernels yet; ``arrays`` are others', then its own."""
         begins = [0, memory.ctypes.data, controls.ctypes.data, *[array.ctypes.data for array in arrays]]
         shard = np.arange(shards)[:, None]
-        frames = self._numbers + np.array(begins, np.int64)[self._owners] + shard * self._moves
+        moves = np.where(self._owners == MEMORY, memory.strides[0], self._moves)
+        frames = self._numbers + np.array(begins, np.int64)[self._owners] + shard * moves
         table = np.empty((shards, len(self._starts), 2), np.int64)
         table[:, :, 1] = frames.ctypes.data + 8 * (self._starts + frames.shape[1] * shard)
         return frames, table

@@ -301,5 +301,5 @@ def test_every_initializer_is_compared_or_said_not_to_be():
     assert not compared & NOT_HERE.keys()
     if KNOWN_TORCH == tuple(map(int, torch.__version__.split(".")[:2])):
         assert theirs == compared | NOT_HERE.keys()
-    used = {type(ours) for ours, _, _ in PAIRS} | set(ALONE.values()) | {nn.Signs}  # which PyTorch has not
+    used = {type(ours) for ours, _, _ in PAIRS} | set(ALONE.values()) | {nn.Signs, nn.NguyenWidrow}  # which PyTorch has not
     assert {part for part in nn.registry.initializers.values() if part.__module__ == "nnkit.initializers"} == used
