@@ -263,8 +263,7 @@ def test_page_without_its_library_is_noticed_before_training(here, run, monkeypa
 @pytest.mark.parametrize("columns", [80, 40])
 def test_paragraphs_and_titles_fit_the_terminal(here, run, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    for module in ("nnkit.commands.report", "nnkit.inspect.pictures.table"):
-        monkeypatch.setattr(f"{module}.is_terminal", lambda stream: True)
+    monkeypatch.setattr("nnkit.core.terminal.is_terminal", lambda stream: True)
     (here / "flats.csv").write_text(flats(), encoding="utf-8")
     for target in ("Ort", "Miete"):
         out, _ = run("train", "flats.csv", "--target", target, "--drop", "Kaution", *QUICK)
