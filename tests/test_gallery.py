@@ -99,6 +99,7 @@ def test_every_script_is_looked_at():
 
 @pytest.mark.parametrize("name", TRUE)
 def test_a_script_runs_draws_and_is_right(name):
+    plt.close("all")  # what other tests have left open
     with matplotlib.rc_context():
         made = runpy.run_path(str(SCRIPTS[name]))
         for number in plt.get_fignums():
