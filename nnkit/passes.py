@@ -44,14 +44,14 @@ class Predictor:
         self.rows = rows
         self.stage = each(lambda shape, dtype: _buffer(rows, shape, dtype), network.in_shape, network.input_dtype)
         self.result = each(lambda shape: _buffer(rows, shape, network.dtype), network.out_shape)
-        stage, result, likeness = self.stage, self.result, network.likeness
+        stage, result = self.stage, self.result
 
         def write() -> list[Instruction]:
             plan = Plan(network.dtype, training=False, differentiate=False)
             each(plan.copy, plan.run(network.placed(), each(Array.batch, stage)), each(Array.batch, result))
             return plan.instructions
 
-        like = Likeness(("predict", likeness.key), [*likeness.arrays, *fields(stage).values(), *fields(result).values()])
+        like = Likeness.of("predict", network.likeness, arrays=[*fields(stage).values(), *fields(result).values()])
         self._runner = Runner(Program(write, network.dtype, rows=rows, like=like), rows)
         self._runner.run(0, 1)  # on no rows: leaves the runner ready for `again`
         self._again = self._runner.again
@@ -125,9 +125,8 @@ class Sweep:
 
     def _like(self, *likes: Likeness) -> Likeness:
         """What it has in common with other passes: that, and these."""
-        every = [self._network.likeness, *(source.likeness for source in fields(self._sources).values()), *likes]
-        return Likeness((type(self), *fields(self._sources), *(item.key for item in every)),
-                        [array for item in every for array in item.arrays])  # fmt: skip
+        sources = (source.likeness for source in fields(self._sources).values())
+        return Likeness.of((type(self), *fields(self._sources)), self._network.likeness, *sources, *likes)
 
     def _prepare(self, like: Likeness | None = None) -> None:
         """Make the program."""

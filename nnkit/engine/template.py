@@ -38,6 +38,11 @@ class Likeness(NamedTuple):
     key: Hashable
     arrays: Sequence[NDArray[Any]]
 
+    @classmethod
+    def of(cls, key: Hashable, *likes: Likeness, arrays: Sequence[NDArray[Any]] = ()) -> Likeness:
+        """What programs have in common that are alike in a key, in all of these, and name these arrays beside theirs."""
+        return cls((key, *(item.key for item in likes)), [*arrays, *(array for item in likes for array in item.arrays)])
+
     def including(self, *more: Hashable) -> Hashable | None:
         """What is the same for all programs that are alike, in ``more``, too; None where the key has no hash: none are."""
         key = self.key, *more, *[(array.shape, array.strides, array.dtype.char) for array in self.arrays]

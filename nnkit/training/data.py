@@ -294,4 +294,4 @@ def gather_targets(
 def targets_likeness(loss: Loss, source: Source, out_shape: tuple[int, ...]) -> Likeness:
     """What follows for programs from a loss and its targets, see `gather_targets`."""
     how = loss.are_labels(source.given, out_shape), loss.there(source.given, out_shape) is None
-    return Likeness((identity(loss), out_shape, *how, source.likeness.key), source.likeness.arrays)
+    return Likeness.of((identity(loss), out_shape, *how), source.likeness)

@@ -113,8 +113,8 @@ class Goal:
     @property
     def likeness(self) -> Likeness:
         """What its instructions follow from."""
-        targets, weights = targets_likeness(self._loss, self._source, self._out_shape), [self._relative]
-        return Likeness((targets.key, self._gaps), [*targets.arrays, *(item for item in weights if item is not None)])
+        targets = targets_likeness(self._loss, self._source, self._out_shape)
+        return Likeness.of(self._gaps, targets, arrays=[] if self._relative is None else [self._relative])
 
     def gather(self, real: str) -> list[Instruction]:
         """What brings the targets and the weights of a batch."""

@@ -88,10 +88,8 @@ class Steps(Fit):
         """What every shard does in a step, on so many rows."""
         likes = [self.network.likeness, *(goal.likeness for goal in self._goals.values()),
                  *(source.likeness for source in fields(self._sources).values())]  # fmt: skip
-        arrays = [array for item in likes for array in item.arrays]
-        like = Likeness(("step", *self._goals, None, *fields(self._sources), *(item.key for item in likes)),
-                        [self._slabs, *arrays, *(number for _, number in self._live)])  # fmt: skip
-
+        key = "step", *self._goals, None, *fields(self._sources)
+        like = Likeness.of(key, *likes, arrays=[self._slabs, *(number for _, number in self._live)])
         return Program(weakly(self._write), self.network.dtype, shards=shards, rows=rows, python=self._python, like=like)
 
     def _write(self) -> list[Instruction]:
