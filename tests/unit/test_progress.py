@@ -11,6 +11,7 @@ import pytest
 import nnkit as nn
 from nnkit.engine.stub import statistics
 from nnkit.training.progress import Progress
+from tests.terminal import on_terminal
 
 
 class Terminal:
@@ -233,21 +234,7 @@ print(history.stopped)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_after_ctrl_c_the_terminal_is_as_it_was():
-    import pty
-
-    child, end = pty.fork()
-    if child == 0:  # pragma: no cover
-        os.environ.update(TERM="xterm", COLUMNS="80")
-        os.execv(sys.executable, [sys.executable, "-c", textwrap.dedent(CHILD)])
-    seen = b""
-    try:
-        while piece := os.read(end, 65536):
-            seen += piece
-    except OSError:  # how Linux says that the other end is closed
-        pass
-    os.close(end)
-    text = seen.decode(errors="replace")
-    assert os.waitpid(child, 0)[1] == 0, text
+    text = on_terminal(textwrap.dedent(CHILD), TERM="xterm", COLUMNS="80")
     assert text.rstrip().endswith("interrupted")
     assert "left" in text
     assert "left" not in text.split("\x1b[?25h")[0].rpartition("epoch")[2]  # it does not end with a promise

@@ -13,6 +13,7 @@ import nnkit as nn
 from nnkit.__main__ import main
 from nnkit.commands import COMMANDS
 from nnkit.inspect.pictures.table import Table
+from tests.terminal import on_terminal
 
 
 class Screen(io.StringIO):
@@ -124,26 +125,7 @@ nn.Sequential([nn.Linear(1)]).fit(X, X[:, :1], epochs=3, metrics=["r2"], callbac
 
 def seen(width, folder, **environment):
     """What a script writes to a real terminal, and the lines that it has drawn there."""
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    child, end = pty.fork()
-    if child == 0:  # pragma: no cover
-        os.environ.pop("COLUMNS", None)
-        os.environ.update({"TERM": "xterm-256color", "NNKIT_CACHE_DIR": str(folder), **environment})
-        os.execv(sys.executable, [sys.executable, "-c", SCRIPT])
-    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    written = b""
-    try:
-        while piece := os.read(end, 65536):
-            written += piece
-    except OSError:  # how Linux says that the other end is closed
-        pass
-    os.close(end)
-    text = written.decode()
-    assert os.waitpid(child, 0)[1] == 0, text
+    text = on_terminal(SCRIPT, width, **{"TERM": "xterm-256color", "NNKIT_CACHE_DIR": str(folder), **environment})
     lines = re.split(r"[\r\n]+|\x1b\[2K", text)
     return text, [line for line in (re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in lines) if line]
 
